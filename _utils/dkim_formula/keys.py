@@ -1,0 +1,207 @@
+"""Private keys: made, read and turned into what a key record shows. Their text never leaks."""
+
+import base64
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from .errors import InvalidValue
+from .secret import Secret
+
+ALGORITHMS = ("rsa", "ed25519")
+
+# RFC 8301, section 3.2: signers use 1024 bits at least, verifiers need to take 1024 to 4096.
+MIN_BITS = 1024
+MAX_BITS = 4096
+DEFAULT_BITS = 2048
+
+ED25519_BITS = 256
+
+EXPONENT = 65537
+# FIPS 186-5, section A.1.1 wants more than 2**16; Go's crypto/rsa, and so the verifiers written
+# in Go, takes no more than 31 bits.
+_EXPONENTS = range(EXPONENT, 2**31)
+
+# Stands for a key in an error: what was given is never shown.
+_HIDDEN = Secret("")
+
+
+def check_algorithm(value: object, where: str = "algorithm") -> str:
+    """
+    One of :data:`ALGORITHMS`. Raises :class:`InvalidValue` for anything else.
+
+    Source: RFC 6376, section 3.3.1 (rsa); RFC 8463, section 3 (ed25519).
+    """
+    if value not in ALGORITHMS:
+        raise InvalidValue(where, value, "is not an algorithm", f"use {' or '.join(ALGORITHMS)}")
+    return value
+
+
+def check_bits(value: object, where: str = "bits") -> int:
+    """
+    The size of an RSA key in bits, as an int from 1024 to 4096; a string of digits is taken too.
+
+    Raises :class:`InvalidValue`. Source: RFC 8301, section 3.2.
+    """
+    allowed = f"use {MIN_BITS} to {MAX_BITS}, best {DEFAULT_BITS}"
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        bits = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        bits = value
+    else:
+        raise InvalidValue(where, value, "is not a number of bits", allowed)
+    if bits < MIN_BITS:
+        raise InvalidValue(
+            where, value, f"is too small: RFC 8301 forbids RSA keys below {MIN_BITS} bits", allowed
+        )
+    if bits > MAX_BITS:
+        raise InvalidValue(
+            where,
+            value,
+            f"is too large: verifiers need not take more than {MAX_BITS} bits",
+            allowed,
+        )
+    return bits
+
+
+class PrivateKey:
+    """
+    A private key that signs for a domain.
+
+    ``repr`` shows algorithm and size alone; the object can't be pickled or copied, and
+    :meth:`pem` is the only way to the material.
+
+    algorithm
+        ``rsa`` or ``ed25519``.
+    bits
+        The size; of an Ed25519 key always 256.
+    """
+
+    __slots__ = ("_key", "algorithm", "bits")
+
+    def __init__(self, key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
+        self._key = key
+        if isinstance(key, rsa.RSAPrivateKey):
+            self.algorithm, self.bits = "rsa", key.key_size
+        else:
+            self.algorithm, self.bits = "ed25519", ED25519_BITS
+
+    @classmethod
+    def generate(cls, algorithm: str = "rsa", bits: int = DEFAULT_BITS) -> "PrivateKey":
+        """
+        A new key.
+
+        algorithm
+            ``rsa`` or ``ed25519``.
+        bits
+            The size of an RSA key; an Ed25519 key has only one.
+
+        Raises :class:`InvalidValue` as :func:`check_algorithm` and :func:`check_bits` do.
+        """
+        if check_algorithm(algorithm) == "ed25519":
+            return cls(ed25519.Ed25519PrivateKey.generate())
+        return cls(rsa.generate_private_key(public_exponent=EXPONENT, key_size=check_bits(bits)))
+
+    @classmethod
+    def from_pem(cls, pem: str | bytes, where: str = "key") -> "PrivateKey":
+        """
+        The key of a PEM text, PKCS#8 or traditional, if it is one that signers and verifiers take.
+
+        pem
+            The text, unencrypted.
+        where
+            What the key is called in the error, such as its domain and selector.
+
+        Raises :class:`InvalidValue`, which says what is wrong with the key and shows nothing of
+        it: broken, encrypted, public, of another algorithm, or an RSA key of a size or public
+        exponent that verifiers may refuse.
+        """
+        data = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+        if b"PRIVATE KEY-----" not in data:
+            raise InvalidValue(
+                where, _HIDDEN, "is not a private key in PEM form", _hint_at_public(data)
+            )
+        key = _load(data, where)
+        if isinstance(key, rsa.RSAPrivateKey):
+            _check_rsa(key, where)
+        elif not isinstance(key, ed25519.Ed25519PrivateKey):
+            raise InvalidValue(
+                where, _HIDDEN, "is of another algorithm", "DKIM signs with RSA and Ed25519"
+            )
+        return cls(key)
+
+    def public_base64(self) -> str:
+        """
+        The public key as the record's ``p=`` holds it.
+
+        RSA: base64 of the SubjectPublicKeyInfo in DER (RFC 6376, section 3.6.1, as verifiers and
+        its erratum 3017 have it); Ed25519: base64 of the 32 bytes (RFC 8463, section 4.2).
+        """
+        public = self._key.public_key()
+        if self.algorithm == "ed25519":
+            data = public.public_bytes_raw()
+        else:
+            data = public.public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        return base64.b64encode(data).decode("ascii")
+
+    def pem(self) -> str:
+        """The private key as unencrypted PKCS#8 PEM: for the table, by COPY, and nothing else."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"<PrivateKey {self.algorithm} {self.bits}>"
+
+    def __reduce__(self):
+        raise TypeError("a private key is not serialised")
+
+
+def _load(data: bytes, where: str):
+    # "from None" throughout: no chained exception of a parser, whose text is not ours to vouch for.
+    try:
+        return serialization.load_pem_private_key(data, password=None)
+    except TypeError:
+        raise InvalidValue(where, _HIDDEN, "is encrypted", "give it without a passphrase") from None
+    except UnsupportedAlgorithm:
+        raise InvalidValue(
+            where, _HIDDEN, "is of an unknown kind", "DKIM signs with RSA and Ed25519"
+        ) from None
+    except ValueError:
+        raise InvalidValue(
+            where,
+            _HIDDEN,
+            "does not parse as a private key",
+            f"give an RSA key of {MIN_BITS} to {MAX_BITS} bits or an Ed25519 key, whole, as PEM",
+        ) from None
+
+
+def _check_rsa(key: rsa.RSAPrivateKey, where: str) -> None:
+    if not MIN_BITS <= key.key_size <= MAX_BITS:
+        raise InvalidValue(
+            where,
+            _HIDDEN,
+            f"is an RSA key of {key.key_size} bits",
+            f"RFC 8301 allows {MIN_BITS} to {MAX_BITS}",
+        )
+    exponent = key.public_key().public_numbers().e
+    if exponent not in _EXPONENTS:
+        raise InvalidValue(
+            where,
+            _HIDDEN,
+            f"is an RSA key with the public exponent {exponent}",
+            f"verifiers may refuse it; use {EXPONENT}",
+        )
+
+
+def _hint_at_public(data: bytes) -> str:
+    if b"PUBLIC KEY-----" in data:
+        return "this is the public half"
+    if b"CERTIFICATE-----" in data:
+        return "this is a certificate"
+    return "it starts with a line such as -----BEGIN PRIVATE KEY-----"
