@@ -1,0 +1,52 @@
+"""The record that holds a key's public half. RFC 6376, section 3.6.1."""
+
+from .. import names
+from ..keys import check_algorithm
+from .record import Record
+
+
+def key_record(
+    domain: str,
+    selector: str,
+    algorithm: str,
+    public_base64: str,
+    *,
+    strict: bool = True,
+    testing: bool = False,
+    revoked: bool = False,
+    ttl: int = 3600,
+) -> Record:
+    """
+    The key record of one key.
+
+    domain, selector
+        Whose key it is; brought to their stored form.
+    algorithm
+        ``rsa`` or ``ed25519``.
+    public_base64
+        The public key as :meth:`dkim_formula.keys.PrivateKey.public_base64` gives it.
+    strict
+        ``t=s``: a signature's ``i=`` has to be in this very domain, not below it.
+    testing
+        ``t=y``: the domain tests DKIM, verifiers treat its mail as unsigned.
+    revoked
+        ``p=`` is empty: the key must not be used any more.
+    ttl
+        Seconds.
+
+    Raises :class:`dkim_formula.errors.InvalidValue` for a name or an algorithm that is not one.
+    """
+    flags = ":".join(flag for flag, is_set in (("y", testing), ("s", strict)) if is_set)
+    tags = ["v=DKIM1", f"k={check_algorithm(algorithm)}"]
+    if flags:
+        tags.append(f"t={flags}")
+    tags.append(f"p={'' if revoked else public_base64}")
+    return Record(
+        name=names.key_record_name(selector, domain),
+        type="TXT",
+        ttl=ttl,
+        value="; ".join(tags),
+        purpose="dkim",
+        domain=names.domain_name(domain),
+        selector=names.selector(selector),
+    )

@@ -1,0 +1,1 @@
+"""The pillar: read, checked, and given back whole."""

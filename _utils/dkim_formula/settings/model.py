@@ -1,0 +1,152 @@
+"""The pillar's settings once they are checked: frozen, complete, every default filled in."""
+
+from dataclasses import dataclass, field
+
+from ..secret import Secret
+
+
+@dataclass(frozen=True)
+class DomainsTable:
+    """The site's own table of domains (pillar ``dkim:database:domains``)."""
+
+    schema: str = "public"
+    table: str = "domains"
+    id: str = "id"
+    name: str = "domain"
+    # None: domains missing from the table are inserted only where the formula made the table.
+    create_missing: bool | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The role that OpenDKIM reads with (pillar ``dkim:database:reader``)."""
+
+    name: str = "vmail-dkim-reader"
+    auth: str = "peer"  # or "password"
+    system_user: str = "opendkim"  # who logs in as the role, by peer
+    map: str = "maildkim"  # the name of the map in pg_ident.conf
+    password: Secret | None = None
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the virtual-mail database is (pillar ``dkim:database``)."""
+
+    name: str = "vmail"
+    manage: bool = True
+    owner: str = "vmail"  # owns what the formula makes in a database that it made itself
+    host: str = ""  # '' is the local socket
+    port: int = 5432
+    # The account for set-up and key work. None: the local postgres account by peer.
+    user: str | None = None
+    password: Secret | None = None
+    sslmode: str = "verify-full"  # libpq's, where host is not the socket
+    sslrootcert: str | None = None
+    domains: DomainsTable = field(default_factory=DomainsTable)
+    reader: Reader = field(default_factory=Reader)
+
+
+@dataclass(frozen=True)
+class Dmarc:
+    """A domain's DMARC policy (pillar ``dkim:domains:*:dmarc``), RFC 9989 section 4.7."""
+
+    policy: str = "none"  # p=
+    subdomain_policy: str | None = None  # sp=
+    nonexistent_policy: str | None = None  # np=
+    rua: tuple[str, ...] = ()  # addresses, without mailto:
+    ruf: tuple[str, ...] = ()
+    adkim: str | None = None  # r or s
+    aspf: str | None = None
+    fo: str | None = None
+    testing: bool = False  # t=y
+    psd: str | None = None  # y, n or u
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """One key that a domain is to have."""
+
+    algorithm: str = "rsa"  # or "ed25519"
+    selector: str = "default"
+    bits: int = 2048  # RSA alone
+
+
+@dataclass(frozen=True)
+class Address:
+    """One address with a key of its own (pillar ``dkim:domains:*:addresses``)."""
+
+    address: str
+    keys: tuple[KeyPlan, ...] = (KeyPlan(),)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What one domain is to have. ``name`` is the lower-case A-label form."""
+
+    name: str
+    keys: tuple[KeyPlan, ...] = (KeyPlan(),)
+    strict: bool = True  # t=s: the key is not for subdomains (RFC 6376, section 3.6.1)
+    testing: bool = False  # t=y
+    ttl: int = 3600  # seconds
+    dmarc: Dmarc | None = None
+    subdomains: bool = False  # sign .domain too; leaves t=s out
+    alias_of: str | None = None  # signs with that domain's keys
+    addresses: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenDKIM:
+    """Options of opendkim.conf(5), the site's over ours (pillar ``dkim:opendkim``)."""
+
+    settings: dict[str, str | bool | int | list] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Postfix:
+    """What main.cf gets (pillar ``dkim:postfix``)."""
+
+    milter_default_action: str = "accept"
+
+
+@dataclass(frozen=True)
+class TsigKey:
+    """The TSIG key for updates (pillar ``dkim:dns:key``), RFC 8945."""
+
+    name: str
+    algorithm: str
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class Dns:
+    """How records are published (pillar ``dkim:dns``)."""
+
+    publish: str = "none"  # or "rfc2136"
+    server: str | None = None
+    key: TsigKey | None = None
+    ttl: int = 3600  # seconds
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The life of a key, in days (pillar ``dkim:rotation``)."""
+
+    every: int = 180
+    retire_for: int = 14
+    revoke_for: int = 30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole of pillar ``dkim``."""
+
+    database: Database = field(default_factory=Database)
+    domains: dict[str, Domain] = field(default_factory=dict)  # by name, pillar's order
+    every_hosted: Domain | None = None  # '*': the template for every hosted domain
+    excluded: frozenset[str] = frozenset()  # domains that are false
+    defaults: Domain = field(default_factory=lambda: Domain(name="*"))
+    opendkim: OpenDKIM = field(default_factory=OpenDKIM)
+    postfix: Postfix = field(default_factory=Postfix)
+    dns: Dns = field(default_factory=Dns)
+    rotation: Rotation = field(default_factory=Rotation)
+    lookup: dict[str, object] = field(default_factory=dict)  # checked in settings.lookup
