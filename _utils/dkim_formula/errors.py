@@ -1,0 +1,82 @@
+"""What can go wrong, each with a text for the administrator. No text ever holds a secret."""
+
+from collections.abc import Iterable
+
+
+class FormulaError(Exception):
+    """The base of every error that this library raises on purpose."""
+
+
+class InvalidValue(FormulaError, ValueError):
+    """
+    A value from outside (pillar, argument, database row, file) that can't be used.
+
+    where
+        The pillar key (``dkim:domains:example.com:selector``) or the argument's name.
+    value
+        The value as it was given; shown by ``repr``, cut when long. Never a secret.
+    problem
+        What is wrong with it.
+    expected
+        What would be right.
+    """
+
+    def __init__(self, where: str, value: object, problem: str, expected: str = ""):
+        self.where = where
+        self.value = value
+        self.problem = problem
+        self.expected = expected
+        shown = repr(value)
+        if len(shown) > 100:
+            shown = f"{shown[:97]}..."
+        text = f"{where}: {shown} {problem}"
+        if expected:
+            text = f"{text}; {expected}"
+        super().__init__(text)
+
+
+class SeveralProblems(FormulaError):
+    """Several problems found in one pass, a line each; ``problems`` holds the lines."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DatabaseError(FormulaError):
+    """PostgreSQL refused a statement, or holds something that the formula can't work with."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """
+    No session could be had.
+
+    reason
+        ``no_driver`` (psycopg2 is not installed), ``no_server`` (nothing listens there),
+        ``no_database`` (the server is there, the database is not) or ``refused`` (the server
+        answered and did not let us in).
+    """
+
+    def __init__(self, reason: str, text: str):
+        self.reason = reason
+        super().__init__(text)
+
+
+class AccessFileError(FormulaError):
+    """``pg_hba.conf`` or ``pg_ident.conf`` is broken, or would be by our change."""
+
+
+class KeyNotFound(FormulaError, LookupError):
+    """The database has no such key."""
+
+
+class StepRefused(FormulaError):
+    """A key can't be moved to that state from the one that it is in."""
+
+
+class OpenDKIMError(FormulaError):
+    """OpenDKIM did not come up, or does not sign."""
+
+
+class PostfixError(FormulaError):
+    """``postconf`` failed or is not there."""

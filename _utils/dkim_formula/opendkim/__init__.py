@@ -1,0 +1,1 @@
+"""OpenDKIM: its daemons, their configuration, and a restart that lets no mail out unsigned."""

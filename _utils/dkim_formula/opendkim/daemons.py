@@ -1,0 +1,129 @@
+"""Which OpenDKIM daemons a machine needs, and what each one's files hold."""
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..settings.model import Database, Settings
+
+# OpenDKIM has one SignatureAlgorithm for a whole daemon: an Ed25519 key under rsa-sha256 is a 451
+# for that domain's mail (measured, 2.11.0~beta2). So each algorithm has a daemon of its own.
+SIGNATURE_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
+
+HEADER = "# Managed by the dkim formula: changes made here are lost at the next highstate."
+
+# Ours are defaults: the pillar's dkim:opendkim:settings come over them.
+DEFAULTS: dict[str, str | bool | int | list] = {
+    "Syslog": True,
+    "SyslogSuccess": True,
+    # Relaxed for header and body: what relays change on the way does not break the signature.
+    "Canonicalization": "relaxed/relaxed",
+    "Mode": "sv",
+    # From can't be added a second time behind the signature's back (RFC 6376, section 8.15).
+    "OversignHeaders": ["From"],
+    # The socket is for the daemon's group, which postfix is a member of.
+    "UMask": "007",
+    # Whose mail is signed. OpenDKIM's own default leaves IPv6's loopback out.
+    "InternalHosts": ["127.0.0.1", "::1"],
+    "TrustAnchorFile": "/usr/share/dns/root.key",
+}
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One OpenDKIM process and everything that belongs to it."""
+
+    algorithm: str
+    service: str
+    config_file: str
+    socket: str  # as the machine sees it
+    milter: str  # as Postfix sees it from its chroot
+    signing_view: str
+    key_view: str
+
+
+def daemons(settings: Settings, lookup: Mapping[str, object]) -> tuple[Daemon, ...]:
+    """
+    The daemons that the settings need: always the one for RSA, which also verifies other people's
+    mail, and one for Ed25519 where a domain or an address is to have such a key.
+
+    settings
+        The checked pillar.
+    lookup
+        Names and paths of ``dkim/defaults.yaml``, as merged by ``map.jinja``.
+    """
+    wanted = ["rsa"]
+    if "ed25519" in algorithms_in_use(settings):
+        wanted.append("ed25519")
+    return tuple(daemon(algorithm, lookup) for algorithm in wanted)
+
+
+def daemon(algorithm: str, lookup: Mapping[str, object]) -> Daemon:
+    """The daemon for ``algorithm`` (``rsa`` or ``ed25519``), whether or not it is needed."""
+    suffix = "" if algorithm == "rsa" else f"-{algorithm}"
+    directory = str(lookup["socket_directory"]).strip("/")
+    socket_name = f"opendkim{suffix}.sock"
+    root, extension = posixpath.splitext(str(lookup["opendkim_config"]))
+    views = "" if algorithm == "rsa" else f"_{algorithm}"
+    return Daemon(
+        algorithm=algorithm,
+        service=f"{lookup['opendkim_service']}{suffix}",
+        config_file=f"{root}{suffix}{extension}",
+        socket=posixpath.join(str(lookup["postfix_chroot"]), directory, socket_name),
+        milter=f"unix:/{directory}/{socket_name}",
+        signing_view=f"dkim_signing_table{views}",
+        key_view=f"dkim_key_table{views}",
+    )
+
+
+def algorithms_in_use(settings: Settings) -> frozenset[str]:
+    """Every algorithm for which some domain or address of the settings is to have a key."""
+    domains = [*settings.domains.values()]
+    if settings.every_hosted is not None:
+        domains.append(settings.every_hosted)
+    plans = [plan for domain in domains for plan in domain.keys]
+    plans += [plan for domain in domains for address in domain.addresses for plan in address.keys]
+    return frozenset(plan.algorithm for plan in plans)
+
+
+def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str, ...]) -> str:
+    """
+    OpenDKIM's address of a view: opendkim(8), «Data Sets».
+
+    There is never a password in it: the daemon prints the whole DSN to the journal when the table
+    can't be opened (measured). Over the local socket the host is ``,``: libpq's list of two empty
+    hosts, each of which means the default socket; an empty host or a path can't be written.
+    """
+    host = database.host or ","
+    port = "" if database.port == 5432 else f"{database.port}+"
+    columns = ",".join(data_columns)
+    return (
+        f"dsn:pgsql://{database.reader.name}@{port}{host}/{database.name}"
+        f"/table={view}?keycol={key_column}?datacol={columns}"
+    )
+
+
+def configuration(settings: Settings, daemon: Daemon) -> str:
+    """The text of the daemon's opendkim.conf(5): ours, the pillar's over it, then the tables."""
+    options = {**DEFAULTS, **settings.opendkim.settings}
+    if daemon.algorithm != "rsa":
+        # The second daemon only signs: one verification, and its header, is enough for a message.
+        options["Mode"] = "s"
+    options["SignatureAlgorithm"] = SIGNATURE_ALGORITHMS[daemon.algorithm]
+    options["Socket"] = f"local:{daemon.socket}"
+    database = settings.database
+    options["KeyTable"] = dsn(
+        database, daemon.key_view, "identifier", ("domain", "selector", "key")
+    )
+    options["SigningTable"] = dsn(database, daemon.signing_view, "pattern", ("identifier",))
+    lines = [f"{name:<24}{option_text(value)}" for name, value in options.items()]
+    return "\n".join([HEADER, "", *lines, ""])
+
+
+def option_text(value: str | bool | int | list) -> str:
+    """A value as opendkim.conf(5) writes it: yes and no, numbers, lists joined by commas."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ",".join(option_text(item) for item in value)
+    return str(value)

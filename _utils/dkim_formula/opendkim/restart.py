@@ -1,0 +1,169 @@
+"""A restart of OpenDKIM during which no mail leaves unsigned."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from ..errors import OpenDKIMError
+from ..postfix import main_cf, milters
+
+# A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
+# packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
+READY_WITHIN = 60.0  # seconds
+
+
+class Services(Protocol):
+    """What starts and stops services here: Salt's ``service`` module, or a test's double."""
+
+    def running(self, name: str) -> bool: ...
+
+    def start(self, name: str) -> bool: ...
+
+    def stop(self, name: str) -> bool: ...
+
+    def restart(self, name: str) -> bool: ...
+
+
+def restart(
+    services: Services,
+    daemon: str,
+    socket_path: str,
+    *,
+    mail_service: str = "postfix",
+    milter: str = "",
+    moved_from: Sequence[str] = (),
+    ready_within: float = READY_WITHIN,
+) -> dict[str, object]:
+    """
+    Restarts the daemon and returns when its milter socket takes connections.
+
+    With ``milter_default_action = accept`` Postfix sends mail on unsigned while the daemon is
+    away, and an smtpd(8) that has a client keeps the configuration that it started with: no change
+    of main.cf closes that gap. So Postfix stands still for these seconds: clients are refused and
+    come back, sendmail(1) queues. With any other default action Postfix goes on.
+
+    services
+        Starts and stops services.
+    daemon, mail_service
+        The services' names.
+    socket_path
+        The milter socket that the daemon is to make.
+    milter, moved_from
+        The daemon's address as main.cf writes it, and the spellings of the address that it had
+        before: main.cf follows before Postfix runs again.
+    ready_within
+        Seconds that the daemon has to make its socket.
+
+    Returns ``{"restarted": daemon, "paused": bool, "main_cf": {name: value}}``.
+
+    Raises OpenDKIMError where the service does not restart or the socket does not come; Postfix
+    runs again all the same.
+    """
+    with _mail_held_back(services, mail_service) as paused:
+        if not services.restart(daemon):
+            raise OpenDKIMError(
+                f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
+            )
+        wait_until_ready(daemon, socket_path, ready_within)
+        changed = _follow(milter, moved_from)
+    return {"restarted": daemon, "paused": paused, "main_cf": changed}
+
+
+def wait_until_ready(daemon: str, socket_path: str, ready_within: float = READY_WITHIN) -> None:
+    """Waits for the milter socket to take a connection; OpenDKIMError after ``ready_within`` s."""
+    deadline = time.monotonic() + ready_within
+    while not answers(socket_path):
+        if time.monotonic() > deadline:
+            raise OpenDKIMError(
+                f"{daemon} runs but made no socket at {socket_path} within {ready_within:.0f} s; "
+                f"see: journalctl -u {daemon} -n 50"
+            )
+        time.sleep(0.1)
+
+
+def answers(socket_path: str) -> bool:
+    """Whether something accepts connections at the Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(socket_path)
+        except OSError:
+            return False
+        return True
+
+
+def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:
+    """
+    How main.cf may have written the address that a configuration file gives its daemon, if that is
+    not ``socket_path`` already.
+
+    config_text
+        An opendkim.conf(5), before it is replaced.
+    chroot
+        Postfix's queue directory: what lies in it has a shorter path there.
+
+    Returns spellings such as ``unix:/opendkim/opendkim.sock`` or ``inet:localhost:8891``. Source:
+    opendkim.conf(5) «Socket», postconf(5) «smtpd_milters».
+    """
+    value = ""
+    for line in config_text.splitlines():
+        words = line.split("#", 1)[0].split()
+        if len(words) == 2 and words[0].lower() == "socket":
+            value = words[1]
+    kind, colon, rest = value.partition(":")
+    if not colon:
+        kind, rest = "local", value
+    if not rest or (kind in ("local", "unix") and rest == socket_path):
+        return ()
+    if kind in ("local", "unix"):
+        return tuple(_unix_spellings(rest, chroot))
+    port, at, host = rest.partition("@")
+    hosts = [host] if at else []
+    if not at or host in ("localhost", "127.0.0.1"):
+        hosts = ["localhost", "127.0.0.1"]
+    return tuple(f"{kind}:{name}:{port}" for name in hosts)
+
+
+def _unix_spellings(path: str, chroot: str) -> Iterator[str]:
+    paths = [path]
+    if path.startswith(chroot.rstrip("/") + "/"):
+        inside = path[len(chroot.rstrip("/")) :]
+        paths += [inside, inside.lstrip("/")]
+    for spelling in paths:
+        yield f"unix:{spelling}"
+        yield f"local:{spelling}"
+
+
+def _follow(milter: str, moved_from: Sequence[str]) -> dict[str, str]:
+    if not milter or not moved_from:
+        return {}
+    changed = milters.swap(main_cf.explicit(), moved_from, milter)
+    main_cf.write(changed)
+    return changed
+
+
+@contextmanager
+def _mail_held_back(services: Services, mail_service: str) -> Iterator[bool]:
+    pause = lets_mail_out_unsigned() and services.running(mail_service)
+    if pause and not services.stop(mail_service):
+        raise OpenDKIMError(f"service {mail_service} did not stop; OpenDKIM was left as it was")
+    try:
+        yield pause
+    finally:
+        if pause and not services.start(mail_service):
+            raise OpenDKIMError(
+                f"service {mail_service} was stopped for OpenDKIM's restart and did not start "
+                f"again; see: journalctl -u {mail_service} -n 50"
+            )
+
+
+def lets_mail_out_unsigned() -> bool:
+    """Whether main.cf has milters, and has mail go on where one is away."""
+    current = main_cf.explicit_or_nothing()
+    has_milters = any(
+        milters.expand(current.get(name, ""), current).strip()
+        for name in (milters.SMTPD, milters.NON_SMTPD)
+    )
+    return has_milters and main_cf.in_force(milters.DEFAULT_ACTION) == "accept"
