@@ -1,0 +1,212 @@
+"""Sessions with PostgreSQL, and its errors made safe to show."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import DatabaseError, DatabaseUnavailable
+from ..settings.model import Database
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+    from psycopg2.sql import Composed
+
+LOCAL_ACCOUNT = "postgres"
+CONNECT_TIMEOUT = 10  # seconds
+
+# The effective user is the whole process's: two threads must not change it at once.
+_identity_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def session(
+    database: Database,
+    *,
+    dbname: str | None = None,
+    role: str | None = None,
+    autocommit: bool = False,
+    application_name: str = "dkim-formula",
+) -> Iterator[Connection]:
+    """
+    A session with the database: committed at a good end, rolled back at an error, then closed.
+
+    Without ``host`` and ``user`` the session is the local ``postgres`` account's, by peer
+    authentication over the default socket; root takes that account's identity for the connecting
+    alone.
+
+    database
+        Where it is, and as whom to log in.
+    dbname
+        Another database of the same server (``postgres``, to make ours).
+    role
+        A role to take on (``SET ROLE``) after logging in.
+    autocommit
+        Each statement by itself, as ``CREATE DATABASE`` needs.
+    application_name
+        Shown in ``pg_stat_activity`` and in the keys' history.
+
+    Raises DatabaseUnavailable where no session can be had, DatabaseError for what PostgreSQL
+    refuses inside it; neither text holds a row's content or a password.
+    """
+    connection = _connect(database, dbname or database.name, application_name)
+    try:
+        with errors_translated():
+            connection.autocommit = autocommit
+            # Names in our statements are qualified: nothing in a user's schema can stand in for
+            # a function of PostgreSQL's own.
+            with connection.cursor() as cursor:
+                cursor.execute("SET search_path TO pg_catalog, pg_temp")
+                if role is not None:
+                    cursor.execute(compose("SET ROLE {role}", role=role))
+            if not autocommit:
+                connection.commit()
+            yield connection
+            if not autocommit:
+                connection.commit()
+    finally:
+        # Closing rolls back what is not committed.
+        connection.close()
+
+
+@contextlib.contextmanager
+def errors_translated() -> Iterator[None]:
+    """
+    Turns psycopg2's errors into DatabaseError.
+
+    Only the message's first part and the SQLSTATE are kept: DETAIL prints the failing row, and
+    with it a private key (measured: a CHECK or NOT NULL violation), so the cause is not chained.
+    """
+    import psycopg2
+
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise DatabaseError(_safe_text(error)) from None
+
+
+def compose(template: str, **names: str | tuple[str, ...]) -> Composed:
+    """
+    SQL with ``{name}`` replaced by quoted identifiers; a tuple gives a qualified one.
+
+    Doubled braces are literal ones, as in :meth:`str.format`.
+    """
+    from psycopg2 import sql
+
+    return sql.SQL(template).format(
+        **{
+            key: sql.Identifier(*name) if isinstance(name, tuple) else sql.Identifier(name)
+            for key, name in names.items()
+        }
+    )
+
+
+def is_superuser(connection: Connection) -> bool:
+    """Whether the session's current role is a superuser."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('is_superuser') = 'on'")
+        return cursor.fetchone()[0]
+
+
+def _safe_text(error) -> str:
+    message = error.diag.message_primary if error.diag is not None else None
+    if message is None:
+        # libpq's own (a connection that broke): it has no DETAIL.
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
+    hint = error.diag.message_hint if error.diag is not None else None
+    return f"PostgreSQL: {message}{code}" + (f"; {hint}" if hint else "")
+
+
+def _is_local(database: Database) -> bool:
+    return database.host == "" and database.user is None
+
+
+def _connect(database: Database, dbname: str, application_name: str) -> Connection:
+    try:
+        import psycopg2
+    except ImportError:
+        raise DatabaseUnavailable(
+            "no_driver",
+            "the Python package psycopg2 is not installed in the Python that runs Salt; "
+            "the state dkim.database.python installs it, or: salt-pip install psycopg2-binary",
+        ) from None
+    parameters = {
+        "dbname": dbname,
+        "host": database.host,
+        "port": database.port,
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT,
+    }
+    if _is_local(database):
+        parameters["user"] = LOCAL_ACCOUNT
+    else:
+        parameters["user"] = database.user or LOCAL_ACCOUNT
+        if database.password is not None:
+            parameters["password"] = database.password.reveal()
+        if database.host:
+            parameters["sslmode"] = database.sslmode
+            if database.sslrootcert is not None:
+                parameters["sslrootcert"] = database.sslrootcert
+    identity = _as_local_account() if _is_local(database) else contextlib.nullcontext()
+    try:
+        with identity:
+            return psycopg2.connect(**parameters)
+    except psycopg2.OperationalError as error:
+        failure = _unavailable(database, dbname, str(error))
+    raise failure
+
+
+@contextlib.contextmanager
+def _as_local_account() -> Iterator[None]:
+    """
+    Root as ``postgres`` for a moment: peer authentication asks the kernel who connects, and takes
+    the effective user (getpeereid(3)).
+    """
+    with _identity_lock:
+        if os.geteuid() != 0:
+            yield
+            return
+        try:
+            account = pwd.getpwnam(LOCAL_ACCOUNT)
+        except KeyError:
+            raise DatabaseUnavailable(
+                "no_server",
+                f"there is no system account {LOCAL_ACCOUNT} on this machine, so PostgreSQL is "
+                "not installed here; set dkim:database:manage to true to have it installed, or "
+                "dkim:database:host to where the database is",
+            ) from None
+        os.seteuid(account.pw_uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+
+def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavailable:
+    # libpq gives no SQLSTATE for a failed connect; the texts are the server's and libpq's own,
+    # in English unless lc_messages says otherwise.
+    place = database.host or "the local socket"
+    reply = " ".join(text.split())
+    if f'database "{dbname}" does not exist' in text:
+        return DatabaseUnavailable(
+            "no_database",
+            f"dkim:database:name: there is no database {dbname!r} at {place}; make it, correct the "
+            "name, or set dkim:database:manage to true to have it made",
+        )
+    if "FATAL" in text or "server does not support SSL" in text or "certificate" in text:
+        return DatabaseUnavailable(
+            "refused",
+            f"the server at {place} (dkim:database:host, port {database.port}) refused the session "
+            f"as {database.user or LOCAL_ACCOUNT!r} (dkim:database:user, dkim:database:password, "
+            f"dkim:database:sslmode): {reply}",
+        )
+    return DatabaseUnavailable(
+        "no_server",
+        f"no PostgreSQL answers at {place} (dkim:database:host), port {database.port} "
+        f"(dkim:database:port): {reply}",
+    )
