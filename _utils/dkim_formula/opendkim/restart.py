@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from ..errors import OpenDKIMError
-from ..postfix import main_cf, milters
+from ..postfix import control, main_cf, milters
 
 # A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
@@ -16,8 +16,6 @@ READY_WITHIN = 60.0  # seconds
 
 class Services(Protocol):
     """What starts and stops services here: Salt's ``service`` module, or a test's double."""
-
-    def running(self, name: str) -> bool: ...
 
     def start(self, name: str) -> bool: ...
 
@@ -146,10 +144,11 @@ def _follow(milter: str, moved_from: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _mail_held_back(services: Services, mail_service: str) -> Iterator[bool]:
-    pause = lets_mail_out_unsigned() and services.running(mail_service)
-    if pause and not services.stop(mail_service):
-        raise OpenDKIMError(f"service {mail_service} did not stop; OpenDKIM was left as it was")
+    pause = lets_mail_out_unsigned() and control.running()
     try:
+        if pause:
+            services.stop(mail_service)
+            control.wait_until_stopped()
         yield pause
     finally:
         if pause and not services.start(mail_service):

@@ -1,0 +1,268 @@
+"""Keys by the settings: made where missing, listed, moved, deleted."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..database import domains as domain_table
+from ..database import generation, keystore, patterns
+from ..database.connection import session
+from ..database.keystore import Key, Wanted
+from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, KeyNotFound
+from ..keys import check_algorithm, check_bits
+from ..names import domain_name, selector as checked_selector
+from ..settings.model import Domain, Settings
+from ..wanted import (
+    chosen_domains,
+    domain_settings,
+    record_of,
+    wanted_keys,
+    wanted_patterns,
+)
+from .setup import NOT_THERE_YET, nothing_there_yet
+
+# More than this many domains in one return are counted, not listed.
+LISTED = 50
+
+Progress = Callable[[int, int], None]
+
+
+def missing(settings: Settings) -> dict[str, object]:
+    """
+    What ``generate_missing`` would do.
+
+    Returns ``{"changes": {domain: {"old", "new"}}, "notes": [text]}``; past 50 domains the changes
+    are counted by kind instead.
+    """
+    try:
+        with session(settings.database) as connection:
+            return _Course(connection, settings).changes()
+    except DatabaseUnavailable as error:
+        if not nothing_there_yet(error, settings.database):
+            raise
+    chosen = chosen_domains(settings, ())
+    return {
+        "changes": _changes(list(chosen), wanted_keys(chosen), _new_patterns(chosen)),
+        "notes": [NOT_THERE_YET],
+    }
+
+
+def generate_missing(settings: Settings, progress: Progress | None = None) -> dict[str, object]:
+    """
+    Makes every key that the settings want and the database lacks, for all domains in one course:
+    domains where they may be inserted, then keys, then patterns.
+
+    progress
+        Called with (done, total) as batches are stored. A run that is stopped keeps what it has
+        made, and the next goes on.
+
+    Returns as :func:`missing`, what was done. Raises DatabaseError where domains are not hosted.
+    """
+    with session(settings.database) as connection:
+        return _Course(connection, settings).run(progress)
+
+
+class _Course:
+    """One look at the database, and the course that follows from it."""
+
+    def __init__(self, connection, settings: Settings):
+        self.connection = connection
+        self.settings = settings
+        self.database = settings.database
+        hosted = domain_table.hosted(connection, self.database)
+        self.chosen = chosen_domains(settings, hosted)
+        self.new_domains = domain_table.missing(connection, self.database, self.chosen)
+        if self.new_domains and not domain_table.may_insert(connection, self.database):
+            raise DatabaseError(not_hosted(settings, self.new_domains))
+        self.comparison = keystore.compare(connection, self.database, wanted_keys(self.chosen))
+        self.patterns = wanted_patterns(self.chosen)
+
+    def changes(self) -> dict[str, object]:
+        present = patterns.look(self.connection, self.database)
+        return {
+            "changes": _changes(
+                self.new_domains,
+                self.comparison.missing,
+                patterns.plan(present, self.patterns).changes,
+            ),
+            "notes": list(self.comparison.reports),
+        }
+
+    def run(self, progress: Progress | None) -> dict[str, object]:
+        planned = self.changes()
+        if self.new_domains:
+            domain_table.insert_missing(self.connection, self.database, self.new_domains)
+        _, unreadable = keystore.complete(self.connection, self.database)
+        # A key for an address is found through its pattern: patterns go in before keys sign.
+        patterns.apply(self.connection, self.database, self.patterns)
+        self.connection.commit()
+        generation.generate(
+            self.connection,
+            self.database,
+            self.comparison.missing,
+            why="missing by the pillar",
+            progress=progress,
+        )
+        return {**planned, "notes": [*planned["notes"], *unreadable]}
+
+
+def generate(
+    settings: Settings,
+    domain: object,
+    selector: object = None,
+    algorithm: object = None,
+    bits: object = None,
+) -> dict[str, object]:
+    """
+    One key for a hosted domain. What is not given is as the settings have it for that domain.
+
+    Returns the key as :func:`list_keys` does, with ``created``: False where the domain has such a
+    key already; that one is returned and left as it is.
+    """
+    name = domain_name(domain, "domain")
+    wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
+    with session(settings.database) as connection:
+        if domain_table.missing(connection, settings.database, [name]):
+            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        there = _existing(connection, settings, wanted, selector is not None)
+        if there is None:
+            stored = generation.generate(
+                connection, settings.database, [wanted], why="made by dkim.generate", exact=True
+            )
+            created = bool(stored)
+            there = keystore.find(connection, settings.database, name, wanted.selector)
+        else:
+            created = False
+    return {**_plain(settings, there), "created": created}
+
+
+def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
+    """All keys, or a domain's: each its row without the private key, and its ``record``."""
+    name = None if domain is None else domain_name(domain, "domain")
+    with session(settings.database) as connection:
+        keys = keystore.list_keys(connection, settings.database, name)
+    return [_plain(settings, key) for key in keys]
+
+
+def public_key(settings: Settings, domain: object, selector: object = None) -> str:
+    """
+    The base64 text of the record's ``p=``: of the key with that selector, or of the active one.
+
+    Raises KeyNotFound where there is none, InvalidValue where two are active and none is named.
+    """
+    name = domain_name(domain, "domain")
+    with session(settings.database) as connection:
+        if selector is not None:
+            key = keystore.find(
+                connection, settings.database, name, checked_selector(selector, "selector")
+            )
+        else:
+            key = _the_active_one(keystore.list_keys(connection, settings.database, name), name)
+    if key.public is None:
+        raise KeyNotFound(
+            f"domain {name}, selector {key.selector}: the row holds no key that could be read"
+        )
+    return key.public
+
+
+def set_state(
+    settings: Settings, domain: object, selector: object, state: str, why: str
+) -> dict[str, object]:
+    """Moves one key to ``state``; returns it. Raises StepRefused where that is no legal step."""
+    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    with session(settings.database) as connection:
+        key = keystore.set_state(connection, settings.database, name, chosen, state, why)
+    return _plain(settings, key)
+
+
+def delete(
+    settings: Settings, domain: object, selector: object, force: bool = False
+) -> dict[str, object]:
+    """Deletes one key for good; an active one only with ``force``. Returns what it was."""
+    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    with session(settings.database) as connection:
+        key = keystore.delete(
+            connection, settings.database, name, chosen, "deleted by dkim.delete", force=force
+        )
+    return _plain(settings, key)
+
+
+def not_hosted(settings: Settings, names: Sequence[str], where: str = "dkim:domains") -> str:
+    """The text for domains that the site's table has not."""
+    table = settings.database.domains
+    shown = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    return (
+        f"{where}: {shown}: not in column {table.name!r} of table {table.schema}.{table.table} of "
+        f"database {settings.database.name!r}; add them there, or set "
+        "dkim:database:domains:create_missing to true"
+    )
+
+
+def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: object) -> Wanted:
+    chosen = None if algorithm is None else check_algorithm(algorithm)
+    plan = next((plan for plan in domain.keys if chosen in (None, plan.algorithm)), domain.keys[0])
+    chosen = chosen or plan.algorithm
+    own = plan.selector if plan.algorithm == chosen else f"{plan.selector}-{chosen}"
+    return Wanted(
+        domain.name,
+        own if selector is None else checked_selector(selector, "selector"),
+        chosen,
+        plan.bits if bits is None else check_bits(bits, "bits"),
+    )
+
+
+def _existing(connection, settings: Settings, wanted: Wanted, named: bool) -> Key | None:
+    keys = keystore.list_keys(connection, settings.database, wanted.domain)
+    for key in keys:
+        if key.selector == wanted.selector:
+            return key
+    if named:
+        return None
+    own = (key for key in keys if key.algorithm == wanted.algorithm and not key.address)
+    return next((key for key in own if key.state == "active"), None)
+
+
+def _the_active_one(keys: Sequence[Key], domain: str) -> Key:
+    active = [key for key in keys if key.state == "active" and not key.address]
+    if not active:
+        raise KeyNotFound(f"domain {domain} has no active key; dkim.list_keys shows what there is")
+    if len(active) > 1:
+        raise InvalidValue(
+            "selector",
+            None,
+            f"is needed: domain {domain} has several active keys",
+            f"give one of {', '.join(key.selector for key in active)}",
+        )
+    return active[0]
+
+
+def _plain(settings: Settings, key: Key) -> dict[str, object]:
+    record = None
+    if key.public is not None:
+        record = record_of(key, domain_settings(settings, key.domain.lower())).as_plain()
+    return {**key.as_plain(), "record": record}
+
+
+def _new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
+    return patterns.plan({}, wanted_patterns(chosen)).changes
+
+
+def _changes(
+    new_domains: Sequence[str], keys: Sequence[Wanted], new_patterns: Mapping[str, object]
+) -> dict[str, object]:
+    if len(keys) + len(new_domains) > LISTED:
+        counts = {"domains": len(new_domains), "keys": len(keys), "patterns": len(new_patterns)}
+        return {
+            kind: {"old": None, "new": f"{count} new"} for kind, count in counts.items() if count
+        }
+    changes: dict[str, object] = {}
+    for name in new_domains:
+        changes[f"domain {name}"] = {"old": None, "new": "hosted"}
+    for wanted in keys:
+        size = f" {wanted.bits}" if wanted.algorithm == "rsa" else ""
+        whose = f" for {wanted.address}" if wanted.address else ""
+        changes[f"key {wanted.selector}._domainkey.{wanted.domain}"] = {
+            "old": None,
+            "new": f"{wanted.algorithm}{size}{whose}",
+        }
+    for pattern, change in new_patterns.items():
+        changes[f"pattern {pattern}"] = change
+    return changes

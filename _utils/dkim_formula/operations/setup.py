@@ -1,0 +1,137 @@
+"""Database, schema, role and access files: what differs from the settings, and making it so."""
+
+from collections.abc import Callable
+
+from ..database import access, roles, schema, server
+from ..database.connection import session
+from ..database.plan import Plan
+from ..errors import DatabaseUnavailable, InvalidValue
+from ..secret import Secret
+from ..settings.model import Database
+
+NOT_THERE_YET = "there is no database to look at yet: this is what a new one gets"
+
+
+def database_changes(database: Database) -> dict[str, object]:
+    """What is missing of the database and its owner role: ``{"changes", "notes"}``."""
+    return _look(
+        database,
+        lambda: server.plan(server.look(database), database),
+        lambda: server.plan(server.ABSENT, database),
+    )
+
+
+def make_database(database: Database) -> dict[str, object]:
+    """Makes the database and its owner role where they are missing."""
+    return plain(server.apply(database))
+
+
+def schema_changes(database: Database) -> dict[str, object]:
+    """Which migrations and definitions are due in the database."""
+
+    def present() -> Plan:
+        with session(database) as connection:
+            return schema.plan(schema.look(connection, database), database)
+
+    return _look(database, present, lambda: schema.plan(schema.ABSENT, database))
+
+
+def migrate(database: Database) -> dict[str, object]:
+    """Brings the schema up to date in one transaction."""
+    with session(database) as connection:
+        return plain(schema.apply(connection, database))
+
+
+def role_changes(database: Database, wanted: roles.Wanted) -> dict[str, object]:
+    """What differs of a role's attributes, memberships and rights."""
+
+    def present() -> Plan:
+        with session(database) as connection:
+            return roles.plan(roles.look(connection, wanted), wanted, database.name)
+
+    return _look(database, present, lambda: roles.plan(roles.ABSENT, wanted, database.name))
+
+
+def manage_role(database: Database, wanted: roles.Wanted) -> dict[str, object]:
+    """Makes the role as it is to be."""
+    with session(database) as connection:
+        return plain(roles.apply(connection, wanted))
+
+
+def access_changes(database: Database, present: bool = True) -> dict[str, object]:
+    """Which lines of pg_hba.conf and pg_ident.conf are to come, move or go."""
+
+    def there() -> Plan:
+        with session(database) as connection:
+            return access.plan(access.look(connection), database, present)
+
+    return _look(database, there, lambda: access.plan(access.ABSENT, database, present))
+
+
+def manage_access(database: Database, present: bool = True) -> dict[str, object]:
+    """Writes our lines, has PostgreSQL check and load them."""
+    with session(database) as connection:
+        return plain(access.apply(connection, database, present))
+
+
+def wanted_role(
+    database: Database, name: str, password: str, relations: object = None
+) -> roles.Wanted:
+    """
+    The role ``name`` as a state describes it.
+
+    password
+        ``keep``, ``absent``, or ``pillar``: the one of ``dkim:database:reader:password``.
+    relations
+        A list of ``schema.relation`` or ``relation``, or None for the views that OpenDKIM reads.
+    """
+    pairs = schema.reader_relations(database)
+    if relations is not None:
+        pairs = tuple(_relation(text) for text in relations)
+    return roles.Wanted(name=name, password=_password(database, password), relations=pairs)
+
+
+def _relation(text: object) -> tuple[str, str]:
+    if not isinstance(text, str) or not text:
+        raise InvalidValue("relations", text, "is not a relation's name", "give schema.relation")
+    namespace, dot, relation = text.rpartition(".")
+    return (namespace, relation) if dot else ("public", text)
+
+
+def _password(database: Database, choice: str) -> Secret | str:
+    if choice in ("keep", "absent"):
+        return choice
+    if choice == "pillar":
+        if database.reader.password is None:
+            raise InvalidValue(
+                "dkim:database:reader:password", None, "is not set", "give the reader a password"
+            )
+        return database.reader.password
+    # The value is not shown: somebody may have put the password itself here.
+    raise InvalidValue(
+        "password", "…", "is none of the choices", "give one of keep, absent, pillar"
+    )
+
+
+def nothing_there_yet(error: DatabaseUnavailable, database: Database) -> bool:
+    """Whether the database is missing only because the formula has not made it yet."""
+    return error.reason == "no_driver" or (
+        database.manage and error.reason in ("no_server", "no_database")
+    )
+
+
+def plain(plan: Plan) -> dict[str, object]:
+    """A plan as a function returns it."""
+    return {"changes": plan.changes, "notes": list(plan.notes)}
+
+
+def _look(
+    database: Database, present: Callable[[], Plan], absent: Callable[[], Plan]
+) -> dict[str, object]:
+    try:
+        return plain(present())
+    except DatabaseUnavailable as error:
+        if not nothing_there_yet(error, database):
+            raise
+    found = plain(absent())
+    return {**found, "notes": [*found["notes"], NOT_THERE_YET]}

@@ -1,0 +1,109 @@
+"""From the settings and the hosted domains to the keys, patterns and records that should be."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from .database.keystore import Key, Wanted
+from .errors import InvalidValue
+from .names import domain_name
+from .records.dmarc import dmarc_record, report_authorisation_records
+from .records.key_record import key_record
+from .records.record import Record
+from .settings.model import Domain, Settings
+
+
+def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domain]:
+    """
+    The domains that the formula takes care of, by name: the pillar's own, and with ``'*'`` every
+    hosted one that the pillar neither names nor leaves out.
+
+    hosted
+        Names as the site's table has them. One that is no domain name is passed over: it can't
+        have a key, and ``dkim.check`` tells of it.
+    """
+    chosen = dict(settings.domains)
+    if settings.every_hosted is None:
+        return chosen
+    for text in hosted:
+        try:
+            name = domain_name(text)
+        except InvalidValue:
+            continue
+        if name not in chosen and name not in settings.excluded:
+            chosen[name] = replace(settings.every_hosted, name=name)
+    return chosen
+
+
+def domain_settings(settings: Settings, name: str) -> Domain:
+    """What the pillar says of one domain, ``'*'`` or the defaults where it does not name it."""
+    template = settings.every_hosted or settings.defaults
+    return settings.domains.get(name) or replace(template, name=name)
+
+
+def wanted_keys(domains: Mapping[str, Domain]) -> list[Wanted]:
+    """The keys that the domains are to have. An alias domain has none: it signs as another."""
+    wanted = []
+    for domain in domains.values():
+        if domain.alias_of is None:
+            wanted += [_wanted(domain.name, plan, "") for plan in domain.keys]
+        for address in domain.addresses:
+            wanted += [_wanted(domain.name, plan, address.address) for plan in address.keys]
+    return wanted
+
+
+def wanted_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]]:
+    """
+    The SigningTable patterns beyond a domain's own name: pattern to (signing domain, address),
+    the address ``''`` where the domain's own key signs. Source: opendkim.conf(5) «SigningTable».
+    """
+    patterns = {}
+    for domain in domains.values():
+        signer = domain.alias_of or domain.name
+        if domain.alias_of is not None:
+            patterns[domain.name] = (signer, "")
+        if domain.subdomains:
+            patterns[f".{domain.name}"] = (signer, "")
+        for address in domain.addresses:
+            patterns[address.address] = (domain.name, address.address)
+    return patterns
+
+
+def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) -> list[Record]:
+    """
+    The records that DNS should hold for the domains: one for each key, in whatever state, and the
+    DMARC policy where the pillar has one.
+
+    keys
+        The domains' keys as the database has them. A row that no key could be read from has no
+        record.
+    """
+    by_domain: dict[str, list[Key]] = {}
+    for key in keys:
+        by_domain.setdefault(key.domain, []).append(key)
+    found = []
+    for domain in domains:
+        for key in by_domain.get(domain.name, ()):
+            if key.public is not None:
+                found.append(record_of(key, domain))
+        if domain.dmarc is not None:
+            found.append(dmarc_record(domain.name, domain.dmarc, domain.ttl))
+            found += report_authorisation_records(domain.name, domain.dmarc, domain.ttl)
+    return found
+
+
+def record_of(key: Key, domain: Domain) -> Record:
+    """The key record of one key. Source: RFC 6376, section 3.6.1."""
+    return key_record(
+        key.domain,
+        key.selector,
+        key.algorithm,
+        key.public,
+        strict=domain.strict and not domain.subdomains,
+        testing=domain.testing,
+        revoked=key.state == "revoked",
+        ttl=domain.ttl,
+    )
+
+
+def _wanted(domain: str, plan, address: str) -> Wanted:
+    return Wanted(domain, plan.selector, plan.algorithm, plan.bits, address)
