@@ -1,0 +1,77 @@
+"""What this host must have for test machines, and where their files are."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "mount": "mount",
+    "nsenter": "util-linux",
+    "systemd-nspawn": "systemd-container",
+}
+
+
+def cache() -> Path:
+    """The folder of images and machines: ``DKIM_FORMULA_CACHE``, or below ``/var/cache``."""
+    return Path(os.environ.get("DKIM_FORMULA_CACHE", "/var/cache/dkim-formula"))
+
+
+def missing() -> list[str]:
+    """What keeps this host from running test machines, a sentence each; empty if nothing does."""
+    if os.geteuid() != 0:
+        return ["This must be run as root: containers and overlay mounts need it."]
+    problems = [
+        f"The program {program} is missing: apt-get install {package}."
+        for program, package in PROGRAMS.items()
+        if shutil.which(program) is None
+    ]
+    filesystems = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in filesystems and not _loads_module("overlay"):
+        problems.append("The kernel has no overlay file system.")
+    problems += [
+        f"The kernel has no {kind} namespaces."
+        for kind in ("mnt", "pid", "net", "uts", "ipc", "cgroup")
+        if not Path(f"/proc/self/ns/{kind}").exists()
+    ]
+    if cgroup2() is None:
+        problems.append("No cgroup2 file system is mounted below /sys/fs/cgroup.")
+    if not problems and not _may_unshare():
+        problems.append(
+            "The kernel refuses new namespaces to root: run this on a virtual or real machine, "
+            "or in a privileged container."
+        )
+    return problems
+
+
+def cgroup2() -> Path | None:
+    """Where the unified control group hierarchy is mounted; on a mixed host beside the old ones."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, target, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(target)
+    return None
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """One process at a time, also across checkouts that share the cache."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _loads_module(name: str) -> bool:
+    if shutil.which("modprobe") is None:
+        return False
+    return subprocess.run(["modprobe", "--quiet", name], check=False).returncode == 0
+
+
+def _may_unshare() -> bool:
+    command = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "true"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -1,0 +1,177 @@
+"""The cached image of a release: two layers, each made once for its recipe."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from support.machine import host, recipe
+from support.machine.overlay import Overlay
+from support.progress import SILENT, Progress
+
+# What a site may need for pip to reach its index from inside the scratch tree.
+PASSED_ON = (
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+REPORT_EVERY = 20  # seconds
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class ImageError(Exception):
+    """An image could not be built; the text ends with the last lines of its log."""
+
+
+def layers(release: str, progress: Progress = SILENT) -> list[Path]:
+    """
+    The layers of a release's image, uppermost first, built where they are missing.
+
+    release
+        ``bookworm`` or ``trixie``.
+    progress
+        Is told of every step of a build.
+
+    Raises :class:`ImageError`, and ``ValueError`` for a release that there is no recipe for.
+    """
+    if release not in recipe.RELEASES:
+        raise ValueError(f"no such release: {release!r}; one of {', '.join(recipe.RELEASES)}")
+    home = host.cache() / "images" / release
+    system = home / f"system-{recipe.system_key(release)}"
+    software = home / f"software-{recipe.software_key(release)}"
+    with host.locked(f"image-{release}"):
+        if not system.is_dir():
+            with progress.step(f"{release}: base system by debootstrap"):
+                _build_system(release, system, progress)
+        if not software.is_dir():
+            with progress.step(f"{release}: package archive, wheels, Salt"):
+                _build_software(system, software, progress)
+        _remove_others(home, {system, software})
+    return [software, system]
+
+
+def _build_system(release: str, target: Path, progress: Progress) -> None:
+    tree = _scratch(target)
+    include = ",".join(recipe.SYSTEM_PACKAGES)
+    command = ["debootstrap", "--variant=minbase", f"--include={include}", release, str(tree)]
+    _run(command, target, progress, env=os.environ)
+    shutil.rmtree(tree / "var/cache/apt/archives")
+    (tree / "var/cache/apt/archives/partial").mkdir(parents=True)
+    _write_files(tree, recipe.SYSTEM_FILES)
+    tree.rename(target)
+
+
+def _build_software(system: Path, target: Path, progress: Progress) -> None:
+    tree = _scratch(target)
+    tree.mkdir(parents=True)
+    scratch = Overlay([system], target.with_name(f"{target.name}.scratch"))
+    scratch.remove()
+    try:
+        scratch.mount()
+        _prepare(scratch.root)
+        _run(_script_command(scratch.root), target, progress, env=_script_environment())
+        for folder in recipe.SOFTWARE_FOLDERS:
+            shutil.move(scratch.upper / folder, tree / folder)
+    finally:
+        scratch.remove()
+    _write_files(tree, recipe.SOFTWARE_FILES)
+    tree.rename(target)
+
+
+def _prepare(root: Path) -> None:
+    beside = root / "recipe"
+    beside.mkdir()
+    offered = "".join(f"{' '.join(group)}\n" for group in recipe.OFFERED_PACKAGES)
+    _write_files(beside, {"offered": offered, "script": recipe.SOFTWARE_SCRIPT})
+    _write_files(beside, recipe.requirements())
+    if CA_BUNDLE.exists():
+        shutil.copy(CA_BUNDLE, root / CA_BUNDLE.relative_to("/"))
+
+
+def _script_command(root: Path) -> list[str]:
+    wheels = host.cache() / "pip"
+    wheels.mkdir(parents=True, exist_ok=True)
+    passed = [name for name in PASSED_ON if name in os.environ]
+    return [
+        "systemd-nspawn",
+        f"--directory={root}",
+        f"--machine=dkim-build-{os.getpid()}",
+        "--register=no",
+        "--keep-unit",
+        "--as-pid2",
+        "--quiet",
+        "--console=pipe",
+        "--timezone=off",
+        "--resolv-conf=copy-host",
+        f"--bind={wheels}:/root/.cache/pip",
+        f"--setenv=PIP_CERT={CA_BUNDLE}",
+        f"--setenv=SSL_CERT_FILE={CA_BUNDLE}",
+        "--setenv=PIP_DISABLE_PIP_VERSION_CHECK=1",
+        *(f"--setenv={name}={os.environ[name]}" for name in passed),
+        "/bin/sh",
+        "/recipe/script",
+    ]
+
+
+def _script_environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+
+
+def _scratch(target: Path) -> Path:
+    """An empty place beside the target: a rename at the end makes the layer whole or absent."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tree = target.with_name(f"{target.name}.new")
+    if tree.exists():
+        shutil.rmtree(tree)
+    return tree
+
+
+def _write_files(root: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+
+
+def _run(
+    command: Sequence[str],
+    target: Path,
+    progress: Progress,
+    env: Mapping[str, str],
+    every: int = 20,
+) -> None:
+    """Run a long command into a log, with its last line shown now and then."""
+    log = target.with_name(f"{target.name}.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
+        )
+        told = time.monotonic()
+        while process.poll() is None:
+            try:
+                process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() - told > REPORT_EVERY:
+                    told = time.monotonic()
+                    progress.say(f"    {_last_lines(log, 1).strip()[:90]}")
+    if process.returncode != 0:
+        raise ImageError(f"{command[0]} failed ({process.returncode}):\n{_last_lines(log, 25)}")
+    log.unlink()
+
+
+def _last_lines(log: Path, count: int) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
+def _remove_others(home: Path, wanted: set[Path]) -> None:
+    """Remove the layers of older recipes, unless a machine stands on them."""
+    mounts = Path("/proc/self/mounts").read_text()
+    for path in home.iterdir():
+        if path.is_dir() and path not in wanted and str(path) not in mounts:
+            shutil.rmtree(path)

@@ -1,0 +1,367 @@
+"""A throw-away Debian machine."""
+
+import os
+import shlex
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.machine import host, image, recipe, registry
+from support.machine.container import Container
+from support.machine.overlay import Overlay
+from support.progress import SILENT, Progress
+
+ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+
+# Joins the machine's first control group before it enters: with a cgroup2 that is mounted with
+# nsdelegate, as systemd does it, processes can't be moved in from outside (cgroups(7)).
+ENTER = 'echo $$ > "$1" && shift && exec "$@"'
+
+Condition = Callable[[], object] | str
+
+
+class CommandFailed(Exception):
+    """A command inside a machine ended with another status than 0; holds what it wrote."""
+
+    def __init__(self, command: str, result: subprocess.CompletedProcess[str]):
+        self.result = result
+        output = f"{result.stdout or ''}{result.stderr or ''}".strip()
+        super().__init__(f"{command}\nended with {result.returncode}:\n{output[-4000:]}")
+
+
+class NotInTime(Exception):
+    """A condition did not come true before its deadline."""
+
+
+class Machine:
+    """
+    A Debian machine that is bare when it starts: Salt in ``/opt/salt``, tools for tests in
+    ``/opt/tests``, packages to install in a local archive, and nothing else. A context manager.
+
+    release
+        ``bookworm`` or ``trixie``.
+    name
+        Of its folder and control group; made up where it is ``None``.
+    hostname
+        A whole name, ``mail.example.net``.
+    boot
+        Start systemd. Without it the first process only sleeps and reaps.
+    network_namespace
+        The path of a network namespace; by default the machine has a loopback alone.
+    keep
+        Leave the machine running when this process ends.
+    progress
+        Is told when an image has to be built.
+    """
+
+    def __init__(
+        self,
+        release: str = "bookworm",
+        name: str | None = None,
+        hostname: str = recipe.HOSTNAME,
+        boot: bool = True,
+        network_namespace: str | None = None,
+        keep: bool = False,
+        progress: Progress = SILENT,
+    ):
+        self.release = release
+        self.name = name or f"{release}-{os.getpid()}-{id(self):x}"
+        self.hostname = hostname
+        self.boot = boot
+        self.network_namespace = network_namespace
+        self.keep = keep
+        self.progress = progress
+        self._overlay = Overlay([], registry.folder(self.name))
+        self._container = self._make_container()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.keep:
+            self.stop()
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """A machine that another process started and kept. Raises ``LookupError``."""
+        record = registry.read(name)
+        if record is None or not registry.alive(record):
+            raise LookupError(f"no machine {name!r} runs; there are: {registry.names()}")
+        machine = cls(record.release, record.name, record.hostname, record.boot, keep=True)
+        machine._container.leader = record.leader
+        return machine
+
+    def start(self) -> None:
+        """
+        Make it and wait until it is up. Builds the image where there is none.
+
+        Raises :class:`support.machine.image.ImageError`,
+        :class:`support.machine.container.ContainerError` and :class:`NotInTime`.
+        """
+        registry.sweep()
+        layers = image.layers(self.release, self.progress)
+        self._overlay = Overlay(layers, registry.folder(self.name))
+        with host.locked("machines"):
+            if registry.read(self.name):
+                raise ValueError(f"a machine {self.name!r} is there already")
+            self._overlay.mount()
+            self._note()
+        self._name_host()
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Start the machine over the tree as it was left, and wait until it is up."""
+        self._container = self._make_container()
+        try:
+            self._container.start()
+            self._note()
+            self.wait_for(self._is_up, deadline=90, what="the machine is up")
+        except BaseException:
+            self.stop(hard=True)
+            raise
+
+    def power_off(self) -> None:
+        """Shut it down in order; its files stay."""
+        self._container.shut_down()
+
+    def pull_the_plug(self) -> None:
+        """End every process of it at once; its files stay."""
+        self._container.kill()
+
+    def reboot(self) -> None:
+        """Shut it down and start it again."""
+        self.power_off()
+        self.power_on()
+
+    def stop(self, hard: bool = False) -> None:
+        """End the machine and remove its files; ``hard`` does not ask its services to stop."""
+        if hard or not self.boot:
+            self._container.kill()
+        else:
+            self._container.shut_down()
+        self._overlay.remove()
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str | None = None,
+        check: bool = True,
+        timeout: float | None = 300,
+        input: str | None = None,  # noqa: A002 - as subprocess.run has it
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """
+        Run a command inside and return what it wrote, as text.
+
+        command
+            An argument list, or shell text.
+        user
+            Its user; root by default.
+        check
+            Raise :class:`CommandFailed` where it ends with another status than 0.
+        timeout
+            In seconds; ``subprocess.TimeoutExpired`` after it.
+        input
+            Its standard input; by default there is none.
+        env
+            Variables besides ``PATH``, ``HOME`` and ``LANG``.
+        """
+        result = subprocess.run(
+            self.command(command, user=user, env=env),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+            check=False,
+        )
+        if check and result.returncode != 0:
+            raise CommandFailed(_shown(command), result)
+        return result
+
+    def stream(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a command inside on this process's own terminal, and return its status."""
+        return subprocess.run(self.command(command, user=user, env=env), check=False).returncode
+
+    def popen(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> subprocess.Popen:
+        """Start a command inside and return at once; ``options`` go to ``subprocess.Popen``."""
+        return subprocess.Popen(self.command(command, user=user, env=env), **options)
+
+    def command(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """The host's argument list that runs a command inside."""
+        words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+        if user:
+            words = ["/usr/sbin/runuser", "-u", user, "--", *words]
+        variables = [f"{name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
+        leader = self._container.leader
+        enter = ["nsenter", f"--target={leader}", "--all", "--root", "--wd"]
+        inside = [*enter, "/usr/bin/env", "--ignore-environment", *variables, *words]
+        return ["/bin/sh", "-c", ENTER, "sh", f"{self._cgroup(leader)}/cgroup.procs", *inside]
+
+    def wait_for(self, condition: Condition, deadline: float = 30, what: str | None = None) -> None:
+        """
+        Wait until a condition holds.
+
+        condition
+            A function that returns something true, or shell text that ends with 0 inside.
+        deadline
+            In seconds; :class:`NotInTime` after it.
+        what
+            Names the condition in the error.
+        """
+        end = time.monotonic() + deadline
+        while not self._holds(condition):
+            if time.monotonic() > end:
+                name = what or (condition if isinstance(condition, str) else repr(condition))
+                raise NotInTime(f"not within {deadline} s: {name}\n{self._container.console()}")
+            time.sleep(0.05)
+
+    def path(self, path: str) -> Path:
+        """
+        Where a file of the machine is on the host, for files that need no look through links or
+        through mounts of the machine's own (``/run``, ``/tmp``).
+        """
+        return self._overlay.root / path.lstrip("/")
+
+    def exists(self, path: str) -> bool:
+        """Whether the machine has something at that path."""
+        return self.run(["test", "-e", path], check=False).returncode == 0
+
+    def read(self, path: str) -> str:
+        """A file's text, as root sees it. Raises :class:`CommandFailed`."""
+        return self.run(["cat", "--", path]).stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
+        """Write a file with its mode and owner; its folder is made where it is absent."""
+        # Made under its final mode: the text may be a secret.
+        script = (
+            'mkdir -p "$(dirname "$1")" && rm -f "$1" && umask 077 && cat > "$1" '
+            '&& chown "$2" "$1" && chmod "$3" "$1"'
+        )
+        self.run(["/bin/sh", "-c", script, "sh", path, owner, f"{mode:o}"], input=text)
+
+    def put_tree(self, source: Path, target: str) -> None:
+        """Copy what git knows of a working tree, and its new files, as they are on the disk now."""
+        archive = BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name in tracked(source):
+                tar.add(source / name, name, recursive=False, filter=_as_root)
+        self.run(["mkdir", "-p", target])
+        subprocess.run(
+            self.command(["tar", "-x", "-C", target]),
+            input=archive.getvalue(),
+            check=True,
+            capture_output=True,
+        )
+
+    def install(self, *packages: str) -> None:
+        """Install packages from the machine's own archive, as ``apt-get install`` does."""
+        self.run("apt-get update --quiet")
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        self.run(["apt-get", "install", "--yes", *packages], env=env, timeout=600)
+
+    def _holds(self, condition: Condition) -> bool:
+        if isinstance(condition, str):
+            return self.run(condition, check=False).returncode == 0
+        return bool(condition())
+
+    def _is_up(self) -> bool:
+        if not self.boot:
+            return True
+        if not self._container.running():
+            raise NotInTime(f"the machine ended while it started\n{self._container.console()}")
+        state = self.run(["systemctl", "is-system-running"], check=False)
+        return state.stdout.strip() in {"running", "degraded"}
+
+    def _make_container(self) -> Container:
+        return Container(
+            self._overlay.root,
+            self.name,
+            self.hostname,
+            self.boot,
+            self.network_namespace,
+            self._overlay.home / "console",
+        )
+
+    def _note(self) -> None:
+        leader = self._container.leader
+        registry.write(
+            registry.ours(self.release, self.name, self.hostname, self.boot, leader, self.keep)
+        )
+
+    def _name_host(self) -> None:
+        """The image is called as the recipe says; another name is written over it."""
+        if self.hostname != recipe.HOSTNAME:
+            short = self.hostname.partition(".")[0]
+            hosts = f"127.0.0.1 localhost\n127.0.1.1 {self.hostname} {short}\n::1 localhost\n"
+            self.path("/etc/hostname").write_text(f"{self.hostname}\n")
+            self.path("/etc/hosts").write_text(hosts)
+
+    def _cgroup(self, leader: int) -> Path:
+        for line in Path(f"/proc/{leader}/cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                return Path(f"{host.cgroup2()}{line.removeprefix('0::')}")
+        raise NotInTime(f"{self.name} has no control group: it is not running")
+
+
+def tracked(source: Path) -> list[str]:
+    """
+    The files that belong to a working tree: known to git, or new and not ignored. Without git, or
+    outside of a repository, every file that is not hidden.
+    """
+    command = ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others"]
+    try:
+        listed = subprocess.run(
+            [*command, "--exclude-standard"], check=True, capture_output=True, text=True
+        )
+        names = listed.stdout.split("\0")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        paths = (path.relative_to(source) for path in source.rglob("*"))
+        names = [str(path) for path in paths if not any(p.startswith(".") for p in path.parts)]
+    return sorted(name for name in set(names) if name and (source / name).is_file())
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _shown(command: Sequence[str] | str) -> str:
+    return command if isinstance(command, str) else shlex.join(command)

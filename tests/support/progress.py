@@ -1,0 +1,67 @@
+"""Says what is done and how long it took."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def clock(seconds: float) -> str:
+    """``75.2`` as ``1:15.2``."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+class Progress:
+    """
+    Steps with their times, printed as they begin and end.
+
+    write
+        Takes a whole line of text.
+    """
+
+    def __init__(self, write: Callable[[str], None] | None = None):
+        self._write = write or _print_line
+        self._begin = time.monotonic()
+        self.times: list[tuple[str, float]] = []
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this object was made."""
+        return time.monotonic() - self._begin
+
+    def say(self, text: str) -> None:
+        """A line with the time since the beginning before it."""
+        self._write(f"[{clock(self.elapsed):>7}] {text}")
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Announce a step, and its duration at its end, also where it fails."""
+        self.say(f"{text} ...")
+        begin = time.monotonic()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            seconds = time.monotonic() - begin
+            self.times.append((text, seconds))
+            self.say(f"{text}: {outcome} in {clock(seconds)}")
+
+    def table(self) -> str:
+        """Every step with its share of the whole."""
+        whole = self.elapsed
+        rows = [f"  {clock(seconds):>8}  {text}" for text, seconds in self.times]
+        return "\n".join([*rows, f"  {clock(whole):>8}  in all"])
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+SILENT = Progress(lambda line: None)
+
+
+def to_stderr() -> Progress:
+    """Progress for programs whose output is somebody's input."""
+    return Progress(lambda line: print(line, file=sys.stderr, flush=True))
