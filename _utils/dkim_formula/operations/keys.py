@@ -134,6 +134,23 @@ def generate(
     return {**_plain(settings, there), "created": created}
 
 
+def lacking(
+    settings: Settings,
+    domain: object,
+    selector: object = None,
+    algorithm: object = None,
+    bits: object = None,
+) -> dict[str, object]:
+    """What :func:`generate` would make: ``{"changes": …}``, empty where the key is there."""
+    name = domain_name(domain, "domain")
+    wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
+    with session(settings.database) as connection:
+        if domain_table.missing(connection, settings.database, [name]):
+            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        there = _existing(connection, settings, wanted, selector is not None)
+    return {"changes": {} if there else _changes([], [wanted], {})}
+
+
 def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
     """All keys, or a domain's: each its row without the private key, and its ``record``."""
     name = None if domain is None else domain_name(domain, "domain")

@@ -6,8 +6,12 @@ from ..database.connection import session
 from ..names import domain_name
 from ..records.record import Record
 from ..records.text import render
+from ..errors import DatabaseUnavailable
 from ..settings.model import Settings
 from ..wanted import chosen_domains, domain_settings, records
+from .setup import nothing_there_yet
+
+MOST_SHOWN = 100
 
 
 def record_set(settings: Settings, domain: object = None) -> list[Record]:
@@ -28,6 +32,22 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
         if name not in chosen and name not in settings.excluded:
             chosen[name] = domain_settings(settings, name)
     return records(settings, chosen.values(), keys)
+
+
+def to_show(settings: Settings, domain: object = None) -> str:
+    """The record set as zone lines for the end of a run, or what to call where it is long."""
+    try:
+        found = record_set(settings, domain)
+    except DatabaseUnavailable as error:
+        if not nothing_there_yet(error, settings.database):
+            raise
+        return "The records are shown once the keys are made"
+    if len(found) > MOST_SHOWN:
+        return (
+            f"{len(found)} records to publish; salt-call --out=newline_values_only dkim.records "
+            "format=bind prints them"
+        )
+    return f"Publish these records:\n\n{render(found, 'bind')}"
 
 
 def shown(

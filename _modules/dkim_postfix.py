@@ -1,0 +1,104 @@
+"""
+Milters in Postfix's main.cf, among other people's.
+
+Salt has no state that joins a list in main.cf; this module reads and writes it with postconf(1).
+"""
+
+from dkim_formula.postfix import main_cf, milters
+from dkim_salt import translated
+
+
+def __virtual__():
+    return "dkim_postfix"
+
+
+@translated
+def milter_changes(present, default_action="accept", absent=()):
+    """
+    What main.cf lacks for mail to go through our milters.
+
+    present
+        A list of our milters, as main.cf writes them: ``unix:/opendkim/opendkim.sock``.
+    default_action
+        ``milter_default_action``, postconf(5).
+    absent
+        Milters of ours that are to be there no more.
+
+    Returns ``{"changes": {parameter: {"old", "new"}}, "notes": []}``; everything is missing where
+    Postfix is not installed yet. Raises CommandExecutionError where main.cf can't be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postfix.milter_changes '[unix:/opendkim/opendkim.sock]' tempfail
+    """
+    return _changes(*_planned(present, default_action, absent))
+
+
+@translated
+def join_milters(present, default_action="accept", absent=()):
+    """
+    Sets what ``dkim_postfix.milter_changes`` tells, and returns it. Postfix has to be restarted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postfix.join_milters '[unix:/opendkim/opendkim.sock]' tempfail
+    """
+    return _write(*_planned(present, default_action, absent))
+
+
+@translated
+def leftover_changes(absent):
+    """
+    What main.cf still has of our milters; as ``dkim_postfix.milter_changes``.
+
+    absent
+        A list of our milters.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postfix.leftover_changes '[unix:/opendkim/opendkim.sock]'
+    """
+    return _changes(*_leftover(absent))
+
+
+@translated
+def leave_milters(absent):
+    """
+    Takes our milters out of main.cf; other people's stay. Returns what was changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postfix.leave_milters '[unix:/opendkim/opendkim.sock]'
+    """
+    return _write(*_leftover(absent))
+
+
+def _planned(present, default_action, absent):
+    current = main_cf.explicit_or_nothing()
+    return current, milters.plan_present(current, list(present), default_action, list(absent)), []
+
+
+def _leftover(absent):
+    current = main_cf.explicit_or_nothing()
+    return current, *milters.plan_absent(current, list(absent))
+
+
+def _write(current, values, unset):
+    main_cf.write(values, unset)
+    return _changes(current, values, unset)
+
+
+def _changes(current, values, unset):
+    new = {**values, **dict.fromkeys(unset)}
+    return {
+        "changes": {name: {"old": current.get(name), "new": new[name]} for name in new},
+        "notes": [],
+    }

@@ -1,0 +1,158 @@
+"""
+PostgreSQL for the dkim formula: the database, its schema, the reader's role and its way in.
+
+Root takes the local ``postgres`` account's identity for connecting; pillar ``dkim:database`` names
+another server, or another account. Each thing has two functions: one tells what differs, one makes
+it so. No password is ever in an argument or a return.
+
+:depends: psycopg2
+"""
+
+from dkim_formula.operations import setup
+from dkim_salt import sound_settings, translated
+
+
+def __virtual__():
+    return "dkim_postgres"
+
+
+def _database():
+    return sound_settings(__salt__).database
+
+
+@translated
+def database_changes():
+    """
+    Whether the virtual-mail database and its owner role are there.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.database_changes
+    """
+    return setup.database_changes(_database())
+
+
+@translated
+def make_database():
+    """
+    Makes the database and its owner role where they are missing; returns what was made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.make_database
+    """
+    return setup.make_database(_database())
+
+
+@translated
+def schema_changes():
+    """
+    Which migrations and which views are due in the database.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.schema_changes
+    """
+    return setup.schema_changes(_database())
+
+
+@translated
+def migrate():
+    """
+    Brings the schema up to date, in one transaction: a table made by hand or by an older tool is
+    adopted in place. Returns what was done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.migrate
+    """
+    return setup.migrate(_database())
+
+
+@translated
+def role_changes(name, password="keep", relations=None):
+    """
+    What of a role is not as it is to be: it logs in, has no other attribute, is a member of no
+    role, and may SELECT from the given relations and do nothing else in the database.
+
+    name
+        The role.
+    password
+        ``keep`` leaves it as it is, ``absent`` takes it away, ``pillar`` makes it the one of
+        ``dkim:database:reader:password``.
+    relations
+        A list of ``schema.relation``; default: the views that OpenDKIM reads.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.role_changes vmail-dkim-reader
+    """
+    database = _database()
+    return setup.role_changes(database, setup.wanted_role(database, name, password, relations))
+
+
+@translated
+def manage_role(name, password="keep", relations=None):
+    """
+    Makes the role so; rights that are too wide are taken back. A password goes to PostgreSQL as a
+    SCRAM verifier alone. Arguments and return as ``dkim_postgres.role_changes``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.manage_role vmail-dkim-reader password=absent
+    """
+    database = _database()
+    return setup.manage_role(database, setup.wanted_role(database, name, password, relations))
+
+
+@translated
+def access_changes(present=True):
+    """
+    Which of the reader's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.
+
+    present
+        False: they are to go.
+
+    Returns ``{"changes": {file: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
+    where a file is broken already.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.access_changes
+    """
+    return setup.access_changes(_database(), present)
+
+
+@translated
+def manage_access(present=True):
+    """
+    Writes these lines, has PostgreSQL check both files and reload; what PostgreSQL finds fault
+    with is put back. Argument and return as ``dkim_postgres.access_changes``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.manage_access
+    """
+    return setup.manage_access(_database(), present)

@@ -1,0 +1,397 @@
+"""
+DKIM keys in the virtual-mail database: made, listed, moved, printed as records.
+
+The functions read pillar ``dkim``; see ``pillar.example``. A private key is never in a return, a
+log or an event: it goes from the library into the database's table, and OpenDKIM reads it there.
+
+:depends: psycopg2, cryptography
+"""
+
+import os
+
+from dkim_formula.opendkim import daemons, passfile
+from dkim_formula.opendkim import restart as opendkim_restart
+from dkim_formula.operations import check as checks
+from dkim_formula.operations import keys
+from dkim_formula.operations import records as record_operations
+from dkim_salt import read_pillar, sound_settings, translated
+
+# Not dkim.py: that name would hide the library dkimpy from every import of this process.
+__virtualname__ = "dkim"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+@translated
+def settings(lookup):
+    """
+    What the SLS files need of the checked pillar: plain data, no secret.
+
+    A value that is wrong is shown as its default here, so that the states always render;
+    ``dkim.check`` tells of it, and the state ``dkim.checked`` stops the run.
+
+    lookup
+        A mapping with the names and paths of ``dkim/defaults.yaml``.
+
+    Returns ``{"database": {…}, "daemons": [{…}], "unused_daemons": [{…}], "postfix": {…}}``; each
+    daemon has ``algorithm, service, config_file, configuration, socket, milter, moved_from``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.settings '{opendkim_service: opendkim, …}'
+    """
+    found = read_pillar(__salt__).settings
+    needed = daemons.daemons(found, lookup)
+    unused = [
+        daemons.daemon(algorithm, lookup)
+        for algorithm in daemons.SIGNATURE_ALGORITHMS
+        if algorithm not in [daemon.algorithm for daemon in needed]
+    ]
+    database = found.database
+    return {
+        "database": {
+            "name": database.name,
+            "manage": database.manage,
+            "local": not database.host,
+            "reader": database.reader.name,
+            "reader_auth": database.reader.auth,
+        },
+        "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
+        "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
+        "postfix": {"milter_default_action": found.postfix.milter_default_action},
+        "password_file": passfile.PATH,
+        "dns": {"publish": found.dns.publish},
+    }
+
+
+def _daemon(found, daemon, lookup):
+    before = ""
+    if os.path.exists(daemon.config_file):
+        with open(daemon.config_file, encoding="utf-8", errors="replace") as stream:
+            before = stream.read()
+    return {
+        "algorithm": daemon.algorithm,
+        "service": daemon.service,
+        "config_file": daemon.config_file,
+        "configuration": daemons.configuration(found, daemon),
+        "socket": daemon.socket,
+        "milter": daemon.milter,
+        "moved_from": list(
+            opendkim_restart.previous_addresses(before, lookup["postfix_chroot"], daemon.socket)
+        ),
+    }
+
+
+@translated
+def check():
+    """
+    Looks for everything that would stop a run: the pillar's values, the database, the domains
+    table, PostgreSQL's access files. Changes nothing.
+
+    Returns ``{"problems": [text], "advice": [text], "looked": bool}``, all of them at once;
+    ``looked`` is False where there is no database to look at yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.check
+    """
+    return checks.check(read_pillar(__salt__))
+
+
+@translated
+def missing_keys():
+    """
+    What ``dkim.generate_missing`` would do for the pillar's domains.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    Raises CommandExecutionError where the pillar is wrong, the database can't be reached, or a
+    domain is not hosted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.missing_keys
+    """
+    return keys.missing(sound_settings(__salt__))
+
+
+@translated
+def generate_missing():
+    """
+    Makes every key that the pillar wants and the database lacks. An existing key is never
+    replaced. Stopped half-way, it keeps what it made; the next call goes on.
+
+    Returns what was done, as ``dkim.missing_keys``. Raises as that does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.generate_missing
+    """
+    return keys.generate_missing(sound_settings(__salt__))
+
+
+@translated
+def generate(domain, selector=None, algorithm=None, bits=None):
+    """
+    Makes a key for a hosted domain, into the database. It signs at once where the domain has no
+    active key of that algorithm (opendkim.conf(5), «SigningTable»: OpenDKIM reads it with the next
+    message); else it is ``pending`` until ``dkim.activate``.
+
+    An existing key is never replaced: it is returned, with ``created`` false.
+
+    domain
+        A domain of the site's table.
+    selector, algorithm, bits
+        ``rsa`` or ``ed25519``, and for RSA 1024 to 4096; what is not given is as the pillar has
+        it for the domain. Selectors: RFC 6376, section 3.1. Sizes: RFC 8301, section 3.2.
+
+    Returns ``{domain, selector, algorithm, bits, state, address, created_at, …, record, created}``.
+
+    Raises SaltInvocationError for an argument that is wrong, CommandExecutionError where the
+    domain is not hosted or the database can't be reached.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.generate example.com
+        salt-call dkim.generate example.com selector=s2026 bits=4096
+    """
+    return keys.generate(sound_settings(__salt__), domain, selector, algorithm, bits)
+
+
+@translated
+def lacking_key(domain, selector=None, algorithm=None, bits=None):
+    """
+    What ``dkim.generate`` with the same arguments would make:
+    ``{"changes": {record name: {"old", "new"}}}``, empty where such a key is there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.lacking_key example.com
+    """
+    return keys.lacking(sound_settings(__salt__), domain, selector, algorithm, bits)
+
+
+@translated
+def list_keys(domain=None):
+    """
+    Every key in the database, or a domain's.
+
+    Returns a list of ``{domain, selector, algorithm, bits, state, address, timestamps,
+    public_key, record}``; never the private key.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.list_keys
+        salt-call dkim.list_keys example.com
+    """
+    return keys.list_keys(sound_settings(__salt__), domain)
+
+
+@translated
+def public_key(domain, selector=None):
+    """
+    The public half of a key, base64, as the record's ``p=`` has it: SubjectPublicKeyInfo for RSA
+    (RFC 6376, section 3.6.1), the bare 32 octets for Ed25519 (RFC 8463, section 4.2).
+
+    selector
+        Default: the domain's active key.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.public_key example.com
+    """
+    return keys.public_key(sound_settings(__salt__), domain, selector)
+
+
+@translated
+def records(domain=None, format=None):  # pylint: disable=redefined-builtin
+    """
+    The records that DNS should hold: a key record for each key (RFC 6376, section 3.6.1) and the
+    DMARC policy of the pillar (RFC 9989, section 4.7).
+
+    domain
+        Default: every domain that the pillar chooses or that has a key.
+    format
+        ``bind``: lines that paste into a zone file; ``oneline``: for a provider's form; ``json``.
+        Default: a list of ``{name, type, ttl, value, purpose, domain, selector}``, ttl in seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.records example.com
+        salt-call --out=newline_values_only dkim.records format=bind
+    """
+    return record_operations.shown(sound_settings(__salt__), domain, format)
+
+
+@translated
+def records_to_show(domain=None):
+    """
+    The records as text for a person who has just run the formula: lines for a zone file, counted
+    instead of listed where there are more than can be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=newline_values_only dkim.records_to_show
+    """
+    return record_operations.to_show(sound_settings(__salt__), domain)
+
+
+@translated
+def activate(domain, selector):
+    """
+    Has a pending or retired key sign, from the next message on; the key of the same algorithm that
+    signed until now is retired in the same transaction. Its record should be in DNS before.
+
+    Returns the key. Raises CommandExecutionError where the key's state does not allow it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.activate example.com s2026
+    """
+    return keys.set_state(sound_settings(__salt__), domain, selector, "active", "dkim.activate")
+
+
+@translated
+def retire(domain, selector):
+    """
+    Has a key sign no more; its record is to stay in DNS while mail that it signed is on its way.
+
+    Returns the key. Raises CommandExecutionError where the key's state does not allow it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.retire example.com default
+    """
+    return keys.set_state(sound_settings(__salt__), domain, selector, "retired", "dkim.retire")
+
+
+@translated
+def delete(domain, selector, force=False):
+    """
+    Deletes a key for good. Mail that it signed can be verified as long as its record stays in DNS.
+
+    force
+        True deletes an active key too: the domain's mail then leaves unsigned.
+
+    Returns what the key was. Raises CommandExecutionError for an active key without ``force``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.delete example.com s2025
+    """
+    return keys.delete(sound_settings(__salt__), domain, selector, force)
+
+
+class _Services:
+    """Salt's ``service`` module, whichever provider this machine has."""
+
+    @staticmethod
+    def start(name):
+        return __salt__["service.start"](name)
+
+    @staticmethod
+    def stop(name):
+        return __salt__["service.stop"](name)
+
+    @staticmethod
+    def restart(name):
+        return __salt__["service.restart"](name)
+
+
+@translated
+def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
+    """
+    Restarts an OpenDKIM daemon and waits until its milter socket takes connections. Where Postfix
+    would send mail on unsigned in the meantime (``milter_default_action = accept``), it stands
+    still for these seconds.
+
+    service, socket
+        The daemon's service and its socket's path.
+    mail_service
+        Postfix's service.
+    milter, moved_from
+        The daemon's address in main.cf, and the addresses that it had there before.
+
+    Returns ``{"restarted": service, "paused": bool, "main_cf": {parameter: value}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.restart opendkim /var/spool/postfix/opendkim/opendkim.sock
+    """
+    return opendkim_restart.restart(
+        _Services, service, socket, mail_service=mail_service, milter=milter, moved_from=moved_from
+    )
+
+
+@translated
+def socket_answers(socket):
+    """
+    Whether a daemon accepts connections at a milter socket.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.socket_answers /var/spool/postfix/opendkim/opendkim.sock
+    """
+    return opendkim_restart.answers(socket)
+
+
+@translated
+def password_file_changes(path, user):
+    """
+    What differs of the file that OpenDKIM's libpq takes the reader's password from:
+    ``{"changes", "notes"}``, never the password.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.password_file_changes /etc/opendkim-pgpass opendkim
+    """
+    return passfile.changes(sound_settings(__salt__).database, path, user)
+
+
+@translated
+def write_password_file(path, user):
+    """
+    Writes that file: libpq's password file (PostgreSQL, «The Password File»), mode 0400, the
+    daemon's own. The password comes from the pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.write_password_file /etc/opendkim-pgpass opendkim
+    """
+    return passfile.write(sound_settings(__salt__).database, path, user)

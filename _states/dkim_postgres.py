@@ -1,0 +1,115 @@
+"""
+States of the virtual-mail database: that it exists, its schema, the reader's role and way in.
+
+Each looks, tells under ``test=True`` what a run would change, changes it, and looks again.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from dkim_formula.converge import converge, failed
+
+
+def __virtual__():
+    return "dkim_postgres"
+
+
+def _converged(name, look, change, **comments):
+    try:
+        return converge(name, __opts__["test"], look, change, **comments)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+
+
+def database_present(name):
+    """
+    The database of ``dkim:database:name`` exists.
+
+    .. code-block:: yaml
+
+        The virtual-mail database exists:
+          dkim_postgres.database_present: []
+    """
+    return _converged(
+        name,
+        __salt__["dkim_postgres.database_changes"],
+        __salt__["dkim_postgres.make_database"],
+        in_order="The database is there",
+        pending="The database would be made",
+        done="The database was made",
+    )
+
+
+def schema_present(name):
+    """
+    The database has the formula's table, views and triggers, at the newest migration. A table made
+    by hand is adopted in place and goes on signing.
+
+    .. code-block:: yaml
+
+        The database holds DKIM keys:
+          dkim_postgres.schema_present: []
+    """
+    return _converged(
+        name,
+        __salt__["dkim_postgres.schema_changes"],
+        __salt__["dkim_postgres.migrate"],
+        in_order="The schema is up to date",
+        pending="The schema would be brought up to date",
+        done="The schema was brought up to date",
+    )
+
+
+def role_present(name, password="keep", relations=None):
+    """
+    A role that may log in and read some relations, and nothing else: attributes, memberships and
+    rights that are too wide are taken back.
+
+    name
+        The role.
+    password, relations
+        As ``dkim_postgres.role_changes``.
+
+    .. code-block:: yaml
+
+        vmail-dkim-reader:
+          dkim_postgres.role_present:
+            - password: absent
+    """
+    arguments = {"password": password, "relations": relations}
+    return _converged(
+        name,
+        lambda: __salt__["dkim_postgres.role_changes"](name, **arguments),
+        lambda: __salt__["dkim_postgres.manage_role"](name, **arguments),
+        in_order="The role is as it should be",
+        pending="The role would be changed",
+        done="The role was changed",
+    )
+
+
+def access_present(name):
+    """
+    The reader's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, where they are in force.
+    PostgreSQL checks both files before they are loaded; one that it finds fault with is put back.
+
+    .. code-block:: yaml
+
+        OpenDKIM may log in by peer:
+          dkim_postgres.access_present: []
+    """
+    return _access(name, True)
+
+
+def access_absent(name):
+    """The reader's lines are in neither file."""
+    return _access(name, False)
+
+
+def _access(name, present):
+    return _converged(
+        name,
+        lambda: __salt__["dkim_postgres.access_changes"](present=present),
+        lambda: __salt__["dkim_postgres.manage_access"](present=present),
+        in_order="The access files are as they should be",
+        pending="The access files would be changed",
+        done="The access files were changed and loaded",
+    )

@@ -1,0 +1,197 @@
+"""
+States of DKIM keys and of what makes OpenDKIM use them.
+
+Each looks, tells under ``test=True`` what a run would change, changes it, and looks again; a
+second run changes nothing. The settings are pillar ``dkim``; see ``pillar.example``.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from dkim_formula.converge import converge, failed
+
+__virtualname__ = "dkim"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _converged(name, look, change, **comments):
+    try:
+        return converge(name, __opts__["test"], look, change, **comments)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+
+
+def checked(name):
+    """
+    The pillar's values, the database and its access files have nothing that would stop the run.
+    Fails with every problem at once, before anything is changed; it never changes anything itself.
+
+    .. code-block:: yaml
+
+        The DKIM settings are sound:
+          dkim.checked: []
+    """
+    found = __salt__["dkim.check"]()
+    ret = {"name": name, "changes": {}, "result": not found["problems"]}
+    if found["problems"]:
+        ret["comment"] = "\n".join(found["problems"])
+        return ret
+    lines = ["Nothing stands in the way"]
+    if not found["looked"]:
+        lines = ["The pillar is sound; there is no database to look at yet"]
+    ret["comment"] = "\n".join([*lines, *(f"Advice: {text}" for text in found["advice"])])
+    return ret
+
+
+def keys_managed(name):
+    """
+    Every domain of the pillar has the keys that the pillar wants, in one course for all of them. An
+    existing key is never replaced; one that differs from the pillar is named in the comment.
+
+    .. code-block:: yaml
+
+        Every domain has its keys:
+          dkim.keys_managed: []
+    """
+    return _converged(
+        name,
+        __salt__["dkim.missing_keys"],
+        __salt__["dkim.generate_missing"],
+        in_order="Every domain has its keys",
+        pending="Keys would be made",
+        done="Keys were made",
+    )
+
+
+def key_present(name, selector=None, algorithm=None, bits=None):
+    """
+    A hosted domain has a key.
+
+    name
+        The domain.
+    selector, algorithm, bits
+        As ``dkim.generate``. Without a selector any active key of the algorithm will do.
+
+    .. code-block:: yaml
+
+        example.com:
+          dkim.key_present:
+            - selector: s2026
+    """
+    arguments = {"selector": selector, "algorithm": algorithm, "bits": bits}
+    return _converged(
+        name,
+        lambda: __salt__["dkim.lacking_key"](name, **arguments),
+        lambda: __salt__["dkim.generate"](name, **arguments),
+        in_order="The key is there",
+        pending="The key would be made",
+        done="The key was made",
+    )
+
+
+def key_absent(name, selector, force=False):
+    """
+    A domain has no key with that selector.
+
+    name
+        The domain.
+    selector
+        The key's selector.
+    force
+        True deletes an active key too.
+
+    .. code-block:: yaml
+
+        example.com:
+          dkim.key_absent:
+            - selector: s2024
+    """
+
+    def look():
+        there = [key for key in __salt__["dkim.list_keys"](name) if key["selector"] == selector]
+        what = {f"{selector}._domainkey.{name}": {"old": key["state"], "new": None} for key in there}
+        return {"changes": what}
+
+    return _converged(
+        name,
+        look,
+        lambda: __salt__["dkim.delete"](name, selector, force=force),
+        in_order="There is no such key",
+        pending="The key would be deleted",
+        done="The key was deleted",
+    )
+
+
+def opendkim_restarted(name, socket, mail_service="postfix", milter="", moved_from=()):
+    """
+    An OpenDKIM daemon has read its configuration: it is restarted, and its socket takes
+    connections. For ``onchanges``; see ``dkim.restart`` for what happens to mail meanwhile.
+
+    name
+        The daemon's service.
+    socket, mail_service, milter, moved_from
+        As ``dkim.restart``.
+
+    .. code-block:: yaml
+
+        opendkim:
+          dkim.opendkim_restarted:
+            - socket: /var/spool/postfix/opendkim/opendkim.sock
+            - onchanges:
+              - file: /etc/opendkim.conf
+    """
+    changes = {name: {"old": None, "new": "restarted"}}
+    if __opts__["test"]:
+        comment = f"{name} would be restarted"
+        return {"name": name, "result": None, "changes": changes, "comment": comment}
+    try:
+        done = __salt__["dkim.restart"](
+            name, socket, mail_service=mail_service, milter=milter, moved_from=moved_from
+        )
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+    comment = f"{name} was restarted"
+    if done["paused"]:
+        comment += f"; {mail_service} stood still meanwhile, so that no mail left unsigned"
+    return {"name": name, "result": True, "changes": changes, "comment": comment}
+
+
+def password_file_present(name, user):
+    """
+    The file that OpenDKIM takes the reader's password from is there, for the daemon alone.
+
+    name
+        The file's path.
+    user
+        The daemon's system user.
+    """
+    return _converged(
+        name,
+        lambda: __salt__["dkim.password_file_changes"](name, user),
+        lambda: __salt__["dkim.write_password_file"](name, user),
+        in_order="The file is as it should be",
+        pending="The file would be written",
+        done="The file was written",
+    )
+
+
+def records_shown(name, domain=None):
+    """
+    Shows the records to publish, as lines for a zone file, in the comment. Changes nothing.
+
+    domain
+        Default: every domain of the formula.
+
+    .. code-block:: yaml
+
+        The records to publish:
+          dkim.records_shown: []
+    """
+    ret = {"name": name, "result": True, "changes": {}}
+    try:
+        ret["comment"] = __salt__["dkim.records_to_show"](domain)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+    return ret

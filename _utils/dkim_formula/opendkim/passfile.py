@@ -1,0 +1,71 @@
+"""libpq's password file for a reader that logs in by password."""
+
+import os
+import pwd
+import stat
+import tempfile
+
+from ..errors import InvalidValue
+from ..settings.model import Database
+
+PATH = "/etc/opendkim-pgpass"
+MODE = 0o400
+
+
+def text(database: Database) -> str:
+    """
+    The file's one line. The host is any: OpenDKIM connects to one server, and libpq calls the
+    local socket ``localhost``. Source: PostgreSQL, «The Password File».
+    """
+    if database.reader.password is None:
+        raise InvalidValue(
+            "dkim:database:reader:password", None, "is not set", "give the reader a password"
+        )
+    fields = (database.name, database.reader.name, database.reader.password.reveal())
+    return ":".join(["*", "*", *(_escaped(field) for field in fields)]) + "\n"
+
+
+def changes(database: Database, path: str, user: str) -> dict[str, object]:
+    """What differs: ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the content."""
+    found: dict[str, object] = {}
+    try:
+        status = os.stat(path)
+        with open(path, encoding="utf-8") as stream:
+            content = stream.read()
+    except FileNotFoundError:
+        return {"changes": {path: {"old": None, "new": "the reader's password"}}, "notes": []}
+    if content != text(database):
+        found[path] = {"old": "another content", "new": "the reader's password"}
+    if stat.S_IMODE(status.st_mode) != MODE:
+        found["mode"] = {"old": f"{stat.S_IMODE(status.st_mode):04o}", "new": f"{MODE:04o}"}
+    if _name(status.st_uid) != user:
+        found["user"] = {"old": _name(status.st_uid), "new": user}
+    return {"changes": found, "notes": []}
+
+
+def write(database: Database, path: str, user: str) -> dict[str, object]:
+    """Writes the file in one step; at no moment can anybody else read it."""
+    planned = changes(database, path, user)
+    owner = pwd.getpwnam(user)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text(database))
+        os.chmod(temporary, MODE)
+        os.chown(temporary, owner.pw_uid, owner.pw_gid)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return planned
+
+
+def _escaped(field: str) -> str:
+    return field.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

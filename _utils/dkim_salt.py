@@ -1,0 +1,36 @@
+"""Between Salt and the library: the pillar in, the library's errors out as Salt's."""
+
+import functools
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from dkim_formula import settings
+from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
+
+
+def translated(function):
+    """Makes a function raise Salt's exceptions for the library's, with the same text."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except InvalidValue as error:
+            raise SaltInvocationError(str(error)) from error
+        except FormulaError as error:
+            raise CommandExecutionError(str(error)) from error
+
+    return call
+
+
+def read_pillar(salt_functions):
+    """Pillar ``dkim`` as a ``settings.Reading``, with its problems."""
+    return settings.read(salt_functions["pillar.get"]("dkim", {}) or {})
+
+
+def sound_settings(salt_functions):
+    """Pillar ``dkim`` as ``settings.model.Settings``; raises SeveralProblems where it is wrong."""
+    reading = read_pillar(salt_functions)
+    if reading.problems:
+        raise SeveralProblems(reading.problems)
+    return reading.settings
