@@ -1,0 +1,226 @@
+"""
+The checker that every section of the pillar is read with.
+
+A section is a table from key to check. A check is a function of a value and its place (the whole
+pillar key) that returns the value in its stored form or raises :class:`InvalidValue`. What a check
+refuses is noted, and the default stands in for it, so that one pass finds everything.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InvalidValue
+from ..secret import Secret
+
+Check = Callable[[object, str], object]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 2181, section 8
+MAX_TTL = 2**31 - 1
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+@dataclass
+class Notes:
+    """What a reading has to say: ``problems`` stop it, ``advice`` does not."""
+
+    problems: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+    def problem(self, problem: InvalidValue | str) -> None:
+        """Note a problem, once."""
+        _add(self.problems, str(problem))
+
+    def advise(self, where: str, text: str) -> None:
+        """Note that what stands at ``where`` is legal but unwise, once."""
+        _add(self.advice, f"{where}: {text}")
+
+    def attempt(self, check: Check, value: object, where: str, default: object = None) -> object:
+        """What the check makes of the value; the default, and a problem noted, if it refuses."""
+        try:
+            return check(value, where)
+        except InvalidValue as error:
+            self.problem(error)
+            return default
+
+
+def read_section(
+    value: object,
+    where: str,
+    checks: Mapping[str, Check],
+    notes: Notes,
+    hints: Mapping[str, str] | None = None,
+) -> dict[str, object]:
+    """
+    The keys of one mapping that are given and right, in their stored form.
+
+    value
+        The mapping, or None for an empty one. Anything else is a problem, which says of what kind
+        it is and does not show it: a password may be in it.
+    where
+        Its place in the pillar.
+    checks
+        The keys that it may have. None as a value means the default and is left out.
+    notes
+        Takes the problems.
+    hints
+        What to say of particular unknown keys.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        notes.problem(
+            f"{where}: {kind_of(value)} is not settings; give a mapping of keys to values"
+        )
+        return {}
+    read = {}
+    missing = object()
+    for key, given in value.items():
+        if key not in checks:
+            notes.problem(unknown_key(key, where, checks, hints))
+        elif given is not None:
+            stored = notes.attempt(checks[key], given, f"{where}:{key}", missing)
+            if stored is not missing:
+                read[key] = stored
+    return read
+
+
+def unknown_key(
+    key: object, where: str, known: Mapping, hints: Mapping[str, str] | None = None
+) -> str:
+    """The problem of a key that is not known, with the nearest one that is."""
+    place = f"{where}:{shown_key(key)}"
+    if hints and key in hints:
+        return f"{place}: {hints[key]}"
+    nearest = difflib.get_close_matches(str(key).lower()[:80], known, 1)
+    if nearest:
+        return f"{place}: unknown key; did you mean {nearest[0]!r}?"
+    return f"{place}: unknown key; there are {', '.join(known)}"
+
+
+def shown_key(key: object) -> str:
+    """A key as part of a place."""
+    shown_ = key if isinstance(key, str) and key.isprintable() else repr(key)
+    return shown_ if len(shown_) <= 260 else f"{shown_[:257]}..."
+
+
+def section(value: object, where: str) -> object:
+    """Lets a nested section through as it is: its own reader says what is wrong with it."""
+    return value
+
+
+def kind_of(value: object) -> str:
+    """The kind of a value in the words of YAML, for where the value itself must not be shown."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple, set)):
+        return "a list"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a string" if value else "an empty string"
+    return f"a {type(value).__name__}"
+
+
+class Kind:
+    """Stands for a value in an error by its kind alone."""
+
+    def __init__(self, value: object):
+        self._kind = kind_of(value)
+
+    def __repr__(self) -> str:
+        return self._kind
+
+
+def shown(value: object) -> object:
+    """The value if it is a plain one, else what stands for it: a container may hold a secret."""
+    return value if isinstance(value, (str, int, float)) else Kind(value)
+
+
+def text(value: object, where: str) -> str:
+    """A string that is not empty and has no control character."""
+    if not isinstance(value, str):
+        raise InvalidValue(
+            where, shown(value), "is not a string", "quote it, or give another value"
+        )
+    if not value.strip():
+        raise InvalidValue(where, value, "is empty", "give a value or leave the key out")
+    if _CONTROL.search(value):
+        raise InvalidValue(where, value, "has a control character", "give one line of plain text")
+    return value
+
+
+def secret(value: object, where: str) -> Secret:
+    """Any string without a control character, as a :class:`Secret` that no error shows."""
+    if not isinstance(value, str):
+        raise InvalidValue(where, Secret(""), "is not a string", "quote it")
+    if not value:
+        raise InvalidValue(where, Secret(""), "is empty", "give a value or leave the key out")
+    if _CONTROL.search(value):
+        raise InvalidValue(
+            where, Secret(""), "has a control character, such as a line's end", "give one line"
+        )
+    return Secret(value)
+
+
+def boolean(value: object, where: str) -> bool:
+    """A boolean, or one of the words that YAML takes for one."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    raise InvalidValue(where, shown(value), "is not a boolean", "use true or false")
+
+
+def integer(low: int, high: int, unit: str = "") -> Check:
+    """A check for a whole number from ``low`` to ``high``; a string of digits is taken too."""
+    expected = f"use a number from {low} to {high}{unit and ' ' + unit}"
+
+    def check(value: object, where: str) -> int:
+        number = value
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value):
+            number = int(value)
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise InvalidValue(where, shown(value), "is not a whole number", expected)
+        if not low <= number <= high:
+            raise InvalidValue(where, value, "is out of range", expected)
+        return number
+
+    return check
+
+
+def choice(*choices: str) -> Check:
+    """A check for one of some words."""
+
+    def check(value: object, where: str) -> str:
+        if value not in choices:
+            nearest = difflib.get_close_matches(str(value).lower()[:80], choices, 1)
+            expected = (
+                f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(choices)}"
+            )
+            raise InvalidValue(where, shown(value), "is not a choice", expected)
+        return value
+
+    return check
+
+
+def absolute_path(value: object, where: str) -> str:
+    """An absolute path without a control character."""
+    path = text(value, where)
+    if not path.startswith("/"):
+        raise InvalidValue(where, path, "is not an absolute path", "start it with /")
+    return path
+
+
+def ttl(value: object, where: str) -> int:
+    """A TTL in seconds. Source: RFC 2181, section 8."""
+    return integer(0, MAX_TTL, "(seconds)")(value, where)
+
+
+def _add(texts: list[str], added: str) -> None:
+    if added not in texts:
+        texts.append(added)

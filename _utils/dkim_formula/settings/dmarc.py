@@ -1,0 +1,117 @@
+"""The ``dmarc`` of a domain. RFC 9989, section 4.7."""
+
+import re
+from collections.abc import Mapping
+
+from .. import names
+from ..errors import InvalidValue
+from .check import Notes, boolean, choice, kind_of, read_section, shown, text
+from .model import Dmarc
+
+_FO = ("0", "1", "d", "s")
+_ALIGNMENTS = {"r": "r", "relaxed": "r", "s": "s", "strict": "s"}
+
+_HINTS = {
+    # RFC 9989, appendixes A.6 and C.5.2
+    "pct": "RFC 9989 removed it; testing: true (t=y) asks receivers not to apply the policy yet",
+    "rf": "RFC 9989 removed it; there is one report format, leave it out",
+    "ri": "RFC 9989 removed it; receivers report once a day, leave it out",
+    "v": "the formula writes it; leave it out",
+    "p": "unknown key; did you mean 'policy'?",
+    "sp": "unknown key; did you mean 'subdomain_policy'?",
+    "np": "unknown key; did you mean 'nonexistent_policy'?",
+    "t": "unknown key; did you mean 'testing'?",
+}
+
+
+def addresses(value: object, where: str) -> tuple[str, ...]:
+    """Report addresses from a string, a comma separated one or a list; ``mailto:`` is dropped."""
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not given:
+        raise InvalidValue(
+            where, shown(value), "is not an address", "give an address or a list of addresses"
+        )
+    return tuple(dict.fromkeys(_address(address, where) for address in given))
+
+
+def alignment(value: object, where: str) -> str:
+    """``r`` or ``s``, also as a word."""
+    if not isinstance(value, str) or value.lower() not in _ALIGNMENTS:
+        raise InvalidValue(
+            where, shown(value), "is not an alignment", "use r (relaxed) or s (strict)"
+        )
+    return _ALIGNMENTS[value.lower()]
+
+
+def failure_options(value: object, where: str) -> str:
+    """``fo``: 0, 1, d and s, with colons between or as a list."""
+    given = value if isinstance(value, (list, tuple)) else str(value).split(":")
+    options = [str(option) for option in given if not isinstance(option, bool)]
+    if not options or len(options) != len(given) or not set(options) <= set(_FO):
+        # YAML 1.1 reads 1:0 as a number to the base 60.
+        raise InvalidValue(
+            where, shown(value), "is not a failure option", "use 0, 1, d, s, or '1:d:s' in quotes"
+        )
+    return ":".join(dict.fromkeys(options))
+
+
+def psd(value: object, where: str) -> str:
+    """``y``, ``n`` or ``u``; YAML's booleans are taken for the first two."""
+    if isinstance(value, bool):
+        return "y" if value else "n"
+    return choice("y", "n", "u")(value, where)
+
+
+_POLICY = choice("none", "quarantine", "reject")
+
+CHECKS = {
+    "policy": _POLICY,
+    "subdomain_policy": _POLICY,
+    "nonexistent_policy": _POLICY,
+    "rua": addresses,
+    "ruf": addresses,
+    "adkim": alignment,
+    "aspf": alignment,
+    "fo": failure_options,
+    "testing": boolean,
+    "psd": psd,
+}
+
+
+def read_dmarc(value: object, where: str, notes: Notes) -> dict[str, object] | None:
+    """
+    The keys that are given and right; None where the value is ``false``: no record.
+
+    ``true`` stands for an empty mapping: a record with the defaults.
+    """
+    if value is False:
+        return None
+    if value is True:
+        return {}
+    if not isinstance(value, Mapping):
+        notes.problem(f"{where}: {kind_of(value)} is not a policy; give a mapping, or false")
+        return {}
+    return read_section(value, where, CHECKS, notes, _HINTS)
+
+
+def make_dmarc(read: Mapping[str, object], where: str, notes: Notes) -> Dmarc:
+    """The policy of the keys that :func:`read_dmarc` gave, with advice on what is unwise."""
+    dmarc = Dmarc(**read)
+    if dmarc.policy == "reject":
+        notes.advise(
+            f"{where}:policy",
+            "'reject' loses mail to mailing lists and forwarders of a domain that people write "
+            "from; quarantine is safer (RFC 9989, section 7.4)",
+        )
+    if dmarc.fo and not dmarc.ruf:
+        notes.advise(f"{where}:fo", "has no effect without ruf (RFC 9989, section 4.7)")
+    if dmarc.policy != "none" and not dmarc.rua:
+        notes.advise(
+            f"{where}:rua", "is not set: nobody learns what the policy does to the domain's mail"
+        )
+    return dmarc
+
+
+def _address(value: object, where: str) -> str:
+    address = text(value, where).strip()
+    return names.email_address(re.sub(r"(?i)^mailto:", "", address), where)

@@ -1,0 +1,90 @@
+"""The whole of pillar ``dkim``, read in one pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .check import Notes, choice, integer, read_section, section
+from .database import read_database
+from .dns import read_dns
+from .domains import read_domains
+from .lookup import read_lookup
+from .model import Postfix, Rotation, Settings
+from .opendkim import read_opendkim
+
+WHERE = "dkim"
+
+_SECTIONS = dict.fromkeys(
+    ("database", "defaults", "domains", "opendkim", "postfix", "dns", "rotation", "lookup"),
+    section,
+)
+
+# postconf(5), milter_default_action; "shutdown" is in the manual from Postfix 3.10 on, and in the
+# program of Debian 12 as well.
+_POSTFIX = {
+    "milter_default_action": choice("accept", "reject", "tempfail", "quarantine", "shutdown")
+}
+
+_DAYS = integer(1, 3650, "(days)")
+_ROTATION = {"every": _DAYS, "retire_for": _DAYS, "revoke_for": _DAYS}
+
+# RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days before it is
+# verified, and needs the old record until then.
+_SHORTEST_RETIREMENT = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """
+    What a pillar says.
+
+    settings
+        Always whole: where a value is wrong, the default stands in for it.
+    problems
+        Everything that is wrong, a line each; with one of them nothing must be changed.
+    advice
+        What is legal and unwise, a line each.
+    """
+
+    settings: Settings
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def read(pillar: Mapping | None) -> Reading:
+    """
+    Check everything and fill in the defaults. Never raises for a value.
+
+    pillar
+        What stands under the pillar's key ``dkim``, as Salt gives it; None where it is empty.
+        Passwords and secrets in it are :class:`dkim_formula.secret.Secret` from here on.
+    """
+    notes = Notes()
+    given = read_section(pillar, WHERE, _SECTIONS, notes)
+    database = read_database(given.get("database"), notes)
+    dns = read_dns(given.get("dns"), notes)
+    domains = read_domains(given.get("defaults"), given.get("domains"), dns.ttl, notes)
+    settings = Settings(
+        database=database,
+        domains=domains.named,
+        every_hosted=domains.every_hosted,
+        excluded=frozenset(domains.excluded),
+        defaults=domains.defaults,
+        opendkim=read_opendkim(given.get("opendkim"), notes),
+        postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
+        dns=dns,
+        rotation=_read_rotation(given.get("rotation"), notes),
+        lookup=read_lookup(given.get("lookup"), notes),
+    )
+    return Reading(settings, tuple(notes.problems), tuple(notes.advice))
+
+
+def _read_rotation(value: object, notes: Notes) -> Rotation:
+    where = "dkim:rotation"
+    rotation = Rotation(**read_section(value, where, _ROTATION, notes))
+    if rotation.retire_for < _SHORTEST_RETIREMENT:
+        notes.advise(
+            f"{where}:retire_for",
+            f"{rotation.retire_for} days are less than a message may wait in a queue "
+            f"({_SHORTEST_RETIREMENT}, RFC 5321, section 4.5.4.1)",
+        )
+    return rotation
