@@ -4,6 +4,7 @@ Milters in Postfix's main.cf, among other people's.
 Salt has no state that joins a list in main.cf; this module reads and writes it with postconf(1).
 """
 
+from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.postfix import main_cf, milters
 from dkim_salt import translated
 
@@ -37,9 +38,13 @@ def milter_changes(present, default_action="accept", absent=()):
 
 
 @translated
-def join_milters(present, default_action="accept", absent=()):
+def join_milters(present, default_action="accept", absent=(), sockets=()):
     """
     Sets what ``dkim_postfix.milter_changes`` tells, and returns it. Postfix has to be restarted.
+
+    sockets
+        The milters' sockets as this machine sees them; CommandExecutionError, and nothing is
+        changed, where one of them does not answer.
 
     CLI Example:
 
@@ -47,6 +52,8 @@ def join_milters(present, default_action="accept", absent=()):
 
         salt-call dkim_postfix.join_milters '[unix:/opendkim/opendkim.sock]' tempfail
     """
+    for socket in sockets:
+        opendkim_restart.must_answer(socket)
     return _write(*_planned(present, default_action, absent))
 
 

@@ -354,17 +354,23 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
 
 
 @translated
-def socket_answers(socket):
+def is_current(socket, reads=()):
     """
-    Whether a daemon accepts connections at a milter socket.
+    Whether a daemon accepts connections at a milter socket, and made it after the files that it
+    reads at its start were last written.
+
+    socket
+        The socket's path.
+    reads
+        A list of files.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call dkim.socket_answers /var/spool/postfix/opendkim/opendkim.sock
+        salt-call dkim.is_current /var/spool/postfix/opendkim/opendkim.sock '[/etc/opendkim.conf]'
     """
-    return opendkim_restart.answers(socket)
+    return opendkim_restart.is_current(socket, reads)
 
 
 @translated

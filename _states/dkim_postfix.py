@@ -1,27 +1,21 @@
 """States of the milters in Postfix's main.cf."""
 
-from salt.exceptions import CommandExecutionError
-
-from dkim_formula.converge import converge, failed
+from dkim_salt import converged
 
 
 def __virtual__():
     return "dkim_postfix"
 
 
-def _converged(name, look, change, **comments):
-    try:
-        return converge(name, __opts__["test"], look, change, **comments)
-    except CommandExecutionError as error:
-        return failed(name, error)
-
-
-def milters_present(name, present, default_action="accept", absent=()):
+def milters_present(name, present, default_action="accept", absent=(), sockets=()):
     """
     Mail of every way in goes through our milters, after the milters that are there already.
 
     present, default_action, absent
         As ``dkim_postfix.milter_changes``.
+    sockets
+        The milters' sockets as this machine sees them. main.cf is left as it is where one does not
+        answer: with ``tempfail`` a milter that is away keeps all mail back.
 
     .. code-block:: yaml
 
@@ -30,10 +24,11 @@ def milters_present(name, present, default_action="accept", absent=()):
             - present: ['unix:/opendkim/opendkim.sock']
             - default_action: tempfail
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim_postfix.milter_changes"](present, default_action, absent),
-        lambda: __salt__["dkim_postfix.join_milters"](present, default_action, absent),
+        lambda: __salt__["dkim_postfix.join_milters"](present, default_action, absent, sockets),
         in_order="main.cf is as it should be",
         pending="main.cf would be changed",
         done="main.cf was changed",
@@ -53,7 +48,8 @@ def milters_absent(name, absent):
           dkim_postfix.milters_absent:
             - absent: ['unix:/opendkim/opendkim.sock']
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim_postfix.leftover_changes"](absent),
         lambda: __salt__["dkim_postfix.leave_milters"](absent),

@@ -4,20 +4,11 @@ States of the virtual-mail database: that it exists, its schema, the reader's ro
 Each looks, tells under ``test=True`` what a run would change, changes it, and looks again.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-from dkim_formula.converge import converge, failed
+from dkim_salt import converged
 
 
 def __virtual__():
     return "dkim_postgres"
-
-
-def _converged(name, look, change, **comments):
-    try:
-        return converge(name, __opts__["test"], look, change, **comments)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return failed(name, error)
 
 
 def database_present(name):
@@ -29,7 +20,8 @@ def database_present(name):
         The virtual-mail database exists:
           dkim_postgres.database_present: []
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         __salt__["dkim_postgres.database_changes"],
         __salt__["dkim_postgres.make_database"],
@@ -49,7 +41,8 @@ def schema_present(name):
         The database holds DKIM keys:
           dkim_postgres.schema_present: []
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         __salt__["dkim_postgres.schema_changes"],
         __salt__["dkim_postgres.migrate"],
@@ -76,7 +69,8 @@ def role_present(name, password="keep", relations=None):
             - password: absent
     """
     arguments = {"password": password, "relations": relations}
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim_postgres.role_changes"](name, **arguments),
         lambda: __salt__["dkim_postgres.manage_role"](name, **arguments),
@@ -105,7 +99,8 @@ def access_absent(name):
 
 
 def _access(name, present):
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim_postgres.access_changes"](present=present),
         lambda: __salt__["dkim_postgres.manage_access"](present=present),

@@ -7,20 +7,14 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-from dkim_formula.converge import converge, failed
+from dkim_formula.converge import failed
+from dkim_salt import converged
 
 __virtualname__ = "dkim"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _converged(name, look, change, **comments):
-    try:
-        return converge(name, __opts__["test"], look, change, **comments)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return failed(name, error)
 
 
 def checked(name):
@@ -55,7 +49,8 @@ def keys_managed(name):
         Every domain has its keys:
           dkim.keys_managed: []
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         __salt__["dkim.missing_keys"],
         __salt__["dkim.generate_missing"],
@@ -81,7 +76,8 @@ def key_present(name, selector=None, algorithm=None, bits=None):
             - selector: s2026
     """
     arguments = {"selector": selector, "algorithm": algorithm, "bits": bits}
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim.lacking_key"](name, **arguments),
         lambda: __salt__["dkim.generate"](name, **arguments),
@@ -114,7 +110,8 @@ def key_absent(name, selector, force=False):
         what = {f"{selector}._domainkey.{name}": {"old": key["state"], "new": None} for key in there}
         return {"changes": what}
 
-    return _converged(
+    return converged(
+        __opts__,
         name,
         look,
         lambda: __salt__["dkim.delete"](name, selector, force=force),
@@ -124,38 +121,60 @@ def key_absent(name, selector, force=False):
     )
 
 
-def opendkim_restarted(name, socket, mail_service="postfix", milter="", moved_from=()):
+def opendkim_running(name, socket, reads, mail_service="postfix", milter="", moved_from=()):
     """
-    An OpenDKIM daemon has read its configuration: it is restarted, and its socket takes
-    connections. For ``onchanges``; see ``dkim.restart`` for what happens to mail meanwhile.
+    An OpenDKIM daemon runs, its milter socket takes connections, and it has read its files as they
+    are now. See ``dkim.restart`` for what happens to mail while it is restarted.
 
     name
         The daemon's service.
-    socket, mail_service, milter, moved_from
+    socket
+        Its milter socket. The daemon makes it at its start, so it is as old as the daemon.
+    reads
+        The files that the daemon reads at its start; one that is younger asks for a restart, also
+        where an earlier run was stopped before it came to that.
+    mail_service, milter, moved_from
         As ``dkim.restart``.
 
     .. code-block:: yaml
 
         opendkim:
-          dkim.opendkim_restarted:
+          dkim.opendkim_running:
             - socket: /var/spool/postfix/opendkim/opendkim.sock
-            - onchanges:
+            - reads: [/etc/opendkim.conf]
+            - watch:
               - file: /etc/opendkim.conf
     """
-    changes = {name: {"old": None, "new": "restarted"}}
+    if __salt__["dkim.is_current"](socket, reads):
+        comment = "It runs, with its files as they are"
+        return {"name": name, "result": True, "changes": {}, "comment": comment}
+    return _restarted(name, socket, mail_service, milter, moved_from)
+
+
+def mod_watch(
+    name, sfun, socket, reads=(), mail_service="postfix", milter="", moved_from=(), **_kwargs
+):
+    """A restart of the daemon where something that it watches has changed."""
+    if sfun != "opendkim_running":
+        comment = f"dkim.{sfun} watches nothing"
+        return {"name": name, "result": False, "changes": {}, "comment": comment}
+    return _restarted(name, socket, mail_service, milter, moved_from)
+
+
+def _restarted(name, socket, mail_service, milter, moved_from):
+    ret = {"name": name, "result": None, "changes": {name: {"old": None, "new": "restarted"}}}
     if __opts__["test"]:
-        comment = f"{name} would be restarted"
-        return {"name": name, "result": None, "changes": changes, "comment": comment}
+        return {**ret, "comment": f"{name} would be restarted"}
     try:
         done = __salt__["dkim.restart"](
             name, socket, mail_service=mail_service, milter=milter, moved_from=moved_from
         )
-    except (CommandExecutionError, SaltInvocationError) as error:
+    except CommandExecutionError as error:
         return failed(name, error)
     comment = f"{name} was restarted"
     if done["paused"]:
         comment += f"; {mail_service} stood still meanwhile, so that no mail left unsigned"
-    return {"name": name, "result": True, "changes": changes, "comment": comment}
+    return {**ret, "result": True, "comment": comment}
 
 
 def password_file_present(name, user):
@@ -167,7 +186,8 @@ def password_file_present(name, user):
     user
         The daemon's system user.
     """
-    return _converged(
+    return converged(
+        __opts__,
         name,
         lambda: __salt__["dkim.password_file_changes"](name, user),
         lambda: __salt__["dkim.write_password_file"](name, user),
@@ -189,9 +209,8 @@ def records_shown(name, domain=None):
         The records to publish:
           dkim.records_shown: []
     """
-    ret = {"name": name, "result": True, "changes": {}}
     try:
-        ret["comment"] = __salt__["dkim.records_to_show"](domain)
+        comment = __salt__["dkim.records_to_show"](domain)
     except (CommandExecutionError, SaltInvocationError) as error:
         return failed(name, error)
-    return ret
+    return {"name": name, "result": True, "changes": {}, "comment": comment}

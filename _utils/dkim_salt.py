@@ -5,6 +5,7 @@ import functools
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from dkim_formula import settings
+from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
 
 
@@ -34,3 +35,11 @@ def sound_settings(salt_functions):
     if reading.problems:
         raise SeveralProblems(reading.problems)
     return reading.settings
+
+
+def converged(opts, name, look, change, **comments):
+    """A state's return by :func:`dkim_formula.converge.converge`; an error is a failed state."""
+    try:
+        return converge(name, opts["test"], look, change, **comments)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)

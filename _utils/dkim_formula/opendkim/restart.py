@@ -1,8 +1,9 @@
 """A restart of OpenDKIM during which no mail leaves unsigned."""
 
+import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -90,6 +91,30 @@ def answers(socket_path: str) -> bool:
         except OSError:
             return False
         return True
+
+
+def must_answer(socket_path: str) -> None:
+    """OpenDKIMError where nothing accepts connections at the socket."""
+    if not answers(socket_path):
+        raise OpenDKIMError(
+            f"no milter answers at {socket_path}, so main.cf is left as it is; apply dkim.opendkim "
+            "first"
+        )
+
+
+def is_current(socket_path: str, reads: Iterable[str]) -> bool:
+    """
+    Whether the daemon answers, and has read its files as they are now.
+
+    The daemon makes its socket at its start, so the socket is as old as the daemon. A file that is
+    not there counts as changed.
+    """
+    try:
+        started = os.stat(socket_path).st_mtime_ns
+        written = max((os.stat(path).st_mtime_ns for path in reads), default=0)
+    except FileNotFoundError:
+        return False
+    return written < started and answers(socket_path)
 
 
 def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:

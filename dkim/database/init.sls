@@ -1,0 +1,55 @@
+{#-
+  The virtual-mail database: PostgreSQL and the database where they are absent, our table and views,
+  the role that OpenDKIM reads with, and its way in.
+#}
+{%- from 'dkim/map.jinja' import dkim, lookup, systemd with context %}
+
+include:
+  - dkim.check
+
+{%- if dkim.database.manage and dkim.database.local %}
+
+PostgreSQL is installed:
+  pkg.installed:
+    - name: {{ lookup.postgresql_package | json }}
+    - require:
+      - sls: dkim.check
+
+PostgreSQL runs:
+  service.running:
+    - name: {{ lookup.postgresql_service | json }}
+    - enable: true
+    - require:
+      - pkg: PostgreSQL is installed
+
+The virtual-mail database exists:
+  dkim_postgres.database_present:
+    - require:
+      - service: PostgreSQL runs
+    - require_in:
+      - dkim_postgres: The virtual-mail database holds DKIM keys
+{%- endif %}
+
+The virtual-mail database holds DKIM keys:
+  dkim_postgres.schema_present:
+    - require:
+      - sls: dkim.check
+
+OpenDKIM's role reads the views and nothing else:
+  dkim_postgres.role_present:
+    - name: {{ dkim.database.reader | json }}
+    - password: {{ 'pillar' if dkim.database.reader_auth == 'password' else 'keep' }}
+    - require:
+      - dkim_postgres: The virtual-mail database holds DKIM keys
+
+{%- if dkim.database.local %}
+
+OpenDKIM's role has its way in:
+  dkim_postgres.access_present:
+    {%- if not systemd %}
+    {#- The init script starts the daemon as root, and so is its first session (docs/caveats). #}
+    - also_root: true
+    {%- endif %}
+    - require:
+      - dkim_postgres: OpenDKIM's role reads the views and nothing else
+{%- endif %}

@@ -1,0 +1,45 @@
+{#-
+  Stops OpenDKIM and takes its configuration off the machine. The packages stay; see README,
+  «Removing», for getting the packaged configuration back.
+#}
+{%- from 'dkim/map.jinja' import dkim, lookup with context %}
+{%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
+
+{%- for daemon in dkim.daemons + dkim.unused_daemons %}
+{%- set main = daemon.service == lookup.opendkim_service %}
+{%- if main or salt['file.file_exists'](daemon.config_file) %}
+
+{{ daemon.service }} is stopped:
+  service.dead:
+    - name: {{ daemon.service | json }}
+    - enable: false
+
+{%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
+{%- for file in [daemon.config_file, unit ~ '.d/dkim-formula.conf' if main else unit] %}
+
+{{ file }} is gone:
+  file.absent:
+    - name: {{ file | json }}
+    - require:
+      - service: {{ daemon.service }} is stopped
+    - require_in:
+      - file: OpenDKIM's socket has no place in Postfix's chroot
+{%- endfor %}
+{%- endif %}
+{%- endfor %}
+
+OpenDKIM's socket has no place in Postfix's chroot:
+  file.absent:
+    - name: {{ socket_directory | json }}
+
+OpenDKIM's password file is gone:
+  file.absent:
+    - name: {{ dkim.password_file | json }}
+
+{%- if salt['group.info'](lookup.opendkim_user) %}
+
+Postfix may use OpenDKIM's socket no more:
+  group.present:
+    - name: {{ lookup.opendkim_user | json }}
+    - delusers: {{ [lookup.postfix_user] | json }}
+{%- endif %}

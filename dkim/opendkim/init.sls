@@ -1,0 +1,157 @@
+{#-
+  OpenDKIM, reading its tables from PostgreSQL, with its socket where Postfix in its chroot finds it.
+  A second daemon stands beside it where some domain has an Ed25519 key.
+#}
+{%- from 'dkim/map.jinja' import dkim, lookup, systemd with context %}
+{%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
+
+include:
+  - dkim.check
+  - dkim.postfix.service
+
+OpenDKIM is installed:
+  pkg.installed:
+    - pkgs: {{ [lookup.opendkim_package, lookup.opendkim_backend_package] | json }}
+    - require:
+      - sls: dkim.check
+
+Postfix may use OpenDKIM's socket:
+  group.present:
+    - name: {{ lookup.opendkim_user | json }}
+    - addusers: {{ [lookup.postfix_user] | json }}
+    - require:
+      - pkg: OpenDKIM is installed
+      - pkg: Postfix is installed
+    - watch_in:
+      - service: Postfix runs
+
+OpenDKIM's socket has a place in Postfix's chroot:
+  file.directory:
+    - name: {{ socket_directory | json }}
+    - user: {{ lookup.opendkim_user | json }}
+    - group: {{ lookup.postfix_user | json }}
+    - mode: '0750'
+    - require:
+      - pkg: OpenDKIM is installed
+      - pkg: Postfix is installed
+
+{%- if dkim.database.reader_auth == 'password' %}
+
+OpenDKIM's database password is for the daemon alone:
+  dkim.password_file_present:
+    - name: {{ dkim.password_file | json }}
+    - user: {{ lookup.opendkim_user | json }}
+    - require:
+      - pkg: OpenDKIM is installed
+{%- endif %}
+
+{%- for daemon in dkim.daemons %}
+{%- set main = daemon.service == lookup.opendkim_service %}
+
+{#- First closed, then filled: what stands in it is nobody's business but the daemon's. #}
+{{ daemon.config_file }} is closed to the world:
+  file.managed:
+    - name: {{ daemon.config_file | json }}
+    - replace: false
+    - user: root
+    - group: {{ lookup.opendkim_user | json }}
+    - mode: '0440'
+    - require:
+      - pkg: OpenDKIM is installed
+
+{{ daemon.config_file }} has the settings:
+  file.managed:
+    - name: {{ daemon.config_file | json }}
+    - contents: {{ daemon.configuration | json }}
+    - user: root
+    - group: {{ lookup.opendkim_user | json }}
+    - mode: '0440'
+    {#- A file made by hand may hold a password, and a diff would show it. #}
+    - show_changes: false
+    - require:
+      - file: {{ daemon.config_file }} is closed to the world
+
+{%- if systemd %}
+
+The unit {{ daemon.service }} fits PostgreSQL and Postfix:
+  file.managed:
+    {%- if main %}
+    - name: /etc/systemd/system/{{ daemon.service }}.service.d/dkim-formula.conf
+    {%- else %}
+    - name: /etc/systemd/system/{{ daemon.service }}.service
+    {%- endif %}
+    - source: salt://dkim/opendkim/files/service.jinja
+    - template: jinja
+    - makedirs: true
+    - user: root
+    - group: root
+    - mode: '0644'
+    - context:
+        main: {{ main | json }}
+        algorithm: {{ daemon.algorithm | json }}
+        config_file: {{ daemon.config_file | json }}
+        user: {{ lookup.opendkim_user | json }}
+        local_database: {{ dkim.database.local | json }}
+        postgresql_service: {{ lookup.postgresql_service | json }}
+        password_file: {{ (dkim.password_file if dkim.database.reader_auth == 'password' else '') | json }}
+    - require:
+      - pkg: OpenDKIM is installed
+{%- endif %}
+
+{{ daemon.service }} runs with these settings:
+  dkim.opendkim_running:
+    - name: {{ daemon.service | json }}
+    - socket: {{ daemon.socket | json }}
+    - milter: {{ daemon.milter | json }}
+    - moved_from: {{ daemon.moved_from | json }}
+    - mail_service: {{ lookup.postfix_service | json }}
+    - reads:
+      - {{ daemon.config_file | json }}
+    - watch:
+      - file: {{ daemon.config_file }} has the settings
+      - file: OpenDKIM's socket has a place in Postfix's chroot
+      {%- if systemd %}
+      - file: The unit {{ daemon.service }} fits PostgreSQL and Postfix
+      {%- endif %}
+      {%- if dkim.database.reader_auth == 'password' %}
+      - dkim: OpenDKIM's database password is for the daemon alone
+      {%- endif %}
+
+{{ daemon.service }} starts with the machine:
+  service.enabled:
+    - name: {{ daemon.service | json }}
+    - require:
+      - dkim: {{ daemon.service }} runs with these settings
+{%- endfor %}
+
+{%- if dkim.database.local and dkim.database.reader_auth == 'peer' %}
+
+{#- One that a hand-made set-up gave the role is of no use once the daemon logs in by peer. #}
+OpenDKIM's role has no password:
+  dkim_postgres.password_absent:
+    - name: {{ dkim.database.reader | json }}
+    - require:
+      {%- for daemon in dkim.daemons %}
+      - dkim: {{ daemon.service }} runs with these settings
+      {%- endfor %}
+{%- endif %}
+
+{%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}
+
+{#- Last, when main.cf names its socket no more. #}
+{{ daemon.service }} is stopped:
+  service.dead:
+    - name: {{ daemon.service | json }}
+    - enable: false
+    - order: last
+
+{%- for file in ['/etc/systemd/system/' ~ daemon.service ~ '.service', daemon.socket, daemon.config_file] %}
+
+{{ file }} is gone:
+  file.absent:
+    - name: {{ file | json }}
+    - order: last
+    - require:
+      - service: {{ daemon.service }} is stopped
+{%- endfor %}
+{%- endfor %}

@@ -1,0 +1,15 @@
+{#- Postfix does without OpenDKIM; other people's milters stay. #}
+{%- from 'dkim/map.jinja' import dkim, lookup with context %}
+
+Postfix does without OpenDKIM:
+  dkim_postfix.milters_absent:
+    - absent: {{ (dkim.daemons + dkim.unused_daemons) | map(attribute='milter') | list | json }}
+
+{%- if salt['file.file_exists']('/usr/sbin/postconf') %}
+
+Postfix runs without OpenDKIM:
+  service.running:
+    - name: {{ lookup.postfix_service | json }}
+    - watch:
+      - dkim_postfix: Postfix does without OpenDKIM
+{%- endif %}

@@ -1,0 +1,18 @@
+{#- Postfix passes its mail through OpenDKIM, after the milters that it has already. #}
+{%- from 'dkim/map.jinja' import dkim with context %}
+
+include:
+  - dkim.check
+  - dkim.postfix.service
+
+Postfix has OpenDKIM sign:
+  dkim_postfix.milters_present:
+    - present: {{ dkim.daemons | map(attribute='milter') | list | json }}
+    - absent: {{ dkim.unused_daemons | map(attribute='milter') | list | json }}
+    - sockets: {{ dkim.daemons | map(attribute='socket') | list | json }}
+    - default_action: {{ dkim.postfix.milter_default_action | json }}
+    - require:
+      - sls: dkim.check
+      - pkg: Postfix is installed
+    - watch_in:
+      - service: Postfix runs
