@@ -152,9 +152,9 @@ class Container:
         raise ContainerError("this process is in no unified control group")
 
     def _groups(self) -> list[Path]:
-        """The machine's control groups, children first."""
-        mount = host.cgroup2()
-        tops = mount.rglob(f"dkim-machine-{self.name}") if mount else ()
+        """The machine's control groups in every hierarchy, children first."""
+        name = f"dkim-machine-{self.name}"
+        tops = [top for mount in host.cgroups() for top in mount.rglob(name)]
         return [Path(path) for top in tops for path, _, _ in os.walk(top, topdown=False)]
 
     def _members(self) -> list[int]:
@@ -195,10 +195,18 @@ def _first_process(supervisor: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue
         inside = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
-        # Before its exec it is still systemd-nspawn, with the tree not in place.
-        if inside[-1] == "1" and len(inside) > 2 and _program(pid) != _program(supervisor):
+        if inside[-1] == "1" and len(inside) > 2 and _has_begun(pid, supervisor):
             return pid
     return 0
+
+
+def _has_begun(leader: int, supervisor: int) -> bool:
+    """
+    Whether the tree is in place: before its exec the first process is still systemd-nspawn's. With
+    --as-pid2 it stays so, and its child is the one to look at.
+    """
+    programs = {_program(pid) for pid in (leader, *_descendants(leader))}
+    return bool(programs - {_program(supervisor), ""})
 
 
 def _descendants(pid: int) -> list[int]:

@@ -50,11 +50,16 @@ def missing() -> list[str]:
 
 def cgroup2() -> Path | None:
     """Where the unified control group hierarchy is mounted; on a mixed host beside the old ones."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, target, kind, *_ = line.split()
-        if kind == "cgroup2":
-            return Path(target)
-    return None
+    return next(iter(_mounted("cgroup2")), None)
+
+
+def cgroups() -> list[Path]:
+    """
+    The hierarchies in which a container has a group: the unified one, and on a mixed host systemd's
+    own, where systemd-nspawn makes a group of the same name.
+    """
+    old = [mount for mount in _mounted("cgroup") if mount.name == "systemd"]
+    return _mounted("cgroup2") + old
 
 
 @contextmanager
@@ -64,6 +69,11 @@ def locked(name: str) -> Iterator[None]:
     with (cache() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _mounted(kind: str) -> list[Path]:
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return [Path(target) for _, target, found, *_ in mounts if found == kind]
 
 
 def _loads_module(name: str) -> bool:

@@ -69,7 +69,8 @@ def _build_system(release: str, target: Path, progress: Progress) -> None:
 def _build_software(system: Path, target: Path, progress: Progress) -> None:
     tree = _scratch(target)
     tree.mkdir(parents=True)
-    scratch = Overlay([system], target.with_name(f"{target.name}.scratch"))
+    scratch = Overlay([system], target.with_name("scratch"))
+    # One of a build that was killed may still be there, and mounted.
     scratch.remove()
     try:
         scratch.mount()
@@ -125,7 +126,7 @@ def _script_environment() -> dict[str, str]:
 def _scratch(target: Path) -> Path:
     """An empty place beside the target: a rename at the end makes the layer whole or absent."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    tree = target.with_name(f"{target.name}.new")
+    tree = target.with_name("new")
     if tree.exists():
         shutil.rmtree(tree)
     return tree
@@ -147,7 +148,7 @@ def _run(
     every: int = 20,
 ) -> None:
     """Run a long command into a log, with its last line shown now and then."""
-    log = target.with_name(f"{target.name}.log")
+    log = target.with_name("log")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
@@ -172,6 +173,6 @@ def _last_lines(log: Path, count: int) -> str:
 def _remove_others(home: Path, wanted: set[Path]) -> None:
     """Remove the layers of older recipes, unless a machine stands on them."""
     mounts = Path("/proc/self/mounts").read_text()
-    for path in home.iterdir():
-        if path.is_dir() and path not in wanted and str(path) not in mounts:
+    for path in {*home.glob("system-*"), *home.glob("software-*")} - wanted:
+        if str(path) not in mounts:
             shutil.rmtree(path)

@@ -1,0 +1,205 @@
+"""Sends mail inside a test machine, catches what is delivered, and verifies it by dkimpy alone."""
+
+import json
+import uuid
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email import message_from_bytes
+
+from support.machine import Machine
+
+TESTS_PYTHON = "/opt/tests/bin/python"
+
+# dnsfunc gets an absolute name in bytes; None is its answer for a name without a record.
+VERIFY = """\
+import base64, dkim, json, sys
+given = json.load(sys.stdin)
+records = {name.rstrip(".").lower(): value for name, value in given["records"].items()}
+message = base64.b64decode(given["message"])
+def look_up(name, timeout=5):
+    value = records.get(name.decode().rstrip(".").lower())
+    return None if value is None else value.encode()
+results = []
+verifier = dkim.DKIM(message)
+count = sum(1 for name, _ in verifier.headers if name.lower() == b"dkim-signature")
+for index in range(count):
+    verifier = dkim.DKIM(message)
+    try:
+        valid, problem = verifier.verify(idx=index, dnsfunc=look_up), ""
+    except Exception as error:
+        valid, problem = False, f"{type(error).__name__}: {error}"
+    results.append({"valid": valid, "problem": problem})
+json.dump(results, sys.stdout)
+"""
+
+SEND = """\
+import json, smtplib, sys
+given = json.load(sys.stdin)
+with smtplib.SMTP(given["host"], given["port"], timeout=60) as client:
+    if given["user"]:
+        client.login(given["user"], given["password"])
+    client.sendmail(given["sender"], [given["recipient"]], given["text"].encode())
+"""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A DKIM-Signature header of a message, and what dkimpy says of it."""
+
+    domain: str
+    selector: str
+    algorithm: str
+    tags: Mapping[str, str]
+    valid: bool
+    problem: str
+
+
+class Mailbox:
+    """
+    A local user that gets mail.
+
+    machine
+        Where Postfix runs, or will run.
+    user
+        Made where it is absent. Mail goes to a Maildir of its, which keeps the message as it is: an
+        mbox would put ``>`` before lines that begin with ``From``.
+    """
+
+    def __init__(self, machine: Machine, user: str = "catcher"):
+        self.machine = machine
+        self.user = user
+        self.address = f"{user}@{machine.hostname}"
+        self._maildir = f"/home/{user}/Maildir"
+        script = (
+            f"id {user} >/dev/null 2>&1 || useradd --create-home {user}; "
+            f"echo {self._maildir}/ > /home/{user}/.forward"
+        )
+        machine.run(script)
+
+    def messages(self) -> list[bytes]:
+        """Every message that was delivered, in no order."""
+        listed = self.machine.run(f"find {self._maildir}/new -type f 2>/dev/null || true").stdout
+        return [_raw(self.machine.read(path)) for path in listed.split()]
+
+    def wait_for(self, token: str, deadline: float = 60) -> bytes:
+        """The message that holds a text, once it is delivered."""
+        found: list[bytes] = []
+
+        def arrived() -> bool:
+            found.extend(text for text in self.messages() if token.encode() in text)
+            return bool(found)
+
+        self.machine.wait_for(arrived, deadline, f"a message with {token!r} for {self.address}")
+        return found[0]
+
+
+def compose(sender: str, recipient: str, subject: str = "A test", body: str = "Hello.\n") -> str:
+    """A message's text, with a Message-ID of its own. ``sender`` may hold any case."""
+    identifier = f"<{uuid.uuid4()}@{sender.rpartition('@')[2].lower()}>"
+    headers = {
+        "From": f"Sender <{sender}>",
+        "To": recipient,
+        "Subject": subject,
+        "Date": "Sun, 22 Nov 2026 12:00:00 +0000",
+        "Message-ID": identifier,
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=utf-8",
+    }
+    return "".join(f"{name}: {value}\n" for name, value in headers.items()) + f"\n{body}"
+
+
+def message_id(text: str | bytes) -> str:
+    """The Message-ID, by which a message is found again."""
+    raw = text.encode() if isinstance(text, str) else text
+    return str(message_from_bytes(raw)["Message-ID"]).strip()
+
+
+def send_smtp(
+    machine: Machine,
+    text: str,
+    sender: str,
+    recipient: str,
+    host: str = "127.0.0.1",
+    port: int = 25,
+    user: str = "",
+    password: str = "",
+) -> None:
+    """Submit a message by SMTP from inside the machine; refused mail is a ``CommandFailed``."""
+    given = {
+        "text": text,
+        "sender": sender,
+        "recipient": recipient,
+        "host": host,
+        "port": port,
+        "user": user,
+        "password": password,
+    }
+    machine.run(["/usr/bin/python3", "-c", SEND], input=json.dumps(given))
+
+
+def send_sendmail(
+    machine: Machine, text: str, sender: str, recipient: str, user: str | None = None
+) -> None:
+    """Submit a message by sendmail(1), as a local program does."""
+    command = ["/usr/sbin/sendmail", "-i", "-f", sender, "--", recipient]
+    machine.run(command, input=text, user=user)
+
+
+def sent_by_smtp(box: Mailbox, sender: str, **options: str) -> bytes:
+    """Send a message to the mailbox by SMTP, and return it as it was delivered."""
+    text = compose(sender, box.address, **options)
+    send_smtp(box.machine, text, sender, box.address)
+    return box.wait_for(message_id(text))
+
+
+def sent_by_sendmail(box: Mailbox, sender: str, **options: str) -> bytes:
+    """Send a message to the mailbox by sendmail(1), and return it as it was delivered."""
+    text = compose(sender, box.address, **options)
+    send_sendmail(box.machine, text, sender, box.address)
+    return box.wait_for(message_id(text))
+
+
+def signatures(machine: Machine, message: bytes, records: Mapping[str, str]) -> list[Signature]:
+    """
+    The signatures of a message, in its order, verified by dkimpy.
+
+    machine
+        Any machine: dkimpy runs there, apart from everything that signs.
+    records
+        TXT values by name; nothing else is looked up.
+    """
+    given = json.dumps({"message": _base64(message), "records": dict(records)})
+    verdicts = json.loads(machine.run([TESTS_PYTHON, "-c", VERIFY], input=given).stdout)
+    headers = message_from_bytes(message).get_all("DKIM-Signature", [])
+    return [
+        _signature(str(header), verdict) for header, verdict in zip(headers, verdicts, strict=True)
+    ]
+
+
+def headers(message: bytes) -> str:
+    """The message's header part as text."""
+    return message.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n").decode(errors="replace")
+
+
+def _signature(header: str, verdict: Mapping[str, object]) -> Signature:
+    pairs = (tag.partition("=") for tag in header.split(";") if tag.strip())
+    tags = {name.strip(): "".join(value.split()) for name, _, value in pairs}
+    return Signature(
+        domain=tags.get("d", ""),
+        selector=tags.get("s", ""),
+        algorithm=tags.get("a", ""),
+        tags=tags,
+        valid=bool(verdict["valid"]),
+        problem=str(verdict["problem"]),
+    )
+
+
+def _raw(text: str) -> bytes:
+    """A Maildir's file as it went over the wire."""
+    lines = text.encode("utf-8", "surrogateescape").replace(b"\r\n", b"\n")
+    return lines.replace(b"\n", b"\r\n")
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
