@@ -17,7 +17,7 @@ def __virtual__():
 
 
 def _database():
-    return sound_settings(__salt__).database
+    return sound_settings(__pillar__).database
 
 
 @translated

@@ -44,7 +44,7 @@ def settings(lookup):
 
         salt-call dkim.settings '{opendkim_service: opendkim, …}'
     """
-    found = read_pillar(__salt__).settings
+    found = read_pillar(__pillar__).settings
     needed = daemons.daemons(found, lookup)
     unused = [
         daemons.daemon(algorithm, lookup)
@@ -101,7 +101,7 @@ def check():
 
         salt-call dkim.check
     """
-    return checks.check(read_pillar(__salt__))
+    return checks.check(read_pillar(__pillar__))
 
 
 @translated
@@ -120,7 +120,7 @@ def missing_keys():
 
         salt-call dkim.missing_keys
     """
-    return keys.missing(sound_settings(__salt__))
+    return keys.missing(sound_settings(__pillar__))
 
 
 @translated
@@ -137,7 +137,7 @@ def generate_missing():
 
         salt-call dkim.generate_missing
     """
-    return keys.generate_missing(sound_settings(__salt__))
+    return keys.generate_missing(sound_settings(__pillar__))
 
 
 @translated
@@ -167,7 +167,7 @@ def generate(domain, selector=None, algorithm=None, bits=None):
         salt-call dkim.generate example.com
         salt-call dkim.generate example.com selector=s2026 bits=4096
     """
-    return keys.generate(sound_settings(__salt__), domain, selector, algorithm, bits)
+    return keys.generate(sound_settings(__pillar__), domain, selector, algorithm, bits)
 
 
 @translated
@@ -182,7 +182,7 @@ def lacking_key(domain, selector=None, algorithm=None, bits=None):
 
         salt-call dkim.lacking_key example.com
     """
-    return keys.lacking(sound_settings(__salt__), domain, selector, algorithm, bits)
+    return keys.lacking(sound_settings(__pillar__), domain, selector, algorithm, bits)
 
 
 @translated
@@ -200,7 +200,7 @@ def list_keys(domain=None):
         salt-call dkim.list_keys
         salt-call dkim.list_keys example.com
     """
-    return keys.list_keys(sound_settings(__salt__), domain)
+    return keys.list_keys(sound_settings(__pillar__), domain)
 
 
 @translated
@@ -218,7 +218,7 @@ def public_key(domain, selector=None):
 
         salt-call dkim.public_key example.com
     """
-    return keys.public_key(sound_settings(__salt__), domain, selector)
+    return keys.public_key(sound_settings(__pillar__), domain, selector)
 
 
 @translated
@@ -240,7 +240,7 @@ def records(domain=None, format=None):  # pylint: disable=redefined-builtin
         salt-call dkim.records example.com
         salt-call --out=newline_values_only dkim.records format=bind
     """
-    return record_operations.shown(sound_settings(__salt__), domain, format)
+    return record_operations.shown(sound_settings(__pillar__), domain, format)
 
 
 @translated
@@ -255,7 +255,7 @@ def records_to_show(domain=None):
 
         salt-call --out=newline_values_only dkim.records_to_show
     """
-    return record_operations.to_show(sound_settings(__salt__), domain)
+    return record_operations.to_show(sound_settings(__pillar__), domain)
 
 
 @translated
@@ -272,7 +272,7 @@ def activate(domain, selector):
 
         salt-call dkim.activate example.com s2026
     """
-    return keys.set_state(sound_settings(__salt__), domain, selector, "active", "dkim.activate")
+    return keys.set_state(sound_settings(__pillar__), domain, selector, "active", "dkim.activate")
 
 
 @translated
@@ -288,7 +288,7 @@ def retire(domain, selector):
 
         salt-call dkim.retire example.com default
     """
-    return keys.set_state(sound_settings(__salt__), domain, selector, "retired", "dkim.retire")
+    return keys.set_state(sound_settings(__pillar__), domain, selector, "retired", "dkim.retire")
 
 
 @translated
@@ -307,7 +307,7 @@ def delete(domain, selector, force=False):
 
         salt-call dkim.delete example.com s2025
     """
-    return keys.delete(sound_settings(__salt__), domain, selector, force)
+    return keys.delete(sound_settings(__pillar__), domain, selector, force)
 
 
 class _Services:
@@ -385,7 +385,7 @@ def password_file_changes(path, user):
 
         salt-call dkim.password_file_changes /etc/opendkim-pgpass opendkim
     """
-    return passfile.changes(sound_settings(__salt__).database, path, user)
+    return passfile.changes(sound_settings(__pillar__).database, path, user)
 
 
 @translated
@@ -400,4 +400,4 @@ def write_password_file(path, user):
 
         salt-call dkim.write_password_file /etc/opendkim-pgpass opendkim
     """
-    return passfile.write(sound_settings(__salt__).database, path, user)
+    return passfile.write(sound_settings(__pillar__).database, path, user)

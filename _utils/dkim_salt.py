@@ -24,14 +24,19 @@ def translated(function):
     return call
 
 
-def read_pillar(salt_functions):
-    """Pillar ``dkim`` as a ``settings.Reading``, with its problems."""
-    return settings.read(salt_functions["pillar.get"]("dkim", {}) or {})
+def read_pillar(pillar):
+    """
+    Pillar ``dkim`` as a ``settings.Reading``, with its problems.
+
+    pillar
+        ``__pillar__``. Not ``pillar.get``: from Salt 3008 that gives asterisks outside a renderer.
+    """
+    return settings.read(pillar.get("dkim") or {})
 
 
-def sound_settings(salt_functions):
+def sound_settings(pillar):
     """Pillar ``dkim`` as ``settings.model.Settings``; raises SeveralProblems where it is wrong."""
-    reading = read_pillar(salt_functions)
+    reading = read_pillar(pillar)
     if reading.problems:
         raise SeveralProblems(reading.problems)
     return reading.settings
