@@ -12,7 +12,7 @@ from ..postfix import control, main_cf, milters
 
 # A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
-READY_WITHIN = 60.0  # seconds
+READY_WITHIN = 30.0  # seconds
 
 
 class Services(Protocol):
