@@ -8,6 +8,10 @@ from dkim_formula import settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
 
+# The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred thousand
+# domains takes seconds. The object is kept with what was read, so that no other can have its place.
+_last_reading = None
+
 
 def translated(function):
     """Makes a function raise Salt's exceptions for the library's, with the same text."""
@@ -31,7 +35,15 @@ def read_pillar(pillar):
     pillar
         ``__pillar__``. Not ``pillar.get``: from Salt 3008 that gives asterisks outside a renderer.
     """
-    return settings.read(pillar.get("dkim") or {})
+    given = pillar.get("dkim") or {}
+    if _last_reading is None or _last_reading[0] is not given:
+        _remember(given)
+    return _last_reading[1]
+
+
+def _remember(given):
+    global _last_reading
+    _last_reading = (given, settings.read(given))
 
 
 def sound_settings(pillar):
