@@ -15,6 +15,7 @@ LOOKUP_KEYS = (
     "opendkim_config",
     "postfix_package",
     "postfix_service",
+    "postfix_user",
     "postfix_chroot",
     "socket_directory",
     "python_packages",

@@ -1,0 +1,143 @@
+"""Names are taken as DNS and RFC 6376 have them, in one stored form."""
+
+import pytest
+from dkim_formula import names
+from dkim_formula.errors import InvalidValue
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("example.com", "example.com"),
+        ("Example.COM", "example.com"),
+        ("example.com.", "example.com"),
+        ("localhost", "localhost"),
+        ("3com.com", "3com.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("faß.de", "xn--fa-hia.de"),
+        ("例え。jp", "xn--r8jz45g.jp"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("a" * 63 + ".example", "a" * 63 + ".example"),
+        (".".join(["a" * 62] * 4) + ".x", ".".join(["a" * 62] * 4) + ".x"),
+    ],
+)
+def test_domain_is_stored_as_lower_case_a_labels(given, stored):
+    assert names.domain_name(given) == stored
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        ".",
+        " ",
+        "exa mple.com",
+        "example.com\n",
+        ".example.com",
+        "example..com",
+        "example.com..",
+        "-example.com",
+        "example-.com",
+        "exa_mple.com",
+        "example.com/x",
+        "a" * 64 + ".example",
+        "ü" * 62 + ".example",
+        ".".join(["a" * 62] * 4) + ".xy",
+        "x" * 100_000,
+        "ü" * 100_000,
+        "192.0.2.1",
+        "xn--a.example",
+        "xn--zzzzzz.example",
+        "☃.example",
+        "\ud800.example",
+        "*.example.com",
+        None,
+        True,
+        3,
+        ["example.com"],
+        b"example.com",
+    ],
+)
+def test_what_is_no_domain_is_refused(given):
+    with pytest.raises(InvalidValue, match=r"^here: ") as caught:
+        names.domain_name(given, "here")
+    assert caught.value.where == "here"
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("default", "default"), ("S2026", "s2026"), ("a.b-c.d", "a.b-c.d"), ("1", "1")],
+)
+def test_selector_is_labels_joined_by_dots(given, stored):
+    assert names.selector(given) == stored
+
+
+@pytest.mark.parametrize(
+    "given", ["", "a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "ä", "a" * 64, 2026, True, None]
+)
+def test_what_is_no_selector_is_refused(given):
+    with pytest.raises(InvalidValue, match=r"^selector: "):
+        names.selector(given)
+
+
+def test_number_as_selector_is_told_to_be_quoted():
+    with pytest.raises(InvalidValue, match="quote it"):
+        names.selector(2026)
+
+
+def test_key_record_stands_below_domainkey():
+    assert names.key_record_name("Mail", "Example.com.") == "mail._domainkey.example.com"
+
+
+def test_key_record_name_is_checked_as_a_whole():
+    domain = ".".join(["a" * 59] * 4)
+    assert len(names.key_record_name("s", domain)) == 252
+    with pytest.raises(InvalidValue, match="254 characters"):
+        names.key_record_name("sel", domain)
+
+
+def test_report_record_stands_in_the_receivers_zone():
+    # The example of RFC 9990, "Verifying External Destinations".
+    assert (
+        names.report_record_name("blue.example.com", "red.example.net")
+        == "blue.example.com._report._dmarc.red.example.net"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("postmaster@example.com", "postmaster@example.com"),
+        ("First.Last+tag@EXAMPLE.com", "First.Last+tag@example.com"),
+        ("a@bücher.example", "a@xn--bcher-kva.example"),
+    ],
+)
+def test_address_keeps_its_local_part(given, stored):
+    assert names.email_address(given) == stored
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "a",
+        "@example.com",
+        "a@",
+        "a@b@example.com",
+        "*@example.com",
+        "a b@example.com",
+        '"a"@example.com',
+        "a..b@example.com",
+        ".a@example.com",
+        "ä@example.com",
+        "a" * 65 + "@example.com",
+        "A <a@example.com>",
+        "a@exa_mple.com",
+        None,
+        1,
+    ],
+)
+def test_what_is_no_plain_address_is_refused(given):
+    with pytest.raises(InvalidValue, match=r"^address: "):
+        names.email_address(given)

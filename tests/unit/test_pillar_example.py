@@ -1,0 +1,99 @@
+"""pillar.example is complete, and every example in it works."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from dkim_formula.settings import model, read
+from dkim_formula.settings.lookup import LOOKUP_KEYS
+
+TEXT = (Path(__file__).resolve().parents[2] / "pillar.example").read_text(encoding="utf-8")
+COMMENTED = re.compile(r"^( *)#(?=\S)")
+# Settings have it under another name, or it is the name that the setting stands under.
+NOT_KEYS = {"name", "keys", "address", "every_hosted", "excluded"}
+
+
+def uncommented(text):
+    return "\n".join(COMMENTED.sub(r"\1", line) for line in text.splitlines())
+
+
+def variants():
+    """The file with one paragraph's examples uncommented, for each paragraph that has some."""
+    paragraphs = TEXT.split("\n\n")
+    for at, paragraph in enumerate(paragraphs):
+        changed = uncommented(paragraph)
+        if changed != paragraph:
+            yield "\n\n".join([*paragraphs[:at], changed, *paragraphs[at + 1 :]])
+
+
+def pillar(text):
+    return yaml.safe_load(text)["dkim"]
+
+
+def keys_at(path):
+    """Every key that some variant of the file has at a path; ``*`` in it is any key."""
+    found = set()
+    for text in (TEXT, *variants()):
+        nodes = [pillar(text)]
+        for step in path:
+            below = []
+            for node in nodes:
+                if isinstance(node, dict):
+                    below += node.values() if step == "*" else [node.get(step)]
+            nodes = below
+        found |= {key for node in nodes if isinstance(node, dict) for key in node}
+    return found
+
+
+def fields(of):
+    return {field.name for field in dataclasses.fields(of)}
+
+
+def test_example_is_accepted_without_problem_or_advice():
+    reading = read(pillar(TEXT))
+    assert reading.problems == ()
+    assert reading.advice == ()
+
+
+def test_example_signs_for_two_domains_with_dmarc():
+    domains = read(pillar(TEXT)).settings.domains
+    assert [*domains] == ["example.com", "example.org"]
+    assert domains["example.org"].keys[0].selector == "mail"
+    assert all(domain.dmarc is not None for domain in domains.values())
+
+
+@pytest.mark.parametrize("text", [*variants()])
+def test_examples_of_a_paragraph_are_accepted(text):
+    assert read(pillar(text)).problems == ()
+
+
+def test_there_are_commented_examples():
+    assert len([*variants()]) > 8
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ((), fields(model.Settings) - NOT_KEYS),
+        (("database",), fields(model.Database)),
+        (("database", "domains"), fields(model.DomainsTable)),
+        (("database", "reader"), fields(model.Reader)),
+        (
+            ("defaults",),
+            (fields(model.Domain) | fields(model.KeyPlan)) - NOT_KEYS - {"alias_of", "addresses"},
+        ),
+        (("domains", "*"), {"alias_of", "addresses"}),
+        (("domains", "*", "addresses", "*"), fields(model.KeyPlan)),
+        (("defaults", "dmarc"), fields(model.Dmarc)),
+        (("opendkim",), fields(model.OpenDKIM)),
+        (("postfix",), fields(model.Postfix)),
+        (("dns",), fields(model.Dns)),
+        (("dns", "key"), fields(model.TsigKey)),
+        (("rotation",), fields(model.Rotation)),
+        (("lookup",), set(LOOKUP_KEYS)),
+    ],
+)
+def test_every_key_is_shown(path, keys):
+    assert keys <= keys_at(path)
