@@ -135,8 +135,8 @@ class PrivateKey:
         """
         The public key as the record's ``p=`` holds it.
 
-        RSA: base64 of the SubjectPublicKeyInfo in DER (RFC 6376, section 3.6.1, as verifiers and
-        its erratum 3017 have it); Ed25519: base64 of the 32 bytes (RFC 8463, section 4.2).
+        RSA: base64 of the SubjectPublicKeyInfo in DER, as RFC 6376, appendix C, makes it and
+        verifiers take it; Ed25519: base64 of the 32 bytes (RFC 8463, section 4.2).
         """
         public = self._key.public_key()
         if self.algorithm == "ed25519":

@@ -88,7 +88,8 @@ def dmarc_record_name(domain: str) -> str:
 
 def report_record_name(domain: str, host: str) -> str:
     """
-    Where ``host`` says that it takes the reports about ``domain``. Source: RFC 9990, section 4.
+    Where ``host`` says that it takes the reports about ``domain``. Source: RFC 9990,
+    "Verifying External Destinations".
 
     Raises :class:`InvalidValue` as the other names do.
     """
@@ -136,8 +137,7 @@ def _text(value: object, where: str, expected: str) -> str:
 
 
 def _to_a_labels(name: str, value: object, where: str) -> str:
-    # The mapping of UTS 46 takes time with the square of the length; a Unicode name is never
-    # longer than its A-labels by more than the mapping drops.
+    # Encoding takes time with the square of the length (RFC 3492): bound it first.
     if len(name) > MAX_NAME:
         raise InvalidValue(where, value, f"is longer than {MAX_NAME} characters")
     try:

@@ -62,7 +62,7 @@ def report_authorisation_records(domain: str, policy: Dmarc, ttl: int = 3600) ->
         As for :func:`dmarc_record`.
 
     Raises :class:`dkim_formula.errors.InvalidValue` where a name is not one or grows too long.
-    Source: RFC 9990, section 4.
+    Source: RFC 9990, "Verifying External Destinations".
     """
     domain = names.domain_name(domain)
     hosts = dict.fromkeys(

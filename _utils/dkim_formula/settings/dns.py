@@ -14,7 +14,7 @@ from .model import Dns, TsigKey
 
 WHERE = "dkim:dns"
 
-# RFC 8945, section 6: hmac-md5 and hmac-sha1 are there for old servers alone, and sha1 is going.
+# RFC 8945, section 6, without hmac-md5, which must not be used, and hmac-sha1, which should not.
 ALGORITHMS = (
     "hmac-sha224",
     "hmac-sha256",
