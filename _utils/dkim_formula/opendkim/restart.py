@@ -14,6 +14,9 @@ from ..postfix import control, main_cf, milters
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
 READY_WITHIN = 30.0  # seconds
 
+# A daemon that listens at one of these, or at all addresses, may be any of them to Postfix.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 class Services(Protocol):
     """What starts and stops services here: Salt's ``service`` module, or a test's double."""
@@ -39,9 +42,10 @@ def restart(
     Restarts the daemon and returns when its milter socket takes connections.
 
     With ``milter_default_action = accept`` Postfix sends mail on unsigned while the daemon is
-    away, and an smtpd(8) that has a client keeps the configuration that it started with: no change
-    of main.cf closes that gap. So Postfix stands still for these seconds: clients are refused and
-    come back, sendmail(1) queues. With any other default action Postfix goes on.
+    away, and with ``quarantine`` when it is released; an smtpd(8) that has a client keeps the
+    configuration that it started with, so no change of main.cf closes that gap. Postfix stands
+    still for these seconds: clients are refused and come back, sendmail(1) queues. With any other
+    default action Postfix goes on.
 
     services
         Starts and stops services.
@@ -142,11 +146,17 @@ def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple
         return ()
     if kind in ("local", "unix"):
         return tuple(_unix_spellings(rest, chroot))
-    port, at, host = rest.partition("@")
-    hosts = [host] if at else []
-    if not at or host in ("localhost", "127.0.0.1"):
-        hosts = ["localhost", "127.0.0.1"]
-    return tuple(f"{kind}:{name}:{port}" for name in hosts)
+    return tuple(_inet_spellings(rest))
+
+
+def _inet_spellings(port_at_host: str) -> Iterator[str]:
+    # Postfix has one transport, inet, for both address families; [ ] around an address is free.
+    port, _, host = port_at_host.partition("@")
+    host = host.strip("[]")
+    names = [host, f"[{host}]"] if host else []
+    if not host or host in LOOPBACK:
+        names = [*LOOPBACK, *(f"[{name}]" for name in LOOPBACK)]
+    yield from (f"inet:{name}:{port}" for name in names)
 
 
 def _unix_spellings(path: str, chroot: str) -> Iterator[str]:
@@ -186,8 +196,6 @@ def _mail_held_back(services: Services, mail_service: str) -> Iterator[bool]:
 def lets_mail_out_unsigned() -> bool:
     """Whether main.cf has milters, and has mail go on where one is away."""
     current = main_cf.explicit_or_nothing()
-    has_milters = any(
-        milters.expand(current.get(name, ""), current).strip()
-        for name in (milters.SMTPD, milters.NON_SMTPD)
-    )
-    return has_milters and main_cf.in_force(milters.DEFAULT_ACTION) == "accept"
+    if not current:
+        return False
+    return milters.let_mail_go(current, main_cf.in_force(milters.DEFAULT_ACTION))
