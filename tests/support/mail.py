@@ -33,6 +33,18 @@ for index in range(count):
 json.dump(results, sys.stdout)
 """
 
+# Read by dnspython and not by the formula: what is verified is what a name server would hold.
+ZONE = """\
+import dns.rdatatype, dns.zonefile, json, sys
+found = {}
+for rrset in dns.zonefile.read_rrsets(sys.stdin.read(), relativize=False, origin="."):
+    if rrset.rdtype == dns.rdatatype.TXT:
+        if len(rrset) != 1 or rrset.name.to_text() in found:
+            sys.exit(f"several TXT records at {rrset.name}")
+        found[rrset.name.to_text()] = b"".join(rrset[0].strings).decode()
+json.dump(found, sys.stdout)
+"""
+
 SEND = """\
 import json, smtplib, sys
 given = json.load(sys.stdin)
@@ -175,6 +187,11 @@ def signatures(machine: Machine, message: bytes, records: Mapping[str, str]) -> 
     return [
         _signature(str(header), verdict) for header, verdict in zip(headers, verdicts, strict=True)
     ]
+
+
+def zone_records(machine: Machine, zone_lines: str) -> dict[str, str]:
+    """The TXT values by name of zone-file lines, as :func:`signatures` takes them."""
+    return json.loads(machine.run([TESTS_PYTHON, "-c", ZONE], input=zone_lines).stdout)
 
 
 def headers(message: bytes) -> str:

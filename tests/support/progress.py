@@ -1,6 +1,7 @@
 """Says what is done and how long it took."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,18 +36,31 @@ class Progress:
         self._write(f"[{clock(self.elapsed):>7}] {text}")
 
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Announce a step, and its duration at its end, also where it fails."""
+    def step(self, text: str, remind: float | None = None) -> Iterator[None]:
+        """
+        Announce a step, and its duration at its end, also where it fails.
+
+        remind
+            Say every so many seconds that it is still going on.
+        """
         self.say(f"{text} ...")
         begin = time.monotonic()
         outcome = "failed"
+        over = threading.Event()
+        if remind:
+            threading.Thread(target=self._remind, args=[text, remind, over], daemon=True).start()
         try:
             yield
             outcome = "done"
         finally:
+            over.set()
             seconds = time.monotonic() - begin
             self.times.append((text, seconds))
             self.say(f"{text}: {outcome} in {clock(seconds)}")
+
+    def _remind(self, text: str, every: float, over: threading.Event) -> None:
+        while not over.wait(every):
+            self.say(f"{text}: still at it")
 
     def table(self) -> str:
         """Every step with its share of the whole."""

@@ -154,8 +154,9 @@ class Container:
     def _groups(self) -> list[Path]:
         """The machine's control groups in every hierarchy, children first."""
         name = f"dkim-machine-{self.name}"
-        tops = [top for mount in host.cgroups() for top in mount.rglob(name)]
-        return [Path(path) for top in tops for path, _, _ in os.walk(top, topdown=False)]
+        # os.walk bears with the groups of other machines that go away meanwhile.
+        walked = (path for mount in host.cgroups() for path, *_ in os.walk(mount, topdown=False))
+        return [Path(path) for path in walked if name in path.split("/")]
 
     def _members(self) -> list[int]:
         """Every process of the machine, systemd-nspawn included."""

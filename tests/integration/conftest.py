@@ -1,0 +1,39 @@
+"""Machines for the tests, of the release that ``--release`` names."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from support import signals
+from support.machine import RELEASES, Machine, image, missing
+from support.progress import to_stderr
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--release", choices=RELEASES, default=RELEASES[0], help="of Debian")
+
+
+@pytest.fixture(scope="session")
+def release(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The Debian release that this run is for; the host is able to start it, and it is built."""
+    problems = missing()
+    if problems:
+        pytest.exit("This host can't run test machines:\n" + "\n".join(problems), returncode=1)
+    name = request.config.getoption("--release")
+    image.layers(name, to_stderr())
+    with signals.as_exceptions():
+        yield name
+
+
+@pytest.fixture(scope="module")
+def machine(release: str) -> Iterator[Machine]:
+    """A bare machine that the tests of one file share."""
+    with Machine(release) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def new_machine(release: str) -> Iterator[Callable[..., Machine]]:
+    """Starts a bare machine for one test; the arguments are those of ``Machine``."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Machine(release, **options))

@@ -1,0 +1,259 @@
+"""
+Runs the formula's tests.
+
+unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
+with them; integration runs on this host and drives machines. What stands after -- goes to pytest.
+"""
+
+import argparse
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from support import signals
+from support.machine import RELEASES, ROOT, ContainerError, ImageError, Machine, NotInTime, host
+from support.machine.image import layers
+from support.progress import Progress, clock
+
+TREE = "/srv/dkim-formula"
+PARTS = ("lint", "unit", "functional", "integration")
+NO_TESTS = 5  # pytest's exit status where it collected nothing
+PYTEST = next(
+    line
+    for line in (ROOT / "tests" / "requirements.txt").read_text().splitlines()
+    if line.startswith("pytest==")
+)
+
+CHECKS = (
+    ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),
+    ("ruff format", "/opt/tests/bin/ruff format --no-cache --check ."),
+    ("yamllint", "/opt/tests/bin/yamllint --strict ."),
+    ("salt-lint", "find dkim -name '*.sls' -exec /opt/tests/bin/salt-lint {} +"),
+    (
+        "shellcheck",
+        "find bin .ci -type f -exec grep --files-with-matches --extended-regexp"
+        " '^#!/bin/(ba)?sh|^# shellcheck shell' {} + | xargs shellcheck --external-sources",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one part said on one release."""
+
+    part: str
+    release: str
+    status: int
+    summary: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and found no fault."""
+        return self.status == 0
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else f"FAILED (exit status {self.status})"
+        return f"  {self.part:<12} {self.release:<9} {verdict}: {self.summary}"
+
+
+class Lines:
+    """Output of several programs at once, a whole line at a time, each with its origin."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def write(self, line: str) -> None:
+        """Print a line."""
+        with self._lock:
+            print(line, flush=True)
+
+    def stream(self, command: Sequence[str], origin: str) -> tuple[int, list[str]]:
+        """Run a command, show its output as it comes, and return its status and its lines."""
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        lines = []
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                self.write(f"{origin} | {lines[-1]}")
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            process.wait()
+        return process.returncode, lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; returns the exit status."""
+    options = _parse(arguments)
+    problems = host.missing()
+    if problems:
+        print("This host can't run test machines:", *problems, sep="\n  ")
+        return 1
+    lines = Lines()
+    progress = Progress(lines.write)
+    parts = PARTS if options.part == "all" else (options.part,)
+    releases = options.release or RELEASES
+    outcomes: list[Outcome] = []
+    try:
+        for release in releases:
+            layers(release, progress)
+        for release in releases:
+            inside = [part for part in parts if part != "integration"]
+            if inside:
+                outcomes += _inside(release, releases[0], inside, options.pytest, lines, progress)
+        if "integration" in parts:
+            outcomes += _integration(releases, options.pytest, lines, progress)
+    except (ContainerError, ImageError, NotInTime) as error:
+        print(f"TESTS FAILED: {error}")
+        return 1
+    return _verdict(outcomes, progress)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bin/test",
+        description=__doc__.strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
+    parser.add_argument(
+        "--release",
+        action="append",
+        choices=RELEASES,
+        help="only this Debian release (may be given twice; default: every one)",
+    )
+    own, _, for_pytest = _split(list(arguments))
+    options = parser.parse_args(own)
+    options.pytest = for_pytest
+    return options
+
+
+def _split(arguments: list[str]) -> tuple[list[str], str, list[str]]:
+    if "--" not in arguments:
+        return arguments, "", []
+    at = arguments.index("--")
+    return arguments[:at], "--", arguments[at + 1 :]
+
+
+def _inside(
+    release: str,
+    first: str,
+    parts: Sequence[str],
+    for_pytest: Sequence[str],
+    lines: Lines,
+    progress: Progress,
+) -> list[Outcome]:
+    """Lint (once: it does not depend on the release), unit and functional tests in one machine."""
+    outcomes = []
+    with Machine(release, progress=progress) as machine:
+        machine.put_tree(ROOT, TREE)
+        if "lint" in parts and release == first:
+            with progress.step(f"lint on {release}"):
+                machine.install("shellcheck")
+                outcomes.append(_lint(machine, lines))
+        if "functional" in parts:
+            with progress.step(f"PostgreSQL for functional tests on {release}"):
+                machine.install("postgresql")
+        for part in parts:
+            if part != "lint":
+                with progress.step(f"{part} on {release}"):
+                    outcomes.append(_pytest_inside(machine, part, for_pytest, lines))
+    return outcomes
+
+
+def _lint(machine: Machine, lines: Lines) -> Outcome:
+    failed = []
+    for name, command in CHECKS:
+        inside = machine.command(f"cd {TREE} && {command}")
+        status, _ = lines.stream(inside, name)
+        if status != 0:
+            failed.append(name)
+    summary = f"{len(CHECKS) - len(failed)} of {len(CHECKS)} checks"
+    if failed:
+        summary += f"; not {', '.join(failed)}"
+    return Outcome("lint", machine.release, int(bool(failed)), summary)
+
+
+def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
+    command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
+    words = ["/bin/sh", "-c", command, "sh", f"tests/{part}", *for_pytest]
+    status, said = lines.stream(machine.command(words), f"{part} {machine.release}")
+    return _outcome(part, machine.release, status, said)
+
+
+def _integration(
+    releases: Sequence[str], for_pytest: Sequence[str], lines: Lines, progress: Progress
+) -> list[Outcome]:
+    """Each release in a process of its own, at the same time: most of it is waiting."""
+    python = _host_pytest(progress)
+    outcomes: dict[str, Outcome] = {}
+
+    def run(release: str) -> None:
+        command = [python, "-m", "pytest", "tests/integration", f"--release={release}"]
+        status, said = lines.stream([*command, *for_pytest], f"integration {release}")
+        outcomes[release] = _outcome("integration", release, status, said)
+
+    with progress.step(f"integration on {' and '.join(releases)}"):
+        threads = [threading.Thread(target=run, args=[release]) for release in releases]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return [outcomes[release] for release in releases]
+
+
+def _host_pytest(progress: Progress) -> str:
+    """The Python of a small environment that has pytest alone; made once."""
+    name = hashlib.sha256(f"{PYTEST} {sys.version}".encode()).hexdigest()[:12]
+    venv = host.cache() / f"pytest-{name}"
+    python = str(venv / "bin" / "python")
+    with host.locked("pytest"):
+        if not (venv / "bin" / "pytest").exists():
+            with progress.step(f"{PYTEST} for this host"):
+                subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+                install = [python, "-m", "pip", "install", "--quiet", PYTEST]
+                subprocess.run(install, check=True)
+    return python
+
+
+def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outcome:
+    summary = said[-1].strip("= ") if said else "no output"
+    if status == NO_TESTS:
+        summary = "no tests were found"
+    return Outcome(part, release, status, summary)
+
+
+def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        for number, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", outcome.summary):
+            counts[kind] += int(number)
+    print("\nWhere the time went:", progress.table(), "", sep="\n")
+    print(*outcomes, sep="\n")
+    failed = [f"{outcome.part} on {outcome.release}" for outcome in outcomes if not outcome.passed]
+    numbers = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    if failed or not outcomes:
+        print(f"TESTS FAILED: {', '.join(failed) or 'nothing ran'}")
+    else:
+        print("TESTS PASSED")
+    print(f"{numbers or 'no test counted'}, in {clock(progress.elapsed)}")
+    return int(bool(failed) or not outcomes)
+
+
+if __name__ == "__main__":
+    with signals.as_exceptions():
+        sys.exit(main(sys.argv[1:]))
