@@ -1,5 +1,6 @@
 {#-
-  The Python packages that the formula's modules need, in the Python that runs Salt: psycopg2.
+  The Python packages that the formula's modules need, in the Python that runs Salt: psycopg2 and
+  dnspython.
   Salt itself brings the others (cryptography, idna).
 #}
 {%- from 'dkim/map.jinja' import lookup with context %}
@@ -9,4 +10,4 @@ Salt's Python has the PostgreSQL driver:
     - pkgs: {{ lookup.python_packages | json }}
     - reload_modules: true
     - unless:
-      - {{ grains['pythonexecutable'] }} -c 'import psycopg2'
+      - {{ grains['pythonexecutable'] }} -c 'import dns.version, psycopg2'

@@ -28,7 +28,7 @@ OFFERED_PACKAGES = (
     ("postfix", "libsasl2-modules", "sasl2-bin"),
     ("swaks",),
     ("bind9", "bind9-utils", "bind9-dnsutils"),
-    ("knot", "knot-dnsutils", "nsd"),
+    ("knot", "knot-dnssecutils", "knot-dnsutils", "nsd"),
     ("python3-dev", "gcc", "make"),
     ("shellcheck", "openssl"),
 )
