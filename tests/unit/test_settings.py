@@ -194,7 +194,7 @@ def test_option_values_keep_their_kind():
     assert accepted({"opendkim": {"settings": options}}).opendkim.settings == options
 
 
-@pytest.mark.parametrize("action", ["accept", "reject", "tempfail", "quarantine", "shutdown"])
+@pytest.mark.parametrize("action", ["accept", "reject", "tempfail", "quarantine"])
 def test_actions_of_postconf_are_taken(action):
     read_ = accepted({"postfix": {"milter_default_action": action}})
     assert read_.postfix.milter_default_action == action

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings.model import Database
-from .plan import Plan
+from .connection import compose, session
+from .plan import Plan, change
+
+# Every server has it, whatever else it has.
+MAINTENANCE = "postgres"
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,50 @@ ABSENT = Snapshot(owner_exists=False, database_exists=False)
 
 def look(database: Database) -> Snapshot:
     """What the server has. Raises DatabaseUnavailable where there is no server."""
-    raise NotImplementedError
+    with session(database, dbname=MAINTENANCE) as connection:
+        return _read(connection, database)
 
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
-    """What is missing: ``role NAME`` and ``database NAME``, from None to a description."""
-    raise NotImplementedError
+    """
+    What is missing: ``database NAME``, and with it ``role NAME`` for its owner. A database that
+    is there keeps whatever owner it has.
+    """
+    if snapshot.database_exists:
+        return Plan()
+    changes = {}
+    if not snapshot.owner_exists:
+        changes[f"role {database.owner}"] = change(None, "owner without login")
+    changes[f"database {database.name}"] = change(None, f"owned by {database.owner}")
+    return Plan(changes)
 
 
 def apply(database: Database) -> Plan:
     """Makes what is missing, and gives the plan that was carried out."""
-    raise NotImplementedError
+    # CREATE DATABASE can't run in a transaction.
+    with session(database, dbname=MAINTENANCE, autocommit=True) as connection:
+        planned = plan(_read(connection, database), database)
+        with connection.cursor() as cursor:
+            if f"role {database.owner}" in planned.changes:
+                cursor.execute(compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
+            if planned:
+                # template0: whatever a site put into template1 is not for us, and another encoding
+                # than template1's is possible.
+                cursor.execute(
+                    compose(
+                        "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'",
+                        name=database.name,
+                        owner=database.owner,
+                    )
+                )
+    return planned
+
+
+def _read(connection, database: Database) -> Snapshot:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s),"
+            " EXISTS (SELECT FROM pg_database WHERE datname = %s)",
+            (database.owner, database.name),
+        )
+        return Snapshot(*cursor.fetchone())

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..database.objects import view_name
 from ..settings.model import Database, Settings
 
 # OpenDKIM has one SignatureAlgorithm for a whole daemon: an Ed25519 key under rsa-sha256 is a 451
@@ -38,8 +39,6 @@ class Daemon:
     config_file: str
     socket: str  # as the machine sees it
     milter: str  # as Postfix sees it from its chroot
-    signing_view: str
-    key_view: str
 
 
 def daemons(settings: Settings, lookup: Mapping[str, object]) -> tuple[Daemon, ...]:
@@ -64,15 +63,12 @@ def daemon(algorithm: str, lookup: Mapping[str, object]) -> Daemon:
     directory = str(lookup["socket_directory"]).strip("/")
     socket_name = f"opendkim{suffix}.sock"
     root, extension = posixpath.splitext(str(lookup["opendkim_config"]))
-    views = "" if algorithm == "rsa" else f"_{algorithm}"
     return Daemon(
         algorithm=algorithm,
         service=f"{lookup['opendkim_service']}{suffix}",
         config_file=f"{root}{suffix}{extension}",
         socket=posixpath.join(str(lookup["postfix_chroot"]), directory, socket_name),
         milter=f"unix:/{directory}/{socket_name}",
-        signing_view=f"dkim_signing_table{views}",
-        key_view=f"dkim_key_table{views}",
     )
 
 
@@ -112,10 +108,10 @@ def configuration(settings: Settings, daemon: Daemon) -> str:
     options["SignatureAlgorithm"] = SIGNATURE_ALGORITHMS[daemon.algorithm]
     options["Socket"] = f"local:{daemon.socket}"
     database = settings.database
-    options["KeyTable"] = dsn(
-        database, daemon.key_view, "identifier", ("domain", "selector", "key")
-    )
-    options["SigningTable"] = dsn(database, daemon.signing_view, "pattern", ("identifier",))
+    key_view = view_name(database, "key", daemon.algorithm)
+    options["KeyTable"] = dsn(database, key_view, "identifier", ("domain", "selector", "key"))
+    signing_view = view_name(database, "signing", daemon.algorithm)
+    options["SigningTable"] = dsn(database, signing_view, "pattern", ("identifier",))
     lines = [f"{name:<24}{option_text(value)}" for name, value in options.items()]
     return "\n".join([HEADER, "", *lines, ""])
 

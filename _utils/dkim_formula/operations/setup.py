@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..database import access, roles, schema, server
+from ..database import access, objects, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import DatabaseUnavailable, InvalidValue
@@ -85,7 +85,7 @@ def wanted_role(
     relations
         A list of ``schema.relation`` or ``relation``, or None for the views that OpenDKIM reads.
     """
-    pairs = schema.reader_relations(database)
+    pairs = objects.reader_relations(database)
     if relations is not None:
         pairs = tuple(_relation(text) for text in relations)
     return roles.Wanted(name=name, password=_password(database, password), relations=pairs)

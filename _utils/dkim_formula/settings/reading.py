@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..postfix.milters import DEFAULT_ACTIONS
 from .check import Notes, choice, integer, read_section, section
 from .database import read_database
 from .dns import read_dns
@@ -18,10 +19,8 @@ _SECTIONS = dict.fromkeys(
     section,
 )
 
-# postconf(5), milter_default_action; "shutdown" is in the manual from Postfix 3.10 on, and in the
-# program of Debian 12 as well.
 _POSTFIX = {
-    "milter_default_action": choice("accept", "reject", "tempfail", "quarantine", "shutdown")
+    "milter_default_action": choice(*DEFAULT_ACTIONS)
 }
 
 _DAYS = integer(1, 3650, "(days)")
