@@ -1,0 +1,63 @@
+"""FORMULA says what Salt's package manager needs, and what the rest of the tree says too."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMULA = yaml.safe_load((ROOT / "FORMULA").read_text(encoding="utf-8"))
+# Salt's manual, "Salt Package Manager", "FORMULA file".
+REQUIRED = {
+    "name",
+    "os",
+    "os_family",
+    "version",
+    "release",
+    "minimum_version",
+    "summary",
+    "description",
+}
+
+
+def salt_pin():
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    return re.search(r"^salt==([\d.]+)$", text, re.MULTILINE)[1]
+
+
+def newest_release():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return re.search(r"^## \[([\d.]+)\]", text, re.MULTILINE)[1]
+
+
+def test_everything_that_spm_requires_is_there():
+    assert [key for key in REQUIRED if not FORMULA.get(key)] == []
+
+
+def test_states_are_where_spm_looks_for_them():
+    assert FORMULA["name"] == FORMULA["top_level_dir"]
+    assert (ROOT / FORMULA["top_level_dir"] / "init.sls").is_file()
+
+
+def test_version_is_the_newest_of_the_changelog():
+    assert FORMULA["version"] == newest_release()
+
+
+def test_salt_that_is_installed_is_new_enough():
+    assert salt_pin().split(".")[0] == str(FORMULA["minimum_version"])
+
+
+def test_families_of_systems_are_those_that_have_names():
+    names = yaml.safe_load((ROOT / "dkim" / "osfamilymap.yaml").read_text(encoding="utf-8"))
+    assert FORMULA["os_family"].split(", ") == list(names)
+
+
+def test_every_file_that_the_texts_link_to_is_there():
+    texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    missing = [
+        f"{text.name}: {target}"
+        for text in texts
+        for target in re.findall(r"\]\(([^)#:]+)\)", text.read_text(encoding="utf-8"))
+        if not (text.parent / target).exists()
+    ]
+    assert missing == []
