@@ -30,11 +30,11 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
     found: dict[str, object] = {}
     try:
         status = os.stat(path)
-        with open(path, encoding="utf-8") as stream:
+        with open(path, "rb") as stream:
             content = stream.read()
     except FileNotFoundError:
         return {"changes": {path: {"old": None, "new": "the reader's password"}}, "notes": []}
-    if content != text(database):
+    if content != text(database).encode():
         found[path] = {"old": "another content", "new": "the reader's password"}
     if stat.S_IMODE(status.st_mode) != MODE:
         found["mode"] = {"old": f"{stat.S_IMODE(status.st_mode):04o}", "new": f"{MODE:04o}"}
@@ -44,9 +44,18 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
 
 
 def write(database: Database, path: str, user: str) -> dict[str, object]:
-    """Writes the file in one step; at no moment can anybody else read it."""
+    """
+    Writes the file in one step; at no moment can anybody else read it. Returns what differed.
+
+    Raises InvalidValue where there is no password, or no such user.
+    """
     planned = changes(database, path, user)
-    owner = pwd.getpwnam(user)
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        raise InvalidValue(
+            "user", user, "is no account of this machine", "give the one that OpenDKIM runs as"
+        ) from None
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

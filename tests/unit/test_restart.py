@@ -1,0 +1,277 @@
+"""OpenDKIM is restarted so that no mail leaves unsigned meanwhile, and Postfix runs afterwards."""
+
+import functools
+import os
+import socket
+
+import pytest
+
+from dkim_formula.errors import OpenDKIMError, PostfixError
+from dkim_formula.opendkim import restart as restarting
+from dkim_formula.postfix import control, main_cf, milters
+
+MILTER = "unix:/opendkim/opendkim.sock"
+CHROOT = "/var/spool/postfix"
+SOCKET = f"{CHROOT}/opendkim/opendkim.sock"
+
+
+class Machine:
+    """Postfix and OpenDKIM as far as a restart sees them; ``events`` is what happened, in order."""
+
+    def __init__(self, main_cf_text=None, mail_runs=True):
+        self.main_cf = dict(main_cf_text or {})
+        self.mail_runs = mail_runs
+        self.daemon_answers = True
+        self.failing = set()
+        self.events = []
+
+    def start(self, name):
+        self.events.append(f"start {name}")
+        self.mail_runs = True
+        return f"start {name}" not in self.failing
+
+    def stop(self, name):
+        self.events.append(f"stop {name}")
+        self.mail_runs = "stop " + name in self.failing
+        return not self.mail_runs
+
+    def restart(self, name):
+        self.events.append(f"restart {name}")
+        return f"restart {name}" not in self.failing
+
+    def answers(self, _socket_path):
+        self.events.append("socket asked")
+        return self.daemon_answers
+
+    def write(self, values):
+        if values:
+            self.events.append("main.cf written")
+        self.main_cf.update(values)
+
+    def in_force(self, name):
+        return self.main_cf.get(name, "tempfail")
+
+
+SIGNING = {
+    "smtpd_milters": MILTER,
+    "non_smtpd_milters": "$smtpd_milters",
+    "milter_default_action": "accept",
+}
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    fake = Machine(SIGNING)
+    monkeypatch.setattr(control, "running", lambda: fake.mail_runs)
+    monkeypatch.setattr(main_cf, "explicit", lambda: dict(fake.main_cf))
+    monkeypatch.setattr(main_cf, "explicit_or_nothing", lambda: dict(fake.main_cf))
+    monkeypatch.setattr(main_cf, "in_force", fake.in_force)
+    monkeypatch.setattr(main_cf, "write", fake.write)
+    monkeypatch.setattr(restarting, "answers", fake.answers)
+    return fake
+
+
+def restart(machine, **options):
+    return restarting.restart(machine, "opendkim", SOCKET, **{"ready_within": 0, **options})
+
+
+def test_postfix_stands_still_until_the_socket_answers(machine):
+    done = restart(machine)
+    assert machine.events == ["stop postfix", "restart opendkim", "socket asked", "start postfix"]
+    assert done == {"restarted": "opendkim", "paused": True, "main_cf": {}}
+
+
+def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):
+    machine.main_cf["milter_default_action"] = "tempfail"
+    done = restart(machine)
+    assert machine.events == ["restart opendkim", "socket asked"]
+    assert done["paused"] is False
+
+
+def test_postfix_goes_on_where_it_has_no_milter(machine):
+    machine.main_cf = {"milter_default_action": "accept"}
+    assert restart(machine)["paused"] is False
+
+
+def test_postfix_goes_on_where_it_is_not_installed_yet(machine):
+    machine.main_cf = {}
+    assert restart(machine)["paused"] is False
+
+
+def test_postfix_that_does_not_run_is_not_started(machine):
+    machine.mail_runs = False
+    assert restart(machine)["paused"] is False
+    assert "start postfix" not in machine.events
+
+
+@pytest.mark.parametrize("name", ["smtpd_milters", "non_smtpd_milters"])
+def test_one_list_of_milters_is_enough_for_a_pause(machine, name):
+    machine.main_cf = {name: MILTER, "milter_default_action": "accept"}
+    assert restart(machine)["paused"] is True
+
+
+def test_mail_service_has_the_name_that_it_is_given(machine):
+    restart(machine, mail_service="postfix@-")
+    assert machine.events[0] == "stop postfix@-"
+    assert machine.events[-1] == "start postfix@-"
+
+
+def test_postfix_runs_again_where_opendkim_does_not_restart(machine):
+    machine.failing = {"restart opendkim"}
+    with pytest.raises(OpenDKIMError, match="journalctl -u opendkim"):
+        restart(machine)
+    assert machine.events == ["stop postfix", "restart opendkim", "start postfix"]
+
+
+def test_postfix_runs_again_where_no_socket_comes(machine):
+    machine.daemon_answers = False
+    with pytest.raises(OpenDKIMError, match=f"no socket at {SOCKET} within"):
+        restart(machine)
+    assert machine.events[-1] == "start postfix"
+
+
+def test_postfix_runs_again_where_the_service_module_raises(machine):
+    def burst(_name):
+        raise RuntimeError("no bus")
+
+    machine.restart = burst
+    with pytest.raises(RuntimeError):
+        restart(machine)
+    assert machine.events[-1] == "start postfix"
+
+
+def test_opendkim_is_left_alone_while_postfix_still_runs(machine, monkeypatch):
+    machine.failing = {"stop postfix"}
+    at_once = functools.partial(control.wait_until_stopped, within=0)
+    monkeypatch.setattr(control, "wait_until_stopped", at_once)
+    with pytest.raises(PostfixError, match="still runs"):
+        restart(machine)
+    assert machine.events == ["stop postfix", "start postfix"]
+
+
+def test_postfix_that_does_not_start_again_is_an_error(machine):
+    machine.failing = {"start postfix"}
+    with pytest.raises(OpenDKIMError, match=r"service postfix was stopped .* did not start again"):
+        restart(machine)
+
+
+def test_main_cf_follows_the_daemon_before_postfix_runs_again(machine):
+    machine.main_cf["smtpd_milters"] = "inet:localhost:8891"
+    done = restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
+    assert machine.events[-2:] == ["main.cf written", "start postfix"]
+    assert done["main_cf"] == {"smtpd_milters": MILTER}
+    assert machine.main_cf == SIGNING
+
+
+def test_main_cf_does_not_follow_a_daemon_that_is_not_there(machine):
+    machine.main_cf["smtpd_milters"] = "inet:localhost:8891"
+    machine.daemon_answers = False
+    with pytest.raises(OpenDKIMError):
+        restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
+    assert machine.main_cf["smtpd_milters"] == "inet:localhost:8891"
+
+
+def test_main_cf_is_as_before_where_the_daemon_did_not_move(machine):
+    assert restart(machine, milter=MILTER, moved_from=[])["main_cf"] == {}
+    assert "main.cf written" not in machine.events
+
+
+@pytest.mark.parametrize(
+    ("line", "spellings"),
+    [
+        ("Socket inet:8891@localhost", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
+        ("Socket inet:8891@127.0.0.1", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
+        ("Socket inet:8891", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
+        ("Socket inet6:8891@[::1]", {"inet:[::1]:8891", "inet:localhost:8891"}),
+        ("Socket inet:8891@192.0.2.1", {"inet:192.0.2.1:8891"}),
+        ("Socket local:/run/opendkim/opendkim.sock", {"unix:/run/opendkim/opendkim.sock"}),
+        ("Socket /run/opendkim/opendkim.sock", {"unix:/run/opendkim/opendkim.sock"}),
+        (
+            f"Socket local:{CHROOT}/dkim/dkim.sock",
+            {"unix:/dkim/dkim.sock", "unix:dkim/dkim.sock", "local:dkim/dkim.sock"},
+        ),
+        ("socket  inet:8891@localhost # ours", {"inet:localhost:8891"}),
+        ("Socket inet:1@localhost\nSocket inet:2@localhost", {"inet:localhost:2"}),
+    ],
+)
+def test_address_of_a_hand_made_configuration_is_known_as_postfix_may_write_it(line, spellings):
+    assert spellings <= set(restarting.previous_addresses(line, CHROOT, SOCKET))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Mode sv", "# Socket inet:8891@localhost", f"Socket local:{SOCKET}", f"Socket {SOCKET}"],
+)
+def test_daemon_that_had_no_other_address_did_not_move(text):
+    assert restarting.previous_addresses(text, CHROOT, SOCKET) == ()
+
+
+def test_another_machines_milter_is_not_taken_for_the_daemon_that_moved():
+    found = restarting.previous_addresses("Socket inet:8891@192.0.2.1", CHROOT, SOCKET)
+    assert "inet:localhost:8891" not in found
+
+
+@pytest.mark.parametrize("chroot", [CHROOT, f"{CHROOT}/"])
+def test_chroot_is_the_same_with_and_without_a_last_slash(chroot):
+    found = restarting.previous_addresses(f"Socket local:{CHROOT}/x/y", chroot, SOCKET)
+    assert milters.swap({"smtpd_milters": "unix:/x/y"}, found, MILTER) == {"smtpd_milters": MILTER}
+
+
+@pytest.fixture
+def listening(tmp_path):
+    """A Unix socket that takes connections, as a milter's does."""
+    path = str(tmp_path / "milter.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        yield path
+
+
+@pytest.fixture
+def configuration(tmp_path, listening):
+    path = tmp_path / "opendkim.conf"
+    path.write_text("Mode sv\n")
+    touch(path, before=listening)
+    return str(path)
+
+
+def touch(path, before=None, after=None):
+    at = os.stat(before or after).st_mtime_ns + (-1 if before else 1)
+    os.utime(path, ns=(at, at))
+
+
+def test_daemon_that_read_its_files_is_current(listening, configuration):
+    assert restarting.is_current(listening, [configuration])
+
+
+def test_daemon_that_is_older_than_a_file_of_its_is_not_current(listening, configuration):
+    touch(configuration, after=listening)
+    assert not restarting.is_current(listening, [configuration])
+
+
+def test_daemon_without_its_file_is_not_current(listening, configuration):
+    os.unlink(configuration)
+    assert not restarting.is_current(listening, [configuration])
+
+
+def test_daemon_without_a_socket_is_not_current(tmp_path, configuration):
+    assert not restarting.is_current(str(tmp_path / "absent"), [configuration])
+
+
+def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
+    path = str(tmp_path / "dead.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+    touch(path, after=configuration)
+    assert not restarting.answers(path)
+    assert not restarting.is_current(path, [configuration])
+
+
+def test_milter_that_answers_may_be_used(listening):
+    restarting.must_answer(listening)
+
+
+def test_milter_that_does_not_answer_is_named_with_the_way_out(tmp_path):
+    path = str(tmp_path / "absent")
+    with pytest.raises(OpenDKIMError, match=rf"{path}.* apply dkim\.opendkim first"):
+        restarting.must_answer(path)
