@@ -1,0 +1,50 @@
+"""SCRAM-SHA-256 verifiers: what PostgreSQL stores in place of a password."""
+
+import base64
+import hashlib
+import hmac
+import re
+
+from ..secret import Secret
+
+# pg_authid.rolpassword; PostgreSQL, «SCRAM-SHA-256 Authentication», and RFC 5803, section 3.
+_VERIFIER = re.compile(
+    r"SCRAM-SHA-256\$(?P<iterations>\d+):(?P<salt>[A-Za-z0-9+/=]+)"
+    r"\$(?P<stored>[A-Za-z0-9+/=]+):(?P<server>[A-Za-z0-9+/=]+)"
+)
+
+
+def matches(verifier: str | None, password: Secret) -> bool:
+    """
+    Whether a stored verifier is for the password.
+
+    verifier
+        The role's ``rolpassword``; None and MD5 hashes match nothing.
+    password
+        Characters outside ASCII are compared as they are: the settings refuse the ones that
+        SASLprep would change. Source: RFC 5802, section 3.
+    """
+    found = _VERIFIER.fullmatch(verifier or "")
+    if not found:
+        return False
+    salted = hashlib.pbkdf2_hmac(
+        "sha256",
+        password.reveal().encode(),
+        base64.b64decode(found["salt"]),
+        int(found["iterations"]),
+    )
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored = hashlib.sha256(client_key).digest()
+    return hmac.compare_digest(stored, base64.b64decode(found["stored"]))
+
+
+def verifier(name: str, password: Secret, connection) -> str:
+    """
+    A new verifier, made here so that the password never reaches the server or its log.
+
+    name
+        The role's name; SCRAM does without it, libpq's function asks for it.
+    """
+    from psycopg2.extensions import encrypt_password
+
+    return encrypt_password(password.reveal(), name, connection, "scram-sha-256")
