@@ -1,0 +1,145 @@
+"""OpenDKIM's data sets, as far as they are texts: opendkim(8), «DATA SETS»."""
+
+import re
+from dataclasses import dataclass
+
+from ..errors import InvalidValue
+
+FILE = "file"  # a key and its value a line; the keys are literal
+REFILE = "refile"  # the same; the keys are patterns, tried in their order
+LIST = "csl"  # key=value, with commas between
+
+# What else OpenDKIM can be built with. Their content has no text to read here.
+_ELSEWHERE = ("db", "dsn", "erlang", "ldap", "ldapi", "ldaps", "lua", "mdb", "memcache", "socket")
+_SPACE = re.compile(r"[ \t\r\f\v]+")
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One element of a data set.
+
+    key, value
+        The two halves; ``value`` is None where there is a key alone. A KeyTable's value may be a
+        private key: it is not in the repr.
+    place
+        For people: ``/etc/opendkim/KeyTable, line 3``.
+    """
+
+    key: str
+    value: str | None
+    place: str
+
+    def __repr__(self) -> str:
+        return f"<Row {self.key!r}, {self.place}>"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A table: its ``kind`` (``FILE``, ``REFILE`` or ``LIST``) and its rows in their order."""
+
+    kind: str
+    rows: tuple[Row, ...]
+
+
+def locate(text: object, where: str) -> tuple[str, str]:
+    """
+    The kind of a data set's name, and the rest of the name: a path, or the list itself.
+
+    text
+        As it stands in opendkim.conf(5): ``file:/path``, ``refile:/path``, ``csl:a=b``, ``/path``,
+        or a list.
+    where
+        The argument that it came from, for the error.
+
+    Raises InvalidValue for a kind that is not a text, and for a path that is not absolute.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidValue(where, text, "is not a table", "give it as opendkim.conf has it")
+    text = text.strip()
+    kind, rest = _split_name(text, where)
+    if kind != LIST and not rest.startswith("/"):
+        raise InvalidValue(where, text, "is not an absolute path", f"give {kind}:/path")
+    return kind, rest
+
+
+def _split_name(text: str, where: str) -> tuple[str, str]:
+    # A colon after the first comma belongs to the list (opendkim-db.c, dkimf_db_open).
+    prefix, colon, rest = text.partition(":")
+    if colon and "," not in prefix:
+        kind = prefix.lower()
+        if kind in (FILE, REFILE, LIST):
+            return kind, rest.strip()
+        if kind in _ELSEWHERE:
+            raise InvalidValue(
+                where, f"{kind}:", "is a table that is not read", "give file:, refile: or csl:"
+            )
+        if "=" not in prefix and not text.startswith("/"):
+            # Shown without what follows: it may be a key.
+            raise InvalidValue(
+                where, f"{prefix}:", "is not a type of table", "give file:, refile: or csl:"
+            )
+    if text.startswith("/"):
+        return FILE, text
+    return LIST, text
+
+
+def read(text: object, where: str) -> DataSet:
+    """
+    The data set of a name, see :func:`locate`.
+
+    Raises InvalidValue where the name is wrong or the file can't be read.
+    """
+    kind, rest = locate(text, where)
+    if kind == LIST:
+        return DataSet(kind, parse_list(rest, where))
+    try:
+        with open(rest, encoding="utf-8", errors="replace", newline="\n") as stream:
+            content = stream.read()
+    except OSError as error:
+        raise InvalidValue(where, rest, f"can't be read: {error.strerror}") from None
+    parse = parse_refile if kind == REFILE else parse_file
+    return DataSet(kind, parse(content, rest))
+
+
+def parse_file(text: str, place: str) -> tuple[Row, ...]:
+    """The rows of a flat file; ``#`` starts a comment wherever it stands."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        key, *value = _SPACE.split(_trimmed(line.partition("#")[0]), maxsplit=1)
+        if key:
+            rows.append(Row(key, value[0] if value else None, f"{place}, line {number}"))
+    return tuple(rows)
+
+
+def parse_refile(text: str, place: str) -> tuple[Row, ...]:
+    """
+    The rows of a file of patterns. The pattern is what stands before the first white space, so it
+    is empty in an indented line, which OpenDKIM passes over (opendkim-db.c, dkimf_db_open); such a
+    row is kept with its empty key, to be told of.
+    """
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        content = line.partition("#")[0]
+        if not _trimmed(content):
+            continue
+        key, *value = _SPACE.split(content, maxsplit=1)
+        rest = _trimmed(value[0]) if value else ""
+        rows.append(Row(key, rest or None, f"{place}, line {number}"))
+    return tuple(rows)
+
+
+def parse_list(text: str, place: str) -> tuple[Row, ...]:
+    """The rows of ``key=value,key=value``; a value may have further equals signs in it."""
+    rows = []
+    for number, element in enumerate(text.split(","), 1):
+        key, equals, value = element.partition("=")
+        if _trimmed(key):
+            rows.append(
+                Row(_trimmed(key), _trimmed(value) if equals else None, f"{place}, entry {number}")
+            )
+    return tuple(rows)
+
+
+def _trimmed(text: str) -> str:
+    return text.strip(" \t\r\n\f\v")

@@ -1,0 +1,94 @@
+"""The KeyTable: from a key's name to signing domain, selector and private key."""
+
+from dataclasses import dataclass
+
+from ..errors import InvalidValue
+from ..names import domain_name, selector
+from ..secret import Secret
+from .data_set import REFILE, DataSet, Row
+
+# In the place of a domain or a key's name: the domain of the message's sender.
+SENDER = "%"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that is not taken: the ``entry`` as a person finds it, and the ``reason``."""
+
+    entry: str
+    reason: str
+
+    def as_plain(self) -> dict[str, str]:
+        """For a function's return."""
+        return {"entry": self.entry, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    A KeyTable's row.
+
+    name
+        What the SigningTable calls it by; OpenDKIM compares it with its case.
+    domain
+        The signing domain (``d=``), or ``%`` for the sender's.
+    selector
+        ``s=``.
+    material
+        The third field: a path, or the key itself.
+    place
+        The table and the line.
+    """
+
+    name: str
+    domain: str
+    selector: str
+    material: Secret
+    place: str
+
+    def label(self) -> str:
+        """For people."""
+        return f"{self.name} ({self.place})"
+
+
+def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
+    """
+    The entries by name, and the rows that are none. Source: opendkim.conf(5), «KeyTable».
+
+    Of two rows with one name OpenDKIM reads the first; the second is refused.
+    """
+    entries: dict[str, Entry] = {}
+    refused = []
+    for row in table.rows:
+        try:
+            entry = _entry(row, table.kind)
+            if entry.name in entries:
+                first = entries[entry.name].place
+                raise InvalidValue("name", entry.name, f"is given before, {first}: that counts")
+        except InvalidValue as error:
+            refused.append(Refusal(_shown(row), str(error)))
+        else:
+            entries[entry.name] = entry
+    return entries, refused
+
+
+def _fields(row: Row) -> list[str]:
+    return [field.strip() for field in (row.value or "").split(":", 2)]
+
+
+def _shown(row: Row) -> str:
+    # In a row that is no entry even the first word may be a line of a key's text.
+    is_entry = len(_fields(row)) == 3
+    return f"{row.key} ({row.place})" if is_entry else row.place
+
+
+def _entry(row: Row, kind: str) -> Entry:
+    fields = _fields(row)
+    if len(fields) != 3 or not all(fields):
+        raise InvalidValue("row", Secret(""), "is not NAME DOMAIN:SELECTOR:KEY")
+    if not row.key:
+        raise InvalidValue("name", "", "is empty: OpenDKIM passes over an indented line")
+    if kind == REFILE and "*" in row.key:
+        raise InvalidValue("name", row.key, "is a pattern", "give each key a name")
+    domain = fields[0] if fields[0] == SENDER else domain_name(fields[0], "domain")
+    return Entry(row.key, domain, selector(fields[1], "selector"), Secret(fields[2]), row.place)
