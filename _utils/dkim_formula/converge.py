@@ -58,5 +58,3 @@ def failed(name: str, error: Exception) -> dict[str, object]:
 def _return(name: str, result, changes: Mapping, comment: str, seen: Mapping) -> dict[str, object]:
     lines = [comment, *seen.get("notes", ())]
     return {"name": name, "result": result, "changes": dict(changes), "comment": "\n".join(lines)}
-
-

@@ -79,7 +79,7 @@ def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) 
     """
     by_domain: dict[str, list[Key]] = {}
     for key in keys:
-        by_domain.setdefault(key.domain, []).append(key)
+        by_domain.setdefault(_stored_form(key.domain), []).append(key)
     found = []
     for domain in domains:
         for key in by_domain.get(domain.name, ()):
@@ -103,6 +103,13 @@ def record_of(key: Key, domain: Domain) -> Record:
         revoked=key.state == "revoked",
         ttl=domain.ttl,
     )
+
+
+def _stored_form(hosted: str) -> str:
+    try:
+        return domain_name(hosted)
+    except InvalidValue:
+        return hosted
 
 
 def _wanted(domain: str, plan, address: str) -> Wanted:

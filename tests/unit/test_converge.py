@@ -1,7 +1,6 @@
 """A state looks, tells or changes, and looks again."""
 
 import pytest
-
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import StepRefused
 

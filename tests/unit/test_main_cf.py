@@ -1,7 +1,6 @@
 """main.cf goes through postconf(1); a stand-in for it records how it is called."""
 
 import pytest
-
 from dkim_formula.errors import PostfixError
 from dkim_formula.postfix import main_cf
 

@@ -1,11 +1,10 @@
 """Our milters join other people's in main.cf, leave without a trace, and disturb none."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from dkim_formula.postfix import milters
 from dkim_formula.postfix.milters import entries, expand, plan_absent, plan_present, swap
+from hypothesis import given
+from hypothesis import strategies as st
 
 OURS = "unix:/opendkim/opendkim.sock"
 OURS_ED25519 = "unix:/opendkim/opendkim-ed25519.sock"

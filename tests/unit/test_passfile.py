@@ -5,7 +5,6 @@ import pwd
 import stat
 
 import pytest
-
 from dkim_formula.errors import InvalidValue
 from dkim_formula.opendkim import passfile
 from dkim_formula.secret import Secret

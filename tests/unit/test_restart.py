@@ -5,7 +5,6 @@ import os
 import socket
 
 import pytest
-
 from dkim_formula.errors import OpenDKIMError, PostfixError
 from dkim_formula.opendkim import restart as restarting
 from dkim_formula.postfix import control, main_cf, milters

@@ -103,8 +103,10 @@ def configuration(settings: Settings, daemon: Daemon) -> str:
     """The text of the daemon's opendkim.conf(5): ours, the pillar's over it, then the tables."""
     options = {**DEFAULTS, **settings.opendkim.settings}
     if daemon.algorithm != "rsa":
-        # The second daemon only signs: one verification, and its header, is enough for a message.
+        # The second daemon only signs: one verification, and one daemon's headers, are enough for a
+        # message.
         options["Mode"] = "s"
+        options.pop("SoftwareHeader", None)
     options["SignatureAlgorithm"] = SIGNATURE_ALGORITHMS[daemon.algorithm]
     options["Socket"] = f"local:{daemon.socket}"
     database = settings.database
@@ -112,7 +114,7 @@ def configuration(settings: Settings, daemon: Daemon) -> str:
     options["KeyTable"] = dsn(database, key_view, "identifier", ("domain", "selector", "key"))
     signing_view = view_name(database, "signing", daemon.algorithm)
     options["SigningTable"] = dsn(database, signing_view, "pattern", ("identifier",))
-    lines = [f"{name:<24}{option_text(value)}" for name, value in options.items()]
+    lines = [f"{name:<23} {option_text(value)}" for name, value in options.items()]
     return "\n".join([HEADER, "", *lines, ""])
 
 

@@ -1,0 +1,210 @@
+"""Each daemon has files of its own, with the site's options over ours and no password."""
+
+import pytest
+from dkim_formula.opendkim import daemons
+from dkim_formula.secret import Secret
+from dkim_formula.settings import model
+
+LOOKUP = {
+    "opendkim_service": "opendkim",
+    "opendkim_config": "/etc/opendkim.conf",
+    "postfix_chroot": "/var/spool/postfix",
+    "socket_directory": "opendkim",
+}
+RSA = model.KeyPlan()
+ED25519 = model.KeyPlan(algorithm="ed25519", selector="e1")
+
+
+def settings(*plans, **parts):
+    domain = model.Domain(name="example.com", keys=plans or (RSA,))
+    return model.Settings(domains={"example.com": domain}, **parts)
+
+
+def options(text):
+    """The configuration as the daemon reads it: by name, comments and empty lines left out."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: value.strip() for name, _, value in (line.partition(" ") for line in lines)}
+
+
+def configured(algorithm="rsa", lookup=LOOKUP, **parts):
+    return options(
+        daemons.configuration(settings(RSA, ED25519, **parts), daemons.daemon(algorithm, lookup))
+    )
+
+
+def test_one_daemon_serves_rsa():
+    assert [daemon.algorithm for daemon in daemons.daemons(settings(), LOOKUP)] == ["rsa"]
+
+
+def test_ed25519_brings_a_second_daemon_after_the_first():
+    needed = daemons.daemons(settings(RSA, ED25519), LOOKUP)
+    assert [daemon.algorithm for daemon in needed] == ["rsa", "ed25519"]
+
+
+def test_daemon_for_rsa_stands_where_only_ed25519_signs():
+    # It verifies other people's mail, and is the packaged unit.
+    needed = daemons.daemons(settings(ED25519), LOOKUP)
+    assert [daemon.algorithm for daemon in needed] == ["rsa", "ed25519"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        model.Settings(every_hosted=model.Domain(name="*", keys=(ED25519,))),
+        model.Settings(
+            domains={
+                "example.com": model.Domain(
+                    name="example.com",
+                    addresses=(model.Address("a@example.com", keys=(ED25519,)),),
+                )
+            }
+        ),
+    ],
+    ids=["every hosted domain", "an address"],
+)
+def test_ed25519_is_in_use_wherever_the_pillar_says_it(made):
+    assert "ed25519" in daemons.algorithms_in_use(made)
+
+
+def test_daemons_share_no_file_socket_or_service():
+    one, other = daemons.daemons(settings(RSA, ED25519), LOOKUP)
+    for field in ("service", "config_file", "socket", "milter"):
+        assert getattr(one, field) != getattr(other, field)
+
+
+def test_first_daemon_has_the_packages_names():
+    assert daemons.daemon("rsa", LOOKUP) == daemons.Daemon(
+        algorithm="rsa",
+        service="opendkim",
+        config_file="/etc/opendkim.conf",
+        socket="/var/spool/postfix/opendkim/opendkim.sock",
+        milter="unix:/opendkim/opendkim.sock",
+    )
+
+
+def test_second_daemon_has_names_beside_them():
+    assert daemons.daemon("ed25519", LOOKUP) == daemons.Daemon(
+        algorithm="ed25519",
+        service="opendkim-ed25519",
+        config_file="/etc/opendkim-ed25519.conf",
+        socket="/var/spool/postfix/opendkim/opendkim-ed25519.sock",
+        milter="unix:/opendkim/opendkim-ed25519.sock",
+    )
+
+
+def test_socket_follows_the_lookup_for_daemon_and_postfix_alike():
+    lookup = {**LOOKUP, "postfix_chroot": "/srv/postfix", "socket_directory": "/milters/dkim/"}
+    daemon = daemons.daemon("rsa", lookup)
+    assert daemon.socket == "/srv/postfix/milters/dkim/opendkim.sock"
+    assert daemon.milter == "unix:/milters/dkim/opendkim.sock"
+
+
+def test_configuration_is_the_formulas_whole_and_nothing_else():
+    assert configured() == {
+        "Syslog": "yes",
+        "SyslogSuccess": "yes",
+        "Canonicalization": "relaxed/relaxed",
+        "Mode": "sv",
+        "OversignHeaders": "From",
+        "UMask": "007",
+        "InternalHosts": "127.0.0.1,::1",
+        "TrustAnchorFile": "/usr/share/dns/root.key",
+        "SignatureAlgorithm": "rsa-sha256",
+        "Socket": "local:/var/spool/postfix/opendkim/opendkim.sock",
+        "KeyTable": "dsn:pgsql://vmail-dkim-reader@,/vmail/table=dkim_key_table"
+        "?keycol=identifier?datacol=domain,selector,key",
+        "SigningTable": "dsn:pgsql://vmail-dkim-reader@,/vmail/table=dkim_signing_table"
+        "?keycol=pattern?datacol=identifier",
+    }
+
+
+def test_configuration_says_whose_it_is_and_ends_its_last_line():
+    text = daemons.configuration(settings(), daemons.daemon("rsa", LOOKUP))
+    assert text.startswith("# Managed by the dkim formula")
+    assert text.endswith("\n")
+
+
+def test_second_daemon_signs_alone_whatever_the_site_says():
+    site = model.OpenDKIM(settings={"Mode": "sv", "SoftwareHeader": True})
+    second = configured("ed25519", opendkim=site)
+    assert second["Mode"] == "s"
+    assert second["SignatureAlgorithm"] == "ed25519-sha256"
+    assert "SoftwareHeader" not in second
+    assert configured("rsa", opendkim=site)["SoftwareHeader"] == "yes"
+
+
+def test_second_daemon_reads_views_of_its_own():
+    second = configured("ed25519")
+    assert "/table=dkim_signing_table_ed25519?" in second["SigningTable"]
+    assert "/table=dkim_key_table_ed25519?" in second["KeyTable"]
+
+
+def test_views_are_found_in_the_schema_that_they_stand_in():
+    table = model.DomainsTable(schema="mail")
+    found = configured(database=model.Database(domains=table))
+    assert "/table=mail.dkim_signing_table?" in found["SigningTable"]
+    assert "/table=mail.dkim_key_table?" in found["KeyTable"]
+
+
+def test_option_of_the_site_comes_over_ours_once():
+    site = model.OpenDKIM(settings={"Canonicalization": "simple/simple", "LogWhy": True})
+    text = daemons.configuration(settings(opendkim=site), daemons.daemon("rsa", LOOKUP))
+    assert text.count("Canonicalization") == 1
+    assert options(text)["Canonicalization"] == "simple/simple"
+    assert options(text)["LogWhy"] == "yes"
+
+
+def test_longest_option_keeps_apart_from_its_value():
+    longest = {"SelectCanonicalizationHeader": "X-Canon", "VBR-TrustedCertifiersOnly": True}
+    found = configured(opendkim=model.OpenDKIM(settings=longest))
+    assert found["SelectCanonicalizationHeader"] == "X-Canon"
+    assert found["VBR-TrustedCertifiersOnly"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "yes"),
+        (False, "no"),
+        (5, "5"),
+        (0, "0"),
+        ("relaxed/simple", "relaxed/simple"),
+        (["127.0.0.1", "::1", "192.0.2.0/24"], "127.0.0.1,::1,192.0.2.0/24"),
+        ([True, 7], "yes,7"),
+    ],
+)
+def test_value_is_written_as_opendkim_reads_it(value, text):
+    assert daemons.option_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("database", "authority"),
+    [
+        (model.Database(), "vmail-dkim-reader@,"),
+        (model.Database(port=5433), "vmail-dkim-reader@5433+,"),
+        (model.Database(host="db.example.com"), "vmail-dkim-reader@db.example.com"),
+        (
+            model.Database(host="db.example.com", port=5433),
+            "vmail-dkim-reader@5433+db.example.com",
+        ),
+        (
+            model.Database(host="db1.example.com,db2.example.com"),
+            "vmail-dkim-reader@db1.example.com,db2.example.com",
+        ),
+        (model.Database(reader=model.Reader(name="dkim")), "dkim@,"),
+    ],
+)
+def test_data_set_name_leads_to_the_database(database, authority):
+    assert daemons.dsn(database, "view", "key", ("a", "b")) == (
+        f"dsn:pgsql://{authority}/vmail/table=view?keycol=key?datacol=a,b"
+    )
+
+
+def test_no_password_is_ever_in_the_configuration():
+    reader = model.Reader(auth="password", password=Secret("correct-horse"))
+    database = model.Database(
+        host="db.example.com", password=Secret("battery-staple"), reader=reader
+    )
+    found = daemons.configuration(settings(database=database), daemons.daemon("rsa", LOOKUP))
+    assert "correct-horse" not in found
+    assert "battery-staple" not in found

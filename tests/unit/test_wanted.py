@@ -1,0 +1,198 @@
+"""The keys, patterns and records that should be, from the pillar and the hosted domains."""
+
+import dataclasses
+
+import pytest
+from dkim_formula import wanted
+from dkim_formula.database.keystore import Key, Wanted
+from dkim_formula.settings.model import Address, Dmarc, Domain, KeyPlan, Settings
+
+RSA = KeyPlan(selector="r1", bits=3072)
+ED25519 = KeyPlan(algorithm="ed25519", selector="e1")
+TEMPLATE = Domain(name="*", keys=(RSA,), ttl=60)
+
+
+def settings(*domains, **parts):
+    return Settings(domains={domain.name: domain for domain in domains}, **parts)
+
+
+def stored(domain="example.com", selector="default", **columns):
+    row = {field.name: None for field in dataclasses.fields(Key)}
+    row |= {"id": 1, "algorithm": "rsa", "bits": 2048, "state": "active", "address": ""}
+    return Key(**{**row, "public": "MIIB", "domain": domain, "selector": selector, **columns})
+
+
+def patterns_of(*domains):
+    return wanted.wanted_patterns({domain.name: domain for domain in domains})
+
+
+def records_of(domain, *keys):
+    return [(record.name, record.value) for record in wanted.records(Settings(), [domain], keys)]
+
+
+def test_pillars_own_domains_are_chosen_in_its_order():
+    chosen = wanted.chosen_domains(settings(Domain("b.example"), Domain("a.example")), [])
+    assert [*chosen] == ["b.example", "a.example"]
+
+
+def test_hosted_domain_that_the_pillar_does_not_name_is_left_alone():
+    assert [*wanted.chosen_domains(settings(Domain("a.example")), ["b.example"])] == ["a.example"]
+
+
+def test_star_takes_every_hosted_domain_with_its_settings():
+    chosen = wanted.chosen_domains(settings(every_hosted=TEMPLATE), ["a.example", "b.example"])
+    assert chosen == {
+        "a.example": dataclasses.replace(TEMPLATE, name="a.example"),
+        "b.example": dataclasses.replace(TEMPLATE, name="b.example"),
+    }
+
+
+def test_named_domain_keeps_its_own_settings_beside_the_star():
+    own = Domain("a.example", ttl=5)
+    chosen = wanted.chosen_domains(settings(own, every_hosted=TEMPLATE), ["a.example"])
+    assert chosen == {"a.example": own}
+
+
+def test_domain_that_is_false_is_not_taken_by_the_star():
+    made = settings(every_hosted=TEMPLATE, excluded=frozenset({"skip.example"}))
+    assert [*wanted.chosen_domains(made, ["skip.example", "a.example"])] == ["a.example"]
+
+
+def test_hosted_names_are_compared_in_their_stored_form():
+    made = settings(
+        Domain("a.example"), every_hosted=TEMPLATE, excluded=frozenset({"skip.example"})
+    )
+    hosted = ["A.Example", "Skip.EXAMPLE", "B.example", "bücher.example"]
+    assert [*wanted.chosen_domains(made, hosted)] == [
+        "a.example",
+        "b.example",
+        "xn--bcher-kva.example",
+    ]
+
+
+@pytest.mark.parametrize("hosted", ["not a name", "", "-x.example", "a" * 64 + ".example"])
+def test_hosted_text_that_is_no_domain_is_passed_over(hosted):
+    assert wanted.chosen_domains(settings(every_hosted=TEMPLATE), [hosted]) == {}
+
+
+def test_settings_of_a_domain_come_from_its_name_then_the_star_then_the_defaults():
+    own = Domain("a.example", ttl=5)
+    defaults = Domain("*", ttl=7)
+    starred = settings(own, every_hosted=TEMPLATE, defaults=defaults)
+    assert wanted.domain_settings(starred, "a.example") is own
+    assert wanted.domain_settings(starred, "b.example").ttl == 60
+    assert wanted.domain_settings(settings(defaults=defaults), "b.example") == Domain(
+        "b.example", ttl=7
+    )
+
+
+def test_every_algorithm_of_a_domain_is_a_key():
+    domain = Domain("a.example", keys=(RSA, ED25519))
+    assert wanted.wanted_keys({"a.example": domain}) == [
+        Wanted("a.example", "r1", "rsa", 3072, ""),
+        Wanted("a.example", "e1", "ed25519", ED25519.bits, ""),
+    ]
+
+
+def test_address_has_keys_beside_its_domains():
+    address = Address("news@a.example", keys=(KeyPlan(selector="news"),))
+    found = wanted.wanted_keys({"a.example": Domain("a.example", addresses=(address,))})
+    assert [(key.selector, key.address) for key in found] == [
+        ("default", ""),
+        ("news", "news@a.example"),
+    ]
+
+
+def test_alias_has_no_key_and_its_addresses_do():
+    address = Address("news@b.example", keys=(KeyPlan(selector="news"),))
+    alias = Domain("b.example", alias_of="a.example", addresses=(address,))
+    assert [key.address for key in wanted.wanted_keys({"b.example": alias})] == ["news@b.example"]
+
+
+def test_domains_own_name_needs_no_pattern():
+    assert patterns_of(Domain("a.example")) == {}
+
+
+def test_subdomains_are_signed_by_the_domains_key():
+    assert patterns_of(Domain("a.example", subdomains=True)) == {".a.example": ("a.example", "")}
+
+
+def test_alias_and_its_subdomains_are_signed_as_the_other_domain():
+    assert patterns_of(Domain("b.example", alias_of="a.example", subdomains=True)) == {
+        "b.example": ("a.example", ""),
+        ".b.example": ("a.example", ""),
+    }
+
+
+def test_address_is_signed_by_its_own_key():
+    address = Address("news@a.example")
+    assert patterns_of(Domain("a.example", addresses=(address,))) == {
+        "news@a.example": ("a.example", "news@a.example")
+    }
+
+
+def test_each_key_has_a_record_in_whatever_state():
+    keys = [
+        stored(selector="s1", state="retired"),
+        stored(selector="s2"),
+        stored(selector="s3", state="pending"),
+    ]
+    assert [name for name, _ in records_of(Domain("example.com"), *keys)] == [
+        "s1._domainkey.example.com",
+        "s2._domainkey.example.com",
+        "s3._domainkey.example.com",
+    ]
+
+
+def test_revoked_key_has_a_record_with_an_empty_p():
+    assert records_of(Domain("example.com"), stored(state="revoked")) == [
+        ("default._domainkey.example.com", "v=DKIM1; k=rsa; t=s; p=")
+    ]
+
+
+def test_row_that_no_key_could_be_read_from_has_no_record():
+    assert records_of(Domain("example.com"), stored(public=None)) == []
+
+
+def test_keys_of_other_domains_are_not_in_a_domains_records():
+    assert records_of(Domain("example.com"), stored(domain="other.example")) == []
+
+
+@pytest.mark.parametrize("spelling", ["Example.COM", "example.com."])
+def test_key_is_found_under_the_sites_own_spelling_of_its_domain(spelling):
+    assert records_of(Domain("example.com"), stored(domain=spelling)) == [
+        ("default._domainkey.example.com", "v=DKIM1; k=rsa; t=s; p=MIIB")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "flags"),
+    [
+        (Domain("example.com"), " t=s;"),
+        (Domain("example.com", strict=False), ""),
+        (Domain("example.com", subdomains=True), ""),
+        (Domain("example.com", testing=True), " t=y:s;"),
+    ],
+)
+def test_record_of_a_key_has_the_domains_flags(domain, flags):
+    assert records_of(domain, stored()) == [
+        ("default._domainkey.example.com", f"v=DKIM1; k=rsa;{flags} p=MIIB")
+    ]
+
+
+def test_dmarc_policy_comes_with_the_receivers_consent():
+    domain = Domain("example.com", dmarc=Dmarc(policy="quarantine", rua=("r@other.example",)))
+    assert records_of(domain) == [
+        ("_dmarc.example.com", "v=DMARC1; p=quarantine; rua=mailto:r@other.example"),
+        ("example.com._report._dmarc.other.example", "v=DMARC1;"),
+    ]
+
+
+def test_domain_without_a_policy_has_no_dmarc_record():
+    assert records_of(Domain("example.com")) == []
+
+
+def test_ttl_is_the_domains_for_all_its_records():
+    domain = Domain("example.com", ttl=60, dmarc=Dmarc(rua=("r@other.example",)))
+    found = wanted.records(Settings(), [domain], [stored()])
+    assert [record.ttl for record in found] == [60, 60, 60]
