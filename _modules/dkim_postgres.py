@@ -124,12 +124,42 @@ def manage_role(name, password="keep", relations=None):
 
 
 @translated
-def access_changes(present=True):
+def password_changes(name):
+    """
+    Whether a role has a password: ``{"changes", "notes"}``; nothing where there is no such role.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.password_changes vmail-dkim-reader
+    """
+    return setup.password_changes(_database(), name)
+
+
+@translated
+def remove_password(name):
+    """
+    Takes a role's password away. Returns what was changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.remove_password vmail-dkim-reader
+    """
+    return setup.remove_password(_database(), name)
+
+
+@translated
+def access_changes(present=True, also_root=False):
     """
     Which of the reader's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.
 
     present
         False: they are to go.
+    also_root
+        True lets root log in as the reader too: for a daemon that an init script starts as root.
 
     Returns ``{"changes": {file: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
     where a file is broken already.
@@ -140,14 +170,14 @@ def access_changes(present=True):
 
         salt-call dkim_postgres.access_changes
     """
-    return setup.access_changes(_database(), present)
+    return setup.access_changes(_database(), present, also_root)
 
 
 @translated
-def manage_access(present=True):
+def manage_access(present=True, also_root=False):
     """
     Writes these lines, has PostgreSQL check both files and reload; what PostgreSQL finds fault
-    with is put back. Argument and return as ``dkim_postgres.access_changes``.
+    with is put back. Arguments and return as ``dkim_postgres.access_changes``.
 
     CLI Example:
 
@@ -155,4 +185,4 @@ def manage_access(present=True):
 
         salt-call dkim_postgres.manage_access
     """
-    return setup.manage_access(_database(), present)
+    return setup.manage_access(_database(), present, also_root)

@@ -80,30 +80,57 @@ def role_present(name, password="keep", relations=None):
     )
 
 
-def access_present(name):
+def password_absent(name):
+    """
+    A role has no password. A role that is not there has none.
+
+    name
+        The role.
+
+    .. code-block:: yaml
+
+        vmail-dkim-reader:
+          dkim_postgres.password_absent: []
+    """
+    return converged(
+        __opts__,
+        name,
+        lambda: __salt__["dkim_postgres.password_changes"](name),
+        lambda: __salt__["dkim_postgres.remove_password"](name),
+        in_order="The role has no password",
+        pending="The role's password would be removed",
+        done="The role's password was removed",
+    )
+
+
+def access_present(name, also_root=False):
     """
     The reader's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, where they are in force.
     PostgreSQL checks both files before they are loaded; one that it finds fault with is put back.
+
+    also_root
+        True lets root log in as the reader too: for a daemon that an init script starts as root.
 
     .. code-block:: yaml
 
         OpenDKIM may log in by peer:
           dkim_postgres.access_present: []
     """
-    return _access(name, True)
+    return _access(name, True, also_root)
 
 
 def access_absent(name):
     """The reader's lines are in neither file."""
-    return _access(name, False)
+    return _access(name, False, False)
 
 
-def _access(name, present):
+def _access(name, present, also_root):
+    arguments = {"present": present, "also_root": also_root}
     return converged(
         __opts__,
         name,
-        lambda: __salt__["dkim_postgres.access_changes"](present=present),
-        lambda: __salt__["dkim_postgres.manage_access"](present=present),
+        lambda: __salt__["dkim_postgres.access_changes"](**arguments),
+        lambda: __salt__["dkim_postgres.manage_access"](**arguments),
         in_order="The access files are as they should be",
         pending="The access files would be changed",
         done="The access files were changed and loaded",

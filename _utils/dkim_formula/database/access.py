@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ..errors import AccessFileError
 from ..settings.model import Database
-from .plan import Plan
+from . import hba
+from .connection import session
+from .objects import LOCK_ACCESS, LOCK_CLASS
+from .plan import Plan, change
+from .server import MAINTENANCE
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+RELOADED_WITHIN = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -19,25 +35,209 @@ class Snapshot:
     faults: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Lines:
+    """
+    Our lines.
+
+    rule
+        Of pg_hba.conf; None where there is to be none.
+    mappings
+        Of pg_ident.conf.
+    every_rule, every_mapping
+        All that the formula may ever have written there for this role.
+    """
+
+    rule: str | None
+    mappings: tuple[str, ...]
+    every_rule: tuple[str, ...]
+    every_mapping: tuple[str, ...]
+
+
 ABSENT = Snapshot()
 
 
-def look(connection) -> Snapshot:
-    """Reads both files where the server says that they are."""
-    raise NotImplementedError
-
-
-def plan(snapshot: Snapshot, database: Database, present: bool = True) -> Plan:
+def look(connection: Connection) -> Snapshot:
     """
-    Changes named ``pg_hba.conf`` and ``pg_ident.conf``. Raises AccessFileError where a file is
-    broken already. ``present=False``: our lines are to go.
+    Reads both files where the server says that they are. Raises AccessFileError where this machine
+    has no such file: it is then not the database's.
     """
-    raise NotImplementedError
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('hba_file'), current_setting('ident_file')")
+        hba_path, ident_path = cursor.fetchone()
+        faults = _faults(cursor, hba_path, ident_path)
+    return Snapshot(hba_path, ident_path, _read(hba_path), _read(ident_path), faults)
 
 
-def apply(connection, database: Database, present: bool = True) -> Plan:
+def plan(
+    snapshot: Snapshot, database: Database, present: bool = True, also_root: bool = False
+) -> Plan:
+    """
+    Changes named ``pg_hba.conf`` and ``pg_ident.conf``.
+
+    present
+        False: our lines are to go.
+    also_root
+        Root may log in as the reader too: for a daemon that its init script starts as root, and
+        which makes its first session before it changes its user (measured).
+
+    Raises AccessFileError where a file is broken already.
+    """
+    if snapshot.faults:
+        raise AccessFileError("\n".join(snapshot.faults))
+    ours = _lines(database, present, also_root)
+    changes = {}
+    if _new_hba(snapshot, database, ours) != snapshot.hba_text:
+        changes["pg_hba.conf"] = _change(snapshot.hba_text, ours.every_rule, ours.rule)
+    if _new_ident(snapshot, ours) != snapshot.ident_text:
+        new = "; ".join(ours.mappings) or None
+        changes["pg_ident.conf"] = _change(snapshot.ident_text, ours.every_mapping, new)
+    return Plan(changes, _notes(snapshot, database, ours))
+
+
+def apply(
+    connection: Connection, database: Database, present: bool = True, also_root: bool = False
+) -> Plan:
     """
     Writes the files, has PostgreSQL check them, reloads, and waits until that is in force; puts
     the old text back and raises AccessFileError where PostgreSQL finds fault.
     """
-    raise NotImplementedError
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ACCESS))
+        snapshot = look(connection)
+        planned = plan(snapshot, database, present, also_root)
+        if not planned:
+            return planned
+        ours = _lines(database, present, also_root)
+        new = {
+            snapshot.hba_path: (snapshot.hba_text, _new_hba(snapshot, database, ours)),
+            snapshot.ident_path: (snapshot.ident_text, _new_ident(snapshot, ours)),
+        }
+        with _put_back_unless_sound(new):
+            for path, (old, text) in new.items():
+                if text != old:
+                    _write(path, text)
+            faults = _faults(cursor, snapshot.hba_path, snapshot.ident_path)
+            if faults:
+                raise AccessFileError(
+                    "the old files were put back, since PostgreSQL finds fault with the new: "
+                    + "; ".join(faults)
+                )
+        before = _loaded_at(database)
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.commit()
+    _wait_until_loaded(database, before)
+    return planned
+
+
+def _lines(database: Database, present: bool, also_root: bool) -> Lines:
+    reader = database.reader
+    by_peer = hba.hba_line(database.name, reader.name, f"peer map={reader.map}")
+    by_password = hba.hba_line(database.name, reader.name, "scram-sha-256")
+    mappings = [hba.ident_line(reader.map, reader.system_user, reader.name)]
+    for_root = hba.ident_line(reader.map, "root", reader.name)
+    every_mapping = (*mappings, for_root)
+    if also_root:
+        mappings.append(for_root)
+    peer = present and reader.auth == "peer"
+    rule = (by_peer if reader.auth == "peer" else by_password) if present else None
+    return Lines(
+        rule=rule,
+        mappings=tuple(mappings) if peer else (),
+        every_rule=(by_peer, by_password),
+        every_mapping=every_mapping,
+    )
+
+
+def _new_hba(snapshot: Snapshot, database: Database, ours: Lines) -> str:
+    return hba.with_rule(
+        snapshot.hba_text, ours.rule, ours.every_rule, database.name, database.reader.name
+    )
+
+
+def _new_ident(snapshot: Snapshot, ours: Lines) -> str:
+    return hba.with_mappings(snapshot.ident_text, ours.mappings, ours.every_mapping)
+
+
+def _change(text: str, every: tuple[str, ...], new: str | None) -> dict[str, object]:
+    there = [line.raw.strip() for line in hba.lines(text) if hba.is_one_of(line, every)]
+    return change("; ".join(there) or None, new)
+
+
+def _notes(snapshot: Snapshot, database: Database, ours: Lines) -> tuple[str, ...]:
+    reader = database.reader
+    if not ours.mappings:
+        return ()
+    others = hba.others_mapped(snapshot.ident_text, reader.map, (reader.system_user, "root"))
+    return tuple(
+        f"pg_ident.conf: a line that is not the formula's lets the system user {user} use the map "
+        f"{reader.map} too; it is left alone"
+        for user in others
+    )
+
+
+def _faults(cursor, hba_path: str, ident_path: str) -> tuple[str, ...]:
+    cursor.execute("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
+    found = [f"{hba_path}, line {number}: {error}" for number, error in cursor.fetchall()]
+    # pg_ident_file_mappings came with PostgreSQL 15.
+    if cursor.connection.server_version >= 150000:
+        cursor.execute(
+            "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"
+        )
+        found += [f"{ident_path}, line {number}: {error}" for number, error in cursor.fetchall()]
+    return tuple(found)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return stream.read()
+    except OSError as error:
+        raise AccessFileError(f"{path} can't be read on this machine: {error.strerror}") from None
+
+
+def _write(path: str, text: str) -> None:
+    path = os.path.realpath(path)
+    status = os.stat(path)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with os.fdopen(
+            handle, "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chown(temporary, status.st_uid, status.st_gid)
+        os.chmod(temporary, status.st_mode & 0o7777)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def _put_back_unless_sound(files: dict[str, tuple[str, str]]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for path, (old, new) in files.items():
+            if old != new:
+                _write(path, old)
+        raise
+
+
+def _loaded_at(database: Database):
+    # A new session's answer is the postmaster's: an old one's is when it noticed the signal itself.
+    with session(database, dbname=MAINTENANCE) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_conf_load_time()")
+        return cursor.fetchone()[0]
+
+
+def _wait_until_loaded(database: Database, before) -> None:
+    deadline = time.monotonic() + RELOADED_WITHIN
+    while _loaded_at(database) <= before:
+        if time.monotonic() > deadline:
+            raise AccessFileError(
+                f"PostgreSQL did not load its access files within {RELOADED_WITHIN:.0f} s"
+            )
+        time.sleep(0.05)

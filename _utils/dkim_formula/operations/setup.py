@@ -58,20 +58,44 @@ def manage_role(database: Database, wanted: roles.Wanted) -> dict[str, object]:
         return plain(roles.apply(connection, wanted))
 
 
-def access_changes(database: Database, present: bool = True) -> dict[str, object]:
+def password_changes(database: Database, name: str) -> dict[str, object]:
+    """Whether a role has a password that it should not have; nothing where there is no role."""
+    wanted = roles.Wanted(name=name, password="absent")
+
+    def present() -> Plan:
+        with session(database) as connection:
+            return roles.password_plan(roles.look(connection, wanted), wanted)
+
+    return _look(database, present, Plan)
+
+
+def remove_password(database: Database, name: str) -> dict[str, object]:
+    """Takes a role's password away."""
+    with session(database) as connection:
+        return plain(roles.apply_password(connection, roles.Wanted(name=name, password="absent")))
+
+
+def access_changes(
+    database: Database, present: bool = True, also_root: bool = False
+) -> dict[str, object]:
     """Which lines of pg_hba.conf and pg_ident.conf are to come, move or go."""
 
     def there() -> Plan:
-        with session(database) as connection:
-            return access.plan(access.look(connection), database, present)
+        with session(database, dbname=server.MAINTENANCE) as connection:
+            return access.plan(access.look(connection), database, present, also_root)
 
-    return _look(database, there, lambda: access.plan(access.ABSENT, database, present))
+    def absent() -> Plan:
+        return access.plan(access.ABSENT, database, present, also_root)
+
+    return _look(database, there, absent)
 
 
-def manage_access(database: Database, present: bool = True) -> dict[str, object]:
+def manage_access(
+    database: Database, present: bool = True, also_root: bool = False
+) -> dict[str, object]:
     """Writes our lines, has PostgreSQL check and load them."""
-    with session(database) as connection:
-        return plain(access.apply(connection, database, present))
+    with session(database, dbname=server.MAINTENANCE) as connection:
+        return plain(access.apply(connection, database, present, also_root))
 
 
 def wanted_role(
