@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import os
 import pwd
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable
 from ..settings.model import Database
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.sql import Composed
+    import psycopg2.extensions as pg
+    import psycopg2.sql
 
 LOCAL_ACCOUNT = "postgres"
 CONNECT_TIMEOUT = 10  # seconds
 
 # The effective user is the whole process's: two threads must not change it at once.
 _identity_lock = threading.Lock()
+
+
+def driver() -> ModuleType:
+    """
+    psycopg2 with its ``sql`` and ``extensions``, imported when first needed: a minion has none
+    before the formula's first run. Raises DatabaseUnavailable (``no_driver``).
+    """
+    try:
+        importlib.import_module("psycopg2.sql")
+        importlib.import_module("psycopg2.extensions")
+        return importlib.import_module("psycopg2")
+    except ImportError:
+        raise DatabaseUnavailable(
+            "no_driver",
+            "the Python package psycopg2 is not installed in the Python that runs Salt; "
+            "the formula's state.apply dkim installs it, as does: salt-pip install psycopg2-binary",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -31,7 +51,7 @@ def session(
     role: str | None = None,
     autocommit: bool = False,
     application_name: str = "dkim-formula",
-) -> Iterator[Connection]:
+) -> Iterator[pg.connection]:
     """
     A session with the database: committed at a good end, rolled back at an error, then closed.
 
@@ -81,22 +101,20 @@ def errors_translated() -> Iterator[None]:
     Only the message's first part and the SQLSTATE are kept: DETAIL prints the failing row, and
     with it a private key (measured: a CHECK or NOT NULL violation), so the cause is not chained.
     """
-    import psycopg2
-
+    errors = driver().Error
     try:
         yield
-    except psycopg2.Error as error:
+    except errors as error:
         raise DatabaseError(_safe_text(error)) from None
 
 
-def compose(template: str, **names: str | tuple[str, ...]) -> Composed:
+def compose(template: str, **names: str | tuple[str, ...]) -> psycopg2.sql.Composed:
     """
     SQL with ``{name}`` replaced by quoted identifiers; a tuple gives a qualified one.
 
     Doubled braces are literal ones, as in :meth:`str.format`.
     """
-    from psycopg2 import sql
-
+    sql = driver().sql
     return sql.SQL(template).format(
         **{
             key: sql.Identifier(*name) if isinstance(name, tuple) else sql.Identifier(name)
@@ -105,7 +123,30 @@ def compose(template: str, **names: str | tuple[str, ...]) -> Composed:
     )
 
 
-def is_superuser(connection: Connection) -> bool:
+def copy_rows(
+    cursor: pg.cursor, table: str, columns: Iterable[str], rows: Iterable[Iterable[object]]
+) -> None:
+    """
+    COPY into a temporary table of this session. Nothing of the rows shows in PostgreSQL's log,
+    whatever log_statement is (measured).
+    """
+    text = io.StringIO()
+    for row in rows:
+        text.write("\t".join(map(_copy_field, row)) + "\n")
+    text.seek(0)
+    listed = ", ".join(columns)
+    cursor.copy_expert(f"COPY pg_temp.{table} ({listed}) FROM STDIN", text)
+
+
+def _copy_field(value: object) -> str:
+    # The text format's own escapes (COPY, "Text Format").
+    if value is None:
+        return "\\N"
+    text = str(value).replace("\\", "\\\\")
+    return text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def is_superuser(connection: pg.connection) -> bool:
     """Whether the session's current role is a superuser."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('is_superuser') = 'on'")
@@ -126,15 +167,8 @@ def _is_local(database: Database) -> bool:
     return database.host == "" and database.user is None
 
 
-def _connect(database: Database, dbname: str, application_name: str) -> Connection:
-    try:
-        import psycopg2
-    except ImportError:
-        raise DatabaseUnavailable(
-            "no_driver",
-            "the Python package psycopg2 is not installed in the Python that runs Salt; "
-            "the state dkim.database.python installs it, or: salt-pip install psycopg2-binary",
-        ) from None
+def _connect(database: Database, dbname: str, application_name: str) -> pg.connection:
+    psycopg2 = driver()
     parameters = {
         "dbname": dbname,
         "host": database.host,

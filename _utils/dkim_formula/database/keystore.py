@@ -94,7 +94,10 @@ def compare(connection, database: Database, wanted: Sequence[Wanted]) -> Compari
 
 
 def store(
-    connection, database: Database, pairs: Iterable[tuple[Wanted, PrivateKey]], why: str,
+    connection,
+    database: Database,
+    pairs: Iterable[tuple[Wanted, PrivateKey]],
+    why: str,
     state: str = "active",
 ) -> list[Key]:
     """Stores the keys that are not there yet; gives those that were stored. Does not commit."""

@@ -1,0 +1,133 @@
+"""What functional tests need of PostgreSQL: the server's handle, the howto's schema, short SQL."""
+
+import contextlib
+import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from dkim_formula.keys import PrivateKey
+from dkim_formula.settings.model import Database
+
+SOCKET_DIRECTORY = Path("/var/run/postgresql")  # libpq's default in Debian and in psycopg2-binary
+OWNER = "vmail"
+
+
+def newest_server() -> Path:
+    """The folder of the newest server's programs; the test is skipped where none is installed."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3])
+    )
+    if not found:
+        pytest.skip("no PostgreSQL server is installed")
+    return found[-1].parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """The running server: its files and what a library's ``Database`` needs to reach it."""
+
+    data: Path
+    port: int
+    programs: Path
+
+    @property
+    def settings(self) -> Database:
+        return Database(name="postgres", port=self.port)
+
+    def log(self) -> str:
+        return (self.data / "log.txt").read_text(errors="replace")
+
+    def psql(self, dbname: str, *arguments: str, user: str = "postgres", as_user: str = "postgres"):
+        """psql as a system user, so with whatever pg_hba.conf has for that one."""
+        command = ["psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", str(self.port), "-U", user]
+        return subprocess.run(
+            ["runuser", "-u", as_user, "--", *command, "-d", dbname, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+
+
+def as_postgres(*command: str) -> None:
+    subprocess.run(
+        ["runuser", "-u", "postgres", "--", *command], check=True, capture_output=True, cwd="/"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+HOWTO = """
+CREATE TABLE public.domains (id SERIAL PRIMARY KEY, domain TEXT NOT NULL UNIQUE);
+CREATE TABLE public.dkim (
+    id SERIAL PRIMARY KEY,
+    domain_id INTEGER NOT NULL REFERENCES public.domains(id),
+    selector TEXT NOT NULL DEFAULT 'default',
+    key TEXT NOT NULL,
+    UNIQUE(domain_id, selector)
+);
+CREATE VIEW public.dkim_signing_table AS
+    SELECT selector || '.' || domains.domain AS identifier, domains.domain AS pattern
+    FROM public.dkim INNER JOIN public.domains ON dkim.domain_id = domains.id;
+CREATE VIEW public.dkim_key_table AS
+    SELECT selector || '.' || domains.domain AS identifier, domains.domain AS domain, selector, key
+    FROM public.dkim INNER JOIN public.domains ON dkim.domain_id = domains.id;
+GRANT SELECT ON public.dkim_signing_table TO "vmail-dkim-reader";
+GRANT SELECT ON public.dkim_key_table TO "vmail-dkim-reader";
+"""
+
+
+def insert_as_howto(connection, domain: str, selector: str, key: str) -> None:
+    """As the howto's own tool does: by the three columns that it knows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO public.dkim (domain_id, selector, key)"
+            " SELECT id, %s, %s FROM public.domains WHERE domain = %s",
+            (selector, key, domain),
+        )
+
+
+@cache
+def rsa_key(number: int = 0) -> PrivateKey:
+    """An RSA key that is made once for all tests."""
+    return PrivateKey.generate("rsa", 2048)
+
+
+def traditional_pem(number: int = 0) -> str:
+    """As the howto stores it: PKCS#1."""
+    key = serialization.load_pem_private_key(rsa_key(number).pem().encode(), None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def execute(connection, statement: str, arguments=None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, arguments)
+
+
+def query(connection, statement: str, arguments=None) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, arguments)
+        return cursor.fetchall()
+
+
+@contextlib.contextmanager
+def as_role(connection, role: str):
+    """The session with another role's rights, for good: for what that role may see."""
+    execute(connection, f'SET SESSION AUTHORIZATION "{role}"')
+    try:
+        yield
+    finally:
+        connection.rollback()
+        execute(connection, "RESET SESSION AUTHORIZATION")
