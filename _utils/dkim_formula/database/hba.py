@@ -128,10 +128,7 @@ def _fields(content: str) -> Fields:
         character = content[at]
         if character == "#":
             break
-        if character.isspace():
-            at += 1
-        elif character == ",":
-            joined = bool(fields)
+        if character.isspace() or character == ",":
             at += 1
         else:
             token, at = _token(content, at)
@@ -139,11 +136,8 @@ def _fields(content: str) -> Fields:
                 fields[-1].append(token)
             else:
                 fields.append([token])
-            joined = False
-            comma = re.match(r"\s*,", content[at:])
             # Only a comma right behind a token joins the next one to it.
-            if comma and not comma.group().startswith((" ", "\t")):
-                joined, at = True, at + comma.end()
+            joined = content[at : at + 1] == ","
     return tuple(tuple(field) for field in fields)
 
 
