@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
+from ..keys import PrivateKey
 from ..settings.model import Database
-from .keystore import Key, Wanted
+from .connection import compose
+from .keystore import Key, Wanted, compare, store
+from .objects import LOCK_BULK, LOCK_CLASS, names
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+# At 70 ms for a key of 2048 bits (measured) a stopped run loses two seconds' work of each core.
+_BATCH_PER_WORKER = 32
+_ANALYZE_FROM = 1000
 
 
 def generate(
-    connection,
+    connection: pg.connection,
     database: Database,
     wanted: Sequence[Wanted],
     why: str,
@@ -17,11 +30,56 @@ def generate(
     workers: int | None = None,
 ) -> list[Key]:
     """
-    Generates and stores what is missing of ``wanted``; commits after each batch.
+    Generates and stores those of ``wanted`` that are missing; gives what it stored.
 
+    Each batch is committed by itself, so a run that is stopped keeps what it made, and the next
+    makes the rest. A run of more than one batch waits for another such run, and then finds what
+    that one made; a single domain's waits for nobody.
+
+    why
+        For the history.
     progress
         Called with (done, total) after each batch.
     workers
-        Threads; default: one for each core that this process may use.
+        Threads; default: one for each core that this process may use. The making of an RSA key
+        gives the interpreter lock back, so that threads do (measured: two give twice the keys).
     """
-    raise NotImplementedError
+    workers = workers or len(os.sched_getaffinity(0))
+    size = workers * _BATCH_PER_WORKER
+    missing = compare(connection, database, wanted).missing
+    bulk = len(missing) > size
+    if bulk:
+        _lock(connection, "pg_advisory_lock")
+        missing = compare(connection, database, missing).missing
+    connection.commit()
+    stored: list[Key] = []
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(missing), size):
+                batch = missing[start : start + size]
+                made = pool.map(lambda one: PrivateKey.generate(one.algorithm, one.bits), batch)
+                pairs = list(zip(batch, made, strict=True))
+                stored += store(connection, database, pairs, why)
+                connection.commit()
+                if progress is not None:
+                    progress(start + len(batch), len(missing))
+    finally:
+        connection.rollback()
+        if bulk:
+            _lock(connection, "pg_advisory_unlock")
+    if len(stored) >= _ANALYZE_FROM:
+        _analyze(connection, database)
+    return stored
+
+
+def _lock(connection: pg.connection, function: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s, %s)", (LOCK_CLASS, LOCK_BULK))
+    connection.commit()
+
+
+def _analyze(connection: pg.connection, database: Database) -> None:
+    """Otherwise the planner knows of an empty table until autovacuum comes round."""
+    with connection.cursor() as cursor:
+        cursor.execute(compose("ANALYZE {dkim}", **names(database)))
+    connection.commit()
