@@ -6,9 +6,17 @@ from dataclasses import replace
 from .database.keystore import Key, Wanted
 from .errors import InvalidValue
 from .names import domain_name
-from .records.dmarc import dmarc_record, report_authorisation_records
-from .records.key_record import key_record
-from .records.record import Record
+from .records import (
+    Record,
+    delegated,
+    delegation_records,
+    dmarc_record,
+    key_record,
+    mta_sts_record,
+    report_authorisation_records,
+    spf_record,
+    tls_rpt_record,
+)
 from .settings.model import Domain, Settings
 
 
@@ -18,8 +26,8 @@ def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domai
     hosted one that the pillar neither names nor leaves out.
 
     hosted
-        Names as the site's table has them. One that is no domain name is passed over: it can't
-        have a key, and ``dkim.check`` tells of it.
+        Names as the site's table has them. One that is not a domain name in lower-case A-label
+        form is passed over: OpenDKIM would never find its key, and ``dkim.check`` tells of it.
     """
     chosen = dict(settings.domains)
     if settings.every_hosted is None:
@@ -29,7 +37,7 @@ def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domai
             name = domain_name(text)
         except InvalidValue:
             continue
-        if name not in chosen and name not in settings.excluded:
+        if name == text and name not in chosen and name not in settings.excluded:
             chosen[name] = replace(settings.every_hosted, name=name)
     return chosen
 
@@ -70,8 +78,8 @@ def wanted_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]]
 
 def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) -> list[Record]:
     """
-    The records that DNS should hold for the domains: one for each key, in whatever state, and the
-    DMARC policy where the pillar has one.
+    The records that DNS should hold for the domains: one for each key, in whatever state, and each
+    policy that the pillar has.
 
     keys
         The domains' keys as the database has them. A row that no key could be read from has no
@@ -82,18 +90,36 @@ def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) 
         by_domain.setdefault(_stored_form(key.domain), []).append(key)
     found = []
     for domain in domains:
-        for key in by_domain.get(domain.name, ()):
-            if key.public is not None:
-                found.append(record_of(key, domain))
-        if domain.dmarc is not None:
-            found.append(dmarc_record(domain.name, domain.dmarc, domain.ttl))
-            found += report_authorisation_records(domain.name, domain.dmarc, domain.ttl)
+        shown = [key for key in by_domain.get(domain.name, ()) if key.public is not None]
+        found += [record_of(key, domain) for key in shown]
+        if domain.delegation is not None:
+            used = (key.selector for key in shown)
+            found += delegation_records(domain.name, domain.delegation, used, domain.ttl)
+        found += policy_records(domain)
+    return found
+
+
+def policy_records(domain: Domain) -> list[Record]:
+    """The records that a domain has by the pillar alone, whatever its keys."""
+    found = []
+    if domain.dmarc is not None:
+        found.append(dmarc_record(domain.name, domain.dmarc, domain.ttl))
+        found += report_authorisation_records(domain.name, domain.dmarc, domain.ttl)
+    if domain.spf is not None:
+        found.append(spf_record(domain.name, domain.spf, domain.ttl))
+    if domain.tls_rpt:
+        found.append(tls_rpt_record(domain.name, domain.tls_rpt, domain.ttl))
+    if domain.mta_sts is not None:
+        found.append(mta_sts_record(domain.name, domain.mta_sts, domain.ttl))
     return found
 
 
 def record_of(key: Key, domain: Domain) -> Record:
-    """The key record of one key. Source: RFC 6376, section 3.6.1."""
-    return key_record(
+    """
+    The key record of one key, where the domain has it: in its own zone, or by its delegation in
+    ours. Source: RFC 6376, section 3.6.1.
+    """
+    record = key_record(
         key.domain,
         key.selector,
         key.algorithm,
@@ -103,6 +129,7 @@ def record_of(key: Key, domain: Domain) -> Record:
         revoked=key.state == "revoked",
         ttl=domain.ttl,
     )
+    return record if domain.delegation is None else delegated(record, domain.delegation)
 
 
 def _stored_form(hosted: str) -> str:

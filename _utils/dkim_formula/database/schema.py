@@ -124,6 +124,11 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
     return Plan(changes, adoption.notes(snapshot.adopted))
 
 
+def is_migrated(snapshot: Snapshot) -> bool:
+    """Whether every table of ours is there, so that keys can be compared and stored."""
+    return {step.NUMBER for step in MIGRATIONS} <= set(snapshot.applied)
+
+
 def apply(connection: pg.connection, database: Database) -> Plan:
     """
     Carries the plan out in one transaction, under an advisory lock, and commits it.

@@ -3,11 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ..database import domains as domain_table
-from ..database import generation, keystore, patterns
+from ..database import generation, history, keystore, patterns, schema
 from ..database.connection import session
 from ..database.keystore import Key, Wanted
-from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, KeyNotFound
-from ..keys import check_algorithm, check_bits
+from ..errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidValue,
+    KeyNotFound,
+    StepRefused,
+)
+from ..keys import PrivateKey, check_algorithm, check_bits
 from ..names import domain_name, selector as checked_selector
 from ..settings.model import Domain, Settings
 from ..wanted import (
@@ -34,7 +40,8 @@ def missing(settings: Settings) -> dict[str, object]:
     """
     try:
         with session(settings.database) as connection:
-            return _Course(connection, settings).changes()
+            course = _Course(connection, settings)
+            return {"changes": course.changes(), "notes": course.notes}
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
@@ -48,7 +55,7 @@ def missing(settings: Settings) -> dict[str, object]:
 def generate_missing(settings: Settings, progress: Progress | None = None) -> dict[str, object]:
     """
     Makes every key that the settings want and the database lacks, for all domains in one course:
-    domains where they may be inserted, then keys, then patterns.
+    domains where they may be inserted, then patterns, then keys.
 
     progress
         Called with (done, total) as batches are stored. A run that is stopped keeps what it has
@@ -57,7 +64,11 @@ def generate_missing(settings: Settings, progress: Progress | None = None) -> di
     Returns as :func:`missing`, what was done. Raises DatabaseError where domains are not hosted.
     """
     with session(settings.database) as connection:
-        return _Course(connection, settings).run(progress)
+        _, unreadable = keystore.complete(connection, settings.database)
+        course = _Course(connection, settings)
+        changes = course.changes()
+        course.run(progress)
+    return {"changes": changes, "notes": [*course.notes, *unreadable]}
 
 
 class _Course:
@@ -65,43 +76,54 @@ class _Course:
 
     def __init__(self, connection, settings: Settings):
         self.connection = connection
-        self.settings = settings
         self.database = settings.database
-        hosted = domain_table.hosted(connection, self.database)
+        snapshot = schema.look(connection, self.database)
+        hosted = domain_table.hosted(connection, self.database) if snapshot.domains else {}
         self.chosen = chosen_domains(settings, hosted)
-        self.new_domains = domain_table.missing(connection, self.database, self.chosen)
+        self.new_domains = sorted(self.chosen.keys() - hosted.keys())
         if self.new_domains and not domain_table.may_insert(connection, self.database):
             raise DatabaseError(not_hosted(settings, self.new_domains))
-        self.comparison = keystore.compare(connection, self.database, wanted_keys(self.chosen))
-        self.patterns = wanted_patterns(self.chosen)
+        self.wanted = wanted_keys(self.chosen)
+        if schema.is_migrated(snapshot):
+            self._compare()
+        else:
+            self._foresee(snapshot)
+
+    def _compare(self) -> None:
+        comparison = keystore.compare(self.connection, self.database, self.wanted)
+        new = set(comparison.not_hosted)
+        lacking = {*comparison.missing, *(one for one in self.wanted if one.domain in new)}
+        self.missing = [one for one in self.wanted if one in lacking]
+        self.notes = list(comparison.reports)
+        self.present_patterns = patterns.look(self.connection, self.database)
+
+    def _foresee(self, snapshot: schema.Snapshot) -> None:
+        """Under ``test=True`` the migration has not been: its keys are what it would adopt."""
+        signing = {(row.domain, row.algorithm) for row in snapshot.adopted if row.state == "active"}
+        self.missing = [
+            one
+            for one in self.wanted
+            if one.address or (one.domain, one.algorithm) not in signing
+        ]
+        self.notes = []
+        self.present_patterns = {}
 
     def changes(self) -> dict[str, object]:
-        present = patterns.look(self.connection, self.database)
-        return {
-            "changes": _changes(
-                self.new_domains,
-                self.comparison.missing,
-                patterns.plan(present, self.patterns).changes,
-            ),
-            "notes": list(self.comparison.reports),
-        }
+        planned = patterns.plan(self.present_patterns, wanted_patterns(self.chosen))
+        return _changes(self.new_domains, self.missing, planned.changes)
 
-    def run(self, progress: Progress | None) -> dict[str, object]:
-        planned = self.changes()
+    def run(self, progress: Progress | None) -> None:
         if self.new_domains:
             domain_table.insert_missing(self.connection, self.database, self.new_domains)
-        _, unreadable = keystore.complete(self.connection, self.database)
-        # A key for an address is found through its pattern: patterns go in before keys sign.
-        patterns.apply(self.connection, self.database, self.patterns)
+        patterns.apply(self.connection, self.database, wanted_patterns(self.chosen))
         self.connection.commit()
         generation.generate(
             self.connection,
             self.database,
-            self.comparison.missing,
+            self.missing,
             why="missing by the pillar",
             progress=progress,
         )
-        return {**planned, "notes": [*planned["notes"], *unreadable]}
 
 
 def generate(
@@ -123,14 +145,10 @@ def generate(
         if domain_table.missing(connection, settings.database, [name]):
             raise DatabaseError(not_hosted(settings, [name], "domain"))
         there = _existing(connection, settings, wanted, selector is not None)
-        if there is None:
-            stored = generation.generate(
-                connection, settings.database, [wanted], why="made by dkim.generate", exact=True
-            )
-            created = bool(stored)
+        created = there is None
+        if created:
+            _store_one(connection, settings, wanted)
             there = keystore.find(connection, settings.database, name, wanted.selector)
-        else:
-            created = False
     return {**_plain(settings, there), "created": created}
 
 
@@ -224,6 +242,23 @@ def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: objec
         chosen,
         plan.bits if bits is None else check_bits(bits, "bits"),
     )
+
+
+def _store_one(connection, settings: Settings, wanted: Wanted) -> None:
+    database = settings.database
+    if history.selector_used(connection, database, wanted.domain, wanted.selector):
+        raise StepRefused(
+            f"selector: {wanted.selector!r} was used for {wanted.domain} before, and a selector is "
+            "not used twice; give another"
+        )
+    keys = keystore.list_keys(connection, database, wanted.domain)
+    signs = any(
+        key.state == "active" and key.algorithm == wanted.algorithm and not key.address
+        for key in keys
+    )
+    pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
+    state = "pending" if signs else "active"
+    keystore.store(connection, database, [pair], "made by dkim.generate", state)
 
 
 def _existing(connection, settings: Settings, wanted: Wanted, named: bool) -> Key | None:
