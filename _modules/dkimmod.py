@@ -222,25 +222,29 @@ def public_key(domain, selector=None):
 
 
 @translated
-def records(domain=None, format=None):  # pylint: disable=redefined-builtin
+def records(domain=None, format=None, relative=False):  # pylint: disable=redefined-builtin
     """
-    The records that DNS should hold: a key record for each key (RFC 6376, section 3.6.1) and the
-    DMARC policy of the pillar (RFC 9989, section 4.7).
+    The records that DNS should hold: a key record for each key (RFC 6376, section 3.6.1), and the
+    policies of the pillar: DMARC (RFC 9989, section 4.7), SPF, TLS-RPT, MTA-STS.
 
     domain
         Default: every domain that the pillar chooses or that has a key.
     format
-        ``bind``: lines that paste into a zone file; ``oneline``: for a provider's form; ``json``.
+        ``bind``: lines that paste into a zone file; ``oneline``: for a provider's form;
+        ``nsupdate``: a script for nsupdate(1) that overwrites nothing of others; ``octodns``: a
+        YAML source for octoDNS; ``json``.
         Default: a list of ``{name, type, ttl, value, purpose, domain, selector}``, ttl in seconds.
+    relative
+        True: names are relative to their zone, which data and JSON then have as ``zone``.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call dkim.records example.com
-        salt-call --out=newline_values_only dkim.records format=bind
+        salt-call --out=newline_values_only dkim.records format=bind relative=True
     """
-    return record_operations.shown(sound_settings(__pillar__), domain, format)
+    return record_operations.shown(sound_settings(__pillar__), domain, format, relative)
 
 
 @translated
@@ -405,3 +409,19 @@ def write_password_file(path, user):
         salt-call dkim.write_password_file /etc/opendkim-pgpass opendkim
     """
     return passfile.write(sound_settings(__pillar__).database, path, user)
+
+
+@translated
+def mta_sts_policy(domain):
+    """
+    The MTA-STS policy file of a domain (RFC 8461, section 3.2), for a web server of the site's.
+
+    Returns ``{"url": where it is looked for, "text": what is to be served there}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.mta_sts_policy example.com
+    """
+    return record_operations.policy_file(sound_settings(__pillar__), domain)

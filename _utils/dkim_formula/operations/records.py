@@ -3,10 +3,10 @@
 from ..database import domains as domain_table
 from ..database import keystore
 from ..database.connection import session
+from ..errors import DatabaseUnavailable, InvalidValue
 from ..names import domain_name
-from ..records.record import Record
-from ..records.text import render
-from ..errors import DatabaseUnavailable
+from ..records import BY_HAND, Record, mta_sts_policy, mta_sts_url, render
+from ..records.layout import Layout
 from ..settings.model import Settings
 from ..wanted import chosen_domains, domain_settings, records
 from .setup import nothing_there_yet
@@ -47,14 +47,47 @@ def to_show(settings: Settings, domain: object = None) -> str:
             f"{len(found)} records to publish; salt-call --out=newline_values_only dkim.records "
             "format=bind prints them"
         )
-    return f"Publish these records:\n\n{render(found, 'bind')}"
+    text = f"Publish these records:\n\n{render(found, 'bind', zones=settings.dns.zones)}"
+    by_hand = [record for record in found if record.purpose in BY_HAND]
+    if by_hand:
+        owners = ", ".join(dict.fromkeys(f"{record.name} {record.type}" for record in by_hand))
+        text += f"\nThese belong into the zones of others: {owners}\n"
+    return text
 
 
 def shown(
-    settings: Settings, domain: object = None, format_: str | None = None
+    settings: Settings,
+    domain: object = None,
+    format_: str | None = None,
+    relative: bool = False,
 ) -> list[dict[str, object]] | str:
-    """The record set as plain data, or as text in one of ``records.text.FORMATS``."""
+    """
+    The record set as plain data, or as text in one of ``records.FORMATS``.
+
+    relative
+        Names relative to their zone: one of ``dkim:dns:zones``, else the domain's own.
+    """
     found = record_set(settings, domain)
+    zones = settings.dns.zones
     if format_ is None:
-        return [record.as_plain() for record in found]
-    return render(found, format_)
+        layout = Layout(relative, tuple(zones))
+        return [layout.as_plain(record) for record in found]
+    return render(found, format_, relative=relative, zones=zones)
+
+
+def policy_file(settings: Settings, domain: object) -> dict[str, str]:
+    """
+    The MTA-STS policy of a domain, to be served by the site: ``{"url", "text"}``.
+
+    Raises InvalidValue for what is no domain name, or for a domain that has none.
+    """
+    name = domain_name(domain, "domain")
+    policy = domain_settings(settings, name).mta_sts
+    if policy is None:
+        raise InvalidValue(
+            "domain",
+            name,
+            "has no MTA-STS policy",
+            f"set dkim:domains:{name}:mta_sts, or dkim:defaults:mta_sts",
+        )
+    return {"url": mta_sts_url(name), "text": mta_sts_policy(policy)}

@@ -76,6 +76,7 @@ def report_authorisation_records(domain: str, policy: Dmarc, ttl: int = 3600) ->
             value="v=DMARC1;",
             purpose="dmarc-report",
             domain=domain,
+            zone=host,
         )
         for host in hosts
         if not _same_organisation(domain, host)

@@ -40,13 +40,14 @@ def key_record(
     tags = ["v=DKIM1", f"k={check_algorithm(algorithm)}"]
     if flags:
         tags.append(f"t={flags}")
-    tags.append(f"p={'' if revoked else public_base64}")
+    signing, erased = ("; ".join([*tags, f"p={p}"]) for p in (public_base64, ""))
     return Record(
         name=names.key_record_name(selector, domain),
         type="TXT",
         ttl=ttl,
-        value="; ".join(tags),
+        value=erased if revoked else signing,
         purpose="dkim",
         domain=names.domain_name(domain),
         selector=names.selector(selector),
+        replaces=(signing,) if revoked and public_base64 else (),
     )

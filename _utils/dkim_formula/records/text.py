@@ -1,73 +1,78 @@
 """Records as text: for a zone file, for a provider's web form, for a program."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import InvalidValue
+from . import nsupdate, octodns
+from .layout import Layout
+from .presentation import rdata_lines
 from .record import Record
 
-# RFC 1035, section 3.3: a character-string holds 255 octets; a TXT record holds several.
-MAX_STRING = 255
 
-
-def bind(records: Iterable[Record]) -> str:
+def bind(records: Sequence[Record], layout: Layout) -> str:
     """
-    Lines that paste into a zone file (RFC 1035, section 5.1), names absolute, long texts split.
+    Lines that paste into a zone file (RFC 1035, section 5.1), long texts split.
 
     The strings of one record are joined with nothing between by who reads it: RFC 6376,
-    section 3.6.2.2.
+    section 3.6.2.2. Relative names stand below an ``$ORIGIN`` line for each zone.
     """
-    return "".join(_zone_lines(record) for record in records)
+    if not layout.relative:
+        return "".join(_zone_lines(record, f"{record.name}.") for record in records)
+    return "\n".join(
+        f"$ORIGIN {zone}.\n"
+        + "".join(_zone_lines(record, layout.name(record)) for record in in_zone)
+        for zone, in_zone in layout.by_zone(records).items()
+    )
 
 
-def oneline(records: Iterable[Record]) -> str:
+def oneline(records: Sequence[Record], layout: Layout) -> str:
     """A line a record: name, type and whole value with tabs between, for web forms."""
-    return "".join(f"{record.name}\t{record.type}\t{record.value}\n" for record in records)
+    return "".join(f"{layout.name(record)}\t{record.type}\t{record.value}\n" for record in records)
 
 
-def as_json(records: Iterable[Record]) -> str:
-    """A JSON array of the records, each as :meth:`Record.as_plain` gives it."""
-    return json.dumps([record.as_plain() for record in records], indent=2) + "\n"
+def as_json(records: Sequence[Record], layout: Layout) -> str:
+    """A JSON array of the records, each as :meth:`Layout.as_plain` gives it."""
+    return json.dumps([layout.as_plain(record) for record in records], indent=2) + "\n"
 
 
-FORMATS: dict[str, Callable[[Iterable[Record]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Record], Layout], str]] = {
     "bind": bind,
     "oneline": oneline,
+    "nsupdate": nsupdate.script,
+    "octodns": octodns.source,
     "json": as_json,
 }
 
 
-def render(records: Iterable[Record], format_: str, where: str = "format") -> str:
+def render(
+    records: Iterable[Record],
+    format_: str,
+    *,
+    relative: bool = False,
+    zones: Iterable[str] = (),
+    where: str = "format",
+) -> str:
     """
-    The records in one of :data:`FORMATS`. Raises :class:`InvalidValue` for another format.
+    The records in one of :data:`FORMATS`.
+
+    relative
+        Names relative to their zone. ``nsupdate`` knows absolute names alone, and ``octodns``
+        relative ones alone.
+    zones
+        Names of zones that are known; else a record is taken to be in its domain's own.
+
+    Raises :class:`InvalidValue` for another format.
     """
     if format_ not in FORMATS:
         raise InvalidValue(where, format_, "is not a format", f"use one of {', '.join(FORMATS)}")
-    return FORMATS[format_](records)
+    return FORMATS[format_](list(records), Layout(relative, tuple(zones)))
 
 
-def _zone_lines(record: Record) -> str:
-    head = f"{record.name}. {record.ttl} IN {record.type}"
-    strings = [_quoted(part) for part in _split(record.value.encode())]
-    if len(strings) == 1:
-        return f"{head} {strings[0]}\n"
-    body = "".join(f"\n\t{string}" for string in strings)
+def _zone_lines(record: Record, name: str) -> str:
+    head = f"{name} {record.ttl} IN {record.type}"
+    parts = rdata_lines(record)
+    if len(parts) == 1:
+        return f"{head} {parts[0]}\n"
+    body = "".join(f"\n\t{part}" for part in parts)
     return f"{head} ({body} )\n"
-
-
-def _split(data: bytes) -> list[bytes]:
-    # An empty text is one empty string: a TXT record holds one at least.
-    return [data[at : at + MAX_STRING] for at in range(0, len(data) or 1, MAX_STRING)]
-
-
-def _quoted(data: bytes) -> str:
-    return f'"{"".join(_ESCAPED[octet] for octet in data)}"'
-
-
-def _escaped(octet: int) -> str:
-    if octet in b'"\\':
-        return f"\\{chr(octet)}"
-    return chr(octet) if 0x20 <= octet <= 0x7E else f"\\{octet:03d}"
-
-
-_ESCAPED = [_escaped(octet) for octet in range(256)]

@@ -1,4 +1,4 @@
-"""``dkim:dns``: how records are published."""
+"""``dkim:dns``: how records are published and checked."""
 
 import base64
 import binascii
@@ -9,12 +9,26 @@ from collections.abc import Mapping
 from .. import names
 from ..errors import InvalidValue
 from ..secret import Secret
-from .check import MAX_TTL, Notes, choice, read_section, secret, section, text, ttl
-from .model import Dns, TsigKey
+from .check import (
+    MAX_TTL,
+    Check,
+    Notes,
+    choice,
+    integer,
+    kind_of,
+    read_section,
+    secret,
+    section,
+    shown,
+    shown_key,
+    text,
+    ttl,
+)
+from .model import Dns, TsigKey, Zone
 
 WHERE = "dkim:dns"
 
-# RFC 8945, section 6, without hmac-md5, which must not be used, and hmac-sha1, which should not.
+# RFC 8945, section 6: hmac-md5 and hmac-sha1 are there for old servers alone, and sha1 is going.
 ALGORITHMS = (
     "hmac-sha224",
     "hmac-sha256",
@@ -25,26 +39,66 @@ ALGORITHMS = (
     "hmac-sha512-256",
 )
 
-# A key's name is a domain name, and not one of a host: underscores are common in it.
-_KEY_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+# The names of zones and keys are domain names and not ones of hosts: underscores are common.
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 # A week; resolvers keep no record much longer (RFC 8767, section 4).
 _SENSIBLE_TTL = range(1, 604801)
 
 
 def server(value: object, where: str) -> str:
-    """A name server: an IP address or a host name."""
-    name = text(value, where)
+    """
+    A name server: an IP address or a host name, and a port after ``@`` where it is not 53, as
+    unbound.conf(5) and nsd.conf(5) write it.
+    """
+    name, at, port = text(value, where).partition("@")
+    if at and not (_PORT.fullmatch(port) and int(port) < 65536):
+        raise InvalidValue(where, value, "has no port after the @", "give one such as @5353")
     try:
-        return str(ipaddress.ip_address(name))
+        host = str(ipaddress.ip_address(name))
     except ValueError:
-        return names.domain_name(name, where)
+        host = names.domain_name(name, where)
+    return host if port in ("", "53") else f"{host}@{port}"
+
+
+def address(value: object, where: str) -> str:
+    """A server by its IP address: who resolves names can't be found by name."""
+    given = server(value, where)
+    try:
+        ipaddress.ip_address(given.partition("@")[0])
+    except ValueError:
+        raise InvalidValue(
+            where, value, "is not an IP address", "give one such as 192.0.2.53"
+        ) from None
+    return given
+
+
+def list_of(check: Check) -> Check:
+    """A check for one value or a list of them, each once."""
+
+    def check_all(value: object, where: str) -> tuple[object, ...]:
+        given = value if isinstance(value, (list, tuple)) else [value]
+        if not given:
+            raise InvalidValue(where, [], "is empty", "give a value or leave the key out")
+        return tuple(dict.fromkeys(check(shown(one), where) for one in given))
+
+    return check_all
+
+
+def zone_name(value: object, where: str) -> str:
+    """The name of a zone, lower-case and without a trailing dot; labels may have underscores."""
+    return _dns_name(value, where, "is not the name of a zone", "give one such as example.com")
 
 
 def key_name(value: object, where: str) -> str:
     """The name of a TSIG key, lower-case and without a trailing dot. RFC 8945, section 4.2."""
+    return _dns_name(value, where, "is not the name of a key", "give a name such as dkim.")
+
+
+def _dns_name(value: object, where: str, problem: str, expected: str) -> str:
     name = text(value, where).lower().removesuffix(".")
-    if len(name) > names.MAX_NAME or not all(map(_KEY_NAME.fullmatch, name.split("."))):
-        raise InvalidValue(where, value, "is not the name of a key", "give a name such as dkim.")
+    if len(name) > names.MAX_NAME or not all(map(_LABEL.fullmatch, name.split("."))):
+        raise InvalidValue(where, value, problem, expected)
     return name
 
 
@@ -69,7 +123,19 @@ def key_secret(value: object, where: str) -> Secret:
     return checked
 
 
-_DNS = {"publish": choice("none", "rfc2136"), "server": server, "key": section, "ttl": ttl}
+_ZONE = {"server": server, "key": section, "nameservers": list_of(server)}
+_DNS = {
+    "publish": choice("none", "rfc2136"),
+    "server": server,
+    "key": section,
+    "ttl": ttl,
+    "zones": section,
+    "resolver": list_of(address),
+    "validator": address,
+    "timeout": integer(1, 60, "(seconds)"),
+    "deadline": integer(1, 3600, "(seconds)"),
+    "concurrency": integer(1, 1000, "(questions)"),
+}
 _KEY = {"name": key_name, "algorithm": key_algorithm, "secret": key_secret}
 
 
@@ -77,9 +143,12 @@ def read_dns(value: object, notes: Notes) -> Dns:
     """The section's settings; whatever is wrong is noted and stands at its default."""
     read = read_section(value, WHERE, _DNS, notes)
     if "key" in read:
-        read["key"] = _read_key(read["key"], notes)
+        read["key"] = _read_key(read["key"], f"{WHERE}:key", notes)
+    if "zones" in read:
+        read["zones"] = _read_zones(read["zones"], notes)
     dns = Dns(**read)
-    if dns.publish == "rfc2136" and "key" not in read:
+    has_key = "key" in read or any(zone.key for zone in dns.zones.values())
+    if dns.publish == "rfc2136" and not has_key:
         notes.advise(
             f"{WHERE}:key",
             "is not set: the server can know us by our address alone, which others can forge",
@@ -97,8 +166,26 @@ def advise_ttl(seconds: int, where: str, notes: Notes) -> None:
         )
 
 
-def _read_key(value: object, notes: Notes) -> TsigKey | None:
-    where = f"{WHERE}:key"
+def _read_zones(value: object, notes: Notes) -> dict[str, Zone]:
+    where = f"{WHERE}:zones"
+    if not isinstance(value, Mapping):
+        notes.problem(f"{where}: {kind_of(value)} is not zones; give a mapping")
+        return {}
+    zones = {}
+    for given, settings in value.items():
+        place = f"{where}:{shown_key(given)}"
+        name = notes.attempt(zone_name, shown(given), place)
+        read = read_section(settings, place, _ZONE, notes)
+        if "key" in read:
+            read["key"] = _read_key(read["key"], f"{place}:key", notes)
+        if name in zones:
+            notes.problem(InvalidValue(where, given, f"is the same zone as {name}", "give it once"))
+        elif name is not None:
+            zones[name] = Zone(**read)
+    return zones
+
+
+def _read_key(value: object, where: str, notes: Notes) -> TsigKey | None:
     read = read_section(value, where, _KEY, notes)
     given = value if isinstance(value, Mapping) else {}
     for key in ("name", "secret"):

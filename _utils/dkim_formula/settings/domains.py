@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import keys, names
 from ..errors import InvalidValue
+from ..records.owner import MTA_STS_PREFIX, TLS_RPT_PREFIX, owner_name
 from .check import (
     Check,
     Notes,
@@ -18,9 +19,12 @@ from .check import (
     shown_key,
     ttl,
 )
+from .delegation import completed, read_delegation
 from .dmarc import make_dmarc, read_dmarc
 from .dns import advise_ttl
-from .model import Address, Dmarc, Domain, KeyPlan
+from .model import Address, Delegation, Dmarc, Domain, KeyPlan
+from .spf import advise_spf, spf
+from .transport import read_mta_sts, report_uris
 
 WHERE = "dkim:domains"
 DEFAULTS = "dkim:defaults"
@@ -70,8 +74,13 @@ _DEFAULTS = {
     "ttl": ttl,
     "dmarc": section,
     "subdomains": boolean,
+    "spf": spf,
+    "tls_rpt": report_uris,
+    "mta_sts": section,
+    "delegation": section,
 }
 _DOMAIN = {**_DEFAULTS, "alias_of": domain_name, "addresses": section}
+_SECTIONS = {"dmarc": read_dmarc, "mta_sts": read_mta_sts, "delegation": read_delegation}
 _TEMPLATE_HINTS = {
     "alias_of": "belongs to one domain, give it there",
     "addresses": "belongs to one domain, give it there",
@@ -172,8 +181,9 @@ def _read_settings(
 ) -> dict[str, object]:
     """The keys that are given and right; ``true`` stands for an empty mapping."""
     read = read_section(None if value is True else value, where, checks, notes, hints)
-    if "dmarc" in read:
-        read["dmarc"] = read_dmarc(read["dmarc"], f"{where}:dmarc", notes)
+    for key, reader in _SECTIONS.items():
+        if key in read:
+            read[key] = reader(read[key], f"{where}:{key}", notes)
     return read
 
 
@@ -218,8 +228,47 @@ def _make(name: str, merged: _Merged, notes: Notes) -> Domain:
         dmarc=_dmarc(name, merged, notes),
         subdomains=subdomains,
         alias_of=alias_of,
+        **_policies(name, merged, notes),
     )
-    return replace(domain, addresses=_addresses(domain, merged, notes))
+    domain = replace(domain, addresses=_addresses(domain, merged, notes))
+    return replace(domain, delegation=_delegation(domain, merged, notes))
+
+
+# What a policy's record stands under, where that is not the domain itself.
+_POLICY_PREFIXES = {"tls_rpt": TLS_RPT_PREFIX, "mta_sts": MTA_STS_PREFIX}
+
+
+def _policies(name: str, merged: _Merged, notes: Notes) -> dict[str, object]:
+    """SPF, TLS-RPT and MTA-STS, as far as they are set."""
+    found = {}
+    for key in ("spf", "tls_rpt", "mta_sts"):
+        value = merged.get(key)
+        if not value:
+            continue
+        place = merged.place(key)
+        if key == "spf":
+            advise_spf(value, place, notes)
+        if key in _POLICY_PREFIXES and name != EVERY_HOSTED:
+            try:
+                owner_name(_POLICY_PREFIXES[key], name, place)
+            except InvalidValue as error:
+                notes.problem(error)
+                continue
+        found[key] = value
+    return found
+
+
+def _delegation(domain: Domain, merged: _Merged, notes: Notes) -> Delegation | None:
+    """The delegation with its selectors; an alias has no key, and so nothing to delegate."""
+    delegation = merged.get("delegation")
+    if delegation is None or domain.alias_of:
+        return None
+    plans = [*domain.keys, *(plan for address in domain.addresses for plan in address.keys)]
+    try:
+        return completed(delegation, plans, domain.name, merged.place("delegation"))
+    except InvalidValue as error:
+        notes.problem(error)
+        return None
 
 
 def _check_strict(merged: _Merged, notes: Notes) -> None:

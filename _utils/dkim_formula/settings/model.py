@@ -63,6 +63,27 @@ class Dmarc:
 
 
 @dataclass(frozen=True)
+class MtaSts:
+    """A domain's MTA-STS policy (pillar ``dkim:domains:*:mta_sts``), RFC 8461 section 3.2."""
+
+    mx: tuple[str, ...]  # host names, or *.domain
+    mode: str = "testing"  # or enforce, none
+    max_age: int = 604800  # seconds
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """
+    Key records that stand in a zone of ours, for a domain whose own zone is somebody else's (pillar
+    ``dkim:domains:*:delegation``).
+    """
+
+    zone: str
+    # Every selector that the domain may ever use: each has its CNAME in the domain's zone.
+    selectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class KeyPlan:
     """One key that a domain is to have."""
 
@@ -92,6 +113,10 @@ class Domain:
     subdomains: bool = False  # sign .domain too; leaves t=s out
     alias_of: str | None = None  # signs with that domain's keys
     addresses: tuple[Address, ...] = ()
+    spf: str | None = None  # the whole record, from v=spf1 on
+    tls_rpt: tuple[str, ...] = ()  # URIs: mailto:... or https://...
+    mta_sts: MtaSts | None = None
+    delegation: Delegation | None = None
 
 
 @dataclass(frozen=True)
@@ -118,13 +143,32 @@ class TsigKey:
 
 
 @dataclass(frozen=True)
+class Zone:
+    """What is particular about one zone (pillar ``dkim:dns:zones:*``)."""
+
+    server: str | None = None  # takes its updates, in place of dkim:dns:server
+    key: TsigKey | None = None  # in place of dkim:dns:key
+    # Its authoritative servers, in place of those that its NS records name.
+    nameservers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dns:
-    """How records are published (pillar ``dkim:dns``)."""
+    """
+    How records are published and checked (pillar ``dkim:dns``). A server is an address or a host
+    name, and may have a port: ``192.0.2.53@5353``.
+    """
 
     publish: str = "none"  # or "rfc2136"
     server: str | None = None
     key: TsigKey | None = None
     ttl: int = 3600  # seconds
+    zones: dict[str, Zone] = field(default_factory=dict)
+    resolver: tuple[str, ...] = ()  # empty: the system's, from resolv.conf(5)
+    validator: str | None = None  # a resolver that validates DNSSEC
+    timeout: int = 3  # seconds for one answer
+    deadline: int = 60  # seconds for one check of everything
+    concurrency: int = 100  # questions under way at once
 
 
 @dataclass(frozen=True)

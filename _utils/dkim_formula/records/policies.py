@@ -1,0 +1,78 @@
+"""The TXT records of SPF (RFC 7208), TLS-RPT (RFC 8460) and MTA-STS (RFC 8461)."""
+
+import hashlib
+from collections.abc import Sequence
+
+from .. import names
+from ..settings.model import MtaSts
+from .owner import MTA_STS_PREFIX, TLS_RPT_PREFIX, owner_name
+from .record import Record
+
+# RFC 8461, section 3.1: an id is 1 to 32 letters and digits.
+_ID_LENGTH = 32
+
+
+def spf_record(domain: str, text: str, ttl: int = 3600) -> Record:
+    """
+    The SPF record of a domain, which stands at the domain itself among whatever else is there.
+
+    domain, ttl
+        The mail domain; seconds.
+    text
+        The record, from ``v=spf1`` on.
+
+    Raises :class:`dkim_formula.errors.InvalidValue` where the domain is not one.
+    Source: RFC 7208, section 3.
+    """
+    name = names.domain_name(domain)
+    return Record(name=name, type="TXT", ttl=ttl, value=text, purpose="spf", domain=name)
+
+
+def tls_rpt_record(domain: str, uris: Sequence[str], ttl: int = 3600) -> Record:
+    """
+    Where reports on failed TLS sessions go. Source: RFC 8460, section 3.
+
+    uris
+        ``mailto:`` and ``https:`` URIs, encoded.
+
+    The rest, and what is raised, as for :func:`spf_record`.
+    """
+    return Record(
+        name=owner_name(TLS_RPT_PREFIX, domain),
+        type="TXT",
+        ttl=ttl,
+        value=f"v=TLSRPTv1; rua={','.join(uris)}",
+        purpose="tls-rpt",
+        domain=names.domain_name(domain),
+    )
+
+
+def mta_sts_record(domain: str, policy: MtaSts, ttl: int = 3600) -> Record:
+    """
+    Says that the domain has an MTA-STS policy, and which. Source: RFC 8461, section 3.1.
+
+    The id is made from the policy's text, so that it changes exactly when the policy does. The
+    rest, and what is raised, as for :func:`spf_record`.
+    """
+    digest = hashlib.sha256(mta_sts_policy(policy).encode()).hexdigest()
+    return Record(
+        name=owner_name(MTA_STS_PREFIX, domain),
+        type="TXT",
+        ttl=ttl,
+        value=f"v=STSv1; id={digest[:_ID_LENGTH]};",
+        purpose="mta-sts",
+        domain=names.domain_name(domain),
+    )
+
+
+def mta_sts_policy(policy: MtaSts) -> str:
+    """The text to serve as ``/.well-known/mta-sts.txt``. Source: RFC 8461, section 3.2."""
+    lines = ["version: STSv1", f"mode: {policy.mode}"]
+    lines += [f"mx: {pattern}" for pattern in policy.mx]
+    lines.append(f"max_age: {policy.max_age}")
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def mta_sts_url(domain: str) -> str:
+    """Where that text is looked for. Source: RFC 8461, section 3.3."""
+    return f"https://mta-sts.{names.domain_name(domain)}/.well-known/mta-sts.txt"
