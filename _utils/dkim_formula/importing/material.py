@@ -10,6 +10,7 @@ import textwrap
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from ..database.material import read_row
 from ..errors import InvalidValue
 from ..keys import DEFAULT_BITS, PrivateKey
 from ..secret import Secret
@@ -65,7 +66,7 @@ def private_key(data: bytes, where: str) -> PrivateKey:
     Raises InvalidValue as ``PrivateKey.from_pem`` does; no text shows anything of the key.
     """
     if b"-----BEGIN" in data:
-        return PrivateKey.from_pem(_unfolded(data), where)
+        return read_row(_unfolded(data).decode("utf-8", "replace"), where)
     return PrivateKey.from_pem(_pem_of_der(_decoded(data), where), where)
 
 

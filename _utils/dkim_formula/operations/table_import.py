@@ -1,0 +1,281 @@
+"""The keys of a file-based OpenDKIM's tables, against what the database has."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..database import domains as domain_table
+from ..database import keystore, patterns
+from ..database.keystore import Key, Wanted
+from ..errors import DatabaseError, InvalidValue, StepRefused
+from ..importing import material
+from ..importing.key_table import Entry, Refusal
+from ..importing.pillar import key_settings, lacking
+from ..importing.selection import Choice, Selection, select
+from ..importing.signing_table import SigningTable
+from ..keys import PrivateKey
+from ..names import domain_name
+from ..settings.model import Settings
+from . import keys
+
+WHY = "imported by dkim.import_tables"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A key that is to be stored, and the state that it gets."""
+
+    wanted: Wanted
+    private: PrivateKey
+    state: str
+
+    def as_plain(self) -> dict[str, object]:
+        wanted = self.wanted
+        return {
+            "domain": wanted.domain,
+            "selector": wanted.selector,
+            "algorithm": wanted.algorithm,
+            "bits": wanted.bits,
+            "state": self.state,
+            "address": wanted.address,
+        }
+
+
+@dataclass
+class TableImport:
+    """What is there, what the tables hold, and what follows from both."""
+
+    settings: Settings
+    allow_weak: bool
+    refused: list[Refusal]
+    notes: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+
+    def __post_init__(self):
+        settings = self.settings
+        # Until a look at the database: a new one, with the pillar's domains and no key.
+        self._hosted: set[str] = set()
+        self._may_insert = settings.database.domains.create_missing is not False
+        self._there: dict[tuple[str, str], Key] = {}
+        self._signing: dict[tuple[str, str, str], Key | Taken] = {}
+        self._aliases = {
+            name: domain.alias_of for name, domain in settings.domains.items() if domain.alias_of
+        }
+        self._loaded: dict[str, PrivateKey | InvalidValue] = {}
+
+    def look(self, connection) -> None:
+        """Reads domains, keys and patterns."""
+        database = self.settings.database
+        self._hosted = set(domain_table.hosted(connection, database))
+        self._may_insert = domain_table.may_insert(connection, database)
+        for pattern, (signer, _address) in patterns.look(connection, database).items():
+            self._aliases.setdefault(pattern, signer)
+        for key in keystore.list_keys(connection, database):
+            self._there[key.domain, key.selector] = key
+            if key.state == "active":
+                self._signing[key.domain, key.address, key.algorithm] = key
+
+    def decide(self, entries: Mapping[str, Entry], signing: SigningTable | None) -> None:
+        """Settles which keys are taken, and in which state."""
+        candidates = {*self._hosted, *self.settings.domains} - self.settings.excluded
+        self.selection = select(entries, signing, sorted(_domain_names(candidates)))
+        self.refused += self.selection.refused
+        self.notes += self.selection.notes
+        # Those that sign come first, so that none of the others stands in their way.
+        for choice in sorted(self.selection.choices, key=lambda choice: not choice.signs):
+            try:
+                self._take(choice)
+            except (InvalidValue, StepRefused, DatabaseError) as error:
+                self.refused.append(Refusal(choice.label(), str(error)))
+
+    def _take(self, choice: Choice) -> None:
+        domain, selector = choice.domain, choice.entry.selector
+        self._check_domain(choice)
+        private = self._private_key(choice)
+        same = self._there.get((domain, selector))
+        if same is not None:
+            if same.public != private.public_base64():
+                raise StepRefused(selector_taken(same))
+            self.present.append(f"{choice.label()}: the database has this key, {same.state}")
+            return
+        twin = self.taken.get((domain, selector))
+        if twin is not None:
+            if twin.private.public_base64() != private.public_base64():
+                raise StepRefused(
+                    f"the tables have another key under selector {selector!r} of {domain}, and "
+                    "that comes first"
+                )
+            self.present.append(f"{choice.label()}: the same key a second time")
+            return
+        wanted = Wanted(domain, selector, private.algorithm, private.bits, choice.address)
+        taken = Taken(wanted, private, self._state(choice, private.algorithm))
+        if taken.state == "active":
+            self._signing[domain, choice.address, private.algorithm] = taken
+        self.taken[domain, selector] = taken
+
+    def _check_domain(self, choice: Choice) -> None:
+        domain = choice.domain
+        if domain in self.settings.excluded:
+            raise DatabaseError(f"dkim:domains:{domain}: the pillar leaves the domain out (false)")
+        if not choice.address and domain in self._aliases:
+            raise DatabaseError(
+                f"dkim:domains:{domain}:alias_of: the domain signs as {self._aliases[domain]}; "
+                "a key of its own would never be used"
+            )
+        if domain not in self._hosted and not self._may_insert:
+            raise DatabaseError(keys.not_hosted(self.settings, [domain], "domain"))
+
+    def _private_key(self, choice: Choice) -> PrivateKey:
+        """The key of an entry; one that many domains share is read once."""
+        text = choice.entry.material.reveal()
+        if material.is_path(text):
+            text = text.replace("%", choice.domain)
+        if text not in self._loaded:
+            try:
+                self._loaded[text] = self._load(text)
+            except InvalidValue as error:
+                self._loaded[text] = error
+        found = self._loaded[text]
+        if isinstance(found, InvalidValue):
+            raise found
+        return found
+
+    def _load(self, text: str) -> PrivateKey:
+        where, data = "the key in the table", b""
+        if material.is_path(text):
+            where = f"key file {text}"
+            data = material.read_file(text, "key file")
+        else:
+            data = text.encode("utf-8", "replace")
+        private = material.private_key(data, where)
+        material.check_strength(private, self.allow_weak, where)
+        return private
+
+    def _state(self, choice: Choice, algorithm: str) -> str:
+        if not choice.signs:
+            self.notes.append(
+                f"{choice.label()}: the SigningTable does not lead to it; it is kept as retired"
+            )
+            return "retired"
+        first = self._signing.get((choice.domain, choice.address, algorithm))
+        if first is None:
+            return "active"
+        if isinstance(first, Taken):
+            self.notes.append(
+                f"{choice.label()}: {choice.domain} signs with selector {first.wanted.selector!r} "
+                f"by {algorithm} already; this one is kept as retired"
+            )
+            return "retired"
+        self.notes.append(
+            f"{choice.label()}: the database has the active {algorithm} key {first.selector!r}; "
+            "this one is pending until dkim.activate"
+        )
+        return "pending"
+
+    def store(self, connection) -> None:
+        """
+        Inserts domains and keys. Does not commit.
+
+        Raises DatabaseError where the database has changed since the look at it.
+        """
+        database = self.settings.database
+        if self._new_domains():
+            domain_table.insert_missing(connection, database, self._new_domains())
+        stored = []
+        for state in ("active", "pending", "retired"):
+            pairs = [(t.wanted, t.private) for t in self.taken.values() if t.state == state]
+            if pairs:
+                stored += keystore.store(connection, database, pairs, WHY, state=state)
+        left = self.taken.keys() - {(key.domain, key.selector) for key in stored}
+        if left:
+            shown = ", ".join(f"{selector}._domainkey.{name}" for name, selector in sorted(left))
+            raise DatabaseError(
+                f"nothing is imported: the database would not take {shown[:500]}, since another "
+                "key signs for the same pattern by now; try again"
+            )
+
+    def report(self) -> dict[str, object]:
+        """The return of :func:`import_tables`."""
+        return {
+            "imported": [taken.as_plain() for taken in self.taken.values()],
+            "present": self.present,
+            "refused": [refusal.as_plain() for refusal in self.refused],
+            "patterns": self._patterns(),
+            "pillar": self._lacking(),
+            "changes": self._changes(),
+            "notes": self.notes,
+        }
+
+    def _new_domains(self) -> list[str]:
+        return sorted({taken.wanted.domain for taken in self.taken.values()} - self._hosted)
+
+    def _changes(self) -> dict[str, dict[str, object]]:
+        new_domains = self._new_domains()
+        if len(self.taken) + len(new_domains) > keys.LISTED:
+            counts = {"domains": len(new_domains), "keys": len(self.taken)}
+            return {
+                kind: {"old": None, "new": f"{count} new"}
+                for kind, count in counts.items()
+                if count
+            }
+        changes = {f"domain {name}": {"old": None, "new": "hosted"} for name in new_domains}
+        for taken in self.taken.values():
+            size = f" {taken.wanted.bits}" if taken.wanted.algorithm == "rsa" else ""
+            whose = f" for {taken.wanted.address}" if taken.wanted.address else ""
+            changes[f"key {taken.wanted.selector}._domainkey.{taken.wanted.domain}"] = {
+                "old": None,
+                "new": f"{taken.wanted.algorithm}{size}{whose}, {taken.state}",
+            }
+        return changes
+
+    def _patterns(self) -> dict[str, str]:
+        found = dict(self.selection.aliases)
+        for parent in self.selection.subdomains:
+            found[f".{parent}"] = self.selection.aliases.get(parent, parent)
+        for choice in self.selection.choices:
+            if choice.address:
+                found[choice.address] = choice.domain
+        return found
+
+    def _lacking(self) -> dict[str, dict[str, object]]:
+        """The settings under ``dkim:domains`` that the tables have and the pillar has not."""
+        wanted: dict[str, dict[str, object]] = {}
+        signing: dict[tuple[str, str], dict[str, str]] = {}
+        for (domain, address, algorithm), key in self._signing.items():
+            selector = key.selector if isinstance(key, Key) else key.wanted.selector
+            signing.setdefault((domain, address), {})[algorithm] = selector
+        for choice in self.selection.choices:
+            selectors = signing.get((choice.domain, choice.address))
+            if not choice.signs or selectors is None:
+                continue
+            own = wanted.setdefault(choice.domain, {})
+            if choice.address:
+                own.setdefault("addresses", {})[choice.address] = key_settings(selectors)
+            else:
+                own.update(key_settings(selectors))
+        for domain, signer in self.selection.aliases.items():
+            wanted[domain] = {"alias_of": signer}
+        for domain in self.selection.subdomains:
+            wanted.setdefault(domain, {})["subdomains"] = True
+        return lacking(self.settings, wanted)
+
+
+def _domain_names(texts: Iterable[str]) -> set[str]:
+    """Those that can have a key; the site's table may hold anything."""
+    found = set()
+    for text in texts:
+        try:
+            found.add(domain_name(text))
+        except InvalidValue:
+            continue
+    return found
+
+
+def selector_taken(key: Key) -> str:
+    """The text on a selector that has another key already."""
+    what = "another key" if key.public else "a row that no key could be read from"
+    return (
+        f"the database has {what} under selector {key.selector!r} of {key.domain} ({key.state}); a "
+        "selector is never used for two keys (RFC 6376, section 3.1)"
+    )
