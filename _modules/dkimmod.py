@@ -14,6 +14,7 @@ from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.operations import check as checks
 from dkim_formula.operations import keys
 from dkim_formula.operations import records as record_operations
+from dkim_formula.operations import transfer
 from dkim_salt import read_pillar, sound_settings, translated
 
 # Not dkim.py: that name would hide the library dkimpy from every import of this process.
@@ -425,3 +426,89 @@ def mta_sts_policy(domain):
         salt-call dkim.mta_sts_policy example.com
     """
     return record_operations.policy_file(sound_settings(__pillar__), domain)
+
+
+@translated
+def import_key(domain, selector, path, allow_weak=False):
+    """
+    Takes a private key from a file into the database. It signs at once where the domain has no
+    active key of its algorithm; else it is ``pending`` until ``dkim.activate``.
+
+    domain, selector
+        What the key's record in DNS is named by.
+    path
+        Absolute, on this minion: PEM, unencrypted, as openssl and opendkim-genkey write it.
+    allow_weak
+        True takes RSA of 1024 to 2047 bits; less is never taken (RFC 8301, section 3.2).
+
+    Returns the key as ``dkim.generate``; ``created`` is false where the database has it already.
+
+    Raises SaltInvocationError for an argument or a key that is wrong, CommandExecutionError where
+    the selector has another key or the domain is not hosted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.import_key example.com mail /etc/dkimkeys/mail.private
+    """
+    return transfer.import_key(sound_settings(__pillar__), domain, selector, path, allow_weak)
+
+
+@translated
+def import_tables(key_table, signing_table=None, allow_weak=False, test=False):
+    """
+    Takes over the keys of an OpenDKIM that has them in files, under their selectors and in one
+    transaction. What signs today goes on signing; other keys are kept as ``retired``, so that
+    their records stay.
+
+    key_table, signing_table
+        As in the minion's opendkim.conf(5), «KeyTable» and «SigningTable»: ``/path``,
+        ``file:/path``, ``refile:/path``, ``csl:…``. Without a SigningTable each key is taken to
+        sign for its own domain.
+    allow_weak
+        As ``dkim.import_key``.
+    test
+        True changes nothing and tells what a run would do.
+
+    Returns ``{"imported": [{domain, selector, algorithm, bits, state, address}], "present": [text],
+    "refused": [{"entry", "reason"}], "patterns": {pattern: domain that signs}, "pillar": {domain:
+    settings}, "changes": {what: {"old", "new"}}, "notes": [text]}``. ``pillar`` is what
+    ``dkim:domains`` lacks for the same senders to be signed.
+
+    Raises SaltInvocationError where a table can't be read, CommandExecutionError where the
+    database can't be reached.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.import_tables /etc/opendkim/KeyTable refile:/etc/opendkim/SigningTable \
+            test=True
+    """
+    return transfer.import_tables(
+        sound_settings(__pillar__), key_table, signing_table, allow_weak, test
+    )
+
+
+@translated
+def export_key(domain, selector, path):
+    """
+    Writes a private key to a new file for root alone (mode 0600), for moving away. The history in
+    the database and the minion's log get a line about it.
+
+    path
+        Absolute, on this minion; an existing file is never touched.
+
+    Returns ``{"path", "domain", "selector", "algorithm", "public_key"}``, never the private key.
+
+    Raises SaltInvocationError for a path that can't be written, CommandExecutionError where there
+    is no such key or it is revoked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.export_key example.com mail /root/mail.private
+    """
+    return transfer.export_key(sound_settings(__pillar__), domain, selector, path)

@@ -8,6 +8,7 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from dkim_formula.converge import failed
+from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
 
 __virtualname__ = "dkim"
@@ -214,3 +215,43 @@ def records_shown(name, domain=None):
     except (CommandExecutionError, SaltInvocationError) as error:
         return failed(name, error)
     return {"name": name, "result": True, "changes": {}, "comment": comment}
+
+
+def keys_imported(name, key_table, signing_table=None, allow_weak=False):
+    """
+    The database has the keys of an OpenDKIM that has them in files. What can't be taken is named in
+    the comment, with the reason, and does not fail the state.
+
+    key_table, signing_table, allow_weak
+        As ``dkim.import_tables``.
+
+    It belongs before ``dkim.keys_managed``, which makes a new key where a domain has none.
+
+    .. code-block:: yaml
+
+        The keys of the old OpenDKIM are in the database:
+          dkim.keys_imported:
+            - key_table: /etc/opendkim/KeyTable
+            - signing_table: refile:/etc/opendkim/SigningTable
+            - require:
+              - sls: dkim.database
+            - require_in:
+              - dkim: Every domain has its keys
+    """
+    arguments = {"signing_table": signing_table, "allow_weak": allow_weak}
+
+    def look():
+        return summary(__salt__["dkim.import_tables"](key_table, test=True, **arguments))
+
+    def change():
+        return summary(__salt__["dkim.import_tables"](key_table, **arguments))
+
+    return converged(
+        __opts__,
+        name,
+        look,
+        change,
+        in_order="Every key that can be taken is in the database",
+        pending="Keys would be imported",
+        done="Keys were imported",
+    )

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..database import domains as domain_table
 from ..database import keystore
@@ -126,6 +126,23 @@ def import_tables(
         course.notes.append(NOT_THERE_YET)
         course.decide(entries, signing)
     return course.report()
+
+
+def summary(found: Mapping[str, object]) -> dict[str, object]:
+    """What a state tells of :func:`import_tables`' return: ``{"changes": …, "notes": [text]}``."""
+    refused = [f"Refused: {entry['entry']}: {entry['reason']}" for entry in found["refused"]]
+    if len(refused) > keys.LISTED:
+        more = f"Refused: {len(refused) - keys.LISTED} more; dkim.import_tables lists them"
+        refused = [*refused[: keys.LISTED], more]
+    notes = [*refused, *found["notes"][: keys.LISTED]]
+    if found["pillar"]:
+        domains = list(found["pillar"])
+        shown = ", ".join(domains[: keys.LISTED]) + (", …" if len(domains) > keys.LISTED else "")
+        notes.append(
+            f"dkim:domains lacks settings of these tables for {shown}; dkim.import_tables with "
+            "test=True gives them as pillar"
+        )
+    return {"changes": found["changes"], "notes": notes}
 
 
 def export_key(
