@@ -37,7 +37,7 @@ json.dump(results, sys.stdout)
 ZONE = """\
 import dns.rdatatype, dns.zonefile, json, sys
 found = {}
-for rrset in dns.zonefile.read_rrsets(sys.stdin.read(), relativize=False, origin="."):
+for rrset in dns.zonefile.read_rrsets(sys.stdin.read(), rdclass=None, relativize=False, origin="."):
     if rrset.rdtype == dns.rdatatype.TXT:
         if len(rrset) != 1 or rrset.name.to_text() in found:
             sys.exit(f"several TXT records at {rrset.name}")
@@ -51,7 +51,8 @@ given = json.load(sys.stdin)
 with smtplib.SMTP(given["host"], given["port"], timeout=60) as client:
     if given["user"]:
         client.login(given["user"], given["password"])
-    client.sendmail(given["sender"], [given["recipient"]], given["text"].encode())
+    wire = given["text"].replace("\\n", "\\r\\n").encode()
+    client.sendmail(given["sender"], [given["recipient"]], wire)
 """
 
 
