@@ -153,6 +153,10 @@ def is_superuser(connection: pg.connection) -> bool:
         return cursor.fetchone()[0]
 
 
+# undefined_table, undefined_column and undefined_function.
+_NOT_MIGRATED = ("42P01", "42703", "42883")
+
+
 def _safe_text(error) -> str:
     message = error.diag.message_primary if error.diag is not None else None
     if message is None:
@@ -160,6 +164,8 @@ def _safe_text(error) -> str:
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
     hint = error.diag.message_hint if error.diag is not None else None
+    if error.pgcode in _NOT_MIGRATED:
+        hint = "the database lacks a part of the formula's schema: apply the state dkim.database"
     return f"PostgreSQL: {message}{code}" + (f"; {hint}" if hint else "")
 
 

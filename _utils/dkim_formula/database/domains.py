@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import DatabaseError
 from ..settings.model import Database
 from .connection import compose, copy_rows
+from .inspection import relation_kind
 from .migrations.m0001_domains import MARK
 from .objects import names as known_names
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def hosted(connection: pg.connection, database: Database) -> dict[str, object]:
-    """Every domain of the site's table: its name as it stands there, to its id."""
+    """Every domain of the site's table, if there is one: its name as it stands there, to its id."""
     with connection.cursor() as cursor:
+        if not _is_there(cursor, database):
+            return {}
         cursor.execute(
             compose(
                 "SELECT {domain_name}::text, {domain_id} FROM {domains} ORDER BY 1",
@@ -30,6 +33,8 @@ def hosted(connection: pg.connection, database: Database) -> dict[str, object]:
 def missing(connection: pg.connection, database: Database, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that the table has not, sorted."""
     with connection.cursor() as cursor:
+        if not _is_there(cursor, database):
+            return sorted(set(names))
         cursor.execute(
             compose(
                 """
@@ -105,3 +110,7 @@ def insert_missing(
         inserted = sorted(name for (name,) in cursor)
         cursor.execute("DROP TABLE pg_temp.dkim_new_domains")
     return inserted
+
+
+def _is_there(cursor: pg.cursor, database: Database) -> bool:
+    return relation_kind(cursor, database.domains.schema, database.domains.table) is not None

@@ -46,11 +46,11 @@ def generate(
     """
     workers = workers or len(os.sched_getaffinity(0))
     size = workers * _BATCH_PER_WORKER
-    missing = compare(connection, database, wanted).missing
+    missing = _missing(connection, database, wanted)
     bulk = len(missing) > size
     if bulk:
         _lock(connection, "pg_advisory_lock")
-        missing = compare(connection, database, missing).missing
+        missing = _missing(connection, database, missing)
     connection.commit()
     stored: list[Key] = []
     try:
@@ -70,6 +70,13 @@ def generate(
     if len(stored) >= _ANALYZE_FROM:
         _analyze(connection, database)
     return stored
+
+
+def _missing(
+    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
+) -> list[Wanted]:
+    found = compare(connection, database, wanted)
+    return [one for one in found.missing if one.domain not in found.not_hosted]
 
 
 def _lock(connection: pg.connection, function: str) -> None:

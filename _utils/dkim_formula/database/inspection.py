@@ -44,15 +44,19 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
     plan to say.
     """
     with connection.cursor() as cursor:
-        problems = [
-            *_domains_problems(cursor, database),
-            *_dkim_problems(cursor, database),
-            *_view_problems(cursor, database),
-        ]
-        if not problems:
-            problems = _rights_problems(cursor, database)
-        advice = [] if problems else _names_advice(cursor, database)
-    return Inspection(tuple(problems), tuple(advice))
+        found = problems(cursor, database)
+        advice = () if found else tuple(_names_advice(cursor, database))
+    return Inspection(found, advice)
+
+
+def problems(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
+    """The first half of :func:`inspect`: catalogue alone, no row is read."""
+    found = [
+        *_domains_problems(cursor, database),
+        *_dkim_problems(cursor, database),
+        *_view_problems(cursor, database),
+    ]
+    return tuple(found or _rights_problems(cursor, database))
 
 
 def relation_kind(cursor: pg.cursor, schema: str, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,12 +10,28 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidValue, KeyNotFound, StepRefused
 from ..keys import PrivateKey
 from ..settings.model import Database
+from .comparison import Comparison, Wanted, compare
 from .connection import compose, copy_rows, is_superuser
 from .material import read_row
 from .objects import LOCK_CLASS, LOCK_KEYS, names
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
+
+__all__ = [
+    "STATES",
+    "STEPS",
+    "Comparison",
+    "Key",
+    "Wanted",
+    "compare",
+    "complete",
+    "delete",
+    "find",
+    "list_keys",
+    "set_state",
+    "store",
+]
 
 STATES = ("pending", "active", "retired", "revoked")
 
@@ -69,42 +85,6 @@ class Key:
         return plain
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A key that is to be. ``address`` '' is the domain's own; ``bits`` is RSA's."""
-
-    domain: str
-    selector: str
-    algorithm: str = "rsa"
-    bits: int = 2048
-    address: str = ""
-
-    def __str__(self) -> str:
-        of = f" for {self.address}" if self.address else ""
-        return f"{self.domain}, selector {self.selector!r}, {self.algorithm}{of}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """
-    The wanted keys against the database's.
-
-    missing
-        To be generated.
-    present
-        How many are there, in whatever state.
-    reports
-        Sentences on what differs from the wanted, and is left as it is.
-    not_hosted
-        Domains that the site's table has not, sorted.
-    """
-
-    missing: tuple[Wanted, ...] = ()
-    present: int = 0
-    reports: tuple[str, ...] = ()
-    not_hosted: tuple[str, ...] = ()
-
-
 def list_keys(
     connection: pg.connection,
     database: Database,
@@ -131,107 +111,12 @@ def find(connection: pg.connection, database: Database, domain: str, selector: s
     raise KeyNotFound(f"{domain} has no key with the selector {selector!r}; {has}")
 
 
-def compare(connection: pg.connection, database: Database, wanted: Sequence[Wanted]) -> Comparison:
-    """
-    What of ``wanted`` is there: one COPY and one query for any number of domains.
-
-    An active key of the algorithm (and address) satisfies, whatever its selector, for rotation
-    changes that; so does any other row that has the wanted selector, with a report, since a
-    selector is never used twice (RFC 6376, section 3.1, and DESIGN). Changes nothing.
-    """
-    with connection.cursor() as cursor:
-        _copy_wanted(cursor, wanted)
-        cursor.execute(compose(_COMPARE, **names(database)))
-        rows = cursor.fetchall()
-        cursor.execute("DROP TABLE pg_temp.dkim_wanted")
-    missing, reports, not_hosted = [], [], set()
-    for number, *facts in rows:
-        one, difference = wanted[number], _Difference(*facts)
-        if not difference.hosted:
-            not_hosted.add(one.domain)
-        elif text := _report(one, difference):
-            reports.append(text)
-        elif difference.active_selector is None:
-            missing.append(one)
-    absent = len(missing) + sum(1 for one in wanted if one.domain in not_hosted)
-    return Comparison(
-        tuple(missing), len(wanted) - absent, tuple(reports), tuple(sorted(not_hosted))
-    )
-
-
-# Only rows that differ come back, so that a hundred thousand satisfied ones cost nothing here.
-_COMPARE = """
-SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
-       CASE WHEN a.id IS NULL OR a.selector <> w.selector THEN
-           EXISTS (SELECT FROM {history} AS h
-                    WHERE h.domain = w.domain AND h.selector = w.selector)
-       END,
-       CASE WHEN a.id IS NULL AND d.{domain_id} IS NOT NULL THEN
-           {conflict}(d.{domain_id}, w.address, w.algorithm)
-       END
-  FROM pg_temp.dkim_wanted AS w
-  LEFT JOIN {domains} AS d ON d.{domain_name}::text = w.domain
-  LEFT JOIN {dkim} AS a ON a.domain_id = d.{domain_id} AND a.address = w.address
-       AND a.algorithm = w.algorithm AND a.state = 'active'
-  LEFT JOIN {dkim} AS s ON s.domain_id = d.{domain_id} AND s.selector = w.selector
- WHERE a.id IS NULL OR a.selector <> w.selector
-    OR (w.algorithm = 'rsa' AND a.bits IS DISTINCT FROM w.bits)
- ORDER BY w.n
-"""
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """A row of :data:`_COMPARE`: the active key, that with the selector, the selector's past."""
-
-    hosted: bool
-    active_selector: str | None
-    active_bits: int | None
-    same_state: str | None
-    same_algorithm: str | None
-    same_address: str | None
-    used_before: bool | None
-    rival: str | None
-
-
-def _report(wanted: Wanted, found: _Difference) -> str:
-    """The sentence on a key that is not as wanted, or '' where it is missing or rotated."""
-    text = ""
-    if found.active_selector is not None:
-        if wanted.algorithm == "rsa" and found.active_bits != wanted.bits:
-            size = f"{found.active_bits} bits" if found.active_bits else "of a size not known yet"
-            text = f"the active key is {size}, not {wanted.bits}; rotation changes that"
-        elif not found.used_before and found.active_selector != wanted.selector:
-            text = (
-                f"the active key has the selector {found.active_selector!r}; rotation changes that"
-            )
-    elif found.same_state is not None:
-        text = _report_on_selector(wanted, found)
-    elif found.used_before:
-        text = f"a key that was deleted had that selector; {_AGAIN}"
-    elif found.rival is not None:
-        text = f"the pattern {found.rival} is signed by another key already"
-    return f"{wanted}: {text}" if text else ""
-
-
-_AGAIN = "a selector is not used twice: give another"
-
-
-def _report_on_selector(wanted: Wanted, found: _Difference) -> str:
-    if (found.same_algorithm, found.same_address) != (wanted.algorithm, wanted.address):
-        of = f" for {found.same_address}" if found.same_address else ""
-        return f"an {found.same_algorithm} key{of} has that selector; {_AGAIN}"
-    if found.same_state == "pending":
-        return "the key is pending and does not sign until it is activated"
-    return f"the key is {found.same_state} and no key signs; {_AGAIN}, or activate it"
-
-
 def store(
     connection: pg.connection,
     database: Database,
     pairs: Iterable[tuple[Wanted, PrivateKey]],
     why: str,
-    state: str = "active",
+    state: str | None = "active",
 ) -> list[Key]:
     """
     Stores new keys, and gives those that were stored. Does not commit.
@@ -243,7 +128,8 @@ def store(
     why
         For the history.
     state
-        ``active``, or ``pending`` for a key whose record is to be published first.
+        ``active``; ``pending`` for a key whose record is to be published first; None: active
+        where the domain has no active key of that algorithm (and address), else pending.
     """
     with connection.cursor() as cursor:
         keep_rows_out_of_log(cursor)
@@ -284,7 +170,7 @@ INSERT INTO {dkim} (domain_id, selector, algorithm, bits, address, public_key, k
 SELECT d.{domain_id}, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key, %s
   FROM pg_temp.dkim_new AS n
   JOIN {domains} AS d ON d.{domain_name}::text = n.domain
- WHERE %s <> 'active' OR {conflict}(d.{domain_id}, n.address, n.algorithm) IS NULL
+ WHERE %s IS DISTINCT FROM 'active' OR {conflict}(d.{domain_id}, n.address, n.algorithm) IS NULL
  ORDER BY d.{domain_id}, n.selector
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -432,26 +318,6 @@ def _keys(
             compose(f"{_SELECT} {condition} ORDER BY domain, k.id", **names(database)), arguments
         )
         return [Key(*row) for row in cursor]
-
-
-def _copy_wanted(cursor: pg.cursor, wanted: Sequence[Wanted]) -> None:
-    cursor.execute(
-        """
-        CREATE TEMPORARY TABLE dkim_wanted
-            (n integer, domain text, selector text, algorithm text, bits integer, address text)
-        ON COMMIT DROP
-        """
-    )
-    copy_rows(
-        cursor,
-        "dkim_wanted",
-        ("n", "domain", "selector", "algorithm", "bits", "address"),
-        (
-            (number, one.domain, one.selector, one.algorithm, one.bits, one.address)
-            for number, one in enumerate(wanted)
-        ),
-    )
-    cursor.execute("ANALYZE pg_temp.dkim_wanted")
 
 
 def _refuse_unusable(cursor: pg.cursor, database: Database, key: Key) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import DatabaseError
 from ..settings.model import Database
 from .connection import compose, copy_rows
+from .inspection import relation_kind
 from .objects import LOCK_CLASS, LOCK_KEYS, names
 from .plan import Plan, change
 
@@ -19,8 +20,10 @@ Patterns = Mapping[str, tuple[str, str]]
 
 
 def look(connection: pg.connection, database: Database) -> dict[str, tuple[str, str]]:
-    """The patterns that are there."""
+    """The patterns that are there; none before the first migration."""
     with connection.cursor() as cursor:
+        if not relation_kind(cursor, database.domains.schema, "dkim_pattern"):
+            return {}
         cursor.execute(
             compose(
                 """

@@ -28,30 +28,30 @@ _ATTRIBUTES = {
 _GRANTS = """
     SELECT kind, name, privilege_type FROM (
         SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind,
-               format('%I.%I', n.nspname, c.relname) AS name, a.privilege_type, a.grantee
+               format('%%I.%%I', n.nspname, c.relname) AS name, a.privilege_type, a.grantee
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
              aclexplode(c.relacl) a
         UNION ALL
-        SELECT 'COLUMN', format('%I.%I(%I)', n.nspname, c.relname, t.attname),
+        SELECT 'COLUMN', format('%%I.%%I(%%I)', n.nspname, c.relname, t.attname),
                a.privilege_type, a.grantee
         FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid
              JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(t.attacl) a
         UNION ALL
         SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-               format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
                a.privilege_type, a.grantee
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, aclexplode(p.proacl) a
         UNION ALL
-        SELECT 'SCHEMA', format('%I', n.nspname), a.privilege_type, a.grantee
+        SELECT 'SCHEMA', format('%%I', n.nspname), a.privilege_type, a.grantee
         FROM pg_namespace n, aclexplode(n.nspacl) a
         UNION ALL
-        SELECT 'DATABASE', format('%I', d.datname), a.privilege_type, a.grantee
+        SELECT 'DATABASE', format('%%I', d.datname), a.privilege_type, a.grantee
         FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = current_database()
         UNION ALL
-        SELECT 'LANGUAGE', format('%I', l.lanname), a.privilege_type, a.grantee
+        SELECT 'LANGUAGE', format('%%I', l.lanname), a.privilege_type, a.grantee
         FROM pg_language l, aclexplode(l.lanacl) a
         UNION ALL
-        SELECT 'TYPE', format('%I.%I', n.nspname, t.typname), a.privilege_type, a.grantee
+        SELECT 'TYPE', format('%%I.%%I', n.nspname, t.typname), a.privilege_type, a.grantee
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, aclexplode(t.typacl) a
     ) AS granted
     WHERE grantee = %s

@@ -76,7 +76,7 @@ def look(
     """
     with connection.cursor() as cursor:
         snapshot = _read_catalogue(cursor, database)
-        problems = inspection.inspect(connection, database).problems
+        problems = inspection.problems(cursor, database)
         if not problems:
             problems = _foreign_dependents(cursor, database, snapshot)
         snapshot = replace(snapshot, problems=problems)
@@ -126,7 +126,13 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 
 def is_migrated(snapshot: Snapshot) -> bool:
     """Whether every table of ours is there, so that keys can be compared and stored."""
-    return {step.NUMBER for step in MIGRATIONS} <= set(snapshot.applied)
+    return _is_complete(snapshot.applied)
+
+
+def has_tables(connection: pg.connection, database: Database) -> bool:
+    """What :func:`is_migrated` says, without the rest of a look."""
+    with connection.cursor() as cursor:
+        return _is_complete(_applied(cursor, database))
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
@@ -205,10 +211,6 @@ def _define(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
 
 def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
     site = database.domains
-    applied: tuple[int, ...] = ()
-    if inspection.relation_kind(cursor, site.schema, "dkim_migration"):
-        cursor.execute(compose("SELECT number FROM {migration} ORDER BY 1", **names(database)))
-        applied = tuple(number for (number,) in cursor)
     cursor.execute(
         """
         SELECT obj_description(c.oid, 'pg_class') = %s
@@ -224,10 +226,21 @@ def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
         domain_id_type=_domain_id_type(cursor, database) or "integer",
         dkim=inspection.relation_kind(cursor, site.schema, "dkim") is not None,
         selector_unique=_selector_is_unique(cursor, database),
-        applied=applied,
+        applied=_applied(cursor, database),
         definitions=_definitions(cursor, database),
         owner=_owner(cursor, database),
     )
+
+
+def _is_complete(applied: tuple[int, ...]) -> bool:
+    return {step.NUMBER for step in MIGRATIONS} <= set(applied)
+
+
+def _applied(cursor: pg.cursor, database: Database) -> tuple[int, ...]:
+    if not inspection.relation_kind(cursor, database.domains.schema, "dkim_migration"):
+        return ()
+    cursor.execute(compose("SELECT number FROM {migration} ORDER BY 1", **names(database)))
+    return tuple(number for (number,) in cursor)
 
 
 def _domain_id_type(cursor: pg.cursor, database: Database) -> str | None:

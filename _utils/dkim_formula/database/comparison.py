@@ -1,0 +1,210 @@
+"""The keys that are wanted against those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..settings.model import Database
+from . import schema
+from .connection import compose, copy_rows
+from .domains import hosted
+from .objects import names
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A key that is to be. ``address`` '' is the domain's own; ``bits`` is RSA's."""
+
+    domain: str
+    selector: str
+    algorithm: str = "rsa"
+    bits: int = 2048
+    address: str = ""
+
+    def __str__(self) -> str:
+        of = f" for {self.address}" if self.address else ""
+        return f"{self.domain}, selector {self.selector!r}, {self.algorithm}{of}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    The wanted keys against the database's.
+
+    missing
+        To be generated, those of domains that are not hosted among them.
+    present
+        How many are there, in whatever state.
+    reports
+        Sentences on what differs from the wanted, and is left as it is.
+    not_hosted
+        Domains that the site's table has not, sorted.
+    """
+
+    missing: tuple[Wanted, ...] = ()
+    present: int = 0
+    reports: tuple[str, ...] = ()
+    not_hosted: tuple[str, ...] = ()
+
+
+def compare(connection: pg.connection, database: Database, wanted: Sequence[Wanted]) -> Comparison:
+    """
+    What of ``wanted`` is there: one COPY and one query for any number of domains.
+
+    An active key of the algorithm (and address) satisfies, whatever its selector, for rotation
+    changes that; so does any other row that has the wanted selector, with a report, since a
+    selector is never used twice (RFC 6376, section 3.1: one key each). Before the first migration
+    the answer is what it will be after it: keys that wait to be adopted count. Changes nothing.
+    """
+    if schema.has_tables(connection, database):
+        rows = _differences(connection, database, wanted)
+    else:
+        rows = _differences_before_adoption(connection, database, wanted)
+    missing, reports, not_hosted = [], [], set()
+    for number, difference in rows:
+        one = wanted[number]
+        if not difference.hosted:
+            not_hosted.add(one.domain)
+            missing.append(one)
+        elif text := _report(one, difference):
+            reports.append(text)
+        elif difference.active_selector is None:
+            missing.append(one)
+    return Comparison(
+        tuple(missing), len(wanted) - len(missing), tuple(reports), tuple(sorted(not_hosted))
+    )
+
+
+# Only rows that differ come back, so that a hundred thousand satisfied ones cost nothing here. No
+# lock is taken, as dkim_conflict would: two runs that compare before they write must not wait for
+# each other.
+_COMPARE = """
+SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
+       EXISTS (SELECT FROM {history} AS h WHERE h.domain = w.domain AND h.selector = w.selector),
+       coalesce(
+           (SELECT p.pattern
+              FROM {pattern} AS p
+              JOIN {dkim} AS k ON k.domain_id = p.domain_id AND k.address = p.address
+             WHERE p.pattern = d.{domain_name}::text AND w.address = ''
+               AND k.algorithm = w.algorithm AND k.state = 'active'),
+           (SELECT min(p.pattern)
+              FROM {pattern} AS p
+              JOIN {domains} AS o ON o.{domain_name}::text = p.pattern
+              JOIN {dkim} AS k ON k.domain_id = o.{domain_id} AND k.address = ''
+             WHERE p.domain_id = d.{domain_id} AND p.address = w.address
+               AND k.algorithm = w.algorithm AND k.state = 'active')
+       )
+  FROM pg_temp.dkim_wanted AS w
+  LEFT JOIN {domains} AS d ON d.{domain_name}::text = w.domain
+  LEFT JOIN {dkim} AS a ON a.domain_id = d.{domain_id} AND a.address = w.address
+       AND a.algorithm = w.algorithm AND a.state = 'active'
+  LEFT JOIN {dkim} AS s ON s.domain_id = d.{domain_id} AND s.selector = w.selector
+ WHERE a.id IS NULL OR a.selector <> w.selector
+    OR (w.algorithm = 'rsa' AND a.bits IS DISTINCT FROM w.bits)
+ ORDER BY w.n
+"""
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """A row of :data:`_COMPARE`: the active key, that with the selector, the selector's past."""
+
+    hosted: bool
+    active_selector: str | None
+    active_bits: int | None
+    same_state: str | None
+    same_algorithm: str | None
+    same_address: str | None
+    used_before: bool | None
+    rival: str | None
+
+
+def _differences(
+    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
+) -> list[tuple[int, _Difference]]:
+    with connection.cursor() as cursor:
+        _copy_wanted(cursor, wanted)
+        cursor.execute(compose(_COMPARE, **names(database)))
+        rows = [(number, _Difference(*facts)) for number, *facts in cursor]
+        cursor.execute("DROP TABLE pg_temp.dkim_wanted")
+    return rows
+
+
+def _differences_before_adoption(
+    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
+) -> list[tuple[int, _Difference]]:
+    there = hosted(connection, database)
+    adopted = schema.look(connection, database).adopted
+    active = {(row.domain, row.algorithm): row for row in adopted if row.state == "active"}
+    by_selector = {(row.domain, row.selector): row for row in adopted}
+    rows = []
+    for number, one in enumerate(wanted):
+        mine = None if one.address else active.get((one.domain, one.algorithm))
+        same = by_selector.get((one.domain, one.selector))
+        facts = _Difference(
+            hosted=one.domain in there,
+            active_selector=mine and mine.selector,
+            active_bits=mine and mine.bits,
+            same_state=same and same.state,
+            same_algorithm=same and same.algorithm,
+            same_address="" if same else None,
+            used_before=same is not None,
+            rival=None,
+        )
+        rows.append((number, facts))
+    return rows
+
+
+def _report(wanted: Wanted, found: _Difference) -> str:
+    """The sentence on a key that is not as wanted, or '' where it is missing, right or rotated."""
+    text = ""
+    if found.active_selector is not None:
+        if wanted.algorithm == "rsa" and found.active_bits not in (None, wanted.bits):
+            text = f"the active key has {found.active_bits} bits, not {wanted.bits}"
+        elif not found.used_before:
+            text = f"the active key has the selector {found.active_selector!r}"
+        text = f"{text}; rotation changes that" if text else ""
+    elif found.same_state is not None:
+        text = _on_selector(wanted, found)
+    elif found.used_before:
+        text = f"a key that was deleted had that selector; {_AGAIN}"
+    elif found.rival is not None:
+        text = f"the pattern {found.rival} is signed by another key already"
+    return f"{wanted}: {text}" if text else ""
+
+
+_AGAIN = "a selector is not used twice: give another"
+
+
+def _on_selector(wanted: Wanted, found: _Difference) -> str:
+    if (found.same_algorithm, found.same_address) != (wanted.algorithm, wanted.address):
+        of = f" for {found.same_address}" if found.same_address else ""
+        return f"an {found.same_algorithm} key{of} has that selector; {_AGAIN}"
+    if found.same_state == "pending":
+        return "the key is pending and does not sign until it is activated"
+    return f"the key is {found.same_state} and no key signs; {_AGAIN}, or activate it"
+
+
+def _copy_wanted(cursor: pg.cursor, wanted: Sequence[Wanted]) -> None:
+    cursor.execute(
+        """
+        CREATE TEMPORARY TABLE dkim_wanted
+            (n integer, domain text, selector text, algorithm text, bits integer, address text)
+        ON COMMIT DROP
+        """
+    )
+    copy_rows(
+        cursor,
+        "dkim_wanted",
+        ("n", "domain", "selector", "algorithm", "bits", "address"),
+        (
+            (number, one.domain, one.selector, one.algorithm, one.bits, one.address)
+            for number, one in enumerate(wanted)
+        ),
+    )
+    cursor.execute("ANALYZE pg_temp.dkim_wanted")
