@@ -12,9 +12,8 @@ import os
 from dkim_formula.opendkim import daemons, passfile
 from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.operations import check as checks
-from dkim_formula.operations import keys
+from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import records as record_operations
-from dkim_formula.operations import transfer
 from dkim_salt import read_pillar, sound_settings, translated
 
 # Not dkim.py: that name would hide the library dkimpy from every import of this process.

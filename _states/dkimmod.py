@@ -5,11 +5,10 @@ Each looks, tells under ``test=True`` what a run would change, changes it, and l
 second run changes nothing. The settings are pillar ``dkim``; see ``pillar.example``.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 from dkim_formula.converge import failed
 from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "dkim"
 
@@ -108,7 +107,9 @@ def key_absent(name, selector, force=False):
 
     def look():
         there = [key for key in __salt__["dkim.list_keys"](name) if key["selector"] == selector]
-        what = {f"{selector}._domainkey.{name}": {"old": key["state"], "new": None} for key in there}
+        what = {
+            f"{selector}._domainkey.{name}": {"old": key["state"], "new": None} for key in there
+        }
         return {"changes": what}
 
     return converged(

@@ -2,15 +2,15 @@
 
 import functools
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 from dkim_formula import settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-# The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred thousand
-# domains takes seconds. The object is kept with what was read, so that no other can have its place.
-_last_reading = None
+# The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred
+# thousand domains takes seconds. The object is kept beside what was read from it, so that no other
+# can come to have its identity.
+_last = {"given": None, "reading": None}
 
 
 def translated(function):
@@ -36,14 +36,9 @@ def read_pillar(pillar):
         ``__pillar__``. Not ``pillar.get``: from Salt 3008 that gives asterisks outside a renderer.
     """
     given = pillar.get("dkim") or {}
-    if _last_reading is None or _last_reading[0] is not given:
-        _remember(given)
-    return _last_reading[1]
-
-
-def _remember(given):
-    global _last_reading
-    _last_reading = (given, settings.read(given))
+    if _last["given"] is not given:
+        _last.update(given=given, reading=settings.read(given))
+    return _last["reading"]
 
 
 def sound_settings(pillar):

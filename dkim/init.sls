@@ -2,6 +2,8 @@
   The whole of it: database, keys, OpenDKIM, Postfix, and the records to publish.
   Each of these can be applied alone: state.apply dkim.database, dkim.keys, ...
 #}
+{%- from 'dkim/map.jinja' import dkim with context %}
+
 include:
   - dkim.check
   - dkim.database
@@ -9,3 +11,19 @@ include:
   - dkim.opendkim
   - dkim.postfix
   - dkim.dns
+
+{#- What the roles can't say of each other, since each can be applied alone: in which order. #}
+extend:
+  {%- for daemon in dkim.daemons %}
+  {{ daemon.service }} runs with these settings:
+    dkim:
+      - require:
+        - sls: dkim.database
+        - sls: dkim.keys
+  {%- endfor %}
+  Postfix has OpenDKIM sign:
+    dkim_postfix:
+      - require:
+        {%- for daemon in dkim.daemons %}
+        - dkim: {{ daemon.service }} runs with these settings
+        {%- endfor %}

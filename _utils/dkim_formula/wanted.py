@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from .database.keystore import Key, Wanted
+from .database.comparison import Wanted
+from .database.keystore import Key
 from .errors import InvalidValue
 from .names import domain_name
 from .records import (

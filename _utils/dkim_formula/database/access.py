@@ -19,7 +19,7 @@ from .plan import Plan, change
 from .server import MAINTENANCE
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
+    import psycopg2.extensions as pg
 
 RELOADED_WITHIN = 30.0  # seconds
 
@@ -57,7 +57,7 @@ class Lines:
 ABSENT = Snapshot()
 
 
-def look(connection: Connection) -> Snapshot:
+def look(connection: pg.connection) -> Snapshot:
     """
     Reads both files where the server says that they are. Raises AccessFileError where this machine
     has no such file: it is then not the database's.
@@ -96,7 +96,7 @@ def plan(
 
 
 def apply(
-    connection: Connection, database: Database, present: bool = True, also_root: bool = False
+    connection: pg.connection, database: Database, present: bool = True, also_root: bool = False
 ) -> Plan:
     """
     Writes the files, has PostgreSQL check them, reloads, and waits until that is in force; puts

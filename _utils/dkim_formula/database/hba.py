@@ -65,7 +65,7 @@ def hba_line(database: str, role: str, method: str) -> str:
 
 
 def ident_line(map_name: str, system_user: str, role: str) -> str:
-    """Our mapping's text. The role is quoted: from PostgreSQL 16 on a bare name may be a keyword."""
+    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` has a meaning there."""
     return "   ".join([_written(map_name), _written(system_user), f'"{role}"'])
 
 

@@ -11,8 +11,7 @@ from .connection import compose
 from .plan import Plan, change
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.extensions import cursor as Cursor
+    import psycopg2.extensions as pg
 
 # pg_roles' columns, and the word of ALTER ROLE for each as it is to be.
 _ATTRIBUTES = {
@@ -38,7 +37,8 @@ _GRANTS = """
              JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(t.attacl) a
         UNION ALL
         SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-               format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               format('%%I.%%I(%%s)', n.nspname, p.proname,
+                      pg_get_function_identity_arguments(p.oid)),
                a.privilege_type, a.grantee
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, aclexplode(p.proacl) a
         UNION ALL
@@ -121,7 +121,7 @@ class Snapshot:
 ABSENT = Snapshot()
 
 
-def look(connection: Connection, wanted: Wanted) -> Snapshot:
+def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
     """Reads the role's attributes, memberships, grants (in this database) and possessions."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -192,7 +192,7 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
     return Plan(changes, notes)
 
 
-def apply(connection: Connection, wanted: Wanted) -> Plan:
+def apply(connection: pg.connection, wanted: Wanted) -> Plan:
     """Makes the role so, in one transaction; gives the plan that was carried out."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
@@ -213,7 +213,7 @@ def password_plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
     return Plan(_password_change(snapshot, wanted) if snapshot.exists else {})
 
 
-def apply_password(connection: Connection, wanted: Wanted) -> Plan:
+def apply_password(connection: pg.connection, wanted: Wanted) -> Plan:
     """Carries out :func:`password_plan`."""
     with connection.cursor() as cursor:
         snapshot = look(connection, wanted)
@@ -247,7 +247,7 @@ def _password_change(snapshot: Snapshot, wanted: Wanted) -> dict[str, dict[str, 
     return {}
 
 
-def _stored_password(cursor: Cursor, oid: int) -> str | None:
+def _stored_password(cursor: pg.cursor, oid: int) -> str | None:
     # pg_authid is the superuser's; for anybody else a password counts as unknown, so unset.
     cursor.execute("SELECT has_table_privilege('pg_authid', 'SELECT')")
     if not cursor.fetchone()[0]:
@@ -256,7 +256,7 @@ def _stored_password(cursor: Cursor, oid: int) -> str | None:
     return cursor.fetchone()[0]
 
 
-def _make(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     verb = "ALTER" if snapshot.exists else "CREATE"
     words = " ".join(word for _, word in _ATTRIBUTES.values())
     limit = "" if wanted.connection_limit is None else " CONNECTION LIMIT %s"
@@ -264,7 +264,7 @@ def _make(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     cursor.execute(compose(f"{verb} ROLE {{name}} {words}{limit}", name=wanted.name), arguments)
 
 
-def _set_password(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     if "password" not in _password_change(snapshot, wanted):
         return
     stored = None
@@ -273,26 +273,31 @@ def _set_password(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     cursor.execute(compose("ALTER ROLE {name} PASSWORD %s", name=wanted.name), (stored,))
 
 
-def _set_memberships(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     for group in set(snapshot.memberships) - set(wanted.memberships):
         cursor.execute(compose("REVOKE {group} FROM {name}", group=group, name=wanted.name))
     for group in set(wanted.memberships) - set(snapshot.memberships):
         cursor.execute(compose("GRANT {group} TO {name}", group=group, name=wanted.name))
 
 
-def _set_grants(cursor: Cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     needed = _needed(wanted)
     # Names in these tuples are quoted already: PostgreSQL's own format('%I'), or _quoted.
-    for kind, name, privilege in sorted(snapshot.grants - needed):
-        if kind == "COLUMN":
-            table, _, column = name.rstrip(")").rpartition("(")
-            privilege, kind, name = f"{privilege} ({column})", "TABLE", table
-        _grant(cursor, f"REVOKE {privilege} ON {kind} {name} FROM {{name}} CASCADE", wanted)
-    for kind, name, privilege in sorted(needed - snapshot.grants):
-        _grant(cursor, f"GRANT {privilege} ON {kind} {name} TO {{name}}", wanted)
+    for grant in sorted(snapshot.grants - needed):
+        _grant(cursor, f"REVOKE {_clause(grant)} FROM {{name}} CASCADE", wanted)
+    for grant in sorted(needed - snapshot.grants):
+        _grant(cursor, f"GRANT {_clause(grant)} TO {{name}}", wanted)
 
 
-def _grant(cursor: Cursor, statement: str, wanted: Wanted) -> None:
+def _clause(grant: Grant) -> str:
+    kind, name, privilege = grant
+    if kind != "COLUMN":
+        return f"{privilege} ON {kind} {name}"
+    table, _, column = name.rstrip(")").rpartition("(")
+    return f"{privilege} ({column}) ON TABLE {table}"
+
+
+def _grant(cursor: pg.cursor, statement: str, wanted: Wanted) -> None:
     from psycopg2 import sql
 
     head, _, tail = statement.rpartition("{name}")

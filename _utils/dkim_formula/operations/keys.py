@@ -3,18 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ..database import domains as domain_table
-from ..database import generation, history, keystore, patterns, schema
+from ..database import generation, keystore, patterns
+from ..database.comparison import Wanted, compare
 from ..database.connection import session
-from ..database.keystore import Key, Wanted
-from ..errors import (
-    DatabaseError,
-    DatabaseUnavailable,
-    InvalidValue,
-    KeyNotFound,
-    StepRefused,
-)
-from ..keys import PrivateKey, check_algorithm, check_bits
-from ..names import domain_name, selector as checked_selector
+from ..database.keystore import Key
+from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, KeyNotFound
+from ..keys import check_algorithm, check_bits
+from ..names import domain_name
+from ..names import selector as checked_selector
 from ..settings.model import Domain, Settings
 from ..wanted import (
     chosen_domains,
@@ -77,36 +73,15 @@ class _Course:
     def __init__(self, connection, settings: Settings):
         self.connection = connection
         self.database = settings.database
-        snapshot = schema.look(connection, self.database)
-        hosted = domain_table.hosted(connection, self.database) if snapshot.domains else {}
+        hosted = domain_table.hosted(connection, self.database)
         self.chosen = chosen_domains(settings, hosted)
         self.new_domains = sorted(self.chosen.keys() - hosted.keys())
         if self.new_domains and not domain_table.may_insert(connection, self.database):
             raise DatabaseError(not_hosted(settings, self.new_domains))
-        self.wanted = wanted_keys(self.chosen)
-        if schema.is_migrated(snapshot):
-            self._compare()
-        else:
-            self._foresee(snapshot)
-
-    def _compare(self) -> None:
-        comparison = keystore.compare(self.connection, self.database, self.wanted)
-        new = set(comparison.not_hosted)
-        lacking = {*comparison.missing, *(one for one in self.wanted if one.domain in new)}
-        self.missing = [one for one in self.wanted if one in lacking]
+        comparison = compare(connection, self.database, wanted_keys(self.chosen))
+        self.missing = comparison.missing
         self.notes = list(comparison.reports)
-        self.present_patterns = patterns.look(self.connection, self.database)
-
-    def _foresee(self, snapshot: schema.Snapshot) -> None:
-        """Under ``test=True`` the migration has not been: its keys are what it would adopt."""
-        signing = {(row.domain, row.algorithm) for row in snapshot.adopted if row.state == "active"}
-        self.missing = [
-            one
-            for one in self.wanted
-            if one.address or (one.domain, one.algorithm) not in signing
-        ]
-        self.notes = []
-        self.present_patterns = {}
+        self.present_patterns = patterns.look(connection, self.database)
 
     def changes(self) -> dict[str, object]:
         planned = patterns.plan(self.present_patterns, wanted_patterns(self.chosen))
@@ -147,7 +122,8 @@ def generate(
         there = _existing(connection, settings, wanted, selector is not None)
         created = there is None
         if created:
-            _store_one(connection, settings, wanted)
+            why = "made by dkim.generate"
+            generation.generate(connection, settings.database, [wanted], why, exact=True)
             there = keystore.find(connection, settings.database, name, wanted.selector)
     return {**_plain(settings, there), "created": created}
 
@@ -242,23 +218,6 @@ def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: objec
         chosen,
         plan.bits if bits is None else check_bits(bits, "bits"),
     )
-
-
-def _store_one(connection, settings: Settings, wanted: Wanted) -> None:
-    database = settings.database
-    if history.selector_used(connection, database, wanted.domain, wanted.selector):
-        raise StepRefused(
-            f"selector: {wanted.selector!r} was used for {wanted.domain} before, and a selector is "
-            "not used twice; give another"
-        )
-    keys = keystore.list_keys(connection, database, wanted.domain)
-    signs = any(
-        key.state == "active" and key.algorithm == wanted.algorithm and not key.address
-        for key in keys
-    )
-    pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
-    state = "pending" if signs else "active"
-    keystore.store(connection, database, [pair], "made by dkim.generate", state)
 
 
 def _existing(connection, settings: Settings, wanted: Wanted, named: bool) -> Key | None:
