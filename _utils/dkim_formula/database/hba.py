@@ -1,6 +1,6 @@
 """
-The text of pg_hba.conf and pg_ident.conf: read as PostgreSQL reads it, changed by whole lines, every
-other byte kept. Source: PostgreSQL, «The pg_hba.conf File», «User Name Maps».
+The text of pg_hba.conf and pg_ident.conf: read as PostgreSQL reads it, changed by whole lines,
+every other byte kept. Source: PostgreSQL, «The pg_hba.conf File», «User Name Maps».
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def hba_line(database: str, role: str, method: str) -> str:
 
 
 def ident_line(map_name: str, system_user: str, role: str) -> str:
-    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` has a meaning there."""
+    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` means something."""
     return "   ".join([_written(map_name), _written(system_user), f'"{role}"'])
 
 
