@@ -136,17 +136,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=RELEASES,
         help="only this Debian release (may be given twice; default: every one)",
     )
-    own, _, for_pytest = _split(list(arguments))
-    options = parser.parse_args(own)
-    options.pytest = for_pytest
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:at])
+    options.pytest = list(arguments[at + 1 :])
     return options
-
-
-def _split(arguments: list[str]) -> tuple[list[str], str, list[str]]:
-    if "--" not in arguments:
-        return arguments, "", []
-    at = arguments.index("--")
-    return arguments[:at], "--", arguments[at + 1 :]
 
 
 def _inside(
@@ -190,7 +183,7 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
 
 def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
     command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
-    words = ["/bin/sh", "-c", command, "sh", f"tests/{part}", *for_pytest]
+    words = ["/bin/sh", "-c", command, "sh", *_targets(part, for_pytest)]
     status, said = lines.stream(machine.command(words), f"{part} {machine.release}")
     return _outcome(part, machine.release, status, said)
 
@@ -203,8 +196,9 @@ def _integration(
     outcomes: dict[str, Outcome] = {}
 
     def run(release: str) -> None:
-        command = [python, "-m", "pytest", "tests/integration", f"--release={release}"]
-        status, said = lines.stream([*command, *for_pytest], f"integration {release}")
+        command = [python, "-m", "pytest", f"--release={release}"]
+        command += _targets("integration", for_pytest)
+        status, said = lines.stream(command, f"integration {release}")
         outcomes[release] = _outcome("integration", release, status, said)
 
     with progress.step(f"integration on {' and '.join(releases)}"):
@@ -214,6 +208,13 @@ def _integration(
         for thread in threads:
             thread.join()
     return [outcomes[release] for release in releases]
+
+
+def _targets(part: str, for_pytest: Sequence[str]) -> list[str]:
+    """The part's folder, unless the arguments name tests in it."""
+    folder = f"tests/{part}"
+    named = any(argument.startswith(folder) for argument in for_pytest)
+    return [*for_pytest] if named else [folder, *for_pytest]
 
 
 def _host_pytest(progress: Progress) -> str:
