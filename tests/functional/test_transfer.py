@@ -1,0 +1,501 @@
+"""Keys of a file-based OpenDKIM into a real database, and one out of it."""
+
+import logging
+import multiprocessing
+import os
+import stat
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from dkim_formula.database import connection as db
+from dkim_formula.database import keystore
+from dkim_formula.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidValue,
+    KeyNotFound,
+    StepRefused,
+)
+from dkim_formula.keys import PrivateKey
+from dkim_formula.operations import keys, transfer
+from dkim_formula.settings.model import Domain, DomainsTable, Settings
+from functional.postgres import execute, query, rsa_key, traditional_pem
+
+WEAK = (
+    rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    .private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    .decode()
+)
+
+
+@pytest.fixture
+def settings(ready):
+    """A database with example.com and example.org, to which no domain may be added."""
+    table = replace(ready.domains, create_missing=False)
+    return Settings(database=replace(ready, domains=table))
+
+
+@pytest.fixture
+def may_insert(ready):
+    table = replace(ready.domains, create_missing=True)
+    return Settings(database=replace(ready, domains=table))
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A directory as opendkim-genkey and an administrator leave it."""
+    return Old(tmp_path)
+
+
+class Old:
+    def __init__(self, folder):
+        self.folder = folder
+        self.keys: list[str] = []
+        self.signing: list[str] = []
+
+    def key(self, name, domain, selector, text=None, pattern=""):
+        """A KeyTable line and its file; ``pattern`` is the SigningTable's, none by default."""
+        path = self.folder / f"{name}.private"
+        if text is not None:
+            path.write_text(text)
+        self.keys.append(f"{name} {domain}:{selector}:{path}")
+        if pattern:
+            self.signing.append(f"{pattern} {name}")
+        return str(path)
+
+    def tables(self):
+        (self.folder / "KeyTable").write_text("\n".join(self.keys) + "\n")
+        (self.folder / "SigningTable").write_text("\n".join(self.signing) + "\n")
+        return str(self.folder / "KeyTable"), f"refile:{self.folder}/SigningTable"
+
+
+def stored(settings):
+    with db.session(settings.database) as connection:
+        return {
+            (key.domain, key.selector): (key.state, key.address, key.public)
+            for key in keystore.list_keys(connection, settings.database)
+        }
+
+
+def states(settings):
+    return {name: facts[0] for name, facts in stored(settings).items()}
+
+
+def whys(settings):
+    with db.session(settings.database) as connection:
+        return query(
+            connection,
+            "SELECT selector, from_state, to_state, why FROM public.dkim_history ORDER BY id",
+        )
+
+
+def signed_by(settings, pattern):
+    with db.session(settings.database) as connection:
+        return query(
+            connection,
+            "SELECT k.domain, k.selector FROM public.dkim_signing_table AS s"
+            " JOIN public.dkim_key_table AS k USING (identifier) WHERE s.pattern = %s",
+            (pattern,),
+        )
+
+
+def import_in_process(settings, tables):
+    try:
+        transfer.import_tables(settings, *tables)
+    except DatabaseError as error:
+        return str(error)
+    return ""
+
+
+def refusals(found):
+    return {entry["entry"].partition(" ")[0]: entry["reason"] for entry in found["refused"]}
+
+
+# --- One key --------------------------------------------------------------------------------------
+
+
+def test_imported_key_signs_where_none_does(settings, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    found = transfer.import_key(settings, "Example.com", "mail", str(path))
+    assert (found["state"], found["created"], found["bits"]) == ("active", True, 2048)
+    assert found["record"]["name"] == "mail._domainkey.example.com"
+    assert found["public_key"] == rsa_key(0).public_base64()
+    assert signed_by(settings, "example.com") == [("example.com", "mail")]
+    assert whys(settings) == [("mail", None, "active", transfer.IMPORTED)]
+
+
+def test_imported_key_waits_where_one_signs(settings, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    transfer.import_key(settings, "example.com", "mail", str(path))
+    path.write_text(traditional_pem(1))
+    assert transfer.import_key(settings, "example.com", "next", str(path))["state"] == "pending"
+    path.write_text(PrivateKey.generate("ed25519").pem())
+    assert transfer.import_key(settings, "example.com", "ed", str(path))["state"] == "active"
+
+
+def test_same_key_again_changes_nothing(settings, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    transfer.import_key(settings, "example.com", "mail", str(path))
+    before = stored(settings)
+    assert transfer.import_key(settings, "example.com", "mail", str(path))["created"] is False
+    assert stored(settings) == before
+
+
+def test_selector_is_not_given_to_a_second_key(settings, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    transfer.import_key(settings, "example.com", "mail", str(path))
+    path.write_text(traditional_pem(1))
+    with pytest.raises(StepRefused, match=r"another key under selector 'mail'.*active"):
+        transfer.import_key(settings, "example.com", "mail", str(path))
+
+
+def test_weak_key_is_taken_when_it_is_allowed(settings, tmp_path):
+    path = tmp_path / "weak.private"
+    path.write_text(WEAK)
+    with pytest.raises(InvalidValue, match=r"1024 bits.*allow_weak"):
+        transfer.import_key(settings, "example.com", "weak", str(path))
+    assert stored(settings) == {}
+    assert transfer.import_key(settings, "example.com", "weak", str(path), True)["bits"] == 1024
+
+
+def test_domain_of_an_imported_key_is_hosted_or_may_be(settings, may_insert, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    with pytest.raises(DatabaseError, match=r"example\.net: not in column 'domain'"):
+        transfer.import_key(settings, "example.net", "mail", str(path))
+    assert transfer.import_key(may_insert, "example.net", "mail", str(path))["state"] == "active"
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def fill(old):
+    """Good, weak, broken, duplicate, unreadable, unused, not hosted."""
+    old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
+    old.key("org", "example.org", "s2020", traditional_pem(1), "*@example.org")
+    old.key("weak", "example.org", "weak", WEAK, "*@example.org")
+    old.key("broken", "example.com", "broken", traditional_pem(2)[:-300], "*@example.com")
+    old.key("again", "example.com", "mail", traditional_pem(0))
+    old.key("other", "example.com", "mail", traditional_pem(2))
+    old.key("gone", "example.com", "gone")
+    old.key("unused", "example.com", "s2019", traditional_pem(3))
+    old.key("foreign", "example.net", "mail", traditional_pem(4), "*@example.net")
+    return old.tables()
+
+
+def test_good_keys_sign_and_the_rest_is_named(settings, old):
+    found = transfer.import_tables(settings, *fill(old))
+    assert states(settings) == {
+        ("example.com", "mail"): "active",
+        ("example.com", "s2019"): "retired",
+        ("example.org", "s2020"): "active",
+    }
+    assert signed_by(settings, "example.com") == [("example.com", "mail")]
+    assert {(key["domain"], key["selector"], key["state"]) for key in found["imported"]} == {
+        ("example.com", "mail", "active"),
+        ("example.com", "s2019", "retired"),
+        ("example.org", "s2020", "active"),
+    }
+    reasons = refusals(found)
+    assert set(reasons) == {"weak", "broken", "other", "gone", "foreign"}
+    assert "1024 bits" in reasons["weak"]
+    assert "does not parse" in reasons["broken"]
+    assert "another key under selector 'mail'" in reasons["other"]
+    assert "No such file" in reasons["gone"]
+    assert "example.net: not in column" in reasons["foreign"]
+    assert len(found["present"]) == 1
+    assert found["present"][0].startswith("again for example.com")
+
+
+def test_nothing_of_a_key_is_told(settings, old, server, caplog):
+    caplog.set_level(logging.DEBUG)
+    tables = fill(old)
+    start = len(server.log())
+    told = repr(transfer.import_tables(settings, *tables)) + caplog.text + server.log()[start:]
+    for number in range(5):
+        lines = traditional_pem(number).splitlines()[1:-1]
+        assert not [line for line in lines if line in told]
+    assert "COPY" in server.log()[start:]
+
+
+def test_what_a_test_announces_is_what_the_run_does(settings, old):
+    tables = fill(old)
+    announced = transfer.import_tables(settings, *tables, test=True)
+    assert stored(settings) == {}
+    assert transfer.import_tables(settings, *tables) == announced
+    assert announced["changes"]["key mail._domainkey.example.com"] == {
+        "old": None,
+        "new": "rsa 2048, active",
+    }
+
+
+def test_second_import_changes_nothing(settings, old):
+    tables = fill(old)
+    transfer.import_tables(settings, *tables)
+    before = stored(settings), whys(settings)
+    again = transfer.import_tables(settings, *tables)
+    assert (again["imported"], again["changes"]) == ([], {})
+    assert (stored(settings), whys(settings)) == before
+
+
+def test_domains_are_inserted_where_they_may_be(may_insert, old):
+    found = transfer.import_tables(may_insert, *fill(old))
+    assert found["changes"]["domain example.net"] == {"old": None, "new": "hosted"}
+    assert states(may_insert)["example.net", "mail"] == "active"
+
+
+def test_weak_keys_are_taken_when_they_are_allowed(settings, old):
+    old.key("weak", "example.com", "weak", WEAK, "*@example.com")
+    transfer.import_tables(settings, *old.tables(), allow_weak=True)
+    assert states(settings) == {("example.com", "weak"): "active"}
+
+
+def test_imported_key_is_pending_where_the_database_signs(settings, old, tmp_path):
+    path = tmp_path / "own.private"
+    path.write_text(traditional_pem(5))
+    transfer.import_key(settings, "example.com", "own", str(path))
+    old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
+    found = transfer.import_tables(settings, *old.tables())
+    assert states(settings)["example.com", "mail"] == "pending"
+    assert any("'own'" in note for note in found["notes"])
+
+
+def test_second_signature_of_one_algorithm_is_kept_without_signing(settings, old):
+    old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
+    old.key("two", "example.com", "two", traditional_pem(1), "*@example.com")
+    old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
+    found = transfer.import_tables(settings, *old.tables())
+    assert states(settings) == {
+        ("example.com", "one"): "active",
+        ("example.com", "two"): "retired",
+        ("example.com", "ed"): "active",
+    }
+    assert found["pillar"]["example.com"] == {
+        "selector": {"rsa": "one", "ed25519": "ed"},
+        "algorithm": ["rsa", "ed25519"],
+    }
+
+
+def test_unused_key_does_not_take_the_place_of_the_one_that_signs(settings, old):
+    old.key("unused", "example.com", "s2019", traditional_pem(0))
+    old.key("used", "example.com", "s2024", traditional_pem(1), "*@example.com")
+    transfer.import_tables(settings, *old.tables())
+    assert states(settings) == {
+        ("example.com", "s2019"): "retired",
+        ("example.com", "s2024"): "active",
+    }
+
+
+def test_address_gets_its_own_key(settings, old):
+    old.signing.append("news@example.com news")
+    old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
+    old.key("news", "example.com", "news", traditional_pem(1))
+    found = transfer.import_tables(settings, *old.tables())
+    assert stored(settings)["example.com", "news"][:2] == ("active", "news@example.com")
+    assert found["patterns"] == {"news@example.com": "example.com"}
+    assert found["pillar"]["example.com"]["addresses"] == {
+        "news@example.com": {"selector": "news", "algorithm": "rsa"}
+    }
+
+
+def test_domain_that_the_pillar_leaves_out_or_has_as_an_alias_gets_no_key(settings, old):
+    alias = Domain("example.org", keys=(), alias_of="example.com")
+    settings = replace(
+        settings, excluded=frozenset({"example.com"}), domains={"example.org": alias}
+    )
+    old.key("out", "example.com", "mail", traditional_pem(0), "*@example.com")
+    old.key("alias", "example.org", "mail", traditional_pem(1), "*@example.org")
+    reasons = refusals(transfer.import_tables(settings, *old.tables()))
+    assert "dkim:domains:example.com" in reasons["out"]
+    assert "signs as example.com" in reasons["alias"]
+    assert stored(settings) == {}
+
+
+def test_percent_in_a_path_is_the_domain(settings, old):
+    for number, domain in enumerate(("example.com", "example.org")):
+        (old.folder / domain).mkdir()
+        (old.folder / domain / "mail").write_text(traditional_pem(number))
+    old.keys.append(f"any %:mail:{old.folder}/%/mail")
+    old.signing.append("*@* any")
+    transfer.import_tables(settings, *old.tables())
+    public = {name: facts[2] for name, facts in stored(settings).items()}
+    assert public == {
+        ("example.com", "mail"): rsa_key(0).public_base64(),
+        ("example.org", "mail"): rsa_key(1).public_base64(),
+    }
+
+
+def test_import_that_fails_leaves_nothing(may_insert, old, monkeypatch):
+    def fail(*arguments, state, **named):
+        if state == "retired":
+            raise DatabaseError("no")
+        return real(*arguments, state=state, **named)
+
+    tables = fill(old)
+    real = keystore.store
+    monkeypatch.setattr(keystore, "store", fail)
+    with pytest.raises(DatabaseError):
+        transfer.import_tables(may_insert, *tables)
+    assert stored(may_insert) == {}
+    with db.session(may_insert.database) as connection:
+        names = query(connection, "SELECT domain FROM public.domains ORDER BY 1")
+    assert names == [("example.com",), ("example.org",)]
+
+
+def test_two_imports_at_once_leave_one_key_each(settings, old):
+    tables = fill(old)
+    # Processes, as a minion's jobs are: while a session is being opened, the effective user is
+    # another for all threads.
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        errors = [
+            text for text in pool.starmap(import_in_process, [(settings, tables)] * 2) if text
+        ]
+    assert len(errors) < 2
+    assert all("try again" in text for text in errors)
+    assert len([why for why in whys(settings) if why[0] == "mail"]) == 1
+    transfer.import_tables(settings, *tables)
+    assert states(settings)["example.com", "mail"] == "active"
+
+
+def test_test_of_an_import_before_there_is_a_database_tells_what_a_new_one_gets(database, old):
+    nothing = replace(database, name="not_made_yet", domains=DomainsTable())
+    old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
+    tables = old.tables()
+    found = transfer.import_tables(Settings(database=nothing), *tables, test=True)
+    assert set(found["changes"]) == {"domain example.com", "key mail._domainkey.example.com"}
+    with pytest.raises(DatabaseUnavailable):
+        transfer.import_tables(Settings(database=nothing), *tables)
+
+
+def test_many_changes_are_counted_and_refusals_cut(may_insert, old):
+    old.keys += [f"k{n} d{n}.example.com:s:{old.folder}/one" for n in range(60)]
+    old.keys += [f"m{n} d{n}.example.com:t:/nowhere" for n in range(60)]
+    (old.folder / "one").write_text(traditional_pem(0))
+    key_table, _ = old.tables()
+    found = transfer.import_tables(may_insert, key_table)
+    assert found["changes"] == {
+        "domains": {"old": None, "new": "60 new"},
+        "keys": {"old": None, "new": "60 new"},
+    }
+    assert len(found["refused"]) == 60
+    notes = transfer.summary(found)["notes"]
+    assert len([note for note in notes if note.startswith("Refused: ")]) == keys.LISTED + 1
+
+
+def test_row_of_another_tool_is_known_again(settings, old):
+    with db.session(settings.database) as connection:
+        execute(
+            connection,
+            "INSERT INTO public.dkim (domain_id, selector, key)"
+            " SELECT id, 'mail', %s FROM public.domains WHERE domain = 'example.com'",
+            (traditional_pem(0),),
+        )
+    old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
+    found = transfer.import_tables(settings, *old.tables())
+    assert (found["imported"], found["refused"]) == ([], [])
+    assert len(found["present"]) == 1
+
+
+# --- Out again ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_key(settings, tmp_path):
+    path = tmp_path / "mail.private"
+    path.write_text(traditional_pem(0))
+    transfer.import_key(settings, "example.com", "mail", str(path))
+    return settings
+
+
+def test_exported_key_is_for_root_alone(with_key, tmp_path, caplog):
+    target = tmp_path / "exported.private"
+    before = os.umask(0)
+    try:
+        found = transfer.export_key(with_key, "example.com", "mail", str(target))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    exported = PrivateKey.from_pem(target.read_bytes())
+    assert exported.public_base64() == rsa_key(0).public_base64() == found["public_key"]
+    assert found == {
+        "path": str(target),
+        "domain": "example.com",
+        "selector": "mail",
+        "algorithm": "rsa",
+        "public_key": rsa_key(0).public_base64(),
+    }
+    assert f"mail._domainkey.example.com was exported to {target}" in caplog.text
+    assert whys(with_key)[-1] == (
+        "mail",
+        "active",
+        "active",
+        f"exported to {target} by dkim.export_key",
+    )
+
+
+def test_exported_key_comes_back(with_key, tmp_path):
+    target = str(tmp_path / "exported.private")
+    transfer.export_key(with_key, "example.com", "mail", target)
+    assert transfer.import_key(with_key, "example.com", "mail", target)["created"] is False
+
+
+def test_export_never_touches_a_file_that_is_there(with_key, tmp_path):
+    target = tmp_path / "exported.private"
+    target.write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nothere")
+    for path in (target, link):
+        with pytest.raises(InvalidValue, match="File exists"):
+            transfer.export_key(with_key, "example.com", "mail", str(path))
+    assert target.read_text() == "mine"
+    assert not (tmp_path / "nothere").exists()
+    assert len(whys(with_key)) == 1
+
+
+def test_export_that_can_not_be_recorded_leaves_no_file(with_key, tmp_path):
+    target = tmp_path / "exported.private"
+    with db.session(with_key.database) as connection:
+        # Deferred, so that it fails at the commit, after the file was written.
+        execute(
+            connection,
+            "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN RAISE ''no''; END';"
+            "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON public.dkim_history"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.no()",
+        )
+    with pytest.raises(DatabaseError):
+        transfer.export_key(with_key, "example.com", "mail", str(target))
+    assert not target.exists()
+
+
+def test_revoked_or_unknown_key_can_not_be_exported(with_key, tmp_path):
+    target = tmp_path / "exported.private"
+    with pytest.raises(KeyNotFound):
+        transfer.export_key(with_key, "example.com", "other", str(target))
+    with pytest.raises(InvalidValue, match="absolute"):
+        transfer.export_key(with_key, "example.com", "mail", "exported.private")
+    for state in ("retired", "revoked"):
+        keys.set_state(with_key, "example.com", "mail", state, "test")
+    with pytest.raises(StepRefused, match="revoked: its private key is erased"):
+        transfer.export_key(with_key, "example.com", "mail", str(target))
+    assert not target.exists()
+
+
+def test_private_key_of_an_export_is_in_no_log(with_key, tmp_path, server, caplog):
+    caplog.set_level(logging.DEBUG)
+    start = len(server.log())
+    transfer.export_key(with_key, "example.com", "mail", str(tmp_path / "exported.private"))
+    told = server.log()[start:] + caplog.text
+    assert "exported" in told
+    for form in (traditional_pem(0), rsa_key(0).pem()):
+        assert not [line for line in form.splitlines()[1:-1] if line in told]
