@@ -192,7 +192,7 @@ class TableImport:
             shown = ", ".join(f"{selector}._domainkey.{name}" for name, selector in sorted(left))
             raise DatabaseError(
                 f"nothing is imported: the database would not take {shown[:500]}, since another "
-                "key signs for the same pattern by now; try again"
+                "key has come in for the same selector or pattern meanwhile; try again"
             )
 
     def report(self) -> dict[str, object]:
