@@ -7,14 +7,19 @@ log or an event: it goes from the library into the database's table, and OpenDKI
 :depends: psycopg2, cryptography
 """
 
+import logging
 import os
+import sys
 
+from dkim_formula import progress
 from dkim_formula.opendkim import daemons, passfile
 from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.operations import check as checks
 from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import records as record_operations
 from dkim_salt import read_pillar, sound_settings, translated
+
+log = logging.getLogger(__name__)
 
 # Not dkim.py: that name would hide the library dkimpy from every import of this process.
 __virtualname__ = "dkim"
@@ -126,8 +131,11 @@ def missing_keys():
 @translated
 def generate_missing():
     """
-    Makes every key that the pillar wants and the database lacks. An existing key is never
-    replaced. Stopped half-way, it keeps what it made; the next call goes on.
+    Makes every key that the pillar wants and the database lacks, on all cores. An existing key is
+    never replaced. Stopped half-way, it keeps what it made; the next call goes on.
+
+    Progress goes to the log at level info, to the event bus under the tag ``dkim/keys`` with
+    ``{"done": …, "total": …}``, and to standard error as a bar where that is a terminal.
 
     Returns what was done, as ``dkim.missing_keys``. Raises as that does.
 
@@ -137,7 +145,22 @@ def generate_missing():
 
         salt-call dkim.generate_missing
     """
-    return keys.generate_missing(sound_settings(__pillar__))
+    return keys.generate_missing(sound_settings(__pillar__), _progress())
+
+
+def _progress():
+    """What to call with (done, total) after each batch of keys."""
+    draw = progress.bar(sys.stderr) if sys.stderr.isatty() else None
+
+    def tell(done, total):
+        log.info("dkim: %s of %s keys are made", done, total)
+        # Without a master there is nobody to send an event to, and Salt would warn each time.
+        if __opts__.get("file_client") != "local":
+            __salt__["event.send"]("dkim/keys", {"done": done, "total": total})
+        if draw is not None:
+            draw(done, total)
+
+    return tell
 
 
 @translated
