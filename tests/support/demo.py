@@ -130,7 +130,7 @@ def _signing_domains(records: Mapping[str, str]) -> list[str]:
 def _summary(run: salt.Run) -> str:
     """The states that changed something, and how many did not have to."""
     lines = [
-        f"{state.milliseconds / 1000:6.1f} s  {state.sls:<18} {state.function:<28} {state.id}"
+        f"{state.milliseconds / 1000:6.1f} s  {state.sls:<20} {state.function:<30} {state.id}"
         for state in run.changed
     ]
     rest = len(run.states) - len(run.changed)

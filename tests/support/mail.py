@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
+from email.utils import formatdate
 
 from support.machine import Machine
 
@@ -114,7 +115,7 @@ def compose(sender: str, recipient: str, subject: str = "A test", body: str = "H
         "From": f"Sender <{sender}>",
         "To": recipient,
         "Subject": subject,
-        "Date": "Sun, 22 Nov 2026 12:00:00 +0000",
+        "Date": formatdate(),
         "Message-ID": identifier,
         "MIME-Version": "1.0",
         "Content-Type": "text/plain; charset=utf-8",

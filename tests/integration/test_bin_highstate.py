@@ -1,0 +1,86 @@
+"""``bin/highstate``: what it does before and around Salt's own work."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from support import salt
+from support.machine import Machine
+
+MINION = "/var/cache/dkim-formula/minion"
+PILLAR = {"dkim": {"domains": ["example.com"]}}
+
+
+@pytest.fixture(scope="module")
+def machine(machine: Machine) -> Machine:
+    """A bare machine with the tree and a pillar."""
+    salt.install_formula(machine, PILLAR)
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--tset"], "unknown argument --tset"),
+        (["--pillar"], "--pillar needs a value"),
+        (["--call"], "--call needs a function"),
+        (["--pillar", "/no/such.sls"], "/no/such.sls: there is no such readable file"),
+    ],
+)
+def test_wrong_arguments_are_named(machine: Machine, arguments: list[str], complaint: str) -> None:
+    result = machine.run([salt.HIGHSTATE, *arguments], check=False)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+
+
+def test_without_root_nothing_is_done(machine: Machine) -> None:
+    result = machine.run([salt.HIGHSTATE], user="nobody", check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "as root" in result.stderr
+
+
+def test_without_any_pillar_the_example_is_pointed_to(
+    new_machine: Callable[..., Machine],
+) -> None:
+    machine = new_machine()
+    salt.install_formula(machine)
+    result = machine.run([salt.HIGHSTATE], check=False)
+    assert result.returncode == 2
+    assert f"{salt.TREE}/pillar.example" in result.stderr
+
+
+def test_pillar_is_for_root_alone(machine: Machine) -> None:
+    machine.write("/root/open.sls", "dkim: {domains: [example.com]}", mode=0o644)
+    machine.run([salt.HIGHSTATE, "--pillar", "/root/open.sls", "--call", "test.ping"])
+    modes = machine.run(f"stat -c %a {MINION} {MINION}/pillar/dkim.sls").stdout.split()
+    assert modes == ["700", "600"]
+
+
+def test_pillar_of_the_last_run_is_read_anew(machine: Machine) -> None:
+    salt.set_pillar(machine, {**PILLAR, "before": 1})
+    assert "before" in salt.call(machine, "pillar.ls")
+    salt.set_pillar(machine, {**PILLAR, "after": 1})
+    result = machine.run([salt.HIGHSTATE, "--out", "json", "--call", "pillar.ls"])
+    assert set(json.loads(result.stdout)["local"]) == {"dkim", "after"}
+
+
+def test_failed_call_has_a_failed_status(machine: Machine) -> None:
+    result = machine.run([salt.HIGHSTATE, "--call", "test.nonsense"], check=False)
+    assert result.returncode != 0
+
+
+def test_pillar_that_does_not_render_is_an_error(machine: Machine) -> None:
+    run = salt.apply(machine, pillar="dkim: [")
+    assert not run.succeeded
+    assert run.returncode != 0
+    assert run.errors
+
+
+def test_machine_without_salt_gets_one_of_its_own(new_machine: Callable[..., Machine]) -> None:
+    machine = new_machine()
+    machine.run("rm -r /opt/salt")
+    salt.install_formula(machine, PILLAR)
+    assert salt.call(machine, "test.ping") is True
+    said = machine.run([salt.HIGHSTATE, "--call", "test.version"])
+    assert "Installing" not in said.stderr
+    assert machine.exists("/opt/dkim-formula/salt/bin/salt-call")

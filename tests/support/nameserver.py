@@ -1,0 +1,150 @@
+"""An authoritative name server that does what a test wants, mistakes included."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import dns.zone
+
+Answer = Callable[[dns.message.Message], dns.message.Message | None]
+
+
+class Nameserver:
+    """
+    Serves zones at ``address`` and a port of its own, over UDP and TCP; a context manager.
+
+    zones
+        Zone files' texts by origin; the first lines of each, SOA and NS, are made up.
+    serial
+        Of every zone.
+
+    The attributes ``silent``, ``rcode``, ``lame`` and ``truncates`` can be set at any time: a set
+    of transports that get no answer, an rcode for every answer, answers without authority, answers
+    over UDP that never fit. ``asked`` holds every question, as (transport, name, type).
+    """
+
+    def __init__(
+        self, zones: dict[str, str], address: str = "127.0.0.1", serial: int = 1, ns: str = "ns"
+    ):
+        self.zones = {}
+        for origin, text in zones.items():
+            head = f"@ 60 SOA {ns} h {serial} 900 900 900 30\n@ 60 NS {ns}\n"
+            name = dns.name.from_text(origin)
+            self.zones[name] = dns.zone.from_text(head + text, origin=name, relativize=False)
+        self.address = address
+        self.silent: set[str] = set()
+        self.rcode: int | None = None
+        self.lame = False
+        self.truncates = False
+        self.asked: list[tuple[str, str, str]] = []
+        self._servers: list[socketserver.BaseServer] = []
+
+    def __enter__(self) -> "Nameserver":
+        tcp = _serve(socketserver.ThreadingTCPServer, (self.address, 0), _Tcp, self)
+        self.port = tcp.server_address[1]
+        udp = _serve(socketserver.ThreadingUDPServer, (self.address, self.port), _Udp, self)
+        self._servers = [tcp, udp]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def __str__(self) -> str:
+        return f"{self.address}@{self.port}"
+
+    def answer(self, wire: bytes, transport: str) -> bytes | None:
+        """The answer to a question in wire form, or None for silence."""
+        query = dns.message.from_wire(wire)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        self.asked.append((transport, name, dns.rdatatype.to_text(question.rdtype)))
+        if transport in self.silent:
+            return None
+        reply = dns.message.make_response(query)
+        if self.rcode is not None:
+            reply.set_rcode(self.rcode)
+        else:
+            self._fill(reply, question.name, question.rdtype)
+        if self.truncates and transport == "udp":
+            reply.answer.clear()
+            reply.flags |= dns.flags.TC
+        return reply.to_wire()
+
+    def _fill(self, reply: dns.message.Message, name: dns.name.Name, rdtype: int) -> None:
+        inside = [origin for origin in self.zones if name.is_subdomain(origin)]
+        if not inside:
+            reply.set_rcode(dns.rcode.REFUSED)
+            return
+        origin = max(inside, key=len)
+        zone = self.zones[origin]
+        if not self.lame:
+            reply.flags |= dns.flags.AA
+        cut = _cut(zone, origin, name)
+        if cut is not None:
+            reply.flags &= ~dns.flags.AA
+            reply.authority.append(zone.find_rrset(cut, "NS"))
+            return
+        found = zone.get_rrset(name, rdtype) or zone.get_rrset(name, "CNAME")
+        if found is not None:
+            reply.answer.append(found)
+            return
+        if not any(node.is_subdomain(name) for node in zone):
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        reply.authority.append(zone.find_rrset(origin, "SOA"))
+
+
+def _cut(zone: dns.zone.Zone, origin: dns.name.Name, name: dns.name.Name) -> dns.name.Name | None:
+    while name != origin:
+        if zone.get_rrset(name, "NS"):
+            return name
+        name = name.parent()
+    return None
+
+
+class _Udp(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        wire, sock = self.request
+        answer = self.server.owner.answer(wire, "udp")
+        if answer is not None:
+            sock.sendto(answer, self.client_address)
+
+
+class _Tcp(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while length := self.rfile.read(2):
+                answer = self.server.owner.answer(
+                    self.rfile.read(int.from_bytes(length, "big")), "tcp"
+                )
+                if answer is not None:
+                    self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+                    self.wfile.flush()
+
+
+def _serve(kind, address, handler, owner) -> socketserver.BaseServer:
+    kind.allow_reuse_address = True
+    kind.daemon_threads = True
+    kind.block_on_close = False
+    server = kind(address, handler)
+    server.owner = owner
+    # The poll interval is what a shutdown waits for.
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that nothing listens at."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
