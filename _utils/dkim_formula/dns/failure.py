@@ -1,0 +1,33 @@
+"""What can go wrong in asking and updating."""
+
+from ..errors import FormulaError
+
+
+class DnsError(FormulaError):
+    """A zone, a server or an update that is not as it should be."""
+
+
+class NoLibrary(DnsError):
+    """dnspython is not installed."""
+
+
+class NoAnswer(DnsError):
+    """
+    A server gave no answer that could be used.
+
+    kind
+        ``silent`` (nothing came in time), ``closed`` (nothing listens there), ``unreachable`` (no
+        way from here), ``broken`` (what came is no answer to the question).
+    """
+
+    def __init__(self, kind: str, text: str):
+        self.kind = kind
+        super().__init__(text)
+
+
+def no_library() -> NoLibrary:
+    """The error for a Python without dnspython."""
+    return NoLibrary(
+        "the Python package dnspython is not installed in the Python that runs Salt; the state "
+        "dkim.python installs it, or: salt-pip install dnspython"
+    )

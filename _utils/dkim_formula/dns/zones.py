@@ -1,0 +1,227 @@
+"""
+Which zone a name is in, and who serves it.
+
+A resolver is asked for NS, SOA and addresses alone, and of names that exist: mail domains, zones,
+hosts of servers. Asked for a record that is not there yet it would remember its absence for as long
+as the zone's SOA says (RFC 2308, section 5), and the absence of all below (RFC 8020).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..records.record import is_inside
+from ..settings.model import Dns
+from . import message
+from .exchange import Exchange
+from .failure import DnsError, NoAnswer
+from .message import Reply
+from .place import Place, as_place, split
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True)
+class Nameserver:
+    """
+    An authoritative server: its name, and where it listens.
+
+    problem
+        Why it can't be asked; then ``places`` is empty.
+    """
+
+    name: str
+    places: tuple[Place, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A zone, with its servers and the one that takes updates (its SOA's MNAME)."""
+
+    name: str
+    nameservers: tuple[Nameserver, ...] = ()
+    primary: str | None = None
+
+
+class Finder:
+    """Finds zones, each once. For one event loop."""
+
+    def __init__(self, exchange: Exchange, dns: Dns):
+        self._exchange = exchange
+        self._dns = dns
+        self._resolvers = resolvers(dns)
+        self._found: dict[object, asyncio.Task] = {}
+
+    async def zone_of(self, name: str) -> Served:
+        """
+        The zone that a name which exists is in, with its servers.
+
+        name
+            A mail domain or a zone. Raises DnsError where no zone can be found.
+        """
+        return await self._once(("zone", name), lambda: self._zone_of(name))
+
+    async def primary_of(self, name: str) -> Served:
+        """The zone that a name which exists is in, with its primary. Raises DnsError."""
+        return await self._once(("primary", name), lambda: self._primary_of(name))
+
+    async def below(self, zone: str, servers: Sequence[str], glue: Reply) -> Served:
+        """
+        A zone that another one's server refers to.
+
+        servers
+            The names of its servers, as the referral has them.
+        glue
+            The referral, which may have their addresses.
+        """
+        return await self._once(("below", zone), lambda: self._below(zone, servers, glue))
+
+    async def places_of(self, server: str) -> tuple[Place, ...]:
+        """
+        Where a server is: a setting, or a host's name. Raises DnsError where it has no address.
+        """
+        place = as_place(server)
+        if place is not None:
+            return (place,)
+        host, port = split(server)
+        found = await self._once(("addresses", host), lambda: self._addresses(host))
+        return tuple(replace(place, port=port) for place in found)
+
+    async def _once(self, key: object, find: Callable[[], Awaitable]) -> object:
+        task = self._found.get(key)
+        if task is None:
+            task = self._found[key] = asyncio.ensure_future(find())
+            # Taken note of, also where nobody waits for it any more.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # One who is cancelled must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    async def _zone_of(self, name: str) -> Served:
+        configured = self.configured(name)
+        settings = self._dns.zones.get(configured) if configured else None
+        if settings is not None and settings.nameservers:
+            return Served(configured, await self._nameservers(settings.nameservers))
+        zone, names = await self._ns_of(configured or name)
+        return Served(zone, await self._nameservers(names))
+
+    def configured(self, name: str) -> str | None:
+        """The longest zone of the settings that a name is in."""
+        return max((z for z in self._dns.zones if is_inside(name, z)), key=len, default=None)
+
+    async def _ns_of(self, name: str) -> tuple[str, list[str]]:
+        answer = await self.resolve(name, "NS")
+        names = answer.values(name, "NS")
+        if names:
+            return name, names
+        zone = _enclosing(answer, name)
+        names = (await self.resolve(zone, "NS")).values(zone, "NS")
+        if not names:
+            raise DnsError(f"{name}: its zone {zone} shows no NS records")
+        return zone, names
+
+    async def _primary_of(self, name: str) -> Served:
+        configured = self.configured(name)
+        answer = await self.resolve(configured or name, "SOA")
+        zone = _enclosing(answer, configured or name)
+        return Served(zone, primary=answer.soa().value.primary)
+
+    async def _below(self, zone: str, servers: Sequence[str], glue: Reply) -> Served:
+        configured = self._dns.zones.get(zone)
+        if configured is not None and configured.nameservers:
+            return Served(zone, await self._nameservers(configured.nameservers))
+        addresses = {}
+        for rr in glue.additional:
+            if rr.type in ("A", "AAAA"):
+                addresses.setdefault(rr.name, []).append(Place(rr.value))
+        found = []
+        for name in servers:
+            if name in addresses:
+                found.append(_with_a_way(name, addresses[name]))
+            else:
+                found.append(await self._nameserver(name))
+        return Served(zone, tuple(found))
+
+    async def _nameservers(self, servers: Sequence[str]) -> tuple[Nameserver, ...]:
+        return tuple(await asyncio.gather(*map(self._nameserver, dict.fromkeys(servers))))
+
+    async def _nameserver(self, server: str) -> Nameserver:
+        try:
+            return _with_a_way(server, await self.places_of(server))
+        except DnsError as error:
+            return Nameserver(server, problem=str(error))
+
+    async def _addresses(self, host: str) -> tuple[Place, ...]:
+        replies = await asyncio.gather(
+            self.resolve(host, "A"), self.resolve(host, "AAAA"), return_exceptions=True
+        )
+        answers = [reply for reply in replies if isinstance(reply, Reply)]
+        found = [
+            Place(rr.value)
+            for answer in answers
+            for rr in answer.answer
+            if rr.type in ("A", "AAAA")
+        ]
+        if not found:
+            why = next((str(reply) for reply in replies if isinstance(reply, DnsError)), "")
+            raise DnsError(why or f"the server's name {host} has no address")
+        return tuple(found)
+
+    async def resolve(self, name: str, rtype: str) -> Reply:
+        """
+        What a resolver says of a name that exists: the first one that says anything. Raises
+        DnsError.
+        """
+        asked = message.question(name, rtype, recurse=True)
+        failures = []
+        for place in self._resolvers:
+            try:
+                answer = await self._exchange.ask_fully(place, asked)
+            except NoAnswer as error:
+                failures.append(f"{place}: {error}")
+                continue
+            if answer.rcode in ("NOERROR", "NXDOMAIN"):
+                return answer
+            failures.append(f"{place}: {answer.rcode}")
+        raise DnsError(f"no resolver tells the {rtype} of {name} ({'; '.join(failures)})")
+
+
+def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Place, ...]:
+    """
+    The resolvers of the settings, or the system's. Source: resolv.conf(5), which has this machine
+    asked where nothing is there.
+    """
+    if dns.resolver:
+        return tuple(Place(*split(server)) for server in dns.resolver)
+    try:
+        lines = resolv_conf.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    words = [line.split() for line in lines if line.startswith("nameserver")]
+    # A link-local address comes with its interface (fe80::1%eth0), which getaddrinfo takes.
+    places = [Place(word[1]) for word in words if len(word) > 1]
+    return tuple(places) or (Place("127.0.0.1"),)
+
+
+def _enclosing(answer: Reply, name: str) -> str:
+    """The zone that a name is in, by the SOA of an answer about it."""
+    soa = answer.soa()
+    if soa is None or not (soa.name == "" or is_inside(name, soa.name)):
+        raise DnsError(f"no zone is found for {name}: the resolver shows no SOA ({answer.rcode})")
+    if answer.rcode == "NXDOMAIN" and "." not in soa.name:
+        # The SOA is a top-level domain's, or the root's: nobody has registered the domain.
+        raise DnsError(f"{name} does not exist in DNS (NXDOMAIN): there is no zone for it")
+    if soa.name == "":
+        raise DnsError(f"no zone is found for {name}: only the root has a SOA for it")
+    return soa.name
+
+
+def _with_a_way(name: str, places: Sequence[Place]) -> Nameserver:
+    reachable = tuple(place for place in places if place.is_reachable())
+    if not reachable:
+        shown = ", ".join(map(str, places))
+        return Nameserver(name, problem=f"{name}: no way from this machine to {shown}")
+    return Nameserver(name, reachable)

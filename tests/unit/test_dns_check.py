@@ -1,0 +1,314 @@
+"""Every authoritative server is asked, and what is wrong with each is told apart."""
+
+import asyncio
+from dataclasses import replace
+
+import dns.rcode
+import pytest
+from support.nameserver import Nameserver, closed_port
+
+from dkim_formula.dns import check as dns_check
+from dkim_formula.records import Record, delegation_records, key_record, spf_record
+from dkim_formula.settings.model import Delegation, Dns, Zone
+
+KEY = key_record("example.com", "s1", "rsa", "MIIBkey")
+HELD = f's1._domainkey 60 TXT "{KEY.value[:9]}" "{KEY.value[9:]}"\n'
+
+
+def dns_of(*servers, zone="example.com", **settings):
+    zones = {zone: Zone(nameservers=tuple(str(server) for server in servers))}
+    zones |= settings.pop("zones", {})
+    return Dns(zones=zones, timeout=settings.pop("timeout", 0.3), **settings)
+
+
+def check(records, dns):
+    return asyncio.run(dns_check.check(records, dns))
+
+
+def verdict(dns, record=KEY):
+    (found,) = check([record], dns)
+    return found.verdict, found.detail
+
+
+@pytest.fixture
+def server():
+    with Nameserver({"example.com": HELD}) as running:
+        yield running
+
+
+@pytest.fixture
+def other():
+    with Nameserver({"example.com": HELD}) as running:
+        yield running
+
+
+def test_right_record_at_every_server_is_right(server, other):
+    (found,) = check([KEY], dns_of(server, other))
+    assert found.verdict == "right"
+    assert found.detail == ""
+    assert [answer.finding.verdict for answer in found.servers] == ["right", "right"]
+    assert [answer.finding.ttl for answer in found.servers] == [60, 60]
+
+
+def test_each_server_is_asked_over_udp_and_tcp(server, other):
+    check([KEY], dns_of(server, other))
+    for asked in (server, other):
+        assert sorted(asked.asked) == [("tcp", KEY.name, "TXT"), ("udp", KEY.name, "TXT")]
+
+
+@pytest.mark.parametrize(
+    ("zone", "detail", "negative"),
+    [
+        ("", "there is no such name", 30),
+        ("x.s1._domainkey 60 TXT x", "no TXT there", 30),
+    ],
+)
+def test_absent_record_says_for_how_long_that_is_remembered(zone, detail, negative):
+    with Nameserver({"example.com": zone}) as server:
+        (found,) = check([KEY], dns_of(server))
+    assert found.verdict == "absent"
+    assert detail in found.detail
+    assert found.negative_ttl == negative
+
+
+@pytest.mark.parametrize(
+    ("there", "how"),
+    [
+        ("v=DKIM1; k=rsa; t=s; p=MIIBother", "p= is another key"),
+        ("v=DKIM1; k=rsa; t=s; p=", "p= is empty: the key is revoked there"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIB", "p= is cut off after 4 of 7 characters"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIB key", "p= has white space in it"),
+        ("v=DKIM1; k=rsa; p=MIIBkey", "t= is missing"),
+        ("v=DKIM1; k=rsa; t=y; p=MIIBkey", "t= is y, should be s"),
+        ("v=DKIM1; k=rsa; t=s; n=x; p=MIIBkey", "n=x should not be there"),
+        ("v=DKIM1;k=rsa;t=s;p=MIIBkey", "from octet 9 on"),
+        ("google-site-verification", "it is google-site-verification"),
+    ],
+)
+def test_differing_record_says_how(there, how):
+    with Nameserver({"example.com": f's1._domainkey 60 TXT "{there}"\n'}) as server:
+        said, detail = verdict(dns_of(server))
+    assert said == "differs"
+    assert how in detail
+
+
+def test_two_records_at_a_key_are_told(server):
+    with Nameserver({"example.com": f"{HELD}s1._domainkey 60 TXT x\n"}) as server:
+        said, detail = verdict(dns_of(server))
+    assert said == "two records"
+    assert "with the right one" in detail
+
+
+def test_other_texts_beside_spf_do_not_matter():
+    spf = spf_record("example.com", "v=spf1 -all")
+    with Nameserver({"example.com": '@ 60 TXT "v=spf1 -all"\n@ 60 TXT "v=spf10 other"\n'}) as server:
+        assert verdict(dns_of(server), spf) == ("right", "")
+
+
+def test_second_spf_record_is_told():
+    spf = spf_record("example.com", "v=spf1 -all")
+    with Nameserver({"example.com": '@ 60 TXT "v=spf1 -all"\n@ 60 TXT "v=spf1 mx"\n'}) as server:
+        assert verdict(dns_of(server), spf)[0] == "two records"
+
+
+def test_server_that_never_answers_is_silent(server, other):
+    other.silent = {"udp", "tcp"}
+    (found,) = check([KEY], dns_of(server, other))
+    assert found.verdict == "silent"
+    assert [answer.finding.verdict for answer in found.servers] == ["right", "silent"]
+    assert "no answer over UDP within 0.3 s" in found.detail
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_silence_over_one_transport_is_told(server, transport):
+    server.silent = {transport}
+    said, detail = verdict(dns_of(server))
+    assert said == "silent"
+    assert f"over {transport.upper()}: silent" in detail
+    assert ": right" in detail
+
+
+def test_closed_port_is_silent_at_once():
+    with closed_port() as port:
+        said, detail = verdict(dns_of(f"127.0.0.1@{port}", timeout=20))
+    assert said == "silent"
+    assert "nothing listens there (TCP)" in detail
+
+
+def test_silent_server_is_not_waited_for_again_and_again(server):
+    server.silent = {"udp"}
+    records = [replace(KEY, name=f"s{number}.example.com") for number in range(40)]
+    dns = dns_of(server, timeout=0.2, concurrency=2)
+    found = check(records, dns)
+    assert "no answer over UDP to 5 questions" in found[-1].detail
+    assert sum(asked[0] == "udp" for asked in server.asked) < 20
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.REFUSED, dns.rcode.SERVFAIL, dns.rcode.NOTAUTH])
+def test_server_that_does_not_serve_the_zone_is_lame(server, rcode):
+    server.rcode = rcode
+    assert verdict(dns_of(server)) == (
+        "lame",
+        f"{server}: lame: it answers {dns.rcode.to_text(rcode)}: it does not serve example.com",
+    )
+
+
+def test_answer_without_authority_is_lame(server):
+    server.lame = True
+    said, detail = verdict(dns_of(server))
+    assert said == "lame"
+    assert "without authority" in detail
+
+
+def test_truncated_answer_over_udp_is_taken_from_tcp(server):
+    server.truncates = True
+    assert verdict(dns_of(server)) == ("right", "")
+
+
+def test_server_that_lags_behind_is_named():
+    with (
+        Nameserver({"example.com": HELD}, serial=7) as server,
+        Nameserver({"example.com": ""}, serial=5) as old,
+    ):
+        (found,) = check([KEY], dns_of(server, old))
+    assert found.verdict == "disagrees"
+    assert "its serial is 5, the newest 7" in found.detail
+    assert [answer.serial for answer in found.servers] == [7, 5]
+
+
+def test_serials_that_wrapped_around_are_compared_as_rfc_1982_does():
+    with (
+        Nameserver({"example.com": HELD}, serial=3) as server,
+        Nameserver({"example.com": ""}, serial=4294967290) as old,
+    ):
+        assert "the newest 3" in verdict(dns_of(server, old))[1]
+
+
+def test_alias_within_the_zone_is_followed():
+    zone = HELD.replace("s1._domainkey", "there") + "s1._domainkey 60 CNAME there\n"
+    with Nameserver({"example.com": zone}) as server:
+        assert verdict(dns_of(server)) == ("right", "CNAME to there.example.com")
+
+
+def test_alias_into_another_zone_is_followed_to_its_servers():
+    with (
+        Nameserver({"example.com": "s1._domainkey 60 CNAME k.example.net.\n"}) as server,
+        Nameserver({"example.net": f'k 60 TXT "{KEY.value}"\n'}) as target,
+    ):
+        (found,) = check(
+            [KEY], dns_of(server, zones={"example.net": Zone(nameservers=(str(target),))})
+        )
+    assert found.verdict == "right"
+    assert [answer.address for answer in found.servers] == [str(server), str(target)]
+
+
+def test_alias_to_nothing_is_absent():
+    with Nameserver({"example.com": "s1._domainkey 60 CNAME gone\n"}) as server:
+        said, detail = verdict(dns_of(server))
+    assert said == "absent"
+    assert "CNAME to gone.example.com" in detail
+
+
+def test_aliases_in_a_circle_end():
+    zone = "s1._domainkey 60 CNAME b\nb 60 CNAME s1._domainkey\n"
+    with Nameserver({"example.com": zone}) as server:
+        assert verdict(dns_of(server))[0] == "differs"
+
+
+def test_delegations_cname_is_checked_by_itself():
+    cname, second = delegation_records("example.com", Delegation("example.net", ("s1", "s2")))
+    zone = (
+        "s1._domainkey 60 CNAME s1._domainkey.example.com.example.net.\n"
+        "s2._domainkey 60 CNAME elsewhere.\n"
+    )
+    with Nameserver({"example.com": zone}) as server:
+        found = check([cname, second], dns_of(server))
+    assert [one.verdict for one in found] == ["right", "differs"]
+    assert "it points to elsewhere" in found[1].detail
+
+
+def test_referral_to_a_zone_below_is_followed():
+    below = {"_domainkey.example.com": HELD.replace("s1._domainkey", "s1")}
+    with (
+        Nameserver(below) as child,
+        Nameserver({"example.com": "_domainkey 60 NS ns.elsewhere.\n"}) as server,
+    ):
+        zones = {"_domainkey.example.com": Zone(nameservers=(str(child),))}
+        # Not asked there first: the record's zone is looked for from the mail domain on.
+        (found,) = check([KEY], dns_of(server, zones=zones))
+    assert found.verdict == "right"
+    assert found.zone == "_domainkey.example.com"
+    assert child.asked
+
+
+def test_zone_that_no_resolver_knows_is_told_and_the_others_are_checked(server):
+    with Nameserver({"example.net": ""}) as resolver:
+        lost = key_record("example.org", "s1", "rsa", "MIIB")
+        dns = dns_of(server, resolver=(str(resolver),))
+        found = check([lost, KEY], dns)
+    assert [one.verdict for one in found] == ["no zone", "right"]
+    assert "no resolver tells the NS of example.org" in found[0].detail
+    assert "REFUSED" in found[0].detail
+
+
+def test_servers_come_from_the_resolver_which_is_never_asked_for_the_record():
+    zone = f"{HELD}ns 60 A 127.0.0.1\n"
+    with Nameserver({"example.com": zone}) as resolver:
+        dns = Dns(resolver=(str(resolver),), timeout=0.3)
+        (found,) = check([KEY], dns)
+        # The server of the NS record listens at port 53, where the fake one does not.
+        assert found.verdict in ("silent", "lame")
+        assert {(name, kind) for _, name, kind in resolver.asked} == {
+            ("example.com", "NS"),
+            ("ns.example.com", "A"),
+            ("ns.example.com", "AAAA"),
+        }
+
+
+def test_subdomain_that_is_no_zone_is_found_in_the_one_above():
+    record = key_record("mail.example.com", "s1", "rsa", "MIIB")
+    with Nameserver({"example.com": "mail 60 MX 1 x\nns 60 A 127.0.0.1\n"}) as resolver:
+        (found,) = check([record], Dns(resolver=(str(resolver),), timeout=0.3))
+    assert found.zone == "example.com"
+    assert not any(name.startswith("s1.") for _, name, _ in resolver.asked)
+
+
+def test_what_the_deadline_leaves_is_not_checked(server):
+    server.silent = {"udp", "tcp"}
+    dns = replace(dns_of(server, timeout=30), deadline=0.2)
+    assert verdict(dns) == ("not checked", "not within 0.2 s (dkim:dns:deadline)")
+
+
+class Validator(Nameserver):
+    """A resolver that fails where it is to validate."""
+
+    def answer(self, wire, transport):
+        checking_disabled = wire[3] & 0x10
+        self.rcode = None if checking_disabled else dns.rcode.SERVFAIL
+        return super().answer(wire, transport)
+
+
+def test_failure_of_dnssec_at_the_validating_resolver_is_told(server):
+    with Validator({"example.com": HELD}) as validator:
+        said, detail = verdict(dns_of(server, validator=str(validator)))
+    assert said == "DNSSEC failure"
+    assert "has it without validation" in detail
+
+
+def test_validator_is_not_asked_for_a_record_that_is_not_everywhere(server):
+    with (
+        Nameserver({"example.com": ""}) as old,
+        Nameserver({"example.com": HELD}) as validator,
+    ):
+        assert verdict(dns_of(server, old, validator=str(validator)))[0] == "disagrees"
+        assert validator.asked == []
+
+
+def test_order_of_the_records_is_kept(server):
+    absent = Record("a.example.com", "TXT", 1, "x", "dkim", "example.com", "a")
+    found = check([absent, KEY, absent], dns_of(server))
+    assert [one.verdict for one in found] == ["absent", "right", "absent"]
+
+
+def test_no_records_are_no_work():
+    assert check([], Dns()) == []
