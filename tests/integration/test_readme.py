@@ -21,6 +21,8 @@ NOT_RUN = {
 }
 # Paths of «What is touched» that this pillar has no need of.
 NOT_MADE = {"/etc/opendkim-ed25519.conf", "/etc/opendkim-pgpass"}
+# What looks like a function's name and is a file's.
+FILES = {"dkim.conf", "dkim.sls"}
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
@@ -211,6 +213,12 @@ def test_records_look_as_the_example_shows(told: Told):
     assert re.search(shown, told.outcomes[command][1])
 
 
+def test_screen_ends_with_the_records(told: Told):
+    quick_start = next(block for block in README if block.first.startswith("install -D"))
+    last = told.outcomes[quick_start][1].partition("Total run time")
+    assert "default._domainkey.example.com. 3600 IN TXT" in "".join(last)
+
+
 def test_restored_keys_are_those_of_the_backup(told: Told):
     before, after = told.keys
     assert before
@@ -225,7 +233,7 @@ def test_what_is_said_to_be_touched_is_there(told: Told):
 @pytest.mark.parametrize("document", ["README.md", "docs/caveats.md"])
 def test_functions_and_states_that_are_named_exist(told: Told, document: str):
     text = (ROOT / document).read_text(encoding="utf-8")
-    named = set(re.findall(r"\bdkim\.[a-z_]+\b", text)) - {"dkim.sls"}
+    named = set(re.findall(r"\bdkim\.[a-z_]+\b", text)) - FILES
     states = {f"dkim.{path.stem}" for path in (ROOT / "dkim").glob("*.sls")}
     states |= {f"dkim.{path.parent.name}" for path in (ROOT / "dkim").glob("*/init.sls")}
     assert named - told.functions - states == set()
