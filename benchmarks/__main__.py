@@ -1,0 +1,40 @@
+"""Runs the benchmarks inside a machine that the formula was applied to; see bin/bench."""
+
+import sys
+
+from . import generation, messages, noop, restarts
+from .table import show
+
+BENCHMARKS = {
+    "messages": messages.run,
+    "restarts": restarts.run,
+    "generation": generation.run,
+    "noop": noop.run,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """``[--short] [NAME …]``; the exit status is 1 where a goal of a full run is missed."""
+    short = "--short" in arguments
+    names = [name for name in arguments if name != "--short"] or list(BENCHMARKS)
+    unknown = set(names) - BENCHMARKS.keys()
+    if unknown:
+        print(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        return 2
+    figures = []
+    for name in names:
+        for figure in BENCHMARKS[name](short):
+            figures.append(figure)
+            print(f"{name}: {figure}", flush=True)
+    print("", show(figures), "", sep="\n")
+    missed = [figure for figure in figures if figure.met is False]
+    if short:
+        print(f"BENCHMARKS RAN: {len(figures)} figures, in short form, which has no goals")
+        return 0
+    verdict = f"GOALS MISSED: {len(missed)} of {len(figures)}" if missed else "ALL GOALS MET"
+    print(verdict)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
