@@ -265,7 +265,7 @@ def records(domain=None, format=None, relative=False):  # pylint: disable=redefi
     .. code-block:: bash
 
         salt-call dkim.records example.com
-        salt-call --out=newline_values_only dkim.records format=bind relative=True
+        salt-call --out=txt dkim.records format=bind | sed '1s/^local: //' relative=True
     """
     return record_operations.shown(sound_settings(__pillar__), domain, format, relative)
 
@@ -280,7 +280,7 @@ def records_to_show(domain=None):
 
     .. code-block:: bash
 
-        salt-call --out=newline_values_only dkim.records_to_show
+        salt-call --out=txt dkim.records_to_show
     """
     return record_operations.to_show(sound_settings(__pillar__), domain)
 
