@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import psycopg2.sql
 
 LOCAL_ACCOUNT = "postgres"
+# Every server has it, whatever else it has.
+MAINTENANCE = "postgres"
 CONNECT_TIMEOUT = 10  # seconds
 
 # The effective user is the whole process's: two threads must not change it at once.
@@ -192,9 +194,8 @@ def _connect(database: Database, dbname: str, application_name: str) -> pg.conne
             parameters["sslmode"] = database.sslmode
             if database.sslrootcert is not None:
                 parameters["sslrootcert"] = database.sslrootcert
-    identity = _as_local_account() if _is_local(database) else contextlib.nullcontext()
     try:
-        with identity:
+        with _as_local_account() if _is_local(database) else contextlib.nullcontext():
             return psycopg2.connect(**parameters)
     except psycopg2.OperationalError as error:
         failure = _unavailable(database, dbname, str(error))
@@ -227,26 +228,40 @@ def _as_local_account() -> Iterator[None]:
             os.seteuid(0)
 
 
+# libpq's own words, which stay English, where no server answered at all. libpq has no SQLSTATE for
+# a connection that failed, and what a server says may be in any language (lc_messages).
+_NO_ANSWER = ("Is the server running", "timeout expired", "could not translate host name")
+
+
 def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavailable:
-    # libpq gives no SQLSTATE for a failed connect; the texts are the server's and libpq's own,
-    # in English unless lc_messages says otherwise.
     place = database.host or "the local socket"
     reply = " ".join(text.split())
-    if f'database "{dbname}" does not exist' in text:
+    if any(words in text for words in _NO_ANSWER):
+        return DatabaseUnavailable(
+            "no_server",
+            f"no PostgreSQL answers at {place} (dkim:database:host), port {database.port} "
+            f"(dkim:database:port): {reply}",
+        )
+    if dbname != MAINTENANCE and _is_absent(database, dbname):
         return DatabaseUnavailable(
             "no_database",
             f"dkim:database:name: there is no database {dbname!r} at {place}; make it, correct the "
             "name, or set dkim:database:manage to true to have it made",
         )
-    if "FATAL" in text or "server does not support SSL" in text or "certificate" in text:
-        return DatabaseUnavailable(
-            "refused",
-            f"the server at {place} (dkim:database:host, port {database.port}) refused the session "
-            f"as {database.user or LOCAL_ACCOUNT!r} (dkim:database:user, dkim:database:password, "
-            f"dkim:database:sslmode): {reply}",
-        )
     return DatabaseUnavailable(
-        "no_server",
-        f"no PostgreSQL answers at {place} (dkim:database:host), port {database.port} "
-        f"(dkim:database:port): {reply}",
+        "refused",
+        f"the server at {place} (dkim:database:host), port {database.port} (dkim:database:port), "
+        f"refused a session with {dbname!r} (dkim:database:name) as "
+        f"{database.user or LOCAL_ACCOUNT!r} (dkim:database:user, dkim:database:password, "
+        f"dkim:database:sslmode): {reply}",
     )
+
+
+def _is_absent(database: Database, dbname: str) -> bool:
+    """Whether the server says, in a session with another database, that it has no such one."""
+    try:
+        with session(database, dbname=MAINTENANCE) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_database WHERE datname = %s", (dbname,))
+            return cursor.fetchone()[0] == 0
+    except DatabaseError:
+        return False

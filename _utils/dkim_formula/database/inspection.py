@@ -225,28 +225,49 @@ def _names_advice(cursor: pg.cursor, database: Database) -> list[str]:
             f"{table}.{site.name} is {kind}, whose index does not answer a look-up by text: "
             f"CREATE INDEX ON {table} (({site.name}::text))"
         )
-    known = names(database)
-    for condition, what in (
-        (
-            "{domain_name}::text <> lower({domain_name}::text)",
-            "not in lower case, as OpenDKIM looks them up, so no mail of theirs is signed",
-        ),
-        (
-            "{domain_name}::text IN (SELECT {domain_name}::text FROM {domains} GROUP BY 1"
-            " HAVING count(*) > 1)",
-            "there more than once, and OpenDKIM takes the first row that it gets",
-        ),
-    ):
-        cursor.execute(
-            compose(
-                "SELECT DISTINCT {domain_name}::text, count(*) OVER () FROM {domains} WHERE "
-                + condition
-                + f" ORDER BY 1 LIMIT {_EXAMPLES}",
-                **known,
-            )
-        )
-        rows = cursor.fetchall()
-        if rows:
-            listed = ", ".join(name for name, _ in rows)
-            advice.append(f"{table}: {rows[0][1]} names are {what}: {listed}")
+    for condition, what in _UNWISE_NAMES:
+        advice += _advice_on(cursor, database, condition, what)
+    if relation_kind(cursor, site.schema, "dkim_pattern"):
+        advice += _advice_on(cursor, database, _SHADOWED, "also an extra pattern of another's key")
     return advice
+
+
+_UNWISE_NAMES = (
+    (
+        "{domain_name}::text <> lower({domain_name}::text)",
+        "not in lower case, as OpenDKIM looks them up, so no mail of theirs is signed",
+    ),
+    (
+        "{domain_name}::text IN"
+        " (SELECT {domain_name}::text FROM {domains} GROUP BY 1 HAVING count(*) > 1)",
+        "there more than once, and OpenDKIM takes the first row that it gets",
+    ),
+)
+
+# The triggers don't let it come so; a domain that was renamed afterwards can.
+_SHADOWED = """
+{domain_name}::text IN (
+    SELECT p.pattern
+      FROM {pattern} AS p
+      JOIN {dkim} AS other ON other.domain_id = p.domain_id AND other.address = p.address
+      JOIN {domains} AS d ON d.{domain_name}::text = p.pattern
+      JOIN {dkim} AS own ON own.domain_id = d.{domain_id} AND own.address = ''
+     WHERE own.state = 'active' AND other.state = 'active' AND own.algorithm = other.algorithm
+)
+"""
+
+
+def _advice_on(cursor: pg.cursor, database: Database, condition: str, what: str) -> list[str]:
+    site = database.domains
+    cursor.execute(
+        compose(
+            "SELECT {domain_name}::text, count(*) OVER () FROM {domains} WHERE "
+            f"{condition} GROUP BY 1 ORDER BY 1 LIMIT {_EXAMPLES}",
+            **names(database),
+        )
+    )
+    rows = cursor.fetchall()
+    if not rows:
+        return []
+    listed = ", ".join(name for name, _ in rows)
+    return [f"{site.schema}.{site.table}: names that are {what}: {rows[0][1]}, such as {listed}"]

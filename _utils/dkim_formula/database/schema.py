@@ -188,7 +188,7 @@ def _migrate(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
                 (step.NUMBER, step.TITLE),
             )
     _define(cursor, database, snapshot)
-    _restore_grants(cursor, acls)
+    _restore_grants(cursor, database, acls)
 
 
 def _define(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
@@ -402,10 +402,14 @@ def _grants(cursor: pg.cursor, schema: str, view: str) -> _Grants:
     return _Grants((schema, view), owner, tuple(cursor.fetchall()))
 
 
-def _restore_grants(cursor: pg.cursor, kept: list[_Grants]) -> None:
+def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) -> None:
     for view in kept:
         cursor.execute(
             compose("ALTER VIEW {view} OWNER TO {owner}", view=view.view, owner=view.owner)
+        )
+        # The owner's rights are those that the view reads with, and this table is new to them.
+        cursor.execute(
+            compose("GRANT SELECT ON {pattern} TO {owner}", owner=view.owner, **names(database))
         )
         for grantee, privilege, column, grantable in view.grants:
             # The privilege is one of PostgreSQL's own words, from aclexplode.

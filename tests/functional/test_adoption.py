@@ -1,0 +1,335 @@
+"""The howto's database taken over in place: nothing is lost, nothing stops signing."""
+
+import base64
+import threading
+from dataclasses import replace
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.database import keystore, schema
+from dkim_formula.database.adoption import decide
+from dkim_formula.database.keystore import Wanted
+from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import PrivateKey
+from dkim_formula.settings.model import DomainsTable
+from functional.postgres import (
+    HOWTO,
+    OWNER,
+    execute,
+    insert_as_howto,
+    query,
+    rsa_key,
+    traditional_pem,
+)
+
+
+def digests(connection):
+    return query(connection, "SELECT id, md5(key) FROM public.dkim ORDER BY id")
+
+
+def states(connection):
+    return dict(query(connection, "SELECT selector, state FROM public.dkim"))
+
+
+def test_ids_and_keys_stay_untouched(howto):
+    with db.session(howto) as connection:
+        before = digests(connection)
+        schema.apply(connection, howto)
+        assert digests(connection) == before
+        assert len(before) == 2
+
+
+def test_keys_become_active_with_size_and_public_half(howto):
+    with db.session(howto) as connection:
+        schema.apply(connection, howto)
+        keys = keystore.list_keys(connection, howto)
+    assert [(key.state, key.algorithm, key.bits) for key in keys] == [("active", "rsa", 2048)] * 2
+    assert [key.public for key in keys] == [rsa_key(0).public_base64(), rsa_key(1).public_base64()]
+
+
+def test_age_counts_from_the_adoption(howto):
+    with db.session(howto) as connection:
+        schema.apply(connection, howto)
+        key = keystore.find(connection, howto, "example.com", "default")
+        assert key.created is None
+        assert query(connection, "SELECT now() - %s < '1 minute'", (key.activated,)) == [(True,)]
+
+
+def test_what_is_announced_is_what_the_run_does(howto):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.com", "second", traditional_pem(2))
+        insert_as_howto(connection, "example.org", "broken", "no key at all")
+        announced = schema.plan(schema.look(connection, howto), howto)
+        assert schema.apply(connection, howto) == announced
+        assert announced.changes[schema.ADOPTED] == {
+            "old": {"keys": 4},
+            "new": {"active": 2, "retired": 1, "pending": 1},
+        }
+
+
+def test_second_run_changes_nothing(howto):
+    with db.session(howto) as connection:
+        schema.apply(connection, howto)
+        assert not schema.apply(connection, howto)
+
+
+def test_owner_stays_and_what_is_new_is_theirs(howto):
+    with db.session(howto) as connection:
+        execute(connection, "CREATE ROLE mailadm")
+        for table in ("domains", "dkim", "dkim_signing_table", "dkim_key_table"):
+            execute(connection, f"ALTER TABLE public.{table} OWNER TO mailadm")
+        schema.apply(connection, howto)
+        owners = query(
+            connection,
+            "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')",
+        )
+        assert owners == [("mailadm",)]
+
+
+def test_grants_on_the_views_stay(howto):
+    with db.session(howto) as connection:
+        execute(connection, "CREATE ROLE auditor")
+        execute(
+            connection,
+            "GRANT SELECT ON public.dkim_key_table TO auditor WITH GRANT OPTION;"
+            "GRANT SELECT (pattern) ON public.dkim_signing_table TO PUBLIC",
+        )
+        schema.apply(connection, howto)
+        assert query(
+            connection,
+            "SELECT"
+            " has_table_privilege('vmail-dkim-reader', 'public.dkim_signing_table', 'SELECT'),"
+            " has_table_privilege('vmail-dkim-reader', 'public.dkim_key_table', 'SELECT'),"
+            " has_table_privilege('auditor', 'public.dkim_key_table', 'SELECT WITH GRANT OPTION'),"
+            " has_column_privilege('auditor', 'public.dkim_signing_table', 'pattern', 'SELECT'),"
+            " has_table_privilege('auditor', 'public.dkim_signing_table', 'SELECT')",
+        ) == [(True, True, True, True, False)]
+
+
+def test_views_owned_by_another_go_on_reading(howto):
+    with db.session(howto) as connection:
+        execute(connection, "CREATE ROLE viewer")
+        execute(connection, "GRANT SELECT ON public.dkim, public.domains TO viewer")
+        for view in ("dkim_signing_table", "dkim_key_table"):
+            execute(connection, f"ALTER VIEW public.{view} OWNER TO viewer")
+        schema.apply(connection, howto)
+        assert len(query(connection, "SELECT * FROM public.dkim_signing_table")) == 2
+        assert len(query(connection, "SELECT * FROM public.dkim_key_table")) == 2
+
+
+def test_view_that_another_stands_on_is_a_clear_error_and_nothing_changes(howto):
+    with db.session(howto) as connection:
+        execute(
+            connection, "CREATE VIEW public.mine AS SELECT pattern FROM public.dkim_signing_table"
+        )
+        connection.commit()
+        with pytest.raises(DatabaseError, match=r"mine.*dkim_signing_table.*drop it"):
+            schema.apply(connection, howto)
+        connection.rollback()
+        assert query(connection, "SELECT to_regclass('public.dkim_pattern')") == [(None,)]
+        assert len(query(connection, "SELECT * FROM public.mine")) == 2
+
+
+def test_domain_with_several_keys_signs_with_the_one_that_the_daemon_gets_today(howto):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.com", "second", traditional_pem(2))
+        # An update moves the first key's row behind the second's: a scan gives the second now.
+        execute(connection, "UPDATE public.dkim SET selector = selector WHERE id = 1")
+        execute(connection, "SET search_path TO public")
+        (today,) = query(
+            connection,
+            "SELECT selector FROM dkim_key_table WHERE identifier ="
+            " (SELECT identifier FROM dkim_signing_table WHERE pattern = 'example.com' LIMIT 1)",
+        )[0]
+        execute(connection, "SET search_path TO pg_catalog, pg_temp")
+        planned = schema.apply(connection, howto)
+        chosen = {
+            key.selector: key.state for key in keystore.list_keys(connection, howto, "example.com")
+        }
+    other = {"default": "second", "second": "default"}[today]
+    assert chosen == {today: "active", other: "retired"}
+    (note,) = planned.notes
+    assert f"{today!r} signs" in note
+    assert f"{other!r} retired" in note
+
+
+def test_without_views_the_lowest_id_signs(howto):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.com", "second", traditional_pem(2))
+        execute(connection, "DROP VIEW public.dkim_signing_table, public.dkim_key_table")
+        rows = decide(connection, howto)
+    chosen = {row.selector: row.state for row in rows if row.domain == "example.com"}
+    assert chosen == {"default": "active", "second": "retired"}
+
+
+def test_retired_key_keeps_its_private_half(howto):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.com", "second", traditional_pem(2))
+        before = digests(connection)
+        schema.apply(connection, howto)
+        assert digests(connection) == before
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        "no key at all",
+        "",
+        "\n" + traditional_pem(2),
+        traditional_pem(2)[:400],
+        traditional_pem(2).replace(
+            "-----BEGIN RSA PRIVATE KEY-----\n", "-----BEGIN RSA PRIVATE KEY-----\nAAAA"
+        ),
+        base64.b64encode(b"raw DER").decode(),
+    ],
+    ids=["words", "empty", "leading newline", "cut", "garbled", "not PEM"],
+)
+def test_row_that_is_no_key_is_kept_and_told_of(howto, material):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.org", "broken", material)
+        planned = schema.apply(connection, howto)
+        assert states(connection)["broken"] == "pending"
+        assert query(connection, "SELECT key FROM public.dkim WHERE selector = 'broken'") == [
+            (material,)
+        ]
+        (note,) = planned.notes
+        assert "example.org" in note
+        assert "'broken'" in note
+        assert len(query(connection, "SELECT * FROM public.dkim_key_table")) == 2
+
+
+def test_ed25519_key_gets_the_views_of_its_algorithm(howto):
+    with db.session(howto) as connection:
+        insert_as_howto(connection, "example.com", "ed", PrivateKey.generate("ed25519").pem())
+        schema.apply(connection, howto)
+        rsa = query(connection, "SELECT selector FROM public.dkim_key_table")
+        ed25519 = query(connection, "SELECT selector FROM public.dkim_key_table_ed25519")
+    assert rsa == [("default",), ("default",)]
+    assert ed25519 == [("ed",)]
+
+
+def test_table_without_the_unique_selector_gets_it(howto):
+    with db.session(howto) as connection:
+        execute(connection, "ALTER TABLE public.dkim DROP CONSTRAINT dkim_domain_id_selector_key")
+        schema.apply(connection, howto)
+        with pytest.raises(DatabaseError, match="23505"), db.errors_translated():
+            insert_as_howto(connection, "example.com", "default", traditional_pem(2))
+
+
+def test_sites_own_columns_and_names_stay(database, connection):
+    settings = replace(database, domains=DomainsTable(table="vdomains", id="nr", name="fqdn"))
+    execute(connection, 'CREATE ROLE "vmail-dkim-reader"')
+    own = HOWTO.replace("public.domains (id SERIAL", "public.domains (nr SERIAL")
+    own = own.replace("domains.domain", "domains.fqdn").replace("domain TEXT", "fqdn TEXT")
+    own = own.replace("domains.id", "domains.nr").replace("domains(id)", "domains(nr)")
+    execute(connection, own.replace("domains", "vdomains"))
+    execute(connection, "ALTER TABLE public.dkim ADD COLUMN remark text DEFAULT 'ours'")
+    execute(connection, "INSERT INTO public.vdomains (fqdn) VALUES ('example.com')")
+    execute(
+        connection,
+        "INSERT INTO public.dkim (domain_id, key) SELECT nr, %s FROM public.vdomains",
+        (traditional_pem(0),),
+    )
+    schema.apply(connection, settings)
+    assert query(connection, "SELECT remark, state FROM public.dkim") == [("ours", "active")]
+    assert query(connection, "SELECT pattern FROM public.dkim_signing_table") == [("example.com",)]
+
+
+def test_readers_see_the_old_views_or_the_new_and_never_none(howto):
+    """A look-up as the daemon's, in a loop, while the migration runs."""
+    failures, answers, over = [], set(), threading.Event()
+
+    def read(connection):
+        while not over.is_set():
+            try:
+                with db.errors_translated():
+                    found = query(
+                        connection,
+                        "SELECT identifier FROM public.dkim_signing_table"
+                        " WHERE pattern = 'example.com'",
+                    )
+                    key = query(
+                        connection,
+                        "SELECT key FROM public.dkim_key_table WHERE identifier LIKE %s",
+                        ("%",),
+                    )
+            except DatabaseError as error:
+                failures.append(str(error))
+                return
+            answers.add((tuple(found), len(key)))
+
+    with db.session(howto, autocommit=True) as one, db.session(howto, autocommit=True) as two:
+        threads = [threading.Thread(target=read, args=(reader,)) for reader in (one, two)]
+        for thread in threads:
+            thread.start()
+        with db.session(howto) as connection:
+            schema.apply(connection, howto)
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert {found for found, _ in answers} <= {(("default.example.com",),), (("1",),)}
+    assert {count for _, count in answers} == {2}
+
+
+def test_writer_waits_and_then_writes_as_before(howto):
+    with db.session(howto) as connection, db.session(howto) as other:
+        execute(connection, "LOCK TABLE public.dkim IN SHARE ROW EXCLUSIVE MODE")
+        writer = threading.Thread(
+            target=lambda: (
+                insert_as_howto(other, "example.com", "later", traditional_pem(2)),
+                other.commit(),
+            )
+        )
+        writer.start()
+        schema.apply(connection, howto)
+        writer.join()
+        assert states(connection)["later"] == "pending"
+
+
+def test_someone_holding_the_table_is_waited_for_only_so_long(howto, monkeypatch):
+    monkeypatch.setattr(schema, "_LOCK_TIMEOUT", "200ms")
+    with db.session(howto) as other, db.session(howto) as connection:
+        execute(other, "LOCK TABLE public.dkim IN ACCESS SHARE MODE")
+        before = digests(connection)
+        with pytest.raises(DatabaseError, match="lock timeout"), db.errors_translated():
+            schema.apply(connection, howto)
+        connection.rollback()
+        assert digests(connection) == before
+        assert query(connection, "SELECT to_regclass('public.dkim_migration')") == [(None,)]
+
+
+def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
+    wanted = [
+        Wanted("example.com", "default"),
+        Wanted("example.org", "mail"),
+        Wanted("example.com", "ed", "ed25519"),
+        Wanted("new.example", "default"),
+    ]
+    with db.session(howto) as connection:
+        before = keystore.compare(connection, howto, wanted)
+        schema.apply(connection, howto)
+        assert keystore.compare(connection, howto, wanted) == before
+    assert before.missing == (wanted[2], wanted[3])
+    assert before.not_hosted == ("new.example",)
+
+
+def test_history_begins_with_the_adoption(howto):
+    with db.session(howto) as connection:
+        schema.apply(connection, howto)
+        assert query(
+            connection,
+            "SELECT domain, selector, from_state, to_state, why FROM public.dkim_history"
+            " ORDER BY id",
+        ) == [
+            ("example.com", "default", None, "active", "adopted"),
+            ("example.org", "default", None, "active", "adopted"),
+        ]
+
+
+def test_owner_of_the_howtos_database_is_no_superuser(howto):
+    with db.session(howto) as connection:
+        assert query(connection, f"SELECT rolsuper FROM pg_roles WHERE rolname = '{OWNER}'") == [
+            (False,)
+        ]

@@ -1,0 +1,225 @@
+"""What OpenDKIM reads: what the views show, to whom, and at what cost."""
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.database import keystore, objects, patterns, roles
+from dkim_formula.database.keystore import Wanted
+from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import PrivateKey
+from functional.postgres import as_role, execute, query, rsa_key
+
+READER = "vmail-dkim-reader"
+MANY = 100_000
+
+# The daemon's own words (log_statement=all beside opendkim 2.11.0~beta2).
+WALK = "SELECT pattern,identifier FROM {}"
+SIGNER = "SELECT identifier FROM {} WHERE pattern = '{}'"
+KEY = "SELECT domain,selector,key FROM {} WHERE identifier = '{}'"
+
+
+@pytest.fixture
+def signing(ready):
+    """Two domains, the first with a key of each algorithm and a retired one, and the reader."""
+    with db.session(ready) as connection:
+        pairs = [
+            (Wanted("example.com", "old"), rsa_key(1)),
+            (Wanted("example.org", "mail"), rsa_key(2)),
+            (Wanted("example.com", "ed", "ed25519"), PrivateKey.generate("ed25519")),
+        ]
+        keystore.store(connection, ready, pairs, "test")
+        keystore.set_state(connection, ready, "example.com", "old", "retired", "test")
+        keystore.store(connection, ready, [(Wanted("example.com", "new"), rsa_key(0))], "test")
+        relations = objects.reader_relations(ready)
+        roles.apply(connection, roles.Wanted(READER, relations=relations))
+    return ready
+
+
+def reader_session(settings):
+    return db.session(settings, role=READER)
+
+
+def test_daemon_finds_a_domains_active_key(signing):
+    with db.session(signing) as connection:
+        execute(connection, "SET search_path TO public")
+        ((identifier,),) = query(connection, SIGNER.format("dkim_signing_table", "example.com"))
+        found = query(connection, KEY.format("dkim_key_table", identifier))
+    assert found == [("example.com", "new", rsa_key(0).pem())]
+
+
+def test_each_algorithm_has_views_of_its_own(signing):
+    with db.session(signing) as connection:
+        rsa = query(connection, "SELECT selector FROM public.dkim_key_table ORDER BY 1")
+        ed25519 = query(connection, "SELECT selector FROM public.dkim_key_table_ed25519")
+        assert rsa == [("mail",), ("new",)]
+        assert ed25519 == [("ed",)]
+        assert query(connection, "SELECT pattern FROM public.dkim_signing_table_ed25519") == [
+            ("example.com",)
+        ]
+
+
+@pytest.mark.parametrize("state", ["pending", "retired", "revoked"])
+def test_only_active_keys_show(signing, state):
+    with db.session(signing) as connection:
+        steps = {"pending": ("retired", "pending")}.get(state, (state,))
+        for step in steps:
+            keystore.set_state(connection, signing, "example.org", "mail", step, "test")
+        assert query(connection, "SELECT pattern FROM public.dkim_signing_table") == [
+            ("example.com",)
+        ]
+        assert query(connection, "SELECT domain FROM public.dkim_key_table") == [("example.com",)]
+
+
+@pytest.mark.parametrize("view", ["dkim_signing_table", "dkim_signing_table_ed25519"])
+def test_daemons_walk_finds_nothing(signing, view):
+    with db.session(signing) as connection:
+        execute(connection, "SET search_path TO public")
+        assert query(connection, WALK.format(view)) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM dkim_signing_table",
+        "SELECT pattern, identifier FROM dkim_signing_table",
+        "SELECT pattern,identifier FROM dkim_signing_table;",
+        "SELECT pattern FROM dkim_signing_table",
+    ],
+)
+def test_person_who_looks_as_the_reader_finds_rows(signing, statement):
+    with reader_session(signing) as connection:
+        execute(connection, "SET search_path TO public")
+        assert len(query(connection, statement)) == 2
+
+
+@pytest.mark.parametrize(
+    "relation", ["dkim", "domains", "dkim_history", "dkim_pattern", "dkim_migration"]
+)
+def test_reader_is_refused_everything_but_the_views(signing, relation):
+    with reader_session(signing) as connection:
+        with pytest.raises(DatabaseError, match="42501"), db.errors_translated():
+            query(connection, f"SELECT * FROM public.{relation}")
+        connection.rollback()
+
+
+@pytest.mark.parametrize("view", objects.VIEWS)
+def test_reader_may_read_a_view_and_nothing_more(signing, view):
+    with reader_session(signing) as connection:
+        query(connection, f"SELECT * FROM public.{view}")
+        rights = "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, SELECT WITH GRANT OPTION"
+        held = query(connection, "SELECT has_table_privilege(%s, %s)", (f"public.{view}", rights))
+        assert held == [(False,)]
+
+
+def test_readers_own_function_is_not_shown_the_keys_that_the_view_leaves_out(signing):
+    """What CREATE VIEW's security_barrier is for: retired private keys."""
+    retired = rsa_key(1).pem().splitlines()[1]
+    with db.session(signing) as connection:
+        with as_role(connection, READER):
+            execute(
+                connection,
+                "CREATE FUNCTION pg_temp.look(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001"
+                " AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$",
+            )
+            shown = query(
+                connection, "SELECT selector FROM public.dkim_key_table WHERE pg_temp.look(key)"
+            )
+        assert sorted(shown) == [("mail",), ("new",)]
+        assert not any(retired in notice for notice in connection.notices)
+        assert any(rsa_key(0).pem().splitlines()[1] in notice for notice in connection.notices)
+
+
+def test_extra_patterns_lead_to_the_domains_key(signing):
+    with db.session(signing) as connection:
+        patterns.apply(
+            connection,
+            signing,
+            {".example.com": ("example.com", ""), "alias.example": ("example.com", "")},
+        )
+        own = query(connection, SIGNER.format("public.dkim_signing_table", "example.com"))
+        for pattern in (".example.com", "alias.example"):
+            found = query(connection, SIGNER.format("public.dkim_signing_table", pattern))
+            assert found == own
+
+
+def test_address_with_a_key_of_its_own_leads_to_that(signing):
+    with db.session(signing) as connection:
+        one = Wanted("example.com", "ceo", address="ceo@example.com")
+        keystore.store(connection, signing, [(one, rsa_key(3))], "test")
+        patterns.apply(connection, signing, {"ceo@example.com": ("example.com", "ceo@example.com")})
+        ((own,),) = query(connection, SIGNER.format("public.dkim_signing_table", "ceo@example.com"))
+        ((domains,),) = query(connection, SIGNER.format("public.dkim_signing_table", "example.com"))
+        selector = "SELECT selector FROM public.dkim_key_table WHERE identifier = %s"
+        assert query(connection, selector, (own,)) == [("ceo",)]
+        assert query(connection, selector, (domains,)) == [("new",)]
+
+
+def test_renamed_domain_signs_with_its_own_key_first(signing):
+    """The site renames a domain to what is an alias of another: no trigger of ours sees it."""
+    with db.session(signing) as connection:
+        patterns.apply(connection, signing, {"alias.example": ("example.com", "")})
+        execute(
+            connection,
+            "UPDATE public.domains SET domain = 'alias.example' WHERE domain = 'example.org'",
+        )
+        found = query(connection, SIGNER.format("public.dkim_signing_table", "alias.example"))
+        first = "SELECT selector FROM public.dkim_key_table WHERE identifier = %s"
+        assert query(connection, first, found[0]) == [("mail",)]
+
+
+def fill(connection, count):
+    """Rows whose keys are short: only their number matters. Triggers and references rest."""
+    execute(connection, "SET session_replication_role = replica")
+    execute(
+        connection,
+        "INSERT INTO public.domains (domain)"
+        " SELECT 'd' || n || '.example' FROM generate_series(1, %s) AS n",
+        (count,),
+    )
+    execute(
+        connection,
+        "INSERT INTO public.dkim (domain_id, algorithm, state, key)"
+        " SELECT id, 'rsa', 'active',"
+        r" E'-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n'"
+        " FROM public.domains WHERE domain LIKE 'd%.example'",
+    )
+    execute(
+        connection,
+        "INSERT INTO public.dkim_pattern (pattern, domain_id)"
+        " SELECT '.' || domain, id FROM public.domains WHERE domain LIKE 'd%.example'",
+    )
+    execute(connection, "RESET session_replication_role")
+
+
+def scans(connection, statement):
+    """The names of the nodes of a plan that read a table, with what they read."""
+    ((plan,),) = query(connection, f"EXPLAIN (FORMAT json) {statement}")
+    found, nodes = set(), [plan[0]["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if "Relation Name" in node:
+            found.add((node["Node Type"], node["Relation Name"]))
+    return found
+
+
+def test_look_ups_and_the_walk_cost_the_same_at_any_size(ready):
+    with db.session(ready) as connection:
+        fill(connection, MANY)
+        for statistics in ("none", "fresh"):
+            if statistics == "fresh":
+                execute(connection, "ANALYZE")
+            for statement in (
+                SIGNER.format("public.dkim_signing_table", "d77.example"),
+                SIGNER.format("public.dkim_signing_table", ".d77.example"),
+                KEY.format("public.dkim_key_table", "77"),
+            ):
+                kinds = {kind for kind, _ in scans(connection, statement)}
+                assert kinds <= {"Index Scan", "Index Only Scan"}, (statement, statistics)
+                assert len(query(connection, statement)) == 1
+        execute(connection, "SET search_path TO public")
+        read = "SELECT pg_stat_get_xact_numscans('dkim'::regclass)"
+        before = query(connection, read)
+        assert query(connection, WALK.format("dkim_signing_table")) == []
+        assert query(connection, read) == before
+        assert len(query(connection, "SELECT * FROM dkim_signing_table")) == 2 * MANY
+        assert query(connection, read) != before
