@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import dns.rcode
 import pytest
-from support.nameserver import Nameserver, closed_port
-
 from dkim_formula.dns import check as dns_check
 from dkim_formula.records import Record, delegation_records, key_record, spf_record
 from dkim_formula.settings.model import Delegation, Dns, Zone
+from support.nameserver import Nameserver, closed_port
 
 KEY = key_record("example.com", "s1", "rsa", "MIIBkey")
 HELD = f's1._domainkey 60 TXT "{KEY.value[:9]}" "{KEY.value[9:]}"\n'
@@ -92,7 +91,7 @@ def test_differing_record_says_how(there, how):
     assert how in detail
 
 
-def test_two_records_at_a_key_are_told(server):
+def test_two_records_at_a_key_are_told():
     with Nameserver({"example.com": f"{HELD}s1._domainkey 60 TXT x\n"}) as server:
         said, detail = verdict(dns_of(server))
     assert said == "two records"
@@ -101,7 +100,8 @@ def test_two_records_at_a_key_are_told(server):
 
 def test_other_texts_beside_spf_do_not_matter():
     spf = spf_record("example.com", "v=spf1 -all")
-    with Nameserver({"example.com": '@ 60 TXT "v=spf1 -all"\n@ 60 TXT "v=spf10 other"\n'}) as server:
+    zone = '@ 60 TXT "v=spf1 -all"\n@ 60 TXT "v=spf10 other"\n'
+    with Nameserver({"example.com": zone}) as server:
         assert verdict(dns_of(server), spf) == ("right", "")
 
 

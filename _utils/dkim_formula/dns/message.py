@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .failure import NoAnswer, no_library
@@ -100,17 +101,24 @@ def reply(wire: bytes, asked: bytes) -> Reply:
     """
     An answer, read. Raises NoAnswer where it is none, or one to another question.
     """
+    if not answers(wire, asked):
+        raise NoAnswer("broken", "what it answers is no answer to the question")
+    return _read(wire[2:])
+
+
+# A server's answers over UDP and over TCP are mostly the same octets after the id.
+@lru_cache(maxsize=1024)
+def _read(wire: bytes) -> Reply:
     import dns.exception
     import dns.flags
     import dns.message
     import dns.rcode
 
     try:
-        message = dns.message.from_wire(wire, raise_on_truncation=False, ignore_trailing=True)
+        # One rrset a record: nobody here needs them grouped, which takes half of the time.
+        message = dns.message.from_wire(b"\0\0" + wire, ignore_trailing=True, one_rr_per_rrset=True)
     except (dns.exception.DNSException, ValueError) as error:
         raise NoAnswer("broken", f"its answer does not parse ({type(error).__name__})") from error
-    if not answers(wire, asked):
-        raise NoAnswer("broken", "its answer is to another question")
     return Reply(
         rcode=dns.rcode.to_text(message.rcode()),
         authoritative=bool(message.flags & dns.flags.AA),
