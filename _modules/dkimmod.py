@@ -351,8 +351,8 @@ class _Services:
     @staticmethod
     def restart(name):
         # Salt asks `systemctl status` whether a unit changed, which misses a new drop-in (measured,
-        # Salt 3008.3).
-        if "service.systemctl_reload" in __salt__:
+        # Salt 3008.3). It has that function also where systemctl is installed and can't work.
+        if "service.systemctl_reload" in __salt__ and not __salt__["service.offline"]():
             __salt__["service.systemctl_reload"]()
         return __salt__["service.restart"](name)
 

@@ -16,16 +16,15 @@ PostgreSQL is installed:
       - sls: dkim.check
 
 PostgreSQL runs:
-  service.running:
+  dkim_service.running:
     - name: {{ lookup.postgresql_service | json }}
-    - enable: true
     - require:
       - pkg: PostgreSQL is installed
 
 The virtual-mail database exists:
   dkim_postgres.database_present:
     - require:
-      - service: PostgreSQL runs
+      - dkim_service: PostgreSQL runs
     - require_in:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 {%- endif %}

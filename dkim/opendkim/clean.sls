@@ -10,9 +10,8 @@
 {%- if main or salt['file.file_exists'](daemon.config_file) %}
 
 {{ daemon.service }} is stopped:
-  service.dead:
+  dkim_service.dead:
     - name: {{ daemon.service | json }}
-    - enable: false
 
 {%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
 {%- for file in [daemon.config_file, unit ~ '.d/dkim-formula.conf' if main else unit] %}
@@ -21,7 +20,7 @@
   file.absent:
     - name: {{ file | json }}
     - require:
-      - service: {{ daemon.service }} is stopped
+      - dkim_service: {{ daemon.service }} is stopped
     - require_in:
       - file: OpenDKIM's socket has no place in Postfix's chroot
 {%- endfor %}

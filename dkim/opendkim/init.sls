@@ -23,7 +23,7 @@ Postfix may use OpenDKIM's socket:
       - pkg: OpenDKIM is installed
       - pkg: Postfix is installed
     - watch_in:
-      - service: Postfix runs
+      - dkim_service: Postfix runs
 
 OpenDKIM's socket has a place in Postfix's chroot:
   file.directory:
@@ -117,11 +117,14 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
       - dkim: OpenDKIM's database password is for the daemon alone
       {%- endif %}
 
+{%- if systemd %}
+
 {{ daemon.service }} starts with the machine:
   service.enabled:
     - name: {{ daemon.service | json }}
     - require:
       - dkim: {{ daemon.service }} runs with these settings
+{%- endif %}
 {%- endfor %}
 
 {%- if dkim.database.local and dkim.database.reader_auth == 'peer' %}
@@ -140,9 +143,8 @@ OpenDKIM's role has no password:
 
 {#- Last, when main.cf names its socket no more. #}
 {{ daemon.service }} is stopped:
-  service.dead:
+  dkim_service.dead:
     - name: {{ daemon.service | json }}
-    - enable: false
     - order: last
 
 {%- for file in ['/etc/systemd/system/' ~ daemon.service ~ '.service', daemon.socket, daemon.config_file] %}
@@ -152,6 +154,6 @@ OpenDKIM's role has no password:
     - name: {{ file | json }}
     - order: last
     - require:
-      - service: {{ daemon.service }} is stopped
+      - dkim_service: {{ daemon.service }} is stopped
 {%- endfor %}
 {%- endfor %}

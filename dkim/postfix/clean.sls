@@ -8,7 +8,7 @@ Postfix does without OpenDKIM:
 {%- if salt['file.file_exists']('/usr/sbin/postconf') %}
 
 Postfix runs without OpenDKIM:
-  service.running:
+  dkim_service.running:
     - name: {{ lookup.postfix_service | json }}
     - watch:
       - dkim_postfix: Postfix does without OpenDKIM

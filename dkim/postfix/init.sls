@@ -15,4 +15,4 @@ Postfix has OpenDKIM sign:
       - sls: dkim.check
       - pkg: Postfix is installed
     - watch_in:
-      - service: Postfix runs
+      - dkim_service: Postfix runs

@@ -11,8 +11,7 @@ Postfix is installed:
       - sls: dkim.check
 
 Postfix runs:
-  service.running:
+  dkim_service.running:
     - name: {{ lookup.postfix_service | json }}
-    - enable: true
     - require:
       - pkg: Postfix is installed

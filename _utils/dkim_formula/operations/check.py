@@ -1,20 +1,34 @@
 """Everything that would stop a run, found before its first change."""
 
+import os
 from collections.abc import Mapping
 
-from ..database import access, inspection
+from ..database import access, inspection, schema
 from ..database import domains as domain_table
 from ..database.connection import session
-from ..errors import DatabaseUnavailable, FormulaError
+from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
+from ..opendkim import passfile
 from ..settings import Reading
-from ..settings.model import Settings
+from ..settings.model import Database, Settings
 from ..wanted import chosen_domains
 from .keys import not_hosted
 from .setup import nothing_there_yet
 
+SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
+
 UNSIGNED_ADVICE = (
     "dkim:postfix:milter_default_action: 'accept' sends mail on unsigned, with nothing but a line "
     "in Postfix's log, for as long as OpenDKIM is away; 'tempfail' keeps it in the sender's queue"
+)
+
+NO_SYSTEMD_ADVICE = (
+    "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it crashes "
+    "when mail comes while PostgreSQL is away; watch it, and set "
+    "dkim:postfix:milter_default_action to 'tempfail', so that mail waits meanwhile"
+)
+NO_PASSWORD_FILE_ADVICE = (
+    "dkim:database:reader:auth: 'password' needs systemd, whose unit tells OpenDKIM where the "
+    "password is; here, /etc/default/opendkim has to export PGPASSFILE={path}"
 )
 
 
@@ -30,6 +44,10 @@ def check(reading: Reading) -> dict[str, object]:
     problems, advice = list(reading.problems), list(reading.advice)
     if settings.postfix.milter_default_action == "accept":
         advice.append(UNSIGNED_ADVICE)
+    if not os.path.isdir(SYSTEMD_RUNS):
+        advice.append(NO_SYSTEMD_ADVICE)
+        if settings.database.reader.auth == "password":
+            advice.append(NO_PASSWORD_FILE_ADVICE.format(path=passfile.PATH))
     looked = True
     try:
         found = _database(settings)
@@ -48,13 +66,21 @@ def check(reading: Reading) -> dict[str, object]:
 def _database(settings: Settings) -> Mapping[str, list[str]]:
     database = settings.database
     with session(database) as connection:
-        found = inspection.inspect(connection, database)
-        problems, advice = list(found.problems), list(found.advice)
+        advice = list(inspection.inspect(connection, database).advice)
+        problems = _schema(connection, database)
         if not problems:
             problems += _domains(connection, settings)
-        if database.reader.auth == "peer":
+        if not database.host:
             problems += access.look(connection).faults
     return {"problems": problems, "advice": advice}
+
+
+def _schema(connection, database: Database) -> list[str]:
+    try:
+        schema.plan(schema.look(connection, database), database)
+    except DatabaseError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _domains(connection, settings: Settings) -> list[str]:

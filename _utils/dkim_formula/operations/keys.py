@@ -19,7 +19,7 @@ from ..wanted import (
     wanted_keys,
     wanted_patterns,
 )
-from .setup import NOT_THERE_YET, nothing_there_yet
+from .setup import not_there_yet, nothing_there_yet
 
 # More than this many domains in one return are counted, not listed.
 LISTED = 50
@@ -41,10 +41,11 @@ def missing(settings: Settings) -> dict[str, object]:
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
+        note = not_there_yet(error)
     chosen = chosen_domains(settings, ())
     return {
         "changes": _changes(list(chosen), wanted_keys(chosen), _new_patterns(chosen)),
-        "notes": [NOT_THERE_YET],
+        "notes": [note],
     }
 
 

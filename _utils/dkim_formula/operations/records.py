@@ -1,7 +1,7 @@
 """The records to publish, from the settings and the keys in the database."""
 
 from ..database import domains as domain_table
-from ..database import keystore
+from ..database import keystore, schema
 from ..database.connection import session
 from ..errors import DatabaseUnavailable, InvalidValue
 from ..names import domain_name
@@ -12,6 +12,7 @@ from ..wanted import chosen_domains, domain_settings, records
 from .setup import nothing_there_yet
 
 MOST_SHOWN = 100
+NOT_YET = "The records are shown once the keys are made"
 
 
 def record_set(settings: Settings, domain: object = None) -> list[Record]:
@@ -37,11 +38,14 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
 def to_show(settings: Settings, domain: object = None) -> str:
     """The record set as zone lines for the end of a run, or what to call where it is long."""
     try:
+        with session(settings.database) as connection:
+            if not schema.has_tables(connection, settings.database):
+                return NOT_YET
         found = record_set(settings, domain)
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
-        return "The records are shown once the keys are made"
+        return NOT_YET
     if len(found) > MOST_SHOWN:
         return (
             f"{len(found)} records to publish; salt-call --out=newline_values_only dkim.records "

@@ -10,6 +10,10 @@ from ..secret import Secret
 from ..settings.model import Database
 
 NOT_THERE_YET = "there is no database to look at yet: this is what a new one gets"
+NO_DRIVER_YET = (
+    "the database can't be looked at: Salt's Python has no psycopg2 yet, and this is what a new "
+    "database gets; after state.apply dkim.python it is told what yours gets"
+)
 
 
 def database_changes(database: Database) -> dict[str, object]:
@@ -144,6 +148,11 @@ def nothing_there_yet(error: DatabaseUnavailable, database: Database) -> bool:
     )
 
 
+def not_there_yet(error: DatabaseUnavailable) -> str:
+    """What a test run says of changes that it could not look at the database for."""
+    return NO_DRIVER_YET if error.reason == "no_driver" else NOT_THERE_YET
+
+
 def plain(plan: Plan) -> dict[str, object]:
     """A plan as a function returns it."""
     return {"changes": plan.changes, "notes": list(plan.notes)}
@@ -157,5 +166,6 @@ def _look(
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, database):
             raise
+        note = not_there_yet(error)
     found = plain(absent())
-    return {**found, "notes": [*found["notes"], NOT_THERE_YET]}
+    return {**found, "notes": [*found["notes"], note]}
