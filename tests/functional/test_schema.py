@@ -16,6 +16,7 @@ OURS = {
     "dkim",
     "dkim_history",
     "dkim_migration",
+    "dkim_published",
     "dkim_pattern",
     "dkim_key_table",
     "dkim_key_table_ed25519",

@@ -44,6 +44,7 @@ def names(database: Database) -> dict[str, str | tuple[str, str]]:
         "dkim": (site.schema, "dkim"),
         "pattern": (site.schema, "dkim_pattern"),
         "history": (site.schema, "dkim_history"),
+        "published": (site.schema, "dkim_published"),
         "migration": (site.schema, "dkim_migration"),
         "conflict": (site.schema, "dkim_conflict"),
         "checked": (site.schema, "dkim_checked"),

@@ -5,6 +5,6 @@ Each module has ``NUMBER``, ``TITLE`` and ``run(cursor, database, snapshot)``, w
 once in a database's life, inside the migration's transaction.
 """
 
-from . import m0001_domains, m0002_keys, m0003_patterns, m0004_history
+from . import m0001_domains, m0002_keys, m0003_patterns, m0004_history, m0005_published
 
-MIGRATIONS = (m0001_domains, m0002_keys, m0003_patterns, m0004_history)
+MIGRATIONS = (m0001_domains, m0002_keys, m0003_patterns, m0004_history, m0005_published)
