@@ -65,7 +65,7 @@ def generate_missing(settings: Settings, progress: Progress | None = None) -> di
         course = _Course(connection, settings)
         changes = course.changes()
         course.run(progress)
-    return {"changes": changes, "notes": [*course.notes, *unreadable]}
+    return {"changes": changes, "notes": [*course.notes, *_shortened(unreadable)]}
 
 
 class _Course:
@@ -81,7 +81,7 @@ class _Course:
             raise DatabaseError(not_hosted(settings, self.new_domains))
         comparison = compare(connection, self.database, wanted_keys(self.chosen))
         self.missing = comparison.missing
-        self.notes = list(comparison.reports)
+        self.notes = _shortened(comparison.reports)
         self.present_patterns = patterns.look(connection, self.database)
 
     def changes(self) -> dict[str, object]:
@@ -255,6 +255,12 @@ def _plain(settings: Settings, key: Key) -> dict[str, object]:
 
 def _new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
     return patterns.plan({}, wanted_patterns(chosen)).changes
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    if len(notes) <= LISTED:
+        return list(notes)
+    return [*notes[:LISTED], f"… and {len(notes) - LISTED} more such keys; see dkim.list_keys"]
 
 
 def _changes(
