@@ -35,22 +35,24 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
     return records(settings, chosen.values(), keys)
 
 
+PRINTED_BY = "salt-call --out=txt dkim.records format=bind | sed '1s/^local: //' prints them"
+
+
 def to_show(settings: Settings, domain: object = None) -> str:
     """The record set as zone lines for the end of a run, or what to call where it is long."""
     try:
         with session(settings.database) as connection:
             if not schema.has_tables(connection, settings.database):
                 return NOT_YET
+            hosted = domain_table.hosted(connection, settings.database)
+        every = len(hosted) if settings.every_hosted else len(settings.domains)
+        if every > MOST_SHOWN:
+            return f"The records of {every} domains are to be published; {PRINTED_BY}"
         found = record_set(settings, domain)
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
         return NOT_YET
-    if len(found) > MOST_SHOWN:
-        return (
-            f"{len(found)} records to publish; salt-call --out=newline_values_only dkim.records "
-            "format=bind prints them"
-        )
     text = f"Publish these records:\n\n{render(found, 'bind', zones=settings.dns.zones)}"
     by_hand = [record for record in found if record.purpose in BY_HAND]
     if by_hand:
