@@ -19,9 +19,7 @@ _SECTIONS = dict.fromkeys(
     section,
 )
 
-_POSTFIX = {
-    "milter_default_action": choice(*DEFAULT_ACTIONS)
-}
+_POSTFIX = {"milter_default_action": choice(*DEFAULT_ACTIONS)}
 
 _DAYS = integer(1, 3650, "(days)")
 _ROTATION = {"every": _DAYS, "retire_for": _DAYS, "revoke_for": _DAYS}
