@@ -1,0 +1,14 @@
+"""Lets pytest work in one process with Salt."""
+
+import contextlib
+import sys
+
+with contextlib.suppress(ImportError):
+    import salt._logging
+
+    # Salt holds on to the stderr of its import, which pytest closes after the test.
+    salt._logging.shutdown_temp_handler()
+
+# pytest asks each finder on sys.meta_path for a spec (_pytest.pathlib, import mode "importlib").
+# Salt 3008 puts one there that has none, which Python itself passes over from 3.12 on.
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
