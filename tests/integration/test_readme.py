@@ -5,6 +5,7 @@ One machine goes through README.md from its first block to its last, bare at the
 test says how that went. Each command block is one shell script, as somebody pastes it.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ FILES = {"dkim.conf", "dkim.sls"}
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
+PILLAR = f"{CONFIG}/pillar/dkim.sls"
 # Where a Salt master is, salt-call is on the path and has the minion's configuration.
 SALT_CALL = f'#!/bin/sh\nexec /opt/salt/bin/salt-call --local --config-dir {CONFIG} "$@"\n'
 PARSE_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
@@ -42,7 +44,7 @@ class Block:
 
     @property
     def first(self) -> str:
-        return next(line for line in self.text.splitlines() if not line.startswith("#"))
+        return next(line for line in self.text.splitlines() if not line.startswith(("#", "--")))
 
     @property
     def runs(self) -> str:
@@ -85,8 +87,8 @@ class Told:
 
 def read_keys(machine: Machine) -> str:
     query = "SELECT domain_id, selector, state, md5(key) FROM dkim ORDER BY id"
-    command = ["/usr/sbin/runuser", "-u", "postgres", "--", "psql", "-d", "vmail", "-Atc", query]
-    return machine.run(command).stdout
+    command = ["psql", "-d", "vmail", "-Atc", query]
+    return machine.run(command, user="postgres").stdout
 
 
 def touched_paths() -> list[str]:
@@ -126,13 +128,35 @@ def after_the_restore(machine: Machine, told: Told) -> None:
     assert [s.valid for s in mail.signatures(machine, message, records)] == [True]
 
 
+def after_the_removal(machine: Machine, told: Told) -> None:
+    """Mail flows, unsigned; every key stays."""
+    message = mail.sent_by_smtp(mail.Mailbox(machine), "somebody@example.org")
+    assert mail.signatures(machine, message, {}) == []
+    assert read_keys(machine) == told.keys[-1]
+
+
+def after_the_end_of_the_keys(machine: Machine, told: Told) -> None:
+    """The database has nothing of ours."""
+    query = (
+        "SELECT relname FROM pg_class WHERE relname LIKE '%dkim%' UNION ALL "
+        "SELECT proname FROM pg_proc WHERE proname LIKE '%dkim%' UNION ALL "
+        "SELECT rolname FROM pg_roles WHERE rolname LIKE '%dkim%'"
+    )
+    command = ["psql", "-d", "vmail", "-Atc", query]
+    assert machine.run(command, user="postgres").stdout == ""
+
+
 Scene = Callable[[Machine, Told], None]
 # By the first line of the block.
 BEFORE: dict[str, Scene] = {
     "journalctl --unit=opendkim": before_the_logs,
     "apt-get install --yes postgresql": before_the_restore,
 }
-AFTER: dict[str, Scene] = {"apt-get install --yes postgresql": after_the_restore}
+AFTER: dict[str, Scene] = {
+    "apt-get install --yes postgresql": after_the_restore,
+    "salt-call state.apply dkim.clean": after_the_removal,
+    "BEGIN;": after_the_end_of_the_keys,
+}
 
 
 def tell(block: Block, machine: Machine, told: Told) -> tuple[bool, str]:
@@ -170,12 +194,13 @@ def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
 
 def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
     """``dkim.check`` finds nothing wrong with it on this machine."""
-    before = machine.read(salt.PILLAR)
-    salt.set_pillar(machine, block.text)
+    before = machine.read(PILLAR)
+    machine.write(PILLAR, block.text, mode=0o600)
     try:
-        problems = salt.call(machine, "dkim.check")["problems"]
+        output = machine.run(["salt-call", "--out", "json", "dkim.check"]).stdout
     finally:
-        salt.set_pillar(machine, before)
+        machine.write(PILLAR, before, mode=0o600)
+    problems = json.loads(output)["local"]["problems"]
     return not problems, "\n".join(problems)
 
 
