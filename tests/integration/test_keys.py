@@ -1,0 +1,411 @@
+"""Keys of every kind, from anywhere, in any number: what the daemons make of them."""
+
+import json
+import random
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+
+import pytest
+from support import mail, salt
+from support.machine import CommandFailed, Machine
+
+DOMAINS = {
+    "dual.example": {"algorithm": ["rsa", "ed25519"]},
+    "rsa.example": {},
+    "ed.example": {"algorithm": "ed25519", "selector": "ed"},
+    "sub.example": {"subdomains": True},
+    "address.example": {"addresses": {"news@address.example": {}}},
+    "alias.example": {"alias_of": "rsa.example"},
+    "skip.example": False,
+    "*": {},
+}
+PILLAR = {"dkim": {"domains": DOMAINS}}
+
+# The same pillar with RSA alone.
+RSA_ONLY = {"dkim": {"domains": {**DOMAINS, "dual.example": {}, "ed.example": False}}}
+
+SOCKET = "/var/spool/postfix/opendkim/opendkim-ed25519.sock"
+SECOND_DAEMON = [
+    SOCKET,
+    "/etc/opendkim-ed25519.conf",
+    "/etc/systemd/system/opendkim-ed25519.service",
+    "/etc/systemd/system/multi-user.target.wants/opendkim-ed25519.service",
+]
+
+# RFC 8463, appendix A.2 (and RFC 8032, section 7.1, TEST 1): the key in PEM, and its record.
+RFC_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+"""
+RFC_RECORD = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+
+
+@pytest.fixture(scope="module")
+def box(machine: Machine) -> Iterator[mail.Mailbox]:
+    """The mailbox of a machine that was set up from bare."""
+    salt.install_formula(machine, PILLAR)
+    run = salt.apply(machine)
+    assert run.succeeded, str(run)
+    return mail.Mailbox(machine)
+
+
+def records(box: mail.Mailbox) -> Mapping[str, str]:
+    """The records as ``dkim.records`` prints them for a zone file."""
+    return mail.zone_records(box.machine, salt.call(box.machine, "dkim.records", format="bind"))
+
+
+def signatures(box: mail.Mailbox, sender: str) -> list[tuple[str, str, str]]:
+    """Domain, selector and algorithm of a new message's signatures, each of which verifies."""
+    found = mail.signatures(box.machine, mail.sent_by_smtp(box, sender), records(box))
+    assert all(signature.valid for signature in found), found
+    return sorted((found.domain, found.selector, found.algorithm) for found in found)
+
+
+def query(machine: Machine, sql: str) -> list[list[str]]:
+    """The rows of a query, as text."""
+    command = ["psql", "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", "vmail"]
+    output = machine.run([*command, "-c", sql], user="postgres").stdout
+    return [line.split("\t") for line in output.splitlines() if line]
+
+
+def host(machine: Machine, *domains: str) -> None:
+    """Adds domains as the site's own tool does."""
+    values = ", ".join(f"('{domain}')" for domain in domains)
+    query(machine, f"INSERT INTO domains (domain) VALUES {values} ON CONFLICT DO NOTHING")
+
+
+# --- Algorithms -----------------------------------------------------------------------------------
+
+
+def test_domain_with_two_algorithms_signs_twice(box: mail.Mailbox) -> None:
+    assert signatures(box, "user@dual.example") == [
+        ("dual.example", "default", "rsa-sha256"),
+        ("dual.example", "default-ed25519", "ed25519-sha256"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "selector", "algorithm"),
+    [("rsa.example", "default", "rsa-sha256"), ("ed.example", "ed", "ed25519-sha256")],
+)
+def test_domain_with_one_algorithm_signs_once(
+    box: mail.Mailbox, domain: str, selector: str, algorithm: str
+) -> None:
+    assert signatures(box, f"user@{domain}") == [(domain, selector, algorithm)]
+
+
+def test_second_daemon_leaves_nothing_when_it_is_turned_off(box: mail.Mailbox) -> None:
+    machine = box.machine
+    try:
+        run = salt.apply(machine, pillar=RSA_ONLY)
+        assert run.succeeded, str(run)
+        assert [path for path in SECOND_DAEMON if machine.exists(path)] == []
+        units = machine.run("systemctl list-units --all --plain --no-legend 'opendkim*'").stdout
+        assert "ed25519" not in units
+        assert machine.run("systemctl is-system-running").stdout.strip() == "running"
+        assert "ed25519" not in machine.run("postconf -n").stdout
+        assert signatures(box, "user@dual.example") == [("dual.example", "default", "rsa-sha256")]
+        again = salt.apply(machine)
+        assert again.succeeded, str(again)
+        assert again.changed == []
+    finally:
+        run = salt.apply(machine, pillar=PILLAR)
+    assert run.succeeded, str(run)
+    assert len(signatures(box, "user@dual.example")) == 2
+
+
+# --- Patterns -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sender", ["user@sub.example", "user@a.sub.example", "u@b.a.SUB.example"])
+def test_key_signs_for_subdomains(box: mail.Mailbox, sender: str) -> None:
+    assert signatures(box, sender) == [("sub.example", "default", "rsa-sha256")]
+
+
+def test_key_for_subdomains_has_no_strict_flag(box: mail.Mailbox) -> None:
+    found = records(box)
+    assert "t=s" not in found["default._domainkey.sub.example"]
+    assert "t=s" in found["default._domainkey.rsa.example"]
+
+
+def test_key_does_not_sign_for_subdomains_unasked(box: mail.Mailbox) -> None:
+    assert signatures(box, "user@a.rsa.example") == []
+
+
+@pytest.mark.parametrize(("user", "selector"), [("news", "news"), ("other", "default")])
+def test_address_has_its_own_key(box: mail.Mailbox, user: str, selector: str) -> None:
+    assert signatures(box, f"{user}@address.example") == [
+        ("address.example", selector, "rsa-sha256")
+    ]
+
+
+def test_alias_signs_as_the_other_domain(box: mail.Mailbox) -> None:
+    assert signatures(box, "user@alias.example") == [("rsa.example", "default", "rsa-sha256")]
+
+
+# --- Every hosted domain --------------------------------------------------------------------------
+
+
+def test_later_domain_gets_its_key_and_an_excluded_one_none(box: mail.Mailbox) -> None:
+    host(box.machine, "later.example", "skip.example")
+    made = salt.call(box.machine, "dkim.generate_missing")["changes"]
+    assert "key default._domainkey.later.example" in made
+    assert not [name for name in made if "skip.example" in name]
+    assert signatures(box, "user@later.example") == [("later.example", "default", "rsa-sha256")]
+    assert signatures(box, "user@skip.example") == []
+
+
+def test_two_runs_at_once_make_one_key_a_domain(box: mail.Mailbox) -> None:
+    machine = box.machine
+    host(machine, *(f"twice{number}.example" for number in range(150)))
+
+    def run(_: int) -> object:
+        return salt.call(machine, "dkim.generate_missing")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
+    assert_one_key_each(machine, "twice", 150)
+
+
+def test_killed_run_is_completed_by_the_next(box: mail.Mailbox) -> None:
+    machine = box.machine
+    host(machine, *(f"killed{number}.example" for number in range(400)))
+    count = (
+        "SELECT count(*) FROM dkim JOIN domains d ON d.id = domain_id WHERE d.domain ~ '^killed'"
+    )
+    enough = random.randrange(1, 300)
+    run = machine.popen(
+        # A process group of its own, to end it all at once and nothing else.
+        f"echo $$ > /run/bulk; exec {salt.HIGHSTATE} --pillar {salt.PILLAR} --state dkim.keys",
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    machine.wait_for(lambda: int(query(machine, count)[0][0]) >= enough, deadline=120)
+    machine.run("kill -KILL $(cat /run/bulk)")
+    run.wait(timeout=30)
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dkim-formula'"
+    machine.wait_for(lambda: query(machine, idle) == [["0"]], deadline=60)
+    made = int(query(machine, count)[0][0])
+    assert enough <= made < 400, f"killed at {enough}"
+    assert_every_row_whole(machine)
+    following = salt.apply(machine, "dkim.keys")
+    assert following.succeeded, str(following)
+    assert_one_key_each(machine, "killed", 400)
+    assert_every_row_whole(machine)
+    assert salt.apply(machine, "dkim.keys").changed == []
+
+
+def assert_one_key_each(machine: Machine, prefix: str, number: int) -> None:
+    """One key for each domain, and one that was ever made."""
+    rows = (
+        "SELECT count(*), count(DISTINCT domain_id) FROM dkim JOIN domains d ON d.id = domain_id "
+        f"WHERE d.domain ~ '^{prefix}'"
+    )
+    history = (
+        "SELECT count(*), count(DISTINCT domain) FROM dkim_history "
+        f"WHERE domain ~ '^{prefix}' AND from_state IS NULL"
+    )
+    expected = [[str(number), str(number)]]
+    assert query(machine, rows) == expected
+    assert query(machine, history) == expected
+
+
+def assert_every_row_whole(machine: Machine) -> None:
+    broken = (
+        "SELECT count(*) FROM dkim WHERE key !~ '-----END (RSA )?PRIVATE KEY-----\\s*$' "
+        "OR public_key IS NULL OR state <> 'active'"
+    )
+    assert query(machine, broken) == [["0"]]
+
+
+# --- From files and back --------------------------------------------------------------------------
+
+OLD = PurePosixPath("/etc/old-opendkim")
+KEY_TABLE = f"{OLD}/KeyTable"
+SIGNING_TABLE = f"refile:{OLD}/SigningTable"
+
+# Name in the KeyTable, domain, selector, and what opendkim-genkey makes of it.
+GENERATED = [
+    ("good", "one.test", "s2024", 2048),
+    ("used-by-two", "two.test", "mail", 2048),
+    ("unused", "one.test", "s2019", 2048),
+    ("weak", "weak.test", "weak", 1024),
+    ("broken", "broken.test", "broken", 2048),
+    ("duplicate", "one.test", "s2024", 2048),
+    ("address", "one.test", "news", 2048),
+]
+SIGNING = """\
+# Whose mail is signed by which key
+news@one.test      address
+*@one.test         good
+*@two.test         used-by-two
+*@*.two.test       used-by-two
+*@three.test       used-by-two
+*@weak.test        weak
+*@broken.test      broken
+*@unreadable.test  unreadable
+"""
+
+
+@pytest.fixture(scope="module")
+def old(box: mail.Mailbox) -> Machine:
+    """The directory of a file-based OpenDKIM on that machine, as its administrator made it."""
+    machine = box.machine
+    machine.install("opendkim-tools")
+    lines = []
+    for name, domain, selector, bits in GENERATED:
+        folder = OLD / "keys" / name
+        machine.run(["mkdir", "-p", str(folder)])
+        genkey = ["opendkim-genkey", "-D", str(folder), "-d", domain, "-s", selector]
+        machine.run([*genkey, "-b", str(bits)])
+        lines.append(f"{name} {domain}:{selector}:{folder}/{selector}.private")
+    lines.append(f"unreadable unreadable.test:mail:{OLD}/keys/nowhere.private")
+    machine.run(f"sed -i 5,9d {OLD}/keys/broken/broken.private")
+    machine.write(KEY_TABLE, "\n".join(lines) + "\n")
+    machine.write(f"{OLD}/SigningTable", SIGNING)
+    pillar = json.loads(json.dumps(PILLAR))
+    pillar["dkim"]["database"] = {"domains": {"create_missing": True}}
+    salt.set_pillar(machine, pillar)
+    return machine
+
+
+@pytest.fixture(scope="module")
+def signed_before(old: Machine) -> Callable[[str], tuple[str, str]]:
+    """How OpenDKIM itself signs a sender's mail from those files."""
+    conf = (
+        f"KeyTable {KEY_TABLE}\nSigningTable {SIGNING_TABLE}\nMode s\nInternalHosts 0.0.0.0/0\n"
+        "Socket local:/run/old.sock\nRequireSafeKeys no\n"
+    )
+    old.write("/etc/old-opendkim.conf", conf)
+
+    def sign(sender: str) -> tuple[str, str]:
+        old.write("/root/message", mail.compose(sender, "somebody@example.org"))
+        words = ["opendkim", "-x", "/etc/old-opendkim.conf", "-vvv", "-t", "/root/message"]
+        said = old.run(words, check=False)
+        header = next(text for text in said.stdout.split("###") if "DKIM-Signature" in text)
+        tags = dict(
+            tag.strip().split("=", 1) for tag in header.replace("'", ";").split(";") if "=" in tag
+        )
+        return tags["d"], tags["s"]
+
+    return sign
+
+
+@pytest.fixture(scope="module")
+def imported(old: Machine, signed_before: Callable) -> dict:
+    """What the state said in a test, in a run, and in a second run; and the function's return."""
+    arguments = {"name": "x", "key_table": KEY_TABLE, "signing_table": SIGNING_TABLE}
+
+    def state(**more: bool) -> dict:
+        said = salt.call(old, "state.single", "dkim.keys_imported", **arguments, **more)
+        return next(iter(said.values()))
+
+    told = salt.call(old, "dkim.import_tables", KEY_TABLE, SIGNING_TABLE, test=True)
+    runs = {"told": told, "test": state(test=True), "run": state(), "again": state()}
+    pillar = json.loads(json.dumps(PILLAR))
+    pillar["dkim"]["domains"] |= told["pillar"]
+    pillar["dkim"]["database"] = {"domains": {"create_missing": True}}
+    salt.set_pillar(old, pillar)
+    # Patterns come from the pillar, which has the settings now that the import gave.
+    salt.call(old, "dkim.generate_missing")
+    return runs
+
+
+def test_import_announces_what_it_does_and_does_it_once(imported: dict) -> None:
+    assert imported["test"]["result"] is None
+    assert imported["run"]["result"] is True
+    assert imported["run"]["changes"] == imported["test"]["changes"] == imported["told"]["changes"]
+    assert imported["again"]["result"] is True
+    assert imported["again"]["changes"] == {}
+
+
+def test_import_names_what_it_does_not_take(imported: dict) -> None:
+    told = imported["told"]
+    reasons = {entry["entry"].split()[0]: entry["reason"] for entry in told["refused"]}
+    assert set(reasons) == {"weak", "broken", "duplicate", "unreadable"}
+    assert "1024 bits" in reasons["weak"]
+    assert "does not parse" in reasons["broken"]
+    assert "another key under selector 's2024'" in reasons["duplicate"]
+    assert "No such file" in reasons["unreadable"]
+    for reason in reasons.values():
+        assert reason in imported["run"]["comment"]
+    assert {key["selector"]: key["state"] for key in told["imported"]} == {
+        "s2024": "active",
+        "mail": "active",
+        "news": "active",
+        "s2019": "retired",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sender", "domain", "selector"),
+    [
+        ("user@one.test", "one.test", "s2024"),
+        ("news@one.test", "one.test", "news"),
+        ("user@two.test", "two.test", "mail"),
+        ("user@a.two.test", "two.test", "mail"),
+        ("user@three.test", "two.test", "mail"),
+    ],
+)
+def test_imported_key_signs_as_it_did_before(
+    box: mail.Mailbox,
+    imported: dict,
+    signed_before: Callable,
+    sender: str,
+    domain: str,
+    selector: str,
+) -> None:
+    assert signed_before(sender) == (domain, selector)
+    assert signatures(box, sender) == [(domain, selector, "rsa-sha256")]
+
+
+def test_imported_key_verifies_by_the_record_of_opendkim_genkey(
+    box: mail.Mailbox, imported: dict
+) -> None:
+    zone = box.machine.read(f"{OLD}/keys/good/s2024.txt").replace("s2024._domainkey", "s2024.", 1)
+    value = "".join(zone.split('"')[1::2])
+    name = "s2024._domainkey.one.test"
+    (signature,) = mail.signatures(
+        box.machine, mail.sent_by_smtp(box, "user@one.test"), {name: value}
+    )
+    assert signature.valid, signature
+
+
+def test_private_keys_of_an_import_are_in_no_output(box: mail.Mailbox, imported: dict) -> None:
+    told = json.dumps(imported)
+    for name, _, selector, _ in GENERATED:
+        text = box.machine.read(f"{OLD}/keys/{name}/{selector}.private")
+        assert not [line for line in text.splitlines()[1:-1] if line in told]
+
+
+def test_key_of_rfc_8463_signs_and_has_the_published_record(
+    old: Machine, box: mail.Mailbox
+) -> None:
+    old.write("/root/brisbane.private", RFC_KEY, mode=0o600)
+    key = salt.call(
+        old, "dkim.import_key", "football.example.com", "brisbane", "/root/brisbane.private"
+    )
+    assert (key["algorithm"], key["state"]) == ("ed25519", "active")
+    assert key["record"]["value"].replace(" t=s;", "") == RFC_RECORD
+    name = "brisbane._domainkey.football.example.com"
+    message = mail.sent_by_smtp(box, "joe@football.example.com")
+    (signature,) = mail.signatures(old, message, {name: RFC_RECORD})
+    assert signature.valid, signature
+
+
+def test_exported_key_is_the_one_that_signs(box: mail.Mailbox) -> None:
+    machine = box.machine
+    path = "/root/exported.private"
+    found = salt.call(machine, "dkim.export_key", "rsa.example", "default", path)
+    assert machine.run(f"stat -c '%a %U' {path}").stdout == "600 root\n"
+    openssl = f"openssl pkey -in {path} -pubout -outform DER | base64 --wrap=0"
+    assert machine.run(openssl).stdout == found["public_key"]
+    assert found["public_key"] in records(box)["default._domainkey.rsa.example"]
+    with pytest.raises(CommandFailed, match="File exists"):
+        salt.call(machine, "dkim.export_key", "rsa.example", "default", path)
+    said = machine.read("/etc/dkim-formula/log") if machine.exists("/etc/dkim-formula/log") else ""
+    assert "PRIVATE KEY" not in said
