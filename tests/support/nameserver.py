@@ -92,7 +92,10 @@ class Nameserver:
         cut = _cut(zone, origin, name)
         if cut is not None:
             reply.flags &= ~dns.flags.AA
-            reply.authority.append(zone.find_rrset(cut, "NS"))
+            servers = zone.find_rrset(cut, "NS")
+            reply.authority.append(servers)
+            glue = (zone.get_rrset(server.target, "A") for server in servers)
+            reply.additional += [rrset for rrset in glue if rrset]
             return
         found = zone.get_rrset(name, rdtype) or zone.get_rrset(name, "CNAME")
         if found is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import dns.rcode
 import pytest
 from dkim_formula.dns import check as dns_check
+from dkim_formula.dns import zones
 from dkim_formula.records import Record, delegation_records, key_record, spf_record
 from dkim_formula.settings.model import Delegation, Dns, Zone
 from support.nameserver import Nameserver, closed_port
@@ -227,18 +228,30 @@ def test_delegations_cname_is_checked_by_itself():
     assert "it points to elsewhere" in found[1].detail
 
 
-def test_referral_to_a_zone_below_is_followed():
+def test_referral_to_a_zone_below_is_followed(monkeypatch):
     below = {"_domainkey.example.com": HELD.replace("s1._domainkey", "s1")}
-    with (
-        Nameserver(below) as child,
-        Nameserver({"example.com": "_domainkey 60 NS ns.elsewhere.\n"}) as server,
-    ):
-        zones = {"_domainkey.example.com": Zone(nameservers=(str(child),))}
-        # Not asked there first: the record's zone is looked for from the mail domain on.
-        (found,) = check([KEY], dns_of(server, zones=zones))
+    zone = "_domainkey 60 NS ns._domainkey\nns._domainkey 60 A 127.0.0.1\n"
+    with Nameserver(below) as child, Nameserver({"example.com": zone}) as server:
+        # Glue has no port; the servers of this test can't have the one that it implies.
+        ported = {53: child.port, server.port: server.port}
+        monkeypatch.setattr(
+            zones,
+            "_with_a_way",
+            lambda name, places: zones.Nameserver(
+                name, tuple(replace(place, port=ported[place.port]) for place in places)
+            ),
+        )
+        dns = Dns(zones={"example.com": Zone(nameservers=(str(server),))}, timeout=0.3)
+        (found,) = check([KEY], dns)
     assert found.verdict == "right"
     assert found.zone == "_domainkey.example.com"
     assert child.asked
+
+
+def test_zone_that_the_settings_name_is_asked_first():
+    below = {"_domainkey.example.com": HELD.replace("s1._domainkey", "s1")}
+    with Nameserver(below) as child:
+        assert verdict(dns_of(child, zone="_domainkey.example.com")) == ("right", "")
 
 
 def test_zone_that_no_resolver_knows_is_told_and_the_others_are_checked(server):

@@ -13,7 +13,7 @@ from .exchange import Exchange
 from .failure import DnsError, NoAnswer
 from .place import Place, as_place
 from .verdict import Finding
-from .zones import Finder, Nameserver, Served
+from .zones import Finder, Nameserver, Served, configured_zone
 
 # A chain of aliases or of zones longer than this is a mistake, or a trap.
 MAX_STEPS = 8
@@ -111,12 +111,13 @@ async def check(records: Sequence[Record], dns: Dns) -> list[Checked]:
 class _Checker:
     def __init__(self, exchange: Exchange, dns: Dns):
         self._exchange = exchange
+        self._dns = dns
         self._finder = Finder(exchange, dns)
         self._validator = None if dns.validator is None else as_place(dns.validator)
 
     async def check(self, record: Record) -> Checked:
         try:
-            zone = await self._finder.zone_of(start_of(record))
+            zone = await self._finder.zone_of(start_of(record, self._dns))
             found = await self._at(record, record.name, zone, MAX_STEPS)
         except DnsError as error:
             return Checked(record, verdict.NO_ZONE, str(error))
@@ -151,7 +152,7 @@ class _Checker:
         if is_inside(target, zone.name):
             end = zone
         else:
-            end = await self._finder.zone_of(_known_above(target, self._finder))
+            end = await self._finder.zone_of(_known_above(target, self._dns))
         found = await self._at(record, target, end, steps - 1)
         judged = []
         for answer in answers:
@@ -261,15 +262,15 @@ class _Checker:
         return await self._exchange.ask_fully(self._validator, asked)
 
 
-def start_of(record: Record) -> str:
+def start_of(record: Record, dns: Dns) -> str:
     """A name above the record's, or its own, that exists: its zone is looked for from there."""
-    return record.zone or record.domain
+    return configured_zone(dns, record.name) or record.zone or record.domain
 
 
-def _known_above(name: str, finder: Finder) -> str:
+def _known_above(name: str, dns: Dns) -> str:
     # Whether the target of a stranger's alias exists is not known. Its last two labels do, where
     # the name is anybody's; the servers of the zone that is found there refer to those below.
-    return finder.configured(name) or ".".join(name.split(".")[-2:])
+    return configured_zone(dns, name) or ".".join(name.split(".")[-2:])
 
 
 def _not_asked(server: Nameserver) -> Answered:

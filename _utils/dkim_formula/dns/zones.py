@@ -101,16 +101,12 @@ class Finder:
         return await asyncio.shield(task)
 
     async def _zone_of(self, name: str) -> Served:
-        configured = self.configured(name)
+        configured = configured_zone(self._dns, name)
         settings = self._dns.zones.get(configured) if configured else None
         if settings is not None and settings.nameservers:
             return Served(configured, await self._nameservers(settings.nameservers))
         zone, names = await self._ns_of(configured or name)
         return Served(zone, await self._nameservers(names))
-
-    def configured(self, name: str) -> str | None:
-        """The longest zone of the settings that a name is in."""
-        return max((z for z in self._dns.zones if is_inside(name, z)), key=len, default=None)
 
     async def _ns_of(self, name: str) -> tuple[str, list[str]]:
         answer = await self.resolve(name, "NS")
@@ -124,7 +120,7 @@ class Finder:
         return zone, names
 
     async def _primary_of(self, name: str) -> Served:
-        configured = self.configured(name)
+        configured = configured_zone(self._dns, name)
         answer = await self.resolve(configured or name, "SOA")
         zone = _enclosing(answer, configured or name)
         return Served(zone, primary=answer.soa().value.primary)
@@ -187,6 +183,11 @@ class Finder:
                 return answer
             failures.append(f"{place}: {answer.rcode}")
         raise DnsError(f"no resolver tells the {rtype} of {name} ({'; '.join(failures)})")
+
+
+def configured_zone(dns: Dns, name: str) -> str | None:
+    """The longest zone of the settings that a name is in."""
+    return max((zone for zone in dns.zones if is_inside(name, zone)), key=len, default=None)
 
 
 def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Place, ...]:

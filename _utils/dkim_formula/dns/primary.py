@@ -1,0 +1,259 @@
+"""A server that takes updates: RFC 2136, signed with TSIG (RFC 8945) where there is a key."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from ..settings.model import TsigKey
+from .failure import DnsError, no_library
+from .message import plain_name
+from .place import Place
+from .plan import Present, Step
+
+if TYPE_CHECKING:
+    import dns.message
+    import dns.rdata
+
+_RCODES = {
+    "REFUSED": "refuses it (REFUSED): its access rules do not let {who} do this",
+    "NOTAUTH": "is not authoritative for the zone (NOTAUTH)",
+    "NOTZONE": "says that the name is not in the zone (NOTZONE)",
+    "SERVFAIL": "failed (SERVFAIL); its log says why",
+    "NOTIMP": "takes no dynamic updates (NOTIMP)",
+    "FORMERR": "does not understand the message (FORMERR)",
+    "YXRRSET": "has got other records at the name in the meantime (YXRRSET); run it again",
+    "NXRRSET": "has got other records at the name in the meantime (NXRRSET); run it again",
+    "YXDOMAIN": "has got other records at the name in the meantime (YXDOMAIN); run it again",
+}
+
+
+class Primary:
+    """
+    One connection to one server. Every method raises DnsError, whose text names the server and the
+    key, and never the secret; once a server did not answer it is not asked again.
+
+    place
+        Where it listens.
+    key
+        What messages are signed with, and answers have to be; None for none.
+    timeout
+        Seconds for one answer.
+    """
+
+    def __init__(self, place: Place, key: TsigKey | None, timeout: float):
+        self._place = place
+        self._key = key
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._dead: str | None = None
+        # How TXT values are split there: to delete a record its strings have to be told exactly.
+        self._rdatas: dict[tuple[str, str], dict[bytes, list[dns.rdata.Rdata]]] = {}
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def read(self, name: str, rtype: str) -> tuple[str, Present]:
+        """The zone that a name is in at this server, and what the name holds of a type."""
+        reply = self._asked(name, rtype)
+        owner = _absolute(name)
+        alias = reply.get_rrset(reply.answer, owner, "IN", "CNAME")
+        rrset = reply.get_rrset(reply.answer, owner, "IN", rtype)
+        zone = _zone_in(reply) or _zone_in(self._asked(name, "SOA"))
+        if zone is None:
+            raise DnsError(f"{self}: it shows no SOA for {name}")
+        if alias is not None and rtype != "CNAME":
+            return zone, Present(alias=plain_name(alias[0].target))
+        if rrset is None:
+            return zone, Present()
+        by_value: dict[bytes, list[dns.rdata.Rdata]] = {}
+        for rdata in rrset:
+            by_value.setdefault(_octets(rdata), []).append(rdata)
+        self._rdatas[(name, rtype)] = by_value
+        return zone, Present(tuple(by_value), rrset.ttl)
+
+    def send(self, zone: str, step: Step, seen: Present) -> None:
+        """
+        One step as one update, on the condition that the name holds what was seen there: RFC 2136,
+        sections 2.4.2 and 2.4.3.
+        """
+        import dns.update
+
+        update = dns.update.UpdateMessage(_absolute(zone), **self._signing())
+        name = _absolute(step.name)
+        if seen.values:
+            rdatas = self._rdatas[(step.name, step.type)]
+            update.present(name, *(rdata for value in seen.values for rdata in rdatas[value]))
+            for value in step.delete:
+                update.delete(name, *rdatas[value])
+        else:
+            update.absent(name, step.type)
+        if step.add is not None:
+            update.add(name, step.ttl, _rdata(step.type, step.add))
+        self._checked(self._exchanged(update), "the update")
+
+    def _asked(self, name: str, rtype: str) -> dns.message.Message:
+        try:
+            import dns.flags
+            import dns.message
+            import dns.rcode
+        except ImportError:
+            raise no_library() from None
+
+        query = dns.message.make_query(_absolute(name), rtype, flags=0)
+        signing = self._signing()
+        if signing:
+            query.use_tsig(signing["keyring"])
+        reply = self._exchanged(query)
+        if reply.rcode() != dns.rcode.NXDOMAIN:
+            self._checked(reply, f"the question for {name}")
+        if not reply.flags & dns.flags.AA:
+            raise DnsError(f"{self}: it is not authoritative for {name}{_referred(reply)}")
+        return reply
+
+    def _signing(self) -> dict[str, object]:
+        if self._key is None:
+            return {}
+        import dns.tsig
+
+        key = self._key
+        return {"keyring": dns.tsig.Key(f"{key.name}.", key.secret.reveal(), f"{key.algorithm}.")}
+
+    def _exchanged(self, message: dns.message.Message) -> dns.message.Message:
+        """The answer, verified. A connection that has ended meanwhile is made anew, once."""
+        import dns.exception
+        import dns.rcode
+        import dns.tsig
+
+        if self._dead is not None:
+            raise DnsError(self._dead)
+        try:
+            try:
+                reply = self._over_connection(message)
+            except (ConnectionError, EOFError):
+                self.close()
+                reply = self._over_connection(message)
+        except dns.tsig.PeerError as error:
+            raise DnsError(f"{self}: {_peer_error(error)}") from None
+        except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm):
+            raise DnsError(
+                f"{self}: its answer's signature does not verify: its secret, or its clock, is not "
+                "ours"
+            ) from None
+        except (OSError, EOFError, dns.exception.Timeout) as error:
+            self._dead = f"{self}: {_no_answer(error, self._timeout)}"
+            raise DnsError(self._dead) from None
+        except dns.exception.DNSException as error:
+            raise DnsError(f"{self}: its answer is broken ({type(error).__name__})") from None
+        if message.had_tsig and not reply.had_tsig:
+            rcode = dns.rcode.to_text(reply.rcode())
+            raise DnsError(
+                f"{self}: its answer ({rcode}) is not signed: anybody may have sent it; "
+                "dkim:dns:key has to be a key that the server knows"
+            )
+        return reply
+
+    def _over_connection(self, message: dns.message.Message) -> dns.message.Message:
+        import dns.query
+
+        if self._socket is None:
+            address = (self._place.address, self._place.port)
+            self._socket = socket.create_connection(address, self._timeout)
+            self._socket.setblocking(False)
+        try:
+            return dns.query.tcp(
+                message, self._place.address, timeout=self._timeout, sock=self._socket
+            )
+        except BaseException:
+            # What is still to come over it would answer an older question.
+            self.close()
+            raise
+
+    def _checked(self, reply: dns.message.Message, what: str) -> None:
+        import dns.rcode
+
+        if reply.rcode() == dns.rcode.NOERROR:
+            return
+        rcode = dns.rcode.to_text(reply.rcode())
+        who = "our address" if self._key is None else f"the key {self._key.name}"
+        said = _RCODES.get(rcode, f"answers {rcode}").format(who=who)
+        raise DnsError(f"{self}: {what}: it {said}")
+
+    def __str__(self) -> str:
+        key = f" with the key {self._key.name} ({self._key.algorithm})" if self._key else ""
+        return f"server {self._place}{key}"
+
+
+def _absolute(name: str):
+    try:
+        import dns.name
+    except ImportError:
+        raise no_library() from None
+
+    return dns.name.from_text(f"{name}.")
+
+
+def _octets(rdata: dns.rdata.Rdata) -> bytes:
+    strings = getattr(rdata, "strings", None)
+    return plain_name(rdata.target).encode() if strings is None else b"".join(strings)
+
+
+def _rdata(rtype: str, value: bytes) -> dns.rdata.Rdata:
+    import dns.rdataclass
+    import dns.rdatatype
+    from dns.rdtypes.ANY.TXT import TXT
+
+    from ..records.presentation import split
+
+    if rtype != "TXT":
+        raise DnsError(f"records of type {rtype} are not published")
+    return TXT(dns.rdataclass.IN, dns.rdatatype.TXT, split(value))
+
+
+def _zone_in(reply: dns.message.Message) -> str | None:
+    import dns.rdatatype
+
+    for rrset in (*reply.answer, *reply.authority):
+        if rrset.rdtype == dns.rdatatype.SOA:
+            return plain_name(rrset.name)
+    return None
+
+
+def _referred(reply: dns.message.Message) -> str:
+    import dns.rdatatype
+
+    owners = [plain_name(r.name) for r in reply.authority if r.rdtype == dns.rdatatype.NS]
+    if not owners or not owners[0]:
+        return ""
+    return (
+        f": it refers to the servers of {owners[0]}; set dkim:dns:zones:{owners[0]}:server to "
+        "where that zone takes updates"
+    )
+
+
+def _peer_error(error: Exception) -> str:
+    import dns.tsig
+
+    if isinstance(error, dns.tsig.PeerBadKey):
+        return (
+            "it does not know the key, or knows it with another algorithm (BADKEY); dkim:dns:key "
+            "needs the name and the algorithm that the server has"
+        )
+    if isinstance(error, dns.tsig.PeerBadSignature):
+        return "the signature is wrong (BADSIG): dkim:dns:key:secret is not the server's"
+    if isinstance(error, dns.tsig.PeerBadTime):
+        return "its clock and ours are too far apart (BADTIME); set them right"
+    return f"it refuses the signature ({type(error).__name__})"
+
+
+def _no_answer(error: Exception, timeout: float) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, EOFError | ConnectionError):
+        return "it closes the connection without an answer"
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError) and error.strerror:
+        return f"no way there: {error.strerror}"
+    return f"no answer within {timeout:g} s"

@@ -1,0 +1,150 @@
+"""Records into DNS by dynamic update, one name at a time, and out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..records.record import Record
+from ..settings.model import Dns, TsigKey
+from .exchange import Exchange
+from .failure import DnsError, NoLibrary
+from .loop import run
+from .place import Place
+from .plan import Present, Step, to_publish, to_remove
+from .primary import Primary
+from .zones import Finder, configured_zone
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One name of one type to bring in order.
+
+    record
+        What is to be there; None where what we published is to go.
+    remembered
+        Values that we have published there.
+    start
+        A name above, or the name itself, that exists: its zone is looked for from there.
+    """
+
+    name: str
+    type: str
+    start: str
+    record: Record | None = None
+    remembered: tuple[str, ...] = ()
+
+
+@dataclass
+class Planned:
+    """What is to be done for a task: ``step`` None is nothing; or why it can't be done."""
+
+    task: Task
+    primary: Primary | None = None
+    zone: str = ""
+    seen: Present = field(default_factory=Present)
+    step: Step | None = None
+    problem: str = ""
+
+
+class Publisher:
+    """
+    Looks at the servers and updates them; a context manager.
+
+    dns
+        The settings. A zone's own server and key come first, then the general ones; where no
+        server is set it is the primary that the zone's SOA names.
+    """
+
+    def __init__(self, dns: Dns):
+        self._dns = dns
+        self._primaries: dict[tuple[Place, str | None], Primary] = {}
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for primary in self._primaries.values():
+            primary.close()
+
+    def plan(self, tasks: Sequence[Task], adopt: bool = False) -> list[Planned]:
+        """
+        What each task needs, in their order; changes nothing. What goes wrong with one is its
+        ``problem``. Raises NoLibrary.
+        """
+        bases = [configured_zone(self._dns, task.name) or task.start for task in tasks]
+        places = run(_places(self._dns, dict.fromkeys(bases)))
+        return [
+            self._planned(task, base, places[base], adopt)
+            for task, base in zip(tasks, bases, strict=True)
+        ]
+
+    def carry_out(self, planned: Planned) -> None:
+        """
+        Sends one step and looks whether it took effect; a failure becomes its ``problem``.
+        """
+        task, primary, step = planned.task, planned.primary, planned.step
+        try:
+            primary.send(planned.zone, step, planned.seen)
+            _, present = primary.read(task.name, task.type)
+        except DnsError as error:
+            planned.problem = str(error)
+            return
+        gone = [value for value in step.delete if value != step.add]
+        is_added = step.add is None or step.add in present.values
+        if not is_added or any(value in present.values for value in gone):
+            planned.problem = f"{primary}: it took the update, and does not show it"
+
+    def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
+        planned = Planned(task)
+        try:
+            if isinstance(place, DnsError):
+                raise place
+            planned.primary = self._primary(base, place)
+            planned.zone, planned.seen = planned.primary.read(task.name, task.type)
+            if task.record is None:
+                planned.step = to_remove(task.name, task.type, planned.seen, task.remembered)
+            else:
+                planned.step = to_publish(task.record, planned.seen, task.remembered, adopt)
+        except NoLibrary:
+            raise
+        except DnsError as error:
+            planned.problem = str(error)
+        return planned
+
+    def _primary(self, base: str, place: Place) -> Primary:
+        key = _key_for(self._dns, base)
+        at = (place, None if key is None else key.name)
+        if at not in self._primaries:
+            self._primaries[at] = Primary(place, key, self._dns.timeout)
+        return self._primaries[at]
+
+
+def _key_for(dns: Dns, name: str) -> TsigKey | None:
+    zone = dns.zones.get(configured_zone(dns, name))
+    return zone.key if zone is not None and zone.key is not None else dns.key
+
+
+async def _places(dns: Dns, starts: Iterable[str]) -> dict[str, Place | DnsError]:
+    """Where the zone of each name takes updates, or why that can't be told."""
+    found: dict[str, Place | DnsError] = {}
+    async with Exchange(dns.timeout, dns.concurrency) as exchange:
+        finder = Finder(exchange, dns)
+        for start in starts:
+            try:
+                found[start] = await _place(dns, finder, start)
+            except NoLibrary:
+                raise
+            except DnsError as error:
+                found[start] = error
+    return found
+
+
+async def _place(dns: Dns, finder: Finder, start: str) -> Place:
+    zone = dns.zones.get(configured_zone(dns, start))
+    server = zone.server if zone is not None and zone.server is not None else dns.server
+    if server is None:
+        server = (await finder.primary_of(start)).primary
+    places = await finder.places_of(server)
+    return next((place for place in places if place.is_reachable()), places[0])
