@@ -24,6 +24,9 @@ from functional.postgres import (
     traditional_pem,
 )
 
+# Fixtures, here for every test of this folder.
+from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
+
 _numbers = itertools.count(1)
 
 

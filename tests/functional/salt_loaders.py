@@ -1,0 +1,171 @@
+"""
+The tree's execution functions and states through Salt's own loader, and a watch over secrets.
+
+Root reaches the throw-away PostgreSQL over the default socket directory, as a minion reaches its
+own: pillar ``dkim:database`` needs no more than that server's port.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import salt.config
+import salt.payload
+import salt.state
+from dkim_formula.database import connection as db
+from dkim_formula.errors import DatabaseError
+from dkim_formula.settings.model import Database
+from functional.postgres import query
+from salt.loader.lazy import LazyLoader
+
+TREE = Path(__file__).resolve().parents[2]
+DIRECTORIES = {"module": "_modules", "states": "_states"}
+GRAINS = {
+    "id": "mail",
+    "init": "systemd",
+    "kernel": "Linux",
+    "os": "Debian",
+    "os_family": "Debian",
+}
+# Salt's TRACE is 5, its GARBAGE 1 (salt._logging.impl).
+EVERYTHING = 1
+
+
+def minion_options(folder: Path) -> dict[str, Any]:
+    """A minion's configuration that reads this tree in place and has no master."""
+    options = salt.config.minion_config(None)
+    options.update(
+        root_dir=str(folder),
+        cachedir=str(folder / "cache"),
+        file_client="local",
+        id="mail",
+        grains=dict(GRAINS),
+        pillar={},
+        test=False,
+        module_dirs=[str(TREE / "_modules")],
+        states_dirs=[str(TREE / "_states")],
+        utils_dirs=[str(TREE / "_utils")],
+    )
+    return options
+
+
+def functions_of(kind: str) -> dict[str, Any]:
+    """Every function that Salt's loader finds in ``_modules`` (module) or ``_states`` (states)."""
+    folder = str(TREE / DIRECTORIES[kind])
+    pack = {"__salt__": {}, "__opts__": {}, "__pillar__": {}}
+    loader = LazyLoader([folder], dict(salt.config.DEFAULT_MINION_OPTS), tag=kind, pack=pack)
+    return {name: loader[name] for name in loader}
+
+
+class Listener(logging.Handler):
+    """Keeps the text of every record, with its traceback."""
+
+    def __init__(self):
+        super().__init__(EVERYTHING)
+        self.texts: list[str] = []
+
+    def emit(self, record):
+        self.texts.append(self.format(record))
+
+
+class Minion:
+    """
+    A minion with its pillar.
+
+    Everything that it returns, raises or logs is kept; :meth:`leaks` looks for private keys that
+    were ever in its database, and for the passwords in ``secrets``, in it.
+    """
+
+    def __init__(self, loaded: salt.state.State, database: Database, listener: Listener):
+        self.functions = loaded.functions
+        self.database = database
+        self.secrets: set[str] = set()
+        self.said: list[str] = []
+        self._loaded = loaded
+        self._listener = listener
+        self.set_pillar()
+
+    def set_pillar(self, database: Mapping[str, Any] | None = None, **sections: Any) -> None:
+        """Pillar ``dkim``: its database and two domains, with ``sections`` in their place."""
+        where = {"name": self.database.name, "port": self.database.port, **(database or {})}
+        domains = {"example.com": {}, "example.org": {}}
+        # A new object, as at every refresh of a pillar; the loaders hold on to the outer one.
+        self._loaded.opts["pillar"]["dkim"] = {"domains": domains, **sections, "database": where}
+
+    def call(self, function: str, *arguments: Any, **named: Any) -> Any:
+        """Calls an execution function; what it returns has to go to a terminal and over a wire."""
+        try:
+            returned = self.functions[function](*arguments, **named)
+        except Exception:
+            self.said.append(traceback.format_exc())
+            raise
+        finally:
+            self._learn_keys()
+        json.dumps(returned)
+        assert salt.payload.loads(salt.payload.dumps(returned)) == returned
+        self.said.append(repr(returned))
+        return returned
+
+    def state(self, function: str, name: str, test: bool = False, **arguments: Any) -> Any:
+        """One state's return, as a run of states would have it."""
+        module, _, called = function.partition(".")
+        chunk = {"state": module, "fun": called, "name": name, **arguments}
+        chunk.update({"__id__": name, "__sls__": "test", "__env__": "base", "order": 1})
+        self._loaded.states.opts["test"] = test
+        try:
+            returned = self._loaded.call(chunk)
+        finally:
+            self._loaded.states.opts["test"] = False
+            self._learn_keys()
+        json.dumps(returned)
+        self.said.append(repr(returned))
+        return returned
+
+    def private_keys(self) -> list[str]:
+        """The private keys in its database."""
+        try:
+            with db.session(self.database) as connection:
+                return [key for (key,) in query(connection, "SELECT key FROM public.dkim") if key]
+        except DatabaseError:  # no database or no table yet
+            return []
+
+    def leaks(self) -> list[str]:
+        """What of its secrets can be found in what it said."""
+        heard = "\n".join([*self.said, *self._listener.texts])
+        return [secret for secret in self.secrets if secret in heard]
+
+    def _learn_keys(self) -> None:
+        for key in self.private_keys():
+            lines = [line for line in key.splitlines() if line and not line.startswith("-")]
+            # An RSA key's first half is its modulus, which is public.
+            self.secrets.update(lines[len(lines) // 2 :])
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory):
+    """Salt's state system with its loaders, made once: that takes seconds."""
+    options = minion_options(tmp_path_factory.mktemp("salt"))
+    pillar = {"dkim": {}}
+    return salt.state.State({**options, "pillar": pillar}, initial_pillar=pillar)
+
+
+@pytest.fixture
+def minion(loaded, database, caplog):
+    """A minion and its empty database; at the test's end it must have kept its secrets."""
+    caplog.set_level(EVERYTHING)
+    listener = Listener()
+    logging.getLogger().addHandler(listener)
+    minion = Minion(loaded, database, listener)
+    yield minion
+    logging.getLogger().removeHandler(listener)
+    assert not minion.leaks()
+
+
+@pytest.fixture
+def mailhost(minion, ready):
+    """A minion whose database has the formula's schema, and two domains without keys."""
+    return minion
