@@ -69,6 +69,7 @@ def settings(lookup):
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
         "postfix": {"milter_default_action": found.postfix.milter_default_action},
         "password_file": passfile.PATH,
+        "environment": daemons.environment(database),
         "dns": {"publish": found.dns.publish},
     }
 

@@ -18,10 +18,13 @@ def __virtual__():
     return "dkim_service"
 
 
-def running(name):
+def running(name, reload=False):
     """
     A service runs, and starts with the machine; without systemd it runs. One that watches something
     that changed is restarted.
+
+    reload
+        It is told to read its configuration again instead.
 
     .. code-block:: yaml
 
@@ -30,7 +33,7 @@ def running(name):
             - name: postfix
     """
     if not _offline():
-        return __states__["service.running"](name, enable=True)
+        return __states__["service.running"](name, enable=True, reload=reload)
     return converged(
         __opts__,
         name,
@@ -65,18 +68,19 @@ def dead(name):
     )
 
 
-def mod_watch(name, sfun, **kwargs):
-    """A restart of the service where something that it watches has changed."""
+def mod_watch(name, sfun, reload=False, **kwargs):
+    """A restart of the service where something that it watches has changed, or a reload."""
     if not _offline() or sfun != "running":
-        return __states__["service.mod_watch"](name, sfun=sfun, **kwargs)
-    ret = {"name": name, "changes": {name: {"old": None, "new": "restarted"}}}
+        return __states__["service.mod_watch"](name, sfun=sfun, reload=reload, **kwargs)
+    what = "reload" if reload else "restart"
+    ret = {"name": name, "changes": {name: {"old": None, "new": f"{what}ed"}}}
     if __opts__["test"]:
-        return {**ret, "result": None, "comment": f"The service {name} would be restarted"}
+        return {**ret, "result": None, "comment": f"The service {name} would be {what}ed"}
     try:
-        _tell(name, "restart")
+        _tell(name, what)
     except CommandExecutionError as error:
         return failed(name, error)
-    return {**ret, "result": True, "comment": f"The service {name} was restarted"}
+    return {**ret, "result": True, "comment": f"The service {name} was {what}ed"}
 
 
 def _offline():

@@ -93,7 +93,7 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
         user: {{ lookup.opendkim_user | json }}
         local_database: {{ dkim.database.local | json }}
         postgresql_service: {{ lookup.postgresql_service | json }}
-        password_file: {{ (dkim.password_file if dkim.database.reader_auth == 'password' else '') | json }}
+        environment: {{ dkim.environment | json }}
     - require:
       - pkg: OpenDKIM is installed
 {%- endif %}
@@ -137,6 +137,12 @@ OpenDKIM's role has no password:
       {%- for daemon in dkim.daemons %}
       - dkim: {{ daemon.service }} runs with these settings
       {%- endfor %}
+
+OpenDKIM's password file is gone:
+  file.absent:
+    - name: {{ dkim.password_file | json }}
+    - require:
+      - dkim_postgres: OpenDKIM's role has no password
 {%- endif %}
 
 {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}

@@ -10,6 +10,8 @@ Postfix does without OpenDKIM:
 Postfix runs without OpenDKIM:
   dkim_service.running:
     - name: {{ lookup.postfix_service | json }}
+    {#- A restart would turn clients away. #}
+    - reload: true
     - watch:
       - dkim_postfix: Postfix does without OpenDKIM
 {%- endif %}

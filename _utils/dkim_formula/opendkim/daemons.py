@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..database.objects import view_name
 from ..settings.model import Database, Settings
+from . import passfile
 
 # OpenDKIM has one SignatureAlgorithm for a whole daemon: an Ed25519 key under rsa-sha256 is a 451
 # for that domain's mail (measured, 2.11.0~beta2). So each algorithm has a daemon of its own.
@@ -97,6 +98,24 @@ def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str,
         f"dsn:pgsql://{database.reader.name}@{port}{host}/{database.name}"
         f"/table={view}?keycol={key_column}?datacol={columns}"
     )
+
+
+def environment(database: Database) -> dict[str, str]:
+    """
+    The variables by which the daemon's libpq gets what a DSN can't carry: where the password is,
+    and how the server is verified. Empty where it logs in by peer.
+
+    Source: PostgreSQL, «Environment Variables»; that the daemon heeds them is measured.
+    """
+    if database.reader.auth == "peer":
+        return {}
+    variables = {"PGPASSFILE": passfile.PATH}
+    if database.host:
+        # Several hosts are tried in turn, and a message waits meanwhile.
+        variables |= {"PGSSLMODE": database.sslmode, "PGCONNECT_TIMEOUT": "5"}
+        if database.sslrootcert is not None:
+            variables["PGSSLROOTCERT"] = database.sslrootcert
+    return variables
 
 
 def configuration(settings: Settings, daemon: Daemon) -> str:

@@ -7,7 +7,7 @@ from ..database import access, inspection, schema
 from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
-from ..opendkim import passfile
+from ..opendkim import daemons
 from ..settings import Reading
 from ..settings.model import Database, Settings
 from ..wanted import chosen_domains
@@ -22,13 +22,13 @@ UNSIGNED_ADVICE = (
 )
 
 NO_SYSTEMD_ADVICE = (
-    "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it crashes "
-    "when mail comes while PostgreSQL is away; watch it, and set "
+    "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it "
+    "crashes when mail comes while PostgreSQL is away; watch it, and set "
     "dkim:postfix:milter_default_action to 'tempfail', so that mail waits meanwhile"
 )
 NO_PASSWORD_FILE_ADVICE = (
     "dkim:database:reader:auth: 'password' needs systemd, whose unit tells OpenDKIM where the "
-    "password is; here, /etc/default/opendkim has to export PGPASSFILE={path}"
+    "password is; here, /etc/default/opendkim has to: export {variables}"
 )
 
 
@@ -47,7 +47,9 @@ def check(reading: Reading) -> dict[str, object]:
     if not os.path.isdir(SYSTEMD_RUNS):
         advice.append(NO_SYSTEMD_ADVICE)
         if settings.database.reader.auth == "password":
-            advice.append(NO_PASSWORD_FILE_ADVICE.format(path=passfile.PATH))
+            variables = daemons.environment(settings.database)
+            listed = " ".join(f"{name}={value}" for name, value in variables.items())
+            advice.append(NO_PASSWORD_FILE_ADVICE.format(variables=listed))
     looked = True
     try:
         found = _database(settings)
