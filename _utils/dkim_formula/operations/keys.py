@@ -8,7 +8,7 @@ from ..database.comparison import Wanted, compare
 from ..database.connection import session
 from ..database.keystore import Key
 from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, KeyNotFound
-from ..keys import check_algorithm, check_bits
+from ..keys import PrivateKey, check_algorithm, check_bits
 from ..names import domain_name
 from ..names import selector as checked_selector
 from ..settings.model import Domain, Settings
@@ -123,8 +123,9 @@ def generate(
         there = _existing(connection, settings, wanted, selector is not None)
         created = there is None
         if created:
-            why = "made by dkim.generate"
-            generation.generate(connection, settings.database, [wanted], why, exact=True)
+            pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
+            # Without a state it waits beside a key that signs: its record is to be published first.
+            keystore.store(connection, settings.database, [pair], "made by dkim.generate", None)
             there = keystore.find(connection, settings.database, name, wanted.selector)
     return {**_plain(settings, there), "created": created}
 
