@@ -15,7 +15,9 @@ from dkim_formula import progress
 from dkim_formula.opendkim import daemons, passfile
 from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.operations import check as checks
+from dkim_formula.operations import check_dns as dns_checks
 from dkim_formula.operations import keys, transfer
+from dkim_formula.operations import publish as publishing
 from dkim_formula.operations import records as record_operations
 from dkim_salt import read_pillar, sound_settings, translated
 
@@ -535,3 +537,55 @@ def export_key(domain, selector, path):
         salt-call dkim.export_key example.com mail /root/mail.private
     """
     return transfer.export_key(sound_settings(__pillar__), domain, selector, path)
+
+
+@translated
+def check_dns(domain=None):
+    """
+    Asks every authoritative server of each record's zone, over UDP and over TCP, whether it holds
+    exactly the record that it should, octet for octet. A CNAME is followed. No recursive resolver
+    is asked for a record that may not be there yet: it would remember its absence (RFC 2308).
+
+    domain
+        Default: every domain that the pillar chooses or that has a key.
+
+    Returns ``{"right": bool, "counts": {verdict: number}, "records": [{name, type, purpose,
+    domain, selector, verdict, detail, zone, negative_ttl, validator, servers}]}``, times in
+    seconds. The verdicts: ``right``, ``absent``, ``differs``, ``two records``, ``silent``,
+    ``disagrees``, ``lame``, ``DNSSEC failure``, ``no zone``, ``not checked``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.check_dns example.com
+    """
+    return dns_checks.check_dns(sound_settings(__pillar__), domain)
+
+
+@translated
+def publish(domain=None, adopt=False, test=False):
+    """
+    Brings the records into DNS by dynamic update (RFC 2136), signed with the pillar's TSIG key
+    (RFC 8945), and takes away those that it published and that are wanted no more.
+
+    domain
+        Default: every domain that the pillar chooses or that has a key.
+    adopt
+        True replaces a record of the same kind at the same name that is not ours. Without it such
+        a record stays and is a problem.
+    test
+        True only tells what would be done.
+
+    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "unchanged": number, "problems": [text],
+    "by_hand": ["NAME TYPE"], "notes": [text]}``. A problem with one name keeps no other from being
+    published; ``by_hand`` are records for the zones of others.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.publish
+        salt-call dkim.publish example.com adopt=True
+    """
+    return publishing.publish(sound_settings(__pillar__), domain, adopt, test)

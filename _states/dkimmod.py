@@ -6,6 +6,7 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 """
 
 from dkim_formula.converge import failed
+from dkim_formula.operations.publish import summed_up
 from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -256,3 +257,39 @@ def keys_imported(name, key_table, signing_table=None, allow_weak=False):
         pending="Keys would be imported",
         done="Keys were imported",
     )
+
+
+def records_published(name, domain=None, adopt=False):
+    """
+    The records are in DNS, by dynamic update, and none that was published before and is wanted no
+    more. Fails where a server refuses, or where a record of others is in the way; what can be
+    published is published all the same.
+
+    domain
+        Default: every domain of the formula.
+    adopt
+        True replaces records of others at our names.
+
+    .. code-block:: yaml
+
+        The records are published:
+          dkim.records_published: []
+    """
+    test = __opts__["test"]
+    try:
+        done = __salt__["dkim.publish"](domain, adopt=adopt, test=test)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+    changes, problems = summed_up(done["changes"]), done["problems"]
+    if problems:
+        comment, result = "Not everything could be published", False
+    elif not changes:
+        comment, result = f"DNS holds the records, {done['unchanged']} of them", True
+    elif test:
+        comment, result = "Records would be published", None
+    else:
+        comment, result = "Records were published", True
+    lines = [comment, *problems, *done["notes"]]
+    if done["by_hand"]:
+        lines.append(f"For the zones of others: {', '.join(done['by_hand'])}")
+    return {"name": name, "result": result, "changes": changes, "comment": "\n".join(lines)}

@@ -1,6 +1,16 @@
-{#- The records to publish, on the screen at the end of the run. #}
+{#- The records: published where the pillar says how, and on the screen at the end of the run. #}
+{%- from 'dkim/map.jinja' import dkim with context %}
+
 include:
   - dkim.check
+
+{%- if dkim.dns.publish == 'rfc2136' %}
+
+The records are published:
+  dkim.records_published:
+    - require:
+      - sls: dkim.check
+{%- endif %}
 
 The records to publish:
   dkim.records_shown:

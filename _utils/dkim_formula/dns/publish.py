@@ -27,6 +27,8 @@ class Task:
         Values that we have published there.
     start
         A name above, or the name itself, that exists: its zone is looked for from there.
+    domain
+        The mail domain that it is for.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Task:
     start: str
     record: Record | None = None
     remembered: tuple[str, ...] = ()
+    domain: str = ""
 
 
 @dataclass
