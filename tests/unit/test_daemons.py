@@ -200,6 +200,46 @@ def test_data_set_name_leads_to_the_database(database, authority):
     )
 
 
+@pytest.mark.parametrize(
+    ("database", "variables"),
+    [
+        (model.Database(), {}),
+        (
+            model.Database(reader=model.Reader(auth="password", password=Secret("x"))),
+            {"PGPASSFILE": "/etc/opendkim-pgpass"},
+        ),
+        (
+            model.Database(
+                host="db.example.com",
+                reader=model.Reader(auth="password", password=Secret("x")),
+            ),
+            {
+                "PGPASSFILE": "/etc/opendkim-pgpass",
+                "PGSSLMODE": "verify-full",
+                "PGCONNECT_TIMEOUT": "5",
+            },
+        ),
+        (
+            model.Database(
+                host="db.example.com",
+                sslmode="verify-ca",
+                sslrootcert="/etc/ssl/ca.pem",
+                reader=model.Reader(auth="password", password=Secret("x")),
+            ),
+            {
+                "PGPASSFILE": "/etc/opendkim-pgpass",
+                "PGSSLMODE": "verify-ca",
+                "PGCONNECT_TIMEOUT": "5",
+                "PGSSLROOTCERT": "/etc/ssl/ca.pem",
+            },
+        ),
+    ],
+    ids=["peer", "local password", "elsewhere", "elsewhere, own authority"],
+)
+def test_environment_carries_what_a_data_set_name_cannot(database, variables):
+    assert daemons.environment(database) == variables
+
+
 def test_no_password_is_ever_in_the_configuration():
     reader = model.Reader(auth="password", password=Secret("correct-horse"))
     database = model.Database(
@@ -208,3 +248,4 @@ def test_no_password_is_ever_in_the_configuration():
     found = daemons.configuration(settings(database=database), daemons.daemon("rsa", LOOKUP))
     assert "correct-horse" not in found
     assert "battery-staple" not in found
+    assert "correct-horse" not in str(daemons.environment(database))
