@@ -90,7 +90,8 @@ def key_present(name, selector=None, algorithm=None, bits=None):
 
 def key_absent(name, selector, force=False):
     """
-    A domain has no key with that selector.
+    A domain has no key with that selector. Fails for an active key, also under ``test=True``,
+    unless it is forced.
 
     name
         The domain.
@@ -107,10 +108,14 @@ def key_absent(name, selector, force=False):
     """
 
     def look():
-        there = [key for key in __salt__["dkim.list_keys"](name) if key["selector"] == selector]
-        what = {
-            f"{selector}._domainkey.{name}": {"old": key["state"], "new": None} for key in there
-        }
+        wanted = checked_selector(selector, "selector")
+        there = [key for key in __salt__["dkim.list_keys"](name) if key["selector"] == wanted]
+        if not force and any(key["state"] == "active" for key in there):
+            raise StepRefused(
+                f"{name}, selector {wanted!r}: the key is active, so mail would leave unsigned; "
+                "retire it first, or give force: true"
+            )
+        what = {f"{wanted}._domainkey.{name}": {"old": key["state"], "new": None} for key in there}
         return {"changes": what}
 
     return converged(

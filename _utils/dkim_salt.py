@@ -53,5 +53,5 @@ def converged(opts, name, look, change, **comments):
     """A state's return by :func:`dkim_formula.converge.converge`; an error is a failed state."""
     try:
         return converge(name, opts["test"], look, change, **comments)
-    except (CommandExecutionError, SaltInvocationError) as error:
+    except (CommandExecutionError, SaltInvocationError, FormulaError) as error:
         return failed(name, error)
