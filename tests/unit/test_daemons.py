@@ -249,3 +249,24 @@ def test_no_password_is_ever_in_the_configuration():
     assert "correct-horse" not in found
     assert "battery-staple" not in found
     assert "correct-horse" not in str(daemons.environment(database))
+
+
+def test_daemon_that_logs_in_by_peer_needs_no_variables():
+    assert daemons.environment(model.Database()) == {}
+
+
+def test_password_is_read_from_its_file_alone():
+    reader = model.Reader(auth="password", password=Secret("correct-horse"))
+    variables = daemons.environment(model.Database(reader=reader))
+    assert variables == {"PGPASSFILE": "/etc/opendkim-pgpass"}
+
+
+def test_server_elsewhere_is_verified_as_the_settings_say():
+    reader = model.Reader(auth="password", password=Secret("correct-horse"))
+    database = model.Database(
+        host="db.example.com", sslmode="verify-ca", sslrootcert="/etc/ssl/ca.pem", reader=reader
+    )
+    variables = daemons.environment(database)
+    assert variables["PGSSLMODE"] == "verify-ca"
+    assert variables["PGSSLROOTCERT"] == "/etc/ssl/ca.pem"
+    assert "correct-horse" not in str(variables)

@@ -147,11 +147,24 @@ def lacking(
     return {"changes": {} if there else _changes([], [wanted], {})}
 
 
+def whole_keys(connection, settings: Settings, domain: str | None = None) -> list[Key]:
+    """
+    All keys, or a domain's, also those that a tool of the site's has put in since the last run:
+    what such a row lacks is filled in first.
+    """
+    keys = keystore.list_keys(connection, settings.database, domain)
+    # Filling in waits for whoever is making keys, so it is done where there is something to fill.
+    if any(key.public is None and key.state != "revoked" for key in keys):
+        keystore.complete(connection, settings.database)
+        keys = keystore.list_keys(connection, settings.database, domain)
+    return keys
+
+
 def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
     """All keys, or a domain's: each its row without the private key, and its ``record``."""
     name = None if domain is None else domain_name(domain, "domain")
     with session(settings.database) as connection:
-        keys = keystore.list_keys(connection, settings.database, name)
+        keys = whole_keys(connection, settings, name)
     return [_plain(settings, key) for key in keys]
 
 
@@ -163,12 +176,13 @@ def public_key(settings: Settings, domain: object, selector: object = None) -> s
     """
     name = domain_name(domain, "domain")
     with session(settings.database) as connection:
+        keys = whole_keys(connection, settings, name)
         if selector is not None:
             key = keystore.find(
                 connection, settings.database, name, checked_selector(selector, "selector")
             )
         else:
-            key = _the_active_one(keystore.list_keys(connection, settings.database, name), name)
+            key = _the_active_one(keys, name)
     if key.public is None:
         raise KeyNotFound(
             f"domain {name}, selector {key.selector}: the row holds no key that could be read"

@@ -1,7 +1,7 @@
 """The records to publish, from the settings and the keys in the database."""
 
 from ..database import domains as domain_table
-from ..database import keystore, schema
+from ..database import schema
 from ..database.connection import session
 from ..errors import DatabaseUnavailable, InvalidValue
 from ..names import domain_name
@@ -9,6 +9,7 @@ from ..records import BY_HAND, Record, mta_sts_policy, mta_sts_url, render
 from ..records.layout import Layout
 from ..settings.model import Settings
 from ..wanted import chosen_domains, domain_settings, records
+from .keys import whole_keys
 from .setup import nothing_there_yet
 
 MOST_SHOWN = 100
@@ -24,9 +25,9 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
     with session(settings.database) as connection:
         if domain is not None:
             name = domain_name(domain, "domain")
-            keys = keystore.list_keys(connection, settings.database, name)
+            keys = whole_keys(connection, settings, name)
             return records(settings, [domain_settings(settings, name)], keys)
-        keys = keystore.list_keys(connection, settings.database)
+        keys = whole_keys(connection, settings)
         chosen = chosen_domains(settings, domain_table.hosted(connection, settings.database))
     for key in keys:
         name = key.domain.lower()
