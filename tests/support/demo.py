@@ -72,7 +72,7 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
             progress.say(f"The machine stays: bin/machine shell {name}; bin/machine remove {name}")
         else:
             with progress.step("Removing the machine"):
-                machine.stop()
+                machine.stop(hard=True)
 
 
 def _show_formula(machine: Machine, progress: Progress) -> None:

@@ -22,6 +22,7 @@ from support.progress import Progress, clock
 
 TREE = "/srv/dkim-formula"
 PARTS = ("lint", "unit", "functional", "integration")
+COUNT = r"\b(\d+) (passed|failed|skipped|error)"
 NO_TESTS = 5  # pytest's exit status where it collected nothing
 PYTEST = next(
     line
@@ -233,7 +234,9 @@ def _host_pytest(progress: Progress) -> str:
 
 
 def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outcome:
-    summary = said[-1].strip("= ") if said else "no output"
+    # Not the last line always: programs may write after pytest while they end.
+    counted = [line for line in said if re.search(COUNT, line)]
+    summary = counted[-1].strip("= ") if counted else "no counts were shown"
     if status == NO_TESTS:
         summary = "no tests were found"
     return Outcome(part, release, status, summary)
@@ -242,7 +245,7 @@ def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outco
 def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
     counts: Counter[str] = Counter()
     for outcome in outcomes:
-        for number, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", outcome.summary):
+        for number, kind in re.findall(COUNT, outcome.summary):
             counts[kind] += int(number)
     print("\nWhere the time went:", progress.table(), "", sep="\n")
     print(*outcomes, sep="\n")

@@ -93,8 +93,9 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Its files go with it: no service has anything left to save.
         if not self.keep:
-            self.stop()
+            self.stop(hard=True)
 
     @classmethod
     def attach(cls, name: str) -> Self:
