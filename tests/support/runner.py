@@ -30,6 +30,9 @@ PYTEST = next(
     if line.startswith("pytest==")
 )
 
+# What the tests of a part compare with.
+REAL_PROGRAMS = {"unit": ("opendkim",), "functional": ("postgresql",)}
+
 CHECKS = (
     ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),
     ("ruff format", "/opt/tests/bin/ruff format --no-cache --check ."),
@@ -160,9 +163,10 @@ def _inside(
             with progress.step(f"lint on {release}"):
                 machine.install("shellcheck")
                 outcomes.append(_lint(machine, lines))
-        if "functional" in parts:
-            with progress.step(f"PostgreSQL for functional tests on {release}"):
-                machine.install("postgresql")
+        needed = [package for part in parts for package in REAL_PROGRAMS.get(part, ())]
+        if needed:
+            with progress.step(f"Installing {', '.join(needed)} on {release}"):
+                machine.install(*needed)
         for part in parts:
             if part != "lint":
                 with progress.step(f"{part} on {release}"):
