@@ -6,6 +6,8 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 """
 
 from dkim_formula.converge import failed
+from dkim_formula.errors import StepRefused
+from dkim_formula.names import selector as checked_selector
 from dkim_formula.operations.publish import summed_up
 from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
