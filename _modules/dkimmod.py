@@ -173,7 +173,7 @@ def generate(domain, selector=None, algorithm=None, bits=None):
     active key of that algorithm (opendkim.conf(5), «SigningTable»: OpenDKIM reads it with the next
     message); else it is ``pending`` until ``dkim.activate``.
 
-    An existing key is never replaced: it is returned, with ``created`` false.
+    An existing key is never replaced: it is returned, with ``existed`` true.
 
     domain
         A domain of the site's table.
@@ -181,7 +181,7 @@ def generate(domain, selector=None, algorithm=None, bits=None):
         ``rsa`` or ``ed25519``, and for RSA 1024 to 4096; what is not given is as the pillar has
         it for the domain. Selectors: RFC 6376, section 3.1. Sizes: RFC 8301, section 3.2.
 
-    Returns ``{domain, selector, algorithm, bits, state, address, created_at, …, record, created}``.
+    Returns ``{domain, selector, algorithm, bits, state, address, created, …, record, existed}``.
 
     Raises SaltInvocationError for an argument that is wrong, CommandExecutionError where the
     domain is not hosted or the database can't be reached.

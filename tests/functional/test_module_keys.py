@@ -29,10 +29,10 @@ def states(minion, domain="example.com"):
 
 def test_generated_key_is_told_whole_without_its_private_half(mailhost):
     key = mailhost.call("dkim.generate", "example.com")
-    assert key.keys() == KEY | {"created"}
+    assert key.keys() == KEY | {"existed"}
     assert (key["domain"], key["selector"]) == ("example.com", "default")
     assert (key["algorithm"], key["bits"], key["state"]) == ("rsa", 2048, "active")
-    assert key["created"] is True
+    assert key["existed"] is False
     assert key["record"]["name"] == "default._domainkey.example.com"
     assert f"p={key['public_key']}" in key["record"]["value"]
 
@@ -50,7 +50,7 @@ def test_generate_never_replaces_a_key(mailhost):
     before = mailhost.private_keys()
     second = mailhost.call("dkim.generate", "example.com", bits=4096)
     assert mailhost.private_keys() == before
-    assert second["created"] is False
+    assert second["existed"] is True
     assert second["public_key"] == first["public_key"]
     assert second["bits"] == 2048
 
@@ -58,7 +58,7 @@ def test_generate_never_replaces_a_key(mailhost):
 def test_second_key_waits_beside_the_one_that_signs(mailhost):
     mailhost.call("dkim.generate", "example.com")
     key = mailhost.call("dkim.generate", "example.com", selector="s2026")
-    assert (key["state"], key["created"]) == ("pending", True)
+    assert (key["state"], key["existed"]) == ("pending", False)
     assert states(mailhost) == {"default": "active", "s2026": "pending"}
 
 

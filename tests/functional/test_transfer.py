@@ -124,7 +124,7 @@ def test_imported_key_signs_where_none_does(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
     found = transfer.import_key(settings, "Example.com", "mail", str(path))
-    assert (found["state"], found["created"], found["bits"]) == ("active", True, 2048)
+    assert (found["state"], found["existed"], found["bits"]) == ("active", False, 2048)
     assert found["record"]["name"] == "mail._domainkey.example.com"
     assert found["public_key"] == rsa_key(0).public_base64()
     assert signed_by(settings, "example.com") == [("example.com", "mail")]
@@ -146,7 +146,7 @@ def test_same_key_again_changes_nothing(settings, tmp_path):
     path.write_text(traditional_pem(0))
     transfer.import_key(settings, "example.com", "mail", str(path))
     before = stored(settings)
-    assert transfer.import_key(settings, "example.com", "mail", str(path))["created"] is False
+    assert transfer.import_key(settings, "example.com", "mail", str(path))["existed"] is True
     assert stored(settings) == before
 
 
@@ -446,7 +446,7 @@ def test_exported_key_is_for_root_alone(with_key, tmp_path, caplog):
 def test_exported_key_comes_back(with_key, tmp_path):
     target = str(tmp_path / "exported.private")
     transfer.export_key(with_key, "example.com", "mail", target)
-    assert transfer.import_key(with_key, "example.com", "mail", target)["created"] is False
+    assert transfer.import_key(with_key, "example.com", "mail", target)["existed"] is True
 
 
 def test_export_never_touches_a_file_that_is_there(with_key, tmp_path):

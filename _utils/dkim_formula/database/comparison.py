@@ -208,3 +208,21 @@ def _copy_wanted(cursor: pg.cursor, wanted: Sequence[Wanted]) -> None:
         ),
     )
     cursor.execute("ANALYZE pg_temp.dkim_wanted")
+
+
+def selector_used(
+    connection: pg.connection, database: Database, domain: str, selector: str
+) -> bool:
+    """
+    Whether the domain ever had a key with the selector, deleted ones included. A selector is not
+    used twice: somebody may still have its old record.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                "SELECT EXISTS (SELECT FROM {history} WHERE domain = %s AND selector = %s)",
+                **names(database),
+            ),
+            (domain, selector),
+        )
+        return cursor.fetchone()[0]

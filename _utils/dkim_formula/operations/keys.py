@@ -4,10 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..database import domains as domain_table
 from ..database import generation, keystore, patterns
-from ..database.comparison import Wanted, compare
+from ..database.comparison import Wanted, compare, selector_used
 from ..database.connection import session
 from ..database.keystore import Key
-from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, KeyNotFound
+from ..errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidValue,
+    KeyNotFound,
+    StepRefused,
+)
 from ..keys import PrivateKey, check_algorithm, check_bits
 from ..names import domain_name
 from ..names import selector as checked_selector
@@ -112,8 +118,10 @@ def generate(
     """
     One key for a hosted domain. What is not given is as the settings have it for that domain.
 
-    Returns the key as :func:`list_keys` does, with ``created``: False where the domain has such a
-    key already; that one is returned and left as it is.
+    Returns the key as :func:`list_keys` does, with ``existed``: True where the domain has such a key
+    already; that one is returned and left as it is.
+
+    Raises StepRefused for a selector that a deleted key of the domain had.
     """
     name = domain_name(domain, "domain")
     wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
@@ -121,13 +129,14 @@ def generate(
         if domain_table.missing(connection, settings.database, [name]):
             raise DatabaseError(not_hosted(settings, [name], "domain"))
         there = _existing(connection, settings, wanted, selector is not None)
-        created = there is None
-        if created:
+        existed = there is not None
+        if not existed:
+            _refuse_used(connection, settings, wanted)
             pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
             # Without a state it waits beside a key that signs: its record is to be published first.
             keystore.store(connection, settings.database, [pair], "made by dkim.generate", None)
             there = keystore.find(connection, settings.database, name, wanted.selector)
-    return {**_plain(settings, there), "created": created}
+    return {**_plain(settings, there), "existed": existed}
 
 
 def lacking(
@@ -234,6 +243,14 @@ def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: objec
         chosen,
         plan.bits if bits is None else check_bits(bits, "bits"),
     )
+
+
+def _refuse_used(connection, settings: Settings, wanted: Wanted) -> None:
+    if selector_used(connection, settings.database, wanted.domain, wanted.selector):
+        raise StepRefused(
+            f"selector: {wanted.selector!r} was the selector of a key of {wanted.domain} that was "
+            "deleted, and a selector is not used twice; give another"
+        )
 
 
 def _existing(connection, settings: Settings, wanted: Wanted, named: bool) -> Key | None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ..database import domains as domain_table
 from ..database import keystore
@@ -46,7 +46,7 @@ def import_key(
     allow_weak
         Take RSA of 1024 to 2047 bits too.
 
-    Returns the key as :func:`keys.list_keys` does, with ``created``: False where the database has
+    Returns the key as :func:`keys.list_keys` does, with ``existed``: False where the database has
     this very key under this selector already.
 
     Raises InvalidValue for what is wrong with an argument or the key, StepRefused where the
@@ -67,13 +67,17 @@ def import_key(
         if same is not None and same.public != private.public_base64():
             raise StepRefused(selector_taken(same))
         if same is None:
-            state = "pending" if _signing(there, private.algorithm) else "active"
             wanted = Wanted(name, chosen, private.algorithm, private.bits)
-            keystore.store(
-                connection, settings.database, [(wanted, private)], IMPORTED, state=state
+            # The table's own trigger settles the state: no other run can come in between.
+            stored = keystore.store(
+                connection, settings.database, [(wanted, private)], IMPORTED, state=None
             )
+            if not stored:
+                raise StepRefused(
+                    f"a key has come in under selector {chosen!r} of {name} meanwhile; try again"
+                )
     found = (key for key in keys.list_keys(settings, name) if key["selector"] == chosen)
-    return {**next(found), "created": same is None}
+    return {**next(found), "existed": same is not None}
 
 
 def import_tables(
@@ -183,12 +187,6 @@ def export_key(
         "algorithm": key.algorithm,
         "public_key": key.public,
     }
-
-
-def _signing(there: Iterable[Key], algorithm: str) -> bool:
-    return any(
-        key.state == "active" and key.algorithm == algorithm and not key.address for key in there
-    )
 
 
 def _private_text(connection, settings: Settings, key: Key) -> str:
