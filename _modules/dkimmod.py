@@ -268,7 +268,7 @@ def records(domain=None, format=None, relative=False):  # pylint: disable=redefi
     .. code-block:: bash
 
         salt-call dkim.records example.com
-        salt-call --out=txt dkim.records format=bind | sed '1s/^local: //' relative=True
+        salt-call --out=txt dkim.records format=bind relative=True | sed 's/^local: //'
     """
     return record_operations.shown(sound_settings(__pillar__), domain, format, relative)
 
@@ -466,7 +466,7 @@ def import_key(domain, selector, path, allow_weak=False):
     allow_weak
         True takes RSA of 1024 to 2047 bits; less is never taken (RFC 8301, section 3.2).
 
-    Returns the key as ``dkim.generate``; ``created`` is false where the database has it already.
+    Returns the key as ``dkim.generate``; ``existed`` is true where the database has it already.
 
     Raises SaltInvocationError for an argument or a key that is wrong, CommandExecutionError where
     the selector has another key or the domain is not hosted.

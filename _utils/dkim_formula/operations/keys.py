@@ -118,8 +118,8 @@ def generate(
     """
     One key for a hosted domain. What is not given is as the settings have it for that domain.
 
-    Returns the key as :func:`list_keys` does, with ``existed``: True where the domain has such a key
-    already; that one is returned and left as it is.
+    Returns the key as :func:`list_keys` does, with ``existed``: True where the domain has such a
+    key already; that one is returned and left as it is.
 
     Raises StepRefused for a selector that a deleted key of the domain had.
     """

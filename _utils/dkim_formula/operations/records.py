@@ -36,7 +36,7 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
     return records(settings, chosen.values(), keys)
 
 
-PRINTED_BY = "salt-call --out=txt dkim.records format=bind | sed '1s/^local: //' prints them"
+PRINTED_BY = "salt-call --out=txt dkim.records format=bind | sed 's/^local: //' prints them"
 
 
 def to_show(settings: Settings, domain: object = None) -> str:

@@ -46,7 +46,7 @@ def import_key(
     allow_weak
         Take RSA of 1024 to 2047 bits too.
 
-    Returns the key as :func:`keys.list_keys` does, with ``existed``: False where the database has
+    Returns the key as :func:`keys.list_keys` does, with ``existed``: True where the database has
     this very key under this selector already.
 
     Raises InvalidValue for what is wrong with an argument or the key, StepRefused where the
