@@ -1,0 +1,471 @@
+"""
+Every state of the formula, by the same course.
+
+A new state without a case here fails :func:`test_every_state_has_a_case`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.postfix import control, main_cf
+from functional.doubles import Dns, OpenDKIM, Postfix, Services
+from functional.postgres import execute, insert_as_howto, traditional_pem
+from functional.salt_loaders import functions_of
+
+MILTER = "unix:/opendkim/opendkim.sock"
+READER = "vmail-dkim-reader"
+PASSWORD = "Correct-Horse-Battery"
+
+
+class World:
+    """A minion, its database, its Postfix and OpenDKIM; each case spoils or prepares some of it."""
+
+    def __init__(self, minion, server, folder):
+        self.minion = minion
+        self.server = server
+        self.folder = folder
+        self.daemon = OpenDKIM(folder / "opendkim.sock")
+        self.services = Services(self.daemon)
+        self.postfix = Postfix(folder)
+        self.dns = Dns()
+        self.config = folder / "opendkim.conf"
+        self.config.write_text("Mode sv\n")
+        self.key_table = folder / "KeyTable"
+
+    def schema(self):
+        """The schema, and both domains in it."""
+        self.minion.call("dkim_postgres.migrate")
+        with db.session(self.minion.database) as connection:
+            names = "INSERT INTO public.domains (domain) VALUES ('example.com'), ('example.org')"
+            execute(connection, names)
+
+    def domains_of_others(self):
+        """A domains table that the formula may not add to, without the pillar's domains."""
+        with db.session(self.minion.database) as connection:
+            execute(connection, "CREATE TABLE public.domains (id serial PRIMARY KEY, domain text)")
+        self.minion.call("dkim_postgres.migrate")
+
+    def key(self, selector="default"):
+        self.schema()
+        with db.session(self.minion.database) as connection:
+            insert_as_howto(connection, "example.com", selector, traditional_pem())
+        self.minion.call("dkim.generate_missing")
+
+    def retired_key(self):
+        self.key("s2024")
+        self.minion.call("dkim.retire", "example.com", "s2024")
+
+    def reader(self):
+        self.minion.call("dkim_postgres.migrate")
+        self.minion.call("dkim_postgres.manage_role", READER)
+
+    def reader_with_password(self):
+        self.reader()
+        with db.session(self.minion.database) as connection:
+            execute(connection, f"ALTER ROLE \"{READER}\" PASSWORD '{PASSWORD}'")
+
+    def access(self):
+        self.reader()
+        self.minion.call("dkim_postgres.manage_access")
+
+    def broken_access_file(self):
+        self.reader()
+        with (self.server.data / "pg_hba.conf").open("a") as stream:
+            stream.write("local all\n")
+
+    def new_database(self):
+        self.minion.set_pillar(database={"name": f"{self.minion.database.name}new"})
+
+    def no_server(self):
+        self.minion.set_pillar(database={"port": 1, "manage": False})
+
+    def password_pillar(self):
+        self.minion.set_pillar(
+            database={
+                "host": "db.example.com",
+                "reader": {"auth": "password", "password": PASSWORD},
+            }
+        )
+
+    def keys_in_files(self):
+        self.schema()
+        pem = self.folder / "mail.private"
+        pem.write_text(traditional_pem())
+        pem.chmod(0o600)
+        self.key_table.write_text(f"mail._domainkey.example.com example.com:mail:{pem}\n")
+
+    def milter_in_main_cf(self):
+        self.postfix.set(smtpd_milters=f"inet:localhost:11332, {MILTER}", myhostname="mail")
+
+    def failing_restart(self):
+        self.services.failing.add("restart opendkim")
+
+    def failing_start(self):
+        self.services.failing.add("start postgresql")
+
+    def failing_stop(self):
+        self.services.runs["postgresql"] = True
+        self.services.failing.add("stop postgresql")
+
+    def refused_update(self):
+        self.dns.refuses = True
+
+    def runs(self):
+        self.services.runs["postgresql"] = True
+
+
+@pytest.fixture
+def world(minion, server, tmp_path, monkeypatch):
+    access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
+    world = World(minion, server, tmp_path)
+    for name, function in world.services.functions().items():
+        monkeypatch.setitem(minion.functions, name, function)
+    monkeypatch.setitem(minion.functions, "dkim.publish", world.dns.publish)
+    monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
+    monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
+    minion.secrets.add(PASSWORD)
+    yield world
+    world.daemon.stop()
+    for path, text in access_files.items():
+        path.write_text(text)
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, "SELECT pg_reload_conf()")
+        execute(connection, f"DROP DATABASE IF EXISTS {minion.database.name}new")
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A state in two worlds.
+
+    arguments
+        Of the state; a function gives them for a world.
+    prepare
+        A world in which a run changes something; where ``changes`` is False, nothing.
+    spoil
+        A world in which it fails, and ``complaint`` what its comment then says.
+    wrong
+        Arguments that differ then.
+    """
+
+    name: str
+    prepare: Callable[[World], None]
+    spoil: Callable[[World], None]
+    complaint: str
+    arguments: dict[str, Any] | Callable[[World], dict[str, Any]] = field(default_factory=dict)
+    wrong: dict[str, Any] = field(default_factory=dict)
+    changes: bool = True
+
+    def given(self, world: World) -> dict[str, Any]:
+        return self.arguments(world) if callable(self.arguments) else dict(self.arguments)
+
+
+def _nothing(world):
+    """As it is."""
+
+
+def _opendkim(world):
+    return {"socket": world.daemon.path, "reads": [str(world.config)]}
+
+
+def _password_file(world):
+    return {"name": str(world.folder / "pgpass"), "user": "postgres"}
+
+
+CASES = {
+    "dkim.checked": Case(
+        "The settings are sound",
+        prepare=World.schema,
+        spoil=World.domains_of_others,
+        complaint="example.com, example.org: not in column 'domain'",
+        changes=False,
+    ),
+    "dkim.keys_managed": Case(
+        "Every domain has its keys",
+        prepare=World.schema,
+        spoil=World.domains_of_others,
+        complaint="example.com, example.org: not in column 'domain'",
+    ),
+    "dkim.key_present": Case(
+        "example.com",
+        arguments={"selector": "s2026"},
+        prepare=World.schema,
+        spoil=World.schema,
+        wrong={"algorithm": "dsa"},
+        complaint="algorithm: 'dsa'",
+    ),
+    "dkim.key_absent": Case(
+        "example.com",
+        arguments={"selector": "s2024"},
+        prepare=World.retired_key,
+        spoil=lambda world: world.key("s2024"),
+        complaint="the key is active",
+    ),
+    "dkim.keys_imported": Case(
+        "The old keys are in the database",
+        arguments=lambda world: {"key_table": str(world.key_table)},
+        prepare=World.keys_in_files,
+        spoil=World.schema,
+        complaint="KeyTable",
+    ),
+    "dkim.opendkim_running": Case(
+        "opendkim",
+        arguments=_opendkim,
+        prepare=_nothing,
+        spoil=World.failing_restart,
+        complaint="service opendkim did not restart",
+    ),
+    "dkim.password_file_present": Case(
+        "The password is for the daemon alone",
+        arguments=_password_file,
+        prepare=World.password_pillar,
+        spoil=World.password_pillar,
+        wrong={"user": "nobody-here"},
+        complaint="user: 'nobody-here' is no account",
+    ),
+    "dkim.records_published": Case(
+        "The records are published",
+        prepare=_nothing,
+        spoil=World.refused_update,
+        complaint="REFUSED",
+    ),
+    "dkim.records_shown": Case(
+        "The records to publish",
+        prepare=World.key,
+        spoil=World.schema,
+        wrong={"domain": "exa mple"},
+        complaint="domain: 'exa mple'",
+        changes=False,
+    ),
+    "dkim_postgres.database_present": Case(
+        "The database exists",
+        prepare=World.new_database,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
+    "dkim_postgres.schema_present": Case(
+        "The database holds keys",
+        prepare=_nothing,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
+    "dkim_postgres.role_present": Case(
+        READER,
+        prepare=lambda world: world.minion.call("dkim_postgres.migrate"),
+        spoil=World.reader,
+        wrong={"password": PASSWORD},
+        complaint="give one of keep, absent, pillar",
+    ),
+    "dkim_postgres.password_absent": Case(
+        READER,
+        prepare=World.reader_with_password,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
+    "dkim_postgres.access_present": Case(
+        "The reader has its way in",
+        prepare=World.reader,
+        spoil=World.broken_access_file,
+        complaint="pg_hba.conf, line",
+    ),
+    "dkim_postgres.access_absent": Case(
+        "The reader has no way in",
+        prepare=World.access,
+        spoil=World.broken_access_file,
+        complaint="pg_hba.conf, line",
+    ),
+    "dkim_postfix.milters_present": Case(
+        "Postfix has OpenDKIM sign",
+        arguments=lambda world: {"present": [MILTER], "sockets": [world.daemon.path]},
+        prepare=lambda world: world.daemon.start(),
+        spoil=_nothing,
+        complaint="no milter answers",
+    ),
+    "dkim_postfix.milters_absent": Case(
+        "Postfix does without OpenDKIM",
+        arguments={"absent": [MILTER]},
+        prepare=World.milter_in_main_cf,
+        spoil=lambda world: world.postfix.break_down(),
+        complaint="fatal: open main.cf",
+    ),
+    "dkim_service.running": Case(
+        "postgresql",
+        prepare=_nothing,
+        spoil=World.failing_start,
+        complaint="service postgresql start failed",
+    ),
+    "dkim_service.dead": Case(
+        "postgresql",
+        prepare=World.runs,
+        spoil=World.failing_stop,
+        complaint="service postgresql stop failed",
+    ),
+}
+
+
+def apply(world, state, test=False, **arguments):
+    case = CASES[state]
+    given = {"name": case.name, **case.given(world), **arguments}
+    return world.minion.state(state, test=test, **given)
+
+
+def test_every_state_has_a_case():
+    # mod_watch is the course of a state that watches something.
+    states = {name for name in functions_of("states") if not name.endswith(".mod_watch")}
+    assert states == CASES.keys()
+
+
+@pytest.mark.parametrize("state", [name for name in CASES if CASES[name].changes])
+def test_state_announces_what_it_does_and_does_it_once(world, state):
+    CASES[state].prepare(world)
+    announced = apply(world, state, test=True)
+    assert announced["result"] is None
+    assert announced["changes"]
+    assert announced["comment"]
+    assert apply(world, state, test=True)["changes"] == announced["changes"]
+    done = apply(world, state)
+    assert done["result"] is True, done["comment"]
+    assert done["changes"] == announced["changes"]
+    assert done["comment"] != announced["comment"]
+    for test in (False, True):
+        again = apply(world, state, test=test)
+        assert (again["result"], again["changes"]) == (True, {})
+
+
+@pytest.mark.parametrize("state", [name for name in CASES if not CASES[name].changes])
+def test_state_that_only_tells_changes_nothing(world, state):
+    CASES[state].prepare(world)
+    told = [apply(world, state, test=test) for test in (True, False)]
+    assert [(one["result"], one["changes"]) for one in told] == [(True, {})] * 2
+    assert told[0]["comment"] == told[1]["comment"]
+
+
+@pytest.mark.parametrize("state", CASES)
+def test_failed_state_tells_a_person_why(world, state):
+    CASES[state].spoil(world)
+    failed = apply(world, state, **CASES[state].wrong)
+    assert failed["result"] is False
+    assert failed["changes"] == {}
+    assert CASES[state].complaint in failed["comment"]
+    assert "Traceback" not in failed["comment"]
+
+
+@pytest.mark.parametrize("state", CASES)
+def test_wrong_pillar_fails_no_state_with_a_traceback(world, state):
+    world.daemon.start()
+    world.minion.set_pillar(database={"nmae": "vmail"}, domains={"exa mple": {}})
+    told = apply(world, state)
+    assert "Traceback" not in told["comment"]
+    if told["result"] is False:
+        assert "dkim:" in told["comment"]
+
+
+def test_all_faults_of_a_pillar_are_shown_at_once(world):
+    world.minion.set_pillar(
+        database={"nmae": "vmail"},
+        domains={"exa mple": {}, "example.com": {"bits": 512}},
+        postfix={"milter_default_action": "acept"},
+    )
+    failed = apply(world, "dkim.checked")
+    assert failed["result"] is False
+    for part in ("nmae", "'exa mple'", "dkim:domains:example.com:bits: 512", "'acept'"):
+        assert part in failed["comment"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "dkim.checked",
+        "dkim.keys_managed",
+        "dkim.opendkim_running",
+        "dkim.records_shown",
+        "dkim_postgres.database_present",
+        "dkim_postgres.schema_present",
+        "dkim_postgres.role_present",
+        "dkim_postgres.password_absent",
+        "dkim_postgres.access_present",
+        "dkim_postgres.access_absent",
+        "dkim_postfix.milters_present",
+    ],
+)
+def test_bare_machine_fails_no_state_under_test(world, monkeypatch, state):
+    monkeypatch.setattr(main_cf, "POSTCONF", str(world.folder / "none"))
+    world.minion.set_pillar(database={"port": 1})
+    assert apply(world, state, test=True)["result"] is not False
+
+
+def test_active_key_is_absent_by_force_alone(world):
+    world.key("s2024")
+    for test in (True, False):
+        assert apply(world, "dkim.key_absent", test=test)["result"] is False
+    assert apply(world, "dkim.key_absent", force=True)["result"] is True
+
+
+def test_absent_key_s_selector_is_checked(world):
+    world.schema()
+    failed = apply(world, "dkim.key_absent", selector="s_2024!")
+    assert failed["result"] is False
+    assert failed["comment"].startswith("selector: 's_2024!'")
+
+
+def test_key_that_differs_from_the_pillar_is_named_and_kept(world):
+    world.key()
+    before = world.minion.private_keys()
+    world.minion.set_pillar(domains={"example.com": {"bits": 4096}, "example.org": {}})
+    told = apply(world, "dkim.keys_managed")
+    assert (told["result"], told["changes"]) == (True, {})
+    assert "default" in told["comment"]
+    assert world.minion.private_keys() == before
+
+
+def test_opendkim_is_restarted_where_a_file_is_younger_than_its_socket(world):
+    world.daemon.start()
+    world.config.write_text("Mode s\n")
+    assert apply(world, "dkim.opendkim_running")["changes"]
+    assert "restart opendkim" in world.services.events
+
+
+def test_watching_opendkim_is_restarted_with_postfix_standing_still(world):
+    world.daemon.start()
+    world.postfix.set(smtpd_milters=MILTER, milter_default_action="accept")
+    chunk = {"name": "opendkim", "sfun": "opendkim_running", "socket": world.daemon.path}
+    announced = world.minion.state("dkim.mod_watch", test=True, **chunk)
+    assert (announced["result"], world.services.events) == (None, [])
+    done = world.minion.state("dkim.mod_watch", **chunk)
+    assert (done["result"], done["changes"]) == (True, announced["changes"])
+    assert "postfix stood still" in done["comment"]
+    told = [event for event in world.services.events if event != "units read"]
+    assert told == ["stop postfix", "restart opendkim", "start postfix"]
+
+
+def test_other_states_watch_nothing(world):
+    told = world.minion.state("dkim.mod_watch", name="x", sfun="key_present", socket="/none")
+    assert (told["result"], told["changes"]) == (False, {})
+
+
+@pytest.mark.parametrize(("reload", "told"), [(False, "restart"), (True, "reload")])
+def test_watching_service_is_told_once(world, monkeypatch, reload, told):
+    monkeypatch.setitem(world.minion.functions, "service.reload", lambda name: True)
+    chunk = {"name": "postfix", "sfun": "running", "reload": reload}
+    announced = world.minion.state("dkim_service.mod_watch", test=True, **chunk)
+    assert (announced["result"], world.services.events) == (None, [])
+    done = world.minion.state("dkim_service.mod_watch", **chunk)
+    assert (done["result"], done["changes"]) == (True, announced["changes"])
+    assert f"{told}ed" in done["comment"]
+
+
+def test_role_that_may_too_much_is_narrowed_and_no_other(world):
+    world.reader()
+    database = world.minion.database
+    with db.session(database) as connection:
+        execute(connection, "CREATE ROLE site LOGIN; GRANT SELECT ON public.dkim TO site")
+    assert apply(world, "dkim_postgres.role_present")["changes"] == {}
+    with db.session(database) as connection:
+        execute(connection, f'GRANT SELECT ON public.dkim TO "{READER}"')
+    assert apply(world, "dkim_postgres.role_present")["changes"]
+    with db.session(database) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT has_table_privilege('site', 'public.dkim', 'SELECT')")
+        assert cursor.fetchone() == (True,)
