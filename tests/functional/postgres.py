@@ -95,9 +95,13 @@ def insert_as_howto(connection, domain: str, selector: str, key: str) -> None:
         )
 
 
-@cache
 def rsa_key(number: int = 0) -> PrivateKey:
-    """An RSA key that is made once for all tests."""
+    """An RSA key, one for each number, that is made once for all tests."""
+    return _made(number)
+
+
+@cache
+def _made(number: int) -> PrivateKey:
     return PrivateKey.generate("rsa", 2048)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _KEYWORDS = frozenset({"all", "sameuser", "samerole", "samegroup", "replication"})
+_BLANKS = " \t\r"
 _INCLUDES = frozenset({"include", "include_if_exists", "include_dir"})
 
 # What can stand for a name that it does not spell: a group, a file, a regular expression (16).
@@ -128,7 +129,7 @@ def _fields(content: str) -> Fields:
         character = content[at]
         if character == "#":
             break
-        if character.isspace() or character == ",":
+        if character in _BLANKS or character == ",":
             at += 1
         else:
             token, at = _token(content, at)
@@ -151,8 +152,9 @@ def _token(content: str, at: int) -> tuple[Token, int]:
                 text += '"'
                 at += 1
             else:
-                inside, quoted = not inside, True
-        elif not inside and (character.isspace() or character in ",#"):
+                # Only a quote at the word's beginning takes a keyword's meaning away.
+                inside, quoted = not inside, quoted or not text
+        elif not inside and (character in _BLANKS or character in ",#"):
             break
         else:
             text += character

@@ -1,0 +1,193 @@
+"""Many keys in one run: stopped, repeated, and two at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.database import domains, generation, keystore
+from dkim_formula.database.keystore import Wanted
+from dkim_formula.keys import PrivateKey
+from functional.postgres import execute, query
+
+LIBRARY = Path(generation.__file__).parents[2]
+
+
+def host(settings, count):
+    names = [f"d{number:03}.example" for number in range(count)]
+    with db.session(settings) as connection:
+        domains.insert_missing(connection, settings, names)
+    # Ed25519 keys are made in no time: it is the course of a run that is tested here.
+    return [Wanted(name, "default", "ed25519") for name in names]
+
+
+def inserts(connection):
+    return query(
+        connection,
+        "SELECT count(*), count(DISTINCT domain) FROM public.dkim_history WHERE from_state IS NULL",
+    )[0]
+
+
+def test_every_missing_key_is_made_and_progress_is_told(ready):
+    wanted = host(ready, 100)
+    told = []
+    with db.session(ready) as connection:
+        stored = generation.generate(
+            connection, ready, wanted, "test", lambda *at: told.append(at), workers=1
+        )
+        assert len(stored) == 100
+        assert keystore.compare(connection, ready, wanted).missing == ()
+    assert told == [(32, 100), (64, 100), (96, 100), (100, 100)]
+
+
+def test_second_run_makes_nothing(ready, monkeypatch):
+    wanted = host(ready, 40)
+    with db.session(ready) as connection:
+        generation.generate(connection, ready, wanted, "test")
+        monkeypatch.setattr(PrivateKey, "generate", None)
+        assert generation.generate(connection, ready, wanted, "test") == []
+
+
+def test_rsa_key_has_the_wanted_size(ready):
+    with db.session(ready) as connection:
+        (key,) = generation.generate(
+            connection, ready, [Wanted("example.com", "s", "rsa", 1024)], "test"
+        )
+    assert (key.algorithm, key.bits) == ("rsa", 1024)
+
+
+def test_domain_that_is_not_hosted_is_left_out(ready):
+    with db.session(ready) as connection:
+        wanted = [Wanted("nowhere.example", "s", "ed25519")]
+        assert generation.generate(connection, ready, wanted, "test") == []
+
+
+def test_run_that_fails_keeps_its_batches_and_the_next_goes_on(ready):
+    wanted = host(ready, 100)
+
+    def stop(done, total):
+        if done == 64:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError), db.session(ready) as connection:
+        generation.generate(connection, ready, wanted, "test", stop, workers=1)
+    with db.session(ready) as connection:
+        assert inserts(connection) == (64, 64)
+        assert len(generation.generate(connection, ready, wanted, "test")) == 36
+        assert inserts(connection) == (100, 100)
+
+
+def test_failed_run_leaves_no_lock_behind(ready):
+    wanted = host(ready, 100)
+
+    def stop(done, total):
+        raise InterruptedError
+
+    with db.session(ready) as connection:
+        with pytest.raises(InterruptedError):
+            generation.generate(connection, ready, wanted, "test", stop, workers=1)
+        locks = query(connection, "SELECT * FROM pg_locks WHERE locktype = 'advisory'")
+        assert locks == []
+
+
+BULK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from dkim_formula.database import connection, domains, generation
+from dkim_formula.database.keystore import Wanted
+from dkim_formula.settings.model import Database
+settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
+with connection.session(settings) as opened:
+    wanted = [
+        Wanted(name, "default", "rsa", 1024)
+        for name in domains.hosted(opened, settings)
+        if name.startswith("d")
+    ]
+    generation.generate(opened, settings, wanted, "test", workers=1)
+"""
+
+
+def start_bulk(settings):
+    return subprocess.Popen(
+        [sys.executable, "-c", BULK, str(LIBRARY), settings.name, str(settings.port)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stored(settings):
+    with db.session(settings) as connection:
+        return query(connection, "SELECT count(*) FROM public.dkim")[0][0]
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+def test_killed_run_is_completed_by_the_next_and_nothing_is_made_twice(ready):
+    host(ready, 150)
+    run = start_bulk(ready)
+    until(lambda: stored(ready) >= 64)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    kept = stored(ready)
+    assert kept % 32 == 0
+    again = start_bulk(ready)
+    assert again.communicate()[1] == ""
+    assert again.returncode == 0
+    with db.session(ready) as connection:
+        assert inserts(connection) == (150, 150)
+        assert kept < 150
+
+
+def test_two_runs_at_once_make_one_key_a_domain(ready):
+    host(ready, 100)
+    runs = [start_bulk(ready), start_bulk(ready)]
+    assert [run.communicate()[1] for run in runs] == ["", ""]
+    with db.session(ready) as connection:
+        assert inserts(connection) == (100, 100)
+
+
+def test_two_calls_for_one_domain_leave_one_key(ready):
+    meeting = threading.Barrier(4)
+    made = []
+
+    def call(number):
+        with db.session(ready) as connection:
+            meeting.wait()
+            made.extend(
+                generation.generate(connection, ready, [Wanted("example.com", "s")], "test")
+            )
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert stored(ready) == 1
+
+
+def test_single_call_does_not_wait_for_a_bulk_run(ready):
+    with db.session(ready) as bulk, db.session(ready) as single:
+        generation._lock(bulk, "pg_advisory_lock")
+        execute(single, "SET lock_timeout = '1s'")
+        (key,) = generation.generate(single, ready, [Wanted("example.com", "s", "ed25519")], "test")
+        assert key.state == "active"
+
+
+def test_threads_are_as_many_as_the_cores_that_we_may_use(ready, monkeypatch):
+    wanted = host(ready, 3 * 32 + 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    told = []
+    with db.session(ready) as connection:
+        generation.generate(connection, ready, wanted, "test", lambda *at: told.append(at))
+    assert told == [(96, 97), (97, 97)]

@@ -1,0 +1,315 @@
+"""Keys through the library: listed, compared, stored, moved, deleted, completed."""
+
+from dataclasses import replace
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.database import keystore, patterns
+from dkim_formula.database.keystore import Wanted
+from dkim_formula.errors import (
+    DatabaseError,
+    InvalidValue,
+    KeyNotFound,
+    StepRefused,
+)
+from dkim_formula.keys import PrivateKey
+from functional.postgres import execute, insert_as_howto, query, rsa_key, traditional_pem
+
+
+@pytest.fixture
+def opened(ready):
+    with db.session(ready) as connection:
+        yield connection
+
+
+def put(connection, database, selector, number=0, domain="example.com", state="active", **more):
+    wanted = Wanted(domain, selector, **more)
+    return keystore.store(connection, database, [(wanted, rsa_key(number))], "test", state)
+
+
+def states(connection):
+    return dict(query(connection, "SELECT selector, state FROM public.dkim"))
+
+
+def test_stored_key_is_the_one_that_was_given(opened, ready):
+    (key,) = put(opened, ready, "s")
+    assert query(opened, "SELECT key FROM public.dkim") == [(rsa_key().pem(),)]
+    assert (key.domain, key.selector, key.algorithm, key.bits, key.state) == (
+        "example.com",
+        "s",
+        "rsa",
+        2048,
+        "active",
+    )
+    assert key.public == rsa_key().public_base64()
+
+
+def test_plain_form_has_no_private_key_and_iso_moments(opened, ready):
+    (key,) = put(opened, ready, "s")
+    plain = key.as_plain()
+    assert set(plain) == {
+        "domain",
+        "selector",
+        "algorithm",
+        "bits",
+        "state",
+        "address",
+        "created",
+        "activated",
+        "retired",
+        "revoked",
+        "public_key",
+    }
+    assert plain["created"].endswith("+00:00")
+    assert plain["retired"] is None
+    assert "PRIVATE" not in repr(key)
+
+
+def test_existing_key_is_never_replaced(opened, ready):
+    put(opened, ready, "s", number=0)
+    assert put(opened, ready, "s", number=1) == []
+    assert put(opened, ready, "other", number=1) == []
+    assert query(opened, "SELECT key FROM public.dkim") == [(rsa_key().pem(),)]
+
+
+def test_key_beside_an_active_one_is_pending_where_the_database_chooses(opened, ready):
+    (first,) = put(opened, ready, "one", number=0, state=None)
+    (second,) = put(opened, ready, "two", number=1, state=None)
+    assert (first.state, second.state) == ("active", "pending")
+
+
+def test_key_of_a_domain_that_is_not_hosted_is_not_stored(opened, ready):
+    assert put(opened, ready, "s", domain="nowhere.example") == []
+
+
+def test_missing_key_says_what_there_is(opened, ready):
+    put(opened, ready, "mail")
+    with pytest.raises(KeyNotFound, match=r"'default'; it has mail \(active\)"):
+        keystore.find(opened, ready, "example.com", "default")
+    with pytest.raises(KeyNotFound, match="it has none"):
+        keystore.find(opened, ready, "example.org", "default")
+
+
+def test_list_is_by_domain_and_can_be_narrowed(opened, ready):
+    put(opened, ready, "b", domain="example.org")
+    put(opened, ready, "a")
+    put(opened, ready, "b", number=1, state="pending")
+    listed = [(key.domain, key.selector) for key in keystore.list_keys(opened, ready)]
+    assert listed == [("example.com", "a"), ("example.com", "b"), ("example.org", "b")]
+    assert len(keystore.list_keys(opened, ready, "example.com")) == 2
+    assert len(keystore.list_keys(opened, ready, selector="b")) == 2
+
+
+def test_comparison_sorts_the_wanted_keys(opened, ready):
+    put(opened, ready, "default")
+    wanted = [
+        Wanted("example.com", "default"),
+        Wanted("example.com", "ed", "ed25519"),
+        Wanted("example.org", "default"),
+        Wanted("gone.example", "default"),
+    ]
+    found = keystore.compare(opened, ready, wanted)
+    assert found.missing == (wanted[1], wanted[2], wanted[3])
+    assert found.present == 1
+    assert found.not_hosted == ("gone.example",)
+    assert found.reports == ()
+
+
+def test_comparison_changes_nothing(opened, ready):
+    put(opened, ready, "default")
+    before = query(
+        opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim"
+    )
+    keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    assert (
+        query(opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim")
+        == before
+    )
+
+
+def test_rotated_key_satisfies_silently(opened, ready):
+    put(opened, ready, "default")
+    put(opened, ready, "next", number=1, state="pending")
+    keystore.set_state(opened, ready, "example.com", "next", "active", "rotation")
+    found = keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    assert (found.missing, found.reports) == ((), ())
+    keystore.delete(opened, ready, "example.com", "default", "rotation")
+    found = keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    assert (found.missing, found.reports) == ((), ())
+
+
+def report(opened, ready, **wanted):
+    found = keystore.compare(opened, ready, [Wanted("example.com", **wanted)])
+    assert found.missing == ()
+    (text,) = found.reports
+    return text
+
+
+def test_other_size_is_reported_and_left(opened, ready):
+    put(opened, ready, "default")
+    assert "2048 bits, not 4096" in report(opened, ready, selector="default", bits=4096)
+
+
+def test_selector_that_the_key_never_had_is_reported(opened, ready):
+    put(opened, ready, "default")
+    assert "has the selector 'default'" in report(opened, ready, selector="mail")
+
+
+def test_selector_of_a_retired_key_is_not_used_again(opened, ready):
+    put(opened, ready, "default")
+    keystore.set_state(opened, ready, "example.com", "default", "retired", "test")
+    assert "retired" in report(opened, ready, selector="default")
+
+
+def test_selector_of_a_deleted_key_is_not_used_again(opened, ready):
+    put(opened, ready, "default")
+    keystore.delete(opened, ready, "example.com", "default", "test", force=True)
+    assert "deleted" in report(opened, ready, selector="default")
+
+
+def test_pending_key_is_reported(opened, ready):
+    put(opened, ready, "default", state="pending")
+    assert "until it is activated" in report(opened, ready, selector="default")
+
+
+def test_selector_of_another_algorithm_is_reported(opened, ready):
+    put(opened, ready, "default")
+    text = report(opened, ready, selector="default", algorithm="ed25519")
+    assert "an rsa key has that selector" in text
+
+
+def test_domain_that_is_an_alias_is_reported(opened, ready):
+    put(opened, ready, "default")
+    patterns.apply(opened, ready, {"example.org": ("example.com", "")})
+    found = keystore.compare(opened, ready, [Wanted("example.org", "default")])
+    assert found.missing == ()
+    assert "example.org is signed by another key" in found.reports[0]
+
+
+def test_address_is_a_key_of_its_own(opened, ready):
+    put(opened, ready, "default")
+    wanted = Wanted("example.com", "ceo", address="ceo@example.com")
+    assert keystore.compare(opened, ready, [wanted]).missing == (wanted,)
+    put(opened, ready, "ceo", number=1, address="ceo@example.com")
+    assert keystore.compare(opened, ready, [wanted]).missing == ()
+    assert states(opened) == {"default": "active", "ceo": "active"}
+
+
+def test_activating_retires_the_key_that_was_active(opened, ready):
+    put(opened, ready, "default")
+    put(opened, ready, "next", number=1, state="pending")
+    assert (
+        keystore.set_state(opened, ready, "example.com", "next", "active", "go").state == "active"
+    )
+    assert states(opened) == {"default": "retired", "next": "active"}
+
+
+def test_activating_leaves_other_algorithms_and_addresses_alone(opened, ready):
+    put(opened, ready, "ceo", number=2, address="ceo@example.com")
+    ed25519 = PrivateKey.generate("ed25519")
+    keystore.store(opened, ready, [(Wanted("example.com", "ed", "ed25519"), ed25519)], "test")
+    put(opened, ready, "next", number=1, state="pending")
+    keystore.set_state(opened, ready, "example.com", "next", "active", "go")
+    assert set(states(opened).values()) == {"active"}
+
+
+@pytest.mark.parametrize("before", keystore.STATES)
+@pytest.mark.parametrize("after", keystore.STATES)
+def test_only_legal_steps_are_taken(opened, ready, before, after):
+    put(opened, ready, "s", state=before)
+    if after == before or after in keystore.STEPS[before]:
+        assert keystore.set_state(opened, ready, "example.com", "s", after, "t").state == after
+    else:
+        with pytest.raises(StepRefused, match=f"is {before} and can't become {after}"):
+            keystore.set_state(opened, ready, "example.com", "s", after, "t")
+        assert states(opened) == {"s": before}
+
+
+def test_unknown_state_is_refused(opened, ready):
+    put(opened, ready, "s")
+    with pytest.raises(InvalidValue, match="pending, active, retired, revoked"):
+        keystore.set_state(opened, ready, "example.com", "s", "asleep", "t")
+
+
+def test_revoking_erases_the_private_key_and_keeps_the_public(opened, ready):
+    put(opened, ready, "s")
+    key = keystore.set_state(opened, ready, "example.com", "s", "revoked", "compromised")
+    assert key.public == rsa_key().public_base64()
+    assert query(opened, "SELECT key FROM public.dkim") == [(None,)]
+
+
+def test_reason_reaches_the_history(opened, ready):
+    put(opened, ready, "s")
+    keystore.set_state(opened, ready, "example.com", "s", "revoked", "compromised")
+    assert query(opened, "SELECT why FROM public.dkim_history ORDER BY id DESC LIMIT 1") == [
+        ("compromised",)
+    ]
+
+
+def test_key_that_does_not_parse_is_not_activated(opened, ready):
+    lines = traditional_pem().splitlines(keepends=True)
+    # A PEM text by its form, and no key: the database can't know, OpenDKIM would answer 451.
+    damaged = "".join([lines[0], *reversed(lines[1:-1]), lines[-1]])
+    execute(
+        opened,
+        "INSERT INTO public.dkim (domain_id, selector, key, state) VALUES (1, 's', %s, 'pending')",
+        (damaged,),
+    )
+    with pytest.raises(StepRefused, match="OpenDKIM can't sign with it"):
+        keystore.set_state(opened, ready, "example.com", "s", "active", "go")
+
+
+def test_active_key_is_not_deleted_without_force(opened, ready):
+    put(opened, ready, "s")
+    with pytest.raises(StepRefused, match="retire it first"):
+        keystore.delete(opened, ready, "example.com", "s", "test")
+    assert keystore.delete(opened, ready, "example.com", "s", "test", force=True).selector == "s"
+    assert states(opened) == {}
+
+
+def test_deleted_key_leaves_its_history(opened, ready):
+    put(opened, ready, "s")
+    keystore.delete(opened, ready, "example.com", "s", "moved away", force=True)
+    assert query(opened, "SELECT to_state, why FROM public.dkim_history ORDER BY id") == [
+        ("active", "test"),
+        (None, "moved away"),
+    ]
+
+
+def test_rows_of_the_sites_tool_are_completed(opened, ready):
+    insert_as_howto(opened, "example.com", "default", traditional_pem())
+    (key,), reports = keystore.complete(opened, ready)
+    assert (key.state, key.bits, key.public) == ("active", 2048, rsa_key().public_base64())
+    assert reports == ()
+    assert keystore.complete(opened, ready) == ([], ())
+
+
+def test_row_that_looks_like_a_key_and_is_none_stops_signing_and_is_reported(opened, ready):
+    lines = traditional_pem().splitlines(keepends=True)
+    damaged = "".join([lines[0], *reversed(lines[1:-1]), lines[-1]])
+    insert_as_howto(opened, "example.com", "default", damaged)
+    assert states(opened) == {"default": "active"}
+    completed, (text,) = keystore.complete(opened, ready)
+    assert completed == []
+    assert "example.com, selector 'default'" in text
+    assert lines[1].strip() not in text
+    assert states(opened) == {"default": "pending"}
+
+
+def test_schema_that_is_missing_is_told_of(database, connection):
+    with pytest.raises(DatabaseError, match=r"dkim\.database"), db.errors_translated():
+        keystore.list_keys(connection, database)
+
+
+def test_domain_in_upper_case_is_another_name(opened, ready):
+    execute(opened, "INSERT INTO public.domains (domain) VALUES ('Upper.example')")
+    found = keystore.compare(opened, ready, [Wanted("upper.example", "s")])
+    assert found.not_hosted == ("upper.example",)
+
+
+def test_owner_who_is_no_superuser_can_do_the_work(ready):
+    with db.session(ready, role=ready.owner) as connection:
+        put(connection, replace(ready), "s")
+        keystore.set_state(connection, ready, "example.com", "s", "retired", "test")
+        assert states(connection) == {"s": "retired"}
