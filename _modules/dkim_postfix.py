@@ -42,6 +42,8 @@ def join_milters(present, default_action="accept", absent=(), sockets=()):
     """
     Sets what ``dkim_postfix.milter_changes`` tells, and returns it. Postfix has to be restarted.
 
+    present, default_action, absent
+        As ``dkim_postfix.milter_changes``.
     sockets
         The milters' sockets as this machine sees them; CommandExecutionError, and nothing is
         changed, where one of them does not answer.
@@ -60,10 +62,12 @@ def join_milters(present, default_action="accept", absent=(), sockets=()):
 @translated
 def leftover_changes(absent):
     """
-    What main.cf still has of our milters; as ``dkim_postfix.milter_changes``.
+    What main.cf still has of our milters.
 
     absent
         A list of our milters.
+
+    Returns and raises as ``dkim_postfix.milter_changes``.
 
     CLI Example:
 
@@ -77,7 +81,12 @@ def leftover_changes(absent):
 @translated
 def leave_milters(absent):
     """
-    Takes our milters out of main.cf; other people's stay. Returns what was changed.
+    Takes our milters out of main.cf; other people's stay.
+
+    absent
+        A list of our milters.
+
+    Returns what was changed, as ``dkim_postfix.leftover_changes``.
 
     CLI Example:
 

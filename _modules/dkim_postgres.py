@@ -126,7 +126,13 @@ def manage_role(name, password="keep", relations=None):
 @translated
 def password_changes(name):
     """
-    Whether a role has a password: ``{"changes", "notes"}``; nothing where there is no such role.
+    Whether a role has a password.
+
+    name
+        The role.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``, without changes where it has
+    none or is not there.
 
     CLI Example:
 
@@ -140,7 +146,12 @@ def password_changes(name):
 @translated
 def remove_password(name):
     """
-    Takes a role's password away. Returns what was changed.
+    Takes a role's password away.
+
+    name
+        The role.
+
+    Returns what was changed, as ``dkim_postgres.password_changes``.
 
     CLI Example:
 

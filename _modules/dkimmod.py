@@ -199,8 +199,13 @@ def generate(domain, selector=None, algorithm=None, bits=None):
 @translated
 def lacking_key(domain, selector=None, algorithm=None, bits=None):
     """
-    What ``dkim.generate`` with the same arguments would make:
-    ``{"changes": {record name: {"old", "new"}}}``, empty where such a key is there.
+    What ``dkim.generate`` would make.
+
+    domain, selector, algorithm, bits
+        As ``dkim.generate``.
+
+    Returns ``{"changes": {key: {"old", "new"}}}``, empty where such a key is there. Raises as that
+    does.
 
     CLI Example:
 
@@ -235,8 +240,15 @@ def public_key(domain, selector=None):
     The public half of a key, base64, as the record's ``p=`` has it: SubjectPublicKeyInfo for RSA
     (RFC 6376, section 3.6.1), the bare 32 octets for Ed25519 (RFC 8463, section 4.2).
 
+    domain
+        The key's domain.
     selector
         Default: the domain's active key.
+
+    Returns the text.
+
+    Raises CommandExecutionError where there is no such key, SaltInvocationError where several are
+    active and none is named.
 
     CLI Example:
 
@@ -258,10 +270,12 @@ def records(domain=None, format=None, relative=False):  # pylint: disable=redefi
     format
         ``bind``: lines that paste into a zone file; ``oneline``: for a provider's form;
         ``nsupdate``: a script for nsupdate(1) that overwrites nothing of others; ``octodns``: a
-        YAML source for octoDNS; ``json``.
-        Default: a list of ``{name, type, ttl, value, purpose, domain, selector}``, ttl in seconds.
+        YAML source for octoDNS; ``json``. Default: plain data.
     relative
         True: names are relative to their zone, which data and JSON then have as ``zone``.
+
+    Returns a list of ``{name, type, ttl, value, purpose, domain, selector}``, ttl in seconds; with
+    a format its text.
 
     CLI Example:
 
@@ -279,6 +293,11 @@ def records_to_show(domain=None):
     The records as text for a person who has just run the formula: lines for a zone file, counted
     instead of listed where there are more than can be read.
 
+    domain
+        As ``dkim.records``.
+
+    Returns the text.
+
     CLI Example:
 
     .. code-block:: bash
@@ -293,6 +312,9 @@ def activate(domain, selector):
     """
     Has a pending or retired key sign, from the next message on; the key of the same algorithm that
     signed until now is retired in the same transaction. Its record should be in DNS before.
+
+    domain, selector
+        Which key.
 
     Returns the key. Raises CommandExecutionError where the key's state does not allow it.
 
@@ -310,6 +332,9 @@ def retire(domain, selector):
     """
     Has a key sign no more; its record is to stay in DNS while mail that it signed is on its way.
 
+    domain, selector
+        Which key.
+
     Returns the key. Raises CommandExecutionError where the key's state does not allow it.
 
     CLI Example:
@@ -326,6 +351,8 @@ def delete(domain, selector, force=False):
     """
     Deletes a key for good. Mail that it signed can be verified as long as its record stays in DNS.
 
+    domain, selector
+        Which key.
     force
         True deletes an active key too: the domain's mail then leaves unsigned.
 
@@ -398,6 +425,8 @@ def is_current(socket, reads=()):
     reads
         A list of files.
 
+    Returns True or False.
+
     CLI Example:
 
     .. code-block:: bash
@@ -410,8 +439,14 @@ def is_current(socket, reads=()):
 @translated
 def password_file_changes(path, user):
     """
-    What differs of the file that OpenDKIM's libpq takes the reader's password from:
-    ``{"changes", "notes"}``, never the password.
+    What differs of the file that OpenDKIM's libpq takes the reader's password from.
+
+    path
+        The file's path.
+    user
+        The daemon's system user.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the password.
 
     CLI Example:
 
@@ -427,6 +462,12 @@ def write_password_file(path, user):
     """
     Writes that file: libpq's password file (PostgreSQL, «The Password File»), mode 0400, the
     daemon's own. The password comes from the pillar.
+
+    path, user
+        As ``dkim.password_file_changes``.
+
+    Returns what differed, as that does. Raises SaltInvocationError where the pillar has no
+    password, or the machine no such user.
 
     CLI Example:
 

@@ -120,7 +120,14 @@ def access_present(name, also_root=False):
 
 
 def access_absent(name):
-    """The reader's lines are in neither file."""
+    """
+    The reader's lines are in neither file.
+
+    .. code-block:: yaml
+
+        OpenDKIM has no way in:
+          dkim_postgres.access_absent: []
+    """
     return _access(name, False, False)
 
 

@@ -195,6 +195,12 @@ def password_file_present(name, user):
         The file's path.
     user
         The daemon's system user.
+
+    .. code-block:: yaml
+
+        /etc/opendkim-pgpass:
+          dkim.password_file_present:
+            - user: opendkim
     """
     return converged(
         __opts__,

@@ -219,6 +219,14 @@ def test_active_key_is_deleted_by_force_alone(mailhost):
     assert states(mailhost) == {}
 
 
+def test_selector_of_a_deleted_key_is_not_used_again(mailhost):
+    mailhost.call("dkim.generate", "example.com")
+    mailhost.call("dkim.delete", "example.com", "default", force=True)
+    with pytest.raises(CommandExecutionError, match="'default'"):
+        mailhost.call("dkim.generate", "example.com")
+    assert mailhost.call("dkim.list_keys") == []
+
+
 def test_retired_key_is_deleted_without_force(mailhost):
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.retire", "example.com", "default")
