@@ -1,0 +1,207 @@
+"""What can't work is found before the first change, and all of it is told at once."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from support import mail, salt, server
+from support.machine import Machine
+
+SOUND = {"dkim": {"domains": {"example.com": {}}}}
+SECRET = "quite:a@secret"
+
+# All that is wrong by itself, in one pillar: the place that the error names, and words of it.
+WRONG = {
+    "dkim": {
+        "database": {
+            "name": "v mail",
+            "reader": {"auth": "password", "password": SECRET},
+            "domain": {"name": "fqdn"},
+        },
+        "defaults": {"algoritm": "rsa"},
+        "domains": {
+            "two words.example": {},
+            f"{'a' * 64}.example": {},
+            ".".join(["a" * 60] * 5): {},
+            "-hyphen.example": {},
+            "bad..example": {},
+            "192.0.2.1": {},
+            "\u2603.example": {},
+            "selector.example": {"selector": "not_a_label"},
+            "long.example": {"selector": "s" * 64},
+            "small.example": {"bits": 1023},
+            "big.example": {"bits": 65536},
+            "worded.example": {"bits": "many"},
+            "algorithm.example": {"algorithm": "dsa"},
+            "unknown.example": {"selektor": "x"},
+        },
+        "opendkim": {"settings": {"Canonicalisation": "relaxed", "Statistix": 1}},
+        "postfix": {"milter_default_action": "acept"},
+        "rotations": {},
+    }
+}
+PROBLEMS = {
+    "dkim:database:name": "white space",
+    "dkim:database:reader:password": "one of : / @ + ? =",
+    "dkim:database:domain": "'domains'",
+    "dkim:defaults:algoritm": "'algorithm'",
+    "dkim:domains:two words.example": "malformed label 'two words'",
+    f"dkim:domains:{'a' * 64}.example": "longer than 63",
+    f"dkim:domains:{'.'.join(['a' * 60] * 5)}"[:60]: "a name has 253 at most",
+    "dkim:domains:-hyphen.example": "malformed label '-hyphen'",
+    "dkim:domains:bad..example": "empty label",
+    "dkim:domains:192.0.2.1": "not an IP address",
+    "dkim:domains:\u2603.example": "not an internationalised name",
+    "dkim:domains:selector.example:selector": "malformed label 'not_a_label'",
+    "dkim:domains:long.example:selector": "longer than 63",
+    "dkim:domains:small.example:bits": "1024",
+    "dkim:domains:big.example:bits": "4096",
+    "dkim:domains:worded.example:bits": "'many'",
+    "dkim:domains:algorithm.example:algorithm": "'rsa'",
+    "dkim:domains:unknown.example:selektor": "'selector'",
+    "dkim:opendkim:settings:Canonicalisation": "'Canonicalization'",
+    "dkim:opendkim:settings:Statistix": "'Statistics'",
+    "dkim:postfix:milter_default_action": "accept",
+    "dkim:rotations": "'rotation'",
+}
+
+
+@pytest.fixture(scope="module")
+def bare(machine: Machine) -> Machine:
+    salt.install_formula(machine)
+    return machine
+
+
+@pytest.fixture(scope="module")
+def set_up(bare: Machine) -> mail.Mailbox:
+    run = salt.apply(bare, pillar=SOUND)
+    assert run.succeeded, str(run)
+    server.sql(
+        bare,
+        "CREATE TABLE hosted (number serial PRIMARY KEY, fqdn text NOT NULL);"
+        "INSERT INTO hosted (fqdn) VALUES ('example.com');"
+        "CREATE VIEW seen AS SELECT * FROM hosted;"
+        "CREATE TABLE keyless (number int, fqdn text)",
+    )
+    return mail.Mailbox(bare)
+
+
+@pytest.fixture
+def refused(bare: Machine) -> Iterator[Callable[[dict], str]]:
+    """Runs a pillar that must be refused with nothing changed; gives what the run says."""
+
+    def run(pillar: dict) -> str:
+        before = server.state(bare)
+        done = salt.apply(bare, pillar=pillar)
+        assert done.returncode != 0
+        assert done.states[0].function == "dkim.checked"
+        assert done.states[0].result is False, str(done)
+        assert done.changed == [], str(done)
+        assert server.state(bare).differences(before) == []
+        return done.states[0].comment
+
+    yield run
+    salt.set_pillar(bare, SOUND)
+
+
+def assert_all_told(comment: str) -> None:
+    lines = comment.splitlines()
+    for place, words in PROBLEMS.items():
+        told = [line for line in lines if line.startswith(place)]
+        assert any(words in line for line in told), f"{place}: {words!r}\n{comment}"
+    assert len(lines) == len(PROBLEMS), comment
+    assert SECRET not in comment
+
+
+def database(**keys: object) -> dict:
+    return {"dkim": {"database": keys, "domains": {"example.com": {}}}}
+
+
+def test_every_error_of_the_pillar_is_told_at_once_on_a_bare_machine(
+    bare: Machine, refused: Callable[[dict], str]
+) -> None:
+    assert_all_told(refused(WRONG))
+    assert not bare.exists("/etc/postfix")
+    assert not bare.exists("/etc/opendkim.conf")
+
+
+def test_database_that_is_not_there_on_a_bare_machine(bare: Machine) -> None:
+    # Its driver comes first: without it nothing can be asked.
+    run = salt.apply(bare, pillar=database(manage=False))
+    assert [state.function for state in run.changed] == ["pip.installed"]
+    assert (
+        "so PostgreSQL is not installed here" in run["The DKIM settings fit the database"].comment
+    )
+    assert not bare.exists("/etc/postfix")
+
+
+def test_every_error_of_the_pillar_is_told_at_once_on_a_server(
+    set_up: mail.Mailbox, refused: Callable[[dict], str]
+) -> None:
+    assert_all_told(refused(WRONG))
+    message = mail.sent_by_smtp(set_up, "someone@example.com")
+    assert "DKIM-Signature:" in mail.headers(message)
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize(
+    ("pillar", "told"),
+    [
+        (
+            database(name="nowhere", manage=False),
+            "dkim:database:name: there is no database 'nowhere' at the local socket",
+        ),
+        (
+            database(port=5433, manage=False),
+            "no PostgreSQL answers at the local socket (dkim:database:host), port 5433",
+        ),
+        (
+            database(user="stranger", manage=False),
+            "refused a session with 'vmail' (dkim:database:name) as 'stranger'",
+        ),
+        (
+            database(manage=False, domains={"table": "mailboxes"}),
+            "dkim:database:domains:table: there is no table public.mailboxes",
+        ),
+        (
+            database(domains={"table": "mail.domains"}),
+            "dkim:database:domains:schema: there is no schema 'mail'",
+        ),
+        (database(domains={"table": "seen", "name": "fqdn"}), "public.seen is no table"),
+        (
+            database(domains={"table": "hosted"}),
+            "dkim:database:domains:id: public.hosted has no column 'id'; it has number, fqdn\n"
+            "dkim:database:domains:name: public.hosted has no column 'domain'",
+        ),
+        (
+            database(domains={"table": "keyless", "id": "number", "name": "fqdn"}),
+            "public.keyless.number is neither primary key nor unique",
+        ),
+        (
+            {
+                "dkim": {
+                    "database": {"domains": {"create_missing": False}},
+                    "domains": ["example.com", "elsewhere.example", "nowhere.example"],
+                }
+            },
+            "dkim:domains: elsewhere.example, nowhere.example: not in column 'domain' of table "
+            "public.domains of database 'vmail'; add them there, or set "
+            "dkim:database:domains:create_missing to true",
+        ),
+    ],
+)
+def test_database_that_does_not_fit(
+    refused: Callable[[dict], str], pillar: dict, told: str
+) -> None:
+    assert told in refused(pillar)
+
+
+def test_name_in_another_script_is_taken_as_its_a_label(set_up: mail.Mailbox) -> None:
+    machine = set_up.machine
+    pillar = {"dkim": {"domains": ["example.com", "m\u00fcller.example"]}}
+    run = salt.apply(machine, pillar=pillar)
+    assert run.succeeded, str(run)
+    records = mail.zone_records(machine, salt.call(machine, "dkim.records", format="bind"))
+    assert "default._domainkey.xn--mller-kva.example." in records
+    message = mail.sent_by_smtp(set_up, "someone@xn--mller-kva.example")
+    (signature,) = mail.signatures(machine, message, records)
+    assert signature.valid, str(signature)
