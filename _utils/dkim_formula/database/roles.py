@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,40 +25,68 @@ _ATTRIBUTES = {
     "rolbypassrls": (False, "NOBYPASSRLS"),
 }
 
-# What aclexplode gives of one catalogue: the kind of object for REVOKE, its qualified name, its id.
+# What aclexplode gives of each catalogue: the kind of object for REVOKE, its qualified name, and
+# who granted it, where that is not the owner. Names are quoted always: PostgreSQL's format('%I')
+# leaves the quotes out by a list of words that is its own.
 _GRANTS = """
-    SELECT kind, name, privilege_type FROM (
+    SELECT kind, name, privilege_type, is_grantable,
+           CASE WHEN grantor <> owner THEN pg_get_userbyid(grantor) END
+    FROM (
         SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind,
-               format('%%I.%%I', n.nspname, c.relname) AS name, a.privilege_type, a.grantee
+               {schema} || '.' || {relation} AS name, a.*, c.relowner AS owner
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
              aclexplode(c.relacl) a
         UNION ALL
-        SELECT 'COLUMN', format('%%I.%%I(%%I)', n.nspname, c.relname, t.attname),
-               a.privilege_type, a.grantee
+        SELECT 'COLUMN', {schema} || '.' || {relation} || '(' || {column} || ')', a.*, c.relowner
         FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid
              JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(t.attacl) a
         UNION ALL
         SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-               format('%%I.%%I(%%s)', n.nspname, p.proname,
-                      pg_get_function_identity_arguments(p.oid)),
-               a.privilege_type, a.grantee
+               {schema} || '.' || {function} || '('
+                   || pg_get_function_identity_arguments(p.oid) || ')',
+               a.*, p.proowner
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, aclexplode(p.proacl) a
         UNION ALL
-        SELECT 'SCHEMA', format('%%I', n.nspname), a.privilege_type, a.grantee
+        SELECT 'SCHEMA', {schema}, a.*, n.nspowner
         FROM pg_namespace n, aclexplode(n.nspacl) a
         UNION ALL
-        SELECT 'DATABASE', format('%%I', d.datname), a.privilege_type, a.grantee
+        SELECT 'DATABASE', {database}, a.*, d.datdba
         FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = current_database()
         UNION ALL
-        SELECT 'LANGUAGE', format('%%I', l.lanname), a.privilege_type, a.grantee
+        SELECT 'LANGUAGE', {language}, a.*, l.lanowner
         FROM pg_language l, aclexplode(l.lanacl) a
         UNION ALL
-        SELECT 'TYPE', format('%%I.%%I', n.nspname, t.typname), a.privilege_type, a.grantee
+        SELECT 'TYPE', {schema} || '.' || {type}, a.*, t.typowner
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, aclexplode(t.typacl) a
+        UNION ALL
+        SELECT CASE f.defaclobjtype WHEN 'r' THEN 'DEFAULT TABLES' WHEN 'S' THEN 'DEFAULT SEQUENCES'
+                    WHEN 'f' THEN 'DEFAULT FUNCTIONS' WHEN 'T' THEN 'DEFAULT TYPES'
+                    ELSE 'DEFAULT SCHEMAS' END,
+               'FOR ROLE ' || {maker} || coalesce(' IN SCHEMA ' || {schema}, ''),
+               a.*, f.defaclrole
+        FROM pg_default_acl f JOIN pg_roles r ON r.oid = f.defaclrole
+             LEFT JOIN pg_namespace n ON n.oid = f.defaclnamespace, aclexplode(f.defaclacl) a
     ) AS granted
     WHERE grantee = %s
-    ORDER BY 1, 2, 3
-"""
+    ORDER BY 1, 2, 3, 4, 5 NULLS FIRST
+""".format(
+    **{
+        what: f"""'"' || replace({column}::text, '"', '""') || '"'"""
+        for what, column in (
+            ("schema", "n.nspname"),
+            ("relation", "c.relname"),
+            ("column", "t.attname"),
+            ("function", "p.proname"),
+            ("database", "d.datname"),
+            ("language", "l.lanname"),
+            ("type", "t.typname"),
+            ("maker", "r.rolname"),
+        )
+    }
+)
+
+_PLAIN_NAME = re.compile(r'"([a-z_][a-z0-9_]*)"')
+_GRANTABLE = " WITH GRANT OPTION"
 
 # Objects of this database, and databases, that are the role's own.
 _POSSESSIONS = """
@@ -104,7 +134,8 @@ class Snapshot:
     has_password
         Something is stored; ``password_matches``: it is for the wanted one.
     grants
-        What is granted to it in this database, as (kind, name, privilege).
+        What is granted to it in this database, as (kind, name, privilege); ``grantors``: by whom,
+        None for the object's owner.
     possessions
         Descriptions of what it owns.
     """
@@ -115,6 +146,7 @@ class Snapshot:
     password_matches: bool = False
     memberships: tuple[str, ...] = ()
     grants: frozenset[Grant] = frozenset()
+    grantors: Mapping[Grant, tuple[str | None, ...]] = field(default_factory=dict)
     possessions: tuple[str, ...] = ()
 
 
@@ -134,13 +166,17 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
         oid, limit, *values = row
         stored = _stored_password(cursor, oid)
         cursor.execute(
-            "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid"
+            "SELECT DISTINCT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid"
             " WHERE m.member = %s ORDER BY 1",
             (oid,),
         )
         memberships = tuple(name for (name,) in cursor)
         cursor.execute(_GRANTS, (oid,))
-        grants = frozenset(cursor.fetchall())
+        grantors: dict[Grant, tuple[str | None, ...]] = {}
+        for kind, name, privilege, grantable, grantor in cursor:
+            for what in (privilege, privilege + _GRANTABLE) if grantable else (privilege,):
+                grant = (kind, name, what)
+                grantors[grant] = (*grantors.get(grant, ()), grantor)
         cursor.execute(_POSSESSIONS, (oid,))
         possessions = tuple(name for (name,) in cursor)
     return Snapshot(
@@ -150,7 +186,8 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
         password_matches=isinstance(wanted.password, Secret)
         and scram.matches(stored, wanted.password),
         memberships=memberships,
-        grants=grants,
+        grants=frozenset(grantors),
+        grantors=grantors,
         possessions=possessions,
     )
 
@@ -183,7 +220,7 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
         had = grant in snapshot.grants
         if had != (grant in needed):
             kind, name, privilege = grant
-            what = f"{privilege} on {kind.lower()} {name} of {dbname}"
+            what = f"{privilege} on {kind.lower()} {_shown(name)} of {dbname}"
             changes[what] = change(had, not had)
     notes = tuple(
         f"role {wanted.name} owns {thing}; it is left alone: give it to another role"
@@ -234,9 +271,11 @@ def _needed(wanted: Wanted) -> frozenset[Grant]:
 
 
 def _quoted(name: str) -> str:
-    """As format('%I') writes it for the names that the settings let through."""
-    plain = name.isascii() and name.replace("_", "a").isalnum() and name == name.lower()
-    return name if plain and not name[0].isdigit() else '"' + name.replace('"', '""') + '"'
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _shown(name: str) -> str:
+    return _PLAIN_NAME.sub(r"\1", name)
 
 
 def _password_change(snapshot: Snapshot, wanted: Wanted) -> dict[str, dict[str, object]]:
@@ -275,18 +314,60 @@ def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None
 
 def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     for group in set(snapshot.memberships) - set(wanted.memberships):
-        cursor.execute(compose("REVOKE {group} FROM {name}", group=group, name=wanted.name))
+        _revoke_membership(cursor, group, wanted.name)
     for group in set(wanted.memberships) - set(snapshot.memberships):
         cursor.execute(compose("GRANT {group} TO {name}", group=group, name=wanted.name))
 
 
+def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
+    # From PostgreSQL 16 on each grantor's grant of a role is one by itself.
+    if cursor.connection.server_version < 160000:
+        cursor.execute(compose("REVOKE {group} FROM {name}", group=group, name=name))
+        return
+    cursor.execute(
+        "SELECT pg_get_userbyid(grantor) FROM pg_auth_members"
+        " WHERE pg_get_userbyid(roleid) = %s AND pg_get_userbyid(member) = %s",
+        (group, name),
+    )
+    for (grantor,) in cursor.fetchall():
+        cursor.execute(
+            compose(
+                "REVOKE {group} FROM {name} GRANTED BY {grantor} CASCADE",
+                group=group,
+                name=name,
+                grantor=grantor,
+            )
+        )
+
+
 def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     needed = _needed(wanted)
-    # Names in these tuples are quoted already: PostgreSQL's own format('%I'), or _quoted.
+    # Names in these tuples are quoted already.
     for grant in sorted(snapshot.grants - needed):
-        _grant(cursor, f"REVOKE {_clause(grant)} FROM {{name}} CASCADE", wanted)
+        for grantor in snapshot.grantors.get(grant, (None,)):
+            _revoke(cursor, grant, grantor, wanted)
     for grant in sorted(needed - snapshot.grants):
         _grant(cursor, f"GRANT {_clause(grant)} TO {{name}}", wanted)
+
+
+def _revoke(cursor: pg.cursor, grant: Grant, grantor: str | None, wanted: Wanted) -> None:
+    # A superuser's REVOKE is the owner's, and leaves what somebody else granted (REVOKE, Notes).
+    if grantor is not None:
+        cursor.execute(compose("SET LOCAL ROLE {grantor}", grantor=grantor))
+    _grant(cursor, _revocation(grant), wanted)
+    if grantor is not None:
+        cursor.execute("RESET ROLE")
+
+
+def _revocation(grant: Grant) -> str:
+    kind, name, privilege = grant
+    option = "GRANT OPTION FOR " if privilege.endswith(_GRANTABLE) else ""
+    privilege = privilege.removesuffix(_GRANTABLE)
+    if kind.startswith("DEFAULT "):
+        objects = kind.removeprefix("DEFAULT ")
+        revoke = f"REVOKE {option}{privilege} ON {objects} FROM {{name}}"
+        return f"ALTER DEFAULT PRIVILEGES {name} {revoke}"
+    return f"REVOKE {option}{_clause((kind, name, privilege))} FROM {{name}} CASCADE"
 
 
 def _clause(grant: Grant) -> str:
