@@ -93,7 +93,7 @@ def test_lines_are_taken_out_after_values_are_set(postconf):
 
 
 def test_nothing_to_write_calls_nobody(postconf):
-    main_cf.write({})
+    main_cf.write({}, unset=iter([]))
     assert postconf.calls == []
 
 

@@ -149,6 +149,10 @@ def test_references_survive_when_a_neighbour_leaves():
     assert cleaned(current)["smtpd_milters"] == "${foreign}"
 
 
+def test_reference_to_nothing_is_not_taken_for_ours():
+    assert milters.without(f"$absent, {OURS}", [OURS], {}) == "$absent"
+
+
 def test_conditional_of_postfix_is_left_as_it_is():
     conditional = "${spam?inet:a:1}"
     after = planned({"smtpd_milters": conditional})
@@ -196,6 +200,10 @@ def test_clean_of_a_main_cf_without_our_milters_changes_nothing():
             f"{{ {OURS}, default_action=tempfail }}",
         ),
         (f"{OURS}, inet:localhost:8891", OURS),
+        (
+            f"{{ inet:localhost:8891, default_action=tempfail }}, {OURS}",
+            f"{{ {OURS}, default_action=tempfail }}",
+        ),
     ],
 )
 def test_daemon_that_moved_is_found_at_its_new_address(before, after):
