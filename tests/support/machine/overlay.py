@@ -42,7 +42,8 @@ class Overlay:
         while is_mounted(self.root):
             subprocess.run(["umount", "--lazy", str(self.root)], check=True, capture_output=True)
         if self.home.exists():
-            shutil.rmtree(self.home)
+            # Somebody else may be removing it too: a sweep, and the machine's own end.
+            shutil.rmtree(self.home, ignore_errors=True)
 
 
 def is_mounted(folder: Path) -> bool:
