@@ -1,5 +1,6 @@
 """A real PostgreSQL, thrown away afterwards, that logs every statement; a database a test."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -56,21 +57,34 @@ def server():
         shutil.rmtree(folder)
 
 
+@contextlib.contextmanager
+def own_database(server, template):
+    """A database for one test; afterwards it goes, and with it every role that the test made."""
+    settings = replace(server.settings, name=f"vmail{next(_numbers)}")
+    with db.session(server.settings, autocommit=True) as connection:
+        make_database(connection, settings.name, template)
+    yield settings
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, f"DROP DATABASE IF EXISTS {settings.name} WITH (FORCE)")
+        for (role,) in query(
+            connection,
+            "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)' AND rolname <> %s",
+            (OWNER,),
+        ):
+            execute(connection, f'DROP ROLE "{role}"')
+
+
+def make_database(connection, name, template):
+    if not query(connection, "SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)):
+        execute(connection, f"CREATE ROLE {OWNER}")
+    execute(connection, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")
+
+
 @pytest.fixture
 def database(server):
     """An empty database of its own for the test, owned by a role that is no superuser."""
-    name = f"vmail{next(_numbers)}"
-    settings = replace(server.settings, name=name)
-    with db.session(server.settings, autocommit=True) as connection:
-        execute(connection, f"DROP ROLE IF EXISTS {OWNER}")
-        execute(connection, f"CREATE ROLE {OWNER}")
-        execute(connection, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
-    yield settings
-    with db.session(server.settings, autocommit=True) as connection:
-        execute(connection, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        roles = query(connection, "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)'")
-        for (role,) in roles:
-            execute(connection, f'DROP ROLE "{role}"')
+    with own_database(server, "template0") as settings:
+        yield settings
 
 
 @pytest.fixture
@@ -79,15 +93,25 @@ def connection(database):
         yield opened
 
 
-@pytest.fixture
-def ready(database):
-    """The settings of a database that has our schema and two domains."""
-    with db.session(database) as opened:
-        schema.apply(opened, database)
+@pytest.fixture(scope="session")
+def ready_template(server):
+    """The name of a database that has our schema and two domains, for others to be made from."""
+    settings = replace(server.settings, name="ready")
+    with db.session(server.settings, autocommit=True) as connection:
+        make_database(connection, settings.name, "template0")
+    with db.session(settings) as opened:
+        schema.apply(opened, settings)
         execute(
             opened, "INSERT INTO public.domains (domain) VALUES ('example.com'), ('example.org')"
         )
-    return database
+    return settings.name
+
+
+@pytest.fixture
+def ready(server, ready_template):
+    """The settings of a database that has our schema and two domains."""
+    with own_database(server, ready_template) as settings:
+        yield settings
 
 
 @pytest.fixture
