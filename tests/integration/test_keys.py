@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import pytest
 from support import mail, salt
-from support.machine import CommandFailed, Machine
+from support.machine import ROOT, CommandFailed, Machine
 
 DOMAINS = {
     "dual.example": {"algorithm": ["rsa", "ed25519"]},
@@ -252,6 +252,8 @@ def assert_every_row_whole(machine: Machine) -> None:
 
 # --- From files and back --------------------------------------------------------------------------
 
+MOVING = ROOT / "docs" / "moving.md"
+
 OLD = PurePosixPath("/etc/old-opendkim")
 KEY_TABLE = f"{OLD}/KeyTable"
 SIGNING_TABLE = f"refile:{OLD}/SigningTable"
@@ -301,26 +303,33 @@ def old(box: mail.Mailbox) -> Machine:
     return machine
 
 
-@pytest.fixture(scope="module")
-def signed_before(old: Machine) -> Callable[[str], tuple[str, str]]:
-    """How OpenDKIM itself signs a sender's mail from those files."""
+def signing_from_files(
+    machine: Machine, key_table: str, signing_table: str
+) -> Callable[[str], tuple[str, str]]:
+    """How OpenDKIM itself signs a sender's mail with its keys in files: domain and selector."""
     conf = (
-        f"KeyTable {KEY_TABLE}\nSigningTable {SIGNING_TABLE}\nMode s\nInternalHosts 0.0.0.0/0\n"
-        "Socket local:/run/old.sock\nRequireSafeKeys no\n"
+        f"KeyTable {key_table}\nSigningTable {signing_table}\nMode s\nInternalHosts 0.0.0.0/0\n"
+        "Socket local:/run/files.sock\nRequireSafeKeys no\n"
     )
-    old.write("/etc/old-opendkim.conf", conf)
+    machine.write("/root/files.conf", conf)
 
     def sign(sender: str) -> tuple[str, str]:
-        old.write("/root/message", mail.compose(sender, "somebody@example.org"))
-        words = ["opendkim", "-x", "/etc/old-opendkim.conf", "-vvv", "-t", "/root/message"]
-        said = old.run(words, check=False)
-        header = next(text for text in said.stdout.split("###") if "DKIM-Signature" in text)
-        tags = dict(
-            tag.strip().split("=", 1) for tag in header.replace("'", ";").split(";") if "=" in tag
-        )
-        return tags["d"], tags["s"]
+        machine.write("/root/message", mail.compose(sender, "somebody@example.org"))
+        words = ["opendkim", "-x", "/root/files.conf", "-vvv", "-t", "/root/message"]
+        said = machine.run(words, check=False)
+        header = next((text for text in said.stdout.split("###") if "DKIM-Sig" in text), "")
+        assert header, f"{said.stdout}{said.stderr}"
+        tags = (tag.strip().split("=", 1) for tag in header.split(";") if "=" in tag)
+        found = dict(tags)
+        return found["d"], found["s"]
 
     return sign
+
+
+@pytest.fixture(scope="module")
+def signed_before(old: Machine) -> Callable[[str], tuple[str, str]]:
+    """How OpenDKIM signed before the import."""
+    return signing_from_files(old, KEY_TABLE, SIGNING_TABLE)
 
 
 @pytest.fixture(scope="module")
@@ -435,3 +444,19 @@ def test_exported_key_is_the_one_that_signs(machine: Machine, published: Mapping
     assert found["public_key"] in published["default._domainkey.rsa.example"]
     with pytest.raises(CommandFailed, match="File exists"):
         salt.call(machine, "dkim.export_key", "rsa.example", "default", path)
+
+
+def test_way_back_to_files_signs_as_before(box: mail.Mailbox, published: Mapping[str, str]) -> None:
+    machine = box.machine
+    # The minion of bin/highstate in the place of the site's own.
+    minion = "exec /opt/salt/bin/salt-call --local -c /var/cache/dkim-formula/minion"
+    machine.write("/usr/local/bin/salt-call", f'#!/bin/sh\n{minion} "$@"\n', mode=0o755)
+    script = next(text for text in MOVING.read_text().split("```") if "while read" in text)
+    machine.run(script.replace("domain=example.com", "domain=address.example"))
+    by_files = signing_from_files(
+        machine, "/etc/opendkim/KeyTable", "refile:/etc/opendkim/SigningTable"
+    )
+    for user, selector in (("news", "news"), ("other", "default")):
+        sender = f"{user}@address.example"
+        assert by_files(sender) == ("address.example", selector)
+        assert signatures(box, sender, published) == [("address.example", selector, "rsa-sha256")]
