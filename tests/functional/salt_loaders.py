@@ -5,6 +5,7 @@ Root reaches the throw-away PostgreSQL over the default socket directory, as a m
 own: pillar ``dkim:database`` needs no more than that server's port.
 """
 
+import contextlib
 import json
 import logging
 import traceback
@@ -153,19 +154,29 @@ def loaded(tmp_path_factory):
     return salt.state.State({**options, "pillar": pillar}, initial_pillar=pillar)
 
 
-@pytest.fixture
-def minion(loaded, database, caplog):
-    """A minion and its empty database; at the test's end it must have kept its secrets."""
+@contextlib.contextmanager
+def watched(loaded, database, caplog):
+    """A minion with a database; in the end it must have kept its secrets."""
     caplog.set_level(EVERYTHING)
     listener = Listener()
     logging.getLogger().addHandler(listener)
     minion = Minion(loaded, database, listener)
-    yield minion
-    logging.getLogger().removeHandler(listener)
+    try:
+        yield minion
+    finally:
+        logging.getLogger().removeHandler(listener)
     assert not minion.leaks()
 
 
 @pytest.fixture
-def mailhost(minion, ready):
+def minion(loaded, database, caplog):
+    """A minion and its empty database."""
+    with watched(loaded, database, caplog) as minion:
+        yield minion
+
+
+@pytest.fixture
+def mailhost(loaded, ready, caplog):
     """A minion whose database has the formula's schema, and two domains without keys."""
-    return minion
+    with watched(loaded, ready, caplog) as minion:
+        yield minion

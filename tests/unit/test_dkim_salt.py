@@ -1,0 +1,106 @@
+"""Between Salt and the library: the pillar in, the library's errors out as Salt's."""
+
+import pytest
+
+# Salt is there in a test machine, and on hosts that run these tests by hand perhaps not.
+pytest.importorskip("salt.exceptions")
+
+import dkim_salt
+from dkim_formula.errors import (
+    DatabaseUnavailable,
+    InvalidValue,
+    KeyNotFound,
+    SeveralProblems,
+    StepRefused,
+)
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+
+def raising(error):
+    @dkim_salt.translated
+    def function():
+        """Fails."""
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "salts"),
+    [
+        (InvalidValue("bits", 512, "is too small", "give 1024 to 4096"), SaltInvocationError),
+        (KeyNotFound("example.com has no active key"), CommandExecutionError),
+        (StepRefused("the key is active"), CommandExecutionError),
+        (DatabaseUnavailable("no_server", "no PostgreSQL answers"), CommandExecutionError),
+        (SeveralProblems(["one", "two"]), CommandExecutionError),
+    ],
+)
+def test_library_s_error_is_salt_s_with_the_same_text(error, salts):
+    with pytest.raises(salts) as raised:
+        raising(error)()
+    assert type(raised.value) is salts
+    assert str(raised.value) == str(error)
+    assert raised.value.__cause__ is error
+
+
+def test_error_that_nobody_foresaw_stays_what_it_is():
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())()
+
+
+def test_translated_function_keeps_its_name_and_help():
+    function = raising(ValueError())
+    assert (function.__name__, function.__doc__) == ("function", "Fails.")
+
+
+@pytest.mark.parametrize("pillar", [{}, {"dkim": None}, {"dkim": {}}, {"other": 1}])
+def test_pillar_without_our_key_is_all_defaults(pillar):
+    reading = dkim_salt.read_pillar(pillar)
+    assert reading.problems == ()
+    assert reading.settings.database.name == "vmail"
+
+
+def test_pillar_of_one_run_is_read_once():
+    pillar = {"dkim": {"domains": ["example.com"]}}
+    assert dkim_salt.read_pillar(pillar) is dkim_salt.read_pillar(dict(pillar))
+
+
+def test_refreshed_pillar_is_read_again():
+    first = dkim_salt.read_pillar({"dkim": {"domains": ["example.com"]}})
+    second = dkim_salt.read_pillar({"dkim": {"domains": ["example.org"]}})
+    assert list(first.settings.domains) == ["example.com"]
+    assert list(second.settings.domains) == ["example.org"]
+
+
+def test_wrong_pillar_raises_all_its_problems_at_once():
+    pillar = {"dkim": {"databse": {}, "domains": {"exa mple": {}}}}
+    with pytest.raises(SeveralProblems) as raised:
+        dkim_salt.sound_settings(pillar)
+    assert len(raised.value.problems) == 2
+    assert "databse" in str(raised.value)
+    assert "'exa mple'" in str(raised.value)
+
+
+COMMENTS = {"in_order": "there", "pending": "would be made", "done": "made"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CommandExecutionError("no way"), SaltInvocationError("no way"), StepRefused("no way")],
+)
+@pytest.mark.parametrize("test", [True, False])
+def test_error_of_a_look_fails_the_state_with_its_text(error, test):
+    def look():
+        raise error
+
+    ret = dkim_salt.converged({"test": test}, "x", look, look, **COMMENTS)
+    assert ret == {"name": "x", "result": False, "changes": {}, "comment": "no way"}
+
+
+def test_error_of_a_change_fails_the_state_with_its_text():
+    def change():
+        raise CommandExecutionError("refused")
+
+    seen = {"changes": {"key": {"old": None, "new": "rsa"}}}
+    ret = dkim_salt.converged({"test": False}, "x", lambda: seen, change, **COMMENTS)
+    assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "refused")
