@@ -31,7 +31,18 @@ PYTEST = next(
 )
 
 # What the tests of a part compare with.
-REAL_PROGRAMS = {"unit": ("opendkim",), "functional": ("postgresql",)}
+REAL_PROGRAMS = {
+    "unit": ("opendkim",),
+    "functional": (
+        "postgresql",
+        "bind9",
+        "bind9-dnsutils",
+        "bind9-utils",
+        "knot",
+        "knot-dnssecutils",
+        "opendkim-tools",
+    ),
+}
 
 CHECKS = (
     ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _RCODES = {
     "REFUSED": "refuses it (REFUSED): its access rules do not let {who} do this",
-    "NOTAUTH": "is not authoritative for the zone (NOTAUTH)",
+    # RFC 8945, section 5.2 and Knot DNS have it also for who is not authorised.
+    "NOTAUTH": "is not authoritative for the zone, or does not let {who} do this (NOTAUTH)",
     "NOTZONE": "says that the name is not in the zone (NOTZONE)",
     "SERVFAIL": "failed (SERVFAIL); its log says why",
     "NOTIMP": "takes no dynamic updates (NOTIMP)",
@@ -57,16 +58,20 @@ class Primary:
             self._socket = None
 
     def read(self, name: str, rtype: str) -> tuple[str, Present]:
-        """The zone that a name is in at this server, and what the name holds of a type."""
+        """
+        The zone that a name is in at this server, and what the name holds of a type. The zone of
+        an alias is left empty.
+        """
         reply = self._asked(name, rtype)
         owner = _absolute(name)
         alias = reply.get_rrset(reply.answer, owner, "IN", "CNAME")
         rrset = reply.get_rrset(reply.answer, owner, "IN", rtype)
+        if alias is not None and rtype != "CNAME":
+            # A question for the SOA would be answered with the alias too.
+            return "", Present(alias=plain_name(alias[0].target))
         zone = _zone_in(reply) or _zone_in(self._asked(name, "SOA"))
         if zone is None:
             raise DnsError(f"{self}: it shows no SOA for {name}")
-        if alias is not None and rtype != "CNAME":
-            return zone, Present(alias=plain_name(alias[0].target))
         if rrset is None:
             return zone, Present()
         by_value: dict[bytes, list[dns.rdata.Rdata]] = {}
@@ -125,17 +130,21 @@ class Primary:
     def _exchanged(self, message: dns.message.Message) -> dns.message.Message:
         """The answer, verified. A connection that has ended meanwhile is made anew, once."""
         import dns.exception
-        import dns.rcode
         import dns.tsig
 
         if self._dead is not None:
             raise DnsError(self._dead)
+        wire = message.to_wire()
         try:
             try:
-                reply = self._over_connection(message)
+                answer = self._over_connection(wire)
             except (ConnectionError, EOFError):
-                self.close()
-                reply = self._over_connection(message)
+                answer = self._over_connection(wire)
+        except (OSError, EOFError) as error:
+            self._dead = f"{self}: {_no_answer(error, self._timeout)}"
+            raise DnsError(self._dead) from None
+        try:
+            return self._read_answer(answer, message)
         except dns.tsig.PeerError as error:
             raise DnsError(f"{self}: {_peer_error(error)}") from None
         except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm):
@@ -143,34 +152,48 @@ class Primary:
                 f"{self}: its answer's signature does not verify: its secret, or its clock, is not "
                 "ours"
             ) from None
-        except (OSError, EOFError, dns.exception.Timeout) as error:
-            self._dead = f"{self}: {_no_answer(error, self._timeout)}"
-            raise DnsError(self._dead) from None
         except dns.exception.DNSException as error:
             raise DnsError(f"{self}: its answer is broken ({type(error).__name__})") from None
+
+    def _read_answer(self, wire: bytes, message: dns.message.Message) -> dns.message.Message:
+        import dns.exception
+        import dns.message
+        import dns.rcode
+
+        try:
+            reply = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
+        except dns.exception.FormError:
+            # dnspython has one error for a broken answer and for one that lacks its signature.
+            reply = dns.message.from_wire(wire)
         if message.had_tsig and not reply.had_tsig:
             rcode = dns.rcode.to_text(reply.rcode())
             raise DnsError(
-                f"{self}: its answer ({rcode}) is not signed: anybody may have sent it; "
-                "dkim:dns:key has to be a key that the server knows"
+                f"{self}: its answer ({rcode}) is not signed, so that anybody may have sent it"
             )
+        if not message.is_response(reply):
+            raise DnsError(f"{self}: its answer is to another question")
         return reply
 
-    def _over_connection(self, message: dns.message.Message) -> dns.message.Message:
-        import dns.query
-
-        if self._socket is None:
-            address = (self._place.address, self._place.port)
-            self._socket = socket.create_connection(address, self._timeout)
-            self._socket.setblocking(False)
+    def _over_connection(self, wire: bytes) -> bytes:
         try:
-            return dns.query.tcp(
-                message, self._place.address, timeout=self._timeout, sock=self._socket
-            )
+            if self._socket is None:
+                address = (self._place.address, self._place.port)
+                self._socket = socket.create_connection(address, self._timeout)
+            self._socket.sendall(len(wire).to_bytes(2, "big") + wire)
+            return self._received(int.from_bytes(self._received(2), "big"))
         except BaseException:
             # What is still to come over it would answer an older question.
             self.close()
             raise
+
+    def _received(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self._socket.recv(count - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
 
     def _checked(self, reply: dns.message.Message, what: str) -> None:
         import dns.rcode
