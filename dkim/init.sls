@@ -15,6 +15,12 @@ include:
 {#- What the roles can't say of each other, since each can be applied alone: in which order. #}
 extend:
   {%- for daemon in dkim.daemons %}
+  {#- A daemon that crashes and comes back before the database is ready must find its old file. #}
+  {{ daemon.config_file }} has the settings:
+    file:
+      - require:
+        - sls: dkim.database
+        - sls: dkim.keys
   {{ daemon.service }} runs with these settings:
     dkim:
       - require:

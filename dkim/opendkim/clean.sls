@@ -14,7 +14,17 @@
     - name: {{ daemon.service | json }}
 
 {%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
-{%- for file in [daemon.config_file, unit ~ '.d/dkim-formula.conf' if main else unit] %}
+{%- set of_unit = unit %}
+{%- if main %}
+  {#- Drop-ins of the site's own stay, and their directory with them. #}
+  {%- set directory = unit ~ '.d' %}
+  {%- set others = [] %}
+  {%- if salt['file.directory_exists'](directory) %}
+    {%- set others = salt['file.readdir'](directory) | difference(['.', '..', 'dkim-formula.conf']) %}
+  {%- endif %}
+  {%- set of_unit = directory ~ '/dkim-formula.conf' if others else directory %}
+{%- endif %}
+{%- for file in [daemon.config_file, of_unit] %}
 
 {{ file }} is gone:
   file.absent:

@@ -47,6 +47,8 @@ OpenDKIM's database password is for the daemon alone:
 
 {%- for daemon in dkim.daemons %}
 {%- set main = daemon.service == lookup.opendkim_service %}
+{%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
+{%- set unit_file = unit ~ '.d/dkim-formula.conf' if main else unit %}
 
 {#- First closed, then filled: what stands in it is nobody's business but the daemon's. #}
 {{ daemon.config_file }} is closed to the world:
@@ -75,11 +77,7 @@ OpenDKIM's database password is for the daemon alone:
 
 The unit {{ daemon.service }} fits PostgreSQL and Postfix:
   file.managed:
-    {%- if main %}
-    - name: /etc/systemd/system/{{ daemon.service }}.service.d/dkim-formula.conf
-    {%- else %}
-    - name: /etc/systemd/system/{{ daemon.service }}.service
-    {%- endif %}
+    - name: {{ unit_file | json }}
     - source: salt://dkim/opendkim/files/service.jinja
     - template: jinja
     - makedirs: true
@@ -107,6 +105,12 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
     - mail_service: {{ lookup.postfix_service | json }}
     - reads:
       - {{ daemon.config_file | json }}
+      {%- if systemd %}
+      - {{ unit_file | json }}
+      {%- endif %}
+      {%- if dkim.database.reader_auth == 'password' %}
+      - {{ dkim.password_file | json }}
+      {%- endif %}
     - watch:
       - file: {{ daemon.config_file }} has the settings
       - file: OpenDKIM's socket has a place in Postfix's chroot
