@@ -12,6 +12,7 @@ import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import domains, generation, keystore
 from dkim_formula.database.keystore import Wanted
+from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
 from functional.postgres import execute, query
 
@@ -191,3 +192,19 @@ def test_threads_are_as_many_as_the_cores_that_we_may_use(ready, monkeypatch):
     with db.session(ready) as connection:
         generation.generate(connection, ready, wanted, "test", lambda *at: told.append(at))
     assert told == [(96, 97), (97, 97)]
+
+
+def test_server_that_goes_away_is_the_error_that_is_shown(ready):
+    wanted = host(ready, 100)
+
+    def cut(done, total):
+        with db.session(ready) as other:
+            execute(
+                other,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+
+    with pytest.raises(DatabaseError, match="terminat|server closed"), db.session(ready) as connection:
+        generation.generate(connection, ready, wanted, "test", cut, workers=1)
+    assert stored(ready) == 32

@@ -155,8 +155,15 @@ def is_superuser(connection: pg.connection) -> bool:
         return cursor.fetchone()[0]
 
 
-# undefined_table, undefined_column and undefined_function.
-_NOT_MIGRATED = ("42P01", "42703", "42883")
+_LACKS_SCHEMA = "the database lacks a part of the formula's schema: apply the state dkim.database"
+# What PostgreSQL can't know, by its SQLSTATE: undefined_table, undefined_column,
+# undefined_function; lock_not_available.
+_HINTS = {
+    "42P01": _LACKS_SCHEMA,
+    "42703": _LACKS_SCHEMA,
+    "42883": _LACKS_SCHEMA,
+    "55P03": "somebody holds the table, a pg_dump perhaps (pg_stat_activity shows who): run again",
+}
 
 
 def _safe_text(error) -> str:
@@ -166,8 +173,7 @@ def _safe_text(error) -> str:
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
     hint = error.diag.message_hint if error.diag is not None else None
-    if error.pgcode in _NOT_MIGRATED:
-        hint = "the database lacks a part of the formula's schema: apply the state dkim.database"
+    hint = _HINTS.get(error.pgcode, hint)
     return f"PostgreSQL: {message}{code}" + (f"; {hint}" if hint else "")
 
 

@@ -64,9 +64,11 @@ def generate(
                 if progress is not None:
                     progress(start + len(batch), len(missing))
     finally:
-        connection.rollback()
-        if bulk:
-            _lock(connection, "pg_advisory_unlock")
+        # With the connection its locks are gone too, and its loss is the error to be shown.
+        if not connection.closed:
+            connection.rollback()
+            if bulk:
+                _lock(connection, "pg_advisory_unlock")
     if len(stored) >= _ANALYZE_FROM:
         _analyze(connection, database)
     return stored

@@ -228,6 +228,15 @@ def set_state(
     return find(connection, database, domain, selector)
 
 
+def refuse_active(key: Key, force: bool) -> None:
+    """StepRefused for an active key without ``force``: its domain's mail would leave unsigned."""
+    if key.state == "active" and not force:
+        raise StepRefused(
+            f"{key.domain}, selector {key.selector!r}: the key is active, so mail would leave "
+            "unsigned; retire it first, or use force=True"
+        )
+
+
 def delete(
     connection: pg.connection,
     database: Database,
@@ -244,11 +253,7 @@ def delete(
     with connection.cursor() as cursor:
         _begin(cursor, why)
         key = find(connection, database, domain, selector)
-        if key.state == "active" and not force:
-            raise StepRefused(
-                f"{domain}, selector {selector!r}: the key is active, so mail would leave "
-                "unsigned; retire it first, or use force=True"
-            )
+        refuse_active(key, force)
         cursor.execute(compose("DELETE FROM {dkim} WHERE id = %s", **names(database)), (key.id,))
     return key
 

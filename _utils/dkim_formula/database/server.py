@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings.model import Database
-from .connection import compose, session
+from .connection import MAINTENANCE, compose, session
 from .plan import Plan, change
-
-# Every server has it, whatever else it has.
-MAINTENANCE = "postgres"
 
 
 @dataclass(frozen=True)
