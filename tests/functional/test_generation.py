@@ -205,6 +205,7 @@ def test_server_that_goes_away_is_the_error_that_is_shown(ready):
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
 
-    with pytest.raises(DatabaseError, match="terminat|server closed"), db.session(ready) as connection:
+    cause = r"terminat|server closed"
+    with pytest.raises(DatabaseError, match=cause), db.session(ready) as connection:
         generation.generate(connection, ready, wanted, "test", cut, workers=1)
     assert stored(ready) == 32
