@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from support.machine import Machine
 
-# backup files that dpkg and postmap write by themselves are no configuration.
+# Owners and modes too, not times: dpkg and Salt may write a file as it was.
 ETC = "find /etc -type f -o -type l | sort | xargs -d '\\n' stat --format='%n %U:%G %a %s' && "
 ETC_CONTENT = "find /etc -type f | sort | xargs -d '\\n' md5sum"
 PACKAGES = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
