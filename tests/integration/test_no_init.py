@@ -119,6 +119,22 @@ def test_daemon_is_restarted_where_its_configuration_changes(
     assert daemon(box.machine) == changed
 
 
+def test_password_reaches_the_daemon_by_what_the_advice_says(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    machine = box.machine
+    reader = {"auth": "password", "password": "reads-by-password"}
+    packaged = machine.read("/etc/default/opendkim")
+    line = "export PGPASSFILE=/etc/opendkim-pgpass"
+    machine.write("/etc/default/opendkim", f"{packaged}{line}\n")
+    run = salt.apply(machine, pillar={"dkim": {**PILLAR["dkim"], "database": {"reader": reader}}})
+    assert run.succeeded, str(run)
+    advice = run["The DKIM settings are sound"].comment
+    assert f"/etc/default/opendkim has to: {line}\n" in f"{advice}\n"
+    assert_signed(box, records, "relaxed/relaxed")
+    machine.write("/etc/default/opendkim", packaged)
+
+
 def test_clean_stops_the_daemon_and_mail_goes_on(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
