@@ -217,6 +217,27 @@ def lacking_key(domain, selector=None, algorithm=None, bits=None):
 
 
 @translated
+def leaving_key(domain, selector, force=False):
+    """
+    What ``dkim.delete`` with the same arguments would delete.
+
+    domain, selector, force
+        As ``dkim.delete``.
+
+    Returns ``{"changes": {record name: {"old", "new"}}}``, empty where there is no such key.
+
+    Raises CommandExecutionError for an active key without ``force``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.leaving_key example.com s2025
+    """
+    return keys.leaving(sound_settings(__pillar__), domain, selector, force)
+
+
+@translated
 def list_keys(domain=None):
     """
     Every key in the database, or a domain's.

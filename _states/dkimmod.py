@@ -6,8 +6,6 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 """
 
 from dkim_formula.converge import failed
-from dkim_formula.errors import StepRefused
-from dkim_formula.names import selector as checked_selector
 from dkim_formula.operations.publish import summed_up
 from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
@@ -109,21 +107,10 @@ def key_absent(name, selector, force=False):
             - selector: s2024
     """
 
-    def look():
-        wanted = checked_selector(selector, "selector")
-        there = [key for key in __salt__["dkim.list_keys"](name) if key["selector"] == wanted]
-        if not force and any(key["state"] == "active" for key in there):
-            raise StepRefused(
-                f"{name}, selector {wanted!r}: the key is active, so mail would leave unsigned; "
-                "retire it first, or give force: true"
-            )
-        what = {f"{wanted}._domainkey.{name}": {"old": key["state"], "new": None} for key in there}
-        return {"changes": what}
-
     return converged(
         __opts__,
         name,
-        look,
+        lambda: __salt__["dkim.leaving_key"](name, selector, force=force),
         lambda: __salt__["dkim.delete"](name, selector, force=force),
         in_order="There is no such key",
         pending="The key would be deleted",

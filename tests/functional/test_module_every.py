@@ -39,6 +39,7 @@ EXAMPLES = {
     ),
     "dkim.is_current": (["{folder}/opendkim.sock"], bool),
     "dkim.lacking_key": (["example.org"], {"changes"}),
+    "dkim.leaving_key": (["example.com", "s2026"], {"changes"}),
     "dkim.list_keys": ([], list),
     "dkim.missing_keys": ([], CHANGES),
     "dkim.mta_sts_policy": (["example.com"], {"url", "text"}),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ..database import domains as domain_table
-from ..database import generation, keystore, patterns
+from ..database import generation, keystore, patterns, schema
 from ..database.comparison import Wanted, compare, selector_used
 from ..database.connection import session
 from ..database.keystore import Key
@@ -149,11 +149,48 @@ def lacking(
     """What :func:`generate` would make: ``{"changes": …}``, empty where the key is there."""
     name = domain_name(domain, "domain")
     wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
-    with session(settings.database) as connection:
+
+    def look(connection) -> dict[str, object]:
         if domain_table.missing(connection, settings.database, [name]):
             raise DatabaseError(not_hosted(settings, [name], "domain"))
         there = _existing(connection, settings, wanted, selector is not None)
-    return {"changes": {} if there else _changes([], [wanted], {})}
+        return {} if there else new
+
+    new = _changes([], [wanted], {})
+    return {"changes": _looked_up(settings, look, new)}
+
+
+def leaving(
+    settings: Settings, domain: object, selector: object, force: bool = False
+) -> dict[str, object]:
+    """
+    What :func:`delete` would delete: ``{"changes": …}``, empty where there is no such key. Raises
+    StepRefused for an active key without ``force``.
+    """
+    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+
+    def look(connection) -> dict[str, object]:
+        there = keystore.list_keys(connection, settings.database, name, chosen)
+        if not there:
+            return {}
+        keystore.refuse_active(there[0], force)
+        return {f"{chosen}._domainkey.{name}": {"old": there[0].state, "new": None}}
+
+    return {"changes": _looked_up(settings, look, {})}
+
+
+def _looked_up(
+    settings: Settings, look: Callable[..., dict[str, object]], before: dict[str, object]
+) -> dict[str, object]:
+    """What ``look`` sees in the database; ``before`` where the formula has made no table yet."""
+    try:
+        with session(settings.database) as connection:
+            has_tables = schema.has_tables(connection, settings.database)
+            return look(connection) if has_tables else before
+    except DatabaseUnavailable as error:
+        if not nothing_there_yet(error, settings.database):
+            raise
+        return before
 
 
 def whole_keys(connection, settings: Settings, domain: str | None = None) -> list[Key]:
