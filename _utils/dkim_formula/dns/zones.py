@@ -105,19 +105,18 @@ class Finder:
         settings = self._dns.zones.get(configured) if configured else None
         if settings is not None and settings.nameservers:
             return Served(configured, await self._nameservers(settings.nameservers))
-        zone, names = await self._ns_of(configured or name)
-        return Served(zone, await self._nameservers(names))
+        return await self._served(configured or name)
 
-    async def _ns_of(self, name: str) -> tuple[str, list[str]]:
+    async def _served(self, name: str) -> Served:
         answer = await self.resolve(name, "NS")
         names = answer.values(name, "NS")
         if names:
-            return name, names
+            return Served(name, await self._nameservers(names))
         zone = _enclosing(answer, name)
-        names = (await self.resolve(zone, "NS")).values(zone, "NS")
-        if not names:
-            raise DnsError(f"{name}: its zone {zone} shows no NS records")
-        return zone, names
+        if zone == name:
+            raise DnsError(f"{name}: the zone shows no NS records")
+        # Many domains may be in one zone: it is looked up once.
+        return await self.zone_of(zone)
 
     async def _primary_of(self, name: str) -> Served:
         configured = configured_zone(self._dns, name)

@@ -218,6 +218,12 @@ def _make(name: str, merged: _Merged, notes: Notes) -> Domain:
         _check_alias_keys(merged, notes)
     ttl_place = merged.place("ttl") if "ttl" in merged.own else f"{DEFAULTS}:ttl"
     advise_ttl(merged.get("ttl"), ttl_place, notes)
+    if merged.get("testing"):
+        notes.advise(
+            merged.place("testing"),
+            "t=y has receivers treat the mail as if it were unsigned (RFC 6376, section 3.6.1); "
+            "take it out once the signatures verify",
+        )
     domain = Domain(
         name=name,
         # An alias has no key of its own: mail from it carries d= of the other domain.
