@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from support import signals
-from support.machine import RELEASES, Machine, image, missing
+from support.machine import RELEASES, Machine, equipment, image, missing
 from support.progress import to_stderr
 
 
@@ -26,9 +26,14 @@ def release(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def machine(release: str) -> Iterator[Machine]:
-    """A bare machine that the tests of one file share."""
-    with Machine(release) as fresh:
+def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """
+    A machine that the tests of one file share: bare, or with the packages installed where the file
+    says ``EQUIPPED = True``.
+    """
+    equipped = getattr(request.module, "EQUIPPED", False)
+    layers = equipment.layers(release, to_stderr()) if equipped else ()
+    with Machine(release, layers=layers) as fresh:
         yield fresh
 
 

@@ -1,5 +1,6 @@
 """Throw-away Debian machines for the tests and the demo: ``with Machine("trixie") as machine``."""
 
+from support.machine import equipment
 from support.machine.container import ContainerError
 from support.machine.host import missing
 from support.machine.image import ImageError
@@ -14,5 +15,6 @@ __all__ = [
     "ImageError",
     "Machine",
     "NotInTime",
+    "equipment",
     "missing",
 ]

@@ -51,7 +51,8 @@ def layers(release: str, progress: Progress = SILENT) -> list[Path]:
         if not software.is_dir():
             with progress.step(f"{release}: package archive, wheels, Salt"):
                 _build_software(system, software, progress)
-        _remove_others(home, {system, software})
+        remove_others(home, "system-*", {system})
+        remove_others(home, "software-*", {software})
     return [software, system]
 
 
@@ -170,9 +171,9 @@ def _last_lines(log: Path, count: int) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
 
 
-def _remove_others(home: Path, wanted: set[Path]) -> None:
+def remove_others(home: Path, pattern: str, wanted: set[Path]) -> None:
     """Remove the layers of older recipes, unless a machine stands on them."""
     mounts = Path("/proc/self/mounts").read_text()
-    for path in {*home.glob("system-*"), *home.glob("software-*")} - wanted:
+    for path in set(home.glob(pattern)) - wanted:
         if str(path) not in mounts:
             shutil.rmtree(path)

@@ -61,6 +61,9 @@ class Machine:
         Leave the machine running when this process ends.
     progress
         Is told when an image has to be built.
+    layers
+        What it stands on, uppermost first; by default the release's image. See
+        :mod:`support.machine.equipment` for another.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Machine:
         network_namespace: str | None = None,
         keep: bool = False,
         progress: Progress = SILENT,
+        layers: Sequence[Path] = (),
     ):
+        self.layers = layers
         self.release = release
         self.name = name or f"{release}-{os.getpid()}-{id(self):x}"
         self.hostname = hostname
@@ -115,7 +120,7 @@ class Machine:
         :class:`support.machine.container.ContainerError` and :class:`NotInTime`.
         """
         registry.sweep()
-        layers = image.layers(self.release, self.progress)
+        layers = self.layers or image.layers(self.release, self.progress)
         self._overlay = Overlay(layers, registry.folder(self.name))
         with host.locked("machines"):
             if registry.read(self.name):
@@ -139,6 +144,10 @@ class Machine:
     def power_off(self) -> None:
         """Shut it down in order; its files stay."""
         self._container.shut_down()
+
+    def unmount(self) -> Path:
+        """Unmount the tree of a machine that is off; gives the folder with what it wrote."""
+        return self._overlay.unmount()
 
     def pull_the_plug(self) -> None:
         """End every process of it at once; its files stay."""

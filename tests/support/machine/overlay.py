@@ -37,10 +37,15 @@ class Overlay:
         """Whether the tree is there."""
         return is_mounted(self.root)
 
-    def remove(self) -> None:
-        """Unmount it and remove what was written; nothing happens where it never was."""
+    def unmount(self) -> Path:
+        """Unmount it, and give the folder with what was written."""
         while is_mounted(self.root):
             subprocess.run(["umount", "--lazy", str(self.root)], check=True, capture_output=True)
+        return self.upper
+
+    def remove(self) -> None:
+        """Unmount it and remove what was written; nothing happens where it never was."""
+        self.unmount()
         if self.home.exists():
             # Somebody else may be removing it too: a sweep, and the machine's own end.
             shutil.rmtree(self.home, ignore_errors=True)

@@ -94,14 +94,15 @@ def requirements() -> dict[str, str]:
 
 def system_key(release: str) -> str:
     """Names the layer that debootstrap makes."""
-    return _digest([release, SYSTEM_PACKAGES, SYSTEM_FILES])
+    return digest([release, SYSTEM_PACKAGES, SYSTEM_FILES])
 
 
 def software_key(release: str) -> str:
     """Names the layer with packages, wheels and Salt, which stands on the system's."""
     parts = [OFFERED_PACKAGES, SOFTWARE_FILES, SOFTWARE_SCRIPT, SOFTWARE_FOLDERS, requirements()]
-    return _digest([system_key(release), parts])
+    return digest([system_key(release), parts])
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """A short name for whatever JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
