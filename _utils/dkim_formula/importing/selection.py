@@ -93,6 +93,8 @@ class _Selecting:
         self.signing = signing
         self.result = Selection(refused=list(signing.refused))
         self._chosen: dict[tuple[str, str], Choice] = {}
+        self._own: set[str] = set()
+        self._parents: dict[str, None] = {}
         self._told: set[tuple[int, str]] = set()
 
     def run(self, hosted: Iterable[str]) -> Selection:
@@ -107,6 +109,7 @@ class _Selecting:
         self._keep_unused()
         self._tell_of_signers()
         self.result.choices = list(self._chosen.values())
+        self.result.subdomains = list(self._parents)
         return self.result
 
     def _hosts(self, hosted: Iterable[str]) -> list[str]:
@@ -150,7 +153,7 @@ class _Selecting:
             self._refuse(line, "has each subdomain sign as itself; give those their own lines")
             return
         signer = self.result.aliases.get(parent, entry.domain)
-        if signer != entry.domain or (parent != signer and self._signs_as_itself(parent)):
+        if signer != entry.domain or (parent != signer and parent in self._own):
             self._refuse(
                 line,
                 f"signs for what is under {parent} as {entry.domain}, and {parent} signs otherwise",
@@ -159,11 +162,7 @@ class _Selecting:
         self._choose(entry.domain, "", entry)
         if parent != entry.domain:
             self.result.aliases[parent] = entry.domain
-        if parent not in self.result.subdomains:
-            self.result.subdomains.append(parent)
-
-    def _signs_as_itself(self, host: str) -> bool:
-        return any(c.signs and not c.address and c.domain == host for c in self._chosen.values())
+        self._parents[parent] = None
 
     def _choose_for_address(self, line: Line) -> None:
         address, host = line.subject, line.subject.rpartition("@")[2]
@@ -218,7 +217,11 @@ class _Selecting:
         return entry
 
     def _choose(self, domain: str, address: str, entry: Entry, signs: bool = True) -> None:
-        self._chosen.setdefault((domain, entry.name), Choice(domain, address, signs, entry))
+        choice = self._chosen.setdefault(
+            (domain, entry.name), Choice(domain, address, signs, entry)
+        )
+        if choice.signs and not choice.address:
+            self._own.add(domain)
 
     def _refuse(self, line: Line, reason: str) -> None:
         if (line.number, reason) not in self._told:
