@@ -8,6 +8,9 @@ from support import mail, salt, server
 from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
 # As the howto has it, with the corrections that it needs to sign: a member of the group in place of
 # its administrator, and a search bit on the socket's directory.
 PASSWORD = "howtos-own-password"
