@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ..records.record import Record
@@ -129,19 +130,20 @@ def _key_for(dns: Dns, name: str) -> TsigKey | None:
     return zone.key if zone is not None and zone.key is not None else dns.key
 
 
-async def _places(dns: Dns, starts: Iterable[str]) -> dict[str, Place | DnsError]:
+async def _places(dns: Dns, starts: Collection[str]) -> dict[str, Place | DnsError]:
     """Where the zone of each name takes updates, or why that can't be told."""
-    found: dict[str, Place | DnsError] = {}
     async with Exchange(dns.timeout, dns.concurrency) as exchange:
         finder = Finder(exchange, dns)
-        for start in starts:
+
+        async def one(start: str) -> Place | DnsError:
             try:
-                found[start] = await _place(dns, finder, start)
+                return await _place(dns, finder, start)
             except NoLibrary:
                 raise
             except DnsError as error:
-                found[start] = error
-    return found
+                return error
+
+        return dict(zip(starts, await asyncio.gather(*map(one, starts)), strict=True))
 
 
 async def _place(dns: Dns, finder: Finder, start: str) -> Place:
