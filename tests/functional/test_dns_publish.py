@@ -19,6 +19,8 @@ FOREIGN = """\
 @ TXT "google-site-verification=foreign"
 other._domainkey TXT "v=DKIM1; p=foreign"
 _dmarc TXT "v=DMARC1; p=none; rua=mailto:foreign@example.com"
+*.wild TXT "anything"
+*.alias CNAME elsewhere
 """
 RECORD = key_record("example.com", "s1", "rsa", "MIIB" * 98)
 SPF = spf_record("example.com", "v=spf1 mx -all")
@@ -142,6 +144,14 @@ def test_foreign_key_under_our_selector_stays(server, dns_settings):
     ours = key_record("example.com", "other", "rsa", "MIIB")
     assert "is not ours" in problem(dns_settings, task(ours))
     assert server.texts(ours.name) == {b"v=DKIM1; p=foreign"}
+
+
+@pytest.mark.parametrize("domain", ["wild.example.com", "alias.example.com"])
+def test_wildcard_is_in_nobodys_way(server, dns_settings, domain):
+    record = key_record(domain, "s1", "rsa", "MIIB")
+    assert changed(dns_settings, task(record)) == [True]
+    assert server.texts(record.name) == {record.value.encode()}
+    assert changed(dns_settings, task(record)) == [False]
 
 
 def test_policy_that_we_published_is_changed(server, dns_settings):

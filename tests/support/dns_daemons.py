@@ -50,6 +50,9 @@ class Daemon:
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
+        # The packaged BIND takes every new address of the machine as soon as it sees it.
+        if shutil.which("systemctl"):
+            subprocess.run(["systemctl", "stop", "--quiet", "named"], check=False)
         # BIND listens on addresses that an interface has, not on all of 127.0.0.0/8.
         subprocess.run(["ip", "address", "replace", f"{self.address}/32", "dev", "lo"], check=True)
         for origin, text in self.zones.items():

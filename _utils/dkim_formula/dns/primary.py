@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,7 @@ class Primary:
         if alias is not None and rtype != "CNAME":
             # A question for the SOA would be answered with the alias too.
             return "", Present(alias=plain_name(alias[0].target))
-        zone = _zone_in(reply) or _zone_in(self._asked(name, "SOA"))
-        if zone is None:
-            raise DnsError(f"{self}: it shows no SOA for {name}")
+        zone = _zone_in(reply) or self.zone_of(name)
         if rrset is None:
             return zone, Present()
         by_value: dict[bytes, list[dns.rdata.Rdata]] = {}
@@ -79,6 +78,21 @@ class Primary:
             by_value.setdefault(_octets(rdata), []).append(rdata)
         self._rdatas[(name, rtype)] = by_value
         return zone, Present(tuple(by_value), rrset.ttl)
+
+    def zone_of(self, name: str) -> str:
+        """The zone that a name is in at this server."""
+        zone = _zone_in(self._asked(name, "SOA"))
+        if zone is None:
+            raise DnsError(f"{self}: it shows no SOA for {name}")
+        return zone
+
+    def is_by_wildcard(self, name: str, rtype: str, seen: Present) -> bool:
+        """
+        Whether what was seen at a name comes from a wildcard: then a name beside it that nobody
+        has made shows the same.
+        """
+        _, beside = self.read(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
+        return beside != Present() and beside == seen
 
     def send(self, zone: str, step: Step, seen: Present) -> None:
         """

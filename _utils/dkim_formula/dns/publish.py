@@ -12,7 +12,7 @@ from .exchange import Exchange
 from .failure import DnsError, NoLibrary
 from .loop import run
 from .place import Place
-from .plan import Present, Step, to_publish, to_remove
+from .plan import Foreign, Present, Step, to_publish, to_remove
 from .primary import Primary
 from .zones import Finder, configured_zone
 
@@ -107,10 +107,7 @@ class Publisher:
                 raise place
             planned.primary = self._primary(base, place)
             planned.zone, planned.seen = planned.primary.read(task.name, task.type)
-            if task.record is None:
-                planned.step = to_remove(task.name, task.type, planned.seen, task.remembered)
-            else:
-                planned.step = to_publish(task.record, planned.seen, task.remembered, adopt)
+            planned.step = _step(planned, adopt)
         except NoLibrary:
             raise
         except DnsError as error:
@@ -123,6 +120,21 @@ class Publisher:
         if at not in self._primaries:
             self._primaries[at] = Primary(place, key, self._dns.timeout)
         return self._primaries[at]
+
+
+def _step(planned: Planned, adopt: bool) -> Step | None:
+    task = planned.task
+    if task.record is None:
+        return to_remove(task.name, task.type, planned.seen, task.remembered)
+    try:
+        return to_publish(task.record, planned.seen, task.remembered, adopt)
+    except Foreign:
+        if not planned.primary.is_by_wildcard(task.name, task.type, planned.seen):
+            raise
+    # Nothing is at the name itself: RFC 4592, section 2.2.1.
+    planned.seen = Present()
+    planned.zone = planned.zone or planned.primary.zone_of(task.start)
+    return to_publish(task.record, planned.seen, task.remembered, adopt)
 
 
 def _key_for(dns: Dns, name: str) -> TsigKey | None:
