@@ -4,8 +4,8 @@ Milters in Postfix's main.cf, among other people's.
 Salt has no state that joins a list in main.cf; this module reads and writes it with postconf(1).
 """
 
-from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.postfix import main_cf, milters
+from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import translated
 
 

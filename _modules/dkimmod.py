@@ -12,13 +12,13 @@ import os
 import sys
 
 from dkim_formula import progress
-from dkim_formula.opendkim import daemons, passfile
-from dkim_formula.opendkim import restart as opendkim_restart
 from dkim_formula.operations import check as checks
 from dkim_formula.operations import check_dns as dns_checks
 from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import publish as publishing
 from dkim_formula.operations import records as record_operations
+from dkim_formula.signer import daemons, passfile
+from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import read_pillar, sound_settings, translated
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dkim_formula.keys import PrivateKey
-from dkim_formula.opendkim import restart
 from dkim_formula.settings import read
+from dkim_formula.signer import restart
 
 from . import milter
 

@@ -1,9 +1,9 @@
 """Each daemon has files of its own, with the site's options over ours and no password."""
 
 import pytest
-from dkim_formula.opendkim import daemons
 from dkim_formula.secret import Secret
 from dkim_formula.settings import model
+from dkim_formula.signer import daemons
 
 LOOKUP = {
     "opendkim_service": "opendkim",

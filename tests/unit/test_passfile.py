@@ -6,9 +6,9 @@ import stat
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.opendkim import passfile
 from dkim_formula.secret import Secret
 from dkim_formula.settings.model import Database, Reader
+from dkim_formula.signer import passfile
 
 PASSWORD = "correct-horse-battery"
 ME = pwd.getpwuid(os.getuid()).pw_name

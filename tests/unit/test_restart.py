@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from dkim_formula.errors import OpenDKIMError, PostfixError
-from dkim_formula.opendkim import restart as restarting
 from dkim_formula.postfix import control, main_cf, milters
+from dkim_formula.signer import restart as restarting
 
 MILTER = "unix:/opendkim/opendkim.sock"
 CHROOT = "/var/spool/postfix"

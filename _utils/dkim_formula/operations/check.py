@@ -7,9 +7,9 @@ from ..database import access, inspection, schema
 from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
-from ..opendkim import daemons
 from ..settings import Reading
 from ..settings.model import Database, Settings
+from ..signer import daemons
 from ..wanted import chosen_domains
 from .keys import not_hosted
 from .setup import nothing_there_yet

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from ..opendkim.options import OPTIONS, OWNED, spelling
 from ..secret import Secret
+from ..signer.options import OPTIONS, OWNED, spelling
 from .check import Notes, boolean, kind_of, read_section, section, shown, shown_key
 from .model import OpenDKIM
 
