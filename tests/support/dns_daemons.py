@@ -134,7 +134,7 @@ class Bind(Daemon):
         update = f'key "{KEY_NAME}";' if self.updates == "key" else "none;"
         zones = "".join(self._zone(origin, update) for origin in self.zones)
         (self.folder / "named.conf").write_text(
-            f'options {{ directory "{self.folder}"; pid-file none; lock-file none;'
+            f'options {{ directory "{self.folder}"; pid-file none;'
             f" listen-on {{ {self.address}; }}; listen-on-v6 {{ none; }}; recursion no;"
             f' session-keyfile "{self.folder}/session.key"; dnssec-validation no; notify no; }};\n'
             "controls {};\n"

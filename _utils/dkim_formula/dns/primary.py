@@ -181,8 +181,11 @@ class Primary:
             reply = dns.message.from_wire(wire)
         if message.had_tsig and not reply.had_tsig:
             rcode = dns.rcode.to_text(reply.rcode())
+            # Knot DNS 3.4 says no more than this of a key that it has not (measured).
+            unknown = "it does not know the key, or knows it with another algorithm; or "
             raise DnsError(
-                f"{self}: its answer ({rcode}) is not signed, so that anybody may have sent it"
+                f"{self}: its answer ({rcode}) is not signed: "
+                f"{unknown if rcode == 'NOTAUTH' else ''}anybody may have sent it"
             )
         if not message.is_response(reply):
             raise DnsError(f"{self}: its answer is to another question")
