@@ -11,6 +11,19 @@ from support.progress import to_stderr
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--release", choices=RELEASES, default=RELEASES[0], help="of Debian")
+    parser.addoption(
+        "--everywhere", action="store_true", help="on this release also what another has by rule"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the files that say ``ON = "trixie"`` where this is not that release."""
+    if config.getoption("--everywhere"):
+        return
+    release = config.getoption("--release")
+    elsewhere = [item for item in items if getattr(item.module, "ON", release) != release]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from support.machine import ROOT, CommandFailed, Machine, NotInTime, registry
 START_AND_DIE = """\
 import os, signal
 from support.machine import Machine
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
 machine = Machine({release!r}, {name!r})
 machine.start()
 os.kill(os.getpid(), signal.SIGKILL)

@@ -14,10 +14,14 @@ import pytest
 from support import mail, salt
 from support.machine import ROOT, CommandFailed, Machine, NotInTime
 
+# One release tells; `bin/test soak` runs it on both.
+ON = "bookworm"
+
 # Lines that begin so are left out of what is run.
 NOT_RUN = {
     "bin/demo": "it makes a machine of its own",
-    "dig ": "there is no DNS server in the machine, and no network",
+    "salt-call dkim.check_dns": "it wants name servers: test_dns.py has them",
+    "salt-call dkim.publish": "the same",
     "systemctl restart salt-minion": "the machine has salt-call alone",
 }
 # Paths of «What is touched» that this pillar has no need of.

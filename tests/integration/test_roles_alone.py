@@ -8,6 +8,9 @@ from support import mail, salt, server
 from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 SENDERS = ["someone@example.com", "someone@example.org"]
 ROLES = ("dkim.database", "dkim.keys", "dkim.opendkim", "dkim.postfix", "dkim.dns")

@@ -2,7 +2,9 @@
 Runs the formula's tests.
 
 unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
-with them; integration runs on this host and drives machines. What stands after -- goes to pytest.
+with them; integration runs on this host and drives machines. A file of integration tests that is
+about more than a release runs on one of them; soak is integration with every file on every release.
+What stands after -- goes to pytest.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from support import signals
@@ -21,7 +24,8 @@ from support.machine.image import layers
 from support.progress import Progress, clock
 
 TREE = "/srv/dkim-formula"
-PARTS = ("lint", "unit", "functional", "integration")
+INSIDE = ("lint", "unit", "functional")
+PARTS = (*INSIDE, "integration")
 COUNT = r"\b(\d+) (passed|failed|skipped|error)"
 NO_TESTS = 5  # pytest's exit status where it collected nothing
 PYTEST = next(
@@ -127,12 +131,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for release in releases:
             layers(release, progress)
-        for release in releases:
-            inside = [part for part in parts if part != "integration"]
-            if inside:
-                outcomes += _inside(release, releases[0], inside, options.pytest, lines, progress)
-        if "integration" in parts:
-            outcomes += _integration(releases, options.pytest, lines, progress)
+        inside = [part for part in parts if part in INSIDE]
+        if inside:
+            outcomes += _all_inside(releases, inside, options.pytest, lines, progress)
+        if "integration" in parts or "soak" in parts:
+            outcomes += _integration(releases, "soak" in parts, options.pytest, lines, progress)
     except (ContainerError, ImageError, NotInTime) as error:
         print(f"TESTS FAILED: {error}")
         return 1
@@ -145,7 +148,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description=__doc__.strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "soak", "all"), default="all")
     parser.add_argument(
         "--release",
         action="append",
@@ -156,6 +159,22 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments[:at])
     options.pytest = list(arguments[at + 1 :])
     return options
+
+
+def _all_inside(
+    releases: Sequence[str],
+    parts: Sequence[str],
+    for_pytest: Sequence[str],
+    lines: Lines,
+    progress: Progress,
+) -> list[Outcome]:
+    """Each release's machine in a thread of its own; their outcomes in the releases' order."""
+
+    def run(release: str) -> list[Outcome]:
+        return _inside(release, releases[0], parts, for_pytest, lines, progress)
+
+    with ThreadPoolExecutor(len(releases)) as pool:
+        return [outcome for outcomes in pool.map(run, releases) for outcome in outcomes]
 
 
 def _inside(
@@ -206,7 +225,11 @@ def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines
 
 
 def _integration(
-    releases: Sequence[str], for_pytest: Sequence[str], lines: Lines, progress: Progress
+    releases: Sequence[str],
+    everywhere: bool,
+    for_pytest: Sequence[str],
+    lines: Lines,
+    progress: Progress,
 ) -> list[Outcome]:
     """Each release in a process of its own, at the same time: most of it is waiting."""
     python = _host_pytest(progress)
@@ -214,6 +237,8 @@ def _integration(
 
     def run(release: str) -> None:
         command = [python, "-m", "pytest", f"--release={release}"]
+        # With one release there is no other that could have the rest.
+        command += ["--everywhere"] if everywhere or len(releases) == 1 else []
         command += _targets("integration", for_pytest)
         status, said = lines.stream(command, f"integration {release}")
         outcomes[release] = _outcome("integration", release, status, said)
