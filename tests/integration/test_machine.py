@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.machine import ROOT, CommandFailed, Machine, NotInTime, registry
+from support.machine import ROOT, CommandFailed, Machine, NotInTime, host, registry
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
 
 START_AND_DIE = """\
 import os, signal
 from support.machine import Machine
-
-# One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
 machine = Machine({release!r}, {name!r})
 machine.start()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -156,7 +156,11 @@ def test_stopped_machine_leaves_nothing(release: str) -> None:
 def test_machine_of_a_killed_owner_is_swept(release: str) -> None:
     name = f"orphan-{release}-{time.monotonic_ns()}"
     script = START_AND_DIE.format(release=release, name=name)
-    environment = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    environment = {
+        "DKIM_FORMULA_CACHE": str(host.cache()),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": str(ROOT / "tests"),
+    }
     subprocess.run([sys.executable, "-c", script], env=environment, check=False)
     leader = registry.read(name).leader
     assert registry.start_time(leader)

@@ -15,6 +15,9 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
 # RFC 5737: addresses that the machine gets on its loopback, and is a client of itself from.
 INTERNAL_CLIENT = "192.0.2.10"
 OUTSIDE_CLIENT = "198.51.100.10"
@@ -69,9 +72,6 @@ systemctl restart postfix
 # By a connection for each message, by one that is kept as long as it lasts, and by sendmail(1).
 SENDER = """\
 import json, os, smtplib, subprocess, sys, time
-
-# The machine has the packages: this file is not about installing.
-EQUIPPED = True
 recipient, stop = sys.argv[1:]
 accepted = {"new": 0, "kept": 0, "sendmail": 0}
 kept = None

@@ -6,13 +6,13 @@ import pytest
 from support import mail
 from support.machine import CommandFailed, Machine
 
+# One release tells; `bin/test soak` runs it on both.
+ON = "bookworm"
+
 SIGN = """\
 import base64, dkim, sys
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import rsa
-
-# One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
 key = rsa.generate_private_key(65537, 2048)
 public = key.public_key().public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
 pem = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.TraditionalOpenSSL, s.NoEncryption())
