@@ -153,8 +153,10 @@ def lacking(
     def look(connection) -> dict[str, object]:
         if domain_table.missing(connection, settings.database, [name]):
             raise DatabaseError(not_hosted(settings, [name], "domain"))
-        there = _existing(connection, settings, wanted, selector is not None)
-        return {} if there else new
+        if _existing(connection, settings, wanted, selector is not None):
+            return {}
+        _refuse_used(connection, settings, wanted)
+        return new
 
     new = _changes([], [wanted], {})
     return {"changes": _looked_up(settings, look, new)}
