@@ -7,7 +7,7 @@ import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import hba
 from functional.postgres import query
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 DATABASE, ROLE = "vmail", "vmail-dkim-reader"
@@ -111,6 +111,9 @@ def test_our_rule_is_there_once_and_decides(text):
 
 
 @given(texts())
+@example("\\")
+@example("local all all peer\nlocal all all peer\n\\")
+@example("hostssl a b c d\\\r\n")
 def test_taking_away_undoes_the_adding(text):
     bare = with_rule(text, None)
     again = with_rule(with_rule(bare), None)
@@ -119,6 +122,8 @@ def test_taking_away_undoes_the_adding(text):
 
 
 @given(texts())
+@example("\\")
+@example("map root postgres\\\n")
 def test_mappings_keep_every_foreign_byte_and_are_added_once(text):
     once = hba.with_mappings(text, (MAPPING,), (MAPPING,))
     assert foreign(once, (MAPPING,)) == foreign(text, (MAPPING,))

@@ -208,6 +208,9 @@ def _without(there: Sequence[Line], dropped: Callable[[Line], bool]) -> str:
 
 def _inserted(there: Sequence[Line], place: int, new: str, text: str) -> str:
     end = "\r\n" if "\r\n" in text else "\n"
+    # A file may end in a backslash: a line behind it would be taken for more of the last one.
+    if place and there[place - 1].raw.rstrip("\r\n").endswith("\\"):
+        place -= 1
     before = "".join(line.raw for line in there[:place])
     if before and not before.endswith("\n"):
         before += end
