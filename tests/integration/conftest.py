@@ -14,16 +14,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--everywhere", action="store_true", help="on this release also what another has by rule"
     )
+    parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the files that say ``ON = "trixie"`` where this is not that release."""
-    if config.getoption("--everywhere"):
-        return
+    """
+    Leaves out the files that say ``ON = "trixie"`` where this is not that release, and what is
+    marked as soak where this is no soak.
+    """
     release = config.getoption("--release")
-    elsewhere = [item for item in items if getattr(item.module, "ON", release) != release]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item not in elsewhere]
+    everywhere, soak = config.getoption("--everywhere"), config.getoption("--soak")
+
+    def left_out(item: pytest.Item) -> bool:
+        elsewhere = getattr(item.module, "ON", release) != release and not everywhere
+        return elsewhere or (item.get_closest_marker("soak") is not None and not soak)
+
+    config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+    items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.fixture(scope="session")

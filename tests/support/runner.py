@@ -3,8 +3,8 @@ Runs the formula's tests.
 
 unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
 with them; integration runs on this host and drives machines. A file of integration tests that is
-about more than a release runs on one of them; soak is integration with every file on every release.
-What stands after -- goes to pytest.
+about more than a release runs on one of them; soak is integration with every file on every release,
+and with the long tests that are marked as soak. What stands after -- goes to pytest.
 """
 
 import argparse
@@ -226,7 +226,7 @@ def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines
 
 def _integration(
     releases: Sequence[str],
-    everywhere: bool,
+    soak: bool,
     for_pytest: Sequence[str],
     lines: Lines,
     progress: Progress,
@@ -237,8 +237,9 @@ def _integration(
 
     def run(release: str) -> None:
         command = [python, "-m", "pytest", f"--release={release}"]
+        command += ["--soak"] if soak else []
         # With one release there is no other that could have the rest.
-        command += ["--everywhere"] if everywhere or len(releases) == 1 else []
+        command += ["--everywhere"] if soak or len(releases) == 1 else []
         command += _targets("integration", for_pytest)
         status, said = lines.stream(command, f"integration {release}")
         outcomes[release] = _outcome("integration", release, status, said)
