@@ -13,6 +13,7 @@ LOCK_KEYS = 2
 LOCK_PATTERNS = 3
 LOCK_BULK = 4
 LOCK_ACCESS = 5
+LOCK_ROLES = 6  # and the database itself
 # A class of its own, whose second number is a pattern's hash.
 LOCK_CLASS_PATTERN = LOCK_CLASS + 1
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..secret import Secret
 from . import scram
 from .connection import compose
+from .objects import LOCK_CLASS, LOCK_ROLES
 from .plan import Plan, change
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def apply(connection: pg.connection, wanted: Wanted) -> Plan:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         (dbname,) = cursor.fetchone()
+        _one_at_a_time(cursor)
         snapshot = look(connection, wanted)
         planned = plan(snapshot, wanted, dbname)
         if planned:
@@ -253,12 +255,18 @@ def password_plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
 def apply_password(connection: pg.connection, wanted: Wanted) -> Plan:
     """Carries out :func:`password_plan`."""
     with connection.cursor() as cursor:
+        _one_at_a_time(cursor)
         snapshot = look(connection, wanted)
         planned = password_plan(snapshot, wanted)
         if planned:
             _set_password(cursor, snapshot, wanted)
     connection.commit()
     return planned
+
+
+def _one_at_a_time(cursor: pg.cursor) -> None:
+    """Of two runs at once the second looks when the first is done, until commit."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
 
 
 def _needed(wanted: Wanted) -> frozenset[Grant]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..settings.model import Database
 from .connection import MAINTENANCE, compose, session
+from .objects import LOCK_CLASS, LOCK_ROLES
 from .plan import Plan, change
 
 
@@ -44,8 +45,10 @@ def apply(database: Database) -> Plan:
     """Makes what is missing, and gives the plan that was carried out."""
     # CREATE DATABASE can't run in a transaction.
     with session(database, dbname=MAINTENANCE, autocommit=True) as connection:
-        planned = plan(_read(connection, database), database)
         with connection.cursor() as cursor:
+            # Until the session's end: the second of two runs finds what the first has made.
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
+            planned = plan(_read(connection, database), database)
             if f"role {database.owner}" in planned.changes:
                 cursor.execute(compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
             if planned:
