@@ -17,7 +17,7 @@ from dkim_formula.operations import check_dns as dns_checks
 from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import publish as publishing
 from dkim_formula.operations import records as record_operations
-from dkim_formula.signer import daemons, passfile
+from dkim_formula.signer import daemons, passfile, sandbox
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import read_pillar, sound_settings, translated
 
@@ -43,7 +43,8 @@ def settings(lookup):
         A mapping with the names and paths of ``dkim/defaults.yaml``.
 
     Returns ``{"database": {…}, "daemons": [{…}], "unused_daemons": [{…}], "postfix": {…}}``; each
-    daemon has ``algorithm, service, config_file, configuration, socket, milter, moved_from``.
+    daemon has ``algorithm, service, config_file, configuration, writes_to, socket, milter,
+    moved_from``.
 
     CLI Example:
 
@@ -72,6 +73,7 @@ def settings(lookup):
         "postfix": {"milter_default_action": found.postfix.milter_default_action},
         "password_file": passfile.PATH,
         "environment": daemons.environment(database),
+        "sandbox": found.opendkim.sandbox,
         "dns": {"publish": found.dns.publish},
     }
 
@@ -86,6 +88,7 @@ def _daemon(found, daemon, lookup):
         "service": daemon.service,
         "config_file": daemon.config_file,
         "configuration": daemons.configuration(found, daemon),
+        "writes_to": sandbox.writable(found, daemon),
         "socket": daemon.socket,
         "milter": daemon.milter,
         "moved_from": list(

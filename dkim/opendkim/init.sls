@@ -92,6 +92,8 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
         local_database: {{ dkim.database.local | json }}
         postgresql_service: {{ lookup.postgresql_service | json }}
         environment: {{ dkim.environment | json }}
+        sandbox: {{ dkim.sandbox | json }}
+        writes_to: {{ daemon.writes_to | json }}
     - require:
       - pkg: OpenDKIM is installed
 {%- endif %}

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from ..secret import Secret
 
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
 
 @dataclass(frozen=True)
 class DomainsTable:
@@ -22,9 +24,31 @@ class Reader:
     """The role that OpenDKIM reads with (pillar ``dkim:database:reader``)."""
 
     name: str = "vmail-dkim-reader"
-    auth: str = "peer"  # or "password"
+    auth: str = "peer"  # or "password", "cert"
     system_user: str = "opendkim"  # who logs in as the role, by peer
     map: str = "maildkim"  # the name of the map in pg_ident.conf
+    password: Secret | None = None
+    # On the database's host: networks and names of the mail hosts that are let in over TLS.
+    clients: tuple[str, ...] = ()
+    # On it: common names of the certificates that are the role's; none: its own name.
+    common_names: tuple[str, ...] = ()
+    sslcert: str | None = None  # on the mail host, where auth is "cert"
+    sslkey: str | None = None
+
+    @property
+    def needs_password(self) -> bool:
+        """Whether the role has a password at the server."""
+        return self.auth == "password" or (self.auth == "peer" and bool(self.clients))
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The role that keys are made and looked at with (pillar ``dkim:database:worker``)."""
+
+    name: str = "vmail-dkim-keeper"
+    map: str = "maildkim-keeper"  # lets root in, by peer
+    # For work from other machines: as Reader's.
+    clients: tuple[str, ...] = ()
     password: Secret | None = None
 
 
@@ -37,13 +61,30 @@ class Database:
     owner: str = "vmail"  # owns what the formula makes in a database that it made itself
     host: str = ""  # '' is the local socket
     port: int = 5432
-    # The account for set-up and key work. None: the local postgres account by peer.
+    # The account for set-up and key work. None: on the local socket the postgres account sets up and
+    # the worker does the rest, both by peer; with a host, no such work is done from here.
     user: str | None = None
     password: Secret | None = None
     sslmode: str = "verify-full"  # libpq's, where host is not the socket
     sslrootcert: str | None = None
     domains: DomainsTable = field(default_factory=DomainsTable)
     reader: Reader = field(default_factory=Reader)
+    worker: Worker = field(default_factory=Worker)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the server has to show a certificate of an authority that is trusted."""
+        return bool(self.host) and self.sslmode in ("verify-ca", "verify-full")
+
+    @property
+    def authorities(self) -> str | None:
+        """
+        The file of the authorities that are trusted; None where none is asked. libpq would look in
+        its user's home directory, which is another one for root and for the daemon.
+        """
+        if not self.host:
+            return None
+        return self.sslrootcert or (SYSTEM_AUTHORITIES if self.verifies else None)
 
 
 @dataclass(frozen=True)
@@ -121,9 +162,10 @@ class Domain:
 
 @dataclass(frozen=True)
 class OpenDKIM:
-    """Options of opendkim.conf(5), the site's over ours (pillar ``dkim:opendkim``)."""
+    """Options of opendkim.conf(5), the site's over ours, and the unit (pillar ``dkim:opendkim``)."""
 
     settings: dict[str, str | bool | int | list] = field(default_factory=dict)
+    sandbox: bool = True
 
 
 @dataclass(frozen=True)

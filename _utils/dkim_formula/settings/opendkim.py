@@ -1,4 +1,4 @@
-"""``dkim:opendkim``: options of opendkim.conf(5)."""
+"""``dkim:opendkim``: options of opendkim.conf(5), and the sandbox of the unit."""
 
 import difflib
 import re
@@ -21,9 +21,16 @@ Value = str | bool | int | list
 
 
 def read_opendkim(value: object, notes: Notes) -> OpenDKIM:
-    """The options that are given and right, in the manual's spelling."""
-    read = read_section(value, WHERE, {"settings": section}, notes)
-    return OpenDKIM(settings=_read_options(read.get("settings"), notes))
+    """What is given and right, the options in the manual's spelling."""
+    read = read_section(value, WHERE, {"settings": section, "sandbox": boolean}, notes)
+    options = _read_options(read.get("settings"), notes)
+    sandbox = read.get("sandbox", True)
+    if sandbox and options.get("SendReports") and "MTACommand" not in options:
+        notes.problem(
+            f"{WHERE}:settings:SendReports: sendmail(1) queues by its group's rights, which the unit's "
+            f"sandbox denies; give an MTACommand that speaks SMTP, or {WHERE}:sandbox: false"
+        )
+    return OpenDKIM(settings=options, sandbox=sandbox)
 
 
 def _read_options(value: object, notes: Notes) -> dict[str, Value]:
