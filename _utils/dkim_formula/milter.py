@@ -39,8 +39,9 @@ _STEPS = {
     b"N": (0x40, 0x40000),
     b"B": (0x10, 0x80000),
 }
-# Everything but SMFIP_HDR_LEADSPC: header values go and come without the space after the colon.
-_OFFERED = 0x0FFFFF
+# Everything but SMFIP_SKIP (a body that is passed is read) and SMFIP_HDR_LEADSPC: header values go
+# and come without the space after the colon.
+_OFFERED = 0x0FFBFF
 _ACTIONS = 0x1FF
 
 
