@@ -80,6 +80,7 @@ def test_there_are_commented_examples():
         (("database",), fields(model.Database)),
         (("database", "domains"), fields(model.DomainsTable)),
         (("database", "reader"), fields(model.Reader)),
+        (("database", "worker"), fields(model.Worker)),
         (
             ("defaults",),
             (fields(model.Domain) | fields(model.KeyPlan)) - NOT_KEYS - {"alias_of", "addresses"},

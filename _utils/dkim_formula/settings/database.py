@@ -1,5 +1,6 @@
 """``dkim:database``: where the virtual-mail database is, and who reads it."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -17,7 +18,7 @@ from .check import (
     shown,
     text,
 )
-from .model import Database, DomainsTable, Reader
+from .model import Database, DomainsTable, Reader, Worker
 
 WHERE = "dkim:database"
 
@@ -34,6 +35,9 @@ _CONF_DELIMITERS = ",#"
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _MAP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+# With a dot: `all`, `samehost` and `samenet` mean something else in pg_hba.conf.
+_CLIENT_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_COMMON_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. @*-]*")
 
 
 def identifier(value: object, where: str) -> str:
@@ -70,12 +74,42 @@ def dsn_name(value: object, where: str) -> str:
 
 def reader_name(value: object, where: str) -> str:
     """The reader's role: a name for a DSN that is not one of PostgreSQL's own roles."""
-    name = dsn_name(value, where)
-    if name.startswith("pg_") or name in ("postgres", "public", "none"):
+    return _own_role(dsn_name(value, where), where)
+
+
+def worker_name(value: object, where: str) -> str:
+    """The worker's role: a name that is not one of PostgreSQL's own roles."""
+    return _own_role(identifier(value, where), where)
+
+
+def clients(value: object, where: str) -> tuple[str, ...]:
+    """
+    Addresses, networks and host names, as pg_hba.conf takes them: each as it is written there.
+
+    Source: PostgreSQL, «The pg_hba.conf File», «address».
+    """
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)):
         raise InvalidValue(
-            where, name, "is a role of PostgreSQL's own", "give the reader a role of its own"
+            where, shown(value), "is not a list of clients", "give networks or names"
         )
-    return name
+    return tuple(dict.fromkeys(_client(one, where) for one in given))
+
+
+def common_names(value: object, where: str) -> tuple[str, ...]:
+    """Common names of client certificates (RFC 5280, section 4.1.2.6; at most 64 characters)."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)):
+        raise InvalidValue(where, shown(value), "is not a list of names", "give common names")
+    for name in given:
+        if not _COMMON_NAME.fullmatch(text(name, where)) or len(name) > 64:
+            raise InvalidValue(
+                where,
+                name,
+                "is not a certificate's common name",
+                "use letters, digits, '.', '-', '_', '@' and blanks, 64 at most",
+            )
+    return tuple(dict.fromkeys(given))
 
 
 def reader_password(value: object, where: str) -> Secret:
@@ -140,6 +174,7 @@ _DATABASE = {
     "sslrootcert": absolute_path,
     "domains": section,
     "reader": section,
+    "worker": section,
 }
 _DOMAINS = {
     "schema": identifier,
@@ -150,10 +185,20 @@ _DOMAINS = {
 }
 _READER = {
     "name": reader_name,
-    "auth": choice("peer", "password"),
+    "auth": choice("peer", "password", "cert"),
     "system_user": system_user,
     "map": map_name,
     "password": reader_password,
+    "clients": clients,
+    "common_names": common_names,
+    "sslcert": absolute_path,
+    "sslkey": absolute_path,
+}
+_WORKER = {
+    "name": worker_name,
+    "map": map_name,
+    "clients": clients,
+    "password": secret,
 }
 
 
@@ -162,6 +207,7 @@ def read_database(value: object, notes: Notes) -> Database:
     read = read_section(value, WHERE, _DATABASE, notes)
     read["domains"] = _read_domains(read.get("domains"), notes)
     read["reader"] = _read_reader(read.get("reader"), notes)
+    read["worker"] = Worker(**read_section(read.get("worker"), f"{WHERE}:worker", _WORKER, notes))
     # A database on another host is not ours to install.
     read.setdefault("manage", not read.get("host"))
     database = Database(**read)
@@ -198,7 +244,7 @@ def _reader_given(value: object) -> Mapping:
 
 def _check_access(database: Database, reader_given: Mapping, notes: Notes) -> None:
     """What only the keys together can tell."""
-    reader = database.reader
+    reader, worker = database.reader, database.worker
     if database.host and database.manage:
         notes.problem(
             InvalidValue(
@@ -217,10 +263,54 @@ def _check_access(database: Database, reader_given: Mapping, notes: Notes) -> No
                 "give the reader a role of its own: it may read two views and nothing else",
             )
         )
-    if reader.auth == "peer":
-        _check_peer(database, reader_given, notes)
-    else:
-        _check_password(database, reader_given, notes)
+    if worker.name in (database.owner, reader.name):
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:worker:name",
+                worker.name,
+                "is the owner or the reader",
+                "give the worker a role of its own",
+            )
+        )
+    if reader.map == worker.map:
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:worker:map",
+                worker.map,
+                "is the reader's map, which lets OpenDKIM's account in",
+                "give the worker a map of its own",
+            )
+        )
+    _check_clients(database, reader_given, notes)
+    {"peer": _check_peer, "password": _check_password, "cert": _check_certificate}[reader.auth](
+        database, reader_given, notes
+    )
+
+
+def _check_clients(database: Database, reader_given: Mapping, notes: Notes) -> None:
+    reader, worker = database.reader, database.worker
+    for key, role in (("reader", reader), ("worker", worker)):
+        if role.clients and database.host:
+            notes.problem(
+                f"{WHERE}:{key}:clients: is for the machine that has the database, and this one "
+                f"has it at {database.host!r}; give it there, and leave it out here"
+            )
+        for network in role.clients:
+            if network.endswith("/0"):
+                notes.advise(
+                    f"{WHERE}:{key}:clients",
+                    f"{network!r} lets every machine try; name the mail hosts",
+                )
+    if worker.clients and worker.password is None:
+        notes.problem(
+            f"{WHERE}:worker:password: is not there, and clients log in with one; give one, or "
+            "leave clients out"
+        )
+    if reader.auth == "peer" and reader.clients and reader_given.get("password") is None:
+        notes.problem(
+            f"{WHERE}:reader:password: is not there, and clients log in with one; give one, or "
+            "auth: cert for clients that have certificates"
+        )
 
 
 def _check_peer(database: Database, reader_given: Mapping, notes: Notes) -> None:
@@ -230,10 +320,10 @@ def _check_peer(database: Database, reader_given: Mapping, notes: Notes) -> None
                 f"{WHERE}:reader:auth",
                 "peer",
                 f"does not work over the network, and the host is {database.host!r}",
-                "give auth: password and a password, or host: ''",
+                "give auth: password and a password, auth: cert and a certificate, or host: ''",
             )
         )
-    if reader_given.get("password") is not None:
+    if reader_given.get("password") is not None and not database.reader.clients:
         notes.advise(f"{WHERE}:reader:password", "is not used with peer authentication; remove it")
 
 
@@ -243,12 +333,70 @@ def _check_password(database: Database, reader_given: Mapping, notes: Notes) -> 
             f"{WHERE}:reader:password: is not there, and auth is 'password'; "
             "give one, or auth: peer for the local socket"
         )
-    if database.host and database.sslmode not in ("verify-ca", "verify-full"):
+    if database.host and not database.verifies:
         notes.advise(
             f"{WHERE}:sslmode",
             f"{database.sslmode!r} sends a password to a server that is not verified; "
             "verify-full verifies it",
         )
+
+
+def _check_certificate(database: Database, reader_given: Mapping, notes: Notes) -> None:
+    reader = database.reader
+    if not database.host and not reader.clients:
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:reader:auth",
+                "cert",
+                "does not work on the local socket",
+                "give auth: peer; or host, on a mail host; or reader:clients, on the database's",
+            )
+        )
+    if database.host:
+        for key in ("sslcert", "sslkey"):
+            if reader_given.get(key) is None:
+                notes.problem(
+                    f"{WHERE}:reader:{key}: is not there, and auth is 'cert'; give the path of "
+                    "the file"
+                )
+        if database.sslmode in ("disable", "allow", "prefer"):
+            notes.problem(
+                InvalidValue(
+                    f"{WHERE}:sslmode",
+                    database.sslmode,
+                    "may leave TLS out, and a certificate is shown over TLS alone",
+                    "give verify-full",
+                )
+            )
+
+
+def _own_role(name: str, where: str) -> str:
+    if name.startswith("pg_") or name in ("postgres", "public", "none"):
+        raise InvalidValue(
+            where, name, "is a role of PostgreSQL's own", "give one that is the formula's alone"
+        )
+    return name
+
+
+def _client(value: object, where: str) -> str:
+    name = text(value, where).strip()
+    try:
+        return str(ipaddress.ip_network(name))
+    except ValueError as error:
+        if "host bits set" in str(error):
+            network = ipaddress.ip_network(name, strict=False)
+            raise InvalidValue(
+                where, name, "has bits beyond its mask", f"give {network}, or the address alone"
+            ) from None
+    # What is all digits and dots is an address that is wrong, not a name.
+    if not _CLIENT_NAME.fullmatch(name) or len(name) > 253 or not re.search("[A-Za-z]", name):
+        raise InvalidValue(
+            where,
+            name,
+            "is neither an address, nor a network, nor a host's whole name",
+            "give such as 192.0.2.25, 192.0.2.0/24 or mail.example.net",
+        )
+    return name.lower()
 
 
 def _host(value: object, where: str) -> str:
