@@ -27,7 +27,7 @@ def read_opendkim(value: object, notes: Notes) -> OpenDKIM:
     sandbox = read.get("sandbox", True)
     if sandbox and options.get("SendReports") and "MTACommand" not in options:
         notes.problem(
-            f"{WHERE}:settings:SendReports: sendmail(1) queues by its group's rights, which the unit's "
+            f"{WHERE}:settings:SendReports: sendmail(1) queues by its group's rights, which the "
             f"sandbox denies; give an MTACommand that speaks SMTP, or {WHERE}:sandbox: false"
         )
     return OpenDKIM(settings=options, sandbox=sandbox)
