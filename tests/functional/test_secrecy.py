@@ -1,12 +1,47 @@
-"""Nothing of a private key or a password in PostgreSQL's log, log_statement=all and all."""
+"""Nothing of a private key, a password or a verifier in PostgreSQL's log, however much it logs."""
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import generation, keystore, roles, schema
+from dkim_formula.database import generation, keystore, roles, schema, scram
+from dkim_formula.database.connection import compose
 from dkim_formula.database.keystore import Wanted
+from dkim_formula.database.scram import verifier
 from dkim_formula.errors import DatabaseError
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query, rsa_key, traditional_pem
+
+READER = "vmail-dkim-reader"
+PASSWORD = "canary-5a1e"
+
+# As much as a server can be made to say of statements (PostgreSQL, «Error Reporting and Logging»,
+# and auto_explain, which shows what a function or a block runs too).
+LOUD = {
+    "log_min_duration_statement": "0",
+    "log_min_messages": "debug2",
+    "log_min_error_statement": "debug5",
+    "log_error_verbosity": "verbose",
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_verbose": "on",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loud(server):
+    """The server with log_statement = all, as the fixture has it, and everything else."""
+    with db.session(server.settings, autocommit=True) as connection:
+        # Its settings are known where it is loaded.
+        execute(connection, "LOAD 'auto_explain'")
+        for name, value in LOUD.items():
+            execute(connection, f"ALTER SYSTEM SET {name} = '{value}'")
+        execute(connection, "SELECT pg_reload_conf()")
+    yield
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, "LOAD 'auto_explain'")
+        for name in LOUD:
+            execute(connection, f"ALTER SYSTEM RESET {name}")
+        execute(connection, "SELECT pg_reload_conf()")
 
 
 @pytest.fixture
@@ -89,12 +124,68 @@ def test_store_that_is_cut_off_shows_no_key(ready, said):
     assert_silent(str(caught.value), rsa_key().pem())
 
 
-def test_password_shows_nowhere(ready, said):
+def stored_verifier(connection, name=READER):
+    ((stored,),) = query(
+        connection, "SELECT rolpassword FROM pg_authid WHERE rolname = %s", (name,)
+    )
+    return stored
+
+
+def assert_no_verifier(text, verifier):
+    """Neither whole nor by one of its parts: salt, StoredKey, ServerKey (RFC 5803, section 3)."""
+    assert verifier.startswith("SCRAM-SHA-256$")
+    parts = verifier.removeprefix("SCRAM-SHA-256$4096:").replace("$", ":").split(":")
+    assert [part for part in parts if part in text] == []
+
+
+def test_password_and_verifier_show_nowhere(ready, said):
     with db.session(ready) as connection:
-        wanted = roles.Wanted("vmail-dkim-reader", password=Secret("canary-5a1e"))
+        wanted = roles.Wanted(READER, password=Secret(PASSWORD))
         planned = roles.apply(connection, wanted)
         assert "password" in planned.changes
+        verifier = stored_verifier(connection)
     log = said()
-    assert "ROLE" in log
-    assert "canary-5a1e" not in log
-    assert "canary-5a1e" not in repr(planned) + repr(wanted)
+    assert "CREATE ROLE" in log
+    assert PASSWORD not in log
+    assert_no_verifier(log, verifier)
+    assert PASSWORD not in repr(planned) + repr(wanted)
+
+
+def test_password_is_set_anew_and_taken_away(ready):
+    with db.session(ready) as connection:
+        roles.apply(connection, roles.Wanted(READER, password=Secret(PASSWORD)))
+        before = stored_verifier(connection)
+        changed = roles.Wanted(READER, password=Secret("another"))
+        assert roles.apply_password(connection, changed).changes
+        assert scram.matches(stored_verifier(connection), Secret("another"))
+        assert stored_verifier(connection) != before
+        roles.apply_password(connection, roles.Wanted(READER, password="absent"))
+        assert stored_verifier(connection) is None
+
+
+def test_role_with_a_quote_in_its_name_gets_its_password(ready):
+    name = "quo\"te's; DROP TABLE public.dkim; --"
+    with db.session(ready) as connection:
+        roles.apply(connection, roles.Wanted(name, password=Secret(PASSWORD)))
+        assert scram.matches(stored_verifier(connection, name), Secret(PASSWORD))
+        execute(connection, compose("DROP ROLE {name}", name=name))
+
+
+def test_password_that_is_refused_shows_no_verifier(ready, said, monkeypatch):
+    """By an account that may not set it: the statement and its context would be logged."""
+    made = []
+
+    def remembered(*arguments):
+        made.append(verifier(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(roles.scram, "verifier", remembered)
+    wanted = roles.Wanted(READER, password=Secret(PASSWORD))
+    with db.session(ready) as connection:
+        roles.apply(connection, roles.Wanted(READER))
+    with pytest.raises(DatabaseError) as caught, db.session(ready, role="vmail") as connection:
+        roles.apply_password(connection, wanted)
+    log = said()
+    assert "permission denied" in str(caught.value)
+    assert "ERROR:  42501" in log
+    assert_no_verifier(log + str(caught.value), made[0])
