@@ -91,6 +91,7 @@ def apply(
     test: bool = False,
     pillar: Mapping[str, Any] | str | None = None,
     timeout: float = 900,
+    minion: str = "",
 ) -> Run:
     """
     Run states, and return what they said; failed states are no exception.
@@ -101,6 +102,9 @@ def apply(
         Only ask what would be changed.
     pillar
         Is set before the run.
+    minion
+        Where Salt's configuration is, in place of ``bin/highstate``'s own: another minion, which
+        knows nothing of what the first one does.
 
     Raises :class:`CommandFailed` where the output is not Salt's.
     """
@@ -111,7 +115,8 @@ def apply(
         command += ["--state", state]
     if test:
         command.append("--test")
-    result = machine.run(command, check=False, timeout=timeout)
+    env = {"DKIM_FORMULA_MINION": minion} if minion else {}
+    result = machine.run(command, check=False, timeout=timeout, env=env)
     returned = _returned(command, result)
     if isinstance(returned, dict):
         return Run(result.returncode, _states(returned), log=result.stderr)

@@ -1,0 +1,97 @@
+"""Two whole runs at the same moment: of two minions over one database, and of one."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support import mail, salt
+from support.machine import Machine
+from support.traffic import Traffic
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
+# The machine has the packages: dpkg's own lock lets no two install at once.
+EQUIPPED = True
+
+# Two minions are two configurations: Salt's guard against a second run looks no further than its
+# own cache directory.
+MINIONS = ("", "/var/cache/other-minion")
+
+PILLAR = {
+    "dkim": {
+        "defaults": {"algorithm": ["rsa", "ed25519"], "bits": 1024},
+        "domains": {
+            "example.com": {},
+            "example.org": {"addresses": {"news@example.org": {}}},
+            "example.net": {"alias_of": "example.com"},
+        },
+    }
+}
+KEYS = {
+    "default._domainkey.example.com",
+    "default-ed25519._domainkey.example.com",
+    "default._domainkey.example.org",
+    "default-ed25519._domainkey.example.org",
+    "news._domainkey.example.org",
+    "news-ed25519._domainkey.example.org",
+}
+SENDERS = ["user@example.com", "user@example.org", "news@example.org", "user@example.net"]
+
+
+def both(machine: Machine, minions: tuple[str, str]) -> list[salt.Run]:
+    """Two runs that start together."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda minion: salt.apply(machine, minion=minion), minions))
+
+
+def records(machine: Machine) -> dict[str, str]:
+    """The records that the machine prints, by name."""
+    return {record["name"]: record["value"] for record in salt.call(machine, "dkim.records")}
+
+
+@pytest.fixture(scope="module")
+def first(machine: Machine) -> list[salt.Run]:
+    """The first runs that the machine ever had, both at once."""
+    salt.install_formula(machine, PILLAR)
+    return both(machine, MINIONS)
+
+
+def test_first_runs_of_two_minions_succeed_and_make_each_key_once(
+    machine: Machine, first: list[salt.Run]
+) -> None:
+    for run in first:
+        assert run.succeeded, str(run)
+    made = "SELECT selector || '._domainkey.' || domain FROM dkim_history WHERE from_state IS NULL"
+    rows = machine.run(["psql", "-d", "vmail", "-Atc", made], user="postgres").stdout.split()
+    assert sorted(rows) == sorted(KEYS)
+    assert records(machine).keys() == KEYS
+
+
+def test_run_after_two_at_once_changes_nothing(machine: Machine, first: list[salt.Run]) -> None:
+    for minion in MINIONS:
+        run = salt.apply(machine, minion=minion)
+        assert run.succeeded, str(run)
+        assert run.changed == []
+
+
+def test_no_mail_leaves_unsigned_while_two_minions_restart_the_daemons(
+    machine: Machine, first: list[salt.Run]
+) -> None:
+    changed = {"dkim": {**PILLAR["dkim"], "opendkim": {"settings": {"LogWhy": True}}}}
+    salt.set_pillar(machine, changed)
+    with Traffic(mail.Mailbox(machine), SENDERS, pause=0.02) as traffic:
+        runs = both(machine, MINIONS)
+    assert all(run.succeeded for run in runs), "\n".join(map(str, runs))
+    assert any(run["opendkim runs with these settings"].changes for run in runs)
+    outcome = traffic.outcome(records(machine))
+    assert len(outcome.taken) >= len(SENDERS)
+    assert outcome.unsigned == []
+
+
+def test_second_run_of_one_minion_waits_for_the_first_and_says_so(
+    machine: Machine, first: list[salt.Run]
+) -> None:
+    runs = both(machine, ("", ""))
+    assert all(run.succeeded for run in runs), "\n".join(map(str, runs))
+    waited = ["another run is under way; waiting for its end" in run.log for run in runs]
+    assert sorted(waited) == [False, True]
