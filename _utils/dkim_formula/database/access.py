@@ -1,4 +1,4 @@
-"""The reader's way in: our lines in the server's own pg_hba.conf and pg_ident.conf."""
+"""Our lines in the server's own pg_hba.conf and pg_ident.conf: the reader's and the worker's ways in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import AccessFileError
@@ -38,20 +38,37 @@ class Snapshot:
 @dataclass(frozen=True)
 class Lines:
     """
-    Our lines.
+    Our lines for one role.
 
-    rule
-        Of pg_hba.conf; None where there is to be none.
+    local, network
+        Rules of pg_hba.conf for the local socket, and for clients over TLS.
     mappings
         Of pg_ident.conf.
-    every_rule, every_mapping
-        All that the formula may ever have written there for this role.
+    every_local, every_mapping
+        All of these that the formula may ever have written for this role without its mark.
+    maps
+        For each of our maps, the system users whom our mappings let in by it.
     """
 
-    rule: str | None
-    mappings: tuple[str, ...]
-    every_rule: tuple[str, ...]
-    every_mapping: tuple[str, ...]
+    role: str
+    local: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    mappings: tuple[str, ...] = ()
+    every_local: tuple[str, ...] = ()
+    every_mapping: tuple[str, ...] = ()
+    maps: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def is_local(self, line: hba.Line) -> bool:
+        """Whether a line of pg_hba.conf is ours, for the local socket."""
+        return hba.is_one_of(line, self.every_local)
+
+    def is_network(self, line: hba.Line) -> bool:
+        """Whether a line of pg_hba.conf is ours, for clients over TLS."""
+        return hba.is_marked(line, self.role)
+
+    def is_mapping(self, line: hba.Line) -> bool:
+        """Whether a line of pg_ident.conf is ours."""
+        return hba.is_one_of(line, self.every_mapping) or hba.is_marked(line, self.role)
 
 
 ABSENT = Snapshot()
@@ -88,11 +105,18 @@ def plan(
     ours = _lines(database, present, also_root)
     changes = {}
     if _new_hba(snapshot, database, ours) != snapshot.hba_text:
-        changes["pg_hba.conf"] = _change(snapshot.hba_text, ours.every_rule, ours.rule)
+        changes["pg_hba.conf"] = _change(
+            snapshot.hba_text,
+            lambda line: any(one.is_local(line) or one.is_network(line) for one in ours),
+            [rule for one in ours for rule in (*one.local, *one.network)],
+        )
     if _new_ident(snapshot, ours) != snapshot.ident_text:
-        new = "; ".join(ours.mappings) or None
-        changes["pg_ident.conf"] = _change(snapshot.ident_text, ours.every_mapping, new)
-    return Plan(changes, _notes(snapshot, database, ours))
+        changes["pg_ident.conf"] = _change(
+            snapshot.ident_text,
+            lambda line: any(one.is_mapping(line) for one in ours),
+            [mapping for one in ours for mapping in one.mappings],
+        )
+    return Plan(changes, _notes(snapshot, ours))
 
 
 def apply(
@@ -130,49 +154,93 @@ def apply(
     return planned
 
 
-def _lines(database: Database, present: bool, also_root: bool) -> Lines:
+def _lines(database: Database, present: bool, also_root: bool) -> tuple[Lines, ...]:
+    ours = (_readers_lines(database, also_root), _workers_lines(database))
+    if present:
+        return ours
+    return tuple(replace(one, local=(), network=(), mappings=()) for one in ours)
+
+
+def _readers_lines(database: Database, also_root: bool) -> Lines:
     reader = database.reader
     by_peer = hba.hba_line(database.name, reader.name, f"peer map={reader.map}")
     by_password = hba.hba_line(database.name, reader.name, "scram-sha-256")
-    mappings = [hba.ident_line(reader.map, reader.system_user, reader.name)]
+    mapping = hba.ident_line(reader.map, reader.system_user, reader.name)
     for_root = hba.ident_line(reader.map, "root", reader.name)
-    every_mapping = (*mappings, for_root)
-    if also_root:
-        mappings.append(for_root)
-    peer = present and reader.auth == "peer"
-    rule = (by_peer if reader.auth == "peer" else by_password) if present else None
+    by_certificate = f"{reader.map}-cert"
+    method = f"cert map={by_certificate}" if reader.auth == "cert" else "scram-sha-256"
+    mappings: tuple[str, ...] = ()
+    if reader.auth == "peer":
+        mappings = (mapping, for_root) if also_root else (mapping,)
+    elif reader.auth == "cert":
+        # A map of its own: what may stand in a certificate is not what may be a system user here.
+        mappings = tuple(
+            hba.ident_line(by_certificate, name, reader.name, marked=True)
+            for name in reader.common_names or (reader.name,)
+        )
     return Lines(
-        rule=rule,
-        mappings=tuple(mappings) if peer else (),
-        every_rule=(by_peer, by_password),
-        every_mapping=every_mapping,
+        role=reader.name,
+        local={"peer": (by_peer,), "password": (by_password,), "cert": ()}[reader.auth],
+        network=_network(database, reader.name, reader.clients, method),
+        mappings=mappings,
+        every_local=(by_peer, by_password),
+        every_mapping=(mapping, for_root),
+        maps=(
+            (reader.map, (reader.system_user, "root")),
+            (by_certificate, reader.common_names or (reader.name,)),
+        ),
     )
 
 
-def _new_hba(snapshot: Snapshot, database: Database, ours: Lines) -> str:
-    return hba.with_rule(
-        snapshot.hba_text, ours.rule, ours.every_rule, database.name, database.reader.name
+def _workers_lines(database: Database) -> Lines:
+    worker = database.worker
+    rule = hba.hba_line(database.name, worker.name, f"peer map={worker.map}")
+    mapping = hba.ident_line(worker.map, "root", worker.name)
+    return Lines(
+        role=worker.name,
+        local=(rule,),
+        network=_network(database, worker.name, worker.clients, "scram-sha-256"),
+        mappings=(mapping,),
+        every_local=(rule,),
+        every_mapping=(mapping,),
+        maps=((worker.map, ("root",)),),
     )
 
 
-def _new_ident(snapshot: Snapshot, ours: Lines) -> str:
-    return hba.with_mappings(snapshot.ident_text, ours.mappings, ours.every_mapping)
+def _network(
+    database: Database, role: str, clients: tuple[str, ...], method: str
+) -> tuple[str, ...]:
+    return tuple(hba.network_line(database.name, role, client, method) for client in clients)
 
 
-def _change(text: str, every: tuple[str, ...], new: str | None) -> dict[str, object]:
-    there = [line.raw.strip() for line in hba.lines(text) if hba.is_one_of(line, every)]
-    return change("; ".join(there) or None, new)
+def _new_hba(snapshot: Snapshot, database: Database, ours: tuple[Lines, ...]) -> str:
+    text = snapshot.hba_text
+    for one in ours:
+        text = hba.with_rules(text, one.local, one.is_local, database.name, one.role)
+        text = hba.with_rules(text, one.network, one.is_network, database.name, one.role)
+    return text
 
 
-def _notes(snapshot: Snapshot, database: Database, ours: Lines) -> tuple[str, ...]:
-    reader = database.reader
-    if not ours.mappings:
-        return ()
-    others = hba.others_mapped(snapshot.ident_text, reader.map, (reader.system_user, "root"))
+def _new_ident(snapshot: Snapshot, ours: tuple[Lines, ...]) -> str:
+    text = snapshot.ident_text
+    for one in ours:
+        text = hba.with_mappings(text, one.mappings, one.is_mapping)
+    return text
+
+
+def _change(text: str, is_ours: hba.IsOurs, new: list[str]) -> dict[str, object]:
+    there = [line.raw.strip() for line in hba.lines(text) if is_ours(line)]
+    return change("; ".join(there) or None, "; ".join(new) or None)
+
+
+def _notes(snapshot: Snapshot, ours: tuple[Lines, ...]) -> tuple[str, ...]:
     return tuple(
         f"pg_ident.conf: a line that is not the formula's lets the system user {user} use the map "
-        f"{reader.map} too; it is left alone"
-        for user in others
+        f"{map_name} too; it is left alone"
+        for one in ours
+        if one.mappings
+        for map_name, known in one.maps
+        for user in hba.others_mapped(snapshot.ident_text, map_name, known)
     )
 
 

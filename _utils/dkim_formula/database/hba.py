@@ -13,6 +13,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _KEYWORDS = frozenset({"all", "sameuser", "samerole", "samegroup", "replication"})
 _BLANKS = " \t\r"
 _INCLUDES = frozenset({"include", "include_if_exists", "include_dir"})
+_LOCAL = frozenset({"local"})
+_OVER_TLS = frozenset({"host", "hostssl", "hostnogssenc"})
+
+MARK = "# by the dkim formula"
 
 # What can stand for a name that it does not spell: a group, a file, a regular expression (16).
 _INDIRECT = ("+", "@", "/")
@@ -42,6 +46,9 @@ class Line:
         return bool(self.fields)
 
 
+IsOurs = Callable[[Line], bool]
+
+
 def lines(text: str) -> list[Line]:
     """The file's logical lines; joined, their ``raw`` is ``text`` again."""
     found: list[Line] = []
@@ -61,49 +68,73 @@ def lines(text: str) -> list[Line]:
 
 
 def hba_line(database: str, role: str, method: str) -> str:
-    """Our rule's text; ``method`` is the method with its options."""
+    """Our rule for the local socket; ``method`` is the method with its options."""
     return "   ".join(["local", _written(database), _written(role), method])
 
 
-def ident_line(map_name: str, system_user: str, role: str) -> str:
-    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` means something."""
-    return "   ".join([_written(map_name), _written(system_user), f'"{role}"'])
-
-
-def with_rule(text: str, wanted: str | None, ours: Sequence[str], database: str, role: str) -> str:
+def network_line(database: str, role: str, client: str, method: str) -> str:
     """
-    pg_hba.conf with our rule in force: before the first rule that could match the same session.
+    Our rule for a client over TLS, with our mark: of such lines the site may have its own.
+
+    client
+        An address with its mask, or a host's name, checked.
+    """
+    words = ["hostssl", _written(database), _written(role), client, method, MARK]
+    return "   ".join(words)
+
+
+def ident_line(map_name: str, system_user: str, role: str, marked: bool = False) -> str:
+    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` means something."""
+    words = [_written(map_name), _written(system_user), f'"{role}"']
+    return "   ".join([*words, MARK] if marked else words)
+
+
+def is_marked(line: Line, role: str) -> bool:
+    """Whether the line is one that bears our mark, for that role."""
+    return line.is_rule and MARK in line.raw and [role] in _words(line)
+
+
+def with_rules(text: str, wanted: Sequence[str], ours: IsOurs, database: str, role: str) -> str:
+    """
+    pg_hba.conf with our rules in force: before the first rule of others that could match the same
+    session, of those over the local socket for `local` rules, and over TLS for others.
 
     wanted
-        Our rule; None takes it away.
+        Our rules, all of them of one kind.
     ours
-        Every form that our rule may have been written in by an earlier run: these are moved or
+        Tells our lines, in every form that an earlier run may have written: these are moved or
         removed. All other lines stay.
     """
     there = lines(text)
-    if wanted is not None:
-        first = next((line for line in there if _could_match(line, database, role)), None)
-        if first is not None and _same(first, wanted):
-            wanted_line = first
-            return _without(there, lambda line: line is not wanted_line and is_one_of(line, ours))
-    kept = lines(_without(there, lambda line: is_one_of(line, ours)))
-    if wanted is None:
+    local = not wanted or _is_local(_line(wanted[0]))
+    others = [
+        at
+        for at, line in enumerate(there)
+        if _could_match(line, database, role, local) and not ours(line)
+    ]
+    before = there[: others[0]] if others else there
+    found = [next((line for line in before if _same(line, rule)), None) for rule in wanted]
+    if wanted and None not in found:
+        kept_ones = {id(line) for line in found}
+        return _without(there, lambda line: id(line) not in kept_ones and ours(line))
+    kept = lines(_without(there, ours))
+    if not wanted:
         return "".join(line.raw for line in kept)
     place = next(
-        (at for at, line in enumerate(kept) if _could_match(line, database, role)), len(kept)
+        (at for at, line in enumerate(kept) if _could_match(line, database, role, local)),
+        len(kept),
     )
     return _inserted(kept, place, wanted, text)
 
 
-def with_mappings(text: str, wanted: Sequence[str], ours: Sequence[str]) -> str:
+def with_mappings(text: str, wanted: Sequence[str], ours: IsOurs) -> str:
     """pg_ident.conf with the mappings ``wanted``, and none else of ``ours``, at its end."""
     there = lines(text)
     missing = [line for line in wanted if not any(_same(other, line) for other in there)]
-    unwanted = [line for line in ours if not any(_same(_line(line), other) for other in wanted)]
-    kept = lines(_without(there, lambda line: is_one_of(line, unwanted)))
-    for line in missing:
-        kept = lines(_inserted(kept, len(kept), line, text))
-    return "".join(line.raw for line in kept)
+    kept = lines(
+        _without(there, lambda line: ours(line) and not any(_same(line, one) for one in wanted))
+    )
+    return _inserted(kept, len(kept), missing, text)
 
 
 def is_one_of(line: Line, texts: Sequence[str]) -> bool:
@@ -180,14 +211,19 @@ def _same(line: Line, text: str | Line) -> bool:
     return _words(line) == _words(other)
 
 
-def _could_match(line: Line, database: str, role: str) -> bool:
+def _is_local(line: Line) -> bool:
+    return line.fields[0][0].text == "local"
+
+
+def _could_match(line: Line, database: str, role: str, local: bool) -> bool:
     if not line.is_rule:
         return False
     kind = line.fields[0][0]
     if kind.text in _INCLUDES and not kind.quoted:
         return True
+    # Which clients an address covers is not asked: ours go before it at no cost.
     return (
-        kind.text == "local"
+        kind.text in (_LOCAL if local else _OVER_TLS)
         and len(line.fields) > 2
         and any(_could_mean(token, database) for token in line.fields[1])
         and any(_could_mean(token, role) for token in line.fields[2])
@@ -206,12 +242,13 @@ def _without(there: Sequence[Line], dropped: Callable[[Line], bool]) -> str:
     return "".join(line.raw for line in there if not dropped(line))
 
 
-def _inserted(there: Sequence[Line], place: int, new: str, text: str) -> str:
+def _inserted(there: Sequence[Line], place: int, new: Sequence[str], text: str) -> str:
     end = "\r\n" if "\r\n" in text else "\n"
     # A file may end in a backslash: a line behind it would be taken for more of the last one.
     if place and there[place - 1].raw.rstrip("\r\n").endswith("\\"):
         place -= 1
     before = "".join(line.raw for line in there[:place])
-    if before and not before.endswith("\n"):
+    if new and before and not before.endswith("\n"):
         before += end
-    return before + new + end + "".join(line.raw for line in there[place:])
+    added = "".join(line + end for line in new)
+    return before + added + "".join(line.raw for line in there[place:])
