@@ -96,6 +96,7 @@ def test_there_are_commented_examples():
         (("dns", "key"), fields(model.TsigKey)),
         (("dns", "zones", "*"), fields(model.Zone)),
         (("rotation",), fields(model.Rotation)),
+        (("watch",), fields(model.Watch)),
         (("lookup",), set(LOOKUP_KEYS)),
     ],
 )

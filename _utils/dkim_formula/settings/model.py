@@ -223,6 +223,26 @@ class Rotation:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """
+    What is watched, how often, and when it is worth a word (pillar ``dkim:watch``). Times in
+    seconds; None is never.
+    """
+
+    beacon: bool = False
+    textfile: str | None = None  # the directory that node_exporter reads
+    every: int = 60  # from a look at services and sockets to the next
+    textfile_every: int = 300
+    database_every: int = 300
+    dns_every: int | None = 3600
+    down_for: int = 60  # how long a service may be away before an event says so
+    differs_for: int = 3600  # the same, of DNS
+    overdue: int = 7 * 86400  # how late a step of a key's life may be
+    repeat: int | None = 86400  # from an event about what goes on to the next
+    unsigned: str = "hosted"  # or "chosen": whose domains must sign
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole of pillar ``dkim``."""
 
@@ -235,4 +255,5 @@ class Settings:
     postfix: Postfix = field(default_factory=Postfix)
     dns: Dns = field(default_factory=Dns)
     rotation: Rotation = field(default_factory=Rotation)
+    watch: Watch = field(default_factory=Watch)
     lookup: dict[str, object] = field(default_factory=dict)  # checked in settings.lookup

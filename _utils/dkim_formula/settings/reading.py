@@ -11,11 +11,22 @@ from .domains import read_domains
 from .lookup import read_lookup
 from .model import Postfix, Rotation, Settings
 from .opendkim import read_opendkim
+from .watch import read_watch
 
 WHERE = "dkim"
 
 _SECTIONS = dict.fromkeys(
-    ("database", "defaults", "domains", "opendkim", "postfix", "dns", "rotation", "lookup"),
+    (
+        "database",
+        "defaults",
+        "domains",
+        "opendkim",
+        "postfix",
+        "dns",
+        "rotation",
+        "watch",
+        "lookup",
+    ),
     section,
 )
 
@@ -70,6 +81,7 @@ def read(pillar: Mapping | None) -> Reading:
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
         rotation=_read_rotation(given.get("rotation"), notes),
+        watch=read_watch(given.get("watch"), notes),
         lookup=read_lookup(given.get("lookup"), notes),
     )
     return Reading(settings, tuple(notes.problems), tuple(notes.advice))
