@@ -65,7 +65,7 @@ def test_whole_contract_is_read():
     assert settings_.dns.server == "192.0.2.53"
     assert (settings_.dns.key.name, settings_.dns.key.algorithm) == ("dkim", "hmac-sha512")
     assert settings_.dns.key.secret == Secret("YWJj")
-    assert settings_.rotation.every == 90
+    assert settings_.rotation.every == 90 * 86400
     assert settings_.lookup["python_packages"] == ["a", "b"]
 
 
@@ -97,8 +97,8 @@ def test_unknown_key_is_told_with_the_nearest(pillar, problem):
 
 
 def test_unknown_key_far_from_any_is_told_with_all():
-    assert only_problem({"rotation": {"x": 1}}) == (
-        "dkim:rotation:x: unknown key; there are every, retire_for, revoke_for"
+    assert only_problem({"postfix": {"x": 1}}) == (
+        "dkim:postfix:x: unknown key; there are milter_default_action"
     )
 
 

@@ -61,8 +61,8 @@ class Database:
     owner: str = "vmail"  # owns what the formula makes in a database that it made itself
     host: str = ""  # '' is the local socket
     port: int = 5432
-    # The account for set-up and key work. None: on the local socket the postgres account sets up and
-    # the worker does the rest, both by peer; with a host, no such work is done from here.
+    # The account for set-up and key work. None: on the local socket postgres sets up and the worker
+    # does the rest, both by peer; with a host, no such work is done from here.
     user: str | None = None
     password: Secret | None = None
     sslmode: str = "verify-full"  # libpq's, where host is not the socket
@@ -215,11 +215,19 @@ class Dns:
 
 @dataclass(frozen=True)
 class Rotation:
-    """The life of a key, in days (pillar ``dkim:rotation``)."""
+    """The life of a key (pillar ``dkim:rotation``). Every time is in seconds here."""
 
-    every: int = 180
-    retire_for: int = 14
-    revoke_for: int = 30
+    every: int = 180 * 86400
+    spread: int = 30 * 86400
+    retire_for: int = 14 * 86400
+    revoke_for: int = 30 * 86400
+    margin: int = 300  # over what a resolver may remember
+    together: bool = False  # all algorithms of a domain
+    first_key_waits: bool = False
+    selector: str = "{selector}-%Y%m%d"
+    automatic: bool = False  # default: dns.publish is rfc2136
+    schedule: int | None = None
+    publish_private: str | None = None
 
 
 @dataclass(frozen=True)

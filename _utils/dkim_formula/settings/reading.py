@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..postfix.milters import DEFAULT_ACTIONS
-from .check import Notes, choice, integer, read_section, section
+from .check import Notes, choice, read_section, section
 from .database import read_database
 from .dns import read_dns
-from .domains import read_domains
+from .domains import Domains, read_domains
 from .lookup import read_lookup
-from .model import Postfix, Rotation, Settings
+from .model import Domain, Postfix, Settings
 from .opendkim import read_opendkim
+from .rotation import read_rotation
 from .watch import read_watch
 
 WHERE = "dkim"
@@ -31,13 +32,6 @@ _SECTIONS = dict.fromkeys(
 )
 
 _POSTFIX = {"milter_default_action": choice(*DEFAULT_ACTIONS)}
-
-_DAYS = integer(1, 3650, "(days)")
-_ROTATION = {"every": _DAYS, "retire_for": _DAYS, "revoke_for": _DAYS}
-
-# RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days before it is
-# verified, and needs the old record until then.
-_SHORTEST_RETIREMENT = 5
 
 
 @dataclass(frozen=True)
@@ -80,20 +74,13 @@ def read(pillar: Mapping | None) -> Reading:
         opendkim=read_opendkim(given.get("opendkim"), notes),
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
-        rotation=_read_rotation(given.get("rotation"), notes),
+        rotation=read_rotation(given.get("rotation"), dns, _all(domains), notes),
         watch=read_watch(given.get("watch"), notes),
         lookup=read_lookup(given.get("lookup"), notes),
     )
     return Reading(settings, tuple(notes.problems), tuple(notes.advice))
 
 
-def _read_rotation(value: object, notes: Notes) -> Rotation:
-    where = "dkim:rotation"
-    rotation = Rotation(**read_section(value, where, _ROTATION, notes))
-    if rotation.retire_for < _SHORTEST_RETIREMENT:
-        notes.advise(
-            f"{where}:retire_for",
-            f"{rotation.retire_for} days are less than a message may wait in a queue "
-            f"({_SHORTEST_RETIREMENT}, RFC 5321, section 4.5.4.1)",
-        )
-    return rotation
+def _all(domains: Domains) -> list[Domain]:
+    templates = [domains.defaults, domains.every_hosted]
+    return [*domains.named.values(), *(template for template in templates if template is not None)]

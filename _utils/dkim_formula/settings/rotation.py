@@ -1,0 +1,134 @@
+"""``dkim:rotation``: the life of a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..errors import InvalidValue
+from ..rotation.selectors import check_result, check_scheme
+from .check import Check, Notes, absolute_path, boolean, read_section, shown
+from .model import Dns, Domain, Rotation
+
+WHERE = "dkim:rotation"
+
+DAY = 86400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
+_DURATION = re.compile(r"([0-9]{1,10})([smhd]?)")
+_LONGEST = 3650 * DAY
+
+# RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days before it is
+# verified, and needs the old record until then.
+_SHORTEST_RETIREMENT = 5 * DAY
+# Of the time between two rotations, where nothing else is set.
+_SPREAD = 6
+
+
+def duration(least: int, most: int = _LONGEST) -> Check:
+    """
+    A check for a length of time, which it gives in seconds: a number of days, or text with a unit
+    (``90s``, ``15m``, ``2h``, ``14d``).
+
+    least, most
+        Seconds.
+    """
+    expected = (
+        f"use days, or a unit as in 90s, 15m, 2h, 14d; from {in_words(least)} to {in_words(most)}"
+    )
+
+    def check(value: object, where: str) -> int:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise InvalidValue(where, shown(value), "is not a length of time", expected)
+        seconds = int(found[1]) * _UNITS[found[2] or "d"]
+        if not least <= seconds <= most:
+            raise InvalidValue(where, value, "is out of range", expected)
+        return seconds
+
+    return check
+
+
+def in_words(seconds: int) -> str:
+    """A length of time as the pillar writes it, in the largest unit that it is a number of."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def schedule(value: object, where: str) -> int | None:
+    """How often Salt is to call ``dkim.advance``, in seconds; None for false."""
+    if value is False:
+        return None
+    if value is True:
+        raise InvalidValue(where, value, "does not say how often", "give a time such as 1h")
+    return duration(1)(value, where)
+
+
+_ROTATION = {
+    "every": duration(1),
+    "spread": duration(0),
+    "retire_for": duration(1),
+    "revoke_for": duration(0),
+    "margin": duration(0, 7 * DAY),
+    "together": boolean,
+    "first_key_waits": boolean,
+    "selector": check_scheme,
+    "automatic": boolean,
+    "schedule": schedule,
+    "publish_private": absolute_path,
+}
+
+
+def read_rotation(value: object, dns: Dns, domains: Iterable[Domain], notes: Notes) -> Rotation:
+    """
+    The section's settings; whatever is wrong is noted and stands at its default.
+
+    dns
+        Where records are published by the formula, due rotations start by themselves.
+    domains
+        Every domain of the pillar, and its templates: the scheme has to fit their selectors.
+    """
+    read = read_section(value, WHERE, _ROTATION, notes)
+    every = read.get("every", Rotation.every)
+    read.setdefault("spread", every // _SPREAD)
+    read.setdefault("automatic", dns.publish == "rfc2136")
+    if read["spread"] > every:
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:spread",
+                in_words(read["spread"]),
+                "is more than dkim:rotation:every",
+                f"use {in_words(every)} at most",
+            )
+        )
+        read["spread"] = every // _SPREAD
+    rotation = Rotation(**read)
+    _check_selectors(rotation.selector, "selector" in read, domains, notes)
+    if rotation.retire_for < _SHORTEST_RETIREMENT:
+        notes.advise(
+            f"{WHERE}:retire_for",
+            f"{in_words(rotation.retire_for)} is less than a message may wait in a queue "
+            f"({in_words(_SHORTEST_RETIREMENT)}, RFC 5321, section 4.5.4.1); where Postfix's own "
+            "limits can be read here they come first if they are longer",
+        )
+    return rotation
+
+
+def _check_selectors(scheme: str, is_given: bool, domains: Iterable[Domain], notes: Notes) -> None:
+    plans = {
+        plan.selector
+        for domain in domains
+        if domain.delegation is None
+        for plan in (*domain.keys, *(key for one in domain.addresses for key in one.keys))
+    }
+    where = f"{WHERE}:selector"
+    for selector in sorted(plans):
+        try:
+            check_result(scheme, selector, where)
+        except InvalidValue as error:
+            if is_given:
+                notes.problem(error)
+            else:
+                notes.advise(where, f"its default {str(error).removeprefix(f'{where}: ')}")
