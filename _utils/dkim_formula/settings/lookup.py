@@ -1,25 +1,30 @@
 """``dkim:lookup``: names of packages, services and paths in place of the system's own."""
 
+from collections.abc import Mapping
+
 from ..errors import InvalidValue
 from .check import Notes, read_section, shown, text
 
 WHERE = "dkim:lookup"
 
-LOOKUP_KEYS = (
-    "postgresql_package",
-    "postgresql_service",
-    "opendkim_package",
-    "opendkim_backend_package",
-    "opendkim_service",
-    "opendkim_user",
-    "opendkim_config",
-    "postfix_package",
-    "postfix_service",
-    "postfix_user",
-    "postfix_chroot",
-    "socket_directory",
-    "python_packages",
-)
+# What dkim/defaults.yaml has, for functions that are called outside of a run of states: the minion
+# may have no way to the master's files then.
+DEFAULTS: dict[str, str | list[str]] = {
+    "postgresql_package": "postgresql",
+    "postgresql_service": "postgresql",
+    "opendkim_package": "opendkim",
+    "opendkim_backend_package": "libopendbx1-pgsql",
+    "opendkim_service": "opendkim",
+    "opendkim_user": "opendkim",
+    "opendkim_config": "/etc/opendkim.conf",
+    "postfix_package": "postfix",
+    "postfix_service": "postfix",
+    "postfix_user": "postfix",
+    "postfix_chroot": "/var/spool/postfix",
+    "socket_directory": "opendkim",
+    "python_packages": ["dnspython", "psycopg2-binary"],
+}
+LOOKUP_KEYS = tuple(DEFAULTS)
 
 
 def name_or_names(value: object, where: str) -> str | list[str]:
@@ -34,3 +39,8 @@ def name_or_names(value: object, where: str) -> str | list[str]:
 def read_lookup(value: object, notes: Notes) -> dict[str, str | list[str]]:
     """The names that are given; whatever is wrong is noted and left out."""
     return read_section(value, WHERE, dict.fromkeys(LOOKUP_KEYS, name_or_names), notes)
+
+
+def names(site: Mapping[str, object]) -> dict[str, object]:
+    """Every name of this machine: Debian's, with the site's own (``Settings.lookup``) over them."""
+    return {**DEFAULTS, **site}
