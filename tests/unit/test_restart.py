@@ -1,5 +1,6 @@
 """OpenDKIM is restarted so that no mail leaves unsigned meanwhile, and Postfix runs afterwards."""
 
+import fcntl
 import functools
 import os
 import socket
@@ -78,6 +79,20 @@ def test_postfix_stands_still_until_the_socket_answers(machine):
     done = restart(machine)
     assert machine.events == ["stop postfix", "restart opendkim", "socket asked", "start postfix"]
     assert done == {"restarted": "opendkim", "paused": True, "main_cf": {}}
+
+
+def test_second_restart_has_to_wait_for_the_first(machine, tmp_path, monkeypatch):
+    def restarted_while_another_tries(_name):
+        folder = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
+        return True
+
+    monkeypatch.setattr(machine, "restart", restarted_while_another_tries)
+    path = str(tmp_path / "opendkim.sock")
+    for _ in range(2):  # the first has let the second one in
+        assert restarting.restart(machine, "opendkim", path, ready_within=0)["paused"] is True
 
 
 def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):

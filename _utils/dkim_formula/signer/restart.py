@@ -1,5 +1,6 @@
 """A restart of OpenDKIM during which no mail leaves unsigned."""
 
+import fcntl
 import os
 import socket
 import time
@@ -64,7 +65,7 @@ def restart(
     Raises OpenDKIMError where the service does not restart or the socket does not come; Postfix
     runs again all the same.
     """
-    with _mail_held_back(services, mail_service) as paused:
+    with _one_at_a_time(socket_path), _mail_held_back(services, mail_service) as paused:
         if not services.restart(daemon):
             raise OpenDKIMError(
                 f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
@@ -175,6 +176,25 @@ def _follow(milter: str, moved_from: Sequence[str]) -> dict[str, str]:
     changed = milters.swap(main_cf.explicit(), moved_from, milter)
     main_cf.write(changed)
     return changed
+
+
+@contextmanager
+def _one_at_a_time(socket_path: str) -> Iterator[None]:
+    """
+    Two restarts on this machine go one after the other: the second would find Postfix stopped,
+    leave it so, and have its daemon away when the first one starts Postfix again.
+    """
+    try:
+        # The daemons' sockets are in one directory, as Postfix is one for all of them.
+        folder = os.open(os.path.dirname(socket_path), os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager
