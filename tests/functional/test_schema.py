@@ -17,6 +17,8 @@ OURS = {
     "dkim_history",
     "dkim_migration",
     "dkim_published",
+    "dkim_seen",
+    "dkim_disclosure",
     "dkim_pattern",
     "dkim_key_table",
     "dkim_key_table_ed25519",

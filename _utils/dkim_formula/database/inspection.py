@@ -109,7 +109,7 @@ def _domains_problems(cursor: pg.cursor, database: Database) -> list[str]:
         for key, column in (("id", site.id), ("name", site.name))
         if column not in found
     ]
-    if not problems and not _has_index(cursor, site.schema, site.table, site.id, unique=True):
+    if not problems and not has_index(cursor, site.schema, site.table, site.id, unique=True):
         problems.append(
             f"{where}:id: {site.schema}.{site.table}.{site.id} is neither primary key nor unique, "
             "so no key can refer to it; add a UNIQUE constraint"
@@ -189,7 +189,7 @@ def _rights_problems(cursor: pg.cursor, database: Database) -> list[str]:
     ]
 
 
-def _has_index(
+def has_index(
     cursor: pg.cursor, schema: str, table: str, column: str, *, unique: bool = False
 ) -> bool:
     """Whether a whole index begins with the column; ``unique``: one on it alone that is unique."""
@@ -215,7 +215,7 @@ def _names_advice(cursor: pg.cursor, database: Database) -> list[str]:
     if kind is None:
         return []
     table, advice = f"{site.schema}.{site.table}", []
-    if not _has_index(cursor, site.schema, site.table, site.name):
+    if not has_index(cursor, site.schema, site.table, site.name):
         advice.append(
             f"{table}.{site.name} has no index, so each message costs a scan of the table: "
             f"CREATE INDEX ON {table} ({site.name})"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValue, KeyNotFound, StepRefused
 from ..keys import PrivateKey
+from ..rotation.decision import GONE
 from ..settings.model import Database
 from .comparison import Comparison, Wanted, compare
-from .connection import compose, copy_rows, is_superuser
+from .connection import compose, copy_rows, may_quiet_log
 from .material import read_row
 from .objects import LOCK_CLASS, LOCK_KEYS, names
 
@@ -29,8 +31,12 @@ __all__ = [
     "delete",
     "find",
     "list_keys",
+    "list_of",
+    "move",
     "set_state",
     "store",
+    "switch_to",
+    "writing",
 ]
 
 STATES = ("pending", "active", "retired", "revoked")
@@ -98,6 +104,42 @@ def list_keys(
         "WHERE (%(domain)s::text IS NULL OR d.{domain_name}::text = %(domain)s)"
         " AND (%(selector)s::text IS NULL OR k.selector::text = %(selector)s)",
         {"domain": domain, "selector": selector},
+    )
+
+
+def list_of(connection: pg.connection, database: Database, domains: Collection[str]) -> list[Key]:
+    """The keys of some domains, by domain, then by id."""
+    return _keys(
+        connection,
+        database,
+        "WHERE d.{domain_name}::text = ANY (%(domains)s)",
+        {"domains": list(domains)},
+    )
+
+
+def unfinished(connection: pg.connection, database: Database) -> list[str]:
+    """The domains with a key whose life has a next step: pending, retired or revoked; sorted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                """
+                SELECT DISTINCT d.{domain_name}::text
+                  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+                 WHERE k.state <> 'active' ORDER BY 1
+                """,
+                **names(database),
+            )
+        )
+        return [domain for (domain,) in cursor]
+
+
+def active_since(connection: pg.connection, database: Database, moment: datetime) -> list[Key]:
+    """The active keys that became so at a moment or before, or nobody knows when."""
+    return _keys(
+        connection,
+        database,
+        "WHERE k.state = 'active' AND (k.activated_at IS NULL OR k.activated_at <= %(moment)s)",
+        {"moment": moment},
     )
 
 
@@ -228,6 +270,86 @@ def set_state(
     return find(connection, database, domain, selector)
 
 
+@contextlib.contextmanager
+def writing(connection: pg.connection, why: str = "") -> Iterator[None]:
+    """
+    One writer at a time; commits at a good end.
+
+    The transaction begins when the lock is had, unlike where it is the lock's own: ``now()``, and
+    so each moment that a trigger sets, is then later than whatever another writer did before.
+
+    why
+        For the history; :func:`move` and :func:`switch_to` bring their own.
+    """
+    connection.commit()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
+        connection.commit()
+        try:
+            _say_why(cursor, why)
+            yield
+            connection.commit()
+        finally:
+            # With the connection its locks are gone too, and its loss is the error to be shown.
+            if not connection.closed:
+                connection.rollback()
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
+                connection.commit()
+
+
+def move(
+    connection: pg.connection, database: Database, numbers: Collection[int], state: str, why: str
+) -> None:
+    """
+    Moves keys, by their ids, to a state other than ``active``; ``gone`` deletes them. Does not
+    commit. Who calls has decided that each may, in the same :func:`writing`.
+    """
+    statement = "UPDATE {dkim} SET state = %(state)s WHERE id = ANY (%(ids)s)"
+    if state == GONE:
+        statement = "DELETE FROM {dkim} WHERE id = ANY (%(ids)s)"
+    with connection.cursor() as cursor:
+        _say_why(cursor, why)
+        cursor.execute(
+            compose(statement, **names(database)), {"state": state, "ids": list(numbers)}
+        )
+
+
+def switch_to(
+    connection: pg.connection,
+    database: Database,
+    numbers: Collection[int],
+    why: str,
+    instead: str = "retired",
+) -> None:
+    """
+    Makes keys active, by their ids, one for each domain, address and algorithm. Does not commit.
+
+    instead
+        What becomes of those that were active there.
+    """
+    known = names(database)
+    arguments = {"ids": list(numbers), "instead": instead}
+    with connection.cursor() as cursor:
+        _say_why(cursor, why)
+        cursor.execute(
+            compose(
+                """
+                UPDATE {dkim} AS k SET state = %(instead)s
+                  FROM {dkim} AS chosen
+                 WHERE chosen.id = ANY (%(ids)s) AND k.domain_id = chosen.domain_id
+                   AND k.address = chosen.address AND k.algorithm = chosen.algorithm
+                   AND k.state = 'active' AND k.id <> chosen.id
+                """,
+                **known,
+            ),
+            arguments,
+        )
+        cursor.execute(
+            compose("UPDATE {dkim} SET state = 'active' WHERE id = ANY (%(ids)s)", **known),
+            arguments,
+        )
+
+
 def refuse_active(key: Key, force: bool) -> None:
     """StepRefused for an active key without ``force``: its domain's mail would leave unsigned."""
     if key.state == "active" and not force:
@@ -303,15 +425,20 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
 def keep_rows_out_of_log(cursor: pg.cursor) -> None:
     """
     Keeps DETAIL, which shows a failing row, out of PostgreSQL's log until the transaction's end.
-    Only a superuser may; for others the order of things has to do (COPY, then INSERT … SELECT).
+    Where the role may not, the order of things has to do (COPY, then INSERT … SELECT).
     """
-    if is_superuser(cursor.connection):
+    if may_quiet_log(cursor.connection):
         cursor.execute("SELECT set_config('log_error_verbosity', 'terse', true)")
 
 
 def _begin(cursor: pg.cursor, why: str) -> None:
     """One writer at a time, until commit; ``why`` is for the history."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
+    _say_why(cursor, why)
+
+
+def _say_why(cursor: pg.cursor, why: str) -> None:
+    """For the lines of the history that this transaction writes from now on."""
     cursor.execute("SELECT set_config('dkim.why', %s, true)", (why,))
 
 

@@ -46,12 +46,19 @@ def names(database: Database) -> dict[str, str | tuple[str, str]]:
         "pattern": (site.schema, "dkim_pattern"),
         "history": (site.schema, "dkim_history"),
         "published": (site.schema, "dkim_published"),
+        "seen": (site.schema, "dkim_seen"),
+        "disclosure": (site.schema, "dkim_disclosure"),
         "migration": (site.schema, "dkim_migration"),
         "conflict": (site.schema, "dkim_conflict"),
         "checked": (site.schema, "dkim_checked"),
         "recorded": (site.schema, "dkim_recorded"),
         "pattern_checked": (site.schema, "dkim_pattern_checked"),
     }
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it, always in quotes."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def view_name(database: Database, kind: str, algorithm: str = "rsa") -> str:

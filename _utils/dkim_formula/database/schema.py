@@ -432,7 +432,7 @@ def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) ->
     """What is new belongs to whom the site's tables belong to, and PUBLIC gets nothing of it."""
     known = {**names(database), "owner": snapshot.owner}
     schema = database.domains.schema
-    tables = ["migration", "pattern", "history", "published"]
+    tables = ["migration", "pattern", "history", "published", "seen", "disclosure"]
     tables += [] if snapshot.dkim else ["dkim"]
     tables += [] if snapshot.domains else ["domains"]
     for table in tables:

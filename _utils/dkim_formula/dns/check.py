@@ -46,7 +46,8 @@ class Checked:
     The verdict on one record.
 
     negative_ttl
-        Where it is absent: how long resolvers may remember that, in seconds.
+        How long resolvers may remember that it is absent, in seconds: told where it is, and with
+        ``zone_times`` always, as far as a server says.
     validator
         What the validating resolver says, where one is set and everything else is right.
     """
@@ -77,7 +78,7 @@ class Checked:
         }
 
 
-async def check(records: Sequence[Record], dns: Dns) -> list[Checked]:
+async def check(records: Sequence[Record], dns: Dns, zone_times: bool = False) -> list[Checked]:
     """
     Asks every authoritative server of each record's zone for it, over UDP and over TCP.
 
@@ -86,11 +87,13 @@ async def check(records: Sequence[Record], dns: Dns) -> list[Checked]:
     dns
         The limits: ``timeout`` for an answer, ``concurrency``, and a ``deadline`` for all, after
         which the records that are left are ``not checked``.
+    zone_times
+        Tell ``negative_ttl`` of every record, at a question more for each zone.
 
     Raises NoLibrary. What is wrong with a zone or a server is a verdict.
     """
     async with Exchange(dns.timeout, dns.concurrency) as exchange:
-        checker = _Checker(exchange, dns)
+        checker = _Checker(exchange, dns, zone_times)
         free = asyncio.Semaphore(dns.concurrency)
 
         async def one(record: Record) -> Checked:
@@ -109,9 +112,10 @@ async def check(records: Sequence[Record], dns: Dns) -> list[Checked]:
 
 
 class _Checker:
-    def __init__(self, exchange: Exchange, dns: Dns):
+    def __init__(self, exchange: Exchange, dns: Dns, zone_times: bool):
         self._exchange = exchange
         self._dns = dns
+        self._zone_times = zone_times
         self._finder = Finder(exchange, dns)
         self._validator = None if dns.validator is None else as_place(dns.validator)
 
@@ -167,7 +171,7 @@ class _Checker:
             held,
             detail=held.detail or f"CNAME to {target}",
             servers=(*held.servers, *found.servers),
-            negative_ttl=held.negative_ttl or found.negative_ttl,
+            negative_ttl=_longest(held.negative_ttl, found.negative_ttl),
         )
 
     async def _concluded(self, record: Record, zone: Served, answers: list[Answered]) -> Checked:
@@ -175,14 +179,16 @@ class _Checker:
         if result == verdict.DISAGREES:
             answers = await self._with_serials(zone, answers)
         wrong = [answer for answer in answers if answer.finding.verdict != verdict.RIGHT]
-        negative = [answer.finding.negative_ttl for answer in wrong if answer.finding.negative_ttl]
+        negative = _longest(*(answer.finding.negative_ttl for answer in wrong))
+        if negative is None and self._zone_times:
+            negative = await self._finder.negative_ttl_of(zone)
         return Checked(
             record,
             result,
             "; ".join(dict.fromkeys(_said(answer) for answer in wrong)),
             zone.name,
             tuple(answers),
-            max(negative, default=None),
+            negative,
         )
 
     async def _ask_all(self, record: Record, name: str, zone: Served) -> list[Answered]:
@@ -271,6 +277,10 @@ def _known_above(name: str, dns: Dns) -> str:
     # Whether the target of a stranger's alias exists is not known. Its last two labels do, where
     # the name is anybody's; the servers of the zone that is found there refer to those below.
     return configured_zone(dns, name) or ".".join(name.split(".")[-2:])
+
+
+def _longest(*seconds: int | None) -> int | None:
+    return max((one for one in seconds if one is not None), default=None)
 
 
 def _not_asked(server: Nameserver) -> Answered:

@@ -11,6 +11,10 @@ class NoLibrary(DnsError):
     """dnspython is not installed."""
 
 
+class Overtaken(DnsError):
+    """An update came too late: somebody else has changed the name since it was looked at."""
+
+
 class NoAnswer(DnsError):
     """
     A server gave no answer that could be used.

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..settings.model import TsigKey
-from .failure import DnsError, no_library
+from .failure import DnsError, Overtaken, no_library
 from .message import plain_name
 from .place import Place
 from .plan import Present, Step
@@ -28,6 +28,9 @@ _RCODES = {
     "NXRRSET": "has got other records at the name in the meantime (NXRRSET); run it again",
     "YXDOMAIN": "has got other records at the name in the meantime (YXDOMAIN); run it again",
 }
+
+# A prerequisite of RFC 2136, section 2.4, that does not hold any more.
+_CHANGED_SINCE = ("YXRRSET", "NXRRSET", "YXDOMAIN")
 
 
 class Primary:
@@ -220,7 +223,8 @@ class Primary:
         rcode = dns.rcode.to_text(reply.rcode())
         who = "our address" if self._key is None else f"the key {self._key.name}"
         said = _RCODES.get(rcode, f"answers {rcode}").format(who=who)
-        raise DnsError(f"{self}: {what}: it {said}")
+        kind = Overtaken if rcode in _CHANGED_SINCE else DnsError
+        raise kind(f"{self}: {what}: it {said}")
 
     def __str__(self) -> str:
         key = f" with the key {self._key.name} ({self._key.algorithm})" if self._key else ""

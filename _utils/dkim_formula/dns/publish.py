@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..records.record import Record
 from ..settings.model import Dns, TsigKey
 from .exchange import Exchange
-from .failure import DnsError, NoLibrary
+from .failure import DnsError, NoLibrary, Overtaken
 from .loop import run
 from .place import Place
 from .plan import Foreign, Present, Step, to_publish, to_remove
@@ -42,7 +42,10 @@ class Task:
 
 @dataclass
 class Planned:
-    """What is to be done for a task: ``step`` None is nothing; or why it can't be done."""
+    """
+    What is to be done for a task: ``step`` None is nothing; or why it can't be done. ``overtaken``:
+    because somebody else has changed the name meanwhile.
+    """
 
     task: Task
     primary: Primary | None = None
@@ -50,6 +53,7 @@ class Planned:
     seen: Present = field(default_factory=Present)
     step: Step | None = None
     problem: str = ""
+    overtaken: bool = False
 
 
 class Publisher:
@@ -94,6 +98,7 @@ class Publisher:
             _, present = primary.read(task.name, task.type)
         except DnsError as error:
             planned.problem = str(error)
+            planned.overtaken = isinstance(error, Overtaken)
             return
         gone = [value for value in step.delete if value != step.add]
         is_added = step.add is None or step.add in present.values

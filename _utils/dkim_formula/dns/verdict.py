@@ -91,7 +91,7 @@ def both(udp: Finding, tcp: Finding) -> Finding:
     if {udp.verdict, tcp.verdict} & {SILENT, LAME}:
         bad = udp if udp.verdict in (SILENT, LAME) else tcp
         return Finding(bad.verdict, detail, ttl=udp.ttl or tcp.ttl)
-    return Finding(DISAGREES, detail)
+    return Finding(DISAGREES, detail, ttl=udp.ttl or tcp.ttl)
 
 
 def overall(verdicts: Iterable[str]) -> str:
@@ -118,7 +118,8 @@ def _of_values(record: Record, name: str, reply: Reply) -> Finding:
         return Finding(ABSENT, what, negative_ttl=negative)
     if len(values) > 1:
         held = "with" if wanted in values else "without"
-        return Finding(SEVERAL, f"{len(values)} records at the name, {held} the right one")
+        said = f"{len(values)} records at the name, {held} the right one"
+        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found))
     if values[0] != wanted:
         return Finding(DIFFERS, reason, ttl=found[0].ttl)
     return Finding(RIGHT, ttl=found[0].ttl)

@@ -80,6 +80,13 @@ class Finder:
         """
         return await self._once(("below", zone), lambda: self._below(zone, servers, glue))
 
+    async def negative_ttl_of(self, zone: Served) -> int | None:
+        """
+        For how many seconds the absence of a name in a zone may be remembered, by the first of its
+        servers that says so; None where none does.
+        """
+        return await self._once(("negative", zone.name), lambda: self._negative_ttl_of(zone))
+
     async def places_of(self, server: str) -> tuple[Place, ...]:
         """
         Where a server is: a setting, or a host's name. Raises DnsError where it has no address.
@@ -123,6 +130,17 @@ class Finder:
         answer = await self.resolve(configured or name, "SOA")
         zone = _enclosing(answer, configured or name)
         return Served(zone, primary=answer.soa().value.primary)
+
+    async def _negative_ttl_of(self, zone: Served) -> int | None:
+        asked = message.question(zone.name, "SOA")
+        for place in (place for server in zone.nameservers for place in server.places):
+            try:
+                soa = (await self._exchange.ask_fully(place, asked)).soa()
+            except NoAnswer:
+                continue
+            if soa is not None and soa.name == zone.name:
+                return min(soa.ttl, soa.value.negative_ttl)
+        return None
 
     async def _below(self, zone: str, servers: Sequence[str], glue: Reply) -> Served:
         configured = self._dns.zones.get(zone)

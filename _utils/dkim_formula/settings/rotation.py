@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ..errors import InvalidValue
 from ..rotation.selectors import check_result, check_scheme
-from .check import Check, Notes, absolute_path, boolean, read_section, shown
+from .check import Notes, absolute_path, boolean, read_section
+from .duration import duration, in_words
 from .model import Dns, Domain, Rotation
 
 WHERE = "dkim:rotation"
 
 DAY = 86400
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
-_DURATION = re.compile(r"([0-9]{1,10})([smhd]?)")
 _LONGEST = 3650 * DAY
 
 # RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days before it is
@@ -24,53 +22,20 @@ _SHORTEST_RETIREMENT = 5 * DAY
 _SPREAD = 6
 
 
-def duration(least: int, most: int = _LONGEST) -> Check:
-    """
-    A check for a length of time, which it gives in seconds: a number of days, or text with a unit
-    (``90s``, ``15m``, ``2h``, ``14d``).
-
-    least, most
-        Seconds.
-    """
-    expected = (
-        f"use days, or a unit as in 90s, 15m, 2h, 14d; from {in_words(least)} to {in_words(most)}"
-    )
-
-    def check(value: object, where: str) -> int:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        found = _DURATION.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
-            raise InvalidValue(where, shown(value), "is not a length of time", expected)
-        seconds = int(found[1]) * _UNITS[found[2] or "d"]
-        if not least <= seconds <= most:
-            raise InvalidValue(where, value, "is out of range", expected)
-        return seconds
-
-    return check
-
-
-def in_words(seconds: int) -> str:
-    """A length of time as the pillar writes it, in the largest unit that it is a number of."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds // _UNITS[unit]}{unit}"
-    return f"{seconds}s"
-
-
 def schedule(value: object, where: str) -> int | None:
     """How often Salt is to call ``dkim.advance``, in seconds; None for false."""
     if value is False:
         return None
     if value is True:
         raise InvalidValue(where, value, "does not say how often", "give a time such as 1h")
-    return duration(1)(value, where)
+    return duration(1, _LONGEST)(value, where)
 
 
 _ROTATION = {
-    "every": duration(1),
-    "spread": duration(0),
-    "retire_for": duration(1),
-    "revoke_for": duration(0),
+    "every": duration(1, _LONGEST),
+    "spread": duration(0, _LONGEST),
+    "retire_for": duration(1, _LONGEST),
+    "revoke_for": duration(0, _LONGEST),
     "margin": duration(0, 7 * DAY),
     "together": boolean,
     "first_key_waits": boolean,

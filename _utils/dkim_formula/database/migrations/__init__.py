@@ -5,6 +5,20 @@ Each module has ``NUMBER``, ``TITLE`` and ``run(cursor, database, snapshot)``, w
 once in a database's life, inside the migration's transaction.
 """
 
-from . import m0001_domains, m0002_keys, m0003_patterns, m0004_history, m0005_published
+from . import (
+    m0001_domains,
+    m0002_keys,
+    m0003_patterns,
+    m0004_history,
+    m0005_published,
+    m0007_rotation,
+)
 
-MIGRATIONS = (m0001_domains, m0002_keys, m0003_patterns, m0004_history, m0005_published)
+MIGRATIONS = (
+    m0001_domains,
+    m0002_keys,
+    m0003_patterns,
+    m0004_history,
+    m0005_published,
+    m0007_rotation,
+)
