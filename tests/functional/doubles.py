@@ -109,6 +109,43 @@ class Postfix:
         )
 
 
+class Schedule:
+    """Salt's ``schedule`` functions over one file, and a minion's event bus where one runs."""
+
+    def __init__(self):
+        self.jobs: dict[str, dict[str, object]] = {}
+        self.minion_runs = True
+        self.broken = False
+        self.asked: set[bool] = set()  # whether the file, and whether the minion
+
+    def functions(self) -> dict[str, object]:
+        """By the names that ``__salt__`` knows them by."""
+        return {
+            "schedule.list": self.list,
+            "schedule.add": self.add,
+            "schedule.delete": self.delete,
+            "event.fire": lambda _data, _tag: self.minion_runs,
+        }
+
+    def list(self, offline=False, **_kwargs) -> dict[str, dict[str, object]]:
+        self.asked.add(offline)
+        return {name: {**job, "enabled": True} for name, job in self.jobs.items()}
+
+    def add(self, name, offline=False, **job) -> dict[str, object]:
+        self.asked.add(offline)
+        if self.broken:
+            return {"result": False, "comment": f"Failed to add job {name} to schedule."}
+        self.jobs[name] = job
+        return {"result": True, "comment": ""}
+
+    def delete(self, name, offline=False) -> dict[str, object]:
+        self.asked.add(offline)
+        if self.broken:
+            return {"result": False, "comment": f"Failed to delete job {name} from schedule."}
+        del self.jobs[name]
+        return {"result": True, "comment": ""}
+
+
 class Dns:
     """``dkim.publish`` over a server that holds nothing yet and takes everything, unless told."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, main_cf
-from functional.doubles import Dns, OpenDKIM, Postfix, Services
+from functional.doubles import Dns, OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, insert_as_howto, traditional_pem
 from functional.salt_loaders import functions_of
 
@@ -31,6 +31,7 @@ class World:
         self.services = Services(self.daemon)
         self.postfix = Postfix(folder)
         self.dns = Dns()
+        self.schedule = Schedule()
         self.config = folder / "opendkim.conf"
         self.config.write_text("Mode sv\n")
         self.key_table = folder / "KeyTable"
@@ -113,6 +114,13 @@ class World:
     def refused_update(self):
         self.dns.refuses = True
 
+    def broken_schedule(self):
+        self.scheduled()
+        self.schedule.broken = True
+
+    def scheduled(self):
+        self.schedule.jobs["dkim_rotation"] = {"function": "dkim.advance", "seconds": 60}
+
     def runs(self):
         self.services.runs["postgresql"] = True
 
@@ -121,7 +129,8 @@ class World:
 def world(minion, server, tmp_path, monkeypatch):
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     world = World(minion, server, tmp_path)
-    for name, function in world.services.functions().items():
+    doubles = {**world.services.functions(), **world.schedule.functions()}
+    for name, function in doubles.items():
         monkeypatch.setitem(minion.functions, name, function)
     monkeypatch.setitem(minion.functions, "dkim.publish", world.dns.publish)
     monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
@@ -291,6 +300,19 @@ CASES = {
         spoil=lambda world: world.postfix.break_down(),
         complaint="fatal: open main.cf",
     ),
+    "dkim_schedule.present": Case(
+        "dkim_rotation",
+        arguments={"function": "dkim.advance", "every": 3600},
+        prepare=_nothing,
+        spoil=World.broken_schedule,
+        complaint="Failed to delete job dkim_rotation",
+    ),
+    "dkim_schedule.absent": Case(
+        "dkim_rotation",
+        prepare=World.scheduled,
+        spoil=World.broken_schedule,
+        complaint="Failed to delete job dkim_rotation",
+    ),
     "dkim_service.running": Case(
         "postgresql",
         prepare=_nothing,
@@ -439,6 +461,23 @@ def test_watching_opendkim_is_restarted_with_postfix_standing_still(world):
     assert "postfix stood still" in done["comment"]
     told = [event for event in world.services.events if event != "units read"]
     assert told == ["stop postfix", "restart opendkim", "start postfix"]
+
+
+def test_job_of_another_course_is_replaced(world):
+    world.scheduled()
+    done = apply(world, "dkim_schedule.present")
+    assert done["changes"] == {
+        "dkim_rotation": {"old": "dkim.advance every 1m", "new": "dkim.advance every 1h"}
+    }
+    assert world.schedule.jobs["dkim_rotation"]["seconds"] == 3600
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_minion_that_runs_is_told_and_another_finds_the_job_in_its_file(world, runs):
+    world.schedule.minion_runs = runs
+    told = apply(world, "dkim_schedule.present")
+    assert world.schedule.asked == {not runs}
+    assert ("waits for one" in told["comment"]) is not runs
 
 
 def test_other_states_watch_nothing(world):
