@@ -14,9 +14,12 @@ import sys
 from dkim_formula import progress
 from dkim_formula.operations import check as checks
 from dkim_formula.operations import check_dns as dns_checks
+from dkim_formula.operations import doctor as diagnosis
 from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import publish as publishing
 from dkim_formula.operations import records as record_operations
+from dkim_formula.operations import selftest as self_testing
+from dkim_formula.operations import watch as watching
 from dkim_formula.signer import daemons, passfile, sandbox
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import read_pillar, sound_settings, translated
@@ -67,6 +70,7 @@ def settings(lookup):
             "local": not database.host,
             "reader": database.reader.name,
             "reader_auth": database.reader.auth,
+            "reader_has_password": database.reader.needs_password,
         },
         "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
@@ -75,6 +79,7 @@ def settings(lookup):
         "environment": daemons.environment(database),
         "sandbox": found.opendkim.sandbox,
         "dns": {"publish": found.dns.publish},
+        "watch": watching.for_states(found.watch),
     }
 
 
@@ -654,3 +659,159 @@ def publish(domain=None, adopt=False, test=False):
         salt-call dkim.publish example.com adopt=True
     """
     return publishing.publish(sound_settings(__pillar__), domain, adopt, test)
+
+
+@translated
+def doctor(format=None):  # pylint: disable=redefined-builtin
+    """
+    Looks at the whole chain on this machine, as the user of each part would: Postfix and its way to
+    the milter sockets, OpenDKIM's units and files, its login at PostgreSQL, the keys, a message
+    through the sockets and its signature, DNS, the clocks. Changes nothing and delivers no message;
+    each check has a time that it may take. What is not on this machine is told apart.
+
+    format
+        ``text``: lines for a person. Default: plain data.
+
+    Returns a list of ``{"check": name, "ok": bool or None, "found": text, "do": text}`` in the
+    order of a message's way; ``ok`` is None where it can't be told from here, and ``do`` is the
+    command that mends it; with a format its text. The call's exit status is 1 where something is
+    wrong.
+
+    Raises SaltInvocationError for another format.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.doctor format=text
+        salt-call --retcode-passthrough --out=json dkim.doctor
+    """
+    diagnosis.check_format(format)
+    found = diagnosis.doctor(read_pillar(__pillar__))
+    if any(one["ok"] is False for one in found):
+        __context__["retcode"] = 1
+    return found if format is None else diagnosis.as_text(found)
+
+
+@translated
+def selftest(domain=None):
+    """
+    Has the daemons sign a message for each active key and each pattern that it signs for, through
+    their own sockets, and verifies the signatures (RFC 6376, section 6.1). No message is delivered.
+
+    domain
+        Default: every domain that has an active key.
+
+    Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
+    "verified_by_database", "verified_by_dns", "detail"}``. ``verified_by_database`` is by the
+    public key in the database, ``verified_by_dns`` by the record at every authoritative server;
+    None is what could not be tried. The call's exit status is 1 where one is False.
+
+    Raises SaltInvocationError for what is no domain name, CommandExecutionError where no key is
+    active, or where the daemons can't reach the database.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough dkim.selftest example.com
+    """
+    results = self_testing.selftest(sound_settings(__pillar__), domain)
+    if not self_testing.right(results):
+        __context__["retcode"] = 1
+    return results
+
+
+@translated
+def watch(fresh=False):
+    """
+    What is wrong on this mail host: services and sockets, the database, keys that are too old or
+    stuck in their rotation, hosted domains without a key, records that DNS lacks. Database and DNS
+    are asked where their intervals (``dkim:watch``) are over; what they said before is told else.
+
+    fresh
+        True asks them now.
+
+    Returns ``{"troubles": [{kind, subject, what, todo, items, count, since}], "unknown": [kind],
+    "looked": {"database", "dns"}}``, moments as ISO 8601 text; ``unknown`` are kinds that could not
+    be looked at.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.watch fresh=True
+    """
+    return watching.watch(read_pillar(__pillar__), _watch_folder(), _service_runs, fresh)
+
+
+@translated
+def metrics():
+    """
+    The same as ``dkim.watch`` for Prometheus, in its text format (version 0.0.4).
+
+    Returns the text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=newline_values_only dkim.metrics
+    """
+    return watching.metrics(read_pillar(__pillar__), _watch_folder(), _service_runs)
+
+
+@translated
+def write_metrics(path):
+    """
+    Writes ``dkim.metrics`` to a file, in one step and readable by all.
+
+    path
+        Absolute, in the directory that node_exporter's collector ``textfile`` reads; ends in
+        ``.prom``.
+
+    Returns ``{"path": path}``. Raises SaltInvocationError for a path that can't be written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.write_metrics /var/lib/prometheus/node-exporter/dkim.prom
+    """
+    text = watching.metrics(read_pillar(__pillar__), _watch_folder(), _service_runs)
+    return watching.write_metrics(path, text)
+
+
+def _watch_folder():
+    return os.path.join(__opts__["cachedir"], watching.FOLDER)
+
+
+def _service_runs(name):
+    return __salt__["service.status"](name)
+
+
+@translated
+def tell_minion(interval=None):
+    """
+    Tells a minion that runs on this machine to watch from now on, as its configuration has it from
+    its next start on. Where none runs, nobody hears it.
+
+    interval
+        Seconds between beats of the beacon ``dkim_watch``; without it the beacon ends.
+
+    Returns whether a minion was there to be told, True or False.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.tell_minion 60
+    """
+    order = {"func": "delete", "name": "dkim_watch"}
+    if interval is not None:
+        order = {"func": "add", "name": "dkim_watch", "beacon_data": [{"interval": interval}]}
+    # It loads what was synced since its start, then takes the order (salt.minion, handle_event).
+    told = [
+        __salt__["event.fire"](*one) for one in (({}, "beacons_refresh"), (order, "manage_beacons"))
+    ]
+    return all(told)

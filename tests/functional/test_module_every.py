@@ -5,9 +5,11 @@ A new function without an example here fails :func:`test_every_function_has_an_e
 """
 
 import stat
+import sys
 
 import pytest
 from dkim_formula.database import connection as db
+from dkim_formula.doctor import database, site
 from dkim_formula.postfix import control, main_cf
 from functional.doubles import OpenDKIM, Postfix, Services
 from functional.postgres import execute, query, traditional_pem
@@ -29,6 +31,7 @@ EXAMPLES = {
     "dkim.check": ([], {"problems", "advice", "looked"}),
     "dkim.check_dns": (["example.net"], {"right", "counts", "records"}),
     "dkim.delete": (["example.com", "s2026"], {"domain", "state"}),
+    "dkim.doctor": ([], list),
     "dkim.export_key": (["example.com", "default", "{folder}/out"], {"path", "public_key"}),
     "dkim.generate": (["example.org", "s2027"], {"domain", "record", "existed"}),
     "dkim.generate_missing": ([], CHANGES),
@@ -50,6 +53,7 @@ EXAMPLES = {
     "dkim.records_to_show": ([], str),
     "dkim.restart": (["opendkim", "{folder}/opendkim.sock"], {"restarted", "paused", "main_cf"}),
     "dkim.retire": (["example.com", "default"], {"domain", "state", "record"}),
+    "dkim.selftest": (["example.com"], list),
     "dkim.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
     "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
     "dkim_postfix.join_milters": ([[MILTER]], CHANGES),
@@ -60,18 +64,24 @@ EXAMPLES = {
     "dkim_postgres.database_changes": ([], CHANGES),
     "dkim_postgres.make_database": ([], CHANGES),
     "dkim_postgres.manage_access": ([], CHANGES),
+    "dkim_postgres.manage_worker": ([], CHANGES),
     "dkim_postgres.manage_role": ([READER, "pillar"], CHANGES),
     "dkim_postgres.migrate": ([], CHANGES),
     "dkim_postgres.password_changes": ([READER], CHANGES),
     "dkim_postgres.remove_password": ([READER], CHANGES),
     "dkim_postgres.role_changes": ([READER, "pillar"], CHANGES),
     "dkim_postgres.schema_changes": ([], CHANGES),
+    "dkim_postgres.worker_changes": ([], CHANGES),
 }
 
 # These take all that they need as arguments, so that a wrong pillar is none of their business.
-WITHOUT_PILLAR = {"dkim.is_current", "dkim.restart", "dkim.settings", "dkim.check"} | {
-    name for name in EXAMPLES if name.startswith("dkim_postfix.")
-}
+WITHOUT_PILLAR = {
+    "dkim.doctor",
+    "dkim.is_current",
+    "dkim.restart",
+    "dkim.settings",
+    "dkim.check",
+} | {name for name in EXAMPLES if name.startswith("dkim_postfix.")}
 
 
 @pytest.fixture
@@ -83,6 +93,9 @@ def surroundings(loaded, server, tmp_path, monkeypatch):
         monkeypatch.setitem(loaded.functions, name, function)
     monkeypatch.setattr(main_cf, "POSTCONF", str(Postfix(tmp_path).postconf))
     monkeypatch.setattr(control, "running", lambda: True)
+    # dkim.selftest goes as far as the sockets, which are not there.
+    monkeypatch.setattr(site, "OPENDKIM", sys.executable)
+    monkeypatch.setattr(database, "logins", lambda site: [])
     (tmp_path / "mail.private").write_text(traditional_pem())
     (tmp_path / "mail.private").chmod(0o600)
     (tmp_path / "KeyTable").write_text(f"a example.org:mail:{tmp_path}/mail.private\n")

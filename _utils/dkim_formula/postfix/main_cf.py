@@ -37,6 +37,26 @@ def in_force(name: str, config_dir: str | None = None) -> str:
     return _postconf(config_dir, "-xh", name).strip()
 
 
+def services(config_dir: str | None = None) -> list[list[str]]:
+    """
+    The services of master.cf, each as its eight fields, the command's arguments left out.
+
+    Raises as :func:`explicit`. Source: postconf(1), ``-M``; master(5).
+    """
+    lines = _postconf(config_dir, "-M").splitlines()
+    return [fields[:8] for fields in (line.split() for line in lines) if len(fields) > 7]
+
+
+def service_parameters(config_dir: str | None = None) -> dict[str, str]:
+    """
+    What services of master.cf set for themselves (``-o``), by ``service/type/parameter``.
+
+    Raises as :func:`explicit`. Source: postconf(1), ``-P``.
+    """
+    lines = (line.partition("=") for line in _postconf(config_dir, "-P").splitlines())
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}
+
+
 def write(
     values: Mapping[str, str], unset: Iterable[str] = (), config_dir: str | None = None
 ) -> None:

@@ -1,0 +1,211 @@
+"""Messages through the milter sockets, and what their signatures are worth. None is delivered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from ..database import keystore, patterns
+from ..database.connection import session
+from ..database.keystore import Key
+from ..errors import OpenDKIMError
+from ..milter import Answer, Connection
+from ..records import Record
+from ..settings.model import Settings
+from ..signer.daemons import Daemon
+from ..verification import NotVerified, tags, verify
+from ..wanted import domain_settings, record_of
+from .finding import Finding, applied, judged, right, shortened, unknown
+from .site import NO_OPENDKIM, Site
+
+LOCAL_PART = "dkim-selftest"
+BODY = b"A message of dkim.selftest: it is signed, verified, and never delivered.\r\n"
+SAMPLE = 20
+ANSWERED_WITHIN = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A message to be signed.
+
+    sender
+        Its From address.
+    kind
+        ``domain``, ``subdomain``, ``address`` or ``alias``.
+    key
+        The one that has to sign it.
+    record
+        Its record, as the database's public key makes it.
+    """
+
+    sender: str
+    kind: str
+    key: Key
+    record: Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What came of a case.
+
+    signed
+        The signature's header is of this domain, selector and algorithm.
+    verified
+        It is good by the database's public key; None where it was not signed.
+    detail
+        What is wrong.
+    """
+
+    case: Case
+    signed: bool
+    verified: bool | None = None
+    detail: str = ""
+
+
+def cases(settings: Settings, domain: str | None = None) -> list[Case]:
+    """
+    A case for each active key and each pattern that it signs for, by the database.
+
+    domain
+        Only those that this domain's senders are in, or whose key is its.
+
+    Raises DatabaseError.
+    """
+    with session(settings.database) as connection:
+        keys = keystore.list_keys(connection, settings.database)
+        extra = patterns.look(connection, settings.database)
+    by_owner: dict[tuple[str, str], list[Key]] = {}
+    for key in keys:
+        if key.state == "active" and key.public is not None:
+            by_owner.setdefault((key.domain, key.address), []).append(key)
+    found = []
+    for pattern, owner in _patterns(by_owner, extra):
+        sender, kind = _sender(pattern, owner)
+        for key in by_owner.get(owner, ()):
+            record = record_of(key, domain_settings(settings, key.domain))
+            found.append(Case(sender, kind, key, record))
+    if domain is None:
+        return found
+    return [case for case in found if domain in (case.key.domain, _host(case.sender), _above(case))]
+
+
+def _patterns(owners: Iterable[tuple[str, str]], extra) -> Iterator[tuple[str, tuple[str, str]]]:
+    yield from ((domain, (domain, "")) for domain, address in owners if not address)
+    yield from extra.items()
+
+
+def _sender(pattern: str, owner: tuple[str, str]) -> tuple[str, str]:
+    """An address that the pattern is for: opendkim.conf(5), «SigningTable»."""
+    if "@" in pattern:
+        return pattern, "address"
+    if pattern.startswith("."):
+        return f"{LOCAL_PART}@{LOCAL_PART}{pattern}", "subdomain"
+    return f"{LOCAL_PART}@{pattern}", "domain" if pattern == owner[0] else "alias"
+
+
+def _host(sender: str) -> str:
+    return sender.rpartition("@")[2]
+
+
+def _above(case: Case) -> str:
+    return _host(case.sender).removeprefix(f"{LOCAL_PART}.")
+
+
+def attempt(daemons: Sequence[Daemon], chosen: Iterable[Case]) -> Iterator[Outcome]:
+    """
+    Has the daemons sign, as a client on this machine that has logged in; a daemon that fails fails
+    the rest of its cases.
+    """
+    chosen = list(chosen)
+    for daemon in daemons:
+        yield from _attempt(
+            daemon, [one for one in chosen if one.key.algorithm == daemon.algorithm]
+        )
+
+
+def _attempt(daemon: Daemon, chosen: Sequence[Case]) -> Iterator[Outcome]:
+    if not chosen:
+        return
+    done = 0
+    try:
+        with closing(Connection(daemon.socket, ANSWERED_WITHIN)) as connection:
+            for case in chosen:
+                outcome = _signed(connection, case)
+                done += 1
+                yield outcome
+    except OpenDKIMError as error:
+        yield from (Outcome(case, False, detail=str(error)) for case in chosen[done:])
+
+
+def _signed(connection: Connection, case: Case) -> Outcome:
+    headers = [
+        ("From", f"DKIM self-test <{case.sender}>"),
+        ("To", "somebody@example.net"),
+        ("Subject", "A self-test of DKIM"),
+        ("Date", formatdate(time.time())),
+        ("Message-ID", f"<{uuid.uuid4()}@{_host(case.sender)}>"),
+    ]
+    # Who has logged in may send, whatever InternalHosts says. The name stands in the daemon's log
+    # as that of the message.
+    macros = {"i": LOCAL_PART, "{auth_authen}": LOCAL_PART}
+    answer = connection.message(case.sender, headers, BODY, macros=macros)
+    return judge(case, answer, [(name, f" {value}") for name, value in headers])
+
+
+def judge(case: Case, answer: Answer, headers: Sequence[tuple[str, str]]) -> Outcome:
+    """What an answer is worth for its case: the right key's signature, and a good one."""
+    signatures = answer.headers("DKIM-Signature")
+    if not signatures:
+        said = f"{answer.verdict}, {answer.reply}" if answer.reply else answer.verdict
+        if answer.verdict == "accepted":
+            said = "the daemon added no signature"
+        return Outcome(case, False, detail=f"not signed: {said}")
+    try:
+        found = tags(signatures[0])
+        wanted = {"d": case.key.domain, "s": case.key.selector}
+        other = {name: found.get(name) for name in wanted if found.get(name) != wanted[name]}
+        if other:
+            listed = ", ".join(f"{name}={value}" for name, value in other.items())
+            return Outcome(case, False, detail=f"signed by another key: {listed}")
+        verify(signatures[0], headers, BODY, case.record.value)
+    except NotVerified as error:
+        return Outcome(case, True, False, str(error))
+    return Outcome(case, True, True)
+
+
+def sample(chosen: Sequence[Case], most: int = SAMPLE) -> list[Case]:
+    """Some of each kind and algorithm, and the rest evenly from all."""
+    if len(chosen) <= most:
+        return list(chosen)
+    firsts = {(case.kind, case.key.algorithm): number for number, case in enumerate(chosen)}
+    left = most - len(firsts)
+    evenly = [number * len(chosen) // left for number in range(left)]
+    return [chosen[number] for number in sorted({*firsts.values(), *evenly})]
+
+
+def check(site: Site) -> list[Finding]:
+    """A message for a sample of senders comes back signed, and the signature is good."""
+    name = "signing"
+    if not site.has_opendkim:
+        return [unknown(name, NO_OPENDKIM)]
+    every = cases(site.settings)
+    chosen = sample(every)
+    if not chosen:
+        return [unknown(name, "there is no active key", "salt-call dkim.generate_missing")]
+    outcomes = list(attempt(site.daemons, chosen))
+    failed = [
+        f"{one.case.sender} ({one.case.key.algorithm}): {one.detail}"
+        for one in outcomes
+        if not one.verified
+    ]
+    looked = f"{len(outcomes)} of {len(every)} kinds of mail were tried"
+    if failed:
+        do = f"salt-call dkim.selftest; journalctl -u opendkim -n 50; {applied('dkim.opendkim')}"
+        return [judged(name, [shortened(failed), looked], "", do)]
+    return [right(name, f"{looked}, each was signed and verified")]

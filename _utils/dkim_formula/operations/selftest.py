@@ -1,0 +1,88 @@
+"""Signing, tried out: through the daemons' own sockets, and verified."""
+
+from collections.abc import Sequence
+
+from ..dns import check as dns_check
+from ..dns import verdict
+from ..dns.failure import NoLibrary
+from ..dns.loop import run
+from ..doctor import database, signing
+from ..doctor.signing import Outcome
+from ..doctor.site import NO_OPENDKIM, Site
+from ..errors import KeyNotFound, OpenDKIMError
+from ..names import domain_name
+from ..settings.model import Settings
+
+# What says more of this machine's view than of the record.
+_NOT_SEEN = (verdict.NO_ZONE, verdict.UNCHECKED)
+
+
+def selftest(settings: Settings, domain: object = None) -> list[dict[str, object]]:
+    """
+    A message for each active key and each pattern that it signs for, of one domain or of all.
+
+    Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
+    "verified_by_database", "verified_by_dns", "detail"}``: ``domain`` is the signature's, and a
+    verification is True, False, or None where it could not be tried. No message is delivered.
+
+    Raises InvalidValue for what is no domain name, KeyNotFound where no key is active,
+    DatabaseError, and OpenDKIMError where the daemons can't reach the database: a message would
+    crash them.
+    """
+    site = Site(settings)
+    name = None if domain is None else domain_name(domain, "domain")
+    chosen = signing.cases(settings, name)
+    if not chosen:
+        raise KeyNotFound(f"no key is active for {name}" if name else "no key is active")
+    if not site.has_opendkim:
+        raise OpenDKIMError(NO_OPENDKIM)
+    barred = [finding.found for finding in database.logins(site) if not finding.ok]
+    if barred:
+        raise OpenDKIMError(f"not tried, for it would crash the daemon: {'; '.join(barred)}")
+    outcomes = list(signing.attempt(site.daemons, chosen))
+    return [
+        _plain(outcome, by_dns)
+        for outcome, by_dns in zip(outcomes, _by_dns(site, outcomes), strict=True)
+    ]
+
+
+def right(results: Sequence[dict[str, object]]) -> bool:
+    """Whether nothing is wrong; what could not be tried is not."""
+    judged = ("signed", "verified_by_database", "verified_by_dns")
+    return all(result[one] is not False for result in results for one in judged)
+
+
+def _by_dns(site: Site, outcomes: Sequence[Outcome]) -> list[tuple[bool | None, str]]:
+    """
+    Whether each signature is good by what every authoritative server holds: the servers are asked
+    for the very record that it was verified with.
+    """
+    records = list(dict.fromkeys(outcome.case.record for outcome in outcomes))
+    try:
+        checked = run(dns_check.check(records, site.settings.dns))
+    except NoLibrary as error:
+        return [(None, str(error))] * len(outcomes)
+    verdicts = {one.record: one for one in checked}
+    return [_seen(outcome, verdicts[outcome.case.record]) for outcome in outcomes]
+
+
+def _seen(outcome: Outcome, checked) -> tuple[bool | None, str]:
+    if checked.verdict == verdict.RIGHT:
+        return outcome.verified, ""
+    told = f"DNS: {checked.verdict}" + (f" ({checked.detail})" if checked.detail else "")
+    return (None if checked.verdict in _NOT_SEEN else False), told
+
+
+def _plain(outcome: Outcome, by_dns: tuple[bool | None, str]) -> dict[str, object]:
+    key = outcome.case.key
+    return {
+        "domain": key.domain,
+        "sender": outcome.case.sender,
+        "kind": outcome.case.kind,
+        "algorithm": key.algorithm,
+        "selector": key.selector,
+        "signed": outcome.signed,
+        "verified_by_database": outcome.verified,
+        "verified_by_dns": by_dns[0],
+        "detail": "; ".join(text for text in (outcome.detail, by_dns[1]) if text),
+    }
