@@ -1,5 +1,5 @@
 """
-PostgreSQL for the dkim formula: the database, its schema, the reader's role and its way in.
+PostgreSQL for the dkim formula: the database, its schema, the two roles and their ways in.
 
 Root takes the local ``postgres`` account's identity for connecting; pillar ``dkim:database`` names
 another server, or another account. Each thing has two functions: one tells what differs, one makes
@@ -124,6 +124,38 @@ def manage_role(name, password="keep", relations=None):
 
 
 @translated
+def worker_changes():
+    """
+    What of the worker's role, ``dkim:database:worker``, is not as it is to be: it logs in, has no
+    other attribute, owns nothing, and has the rights that keys, rotation and records need.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.worker_changes
+    """
+    return setup.worker_changes(_database())
+
+
+@translated
+def manage_worker():
+    """
+    Makes that role so; rights that are too wide are taken back. Returns as
+    ``dkim_postgres.worker_changes``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.manage_worker
+    """
+    return setup.manage_worker(_database())
+
+
+@translated
 def password_changes(name):
     """
     Whether a role has a password.
@@ -165,7 +197,7 @@ def remove_password(name):
 @translated
 def access_changes(present=True, also_root=False):
     """
-    Which of the reader's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.
+    Which of the formula's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.
 
     present
         False: they are to go.

@@ -80,6 +80,27 @@ def role_present(name, password="keep", relations=None):
     )
 
 
+def worker_present(name):
+    """
+    The role of ``dkim:database:worker``, which the daily work is done with, has the rights for that
+    and no others.
+
+    .. code-block:: yaml
+
+        Salt's role does the daily work:
+          dkim_postgres.worker_present: []
+    """
+    return converged(
+        __opts__,
+        name,
+        __salt__["dkim_postgres.worker_changes"],
+        __salt__["dkim_postgres.manage_worker"],
+        in_order="The role is as it should be",
+        pending="The role would be changed",
+        done="The role was changed",
+    )
+
+
 def password_absent(name):
     """
     A role has no password. A role that is not there has none.
@@ -105,7 +126,7 @@ def password_absent(name):
 
 def access_present(name, also_root=False):
     """
-    The reader's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, where they are in force.
+    The reader's and the worker's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, in force.
     PostgreSQL checks both files before they are loaded; one that it finds fault with is put back.
 
     also_root
@@ -121,7 +142,7 @@ def access_present(name, also_root=False):
 
 def access_absent(name):
     """
-    The reader's lines are in neither file.
+    The reader's and the worker's lines are in neither file.
 
     .. code-block:: yaml
 

@@ -1,6 +1,6 @@
 {#-
   The virtual-mail database: PostgreSQL and the database where they are absent, our table and views,
-  the role that OpenDKIM reads with, and its way in.
+  the roles that OpenDKIM reads with and that keys are made with, and their ways in.
 #}
 {%- from 'dkim/map.jinja' import dkim, lookup, systemd with context %}
 
@@ -37,13 +37,19 @@ The virtual-mail database holds DKIM keys:
 OpenDKIM's role reads the views and nothing else:
   dkim_postgres.role_present:
     - name: {{ dkim.database.reader | json }}
-    - password: {{ 'pillar' if dkim.database.reader_auth == 'password' else 'keep' }}
+    - password: {{ 'pillar' if dkim.database.reader_has_password else 'keep' }}
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 
 {%- if dkim.database.local %}
 
-OpenDKIM's role has its way in:
+Salt's role does the daily work:
+  dkim_postgres.worker_present:
+    - require:
+      - dkim_postgres: The virtual-mail database holds DKIM keys
+
+{#- One edit of the two files for both roles. #}
+The roles have their ways in:
   dkim_postgres.access_present:
     {%- if not systemd %}
     {#- The init script starts the daemon as root, and so is its first session (docs/caveats). #}
@@ -51,4 +57,5 @@ OpenDKIM's role has its way in:
     {%- endif %}
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
+      - dkim_postgres: Salt's role does the daily work
 {%- endif %}

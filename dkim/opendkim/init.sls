@@ -133,7 +133,7 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
 {%- endif %}
 {%- endfor %}
 
-{%- if dkim.database.local and dkim.database.reader_auth == 'peer' %}
+{%- if dkim.database.local and not dkim.database.reader_has_password %}
 
 {#- One that a hand-made set-up gave the role is of no use once the daemon logs in by peer. #}
 OpenDKIM's role has no password:
@@ -143,12 +143,17 @@ OpenDKIM's role has no password:
       {%- for daemon in dkim.daemons %}
       - dkim: {{ daemon.service }} runs with these settings
       {%- endfor %}
+{%- endif %}
+
+{%- if dkim.database.reader_auth != 'password' %}
 
 OpenDKIM's password file is gone:
   file.absent:
     - name: {{ dkim.password_file | json }}
     - require:
-      - dkim_postgres: OpenDKIM's role has no password
+      {%- for daemon in dkim.daemons %}
+      - dkim: {{ daemon.service }} runs with these settings
+      {%- endfor %}
 {%- endif %}
 
 {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}

@@ -71,6 +71,8 @@ def own_database(server, template):
             "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)' AND rolname <> %s",
             (OWNER,),
         ):
+            # A right to change a setting is the whole server's, and keeps a role from going.
+            execute(connection, f'DROP OWNED BY "{role}"')
             execute(connection, f'DROP ROLE "{role}"')
 
 

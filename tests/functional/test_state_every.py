@@ -268,6 +268,12 @@ CASES = {
         wrong={"password": PASSWORD},
         complaint="give one of keep, absent, pillar",
     ),
+    "dkim_postgres.worker_present": Case(
+        "Salt's role does the daily work",
+        prepare=lambda world: world.minion.call("dkim_postgres.migrate"),
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
     "dkim_postgres.password_absent": Case(
         READER,
         prepare=World.reader_with_password,

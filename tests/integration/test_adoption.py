@@ -257,7 +257,7 @@ def test_run_does_what_was_announced(takeover: Takeover) -> None:
     for state_id in (
         "The virtual-mail database holds DKIM keys",
         "OpenDKIM's role reads the views and nothing else",
-        "OpenDKIM's role has its way in",
+        "The roles have their ways in",
         "OpenDKIM's role has no password",
         "Every domain has its keys",
     ):

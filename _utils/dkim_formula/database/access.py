@@ -1,4 +1,4 @@
-"""Our lines in the server's own pg_hba.conf and pg_ident.conf: the reader's and the worker's ways in."""
+"""Our lines in the server's pg_hba.conf and pg_ident.conf: the reader's and the worker's ways in."""
 
 from __future__ import annotations
 
@@ -296,7 +296,10 @@ def _put_back_unless_sound(files: dict[str, tuple[str, str]]) -> Iterator[None]:
 
 def _loaded_at(database: Database):
     # A new session's answer is the postmaster's: an old one's is when it noticed the signal itself.
-    with session(database, dbname=MAINTENANCE) as connection, connection.cursor() as cursor:
+    with (
+        session(database, setup=True, dbname=MAINTENANCE) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT pg_conf_load_time()")
         return cursor.fetchone()[0]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable
 from ..settings.model import Database
+from . import worker
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -23,6 +24,9 @@ LOCAL_ACCOUNT = "postgres"
 # Every server has it, whatever else it has.
 MAINTENANCE = "postgres"
 CONNECT_TIMEOUT = 10  # seconds
+# Names in our statements are qualified: nothing in a user's schema can stand in for a function of
+# PostgreSQL's own.
+_SAFE_PATH = "SET search_path TO pg_catalog, pg_temp"
 
 # The effective user is the whole process's: two threads must not change it at once.
 _identity_lock = threading.Lock()
@@ -49,6 +53,7 @@ def driver() -> ModuleType:
 def session(
     database: Database,
     *,
+    setup: bool = False,
     dbname: str | None = None,
     role: str | None = None,
     autocommit: bool = False,
@@ -57,12 +62,15 @@ def session(
     """
     A session with the database: committed at a good end, rolled back at an error, then closed.
 
-    Without ``host`` and ``user`` the session is the local ``postgres`` account's, by peer
-    authentication over the default socket; root takes that account's identity for the connecting
-    alone.
+    Without ``host`` and ``user`` the session is the local worker's, whom root logs in as by peer
+    authentication over the default socket. Where it can't do the work, because set-up was not run
+    yet or somebody took a right away, and for ``setup``, the session is the local ``postgres``
+    account's; root takes that account's identity for the connecting alone.
 
     database
         Where it is, and as whom to log in.
+    setup
+        For what changes schema, roles or access files, or looks at them.
     dbname
         Another database of the same server (``postgres``, to make ours).
     role
@@ -75,14 +83,16 @@ def session(
     Raises DatabaseUnavailable where no session can be had, DatabaseError for what PostgreSQL
     refuses inside it; neither text holds a row's content or a password.
     """
-    connection = _connect(database, dbname or database.name, application_name)
+    connection = None
+    if not setup and dbname is None and _is_local(database):
+        connection = _as_worker(database, application_name)
+    if connection is None:
+        connection = _connect(database, dbname or database.name, application_name)
     try:
         with errors_translated():
             connection.autocommit = autocommit
-            # Names in our statements are qualified: nothing in a user's schema can stand in for
-            # a function of PostgreSQL's own.
             with connection.cursor() as cursor:
-                cursor.execute("SET search_path TO pg_catalog, pg_temp")
+                cursor.execute(_SAFE_PATH)
                 if role is not None:
                     cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:
@@ -148,6 +158,15 @@ def _copy_field(value: object) -> str:
     return text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
+def may_quiet_log(connection: pg.connection) -> bool:
+    """Whether the session's role may set log_error_verbosity (from PostgreSQL 15 on by a grant)."""
+    with connection.cursor() as cursor:
+        if connection.server_version < 150000:
+            return is_superuser(connection)
+        cursor.execute("SELECT has_parameter_privilege('log_error_verbosity', 'SET')")
+        return cursor.fetchone()[0]
+
+
 def is_superuser(connection: pg.connection) -> bool:
     """Whether the session's current role is a superuser."""
     with connection.cursor() as cursor:
@@ -157,11 +176,12 @@ def is_superuser(connection: pg.connection) -> bool:
 
 _LACKS_SCHEMA = "the database lacks a part of the formula's schema: apply the state dkim.database"
 # What PostgreSQL can't know, by its SQLSTATE: undefined_table, undefined_column,
-# undefined_function; lock_not_available.
+# undefined_function; insufficient_privilege; lock_not_available.
 _HINTS = {
     "42P01": _LACKS_SCHEMA,
     "42703": _LACKS_SCHEMA,
     "42883": _LACKS_SCHEMA,
+    "42501": "the state dkim.database gives the formula's roles their rights",
     "55P03": "somebody holds the table, a pg_dump perhaps (pg_stat_activity shows who): run again",
 }
 
@@ -181,31 +201,68 @@ def _is_local(database: Database) -> bool:
     return database.host == "" and database.user is None
 
 
+def _as_worker(database: Database, application_name: str) -> pg.connection | None:
+    """A session of the worker's, who can do the daily work; None where there is no such one."""
+    psycopg2 = driver()
+    try:
+        connection = psycopg2.connect(
+            **_parameters(database, database.name, application_name), user=database.worker.name
+        )
+    except psycopg2.OperationalError:
+        return None
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_SAFE_PATH)
+            enough = worker.sufficient(cursor, database)
+        connection.rollback()
+    except psycopg2.Error:
+        enough = False
+    if not enough:
+        connection.close()
+        return None
+    return connection
+
+
 def _connect(database: Database, dbname: str, application_name: str) -> pg.connection:
     psycopg2 = driver()
-    parameters = {
-        "dbname": dbname,
-        "host": database.host,
-        "port": database.port,
-        "application_name": application_name,
-        "connect_timeout": CONNECT_TIMEOUT,
-    }
+    parameters = _parameters(database, dbname, application_name)
     if _is_local(database):
         parameters["user"] = LOCAL_ACCOUNT
+    elif database.user is None:
+        raise DatabaseUnavailable(
+            "elsewhere",
+            f"the database is at {database.host!r} (dkim:database:host), and without "
+            "dkim:database:user this machine only signs: keys are made and looked at where "
+            "PostgreSQL is",
+        )
     else:
-        parameters["user"] = database.user or LOCAL_ACCOUNT
+        parameters["user"] = database.user
         if database.password is not None:
             parameters["password"] = database.password.reveal()
-        if database.host:
-            parameters["sslmode"] = database.sslmode
-            if database.sslrootcert is not None:
-                parameters["sslrootcert"] = database.sslrootcert
     try:
         with _as_local_account() if _is_local(database) else contextlib.nullcontext():
             return psycopg2.connect(**parameters)
     except psycopg2.OperationalError as error:
         failure = _unavailable(database, dbname, str(error))
     raise failure
+
+
+def _parameters(database: Database, dbname: str, application_name: str) -> dict[str, object]:
+    parameters: dict[str, object] = {
+        "dbname": dbname,
+        "host": database.host,
+        "port": database.port,
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT,
+    }
+    if database.host:
+        parameters["sslmode"] = database.sslmode
+        if database.authorities is not None:
+            parameters["sslrootcert"] = database.authorities
+    if "," in database.host:
+        # Keys are written: of several servers the primary is the one.
+        parameters["target_session_attrs"] = "read-write"
+    return parameters
 
 
 @contextlib.contextmanager
@@ -266,7 +323,10 @@ def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavaila
 def _is_absent(database: Database, dbname: str) -> bool:
     """Whether the server says, in a session with another database, that it has no such one."""
     try:
-        with session(database, dbname=MAINTENANCE) as connection, connection.cursor() as cursor:
+        with (
+            session(database, setup=True, dbname=MAINTENANCE) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("SELECT count(*) FROM pg_database WHERE datname = %s", (dbname,))
             return cursor.fetchone()[0] == 0
     except DatabaseError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..keys import PrivateKey
 from ..settings.model import Database
-from .connection import compose
+from .connection import compose, session
 from .keystore import Key, Wanted, compare, store
 from .objects import LOCK_BULK, LOCK_CLASS, names
 
@@ -70,7 +70,7 @@ def generate(
             if bulk:
                 _lock(connection, "pg_advisory_unlock")
     if len(stored) >= _ANALYZE_FROM:
-        _analyze(connection, database)
+        _analyze(database)
     return stored
 
 
@@ -87,8 +87,10 @@ def _lock(connection: pg.connection, function: str) -> None:
     connection.commit()
 
 
-def _analyze(connection: pg.connection, database: Database) -> None:
-    """Otherwise the planner knows of an empty table until autovacuum comes round."""
-    with connection.cursor() as cursor:
+def _analyze(database: Database) -> None:
+    """
+    Otherwise the planner knows of an empty table until autovacuum comes round. For the owner and
+    superusers alone: of others PostgreSQL warns and goes on.
+    """
+    with session(database, setup=True) as connection, connection.cursor() as cursor:
         cursor.execute(compose("ANALYZE {dkim}", **names(database)))
-    connection.commit()

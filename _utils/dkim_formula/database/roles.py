@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..secret import Secret
 from . import scram
 from .connection import compose, copy_rows, is_superuser
-from .objects import LOCK_CLASS, LOCK_ROLES
+from .objects import LOCK_CLASS, LOCK_ROLES, quoted
 from .plan import Plan, change
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ _GRANTS = """
         UNION ALL
         SELECT 'TYPE', {schema} || '.' || {type}, a.*, t.typowner
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, aclexplode(t.typacl) a
+        {{parameters}}
         UNION ALL
         SELECT CASE f.defaclobjtype WHEN 'r' THEN 'DEFAULT TABLES' WHEN 'S' THEN 'DEFAULT SEQUENCES'
                     WHEN 'f' THEN 'DEFAULT FUNCTIONS' WHEN 'T' THEN 'DEFAULT TYPES'
@@ -85,6 +86,13 @@ _GRANTS = """
         )
     }
 )
+
+# From PostgreSQL 15 on a setting can be granted; the grants are the bootstrap superuser's.
+_PARAMETERS = """
+        UNION ALL
+        SELECT 'PARAMETER', p.parname, a.*, 10
+        FROM pg_parameter_acl p, aclexplode(p.paracl) a
+"""
 
 _PLAIN_NAME = re.compile(r'"([a-z_][a-z0-9_]*)"')
 _GRANTABLE = " WITH GRANT OPTION"
@@ -124,6 +132,8 @@ class Wanted:
         None leaves it alone; -1 is PostgreSQL's word for none.
     relations
         (schema, relation) pairs to SELECT from.
+    grants
+        Other rights, as (kind, name, privilege).
     memberships
         Roles to be a member of; any other membership is taken back.
     """
@@ -132,6 +142,7 @@ class Wanted:
     password: Secret | str = "keep"
     connection_limit: int | None = None
     relations: tuple[tuple[str, str], ...] = ()
+    grants: frozenset[Grant] = frozenset()
     memberships: tuple[str, ...] = ()
 
 
@@ -184,7 +195,8 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
             (oid,),
         )
         memberships = tuple(name for (name,) in cursor)
-        cursor.execute(_GRANTS, (oid,))
+        parameters = _PARAMETERS if connection.server_version >= 150000 else ""
+        cursor.execute(_GRANTS.format(parameters=parameters), (oid,))
         grantors: dict[Grant, tuple[str | None, ...]] = {}
         for kind, name, privilege, grantable, grantor in cursor:
             for what in (privilege, privilege + _GRANTABLE) if grantable else (privilege,):
@@ -228,7 +240,7 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
         if (name in snapshot.memberships) != (name in wanted.memberships):
             had = name in snapshot.memberships
             changes[f"member of {name}"] = change(had, not had)
-    needed = _needed(wanted)
+    needed = _needed(wanted, dbname)
     for grant in sorted({*snapshot.grants, *needed}):
         had = grant in snapshot.grants
         if had != (grant in needed):
@@ -254,7 +266,7 @@ def apply(connection: pg.connection, wanted: Wanted) -> Plan:
             _make(cursor, snapshot, wanted)
             _set_password(cursor, snapshot, wanted)
             _set_memberships(cursor, snapshot, wanted)
-            _set_grants(cursor, snapshot, wanted)
+            _set_grants(cursor, snapshot, wanted, dbname)
     connection.commit()
     return planned
 
@@ -281,17 +293,16 @@ def _one_at_a_time(cursor: pg.cursor) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
 
 
-def _needed(wanted: Wanted) -> frozenset[Grant]:
+def _needed(wanted: Wanted, dbname: str) -> frozenset[Grant]:
     schemas = {schema for schema, _ in wanted.relations}
     tables = {
-        ("TABLE", f"{_quoted(schema)}.{_quoted(relation)}", "SELECT")
+        ("TABLE", f"{quoted(schema)}.{quoted(relation)}", "SELECT")
         for schema, relation in wanted.relations
     }
-    return frozenset(tables | {("SCHEMA", _quoted(schema), "USAGE") for schema in schemas})
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    # A site may have taken it from PUBLIC, and a role that reads nothing has no need of it.
+    login = {("DATABASE", quoted(dbname), "CONNECT")} if wanted.relations else set()
+    uses = {("SCHEMA", quoted(schema), "USAGE") for schema in schemas}
+    return frozenset(tables | uses | login | wanted.grants)
 
 
 def _shown(name: str) -> str:
@@ -366,13 +377,15 @@ def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
         )
 
 
-def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
-    needed = _needed(wanted)
+def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted, dbname: str) -> None:
+    needed = _needed(wanted, dbname)
     # Names in these tuples are quoted already.
-    for grant in sorted(snapshot.grants - needed):
+    unwanted = sorted(snapshot.grants - needed)
+    for grant in unwanted:
         for grantor in snapshot.grantors.get(grant, (None,)):
             _revoke(cursor, grant, grantor, wanted)
-    for grant in sorted(needed - snapshot.grants):
+    # What is taken of a table is taken of its columns too (REVOKE, Notes).
+    for grant in sorted(needed if unwanted else needed - snapshot.grants):
         _grant(cursor, f"GRANT {_clause(grant)} TO {{name}}", wanted)
 
 

@@ -23,7 +23,7 @@ ABSENT = Snapshot(owner_exists=False, database_exists=False)
 
 def look(database: Database) -> Snapshot:
     """What the server has. Raises DatabaseUnavailable where there is no server."""
-    with session(database, dbname=MAINTENANCE) as connection:
+    with session(database, setup=True, dbname=MAINTENANCE) as connection:
         return _read(connection, database)
 
 
@@ -44,7 +44,7 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 def apply(database: Database) -> Plan:
     """Makes what is missing, and gives the plan that was carried out."""
     # CREATE DATABASE can't run in a transaction.
-    with session(database, dbname=MAINTENANCE, autocommit=True) as connection:
+    with session(database, setup=True, dbname=MAINTENANCE, autocommit=True) as connection:
         with connection.cursor() as cursor:
             # Until the session's end: the second of two runs finds what the first has made.
             cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))

@@ -67,7 +67,7 @@ def check(reading: Reading) -> dict[str, object]:
 
 def _database(settings: Settings) -> Mapping[str, list[str]]:
     database = settings.database
-    with session(database) as connection:
+    with session(database, setup=True) as connection:
         advice = list(inspection.inspect(connection, database).advice)
         problems = _schema(connection, database)
         if not problems:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..database import access, objects, roles, schema, server
+from ..database import access, objects, rights, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import DatabaseUnavailable, InvalidValue
@@ -34,7 +34,7 @@ def schema_changes(database: Database) -> dict[str, object]:
     """Which migrations and definitions are due in the database."""
 
     def present() -> Plan:
-        with session(database) as connection:
+        with session(database, setup=True) as connection:
             return schema.plan(schema.look(connection, database), database)
 
     return _look(database, present, lambda: schema.plan(schema.ABSENT, database))
@@ -42,7 +42,7 @@ def schema_changes(database: Database) -> dict[str, object]:
 
 def migrate(database: Database) -> dict[str, object]:
     """Brings the schema up to date in one transaction."""
-    with session(database) as connection:
+    with session(database, setup=True) as connection:
         return plain(schema.apply(connection, database))
 
 
@@ -50,7 +50,7 @@ def role_changes(database: Database, wanted: roles.Wanted) -> dict[str, object]:
     """What differs of a role's attributes, memberships and rights."""
 
     def present() -> Plan:
-        with session(database) as connection:
+        with session(database, setup=True) as connection:
             return roles.plan(roles.look(connection, wanted), wanted, database.name)
 
     return _look(database, present, lambda: roles.plan(roles.ABSENT, wanted, database.name))
@@ -58,8 +58,28 @@ def role_changes(database: Database, wanted: roles.Wanted) -> dict[str, object]:
 
 def manage_role(database: Database, wanted: roles.Wanted) -> dict[str, object]:
     """Makes the role as it is to be."""
-    with session(database) as connection:
+    with session(database, setup=True) as connection:
         return plain(roles.apply(connection, wanted))
+
+
+def worker_changes(database: Database) -> dict[str, object]:
+    """What differs of the worker's role: its attributes, memberships, rights and password."""
+
+    def present() -> Plan:
+        with session(database, setup=True) as connection, connection.cursor() as cursor:
+            wanted = _worker(database, cursor)
+            return roles.plan(roles.look(connection, wanted), wanted, database.name)
+
+    def absent() -> Plan:
+        return roles.plan(roles.ABSENT, _worker(database, None), database.name)
+
+    return _look(database, present, absent)
+
+
+def manage_worker(database: Database) -> dict[str, object]:
+    """Makes the worker's role as it is to be."""
+    with session(database, setup=True) as connection, connection.cursor() as cursor:
+        return plain(roles.apply(connection, _worker(database, cursor)))
 
 
 def password_changes(database: Database, name: str) -> dict[str, object]:
@@ -67,7 +87,7 @@ def password_changes(database: Database, name: str) -> dict[str, object]:
     wanted = roles.Wanted(name=name, password="absent")
 
     def present() -> Plan:
-        with session(database) as connection:
+        with session(database, setup=True) as connection:
             return roles.password_plan(roles.look(connection, wanted), wanted)
 
     return _look(database, present, Plan)
@@ -75,7 +95,7 @@ def password_changes(database: Database, name: str) -> dict[str, object]:
 
 def remove_password(database: Database, name: str) -> dict[str, object]:
     """Takes a role's password away."""
-    with session(database) as connection:
+    with session(database, setup=True) as connection:
         return plain(roles.apply_password(connection, roles.Wanted(name=name, password="absent")))
 
 
@@ -85,7 +105,7 @@ def access_changes(
     """Which lines of pg_hba.conf and pg_ident.conf are to come, move or go."""
 
     def there() -> Plan:
-        with session(database, dbname=server.MAINTENANCE) as connection:
+        with session(database, setup=True, dbname=server.MAINTENANCE) as connection:
             return access.plan(access.look(connection), database, present, also_root)
 
     def absent() -> Plan:
@@ -98,8 +118,16 @@ def manage_access(
     database: Database, present: bool = True, also_root: bool = False
 ) -> dict[str, object]:
     """Writes our lines, has PostgreSQL check and load them."""
-    with session(database, dbname=server.MAINTENANCE) as connection:
+    with session(database, setup=True, dbname=server.MAINTENANCE) as connection:
         return plain(access.apply(connection, database, present, also_root))
+
+
+def _worker(database: Database, cursor) -> roles.Wanted:
+    return roles.Wanted(
+        name=database.worker.name,
+        password=database.worker.password or "absent",
+        grants=rights.wanted(cursor, database),
+    )
 
 
 def wanted_role(

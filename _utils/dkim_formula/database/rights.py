@@ -1,0 +1,105 @@
+"""Every right of the worker, as GRANT names it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..settings.model import Database
+from . import domains as domain_table
+from .inspection import columns
+from .objects import names, quoted
+from .worker import TABLES
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+    from .roles import Grant
+
+# A line that a constraint refuses is shown in the server's log with all that is in it, private key
+# included (measured); with this right the worker has the log leave that out (PostgreSQL 15).
+QUIET = ("PARAMETER", "log_error_verbosity", "SET")
+
+
+def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
+    """
+    The worker's rights.
+
+    cursor
+        A set-up session's; None where there is no database yet, for what it will be.
+    """
+    known = names(database)
+    schema = database.domains.schema
+    found: set[Grant] = {
+        ("DATABASE", quoted(database.name), "CONNECT"),
+        ("DATABASE", quoted(database.name), "TEMPORARY"),
+        ("SCHEMA", quoted(schema), "USAGE"),
+        ("FUNCTION", _signature(cursor, database), "EXECUTE"),
+    }
+    for table, privileges in TABLES.items():
+        found |= {("TABLE", _qualified(*known[table]), privilege) for privilege in privileges}
+    domains = _qualified(*known["domains"])
+    site = database.domains
+    found |= {("COLUMN", f"{domains}({quoted(name)})", "SELECT") for name in (site.id, site.name)}
+    numbered = [(schema, "dkim", "id")]
+    if _may_insert(cursor, database):
+        found.add(("COLUMN", f"{domains}({quoted(site.name)})", "INSERT"))
+        numbered.append((schema, site.table, site.id))
+    if cursor is not None:
+        found |= {("SEQUENCE", one, "USAGE") for one in _sequences(cursor, numbered)}
+    if cursor is None or _may_grant_parameters(cursor):
+        found.add(QUIET)
+    return frozenset(found)
+
+
+def _qualified(schema: str, name: str) -> str:
+    return f"{quoted(schema)}.{quoted(name)}"
+
+
+def _signature(cursor: pg.cursor | None, database: Database) -> str:
+    """dkim_conflict as GRANT names it: it is what a new key is compared by, and PUBLIC's not."""
+    schema, function = names(database)["conflict"]
+    site = database.domains
+    id_type = "integer"
+    if cursor is not None:
+        given = columns(cursor, site.schema, site.table).get(site.id, id_type)
+        # A function's arguments have no length and no precision.
+        id_type = re.sub(r"\([0-9, ]+\)", "", given)
+    arguments = f"its_domain {id_type}, its_address text, its_algorithm text"
+    return f"{_qualified(schema, function)}({arguments})"
+
+
+def _may_insert(cursor: pg.cursor | None, database: Database) -> bool:
+    if cursor is not None:
+        return domain_table.may_insert(cursor.connection, database)
+    return database.domains.create_missing is not False
+
+
+def _sequences(cursor: pg.cursor, numbered: list[tuple[str, str, str]]) -> list[str]:
+    """
+    The sequences that number these columns by a default, as ``serial`` makes them; an identity
+    column needs no right on its own.
+    """
+    cursor.execute(
+        """
+        SELECT sn.nspname, s.relname
+          FROM unnest(%s::text[], %s::text[], %s::text[]) AS w (namespace, relation, attribute)
+          JOIN pg_namespace AS n ON n.nspname = w.namespace
+          JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relation
+          JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = w.attribute
+          JOIN pg_attrdef AS f ON f.adrelid = c.oid AND f.adnum = a.attnum
+          JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+               AND d.refclassid = 'pg_class'::regclass
+          JOIN pg_class AS s ON s.oid = d.refobjid AND s.relkind = 'S'
+          JOIN pg_namespace AS sn ON sn.oid = s.relnamespace
+        """,
+        tuple(map(list, zip(*numbered, strict=True))),
+    )
+    return [_qualified(*row) for row in cursor]
+
+
+def _may_grant_parameters(cursor: pg.cursor) -> bool:
+    if cursor.connection.server_version < 150000:
+        return False
+    cursor.execute("SELECT current_setting('is_superuser') = 'on'")
+    return cursor.fetchone()[0]
