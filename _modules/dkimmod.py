@@ -9,6 +9,7 @@ log or an event: it goes from the library into the database's table, and OpenDKI
 
 import logging
 import os
+import shutil
 import sys
 
 from dkim_formula import progress
@@ -79,8 +80,15 @@ def settings(lookup):
         "environment": daemons.environment(database),
         "sandbox": found.opendkim.sandbox,
         "dns": {"publish": found.dns.publish},
-        "watch": watching.for_states(found.watch),
+        "watch": watching.for_states(found.watch, *_this_minion()),
     }
+
+
+def _this_minion():
+    """Where its configuration is, and the program that calls functions by it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "salt-call")
+    program = beside if os.path.exists(beside) else shutil.which("salt-call") or "salt-call"
+    return os.path.dirname(__opts__.get("conf_file") or "/etc/salt/minion"), program
 
 
 def _daemon(found, daemon, lookup):

@@ -9,7 +9,7 @@ from ..errors import FormulaError
 from ..postfix import control
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
-from ..settings.model import Settings
+from ..settings.model import Settings, Watch
 from ..signer import daemons
 from ..signer.restart import answers
 from ..watch import exposition, gathering, names, store
@@ -20,6 +20,12 @@ from ..watch.trouble import judge
 from .records import record_set
 
 Runs = Callable[[str], bool]
+
+# Below the minion's cachedir: beacon and metrics share what is there.
+FOLDER = "dkim-watch"
+
+# The unit that writes the metrics.
+UNIT = "/etc/systemd/system/dkim-watch.service"
 
 # A look has this long beyond dkim:dns:deadline, in seconds, before it is given up.
 LONGEST_LOOK = 300
@@ -76,6 +82,37 @@ def metrics(
     facts = _gathered(reading, folder, runs)
     judgement = judge(reading.settings, reading.problems, facts)
     return exposition.render(exposition.metrics(facts, judgement))
+
+
+def write_metrics(path: object, text: str) -> dict[str, str]:
+    """Writes what :func:`metrics` gave; ``{"path"}``. Raises InvalidValue for the path."""
+    exposition.write(path, text)
+    return {"path": path}
+
+
+def for_states(watch: Watch, config_dir: str, salt_call: str) -> dict[str, object]:
+    """
+    What the SLS files need.
+
+    config_dir
+        The minion's, where its configuration is.
+    salt_call
+        The program.
+
+    Returns ``{"beacon", "every", "beacon_file", "textfile", "textfile_every", "left_over",
+    "command"}``; ``textfile`` is the file, '' for none, ``left_over`` are files that are written no
+    more, ``command`` calls a function with that configuration.
+    """
+    textfile = f"{watch.textfile.rstrip('/')}/{exposition.FILE}" if watch.textfile else ""
+    return {
+        "beacon": watch.beacon,
+        "every": watch.every,
+        "beacon_file": f"{config_dir}/minion.d/dkim-watch.conf",
+        "textfile": textfile,
+        "textfile_every": watch.textfile_every,
+        "left_over": [path for path in exposition.written_by(UNIT) if path != textfile],
+        "command": f"{salt_call} --config-dir {config_dir} --log-level warning --out quiet",
+    }
 
 
 def beat(
