@@ -14,14 +14,14 @@ def __virtual__():
     return "dkim_schedule"
 
 
-def present(name, function, every):
+def present(name, calls, every):
     """
     The minion calls a function by itself. Where no ``salt-minion`` runs with this configuration,
     the job is kept for the next that does, and the comment says so.
 
     name
         The job's name.
-    function
+    calls
         An execution function, called without arguments.
     every
         Seconds from one call to the next.
@@ -31,10 +31,10 @@ def present(name, function, every):
         Keys go on by themselves:
           dkim_schedule.present:
             - name: dkim_rotation
-            - function: dkim.advance
+            - calls: dkim.advance
             - every: 3600
     """
-    job = {"function": function, "seconds": every}
+    job = {"function": calls, "seconds": every}
     if __opts__.get("master_type") == "disable":
         # Its return has nowhere to go, and the minion would log «'NoneType' object has no
         # attribute 'send'» each time (measured, Salt 3008.3).

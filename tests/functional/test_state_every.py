@@ -308,7 +308,7 @@ CASES = {
     ),
     "dkim_schedule.present": Case(
         "dkim_rotation",
-        arguments={"function": "dkim.advance", "every": 3600},
+        arguments={"calls": "dkim.advance", "every": 3600},
         prepare=_nothing,
         spoil=World.broken_schedule,
         complaint="Failed to delete job dkim_rotation",
