@@ -819,7 +819,5 @@ def tell_minion(interval=None):
     if interval is not None:
         order = {"func": "add", "name": "dkim_watch", "beacon_data": [{"interval": interval}]}
     # It loads what was synced since its start, then takes the order (salt.minion, handle_event).
-    told = [
-        __salt__["event.fire"](*one) for one in (({}, "beacons_refresh"), (order, "manage_beacons"))
-    ]
-    return all(told)
+    orders = (({}, "beacons_refresh"), (order, "manage_beacons"))
+    return all(__salt__["event.fire"](*one) for one in orders)

@@ -1,8 +1,10 @@
 {#-
-  Takes the formula's configuration off the machine, Postfix first, so that mail flows throughout.
+  Takes the formula's configuration off the machine: what watches it first, then Postfix before all
+  others, so that mail flows throughout.
   Keys, tables and the database role stay.
 #}
 include:
+  - dkim.watch.clean
   - dkim.postfix.clean
   - dkim.opendkim.clean
   - dkim.database.clean

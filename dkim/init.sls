@@ -1,5 +1,5 @@
 {#-
-  The whole of it: database, keys, OpenDKIM, Postfix, and the records to publish.
+  The whole of it: database, keys, OpenDKIM, Postfix, the records to publish, and watching.
   Each of these can be applied alone: state.apply dkim.database, dkim.keys, ...
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
@@ -11,6 +11,7 @@ include:
   - dkim.opendkim
   - dkim.postfix
   - dkim.dns
+  - dkim.watch
 
 {#- What the roles can't say of each other, since each can be applied alone: in which order. #}
 extend:

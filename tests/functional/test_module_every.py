@@ -45,6 +45,7 @@ EXAMPLES = {
     "dkim.leaving_key": (["example.com", "s2026"], {"changes"}),
     "dkim.list_keys": ([], list),
     "dkim.missing_keys": ([], CHANGES),
+    "dkim.metrics": ([], str),
     "dkim.mta_sts_policy": (["example.com"], {"url", "text"}),
     "dkim.password_file_changes": (["{folder}/pgpass", "postgres"], CHANGES),
     "dkim.public_key": (["example.com", "default"], str),
@@ -55,6 +56,9 @@ EXAMPLES = {
     "dkim.retire": (["example.com", "default"], {"domain", "state", "record"}),
     "dkim.selftest": (["example.com"], list),
     "dkim.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
+    "dkim.tell_minion": ([60], bool),
+    "dkim.watch": ([], {"troubles", "unknown", "looked"}),
+    "dkim.write_metrics": (["{folder}/dkim.prom"], {"path"}),
     "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
     "dkim_postfix.join_milters": ([[MILTER]], CHANGES),
     "dkim_postfix.leave_milters": ([[MILTER]], CHANGES),
@@ -81,6 +85,10 @@ WITHOUT_PILLAR = {
     "dkim.restart",
     "dkim.settings",
     "dkim.check",
+    "dkim.metrics",
+    "dkim.tell_minion",
+    "dkim.watch",
+    "dkim.write_metrics",
 } | {name for name in EXAMPLES if name.startswith("dkim_postfix.")}
 
 
