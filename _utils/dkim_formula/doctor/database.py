@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..database import roles, schema
+from ..database import schema
 from ..database.connection import compose, driver, session
-from ..database.objects import key_view, signing_view
-from ..errors import DatabaseUnavailable, OpenDKIMError
+from ..database.objects import key_view, names, signing_view
+from ..errors import DatabaseError, DatabaseUnavailable, OpenDKIMError
 from ..operations import setup
 from ..settings.model import Database
 from ..signer.daemons import Daemon, environment
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 LOGIN_WITHIN = 10  # seconds
 # SQLSTATE of insufficient_privilege
 _NO_PRIVILEGE = "42501"
+
+# Not from the views: what they show is the question.
+_ACTIVE = """
+SELECT d.{domain_name}::text, k.id::text
+  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+ WHERE k.state = 'active' AND k.address = '' AND k.algorithm = %s
+ LIMIT 1
+"""
 
 
 def reachable(site: Site) -> list[Finding]:
@@ -41,12 +49,16 @@ def reachable(site: Site) -> list[Finding]:
 
 
 def _unavailable(name: str, site: Site, error: DatabaseUnavailable) -> Finding:
+    if error.reason == "elsewhere":
+        return unknown(name, str(error))
     if error.reason == "no_driver":
         return unknown(name, str(error), applied("dkim.python"))
     do = "see the reason"
-    if not site.settings.database.host:
+    if error.reason == "no_server" and not site.settings.database.host:
         service = site.lookup["postgresql_service"]
         do = f"systemctl start {service}; why it does not run: journalctl -u '{service}*' -n 50"
+    elif error.reason == "no_database":
+        do = applied("dkim")
     return wrong(name, str(error), do)
 
 
@@ -57,17 +69,21 @@ def definitions(site: Site) -> list[Finding]:
     return [judged("tables and views", _listed(found), "as the formula makes them", do)]
 
 
-def role(site: Site) -> list[Finding]:
-    """The reader has the rights that it needs, and no other."""
+def rights(site: Site) -> list[Finding]:
+    """Reader and worker have the rights that they need, and no other."""
     database = site.settings.database
-    name = database.reader.name
-    password = "pillar" if database.reader.password is not None else "keep"
-    wanted = setup.wanted_role(database, name, password)
-    with session(database) as connection:
-        found = roles.plan(roles.look(connection, wanted), wanted, database.name)
-    do = applied("dkim.database")
-    well = f"{name} may read the views, and nothing else"
-    return [judged("reader's rights", _listed(found.changes), well, do)]
+    reader = database.reader
+    password = "pillar" if reader.needs_password else "keep"
+    wanted = setup.wanted_role(database, reader.name, password)
+    found = [("reader's rights", reader.name, setup.role_changes(database, wanted))]
+    if not database.host:
+        found.append(("worker's rights", database.worker.name, setup.worker_changes(database)))
+    return [
+        judged(
+            name, _listed(one["changes"]), f"{role} has its own, no more", applied("dkim.database")
+        )
+        for name, role, one in found
+    ]
 
 
 def access(site: Site) -> list[Finding]:
@@ -112,11 +128,13 @@ def _login(site: Site, daemon: Daemon) -> Finding:
 
 
 def _known(database: Database, algorithm: str) -> tuple[str, str] | None:
-    """A pattern and its identifier that the reader has to find, where there is an active key."""
-    view = (database.domains.schema, signing_view(algorithm))
-    with session(database) as connection, connection.cursor() as cursor:
-        cursor.execute(compose("SELECT pattern, identifier FROM {view} LIMIT 1", view=view))
-        return cursor.fetchone()
+    """A pattern and its identifier that the reader has to find, where that is known here."""
+    try:
+        with session(database) as connection, connection.cursor() as cursor:
+            cursor.execute(compose(_ACTIVE, **names(database)), (algorithm,))
+            return cursor.fetchone()
+    except DatabaseError:
+        return None
 
 
 def as_reader(database: Database, algorithm: str, known: tuple[str, str] | None) -> Iterator[str]:

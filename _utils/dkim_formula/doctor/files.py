@@ -66,7 +66,7 @@ def _configuration(site: Site, daemon: Daemon) -> Finding:
 def password_file(site: Site) -> list[Finding]:
     """The file that the daemon's libpq takes a password from, where it needs one."""
     name = "password file"
-    if site.settings.database.reader.password is None:
+    if site.settings.database.reader.auth != "password":
         return [right(name, "none is needed")]
     if not site.has_opendkim:
         return [unknown(name, NO_OPENDKIM)]

@@ -34,20 +34,20 @@ def _unit(site: Site, daemon: Daemon) -> Finding:
     name = f"unit {daemon.service}"
     if not site.systemd:
         runs = restart.answers(daemon.socket)
-        problems = [] if runs else [f"no {daemon.service} answers, and systemd is not here"]
-        return judged(name, problems, "it answers; systemd is not here", applied("dkim.opendkim"))
+        found = [] if runs else [f"no {daemon.service} answers, and systemd is not here"]
+        return judged(name, found, "it answers; systemd is not here", applied("dkim.opendkim"))
     shown = show(daemon.service)
     if shown["LoadState"] == "masked":
         do = f"systemctl unmask {daemon.service} && {applied('dkim.opendkim')}"
         return judged(name, [f"{daemon.service} is masked"], "", do)
-    found = list(problems(shown, site.unit_file(daemon), site.user))
+    found = list(faults(shown, site.unit_file(daemon), site.user))
     do = applied("dkim.opendkim")
     if shown["ActiveState"] != "active":
         do += f"; why it does not run: journalctl -u {daemon.service} -n 50"
     return judged(name, found, f"{daemon.service} runs, and starts with the machine", do)
 
 
-def problems(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
+def faults(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
     """
     What is wrong with a unit, a clause each.
 

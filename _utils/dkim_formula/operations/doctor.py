@@ -20,9 +20,11 @@ class Check:
     look
         The check itself.
     needs
-        Names of checks that have to have found nothing wrong: without them it would tell the same
+        Names of checks that have to have found all well: without them it would tell the same
         again, or do harm. A message that comes while the daemon can't reach the database crashes it
         (measured, 2.11.0~beta2).
+    after
+        Names of checks that must not have found something wrong, but may be unable to tell.
     seconds
         How long it may take.
     """
@@ -30,6 +32,7 @@ class Check:
     name: str
     look: Callable[[Site], list[Finding]]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     seconds: float = 20.0
 
 
@@ -49,13 +52,13 @@ CHECKS = (
     Check("password file", files.password_file),
     Check("database", database.reachable, seconds=30.0),
     Check("tables and views", database.definitions, ("database",)),
-    Check("reader's rights", database.role, ("database",)),
+    Check("rights", database.rights, ("database",)),
     Check("access files", database.access, ("database",)),
-    Check("login", database.logins, ("database",), 60.0),
-    Check("keys", keys.whole, ("database",), 60.0),
-    Check("domains", keys.unsigned, ("database",), 60.0),
-    Check("patterns", keys.agreement, ("database",), 60.0),
-    Check("signing", signing.check, ("socket", "database", "login"), 60.0),
+    Check("login", database.logins, after=("database",), seconds=60.0),
+    Check("keys", keys.whole, ("database",), seconds=60.0),
+    Check("domains", keys.unsigned, ("database",), seconds=60.0),
+    Check("patterns", keys.agreement, ("database",), seconds=60.0),
+    Check("signing", signing.check, ("socket", "database", "login"), seconds=60.0),
     Check("DNS", names.check, ("database",)),
     Check("clock", clock.synchronised),
     Check("database's clock", clock.database_clock, ("database",)),
@@ -72,16 +75,17 @@ def doctor(reading: Reading, checks: Sequence[Check] = CHECKS) -> list[dict[str,
     """
     site = Site(reading.settings, reading.problems)
     found: list[Finding] = []
-    failed: set[str] = set()
+    worst: dict[str, bool | None] = {}
     for check in checks:
-        missing = [name for name in check.needs if name in failed]
+        missing = [name for name in check.needs if worst[name] is not True]
+        missing += [name for name in check.after if worst[name] is False]
         if missing:
             findings = [unknown(check.name, f"not tried: {missing[0]} comes first")]
         else:
             findings = _looked(site, check)
         found += findings
-        if any(finding.ok is not True for finding in findings):
-            failed.add(check.name)
+        results = {finding.ok for finding in findings}
+        worst[check.name] = False if False in results else None if None in results else True
     return [finding.as_plain() for finding in found]
 
 
