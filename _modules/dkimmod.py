@@ -807,7 +807,7 @@ def tell_minion(interval=None):
     interval
         Seconds between beats of the beacon ``dkim_watch``; without it the beacon ends.
 
-    Returns whether a minion was there to be told, True or False.
+    Returns ``{"told": bool}``: whether a minion was there to hear it.
 
     CLI Example:
 
@@ -820,4 +820,4 @@ def tell_minion(interval=None):
         order = {"func": "add", "name": "dkim_watch", "beacon_data": [{"interval": interval}]}
     # It loads what was synced since its start, then takes the order (salt.minion, handle_event).
     orders = (({}, "beacons_refresh"), (order, "manage_beacons"))
-    return all(__salt__["event.fire"](*one) for one in orders)
+    return {"told": all(__salt__["event.fire"](*one) for one in orders)}

@@ -56,7 +56,7 @@ EXAMPLES = {
     "dkim.retire": (["example.com", "default"], {"domain", "state", "record"}),
     "dkim.selftest": (["example.com"], list),
     "dkim.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
-    "dkim.tell_minion": ([60], bool),
+    "dkim.tell_minion": ([60], {"told"}),
     "dkim.watch": ([], {"troubles", "unknown", "looked"}),
     "dkim.write_metrics": (["{folder}/dkim.prom"], {"path"}),
     "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
