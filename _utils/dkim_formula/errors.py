@@ -1,6 +1,14 @@
 """What can go wrong, each with a text for the administrator. No text ever holds a secret."""
 
+import re
 from collections.abc import Iterable
+
+# Secrets where none is expected: a key's text in place of its path, a TSIG secret in place of its
+# key's name, a URL in place of a host. The shortest key, Ed25519 as PKCS#8, has 64 characters of
+# base64, a secret of 160 bits has 28; no domain or selector has so many and nothing else, and a
+# path begins with a slash.
+_BASE64 = re.compile(r"(?!/)([A-Za-z0-9+/\n]{27,}={1,2}\n*|[A-Za-z0-9+/\n]{40,})")
+_URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*@")
 
 
 class FormulaError(Exception):
@@ -22,17 +30,23 @@ class InvalidValue(FormulaError, ValueError):
     """
 
     def __init__(self, where: str, value: object, problem: str, expected: str = ""):
+        # The value is not kept: it may be a secret in a wrong place.
         self.where = where
-        self.value = value
         self.problem = problem
         self.expected = expected
-        shown = repr(value)
+        shown = _URL_PASSWORD.sub(r"\1<secret>@", repr(value))
+        if isinstance(value, str) and _is_key_text(value):
+            shown = "<secret>"
         if len(shown) > 100:
             shown = f"{shown[:97]}..."
         text = f"{where}: {shown} {problem}"
         if expected:
             text = f"{text}; {expected}"
         super().__init__(text)
+
+
+def _is_key_text(value: str) -> bool:
+    return "PRIVATE KEY-----" in value or bool(_BASE64.fullmatch(value))
 
 
 class SeveralProblems(FormulaError):

@@ -141,8 +141,12 @@ class Primary:
             return {}
         import dns.tsig
 
+        class Key(dns.tsig.Key):
+            def __repr__(self) -> str:
+                return "<TSIG key>"  # dnspython's own shows the secret
+
         key = self._key
-        return {"keyring": dns.tsig.Key(f"{key.name}.", key.secret.reveal(), f"{key.algorithm}.")}
+        return {"keyring": Key(f"{key.name}.", key.secret.reveal(), f"{key.algorithm}.")}
 
     def _exchanged(self, message: dns.message.Message) -> dns.message.Message:
         """The answer, verified. A connection that has ended meanwhile is made anew, once."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
+from ..secret import Secret
 
 FILE = "file"  # a key and its value a line; the keys are literal
 REFILE = "refile"  # the same; the keys are patterns, tried in their order
@@ -20,18 +21,15 @@ class Row:
     One element of a data set.
 
     key, value
-        The two halves; ``value`` is None where there is a key alone. A KeyTable's value may be a
-        private key: it is not in the repr.
+        The two halves; ``value`` is empty where there is a key alone. A KeyTable's value may be a
+        private key, so it is a secret.
     place
         For people: ``/etc/opendkim/KeyTable, line 3``.
     """
 
     key: str
-    value: str | None
+    value: Secret
     place: str
-
-    def __repr__(self) -> str:
-        return f"<Row {self.key!r}, {self.place}>"
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def parse_file(text: str, place: str) -> tuple[Row, ...]:
     for number, line in enumerate(text.split("\n"), 1):
         key, *value = _SPACE.split(_trimmed(line.partition("#")[0]), maxsplit=1)
         if key:
-            rows.append(Row(key, value[0] if value else None, f"{place}, line {number}"))
+            rows.append(Row(key, Secret(*value or [""]), f"{place}, line {number}"))
     return tuple(rows)
 
 
@@ -125,7 +123,7 @@ def parse_refile(text: str, place: str) -> tuple[Row, ...]:
             continue
         key, *value = _SPACE.split(content, maxsplit=1)
         rest = _trimmed(value[0]) if value else ""
-        rows.append(Row(key, rest or None, f"{place}, line {number}"))
+        rows.append(Row(key, Secret(rest), f"{place}, line {number}"))
     return tuple(rows)
 
 
@@ -133,11 +131,9 @@ def parse_list(text: str, place: str) -> tuple[Row, ...]:
     """The rows of ``key=value,key=value``; a value may have further equals signs in it."""
     rows = []
     for number, element in enumerate(text.split(","), 1):
-        key, equals, value = element.partition("=")
+        key, _, value = element.partition("=")
         if _trimmed(key):
-            rows.append(
-                Row(_trimmed(key), _trimmed(value) if equals else None, f"{place}, entry {number}")
-            )
+            rows.append(Row(_trimmed(key), Secret(_trimmed(value)), f"{place}, entry {number}"))
     return tuple(rows)
 
 

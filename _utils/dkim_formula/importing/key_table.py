@@ -73,7 +73,7 @@ def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
 
 
 def _fields(row: Row) -> list[str]:
-    return [field.strip() for field in (row.value or "").split(":", 2)]
+    return [field.strip() for field in row.value.reveal().split(":", 2)]
 
 
 def _shown(row: Row) -> str:

@@ -63,14 +63,14 @@ class SigningTable:
             try:
                 line = self._line(number, row)
             except InvalidValue as error:
-                shown = f"{row.key} ({row.place})" if row.value else row.place
+                shown = f"{row.key} ({row.place})" if row.value.reveal() else row.place
                 self.refused.append(Refusal(shown, str(error)))
             else:
                 self.lines.append(line)
                 self._by_subject.setdefault((line.kind, line.subject.lower()), []).append(line)
 
     def _line(self, number: int, row: Row) -> Line:
-        key_name, _, signer = (row.value or "").partition(":")
+        key_name, _, signer = row.value.reveal().partition(":")
         if not key_name.strip():
             # The row is not shown: of a KeyTable given by mistake it may be a line of a key.
             raise InvalidValue("row", Secret(""), "is not PATTERN KEYNAME")
