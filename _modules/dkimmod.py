@@ -78,6 +78,7 @@ def settings(lookup):
         "postfix": {"milter_default_action": found.postfix.milter_default_action},
         "password_file": passfile.PATH,
         "environment": daemons.environment(database),
+        "service_file": {"path": daemons.SERVICE_FILE, "text": daemons.service_file(database)},
         "sandbox": found.opendkim.sandbox,
         "dns": {"publish": found.dns.publish},
         "watch": watching.for_states(found.watch, *_this_minion()),
@@ -452,7 +453,7 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
 
 
 @translated
-def is_current(socket, reads=()):
+def is_current(socket, reads=(), user=None):
     """
     Whether a daemon accepts connections at a milter socket, and made it after the files that it
     reads at its start were last written.
@@ -461,6 +462,8 @@ def is_current(socket, reads=()):
         The socket's path.
     reads
         A list of files.
+    user
+        The account that the socket has to belong to, open for its group; any without it.
 
     Returns True or False.
 
@@ -470,7 +473,7 @@ def is_current(socket, reads=()):
 
         salt-call dkim.is_current /var/spool/postfix/opendkim/opendkim.sock '[/etc/opendkim.conf]'
     """
-    return opendkim_restart.is_current(socket, reads)
+    return opendkim_restart.is_current(socket, reads, user)
 
 
 @translated

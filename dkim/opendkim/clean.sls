@@ -45,6 +45,10 @@ OpenDKIM's password file is gone:
   file.absent:
     - name: {{ dkim.password_file | json }}
 
+OpenDKIM's file for a server elsewhere is gone:
+  file.absent:
+    - name: {{ dkim.service_file.path | json }}
+
 {%- if salt['group.info'](lookup.opendkim_user) %}
 
 Postfix may use OpenDKIM's socket no more:

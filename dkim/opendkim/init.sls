@@ -25,6 +25,15 @@ Postfix may use OpenDKIM's socket:
     - watch_in:
       - dkim_service: Postfix runs
 
+{#- As Postfix's own list of permissions has it (postfix-files): who can't enter, finds no socket. #}
+Postfix's processes may enter its chroot:
+  file.directory:
+    - name: {{ lookup.postfix_chroot | json }}
+    - user: root
+    - mode: '0755'
+    - require:
+      - pkg: Postfix is installed
+
 OpenDKIM's socket has a place in Postfix's chroot:
   file.directory:
     - name: {{ socket_directory | json }}
@@ -43,6 +52,17 @@ OpenDKIM's database password is for the daemon alone:
     - user: {{ lookup.opendkim_user | json }}
     - require:
       - pkg: OpenDKIM is installed
+{%- endif %}
+
+{%- if dkim.service_file.text %}
+
+OpenDKIM's connections notice a server that is gone:
+  file.managed:
+    - name: {{ dkim.service_file.path | json }}
+    - contents: {{ dkim.service_file.text | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
 {%- endif %}
 
 {%- for daemon in dkim.daemons %}
@@ -98,9 +118,23 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
       - pkg: OpenDKIM is installed
 {%- endif %}
 
+{%- if systemd %}
+
+{{ daemon.service }} is not masked:
+  service.unmasked:
+    - name: {{ daemon.service | json }}
+    - require:
+      - file: The unit {{ daemon.service }} fits PostgreSQL and Postfix
+    - require_in:
+      - dkim: {{ daemon.service }} runs with these settings
+{%- endif %}
+
 {{ daemon.service }} runs with these settings:
   dkim.opendkim_running:
     - name: {{ daemon.service | json }}
+    {%- if systemd %}
+    - user: {{ lookup.opendkim_user | json }}
+    {%- endif %}
     - socket: {{ daemon.socket | json }}
     - milter: {{ daemon.milter | json }}
     - moved_from: {{ daemon.moved_from | json }}
@@ -113,6 +147,9 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
       {%- if dkim.database.reader_auth == 'password' %}
       - {{ dkim.password_file | json }}
       {%- endif %}
+      {%- if dkim.service_file.text %}
+      - {{ dkim.service_file.path | json }}
+      {%- endif %}
     - watch:
       - file: {{ daemon.config_file }} has the settings
       - file: OpenDKIM's socket has a place in Postfix's chroot
@@ -121,6 +158,9 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
       {%- endif %}
       {%- if dkim.database.reader_auth == 'password' %}
       - dkim: OpenDKIM's database password is for the daemon alone
+      {%- endif %}
+      {%- if dkim.service_file.text %}
+      - file: OpenDKIM's connections notice a server that is gone
       {%- endif %}
 
 {%- if systemd %}
@@ -150,6 +190,17 @@ OpenDKIM's role has no password:
 OpenDKIM's password file is gone:
   file.absent:
     - name: {{ dkim.password_file | json }}
+    - require:
+      {%- for daemon in dkim.daemons %}
+      - dkim: {{ daemon.service }} runs with these settings
+      {%- endfor %}
+{%- endif %}
+
+{%- if not dkim.service_file.text %}
+
+OpenDKIM's file for a server elsewhere is gone:
+  file.absent:
+    - name: {{ dkim.service_file.path | json }}
     - require:
       {%- for daemon in dkim.daemons %}
       - dkim: {{ daemon.service }} runs with these settings

@@ -217,6 +217,9 @@ def test_data_set_name_leads_to_the_database(database, authority):
                 "PGPASSFILE": "/etc/opendkim-pgpass",
                 "PGSSLMODE": "verify-full",
                 "PGCONNECT_TIMEOUT": "5",
+                "PGSERVICEFILE": "/etc/opendkim-pgservice.conf",
+                "PGSERVICE": "opendkim",
+                "PGSSLROOTCERT": "/etc/ssl/certs/ca-certificates.crt",
             },
         ),
         (
@@ -230,14 +233,42 @@ def test_data_set_name_leads_to_the_database(database, authority):
                 "PGPASSFILE": "/etc/opendkim-pgpass",
                 "PGSSLMODE": "verify-ca",
                 "PGCONNECT_TIMEOUT": "5",
+                "PGSERVICEFILE": "/etc/opendkim-pgservice.conf",
+                "PGSERVICE": "opendkim",
                 "PGSSLROOTCERT": "/etc/ssl/ca.pem",
             },
         ),
+        (
+            model.Database(
+                host="db.example.com",
+                sslmode="require",
+                reader=model.Reader(auth="cert", sslcert="/etc/c.pem", sslkey="/etc/k.pem"),
+            ),
+            {
+                "PGSSLMODE": "require",
+                "PGCONNECT_TIMEOUT": "5",
+                "PGSERVICEFILE": "/etc/opendkim-pgservice.conf",
+                "PGSERVICE": "opendkim",
+                "PGSSLCERT": "/etc/c.pem",
+                "PGSSLKEY": "/etc/k.pem",
+            },
+        ),
     ],
-    ids=["peer", "local password", "elsewhere", "elsewhere, own authority"],
+    ids=["peer", "local password", "elsewhere", "elsewhere, own authority", "certificate"],
 )
 def test_environment_carries_what_a_data_set_name_cannot(database, variables):
     assert daemons.environment(database) == variables
+
+
+def test_server_that_is_gone_is_noticed_before_postfix_gives_up():
+    text = daemons.service_file(model.Database(host="db.example.com"))
+    found = dict(line.split("=") for line in text.splitlines() if "=" in line)
+    assert int(found["tcp_user_timeout"]) < 30_000
+    assert int(found["keepalives_idle"]) < 30
+
+
+def test_local_socket_needs_no_service_file():
+    assert daemons.service_file(model.Database()) is None
 
 
 def test_no_password_is_ever_in_the_configuration():

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping
 
-from ..database import access, inspection, schema
+from ..database import access, inspection, listening, schema
 from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..settings import Reading
 from ..settings.model import Database, Settings
-from ..signer import daemons
+from ..signer import certificates, daemons
 from ..wanted import chosen_domains
 from .keys import not_hosted
 from .setup import nothing_there_yet
@@ -50,12 +50,15 @@ def check(reading: Reading) -> dict[str, object]:
             variables = daemons.environment(settings.database)
             listed = " ".join(f"{name}={value}" for name, value in variables.items())
             advice.append(NO_PASSWORD_FILE_ADVICE.format(variables=listed))
+    problems += certificates.problems(settings.database)
     looked = True
     try:
         found = _database(settings)
     except DatabaseUnavailable as error:
         looked = False
-        if not nothing_there_yet(error, settings.database):
+        if error.reason == "elsewhere":
+            advice.append(str(error))
+        elif not nothing_there_yet(error, settings.database):
             problems.append(str(error))
     except FormulaError as error:
         problems.append(str(error))
@@ -74,6 +77,9 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
             problems += _domains(connection, settings)
         if not database.host:
             problems += access.look(connection).faults
+            network = listening.inspect(connection, database)
+            problems += network.problems
+            advice += network.advice
     return {"problems": problems, "advice": advice}
 
 

@@ -12,6 +12,17 @@ from . import passfile
 # for that domain's mail (measured, 2.11.0~beta2). So each algorithm has a daemon of its own.
 SIGNATURE_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 
+SERVICE_FILE = "/etc/opendkim-pgservice.conf"
+SERVICE = "opendkim"
+# Milliseconds until an unanswered packet ends a session, and seconds for one that is idle: well
+# within Postfix's milter_command_timeout of 30 s.
+_ALIVE = {
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 HEADER = "# Managed by the dkim formula: changes made here are lost at the next highstate."
 
 # Ours are defaults: the pillar's dkim:opendkim:settings come over them.
@@ -102,20 +113,38 @@ def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str,
 
 def environment(database: Database) -> dict[str, str]:
     """
-    The variables by which the daemon's libpq gets what a DSN can't carry: where the password is,
-    and how the server is verified. Empty where it logs in by peer.
+    The variables by which the daemon's libpq gets what a DSN can't carry: where the password or the
+    certificate is, and how the server is verified. Empty where it logs in by peer.
 
     Source: PostgreSQL, «Environment Variables»; that the daemon heeds them is measured.
     """
-    if database.reader.auth == "peer":
-        return {}
-    variables = {"PGPASSFILE": passfile.PATH}
+    reader = database.reader
+    variables = {}
+    if reader.auth == "password":
+        variables["PGPASSFILE"] = passfile.PATH
     if database.host:
         # Several hosts are tried in turn, and a message waits meanwhile.
         variables |= {"PGSSLMODE": database.sslmode, "PGCONNECT_TIMEOUT": "5"}
-        if database.sslrootcert is not None:
-            variables["PGSSLROOTCERT"] = database.sslrootcert
+        variables |= {"PGSERVICEFILE": SERVICE_FILE, "PGSERVICE": SERVICE}
+        if database.authorities is not None:
+            variables["PGSSLROOTCERT"] = database.authorities
+        if reader.auth == "cert":
+            variables |= {"PGSSLCERT": str(reader.sslcert), "PGSSLKEY": str(reader.sslkey)}
     return variables
+
+
+def service_file(database: Database) -> str | None:
+    """
+    The text of libpq's service file, for what has no variable; None for the local socket.
+
+    A host that is gone without a word, its cable pulled, keeps a session open for a quarter of an
+    hour by the kernel's defaults, and every message would wait for it (tcp(7), tcp_retries2).
+    Source: PostgreSQL, «The Connection Service File».
+    """
+    if not database.host:
+        return None
+    lines = [HEADER, f"[{SERVICE}]", *(f"{name}={value}" for name, value in _ALIVE.items())]
+    return "\n".join([*lines, ""])
 
 
 def configuration(settings: Settings, daemon: Daemon) -> str:

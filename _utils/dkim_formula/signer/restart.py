@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import pwd
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,9 @@ from ..postfix import control, main_cf, milters
 # A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
 READY_WITHIN = 30.0  # seconds
+
+# connect(2) wants both: unix(7).
+_GROUP_CONNECTS = stat.S_IRGRP | stat.S_IWGRP
 
 # A daemon that listens at one of these, or at all addresses, may be any of them to Postfix.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -107,19 +112,34 @@ def must_answer(socket_path: str) -> None:
         )
 
 
-def is_current(socket_path: str, reads: Iterable[str]) -> bool:
+def is_current(socket_path: str, reads: Iterable[str], user: str | None = None) -> bool:
     """
     Whether the daemon answers, and has read its files as they are now.
 
     The daemon makes its socket at its start, so the socket is as old as the daemon. A file that is
     not there counts as changed.
+
+    user
+        The account that the socket has to belong to, open for its group; any without it. A socket
+        that somebody gave to another is made anew by a restart.
     """
     try:
-        started = os.stat(socket_path).st_mtime_ns
+        status = os.stat(socket_path)
         written = max((os.stat(path).st_mtime_ns for path in reads), default=0)
     except FileNotFoundError:
         return False
-    return written < started and answers(socket_path)
+    if user is not None and not _open_for_group(status, user):
+        return False
+    return written < status.st_mtime_ns and answers(socket_path)
+
+
+def _open_for_group(status: os.stat_result, user: str) -> bool:
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        return False
+    own = (status.st_uid, status.st_gid) == (owner.pw_uid, owner.pw_gid)
+    return own and status.st_mode & _GROUP_CONNECTS == _GROUP_CONNECTS
 
 
 def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:
