@@ -8,6 +8,7 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 from dkim_formula.converge import failed
 from dkim_formula.operations.publish import summed_up
 from dkim_formula.operations.transfer import summary
+from dkim_formula.rotation.told import told
 from dkim_salt import converged
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -35,7 +36,7 @@ def checked(name):
         return ret
     lines = ["Nothing stands in the way"]
     if not found["looked"]:
-        lines = ["The pillar is sound; there is no database to look at yet"]
+        lines = ["The pillar is sound; the database was not looked at"]
     ret["comment"] = "\n".join([*lines, *(f"Advice: {text}" for text in found["advice"])])
     return ret
 
@@ -118,7 +119,9 @@ def key_absent(name, selector, force=False):
     )
 
 
-def opendkim_running(name, socket, reads, mail_service="postfix", milter="", moved_from=()):
+def opendkim_running(
+    name, socket, reads, mail_service="postfix", milter="", moved_from=(), user=None
+):
     """
     An OpenDKIM daemon runs, its milter socket takes connections, and it has read its files as they
     are now. See ``dkim.restart`` for what happens to mail while it is restarted.
@@ -132,6 +135,8 @@ def opendkim_running(name, socket, reads, mail_service="postfix", milter="", mov
         where an earlier run was stopped before it came to that.
     mail_service, milter, moved_from
         As ``dkim.restart``.
+    user
+        The account that the socket has to belong to, open for its group; any without it.
 
     .. code-block:: yaml
 
@@ -142,7 +147,7 @@ def opendkim_running(name, socket, reads, mail_service="postfix", milter="", mov
             - watch:
               - file: /etc/opendkim.conf
     """
-    if __salt__["dkim.is_current"](socket, reads):
+    if __salt__["dkim.is_current"](socket, reads, user):
         comment = "It runs, with its files as they are"
         return {"name": name, "result": True, "changes": {}, "comment": comment}
     return _restarted(name, socket, mail_service, milter, moved_from)
@@ -293,3 +298,46 @@ def records_published(name, domain=None, adopt=False):
     if done["by_hand"]:
         lines.append(f"For the zones of others: {', '.join(done['by_hand'])}")
     return {"name": name, "result": result, "changes": changes, "comment": "\n".join(lines)}
+
+
+def rotated(name):
+    """
+    Every domain's keys are younger than ``rotation:every``: where one is due, its rotation begins;
+    and every rotation under way is as far as it can be. See ``docs/rotation.md``.
+
+    A key that waits, for its record to be in DNS or for time to pass, is no failure and no change:
+    the comment says for what and until when. Fails where something is wrong, such as a name server
+    that refuses; what can go on does so all the same.
+
+    .. code-block:: yaml
+
+        Keys are rotated when they are due:
+          dkim.rotated: []
+    """
+    return _rotation(name, "dkim.rotate_due")
+
+
+def rotations_advanced(name, domain=None):
+    """
+    Every rotation under way is as far as it can be; none is begun. Otherwise as ``dkim.rotated``.
+
+    domain
+        Default: every domain of the formula.
+
+    .. code-block:: yaml
+
+        Rotations under way go on:
+          dkim.rotations_advanced: []
+    """
+    arguments = {} if domain is None else {"domain": domain}
+    return _rotation(name, "dkim.advance", **arguments)
+
+
+def _rotation(name, function, **arguments):
+    test = __opts__["test"]
+    try:
+        done = __salt__[function](test=test, **arguments)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+    result, changes, comment = told(done, test)
+    return {"name": name, "result": result, "changes": changes, "comment": comment}

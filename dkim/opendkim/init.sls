@@ -95,6 +95,13 @@ OpenDKIM's connections notice a server that is gone:
 
 {%- if systemd %}
 
+{#- A masked unit is a link to nowhere, which a file would be written through. #}
+{{ daemon.service }} is not masked:
+  service.unmasked:
+    - name: {{ daemon.service | json }}
+    - require:
+      - pkg: OpenDKIM is installed
+
 The unit {{ daemon.service }} fits PostgreSQL and Postfix:
   file.managed:
     - name: {{ unit_file | json }}
@@ -115,18 +122,7 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
         sandbox: {{ dkim.sandbox | json }}
         writes_to: {{ daemon.writes_to | json }}
     - require:
-      - pkg: OpenDKIM is installed
-{%- endif %}
-
-{%- if systemd %}
-
-{{ daemon.service }} is not masked:
-  service.unmasked:
-    - name: {{ daemon.service | json }}
-    - require:
-      - file: The unit {{ daemon.service }} fits PostgreSQL and Postfix
-    - require_in:
-      - dkim: {{ daemon.service }} runs with these settings
+      - service: {{ daemon.service }} is not masked
 {%- endif %}
 
 {{ daemon.service }} runs with these settings:

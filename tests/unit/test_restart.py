@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import os
+import pwd
 import socket
 
 import pytest
@@ -279,6 +280,20 @@ def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
     touch(path, after=configuration)
     assert not restarting.answers(path)
     assert not restarting.is_current(path, [configuration])
+
+
+def test_socket_of_somebody_else_is_not_current(listening, configuration):
+    me = pwd.getpwuid(os.getuid()).pw_name
+    os.chmod(listening, 0o770)
+    assert restarting.is_current(listening, [configuration], user=me)
+    assert not restarting.is_current(listening, [configuration], user="nobody")
+    assert not restarting.is_current(listening, [configuration], user="no-such-account")
+
+
+def test_socket_that_its_group_can_t_use_is_not_current(listening, configuration):
+    os.chmod(listening, 0o700)
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert not restarting.is_current(listening, [configuration], user=me)
 
 
 def test_milter_that_answers_may_be_used(listening):

@@ -18,7 +18,9 @@ def socket_directory(site: Site) -> list[Finding]:
     if not site.has_opendkim or not site.has_postfix:
         return [unknown(name, NO_POSTFIX if site.has_opendkim else NO_OPENDKIM)]
     path = os.path.dirname(site.daemons[0].socket)
-    problems = list(differences(path, stat.S_ISDIR, 0o750, site.user, site.postfix_user))
+    # postfix-files: the queue directory is root's, and everybody may enter.
+    problems = list(differences(site.chroot, stat.S_ISDIR, 0o755, "root", "root"))
+    problems += differences(path, stat.S_ISDIR, 0o750, site.user, site.postfix_user)
     well = f"{path} is {site.user}:{site.postfix_user} 0750"
     return [judged(name, problems, well, applied("dkim.opendkim"))]
 
@@ -32,7 +34,10 @@ def _socket(site: Site, daemon: Daemon) -> Finding:
     name = f"socket {daemon.service}"
     if not site.has_opendkim:
         return unknown(name, NO_OPENDKIM)
-    problems = list(differences(daemon.socket, stat.S_ISSOCK, 0o770, site.user, site.user))
+    # Its mode follows dkim:opendkim:settings:UMask.
+    problems = list(differences(daemon.socket, stat.S_ISSOCK, None, site.user, site.user))
+    if not problems and not restart.open_for_group(os.stat(daemon.socket), site.user):
+        problems = [f"{daemon.socket} is closed to its group, which Postfix is in"]
     if not problems and not restart.answers(daemon.socket):
         problems = [f"nothing accepts connections at {daemon.socket}"]
     return judged(name, problems, f"{daemon.socket} answers", applied("dkim.opendkim"))
@@ -76,14 +81,14 @@ def password_file(site: Site) -> list[Finding]:
     return [judged(name, problems, well, applied("dkim.opendkim"))]
 
 
-def differences(path: str, kind, mode: int, user: str, group: str) -> Iterator[str]:
+def differences(path: str, kind, mode: int | None, user: str, group: str) -> Iterator[str]:
     """
     What of a path is not as it should be, a clause each.
 
     kind
         ``stat.S_ISDIR`` and the like.
     mode
-        Its permissions.
+        Its permissions; None where any will do.
     """
     try:
         status = os.stat(path)
@@ -96,7 +101,7 @@ def differences(path: str, kind, mode: int, user: str, group: str) -> Iterator[s
     owner = f"{_user(status.st_uid)}:{_group(status.st_gid)}"
     if owner != f"{user}:{group}":
         yield f"{path} belongs to {owner}, not to {user}:{group}"
-    if stat.S_IMODE(status.st_mode) != mode:
+    if mode not in (None, stat.S_IMODE(status.st_mode)):
         yield f"{path} has the mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}"
 
 

@@ -17,9 +17,6 @@ from ..postfix import control, main_cf, milters
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
 READY_WITHIN = 30.0  # seconds
 
-# connect(2) wants both: unix(7).
-_GROUP_CONNECTS = stat.S_IRGRP | stat.S_IWGRP
-
 # A daemon that listens at one of these, or at all addresses, may be any of them to Postfix.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -128,18 +125,19 @@ def is_current(socket_path: str, reads: Iterable[str], user: str | None = None) 
         written = max((os.stat(path).st_mtime_ns for path in reads), default=0)
     except FileNotFoundError:
         return False
-    if user is not None and not _open_for_group(status, user):
+    if user is not None and not open_for_group(status, user):
         return False
     return written < status.st_mtime_ns and answers(socket_path)
 
 
-def _open_for_group(status: os.stat_result, user: str) -> bool:
+def open_for_group(status: os.stat_result, user: str) -> bool:
+    """Whether a socket is that account's, and its group may connect: unix(7) wants to write."""
     try:
         owner = pwd.getpwnam(user)
     except KeyError:
         return False
     own = (status.st_uid, status.st_gid) == (owner.pw_uid, owner.pw_gid)
-    return own and status.st_mode & _GROUP_CONNECTS == _GROUP_CONNECTS
+    return own and bool(status.st_mode & stat.S_IWGRP)
 
 
 def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:
