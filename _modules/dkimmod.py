@@ -81,6 +81,10 @@ def settings(lookup):
         "service_file": {"path": daemons.SERVICE_FILE, "text": daemons.service_file(database)},
         "sandbox": found.opendkim.sandbox,
         "dns": {"publish": found.dns.publish},
+        "rotation": {
+            "automatic": found.rotation.automatic,
+            "schedule": found.rotation.schedule,
+        },
         "watch": watching.for_states(found.watch, *_this_minion()),
     }
 
