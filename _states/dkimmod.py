@@ -7,8 +7,8 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 
 from dkim_formula.converge import failed
 from dkim_formula.operations.publish import summed_up
+from dkim_formula.operations.rotation_told import told
 from dkim_formula.operations.transfer import summary
-from dkim_formula.rotation.told import told
 from dkim_salt import converged
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 

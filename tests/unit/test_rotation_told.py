@@ -1,7 +1,8 @@
 """What a run of states says of a rotation."""
 
 import pytest
-from dkim_formula.rotation.told import LISTED, told
+from dkim_formula.operations.publish import TO_BE_MADE
+from dkim_formula.operations.rotation_told import LISTED, told
 
 KEY = "s2._domainkey.example.com"
 WAITING = {
@@ -64,6 +65,11 @@ def test_many_keys_that_wait_are_counted():
 def test_records_are_shown_as_they_paste():
     comment = told(done(publish=[RECORD]), test=False)[2]
     assert f'{KEY}. 3600 IN TXT "v=DKIM1; p=abc"' in comment
+
+
+def test_record_of_a_key_that_is_to_be_made_is_no_line_to_paste():
+    comment = told(done(publish=[{**RECORD, "value": TO_BE_MADE}]), test=True)[2]
+    assert comment.endswith(f"{KEY} is to be published once its key is made")
 
 
 def test_problem_fails_and_does_not_hide_what_was_done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..records import Record, render
+from .publish import TO_BE_MADE
 
 # More keys than this are counted.
 LISTED = 20
@@ -34,8 +35,7 @@ def told(done: Mapping[str, object], test: bool) -> tuple[bool | None, dict[str,
     lines = [comment, *problems, *done["notes"], *_waiting(done["waiting"])]
     if done["come_back"]:
         lines.append(f"Come back at {done['come_back']}")
-    if done["publish"]:
-        lines += ["Publish these records:", "", _zone_lines(done["publish"])]
+    lines += _to_publish(done["publish"])
     return result, changes, "\n".join(lines)
 
 
@@ -52,5 +52,12 @@ def _waiting(keys: Sequence[Mapping[str, object]]) -> list[str]:
     return lines
 
 
-def _zone_lines(plain: Sequence[Mapping[str, object]]) -> str:
-    return render([Record(**record) for record in plain], "bind")
+def _to_publish(plain: Sequence[Mapping[str, object]]) -> list[str]:
+    records = [Record(**record) for record in plain]
+    made = [record for record in records if record.value != TO_BE_MADE]
+    lines = [
+        f"{record.name} is to be published once its key is made"
+        for record in records
+        if record.value == TO_BE_MADE
+    ]
+    return [*lines, "Publish these records:", "", render(made, "bind")] if made else lines
