@@ -19,6 +19,7 @@ from dkim_formula.operations import doctor as diagnosis
 from dkim_formula.operations import keys, transfer
 from dkim_formula.operations import publish as publishing
 from dkim_formula.operations import records as record_operations
+from dkim_formula.operations import rotation as rotations
 from dkim_formula.operations import selftest as self_testing
 from dkim_formula.operations import watch as watching
 from dkim_formula.signer import daemons, passfile, sandbox
@@ -172,15 +173,15 @@ def generate_missing():
     return keys.generate_missing(sound_settings(__pillar__), _progress())
 
 
-def _progress():
-    """What to call with (done, total) after each batch of keys."""
-    draw = progress.bar(sys.stderr) if sys.stderr.isatty() else None
+def _progress(what="keys"):
+    """What to call with (done, total) after each batch of keys, or of something else."""
+    draw = progress.bar(sys.stderr, what) if sys.stderr.isatty() else None
 
     def tell(done, total):
-        log.info("dkim: %s of %s keys are made", done, total)
+        log.info("dkim: %s of %s %s are done", done, total, what)
         # Without a master there is nobody to send an event to, and Salt would warn each time.
         if __opts__.get("file_client") != "local":
-            __salt__["event.send"]("dkim/keys", {"done": done, "total": total})
+            __salt__["event.send"](f"dkim/{what}", {"done": done, "total": total})
         if draw is not None:
             draw(done, total)
 
@@ -347,6 +348,89 @@ def records_to_show(domain=None):
         salt-call --out=txt dkim.records_to_show
     """
     return record_operations.to_show(sound_settings(__pillar__), domain)
+
+
+@translated
+def rotate(domain, selector=None, algorithm=None, force=False, test=False):
+    """
+    Rotates a domain's keys, and those of its addresses, as far as evidence allows: makes or finds
+    the pending key, has its record published where the formula publishes, and has it sign once
+    every authoritative server has shown the record for as long as a resolver may remember what was
+    there before (RFC 2308, section 5). Safe at any moment and any number of times; docs/rotation.md
+    tells what comes when.
+
+    domain
+        A hosted domain that is no alias.
+    selector
+        The new key's, for the domain's own key. Default: by ``rotation:selector``.
+    algorithm
+        ``rsa`` or ``ed25519``: only the keys of this one.
+    force
+        True: the new key signs at once; ``notes`` say which evidence was missing.
+    test
+        True only tells: the steps and the changes in DNS that a run would make now.
+
+    Returns ``{"changes": {"SEL._domainkey.DOMAIN": {"old", "new"}}, "dns": {"NAME TYPE": {"old",
+    "new"}}, "waiting": [{"domain", "selector", "algorithm", "state", "next", "for", "until"}],
+    "publish": [records], "come_back": text, "notes": [text], "problems": [text]}``: states, changes
+    in DNS, what each unfinished key waits for, records for a person to publish as ``dkim.records``
+    has them, and when it is worth calling ``dkim.advance`` (ISO 8601; None where time alone does
+    not tell).
+
+    Raises SaltInvocationError for an argument that is wrong, CommandExecutionError for a selector
+    that was ever used and where the domain is not hosted or the database can't be reached.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.rotate example.com
+        salt-call dkim.rotate example.com selector=s2027 test=True
+    """
+    return rotations.rotate(sound_settings(__pillar__), domain, selector, algorithm, force, test)
+
+
+@translated
+def advance(domain=None, test=False):
+    """
+    Takes every key that is on its way as far as it can go: pending keys to sign, retired ones out
+    of DNS once no mail that they signed can be on its way (RFC 5321, section 4.5.4.1), revoked ones
+    out of the table. Any number of calls at once do no harm.
+
+    domain
+        Default: all domains.
+    test
+        As ``dkim.rotate``.
+
+    Returns as ``dkim.rotate``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.advance
+    """
+    return rotations.advance(sound_settings(__pillar__), domain, test, _progress("domains"))
+
+
+@translated
+def rotate_due(test=False):
+    """
+    Starts every rotation that is due by ``rotation:every``, and takes those under way as far as
+    they can go, as ``dkim.advance``. Each domain has its own day, so that not all come at once.
+
+    test
+        As ``dkim.rotate``.
+
+    Returns as ``dkim.rotate``. Source of the times: pillar ``dkim:rotation``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.rotate_due
+    """
+    return rotations.rotate_due(sound_settings(__pillar__), test, _progress("domains"))
 
 
 @translated

@@ -23,11 +23,13 @@ PASSWORD = "Correct-Horse-Battery"
 LOOKUP = safe_load((TREE / "dkim" / "defaults.yaml").read_text())
 
 CHANGES = {"changes", "notes"}
+ROTATION = {"changes", "dns", "waiting", "publish", "come_back", "notes", "problems"}
 
 # For each function its arguments, where {folder} is the test's, and what the return has to be: the
 # keys of a mapping, or a type.
 EXAMPLES = {
     "dkim.activate": (["example.com", "s2026"], {"domain", "state", "record"}),
+    "dkim.advance": ([], ROTATION),
     "dkim.check": ([], {"problems", "advice", "looked"}),
     "dkim.check_dns": (["example.net"], {"right", "counts", "records"}),
     "dkim.delete": (["example.com", "s2026"], {"domain", "state"}),
@@ -55,6 +57,8 @@ EXAMPLES = {
     "dkim.restart": (["opendkim", "{folder}/opendkim.sock"], {"restarted", "paused", "main_cf"}),
     "dkim.retire": (["example.com", "default"], {"domain", "state", "record"}),
     "dkim.selftest": (["example.com"], list),
+    "dkim.rotate": (["example.com"], ROTATION),
+    "dkim.rotate_due": ([], ROTATION),
     "dkim.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
     "dkim.tell_minion": ([60], {"told"}),
     "dkim.watch": ([], {"troubles", "unknown", "looked"}),

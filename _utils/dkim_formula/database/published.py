@@ -7,7 +7,7 @@ which does no harm, and never a record in DNS that nobody owns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,9 @@ class Published:
 
 
 def published(
-    connection: pg.connection, database: Database, domain: str | None = None
+    connection: pg.connection, database: Database, domains: Collection[str] | None = None
 ) -> list[Published]:
-    """What is remembered, of all domains or of one; nothing where the table is not there yet."""
+    """What is remembered, of all domains or of some; nothing where the table is not there yet."""
     known = names(database)
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(format('%%I.%%I', %s, %s))", known["published"])
@@ -42,12 +42,12 @@ def published(
             compose(
                 """
                 SELECT domain, name, type, value FROM {published}
-                 WHERE %(domain)s IS NULL OR domain = %(domain)s
+                 WHERE %(domains)s IS NULL OR domain = ANY (%(domains)s)
                  ORDER BY name, type, published_at
                 """,
                 **known,
             ),
-            {"domain": domain},
+            {"domains": None if domains is None else list(domains)},
         )
         return [Published(*row) for row in cursor.fetchall()]
 

@@ -1,6 +1,6 @@
 """Records into DNS, by the settings and the keys in the database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..database import domains as domain_table
@@ -93,22 +93,46 @@ def publish(
     facts = _facts(settings, domain, test)
     wanted = _wanted(settings, facts)
     outcome = _Outcome(by_hand=[_called(record) for record in wanted.by_hand], notes=facts.notes)
-    try:
-        with Publisher(settings.dns) as publisher:
-            planned = publisher.plan(wanted.tasks, adopt)
-            if not test:
-                _carry_out(settings, publisher, planned)
-    except NoLibrary as error:
-        if not test:
-            raise
-        outcome.notes.append(str(error))
-        planned = []
-        wanted.foreseen += [task.record for task in wanted.tasks if task.record is not None]
-    for one in planned:
-        _account(outcome, one)
     if test:
-        for record in wanted.foreseen:
-            outcome.changes.setdefault(_called(record), {"old": None, "new": record.value})
+        _foretell(settings, wanted, adopt, outcome)
+    else:
+        _bring(settings, wanted.tasks, lambda: _tasks_now(settings, domain), adopt, outcome)
+    return outcome.as_plain()
+
+
+def publish_keys(settings: Settings, domains: Collection[str]) -> dict[str, object]:
+    """
+    Brings the key records of some domains into DNS, and nothing else of theirs; as
+    :func:`publish`.
+
+    domains
+        As the site's table spells them.
+    """
+    outcome = _Outcome()
+
+    def tasks() -> list[Task]:
+        with session(settings.database) as connection:
+            keys = keystore.list_of(connection, settings.database, domains)
+            remembered = memory.published(connection, settings.database, _stored(domains))
+        return _of_keys(_wanted(settings, _facts_of(settings, domains, keys, remembered)).tasks)
+
+    _bring(settings, tasks(), tasks, False, outcome)
+    return outcome.as_plain()
+
+
+def foretell_keys(
+    settings: Settings, domains: Collection[str], keys: Sequence[Key], missing: Sequence[Wanted]
+) -> dict[str, object]:
+    """
+    What :func:`publish_keys` would do if the domains had other keys than they have; ``missing`` are
+    those that are still to be made.
+    """
+    with session(settings.database) as connection:
+        remembered = memory.published(connection, settings.database, _stored(domains))
+    wanted = _wanted(settings, _facts_of(settings, domains, keys, remembered, missing))
+    wanted.tasks = _of_keys(wanted.tasks)
+    outcome = _Outcome()
+    _foretell(settings, wanted, False, outcome)
     return outcome.as_plain()
 
 
@@ -117,6 +141,92 @@ def summed_up(changes: dict[str, object]) -> dict[str, object]:
     if len(changes) <= LISTED:
         return changes
     return {"records": {"old": None, "new": f"{len(changes)} added, changed or removed"}}
+
+
+# How often a run goes over names that others change at the same time.
+_ROUNDS = 5
+
+
+def _bring(
+    settings: Settings,
+    tasks: Sequence[Task],
+    tasks_now: Callable[[], Sequence[Task]],
+    adopt: bool,
+    outcome: _Outcome,
+) -> None:
+    """
+    Publishes, looks at the database again, and publishes what has changed there meanwhile: of two
+    runs at once the one that publishes last has seen what the other stored, so both come to the
+    same. A name that somebody else changed under our hands is looked at again.
+    """
+    done: dict[tuple[str, str], list[Planned]] = {}
+    with Publisher(settings.dns) as publisher:
+        for _ in range(_ROUNDS):
+            planned = publisher.plan(tasks, adopt)
+            _carry_out(settings, publisher, planned)
+            for one in planned:
+                done.setdefault((one.task.name, one.task.type), []).append(one)
+            if not any(one.step is not None or one.problem for one in planned):
+                break
+            tasks = [task for task in tasks_now() if _is_news(task, done)]
+            if not tasks:
+                break
+    for rounds in done.values():
+        _account(outcome, rounds)
+
+
+def _is_news(task: Task, done: Mapping[tuple[str, str], Sequence[Planned]]) -> bool:
+    """Whether a task is another than the one that was last carried out at its name, or failed."""
+    rounds = done.get((task.name, task.type))
+    if rounds is None:
+        return True
+    last = rounds[-1]
+    if last.overtaken:
+        return True
+    if last.problem:
+        return set(task.remembered) - set(last.task.remembered) - {_value(last.task)} != set()
+    return _value(task) != _value(last.task)
+
+
+def _value(task: Task) -> str | None:
+    return None if task.record is None else task.record.value
+
+
+def _foretell(settings: Settings, wanted: _Wanted, adopt: bool, outcome: _Outcome) -> None:
+    try:
+        with Publisher(settings.dns) as publisher:
+            planned = publisher.plan(wanted.tasks, adopt)
+    except NoLibrary as error:
+        outcome.notes.append(str(error))
+        planned = []
+        wanted.foreseen += [task.record for task in wanted.tasks if task.record is not None]
+    for one in planned:
+        _account(outcome, [one])
+    for record in wanted.foreseen:
+        outcome.changes.setdefault(_called(record), {"old": None, "new": record.value})
+
+
+def _tasks_now(settings: Settings, domain: object) -> list[Task]:
+    return _wanted(settings, _facts(settings, domain, False)).tasks
+
+
+def _of_keys(tasks: Sequence[Task]) -> list[Task]:
+    return [task for task in tasks if "._domainkey." in task.name]
+
+
+def _stored(domains: Iterable[str]) -> list[str]:
+    return [domain_name(domain) for domain in domains]
+
+
+def _facts_of(
+    settings: Settings,
+    domains: Iterable[str],
+    keys: Sequence[Key],
+    remembered: Sequence[Published],
+    missing: Sequence[Wanted] = (),
+) -> _Facts:
+    chosen = {name: domain_settings(settings, name) for name in _stored(domains)}
+    return _Facts(chosen, keys, remembered, missing)
 
 
 def _facts(settings: Settings, domain: object, test: bool) -> _Facts:
@@ -132,7 +242,7 @@ def _facts(settings: Settings, domain: object, test: bool) -> _Facts:
                 return _Facts(
                     chosen,
                     keystore.list_keys(connection, database, name),
-                    memory.published(connection, database, name),
+                    memory.published(connection, database, None if name is None else [name]),
                     compare(connection, database, wanted_keys(chosen)).missing,
                 )
             note = NOT_THERE_YET
@@ -156,7 +266,7 @@ def _wanted(settings: Settings, facts: _Facts) -> _Wanted:
     # A key that is there keeps its record, also where its row can't be read just now, or where
     # the pillar leaves its domain out.
     kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in facts.keys}
-    foreseen = [_foreseen(one, facts.chosen[one.domain]) for one in facts.missing]
+    foreseen = [_foreseen(one, every[one.domain.lower()]) for one in facts.missing]
     return _Wanted(_tasks(ours, facts.remembered, kept), by_hand, foreseen)
 
 
@@ -207,15 +317,18 @@ def _gone(one: Planned) -> list[Published]:
     ]
 
 
-def _account(outcome: _Outcome, one: Planned) -> None:
-    called = f"{one.task.name} {one.task.type}"
-    if one.problem:
-        outcome.problem(one.problem, called)
-    elif one.step is not None:
-        new = None if one.step.add is None else one.step.add.decode()
-        old = [value.decode("utf-8", "backslashreplace") for value in one.step.delete]
+def _account(outcome: _Outcome, rounds: Sequence[Planned]) -> None:
+    """What became of one name: of several rounds the first step's start and the last one's end."""
+    last = rounds[-1]
+    called = f"{last.task.name} {last.task.type}"
+    taken = [one.step for one in rounds if one.step is not None and not one.problem]
+    if last.problem:
+        outcome.problem(last.problem, called)
+    elif taken:
+        new = None if taken[-1].add is None else taken[-1].add.decode()
+        old = [value.decode("utf-8", "backslashreplace") for value in taken[0].delete]
         outcome.changes[called] = {"old": ", ".join(old) or None, "new": new}
-    elif one.task.record is not None:
+    elif last.task.record is not None:
         outcome.unchanged += 1
 
 

@@ -1,0 +1,12 @@
+"""
+Keys from state to state: rotations started, advanced, forced; docs/rotation.md is the contract.
+
+Each function returns the same shape, plain data alone: ``{"changes": {"SEL._domainkey.DOMAIN":
+{"old", "new"}}, "dns": {"NAME TYPE": {"old", "new"}}, "waiting": [{"domain", "selector",
+"algorithm", "state", "next", "for", "until"}], "publish": [records], "come_back": ISO 8601 text or
+None, "notes": [text], "problems": [text]}``.
+"""
+
+from .start import advance, rotate, rotate_due
+
+__all__ = ["advance", "rotate", "rotate_due"]

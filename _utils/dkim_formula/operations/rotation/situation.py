@@ -1,0 +1,121 @@
+"""What is known of some domains' keys at one moment, and what follows for each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ...database.keystore import Key
+from ...rotation import decision
+from ...rotation.decision import Decision
+from ...rotation.evidence import Evidence
+from ...settings.model import Settings
+from ...wanted import domain_settings
+from .limits import Limits
+from .outcome import Slot, by_slot, slot_of
+
+# The state that each is on its way to.
+NEXT = {"pending": "active", "retired": "revoked", "revoked": decision.GONE}
+
+
+@dataclass
+class Situation:
+    """
+    now
+        The database's clock.
+    keys
+        All keys of the domains.
+    evidence
+        All that is stored of them, by id.
+    looked
+        That of the keys that this run has looked at: no other may decide on what a record shows.
+    switched
+        Slots in which a key became active since the call began.
+    """
+
+    settings: Settings
+    limits: Limits
+    now: datetime
+    keys: list[Key]
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    looked: Mapping[int, Evidence] = field(default_factory=dict)
+    switched: Collection[Slot] = ()
+
+    def __post_init__(self):
+        self._slots = by_slot(self.keys)
+
+    def slot(self, key: Key) -> list[Key]:
+        """The keys that belong where this one does, by id."""
+        return self._slots.get(slot_of(key), [])
+
+    def active(self, slot: Slot) -> Key | None:
+        """The key that signs there."""
+        return next((key for key in self._slots.get(slot, ()) if key.state == "active"), None)
+
+    def candidate(self, slot: Slot) -> Key | None:
+        """The key to sign there next: the newest that is pending, where none newer signs."""
+        readable = [key for key in self._slots.get(slot, ()) if is_readable(key)]
+        pending = [key for key in readable if key.state == "pending"]
+        active = self.active(slot)
+        if not pending or (active is not None and active.id > pending[-1].id):
+            return None
+        return pending[-1]
+
+    def decide(self, key: Key) -> Decision:
+        """The next step of one key, or what it waits for; an active key has neither."""
+        if key.state == "pending":
+            return self._pending(key)
+        if key.state == "retired":
+            limits = self.limits.with_ttl(self._ttl(key))
+            return decision.retired(key.retired, self.now, limits.retire_for, limits.longest)
+        if key.state == "revoked":
+            return decision.revoked(
+                key.revoked,
+                self.looked.get(key.id),
+                self.now,
+                self.settings.rotation.revoke_for,
+            )
+        return Decision()
+
+    def gate(self, key: Key) -> Decision:
+        """Whether a key that may sign, pending or retired, is one that the world can read."""
+        active = self.active(slot_of(key))
+        return self._gate(key, decision.Slot(None if active is None else active.selector))
+
+    def decisions(self) -> Iterator[tuple[Key, Decision]]:
+        """Every key that is on its way, with what follows for it."""
+        for key in self.keys:
+            if key.state in NEXT:
+                yield key, self.decide(key)
+
+    def _pending(self, key: Key) -> Decision:
+        slot = slot_of(key)
+        active, candidate = self.active(slot), self.candidate(slot)
+        signs = None if active is None else active.selector
+        superseded = active is not None and active.id > key.id
+        return self._gate(key, decision.Slot(signs, candidate is key, superseded))
+
+    def _gate(self, key: Key, slot: decision.Slot) -> Decision:
+        rotation = self.settings.rotation
+        domain = domain_settings(self.settings, key.domain.lower())
+        return decision.pending(
+            is_readable(key),
+            slot,
+            self.looked.get(key.id),
+            rotation.margin,
+            rotation.first_key_waits,
+            # A delegation's selectors come back: a resolver may still have an older key's record.
+            least_hold=0 if domain.delegation is None else domain.ttl,
+        )
+
+    def _ttl(self, key: Key) -> int:
+        evidence = self.evidence.get(key.id)
+        if evidence is not None and evidence.ttl is not None:
+            return evidence.ttl
+        return domain_settings(self.settings, key.domain.lower()).ttl
+
+
+def is_readable(key: Key) -> bool:
+    """Whether the row's private key could be read, and so OpenDKIM can take it."""
+    return key.public is not None

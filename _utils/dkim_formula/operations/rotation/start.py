@@ -1,0 +1,223 @@
+"""Rotations: of one domain, of all that are due; and those that are under way, taken further."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ...database import domains as domain_table
+from ...database import evidence as evidence_table
+from ...database import keystore
+from ...database.comparison import selector_used
+from ...database.connection import session
+from ...database.keystore import Key
+from ...errors import DatabaseError, InvalidValue, StepRefused
+from ...keys import check_algorithm
+from ...names import domain_name
+from ...names import selector as checked_selector
+from ...rotation.due import due_at, never_before
+from ...settings.model import Domain, Settings
+from ...wanted import chosen_domains, domain_settings
+from ..keys import not_hosted
+from .course import Course, Progress
+from .outcome import Slot, by_slot, slot_of
+from .starting import Start, planned_slots
+
+
+def rotate(
+    settings: Settings,
+    domain: object,
+    selector: object = None,
+    algorithm: object = None,
+    force: bool = False,
+    test: bool = False,
+) -> dict[str, object]:
+    """
+    Rotates a domain's keys, and those of its addresses, as far as evidence allows: a pending key is
+    found or made, and signs once the world can read it. Calls at the same time come to one outcome.
+
+    selector
+        The new key's; it goes to the domain's own key, of the one algorithm that there is or that
+        is named. Default: by ``rotation:selector``.
+    algorithm
+        Only the keys of this one.
+    force
+        Make the new keys active whatever is known of their records; the notes say what was missing.
+    test
+        Only tell.
+
+    Raises InvalidValue for an argument that is wrong, StepRefused for a selector that was ever
+    used, DatabaseError for a domain that is not hosted.
+    """
+    name = domain_name(domain, "domain")
+    wanted = domain_settings(settings, name)
+    _refuse_alias(wanted)
+    with session(settings.database) as connection:
+        mark = evidence_table.history_mark(connection, settings.database)
+        if domain_table.missing(connection, settings.database, [name]):
+            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        keys = keystore.list_of(connection, settings.database, [name])
+        slots = planned_slots(wanted, keys)
+        if algorithm is not None:
+            slots = _of_algorithm(slots, check_algorithm(algorithm), name)
+        chosen = None
+        if selector is not None:
+            chosen = checked_selector(selector, "selector")
+            slots = _of_one(slots)
+            _refuse_selector(connection, settings, wanted, chosen, keys, [*slots])
+    starts = [Start(slot, plan, chosen) for slot, plan in slots.items()]
+    course = Course(settings, test, force=[*slots] if force else (), mark=mark)
+    course.run([name], starts)
+    return course.outcome.as_plain()
+
+
+def advance(
+    settings: Settings, domain: object = None, test: bool = False, progress: Progress | None = None
+) -> dict[str, object]:
+    """
+    Takes every key that is on its way (pending, retired, revoked) as far as it can go.
+
+    domain
+        Default: all domains but those that the pillar leaves out.
+    progress
+        Called with (done, total) domains after each batch.
+    """
+    name = None if domain is None else domain_name(domain, "domain")
+    with session(settings.database) as connection:
+        mark = evidence_table.history_mark(connection, settings.database)
+        names = [name] if name is not None else _unfinished(connection, settings)
+    course = Course(settings, test, mark=mark)
+    course.run(names, progress=progress)
+    return course.outcome.as_plain()
+
+
+def rotate_due(
+    settings: Settings, test: bool = False, progress: Progress | None = None
+) -> dict[str, object]:
+    """
+    Starts the rotations that are due, of the domains that the pillar chooses, and takes those that
+    are under way as far as they can go.
+    """
+    with session(settings.database) as connection:
+        mark = evidence_table.history_mark(connection, settings.database)
+        starts = _due(connection, settings)
+        names = {*_unfinished(connection, settings), *(start.slot[0] for start in starts)}
+    course = Course(settings, test, mark=mark)
+    course.run(names, starts, progress)
+    return course.outcome.as_plain()
+
+
+def _due(connection, settings: Settings) -> list[Start]:
+    rotation = settings.rotation
+    now = evidence_table.clock(connection)
+    old = keystore.active_since(connection, settings.database, now - never_before(rotation))
+    if not old:
+        return []
+    hosted = domain_table.hosted(connection, settings.database)
+    chosen = chosen_domains(settings, hosted)
+    due = {
+        slot_of(key)
+        for key in old
+        if key.domain in chosen
+        and (
+            key.activated is None
+            or due_at(key.activated, rotation, key.domain, key.algorithm) <= now
+        )
+    }
+    names = sorted({domain for domain, _, _ in due})
+    of_domain: dict[str, list[Key]] = {name: [] for name in names}
+    for key in keystore.list_of(connection, settings.database, names):
+        of_domain[key.domain].append(key)
+    starts = []
+    for name in names:
+        starts += _due_in(chosen[name], of_domain[name], due, rotation.together)
+    return starts
+
+
+def _due_in(domain: Domain, keys: list[Key], due: Collection[Slot], together: bool) -> list[Start]:
+    """The starts of one domain; where its algorithms go together, of all its keys that sign."""
+    signing = {slot for slot, there in by_slot(keys).items() if any(_signs(key) for key in there)}
+    slots = planned_slots(domain, keys)
+    planned = {slot for slot in slots if slot in signing and _is_planned(domain, slot)}
+    chosen = planned if together else planned & set(due)
+    return [Start(slot, plan) for slot, plan in slots.items() if slot in chosen]
+
+
+def _is_planned(domain: Domain, slot: Slot) -> bool:
+    """Whether the settings want a key there: one that merely is there is its owner's to rotate."""
+    _, address, algorithm = slot
+    plans = domain.keys
+    if address:
+        plans = [plan for one in domain.addresses if one.address == address for plan in one.keys]
+    return domain.alias_of is None and any(plan.algorithm == algorithm for plan in plans)
+
+
+def _signs(key: Key) -> bool:
+    return key.state == "active"
+
+
+def _unfinished(connection, settings: Settings) -> list[str]:
+    names = keystore.unfinished(connection, settings.database)
+    return [name for name in names if name.lower() not in settings.excluded]
+
+
+def _refuse_alias(domain: Domain) -> None:
+    if domain.alias_of is not None:
+        raise InvalidValue(
+            "domain",
+            domain.name,
+            f"is an alias: the keys of {domain.alias_of} sign for it",
+            f"rotate {domain.alias_of}",
+        )
+
+
+def _of_algorithm(slots: dict[Slot, object], algorithm: str, name: str) -> dict[Slot, object]:
+    found = {slot: plan for slot, plan in slots.items() if slot[2] == algorithm}
+    if not found:
+        there = " and ".join(sorted({slot[2] for slot in slots})) or "none"
+        raise InvalidValue(
+            "algorithm", algorithm, f"is not one of the keys of {name}", f"there is {there}"
+        )
+    return found
+
+
+def _of_one(slots: dict[Slot, object]) -> dict[Slot, object]:
+    """The one slot that a selector can be for."""
+    own = {slot: plan for slot, plan in slots.items() if not slot[1]} or slots
+    if len(own) != 1:
+        algorithms = ", ".join(sorted({slot[2] for slot in own}))
+        raise InvalidValue(
+            "algorithm", None, "is needed with a selector", f"give one of {algorithms}"
+        )
+    return own
+
+
+def _refuse_selector(
+    connection,
+    settings: Settings,
+    domain: Domain,
+    selector: str,
+    keys: list[Key],
+    slots: list[Slot],
+) -> None:
+    """A selector that is to be a new key's, and can't be; that of a pending key is no new one."""
+    there = next((key for key in keys if key.selector == selector), None)
+    if there is not None and there.state == "pending" and slot_of(there) in slots:
+        return
+    delegation = domain.delegation
+    if delegation is not None and selector not in delegation.selectors:
+        raise InvalidValue(
+            "selector",
+            selector,
+            f"has no CNAME by dkim:domains:{domain.name}:delegation",
+            f"use one of {', '.join(delegation.selectors)}",
+        )
+    if there is not None:
+        raise StepRefused(
+            f"selector: {selector!r} is the selector of a key of {domain.name} that is "
+            f"{there.state}; give another"
+        )
+    if delegation is None and selector_used(connection, settings.database, domain.name, selector):
+        raise StepRefused(
+            f"selector: {selector!r} was the selector of a key of {domain.name}, and a selector is "
+            "not used twice; give another"
+        )

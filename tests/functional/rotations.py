@@ -1,0 +1,107 @@
+"""What tests of rotations need: a site with keys and its name servers, and time that passes."""
+
+from dataclasses import replace
+
+import dns.name
+import dns.rdataset
+import pytest
+from dkim_formula import settings as pillar_settings
+from dkim_formula.database import connection as db
+from dkim_formula.operations import keys, records
+from functional.postgres import execute, query
+from support.nameserver import Nameserver
+
+# Negative TTL 30 s (support/nameserver.py); an hour of revocation, Postfix's five days of queue.
+ROTATION = {"margin": 0, "retire_for": "1d", "revoke_for": "1h", "every": 180}
+_MOMENTS = {
+    "dkim": ("created_at", "activated_at", "retired_at", "revoked_at"),
+    "dkim_seen": ("looked_at", "seen_since"),
+    "dkim_disclosure": ("revoked_at",),
+    "dkim_history": ("at",),
+}
+
+
+class Site:
+    """A database with our schema, and two servers of example.com and example.org."""
+
+    def __init__(self, database, first, second):
+        self.database = database
+        self.servers = (first, second)
+        self.pillar = {
+            "domains": {"example.com": {"algorithm": "ed25519"}},
+            "rotation": dict(ROTATION),
+            "dns": {
+                "timeout": 1,
+                "zones": {
+                    zone: {"nameservers": [str(first), str(second)]}
+                    for zone in ("example.com", "example.org")
+                },
+            },
+        }
+
+    @property
+    def settings(self):
+        reading = pillar_settings.read(self.pillar)
+        assert reading.problems == ()
+        return replace(reading.settings, database=self.database)
+
+    def make_keys(self):
+        keys.generate_missing(self.settings)
+
+    def states(self, domain="example.com"):
+        return dict(self.rows("selector, state", domain))
+
+    def selectors(self, state, domain="example.com"):
+        return [name for name, its in self.rows("selector, state", domain) if its == state]
+
+    def rows(self, columns, domain="example.com"):
+        with db.session(self.database) as connection:
+            return query(
+                connection,
+                f"SELECT {columns} FROM public.dkim AS k JOIN public.domains AS d"
+                " ON d.id = k.domain_id WHERE d.domain = %s ORDER BY k.id",
+                (domain,),
+            )
+
+    def history(self):
+        with db.session(self.database) as connection:
+            return query(
+                connection,
+                "SELECT selector, from_state, to_state, why FROM public.dkim_history ORDER BY id",
+            )
+
+    def pass_time(self, seconds):
+        """As if that many seconds had passed; fewer than none set the clock back."""
+        with db.session(self.database) as connection:
+            execute(connection, "SET LOCAL session_replication_role = replica")
+            for table, columns in _MOMENTS.items():
+                changes = ", ".join(f"{one} = {one} - %(by)s * interval '1 s'" for one in columns)
+                execute(connection, f"UPDATE public.{table} SET {changes}", {"by": seconds})
+
+    def publish(self, selector, servers=None, domain="example.com"):
+        """By hand: what dkim.records says of a selector."""
+        (record,) = (
+            one for one in records.record_set(self.settings, domain) if one.selector == selector
+        )
+        self.put(record.name, record.value, servers, domain)
+
+    def put(self, name, value, servers=None, domain="example.com", ttl=60):
+        """One TXT record in place of what is there; None for nothing."""
+        for server in servers or self.servers:
+            zone = server.zones[dns.name.from_text(domain)]
+            owner = dns.name.from_text(name)
+            if value is None:
+                zone.delete_rdataset(owner, "TXT")
+                continue
+            parts = " ".join(f'"{value[at : at + 200]}"' for at in range(0, len(value), 200))
+            zone.replace_rdataset(owner, dns.rdataset.from_text("IN", "TXT", ttl, parts))
+
+    def empty(self, selector, servers=None, domain="example.com"):
+        self.publish(selector, servers, domain)
+
+
+@pytest.fixture
+def site(ready):
+    zones = {"example.com": "", "example.org": ""}
+    with Nameserver(zones) as first, Nameserver(zones) as second:
+        yield Site(ready, first, second)
