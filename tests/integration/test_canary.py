@@ -1,0 +1,469 @@
+"""
+No private key, password, verifier or TSIG secret anywhere but where it has to be.
+
+All that the formula does is done once, with everybody logging all that they can: Salt with a master
+and a minion at log level «all», PostgreSQL, OpenDKIM. Then every place is searched.
+"""
+
+import base64
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from support import mail, salt, server
+from support.canary import Find, Hunt, Markers
+from support.machine import Machine
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
+ADMIN, READER, PLANTED = "canary-admin-0b6d2f91", "canary-reader-93be77a2", "canary-planted-57"
+WRONG = "canary-wrong-4c2e80d5"
+TSIG, WRONG_TSIG = b"canary-tsig-7f3a9c1e5b2d8460", b"canary-other-tsig-1d6b3e9a"
+TEXTS = {
+    "admin's password": ADMIN,
+    "reader's password": READER,
+    "wrong password": WRONG,
+    "TSIG secret": TSIG,
+    "wrong TSIG secret": WRONG_TSIG,
+    "planted": PLANTED,
+}
+PILLAR_SECRETS = TEXTS.keys() - {"planted"}
+EXPORTED, IMPORTED, DAMAGED = "/root/exported.pem", "/root/mail.private", "/root/damaged.private"
+PILLAR = "/srv/pillar/dkim.sls"
+
+# Where a secret has to stand. The master's copy of the pillar is Salt's own (minion_data_cache).
+ALLOWED = {
+    PILLAR: PILLAR_SECRETS,
+    "/var/cache/dkim-formula/minion/pillar/dkim.sls": PILLAR_SECRETS,
+    "/var/cache/salt/master/pillar/mail.example.net.p": PILLAR_SECRETS,
+    "/etc/bind/named.conf": {"TSIG secret"},
+    "/etc/opendkim-pgpass": {"reader's password"},
+    EXPORTED: {"key default._domainkey.example.com"},
+    IMPORTED: {"imported key", "key imported._domainkey.example.org"},
+    DAMAGED: {"imported key", "key imported._domainkey.example.org"},
+}
+
+NAMED = f"""
+options {{ directory "/var/cache/bind"; listen-on {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+  recursion no; dnssec-validation no; }};
+key "dkim." {{ algorithm hmac-sha256; secret "{base64.b64encode(TSIG).decode()}"; }};
+zone "example.com" {{ type primary; file "example.com.zone"; allow-update {{ key "dkim."; }}; }};
+zone "example.org" {{ type primary; file "example.org.zone"; allow-update {{ key "dkim."; }}; }};
+"""
+ZONE = "$TTL 300\n@ SOA ns h 1 3600 3600 86400 30\n@ NS ns\nns A 127.0.0.1\n"
+
+MASTER = """
+interface: 127.0.0.1
+user: root
+auto_accept: true
+worker_threads: 3
+log_level_logfile: all
+file_roots: {base: [/srv/states, /srv/dkim-formula]}
+pillar_roots: {base: [/srv/pillar]}
+"""
+MINION = """
+master: 127.0.0.1
+id: mail.example.net
+log_level_logfile: all
+cache_jobs: true
+enable_fqdns_grains: false
+enable_gpu_grains: false
+"""
+LOUD = {
+    "log_statement": "'all'",
+    "log_min_duration_statement": "0",
+    "log_min_messages": "debug2",
+    "log_min_error_statement": "debug5",
+    "log_error_verbosity": "verbose",
+    "log_parameter_max_length_on_error": "-1",
+    "listen_addresses": "'*'",
+    "shared_preload_libraries": "'auto_explain,pg_stat_statements'",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "pg_stat_statements.track": "'all'",
+}
+# By a session that logs nothing: how these came in is not what is looked at.
+QUIET = (
+    "SET log_statement = 'none'; SET log_min_duration_statement = -1;"
+    " SET log_min_error_statement = 'panic'; SET pg_stat_statements.track_utility = off;"
+)
+SITE = f"""
+CREATE ROLE admin SUPERUSER LOGIN PASSWORD '{ADMIN}';
+CREATE DATABASE vmail;
+\\c vmail
+{QUIET}
+CREATE EXTENSION pg_stat_statements;
+CREATE TABLE domains (id serial PRIMARY KEY, domain text NOT NULL UNIQUE);
+"""
+
+# Calls through the master: each a list of functions, run by the minion one after the other.
+ASK = """\
+import json, sys, salt.client
+client = salt.client.LocalClient("/etc/salt/master")
+for functions, arguments in json.load(sys.stdin):
+    print(json.dumps(client.cmd("*", functions, arguments, timeout=300)))
+"""
+
+DAEMON = "/var/spool/postfix/opendkim/opendkim.sock"
+MILTER = "unix:/opendkim/opendkim.sock"
+# For functions that need arguments; any other is called with a domain, and without.
+ARGUMENTS: Mapping[str, Sequence[object]] = {
+    "dkim.activate": ["example.com", "second"],
+    "dkim.delete": ["example.com", "second", True],
+    "dkim.export_key": ["example.com", "default", EXPORTED],
+    "dkim.generate": ["example.com", "second"],
+    "dkim.import_key": ["example.org", "imported", IMPORTED],
+    "dkim.import_tables": [f"csl:old=example.org:imported:{IMPORTED}"],
+    "dkim.is_current": [DAEMON],
+    "dkim.leaving_key": ["example.com", "second"],
+    "dkim.password_file_changes": ["/etc/opendkim-pgpass", "opendkim"],
+    "dkim.public_key": ["example.com", "default"],
+    "dkim.restart": ["opendkim", DAEMON],
+    "dkim.retire": ["example.com", "second"],
+    "dkim.revoke": ["example.com", "second", True],
+    "dkim.write_password_file": ["/etc/opendkim-pgpass", "opendkim"],
+    "dkim_postfix.join_milters": [[MILTER]],
+    "dkim_postfix.leave_milters": [["inet:localhost:11332"]],
+    "dkim_postfix.leftover_changes": [[MILTER]],
+    "dkim_postfix.milter_changes": [[MILTER]],
+    "dkim_postgres.manage_role": ["vmail-dkim-reader", "pillar"],
+    "dkim_postgres.password_changes": ["vmail-dkim-reader"],
+    "dkim_postgres.remove_password": ["vmail-dkim-reader"],
+    "dkim_postgres.role_changes": ["vmail-dkim-reader", "pillar"],
+}
+# In this order, so that there is something to do for each; the rest comes after them.
+FIRST = (
+    "dkim.generate",
+    "dkim.activate",
+    "dkim.retire",
+    "dkim.delete",
+    "dkim.import_key",
+    "dkim.import_tables",
+    "dkim.export_key",
+    "dkim_postgres.remove_password",
+    "dkim_postgres.manage_role",
+)
+
+
+def pillar(password: str = ADMIN, secret: bytes = TSIG, **sections: object) -> dict[str, Any]:
+    database = {
+        "host": "mail.example.net",
+        "manage": False,
+        "user": "admin",
+        "password": password,
+        "sslmode": "verify-full",
+        "sslrootcert": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+        "domains": {"create_missing": True},
+        "reader": {"auth": "password", "password": READER},
+    }
+    key = {"name": "dkim.", "secret": base64.b64encode(secret).decode()}
+    return {
+        "dkim": {
+            "database": database,
+            "domains": {"example.com": {"algorithm": ["rsa", "ed25519"]}, "example.org": {}},
+            "opendkim": {"settings": {"LogWhy": True, "SyslogSuccess": True}},
+            "dns": {"publish": "rfc2136", "server": "127.0.0.1", "key": key, "timeout": 2},
+            **sections,
+        }
+    }
+
+
+@dataclass
+class Site:
+    """The machine, what is looked for on it, and all that was said to who asked."""
+
+    machine: Machine
+    markers: Markers
+    said: list[str] = field(default_factory=list)
+
+    def set_pillar(self, wanted: Mapping[str, Any]) -> None:
+        """For runs of states, each of which asks for it anew."""
+        # Without "#!yaml" it would go through Jinja first, and Salt logs that one's text at level
+        # «all» (docs/secrets.md).
+        text = f"#!yaml\n{json.dumps(wanted, indent=1)}\n"
+        self.machine.write(PILLAR, text, mode=0o600)
+
+    def ask(self, *batches: Sequence[Sequence[object]]) -> list[Any]:
+        """What the minion answers the master."""
+        done = self.machine.run(
+            ["/opt/salt/bin/python", "-c", ASK], input=json.dumps(batches), timeout=300
+        )
+        self.said += [done.stdout, done.stderr]
+        self.learn()
+        return [json.loads(line)["mail.example.net"] for line in done.stdout.splitlines()]
+
+    def apply(self, *arguments: str) -> dict[str, Any]:
+        (returned,) = self.ask([["state.apply"], [arguments]])
+        return returned["state.apply"]
+
+    def run(self, command: str) -> None:
+        """A command that may fail; what it says is kept."""
+        done = self.machine.run(command, check=False)
+        self.said += [done.stdout, done.stderr]
+        self.learn()
+
+    def quietly(self, statements: str) -> None:
+        """SQL that PostgreSQL logs nothing of, in the formula's database."""
+        command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "vmail"]
+        self.machine.run(command, user="postgres", input=QUIET + statements)
+
+    def learn(self) -> None:
+        """Has every key looked for that the database holds now, and every verifier."""
+        if self.machine.run("pg_lsclusters -h | grep -q down", check=False).returncode == 0:
+            return
+        if not server.sql(self.machine, "SELECT to_regclass('public.dkim')"):
+            return
+        rows = server.sql(
+            self.machine,
+            "SELECT json_agg(ARRAY[selector || '._domainkey.' || domain, key, k.public_key])"
+            " FROM dkim k JOIN domains d ON d.id = k.domain_id"
+            " WHERE key IS NOT NULL AND k.public_key IS NOT NULL",
+        )
+        for name, key, public in json.loads(rows or "null") or []:
+            self.markers.add_key(f"key {name}", key, public)
+        roles = "SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL"
+        for line in server.sql(self.machine, roles).splitlines():
+            name, verifier = line.split("|")
+            for part in verifier.rpartition("$")[2].split(":"):
+                self.markers.add_text(f"{name}'s verifier", base64.b64decode(part))
+
+
+@pytest.fixture(scope="module")
+def site(machine: Machine) -> Site:
+    """Servers that log all that they can, and a Salt master with one minion."""
+    machine.install("bind9")
+    markers = Markers()
+    for name, text in TEXTS.items():
+        markers.add_text(name, text)
+    for zone in ("example.com", "example.org"):
+        machine.write(f"/var/cache/bind/{zone}.zone", ZONE, owner="bind:bind")
+    machine.write("/etc/bind/named.conf", NAMED, mode=0o640, owner="root:bind")
+    machine.run("systemctl restart named")
+    settings = "".join(f"{name} = {value}\n" for name, value in LOUD.items())
+    folder = machine.run("ls -d /etc/postgresql/*/main").stdout.strip()
+    machine.write(f"{folder}/conf.d/loud.conf", settings, owner="postgres:postgres")
+    hba = "hostssl all all 127.0.0.0/8 scram-sha-256\n" + machine.read(f"{folder}/pg_hba.conf")
+    machine.write(f"{folder}/pg_hba.conf", hba, mode=0o640, owner="postgres:postgres")
+    machine.run("systemctl restart postgresql")
+    machine.run(["psql", "-X", "-q"], user="postgres", input=QUIET + SITE)
+    salt.install_formula(machine)
+    machine.write("/etc/salt/master", MASTER)
+    machine.write("/etc/salt/minion", MINION)
+    for path in ("/srv/states/top.sls", "/srv/pillar/top.sls"):
+        machine.write(path, "base: {'*': [dkim]}\n")
+    return Site(machine, markers)
+
+
+@pytest.fixture(scope="module")
+def hunt(site: Site) -> Iterator[Hunt]:
+    """Everything that there is to do, watched."""
+    with Hunt(site.machine, site.markers, ALLOWED) as hunt:
+        start_salt(site, hunt)
+        set_up(site)
+        call_everything(site)
+        fail_in_every_way(site)
+        crash(site)
+        ask_loudly(site)
+        plant(site)
+        yield hunt
+
+
+@pytest.fixture(scope="module")
+def found(hunt: Hunt) -> set[Find]:
+    """Every secret where it may not stand, the planted one too."""
+    return hunt.leaks()
+
+
+def start_salt(site: Site, hunt: Hunt) -> None:
+    site.set_pillar(pillar())
+    for name in ("master", "minion"):
+        site.machine.run(f"systemd-run --quiet --unit=salt-{name} /opt/salt/bin/salt-{name}")
+    ping = "/opt/salt/bin/salt --timeout=5 '*' test.ping | grep -q True"
+    site.machine.wait_for(ping, deadline=60)
+    for kind in ("master", "minion"):
+        hunt.listen(kind)
+    site.ask([["saltutil.sync_all"], [[]]])
+
+
+def set_up(site: Site) -> None:
+    site.apply("dkim", "test=True")
+    states = site.apply("dkim")
+    failed = [state for state in states.values() if state["result"] is False]
+    assert failed == []
+    site.machine.run(f"openssl genrsa -traditional -out {IMPORTED} 2048 && chmod 600 {IMPORTED}")
+    pem = site.machine.read(IMPORTED)
+    public = site.machine.run(f"openssl rsa -in {IMPORTED} -pubout -outform DER | base64 -w0")
+    site.markers.add_key("imported key", pem, public.stdout)
+    lines = pem.splitlines()
+    site.machine.write(DAMAGED, "\n".join([*lines[:8], *lines[9:]]), mode=0o600)
+
+
+def call_everything(site: Site) -> None:
+    (listed,) = site.ask(
+        [["sys.list_functions"], [["dkim", "dkim_postgres", "dkim_postfix"]]],
+    )
+    names = listed["sys.list_functions"]
+    assert set(FIRST) <= set(names)
+    ordered = [*FIRST, *sorted(set(names) - set(FIRST))]
+    with_arguments = [list(ARGUMENTS.get(name, ["example.com"])) for name in ordered]
+    without = [name for name in ordered if name not in ARGUMENTS]
+    site.ask([ordered, with_arguments], [without, [[] for _ in without]])
+
+
+def fail_in_every_way(site: Site) -> None:
+    machine = site.machine
+    machine.run("mkdir /mnt/full && mount -t tmpfs -o size=4k tmpfs /mnt/full")
+    machine.run("cat /dev/zero > /mnt/full/filled || true")
+    server.sql(machine, "ALTER TABLE dkim ADD CHECK (selector <> 'refused')")
+    site.ask(
+        [["dkim.import_key"], [["example.org", "imported", IMPORTED]]],
+        [["dkim.import_key"], [["example.com", "default", IMPORTED]]],
+        [["dkim.import_key"], [["example.com", "damaged", DAMAGED]]],
+        [["dkim.import_key"], [["example.com", "refused", IMPORTED]]],
+        [["dkim.import_tables"], [[f"csl:a=example.com:damaged:{DAMAGED}"]]],
+        [["dkim.generate"], [["example.com", "refused"]]],
+        [["dkim.export_key"], [["example.com", "default", "/mnt/full/exported.pem"]]],
+        [["dkim.export_key"], [["example.com", "default", EXPORTED]]],
+    )
+    site.set_pillar(pillar(secret=WRONG_TSIG))
+    site.apply("dkim.dns")
+    site.set_pillar(pillar(password=WRONG))
+    site.apply("dkim")
+    # Secrets where none belongs.
+    odd = pillar(postfix=ADMIN, dns={"key": ADMIN, "zones": [READER]})
+    odd["dkim"]["database"]["reader"] = READER
+    odd["dkim"]["database"]["host"] = f"postgresql://admin:{ADMIN}@mail.example.net/vmail"
+    site.set_pillar(odd)
+    site.apply("dkim")
+    site.set_pillar(pillar())
+
+
+def crash(site: Site) -> None:
+    """OpenDKIM with a key that is damaged, with a password that is wrong, and crashing."""
+    box = mail.Mailbox(site.machine)
+    mail.sent_by_smtp(box, "someone@example.com")
+    site.quietly(
+        "UPDATE dkim SET key = overlay(key PLACING '' FROM 613 FOR 260) FROM domains d"
+        " WHERE d.id = domain_id AND domain = 'example.org' AND state = 'active'"
+    )
+    site.run(send_one("example.org"))
+    site.machine.run("systemctl stop postgresql")
+    site.run(send_one("example.com"))
+    site.machine.wait_for("journalctl --unit=opendkim | grep -q status=11/SEGV", deadline=60)
+    site.machine.run("systemctl start postgresql")
+    site.machine.wait_for(f"test -S {DAEMON}", deadline=60)
+    site.quietly("ALTER ROLE \"vmail-dkim-reader\" PASSWORD 'none-of-ours';")
+    site.machine.run("systemctl restart opendkim", check=False)
+    site.run(send_one("example.com"))
+    site.apply("dkim")
+
+
+def send_one(domain: str) -> str:
+    text = mail.compose(f"someone@{domain}", "catcher@mail.example.net")
+    return f"printf %s {shlex.quote(text)} | sendmail -i -f someone@{domain} catcher; postqueue -f"
+
+
+def ask_loudly(site: Site) -> None:
+    call = "/opt/salt/bin/salt-call --log-level=all"
+    site.run(f"{call} state.apply dkim test=True --out=json")
+    site.run(f"{salt.HIGHSTATE} --pillar {PILLAR} --test")
+    masterless = f"{call} --local --config-dir /var/cache/dkim-formula/minion"
+    site.run(f"{masterless} --log-file-level=all dkim.status example.com")
+
+
+def plant(site: Site) -> None:
+    """The same secret in every kind of place: who finds it there would find others."""
+    machine = site.machine
+    for path in ("/var/cache/salt/minion/planted", "/tmp/planted", "/run/planted", "/dev/shm/p"):
+        machine.write(path, f"\0 {PLANTED}\\n\0", mode=0o600)
+    machine.write("/srv/in-base64", base64.b64encode(f"x{PLANTED}y".encode()).decode())
+    machine.write("/srv/in-hex", PLANTED.encode().hex())
+    machine.run(f"touch /home/{PLANTED}; ln -s /{PLANTED} /srv/link")
+    # Long fields are compressed in the journal's files.
+    machine.run(f"logger {'x' * 2000} {PLANTED}")
+    machine.run(f"PLANTED={PLANTED} sh -c 'sleep 1' sh {PLANTED}")
+    machine.run(f"/opt/salt/bin/salt-call event.send planted '{{told: {PLANTED}}}'")
+    machine.run(f"/opt/salt/bin/salt '*' event.fire '{{told: {PLANTED}}}' planted")
+    server.sql(machine, f"SELECT '{PLANTED}'")
+    key = machine.read(EXPORTED)
+    machine.write("/srv/key.pem", key)
+    machine.run(
+        "openssl pkey -in /srv/key.pem -traditional -out /srv/key.traditional;"
+        " openssl pkey -in /srv/key.pem -outform DER -out /srv/key.der;"
+        " openssl pkey -in /srv/key.pem -noout -text > /srv/key.text"
+    )
+
+
+def test_hunter_finds_what_is_planted_in_every_kind_of_place(found: set[Find]) -> None:
+    places = {one.place for one in found if one.secret == "planted"}
+    assert places >= {
+        "/var/cache/salt/minion/planted",
+        "/tmp/planted",
+        "/run/planted",
+        "/dev/shm/p",
+        "/srv/in-base64",
+        "/srv/in-hex",
+        "names of files",
+        "journal",
+        "processes",
+        "event bus of the master",
+        "event bus of the minion",
+    }
+    assert any(place.startswith("/var/log/postgresql/") for place in places)
+
+
+def test_processes_were_watched_all_the_time(hunt: Hunt) -> None:
+    seen = hunt.samples().decode(errors="replace")
+    for program in ("salt-minion", "salt-call", "postgres: ", "/usr/sbin/opendkim", "PGPASSFILE"):
+        assert program in seen
+    rounds = int(seen.split()[-2])
+    assert rounds > 500
+
+
+def test_hunter_knows_a_key_in_every_form(found: set[Find]) -> None:
+    of_key = {one.place for one in found if one.secret == "key default._domainkey.example.com"}
+    assert of_key >= {"/srv/key.pem", "/srv/key.traditional", "/srv/key.der", "/srv/key.text"}
+
+
+def test_secrets_are_nowhere_else(found: set[Find]) -> None:
+    leaks = [
+        one for one in found if one.secret != "planted" and not one.place.startswith("/srv/key.")
+    ]
+    assert leaks == []
+
+
+@pytest.mark.usefixtures("hunt")
+def test_secrets_are_in_no_return(site: Site) -> None:
+    said = "\n".join(site.said)
+    assert "default._domainkey.example.com" in said
+    assert site.markers.within(said.encode("utf-8", "surrogateescape"), "returns") == set()
+
+
+@pytest.mark.usefixtures("hunt")
+def test_secrets_are_in_no_text_of_a_statement(site: Site) -> None:
+    texts = server.sql(
+        site.machine,
+        "SELECT query FROM pg_stat_statements UNION ALL SELECT query FROM pg_stat_activity",
+    )
+    assert "dkim_password" in texts
+    found = site.markers.within(texts.encode(), "statements")
+    assert {one.secret for one in found} <= {"planted"}
+
+
+def test_files_that_hold_a_secret_are_closed_to_others(hunt: Hunt) -> None:
+    files = [path for path in ALLOWED if hunt.machine.exists(path)]
+    assert len(files) == len(ALLOWED)
+    modes = hunt.machine.run(["stat", "-c", "%a %n", *files]).stdout.splitlines()
+    assert [line for line in modes if not line.startswith(("400", "600", "640"))] == []
+
+
+def test_crash_leaves_no_core(hunt: Hunt) -> None:
+    assert b"status=11/SEGV" in hunt.journal()
+    assert hunt.cores() == []
