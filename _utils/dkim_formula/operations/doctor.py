@@ -65,9 +65,12 @@ CHECKS = (
 )
 
 
-def doctor(reading: Reading, checks: Sequence[Check] = CHECKS) -> list[dict[str, object]]:
+def doctor(reading: Reading, checks: Sequence[Check] | None = None) -> list[dict[str, object]]:
     """
     The whole chain of one machine, looked at as the user of each part would; needs root.
+
+    checks
+        Default: all of :data:`CHECKS`.
 
     Returns a list of ``{"check", "ok", "found", "do"}`` along a message's way; ``ok`` is True,
     False, or None where it can't be told from here. Changes nothing, delivers no message, and ends:
@@ -76,7 +79,7 @@ def doctor(reading: Reading, checks: Sequence[Check] = CHECKS) -> list[dict[str,
     site = Site(reading.settings, reading.problems)
     found: list[Finding] = []
     worst: dict[str, bool | None] = {}
-    for check in checks:
+    for check in CHECKS if checks is None else checks:
         missing = [name for name in check.needs if worst[name] is not True]
         missing += [name for name in check.after if worst[name] is False]
         if missing:

@@ -1,0 +1,320 @@
+"""What the doctor and the self-test find in a real database, and that they leave it as it is."""
+
+import re
+import sys
+from unittest import mock
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from dkim_formula.database import connection as db
+from dkim_formula.doctor import site
+from dkim_formula.keys import PrivateKey
+from dkim_formula.operations import doctor as diagnosis
+from functional.postgres import execute, query, rsa_key
+from support.milter import Milter, accept
+
+import dkim
+
+READER = "vmail-dkim-reader"
+# An account that is on every machine stands for the daemon's.
+ACCOUNT = "nobody"
+DOMAINS = {"example.com": {}, "example.org": {"subdomains": True}}
+
+
+@pytest.fixture
+def host(server, mailhost, tmp_path, monkeypatch):
+    """A minion with keys, the reader's role and its way in, and OpenDKIM said to be there."""
+    files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
+    monkeypatch.setattr(site, "OPENDKIM", sys.executable)
+    (tmp_path / "opendkim").mkdir()
+    set_pillar(mailhost, tmp_path)
+    for number, domain in enumerate(DOMAINS):
+        insert(mailhost, domain, rsa_key(number))
+    for function in ("generate_missing", "list_keys"):
+        mailhost.call(f"dkim.{function}")
+    mailhost.call("dkim_postgres.manage_role", READER, "keep")
+    mailhost.call("dkim_postgres.manage_worker")
+    mailhost.call("dkim_postgres.manage_access")
+    yield mailhost
+    for path, text in files.items():
+        path.write_text(text)
+    with db.session(server.settings, setup=True) as connection:
+        execute(connection, "SELECT pg_reload_conf()")
+
+
+def set_pillar(minion, folder, domains=None, **sections):
+    minion.set_pillar(
+        database={"reader": {"system_user": ACCOUNT}},
+        domains=domains or DOMAINS,
+        lookup={"opendkim_user": ACCOUNT, "postfix_chroot": str(folder)},
+        dns={"resolver": ["127.0.0.1@1"], "timeout": 1},
+        **sections,
+    )
+
+
+def insert(minion, domain, key, selector="default"):
+    """A key as the site's own tool would store it."""
+    with db.session(minion.database, setup=True) as connection:
+        execute(
+            connection,
+            "INSERT INTO public.dkim (domain_id, selector, key)"
+            " SELECT id, %s, %s FROM public.domains WHERE domain = %s",
+            (selector, key.pem(), domain),
+        )
+
+
+def run(minion, statement, arguments=None):
+    with db.session(minion.database, setup=True) as connection:
+        execute(connection, statement, arguments)
+
+
+def found(minion, *names):
+    """What the checks of these names find, by the findings' names."""
+    checks = [check for check in diagnosis.CHECKS if check.name in ("database", *names)]
+    with mock.patch.object(diagnosis, "CHECKS", checks):
+        return {one["check"]: one for one in minion.call("dkim.doctor")}
+
+
+def test_database_as_it_should_be_is_right(host):
+    names = ("tables and views", "rights", "access files", "login", "keys", "domains", "patterns")
+    results = found(host, *names, "database's clock")
+    assert {one["ok"] for one in results.values()} - {True} == set(), results
+    assert "2 of 2 active keys" in results["keys"]["found"]
+
+
+def test_daemon_that_may_not_read_a_view_is_told(host):
+    run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
+    login = found(host, "login")["login opendkim"]
+    assert login["ok"] is False
+    assert "dkim_key_table: permission denied" in login["found"]
+    assert "dkim.database" in login["do"]
+
+
+def test_reader_that_can_read_the_keys_is_told(host):
+    run(host, f'GRANT SELECT ON public.dkim TO "{READER}"')
+    results = found(host, "login", "rights")
+    assert "can read the table of keys itself" in results["login opendkim"]["found"]
+    assert results["reader's rights"]["ok"] is False
+
+
+def test_view_that_hides_an_active_key_is_told(host):
+    run(
+        host,
+        "CREATE OR REPLACE VIEW public.dkim_signing_table AS"
+        " SELECT NULL::text AS pattern, NULL::text AS identifier WHERE false",
+    )
+    results = found(host, "login", "tables and views")
+    assert "shows nothing for 'example." in results["login opendkim"]["found"]
+    assert results["tables and views"]["ok"] is False
+
+
+def test_account_that_is_not_let_in_is_told(host, server):
+    path = server.data / "pg_ident.conf"
+    path.write_text(re.sub(f"(?m)^.*{ACCOUNT}.*$", "", path.read_text()))
+    run(host, "SELECT pg_reload_conf()")
+    results = found(host, "login", "access files")
+    assert "no login as vmail-dkim-reader" in results["login opendkim"]["found"]
+    assert results["access files"]["ok"] is False
+    assert "dkim.database" in results["access files"]["do"]
+
+
+def test_damaged_key_is_named_and_not_shown(host):
+    pem = rsa_key(0).pem()
+    lines = pem.splitlines()
+    damaged = "\n".join([*lines[:5], lines[5][::-1], *lines[6:]]) + "\n"
+    run(host, "UPDATE public.dkim SET key = %s WHERE key = %s", (damaged, pem))
+    result = found(host, "keys")["keys"]
+    assert result["ok"] is False
+    assert "example.com, selector 'default'" in result["found"]
+    assert lines[7] not in str(result)
+
+
+def test_record_of_another_key_is_told(host):
+    run(
+        host,
+        "UPDATE public.dkim SET public_key = %s WHERE key = %s",
+        (rsa_key(1).public_base64(), rsa_key(0).pem()),
+    )
+    assert "the record shows another key" in found(host, "keys")["keys"]["found"]
+
+
+def test_domain_without_its_key_is_told_with_what_makes_one(host, tmp_path):
+    set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"algorithm": ["rsa", "ed25519"]}})
+    result = found(host, "domains")["domains"]
+    assert (result["ok"], result["do"]) == (False, "salt-call dkim.generate_missing")
+    assert "example.com (ed25519)" in result["found"]
+
+
+def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    result = found(host, "domains")["domains"]
+    assert (result["ok"], result["do"]) == (False, "salt-call dkim.activate example.com default")
+
+
+def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant(host):
+    run(host, "INSERT INTO public.domains (domain) VALUES ('another.example')")
+    result = found(host, "domains")["domains"]
+    assert result["ok"] is None
+    assert "another.example" in result["found"]
+
+
+def test_pattern_that_is_missing_is_told(host):
+    run(host, "DELETE FROM public.dkim_pattern")
+    result = found(host, "patterns")["patterns"]
+    assert result["ok"] is False
+    assert "pattern .example.org" in result["found"]
+
+
+def test_name_that_no_message_matches_is_told(host):
+    run(host, "INSERT INTO public.domains (domain) VALUES ('Upper.example')")
+    result = found(host, "patterns")["names"]
+    assert result["ok"] is False
+    assert "Upper.example" in result["found"]
+
+
+def test_database_that_is_away_is_told_once(host, tmp_path):
+    host.set_pillar(
+        database={"port": 1, "manage": False, "reader": {"system_user": ACCOUNT}},
+        lookup={"opendkim_user": ACCOUNT, "postfix_chroot": str(tmp_path)},
+    )
+    results = found(host, "rights", "login", "keys", "domains")
+    assert {name for name, one in results.items() if one["ok"] is False} == {"database"}
+    assert "systemctl start postgresql" in results["database"]["do"]
+
+
+def test_doctor_writes_nothing(host):
+    insert(host, "example.com", PrivateKey.generate("rsa", 1024), "foreign")
+    before = rows(host)
+    host.call("dkim.doctor")
+    assert rows(host) == before
+    assert None in [row[-1] for row in before]
+
+
+def rows(minion):
+    """Every row of ours, without the private keys."""
+    with db.session(minion.database, setup=True) as connection:
+        history = query(connection, "SELECT count(*) FROM public.dkim_history")
+        keys = query(
+            connection,
+            "SELECT id, state, md5(key), xmin::text, public_key FROM public.dkim ORDER BY id",
+        )
+        return [*history, *keys]
+
+
+def test_return_code_tells_that_something_is_wrong(host, loaded):
+    context = loaded.functions.pack["__context__"]
+    context.pop("retcode", None)
+    found(host, "keys")
+    assert "retcode" not in context
+    run(host, "DELETE FROM public.dkim_pattern")
+    found(host, "patterns")
+    assert context.pop("retcode") == 1
+
+
+def test_text_is_for_people(host):
+    text = host.call("dkim.doctor", format="text")
+    assert re.search(r"^ok +database +PostgreSQL \d+", text, re.MULTILINE)
+
+
+# --- The self-test --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """Starts a daemon at the place of the formula's, that signs with a key or not at all."""
+    made = []
+
+    def start(key=None, selector="default", domain=None, answer=(b"a", b"")):
+        def answering(command, message):
+            if command != b"E":
+                return accept(command, message)
+            if key is None:
+                return [answer]
+            value = signature(message, key, selector, domain)
+            return [(b"i", b"\0\0\0\x01DKIM-Signature\0" + value + b"\0"), answer]
+
+        made.append(Milter(tmp_path / "opendkim" / "opendkim.sock", answering))
+        return made[-1]
+
+    yield start
+    for milter in made:
+        milter.__exit__()
+
+
+def signature(message, key, selector, domain):
+    """dkimpy's."""
+    text = "".join(f"{name}: {value}\r\n" for name, value in message.headers) + "\r\n"
+    sender = dict(message.headers)["From"].rpartition("@")[2].rstrip(">")
+    pem = serialization.load_pem_private_key(key.pem().encode(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    signer = (domain or sender.removeprefix("dkim-selftest.")).encode()
+    made = dkim.sign(text.encode() + message.body, selector.encode(), signer, pem)
+    return made.partition(b":")[2].strip()
+
+
+def test_good_signature_is_told(host, daemon):
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["verified_by_database"]) == (True, True)
+    assert (result["domain"], result["selector"]) == ("example.com", "default")
+    assert result["verified_by_dns"] is None
+    assert "no zone" in result["detail"]
+
+
+def test_every_pattern_is_tried(host, daemon):
+    daemon(rsa_key(1))
+    results = host.call("dkim.selftest", "example.org")
+    assert {(one["kind"], one["verified_by_database"]) for one in results} == {
+        ("domain", True),
+        ("subdomain", True),
+    }
+
+
+def test_no_message_leaves_the_client_s_own_words(host, daemon):
+    milter = daemon(rsa_key(0))
+    host.call("dkim.selftest", "example.com")
+    (message,) = milter.messages
+    assert message.macros["i"] == "dkim-selftest"
+    assert "{auth_authen}" in message.macros
+
+
+@pytest.mark.parametrize(
+    ("options", "signed", "verified", "detail"),
+    [
+        ({}, False, None, "no signature"),
+        ({"key": 1}, True, False, "another key"),
+        ({"key": 0, "selector": "old"}, False, None, "s=old"),
+        ({"key": 0, "domain": "example.net"}, False, None, "d=example.net"),
+        ({"answer": (b"t", b"")}, False, None, "deferred"),
+        ({"answer": (b"y", b"451 4.7.0 no\0")}, False, None, "451 4.7.0 no"),
+    ],
+)
+def test_signature_that_is_not_good_is_told(host, daemon, options, signed, verified, detail):
+    if "key" in options:
+        options = {**options, "key": rsa_key(options["key"])}
+    daemon(**options)
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["verified_by_database"]) == (signed, verified)
+    assert detail in result["detail"]
+
+
+def test_daemon_that_does_not_answer_is_told_for_each(host):
+    results = host.call("dkim.selftest")
+    assert len(results) == 3
+    assert all("does not answer" in one["detail"] for one in results)
+
+
+def test_daemon_that_can_t_reach_the_database_is_not_asked(host, daemon):
+    milter = daemon(rsa_key(0))
+    run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
+    with pytest.raises(Exception, match="would crash the daemon"):
+        host.call("dkim.selftest", "example.com")
+    assert milter.messages == []
+
+
+def test_domain_without_an_active_key_is_refused(host):
+    with pytest.raises(Exception, match=r"no key is active for example\.net"):
+        host.call("dkim.selftest", "example.net")
