@@ -14,5 +14,7 @@ Postfix has OpenDKIM sign:
     - require:
       - sls: dkim.check
       - pkg: Postfix is installed
+    {#- Behind dkim.opendkim, where that is applied in the same run (Salt counts from 10000 on). #}
+    - order: 20000
     - watch_in:
       - dkim_service: Postfix runs

@@ -13,5 +13,7 @@ Postfix is installed:
 Postfix runs:
   dkim_service.running:
     - name: {{ lookup.postfix_service | json }}
+    {#- What it waits for would else be drawn before OpenDKIM (dkim.postfix). #}
+    - order: 20001
     - require:
       - pkg: Postfix is installed
