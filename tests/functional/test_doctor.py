@@ -151,6 +151,13 @@ def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
     assert (result["ok"], result["do"]) == (False, "salt-call dkim.activate example.com default")
 
 
+def test_domain_whose_key_is_of_no_use_is_told_to_have_another(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    run(host, "UPDATE public.dkim SET public_key = NULL WHERE state = 'retired'")
+    result = found(host, "domains")["domains"]
+    assert result["do"].startswith("salt-call dkim.generate example.com NEW-SELECTOR")
+
+
 def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant(host):
     run(host, "INSERT INTO public.domains (domain) VALUES ('another.example')")
     result = found(host, "domains")["domains"]
@@ -262,6 +269,16 @@ def test_good_signature_is_told(host, daemon):
     assert (result["domain"], result["selector"]) == ("example.com", "default")
     assert result["verified_by_dns"] is None
     assert "no zone" in result["detail"]
+
+
+def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):
+    daemon(rsa_key(2), selector="foreign")
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    insert(host, "example.com", rsa_key(2), "foreign")
+    before = rows(host)
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["selector"], result["verified_by_database"]) == ("foreign", True)
+    assert rows(host) == before
 
 
 def test_every_pattern_is_tried(host, daemon):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..database import domains as domain_table
 from ..database import inspection, keystore, patterns
+from ..database.comparison import Wanted
 from ..database.connection import compose, session
 from ..database.keystore import Key
 from ..database.material import read_row
@@ -90,16 +91,20 @@ def unsigned(site: Site) -> list[Finding]:
     return [right("domains", f"each of {len(chosen)} domains has its active keys")]
 
 
-def _remedy(missing: Iterable, keys: Iterable[Key]) -> str:
-    waiting = {
+def _remedy(missing: Iterable[Wanted], keys: Sequence[Key]) -> str:
+    """The command for the first domain that has to be taken care of by itself, or for all."""
+    usable = {
         (key.domain, key.algorithm, key.address): key.selector
         for key in keys
-        if key.state in ("pending", "retired")
+        if key.state in ("pending", "retired") and key.public is not None
     }
+    taken = {(key.domain, key.selector) for key in keys}
     for one in missing:
-        selector = waiting.get((one.domain, one.algorithm, one.address))
+        selector = usable.get((one.domain, one.algorithm, one.address))
         if selector is not None:
             return f"salt-call dkim.activate {one.domain} {selector}"
+        if (one.domain, one.selector) in taken:
+            return f"salt-call dkim.generate {one.domain} NEW-SELECTOR algorithm={one.algorithm}"
     return "salt-call dkim.generate_missing"
 
 

@@ -6,21 +6,27 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
+from typing import TYPE_CHECKING
 
 from ..database import keystore, patterns
-from ..database.connection import session
+from ..database.connection import compose, session
 from ..database.keystore import Key
-from ..errors import OpenDKIMError
+from ..database.material import read_row
+from ..database.objects import names
+from ..errors import InvalidValue, OpenDKIMError
 from ..milter import Answer, Connection
 from ..records import Record
-from ..settings.model import Settings
+from ..settings.model import Database, Settings
 from ..signer.daemons import Daemon
 from ..verification import NotVerified, tags, verify
 from ..wanted import domain_settings, record_of
 from .finding import Finding, applied, judged, right, shortened, unknown
 from .site import NO_OPENDKIM, Site
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
 
 LOCAL_PART = "dkim-selftest"
 BODY = b"A message of dkim.selftest: it is signed, verified, and never delivered.\r\n"
@@ -40,13 +46,13 @@ class Case:
     key
         The one that has to sign it.
     record
-        Its record, as the database's public key makes it.
+        Its record, as the database's public key makes it; None where the key can't be read.
     """
 
     sender: str
     kind: str
     key: Key
-    record: Record
+    record: Record | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Outcome:
     signed
         The signature's header is of this domain, selector and algorithm.
     verified
-        It is good by the database's public key; None where it was not signed.
+        It is good by the database's public key; None where it was not signed, or there is none.
     detail
         What is wrong.
     """
@@ -78,21 +84,43 @@ def cases(settings: Settings, domain: str | None = None) -> list[Case]:
     Raises DatabaseError.
     """
     with session(settings.database) as connection:
-        keys = keystore.list_keys(connection, settings.database)
+        keys = _active(connection, settings.database)
         extra = patterns.look(connection, settings.database)
     by_owner: dict[tuple[str, str], list[Key]] = {}
     for key in keys:
-        if key.state == "active" and key.public is not None:
-            by_owner.setdefault((key.domain, key.address), []).append(key)
+        by_owner.setdefault((key.domain, key.address), []).append(key)
     found = []
     for pattern, owner in _patterns(by_owner, extra):
         sender, kind = _sender(pattern, owner)
         for key in by_owner.get(owner, ()):
-            record = record_of(key, domain_settings(settings, key.domain))
+            domain_ = domain_settings(settings, key.domain)
+            record = None if key.public is None else record_of(key, domain_)
             found.append(Case(sender, kind, key, record))
     if domain is None:
         return found
     return [case for case in found if domain in (case.key.domain, _host(case.sender), _above(case))]
+
+
+def _active(connection: pg.connection, database: Database) -> list[Key]:
+    """The active keys; the public half of what another tool put in is worked out, not stored."""
+    keys = [key for key in keystore.list_keys(connection, database) if key.state == "active"]
+    bare = [key.id for key in keys if key.public is None]
+    if not bare:
+        return keys
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose("SELECT id, key::text FROM {dkim} WHERE id = ANY (%s)", **names(database)),
+            (bare,),
+        )
+        public = {number: _public(pem) for number, pem in cursor}
+    return [replace(key, public=public.get(key.id, key.public)) for key in keys]
+
+
+def _public(pem: str) -> str | None:
+    try:
+        return read_row(pem, "key").public_base64()
+    except InvalidValue:
+        return None
 
 
 def _patterns(owners: Iterable[tuple[str, str]], extra) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -173,6 +201,8 @@ def judge(case: Case, answer: Answer, headers: Sequence[tuple[str, str]]) -> Out
         if other:
             listed = ", ".join(f"{name}={value}" for name, value in other.items())
             return Outcome(case, False, detail=f"signed by another key: {listed}")
+        if case.record is None:
+            return Outcome(case, True, detail="the key in the database can't be read")
         verify(signatures[0], headers, BODY, case.record.value)
     except NotVerified as error:
         return Outcome(case, True, False, str(error))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..dns import check as dns_check
 from ..dns import verdict
+from ..dns.check import Checked
 from ..dns.failure import NoLibrary
 from ..dns.loop import run
 from ..doctor import database, signing
@@ -57,16 +58,19 @@ def _by_dns(site: Site, outcomes: Sequence[Outcome]) -> list[tuple[bool | None, 
     Whether each signature is good by what every authoritative server holds: the servers are asked
     for the very record that it was verified with.
     """
-    records = list(dict.fromkeys(outcome.case.record for outcome in outcomes))
+    every = (outcome.case.record for outcome in outcomes)
+    records = list(dict.fromkeys(record for record in every if record is not None))
     try:
         checked = run(dns_check.check(records, site.settings.dns))
     except NoLibrary as error:
         return [(None, str(error))] * len(outcomes)
     verdicts = {one.record: one for one in checked}
-    return [_seen(outcome, verdicts[outcome.case.record]) for outcome in outcomes]
+    return [_seen(outcome, verdicts.get(outcome.case.record)) for outcome in outcomes]
 
 
-def _seen(outcome: Outcome, checked) -> tuple[bool | None, str]:
+def _seen(outcome: Outcome, checked: Checked | None) -> tuple[bool | None, str]:
+    if checked is None:
+        return None, ""
     if checked.verdict == verdict.RIGHT:
         return outcome.verified, ""
     told = f"DNS: {checked.verdict}" + (f" ({checked.detail})" if checked.detail else "")
