@@ -6,13 +6,10 @@ from collections.abc import Callable, Sequence
 from ..dns import check
 from ..dns.loop import run
 from ..errors import FormulaError
-from ..postfix import control
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Settings, Watch
-from ..signer import daemons
-from ..signer.restart import answers
-from ..watch import exposition, gathering, names, store
+from ..watch import exposition, gathering, machine, names, store
 from ..watch.facts import Facts, Keys, Local, Names
 from ..watch.news import iso, news
 from ..watch.store import Kept
@@ -111,7 +108,7 @@ def for_states(watch: Watch, config_dir: str, salt_call: str) -> dict[str, objec
         "textfile": textfile,
         "textfile_every": watch.textfile_every,
         "left_over": [path for path in exposition.written_by(UNIT) if path != textfile],
-        "command": f"{salt_call} --config-dir {config_dir} --log-level warning --out quiet",
+        "command": f"{salt_call} --config-dir {config_dir} --log-level warning",
     }
 
 
@@ -129,7 +126,7 @@ def beat(
     """
     now = time.time()
     kept = store.read_facts(folder)
-    facts = Facts(_look_here(reading.settings, now, runs), *_wanted(reading.settings, kept))
+    facts = Facts(_look_here(reading, now, runs), *_wanted(reading.settings, kept))
     judgement = judge(reading.settings, reading.problems, facts)
     before = store.read_told(folder)
     told, remembered = news(reading.settings.watch, judgement, before, now)
@@ -181,20 +178,15 @@ def _gathered(
     fresh: bool = False,
 ) -> Facts:
     now, kept = time.time(), Kept()
-    seen = _look_here(reading.settings, now, runs)
+    seen = _look_here(reading, now, runs)
     if not reading.problems:
         kept = gathering.gather(reading.settings, folder, now, _ask_dns, fresh=fresh)
     return Facts(seen, *_wanted(reading.settings, kept))
 
 
-def _look_here(settings: Settings, now: float, runs: Runs) -> Local:
-    lookup = names_of_machine(settings.lookup)
-    wanted = daemons.daemons(settings, lookup)
-    # Debian 12's postfix.service is a wrapper that is up whatever its instance does (measured).
-    postfix = str(lookup["postfix_service"])
-    services = {one.service: bool(runs(one.service)) for one in wanted}
-    services[postfix] = control.running()
-    return Local(now, services, {one.socket: answers(one.socket) for one in wanted})
+def _look_here(reading: Reading, now: float, runs: Runs) -> Local:
+    settings = reading.settings
+    return machine.look(settings, names_of_machine(settings.lookup), now, runs)
 
 
 def _wanted(settings: Settings, kept: Kept) -> Sequence[Keys | Names | None]:
