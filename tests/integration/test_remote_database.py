@@ -1,0 +1,200 @@
+"""The database on one machine, OpenDKIM and Postfix on another, and TLS between them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from support import mail, remote, salt, server
+from support.machine import CommandFailed, Machine
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
+READER, KEEPER = "vmail-dkim-reader", "vmail-dkim-keeper"
+READS, WORKS = "canary-reads-4c1f", "canary-works-77be"
+DOMAINS = {"example.com": {"algorithm": "ed25519"}, "example.org": {}}
+ROLES_THERE, ROLES_HERE = "dkim.database,dkim.keys", "dkim.opendkim,dkim.postfix"
+# Of the daemons' own sessions.
+ENCRYPTED = f"""
+SELECT DISTINCT s.ssl, a.client_addr FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+ WHERE a.usename = '{READER}'
+"""
+
+
+def database_pillar(reader: Mapping[str, Any]) -> dict[str, Any]:
+    worker = {"clients": [remote.MAIL], "password": WORKS}
+    where = {"reader": {"clients": [remote.MAIL], **reader}, "worker": worker}
+    return {"dkim": {"database": where, "domains": DOMAINS}}
+
+
+def mail_pillar(reader: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    where = {
+        "host": remote.NAMES[remote.DATABASE],
+        "sslrootcert": remote.AUTHORITY,
+        "reader": reader,
+        **more,
+    }
+    action = {"milter_default_action": "tempfail"}
+    return {"dkim": {"database": where, "domains": DOMAINS, "postfix": action}}
+
+
+BY_PASSWORD = {"auth": "password", "password": READS}
+CERTIFICATE = {"auth": "cert", "sslcert": remote.CERTIFICATE, "sslkey": remote.KEY}
+
+
+@pytest.fixture(scope="module")
+def site(release: str) -> Iterator[remote.Site]:
+    with remote.site(release) as site:
+        salt.install_formula(site.database, database_pillar(BY_PASSWORD))
+        salt.install_formula(site.mail, mail_pillar(BY_PASSWORD))
+        yield site
+
+
+@pytest.fixture(scope="module")
+def box(site: remote.Site) -> mail.Mailbox:
+    for machine, roles in ((site.database, ROLES_THERE), (site.mail, ROLES_HERE)):
+        run = salt.apply(machine, roles)
+        assert run.succeeded, str(run)
+    return mail.Mailbox(site.mail)
+
+
+@pytest.fixture(scope="module")
+def records(site: remote.Site, box: mail.Mailbox) -> Mapping[str, str]:
+    return remote.records(site)
+
+
+def assert_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
+    for domain in DOMAINS:
+        message = mail.sent_by_smtp(box, f"someone@{domain}")
+        (signature,) = mail.signatures(box.machine, message, records)
+        assert signature.valid, f"{signature}\n{mail.headers(message)}"
+
+
+def ask(machine: Machine, role: str, password: str, options: str, host: str = "db.example.net"):
+    """A login from a machine by password, with libpq's own options."""
+    command = ["psql", "-X", "-At", f"host={host} dbname=vmail user={role} {options}"]
+    return machine.run(
+        [*command, "-c", "SELECT 1"], check=False, env={"PGPASSWORD": password, "LANG": "C"}
+    )
+
+
+def test_message_is_signed_from_the_database_elsewhere(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    assert_signed(box, records)
+
+
+def test_second_run_changes_nothing_on_both(site: remote.Site, box: mail.Mailbox) -> None:
+    for machine, roles in ((site.database, ROLES_THERE), (site.mail, ROLES_HERE)):
+        again = salt.apply(machine, roles)
+        assert again.succeeded, str(again)
+        assert again.changed == []
+
+
+def test_every_session_is_encrypted(site: remote.Site, box: mail.Mailbox) -> None:
+    assert server.sql(site.database, ENCRYPTED) == f"t|{remote.MAIL}"
+
+
+def test_login_without_tls_is_refused(site: remote.Site, box: mail.Mailbox) -> None:
+    found = ask(site.mail, READER, READS, "sslmode=disable")
+    assert "no encryption" in found.stderr
+    assert ask(site.mail, READER, READS, "sslmode=require").stdout == "1\n"
+
+
+def test_another_machine_is_refused(site: remote.Site, box: mail.Mailbox) -> None:
+    found = ask(site.database, READER, READS, "sslmode=require", remote.DATABASE)
+    assert f'no pg_hba.conf entry for host "{remote.DATABASE}"' in found.stderr
+
+
+def test_passwords_are_nowhere_but_in_pillar_and_file(site: remote.Site, box: mail.Mailbox) -> None:
+    for machine in (site.mail, site.database):
+        for secret in (READS, WORKS):
+            holders = f"grep -rlsF {secret} /etc /run /var/log /var/lib /var/tmp /tmp"
+            found = machine.run(holders, check=False).stdout.split()
+            allowed = ["/etc/opendkim-pgpass"] if (machine, secret) == (site.mail, READS) else []
+            assert found == allowed
+            processes = f"grep -lsF {secret} /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+            # grep(1) finds itself by its own argument.
+            others = [
+                path
+                for path in machine.run(processes, check=False).stdout.split()
+                if machine.run(["test", "-e", path], check=False).returncode == 0
+            ]
+            assert others == []
+            assert machine.run(f"journalctl -q -a | grep -F {secret}", check=False).stdout == ""
+
+
+def test_mail_host_makes_no_keys_and_says_where_they_are_made(
+    site: remote.Site, box: mail.Mailbox
+) -> None:
+    with pytest.raises(CommandFailed, match="this machine only signs"):
+        salt.call(site.mail, "dkim.list_keys")
+    checked = salt.call(site.mail, "dkim.check")
+    assert checked["problems"] == []
+    assert any("this machine only signs" in text for text in checked["advice"])
+
+
+def test_keys_can_be_made_from_the_mail_host_by_the_worker(
+    site: remote.Site, box: mail.Mailbox
+) -> None:
+    salt.set_pillar(site.mail, mail_pillar(BY_PASSWORD, user=KEEPER, password=WORKS))
+    made = salt.call(site.mail, "dkim.generate", "example.com", "from-afar")
+    checked = salt.call(site.mail, "dkim.check")
+    salt.set_pillar(site.mail, mail_pillar(BY_PASSWORD))
+    assert made["state"] == "pending"
+    assert checked["problems"] == []
+    who = "SELECT who FROM dkim_history WHERE selector = 'from-afar'"
+    assert server.sql(site.database, who) == f"{KEEPER} by dkim-formula"
+
+
+def test_lost_lines_are_put_back(
+    site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    folder = remote.postgresql(site.database)
+    site.database.run(f"sed -i '/dkim/d' {folder}/pg_hba.conf {folder}/pg_ident.conf")
+    site.database.run("systemctl restart postgresql")
+    run = salt.apply(site.database, ROLES_THERE)
+    assert run.succeeded, str(run)
+    assert {state.id for state in run.changed} == {"The roles have their ways in"}
+    assert_signed(box, records)
+
+
+def test_server_of_a_strangers_authority_is_not_talked_to(
+    site: remote.Site, box: mail.Mailbox
+) -> None:
+    ours = site.mail.read(remote.AUTHORITY)
+    site.mail.write(remote.AUTHORITY, site.mail.read(remote.STRANGER))
+    site.mail.run("systemctl restart opendkim opendkim-ed25519")
+    refused = "journalctl -q -a -u opendkim | grep 'certificate verify failed'"
+    site.mail.wait_for(refused, 30)
+    text = mail.compose("someone@example.com", box.address)
+    with pytest.raises(CommandFailed, match="451"):
+        mail.send_smtp(site.mail, text, "someone@example.com", box.address)
+    site.mail.write(remote.AUTHORITY, ours)
+
+
+def test_certificate_takes_the_passwords_place(
+    site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    there = {"auth": "cert", "common_names": ["mail.example.net"]}
+    for machine, roles, pillar in (
+        (site.database, ROLES_THERE, database_pillar(there)),
+        (site.mail, ROLES_HERE, mail_pillar(CERTIFICATE)),
+    ):
+        run = salt.apply(machine, roles, pillar=pillar)
+        assert run.succeeded, str(run)
+    assert salt.apply(site.database, ROLES_THERE).changed == []
+    assert not site.mail.exists("/etc/opendkim-pgpass")
+    assert_signed(box, records)
+    assert "certificate" in ask(site.mail, READER, READS, "sslmode=require").stderr
+
+
+def test_another_machines_certificate_is_not_the_readers(
+    site: remote.Site, box: mail.Mailbox
+) -> None:
+    for kind in ("pem", "key"):
+        text = site.database.read(f"/root/tls/other.example.net.{kind}")
+        site.mail.write(f"/root/other.{kind}", text, mode=0o400)
+    options = "sslmode=require sslcert=/root/other.pem sslkey=/root/other.key"
+    found = ask(site.mail, READER, "none", options)
+    assert f'authentication failed for user "{READER}"' in found.stderr
