@@ -434,15 +434,21 @@ def rotate_due(test=False):
 
 
 @translated
-def activate(domain, selector):
+def activate(domain, selector, force=False, test=False):
     """
     Has a pending or retired key sign, from the next message on; the key of the same algorithm that
-    signed until now is retired in the same transaction. Its record should be in DNS before.
+    signed until now is retired in the same transaction. It waits for the key's record as
+    ``dkim.rotate`` does, except where nothing signs.
 
     domain, selector
         Which key.
+    force
+        True: whatever is known of the record; ``notes`` say which evidence was missing.
+    test
+        True only tells.
 
-    Returns the key. Raises CommandExecutionError where the key's state does not allow it.
+    Returns as ``dkim.rotate``. Raises CommandExecutionError where there is no such key, or where it
+    is revoked or can't be read. Source: RFC 2308, section 5, for how long absence is remembered.
 
     CLI Example:
 
@@ -450,26 +456,85 @@ def activate(domain, selector):
 
         salt-call dkim.activate example.com s2026
     """
-    return keys.set_state(sound_settings(__pillar__), domain, selector, "active", "dkim.activate")
+    return rotations.activate(sound_settings(__pillar__), domain, selector, force, test)
 
 
 @translated
-def retire(domain, selector):
+def retire(domain, selector, force=False, test=False):
     """
-    Has a key sign no more; its record is to stay in DNS while mail that it signed is on its way.
+    Has a key sign no more, with no other in its place; its record stays while mail that it signed
+    may be on its way (RFC 5321, section 4.5.4.1).
 
     domain, selector
         Which key.
+    force
+        True is needed for it: the domain's mail then leaves unsigned.
+    test
+        True only tells.
 
-    Returns the key. Raises CommandExecutionError where the key's state does not allow it.
+    Returns as ``dkim.rotate``. Raises CommandExecutionError where there is no such key, for a key
+    that never signed, and without ``force``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call dkim.retire example.com default
+        salt-call dkim.retire example.com default force=True
     """
-    return keys.set_state(sound_settings(__pillar__), domain, selector, "retired", "dkim.retire")
+    return rotations.retire(sound_settings(__pillar__), domain, selector, force, test)
+
+
+@translated
+def revoke(domain, selector, compromised=False, force=False, test=False):
+    """
+    Erases a private key and has its record emptied (RFC 6376, section 3.6.1: an empty ``p=`` says
+    that the key was revoked): a pending key at once, a retired one in its time.
+
+    domain, selector
+        Which key.
+    compromised
+        True: somebody else has the private key. It goes at once, and where it signs, another takes
+        its place in the same transaction; ``notes`` say what that costs.
+    force
+        True: at once too, and a key that signs goes without another in its place.
+    test
+        True only tells.
+
+    Returns as ``dkim.rotate``. Raises CommandExecutionError where there is no such key, for
+    one that signs, and for one that mail under way may need.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.revoke example.com default compromised=True
+    """
+    settings_ = sound_settings(__pillar__)
+    return rotations.revoke(settings_, domain, selector, compromised, force, test)
+
+
+@translated
+def status(domain=None, dns=True):
+    """
+    A line a key: what it is, what DNS shows, what comes next and when. Changes nothing.
+
+    domain
+        Default: all domains.
+    dns
+        False: ask no name server; what they last showed decides.
+
+    Returns a list of ``{domain, selector, algorithm, bits, state, address, age, dns, next, when}``:
+    for how long it is in its state (``12d``), the verdict of ``dkim.check_dns`` or ``-``, the next
+    step, and the moment of it in ISO 8601 or nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=table dkim.status
+        salt-call dkim.status example.com dns=False
+    """
+    return rotations.status(sound_settings(__pillar__), domain, dns)
 
 
 @translated

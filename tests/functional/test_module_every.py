@@ -28,7 +28,7 @@ ROTATION = {"changes", "dns", "waiting", "publish", "come_back", "notes", "probl
 # For each function its arguments, where {folder} is the test's, and what the return has to be: the
 # keys of a mapping, or a type.
 EXAMPLES = {
-    "dkim.activate": (["example.com", "s2026"], {"domain", "state", "record"}),
+    "dkim.activate": (["example.com", "s2026"], ROTATION),
     "dkim.advance": ([], ROTATION),
     "dkim.check": ([], {"problems", "advice", "looked"}),
     "dkim.check_dns": (["example.net"], {"right", "counts", "records"}),
@@ -55,7 +55,8 @@ EXAMPLES = {
     "dkim.records": ([], list),
     "dkim.records_to_show": ([], str),
     "dkim.restart": (["opendkim", "{folder}/opendkim.sock"], {"restarted", "paused", "main_cf"}),
-    "dkim.retire": (["example.com", "default"], {"domain", "state", "record"}),
+    "dkim.retire": (["example.com", "default", True], ROTATION),
+    "dkim.revoke": (["example.com", "s2026"], ROTATION),
     "dkim.selftest": (["example.com"], list),
     "dkim.rotate": (["example.com"], ROTATION),
     "dkim.rotate_due": ([], ROTATION),
@@ -63,6 +64,7 @@ EXAMPLES = {
     "dkim.tell_minion": ([60], {"told"}),
     "dkim.watch": ([], {"troubles", "unknown", "looked"}),
     "dkim.write_metrics": (["{folder}/dkim.prom"], {"path"}),
+    "dkim.status": ([], list),
     "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
     "dkim_postfix.join_milters": ([[MILTER]], CHANGES),
     "dkim_postfix.leave_milters": ([[MILTER]], CHANGES),

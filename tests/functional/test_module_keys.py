@@ -161,6 +161,7 @@ def test_public_key_of_a_domain_with_two_algorithms_needs_a_selector(mailhost):
         ("dkim.public_key", ("example.com", "nothere")),
         ("dkim.activate", ("example.com", "nothere")),
         ("dkim.retire", ("example.com", "nothere")),
+        ("dkim.revoke", ("example.com", "nothere")),
         ("dkim.delete", ("example.com", "nothere")),
         ("dkim.export_key", ("example.com", "nothere", "/root/nothere.private")),
     ],
@@ -174,8 +175,11 @@ def test_key_that_is_not_there_is_an_error_that_names_it(mailhost, function, arg
 def test_activated_key_retires_the_one_before_it(mailhost):
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.generate", "example.com", selector="s2026")
-    key = mailhost.call("dkim.activate", "example.com", "s2026")
-    assert (key["selector"], key["state"]) == ("s2026", "active")
+    done = mailhost.call("dkim.activate", "example.com", "s2026", force=True)
+    assert done["changes"] == {
+        "s2026._domainkey.example.com": {"old": "pending", "new": "active"},
+        "default._domainkey.example.com": {"old": "active", "new": "retired"},
+    }
     assert states(mailhost) == {"default": "retired", "s2026": "active"}
 
 
@@ -183,29 +187,30 @@ def test_activated_key_leaves_the_other_algorithm_signing(mailhost):
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.generate", "example.com", algorithm="ed25519")
     mailhost.call("dkim.generate", "example.com", selector="s2026")
-    mailhost.call("dkim.activate", "example.com", "s2026")
+    mailhost.call("dkim.activate", "example.com", "s2026", force=True)
     found = states(mailhost)
     assert (found["default-ed25519"], found["default"]) == ("active", "retired")
 
 
 def test_retired_key_keeps_its_record(mailhost):
     made = mailhost.call("dkim.generate", "example.com")
-    retired = mailhost.call("dkim.retire", "example.com", "default")
-    assert retired["state"] == "retired"
+    mailhost.call("dkim.retire", "example.com", "default", force=True)
+    assert states(mailhost) == {"default": "retired"}
     names = [record["value"] for record in mailhost.call("dkim.records", "example.com")]
     assert any(made["public_key"] in value for value in names)
 
 
 def test_retired_key_can_sign_again(mailhost):
     mailhost.call("dkim.generate", "example.com")
-    mailhost.call("dkim.retire", "example.com", "default")
-    assert mailhost.call("dkim.activate", "example.com", "default")["state"] == "active"
+    mailhost.call("dkim.retire", "example.com", "default", force=True)
+    mailhost.call("dkim.activate", "example.com", "default")
+    assert states(mailhost) == {"default": "active"}
 
 
 def test_pending_key_is_not_retired(mailhost):
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.generate", "example.com", selector="s2026")
-    with pytest.raises(CommandExecutionError, match="pending and can't become retired"):
+    with pytest.raises(CommandExecutionError, match="is pending, and only one that signs"):
         mailhost.call("dkim.retire", "example.com", "s2026")
     assert states(mailhost) == {"default": "active", "s2026": "pending"}
 
@@ -219,16 +224,17 @@ def test_active_key_is_deleted_by_force_alone(mailhost):
     assert states(mailhost) == {}
 
 
-def test_selector_of_a_deleted_key_is_not_used_again(mailhost):
+@pytest.mark.parametrize("function", ["dkim.generate", "dkim.lacking_key"])
+def test_selector_of_a_deleted_key_is_not_used_again(mailhost, function):
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.delete", "example.com", "default", force=True)
     with pytest.raises(CommandExecutionError, match="'default'"):
-        mailhost.call("dkim.generate", "example.com")
+        mailhost.call(function, "example.com")
     assert mailhost.call("dkim.list_keys") == []
 
 
 def test_retired_key_is_deleted_without_force(mailhost):
     mailhost.call("dkim.generate", "example.com")
-    mailhost.call("dkim.retire", "example.com", "default")
+    mailhost.call("dkim.retire", "example.com", "default", force=True)
     assert mailhost.call("dkim.delete", "example.com", "default")["state"] == "retired"
     assert mailhost.call("dkim.list_keys") == []

@@ -57,7 +57,7 @@ class World:
 
     def retired_key(self):
         self.key("s2024")
-        self.minion.call("dkim.retire", "example.com", "s2024")
+        self.minion.call("dkim.retire", "example.com", "s2024", force=True)
 
     def reader(self):
         self.minion.call("dkim_postgres.migrate")

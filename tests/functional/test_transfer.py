@@ -19,7 +19,7 @@ from dkim_formula.errors import (
     StepRefused,
 )
 from dkim_formula.keys import PrivateKey
-from dkim_formula.operations import keys, transfer
+from dkim_formula.operations import keys, rotation, transfer
 from dkim_formula.settings.model import Domain, DomainsTable, Settings
 from functional.postgres import execute, query, rsa_key, traditional_pem
 
@@ -484,8 +484,7 @@ def test_revoked_or_unknown_key_can_not_be_exported(with_key, tmp_path):
         transfer.export_key(with_key, "example.com", "other", str(target))
     with pytest.raises(InvalidValue, match="absolute"):
         transfer.export_key(with_key, "example.com", "mail", "exported.private")
-    for state in ("retired", "revoked"):
-        keys.set_state(with_key, "example.com", "mail", state, "test")
+    rotation.revoke(with_key, "example.com", "mail", force=True)
     with pytest.raises(StepRefused, match="revoked: its private key is erased"):
         transfer.export_key(with_key, "example.com", "mail", str(target))
     assert not target.exists()

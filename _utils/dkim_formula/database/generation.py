@@ -28,6 +28,7 @@ def generate(
     why: str,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
+    state: str = "active",
 ) -> list[Key]:
     """
     Generates and stores those of ``wanted`` that are missing; gives what it stored.
@@ -43,6 +44,8 @@ def generate(
     workers
         Threads; default: one for each core that this process may use. The making of an RSA key
         gives the interpreter lock back, so that threads do (measured: two give twice the keys).
+    state
+        What they are stored as: ``active``, or ``pending`` where a first key waits for its record.
     """
     workers = workers or len(os.sched_getaffinity(0))
     size = workers * _BATCH_PER_WORKER
@@ -59,7 +62,7 @@ def generate(
                 batch = missing[start : start + size]
                 made = pool.map(lambda one: PrivateKey.generate(one.algorithm, one.bits), batch)
                 pairs = list(zip(batch, made, strict=True))
-                stored += store(connection, database, pairs, why)
+                stored += store(connection, database, pairs, why, state)
                 connection.commit()
                 if progress is not None:
                     progress(start + len(batch), len(missing))

@@ -82,6 +82,7 @@ class _Course:
         self.database = settings.database
         hosted = domain_table.hosted(connection, self.database)
         self.chosen = chosen_domains(settings, hosted)
+        self.first_state = "pending" if settings.rotation.first_key_waits else "active"
         self.new_domains = sorted(self.chosen.keys() - hosted.keys())
         if self.new_domains and not domain_table.may_insert(connection, self.database):
             raise DatabaseError(not_hosted(settings, self.new_domains))
@@ -105,6 +106,7 @@ class _Course:
             self.missing,
             why="missing by the pillar",
             progress=progress,
+            state=self.first_state,
         )
 
 
@@ -134,7 +136,8 @@ def generate(
             _refuse_used(connection, settings, wanted)
             pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
             # Without a state it waits beside a key that signs: its record is to be published first.
-            keystore.store(connection, settings.database, [pair], "made by dkim.generate", None)
+            state = "pending" if settings.rotation.first_key_waits else None
+            keystore.store(connection, settings.database, [pair], "made by dkim.generate", state)
             there = keystore.find(connection, settings.database, name, wanted.selector)
     return {**_plain(settings, there), "existed": existed}
 
@@ -236,16 +239,6 @@ def public_key(settings: Settings, domain: object, selector: object = None) -> s
             f"domain {name}, selector {key.selector}: the row holds no key that could be read"
         )
     return key.public
-
-
-def set_state(
-    settings: Settings, domain: object, selector: object, state: str, why: str
-) -> dict[str, object]:
-    """Moves one key to ``state``; returns it. Raises StepRefused where that is no legal step."""
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
-    with session(settings.database) as connection:
-        key = keystore.set_state(connection, settings.database, name, chosen, state, why)
-    return _plain(settings, key)
 
 
 def delete(

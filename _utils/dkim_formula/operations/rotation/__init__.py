@@ -7,6 +7,8 @@ Each function returns the same shape, plain data alone: ``{"changes": {"SEL._dom
 None, "notes": [text], "problems": [text]}``.
 """
 
+from .single import activate, retire, revoke
 from .start import advance, rotate, rotate_due
+from .status import status
 
-__all__ = ["advance", "rotate", "rotate_due"]
+__all__ = ["activate", "advance", "retire", "revoke", "rotate", "rotate_due", "status"]

@@ -53,6 +53,8 @@ class Course:
         Ids of keys to be looked at beside those that are pending or revoked.
     planner
         What follows from a situation; by default every key's next step.
+    looks_first
+        Whether steps wait for a look; if not, it comes after them.
     mark
         The history's newest line when the call began.
     """
@@ -62,6 +64,7 @@ class Course:
     force: Collection[Slot] = ()
     asked: Collection[int] = ()
     planner: Planner | None = None
+    looks_first: bool = True
     mark: int = 0
     outcome: Outcome = field(default_factory=Outcome)
 
@@ -128,7 +131,7 @@ class Course:
             starting.begin(self.settings, self.limits, starts, self.mark, self.outcome)
         if self.force:
             self._publish(domains)
-        looks = self._look(self._keys(domains))
+        looks = self._look(self._keys(domains)) if self.looks_first else {}
         steps.take(self._facts(domains, looks), self.plan, self.outcome)
         published = self._publish(domains)
         keys = [key for key in self._keys(domains) if self._is_unseen(key, looks, published)]
@@ -137,14 +140,14 @@ class Course:
 
     def _tell(self, domains: Sequence[str], starts: Sequence[Start]) -> None:
         """What :meth:`_batch` would do."""
-        looks = self._look(self._keys(domains))
+        looks = self._look(self._keys(domains)) if self.looks_first else {}
         with session(self.settings.database) as connection:
-            _fill_in(connection, self.settings, domains)
+            starting.fill_in(connection, self.settings, domains)
             situation = steps.read(connection, self._facts(domains, looks))
             used = evidence_table.used_selectors(connection, self.settings.database, domains)
             connection.rollback()
         wanted = starting.choose(situation, used, starts, self.outcome).values()
-        new = [_to_be_made(number, one) for number, one in enumerate(wanted)]
+        new = [to_be_made(number, one) for number, one in enumerate(wanted)]
         for key in new:
             self.outcome.change(key, "pending")
         situation = replace(situation, keys=[*situation.keys, *new])
@@ -157,10 +160,14 @@ class Course:
     def _facts(self, domains: Sequence[str], looks: Mapping[int, Look]) -> steps.Facts:
         return steps.Facts(self.settings, self.limits, domains, looks, self.mark)
 
+    def read(self, connection, domain: str) -> Situation:
+        """What is known of one domain, without a look."""
+        return steps.read(connection, self._facts([domain], {}))
+
     def _keys(self, domains: Sequence[str]) -> list[Key]:
         """The domains' keys, whole; ``at`` of the looks that follow is from before."""
         with session(self.settings.database) as connection:
-            _fill_in(connection, self.settings, domains)
+            starting.fill_in(connection, self.settings, domains)
             keys = keystore.list_of(connection, self.settings.database, domains)
             self._at = evidence_table.clock(connection)
             if self.test:
@@ -236,7 +243,8 @@ _LOOKED_FOR = ("pending", "revoked")
 _FUTURE = 2**62
 
 
-def _to_be_made(number: int, one: Wanted) -> Key:
+def to_be_made(number: int, one: Wanted) -> Key:
+    """A key that is still to be made, the ``number``-th of them, as a row that is pending."""
     return Key(
         id=_FUTURE + number,
         domain=one.domain,
@@ -251,10 +259,3 @@ def _to_be_made(number: int, one: Wanted) -> Key:
         revoked=None,
         public=TO_BE_MADE,
     )
-
-
-def _fill_in(connection, settings: Settings, domains: Collection[str]) -> None:
-    """What rows of the site's own tools lack; it waits for writers, so only where one does."""
-    keys = keystore.list_of(connection, settings.database, domains)
-    if any(key.public is None and key.state != "revoked" for key in keys):
-        keystore.complete(connection, settings.database)

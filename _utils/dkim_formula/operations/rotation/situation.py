@@ -67,7 +67,7 @@ class Situation:
         if key.state == "pending":
             return self._pending(key)
         if key.state == "retired":
-            limits = self.limits.with_ttl(self._ttl(key))
+            limits = self.limits.with_ttl(self.ttl(key))
             return decision.retired(key.retired, self.now, limits.retire_for, limits.longest)
         if key.state == "revoked":
             return decision.revoked(
@@ -78,10 +78,17 @@ class Situation:
             )
         return Decision()
 
-    def gate(self, key: Key) -> Decision:
-        """Whether a key that may sign, pending or retired, is one that the world can read."""
+    def gate(self, key: Key, evidence: Mapping[int, Evidence] | None = None) -> Decision:
+        """
+        Whether a key that may sign, pending or retired, is one that the world can read.
+
+        evidence
+            By default that of this run's looks.
+        """
         active = self.active(slot_of(key))
-        return self._gate(key, decision.Slot(None if active is None else active.selector))
+        signs = None if active is None else active.selector
+        known = self.looked if evidence is None else evidence
+        return self._gate(key, decision.Slot(signs), known.get(key.id))
 
     def decisions(self) -> Iterator[tuple[Key, Decision]]:
         """Every key that is on its way, with what follows for it."""
@@ -94,22 +101,24 @@ class Situation:
         active, candidate = self.active(slot), self.candidate(slot)
         signs = None if active is None else active.selector
         superseded = active is not None and active.id > key.id
-        return self._gate(key, decision.Slot(signs, candidate is key, superseded))
+        slot = decision.Slot(signs, candidate is key, superseded)
+        return self._gate(key, slot, self.looked.get(key.id))
 
-    def _gate(self, key: Key, slot: decision.Slot) -> Decision:
+    def _gate(self, key: Key, slot: decision.Slot, evidence: Evidence | None) -> Decision:
         rotation = self.settings.rotation
         domain = domain_settings(self.settings, key.domain.lower())
         return decision.pending(
             is_readable(key),
             slot,
-            self.looked.get(key.id),
+            evidence,
             rotation.margin,
             rotation.first_key_waits,
             # A delegation's selectors come back: a resolver may still have an older key's record.
             least_hold=0 if domain.delegation is None else domain.ttl,
         )
 
-    def _ttl(self, key: Key) -> int:
+    def ttl(self, key: Key) -> int:
+        """For how many seconds resolvers may hold a key's record: as seen, else by the settings."""
         evidence = self.evidence.get(key.id)
         if evidence is not None and evidence.ttl is not None:
             return evidence.ttl

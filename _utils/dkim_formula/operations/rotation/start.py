@@ -19,6 +19,7 @@ from ...settings.model import Domain, Settings
 from ...wanted import chosen_domains, domain_settings
 from ..keys import not_hosted
 from .course import Course, Progress
+from .disclosure import disclose
 from .outcome import Slot, by_slot, slot_of
 from .starting import Start, planned_slots
 
@@ -87,6 +88,8 @@ def advance(
         names = [name] if name is not None else _unfinished(connection, settings)
     course = Course(settings, test, mark=mark)
     course.run(names, progress=progress)
+    if name is None:
+        disclose(settings, course.outcome, test)
     return course.outcome.as_plain()
 
 
@@ -103,6 +106,7 @@ def rotate_due(
         names = {*_unfinished(connection, settings), *(start.slot[0] for start in starts)}
     course = Course(settings, test, mark=mark)
     course.run(names, starts, progress)
+    disclose(settings, course.outcome, test)
     return course.outcome.as_plain()
 
 

@@ -132,6 +132,14 @@ def choose(
     return found
 
 
+def fresh(situation: Situation, used: Mapping[str, set[str]], start: Start) -> Wanted:
+    """A new key for a slot, whatever is pending there. Raises InvalidValue where there is none."""
+    domain, address, algorithm = start.slot
+    selector = _selector(situation, start, _taken(situation, domain, used))
+    key_record_name(selector, domain)
+    return Wanted(domain, selector, algorithm, start.plan.bits, address)
+
+
 def _taken(situation: Situation, domain: str, used: Mapping[str, set[str]]) -> set[str]:
     """The selectors that no new key of a domain may have."""
     if domain_settings(situation.settings, domain.lower()).delegation is None:
@@ -184,3 +192,10 @@ def _is_wanted_still(
     if there is not None and not (named and there.selector != one.selector):
         return False
     return one.selector not in _taken(situation, one.domain, used)
+
+
+def fill_in(connection, settings: Settings, domains: Collection[str]) -> None:
+    """What rows of the site's own tools lack; it waits for writers, so only where one does."""
+    keys = keystore.list_of(connection, settings.database, domains)
+    if any(key.public is None and key.state != "revoked" for key in keys):
+        keystore.complete(connection, settings.database)

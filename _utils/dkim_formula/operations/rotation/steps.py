@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from ...database import evidence as evidence_table
 from ...database import keystore
+from ...database.comparison import Wanted
 from ...database.connection import errors_translated, session
 from ...database.keystore import Key
 from ...errors import DatabaseError
+from ...keys import PrivateKey
 from ...rotation.decision import GONE
 from ...rotation.evidence import Look, after
 from ...settings.model import Settings
@@ -32,6 +34,8 @@ class Move:
         Where the step is to ``active``: what becomes of the key that was.
     discloses
         Whether a revoked key's private half may be published (``rotation:publish_private``).
+    new
+        Of a key that the table has not yet: what it is to be, and its private half.
     """
 
     key: Key
@@ -39,6 +43,7 @@ class Move:
     why: str
     instead: str = "retired"
     discloses: bool = True
+    new: tuple[Wanted, PrivateKey] | None = None
 
 
 # What follows from a situation. It is called with one that was read under the lock.
@@ -111,7 +116,7 @@ def see(facts: Facts) -> Situation:
     return situation
 
 
-def tell(situation: Situation, moves: Iterable[Move], outcome: Outcome) -> list[Key]:
+def tell(situation: Situation, moves: Sequence[Move], outcome: Outcome) -> list[Key]:
     """
     Moves as changes, those of the keys that make room for another among them; gives the keys as
     they are then.
@@ -129,6 +134,10 @@ def tell(situation: Situation, moves: Iterable[Move], outcome: Outcome) -> list[
             outcome.change(key, None if state == GONE else state, key.state)
         if state != GONE:
             keys.append(replace(key, state=state))
+    for move in moves:
+        if move.new is not None:
+            outcome.change(move.key, move.step)
+            keys.append(replace(move.key, state=move.step))
     return keys
 
 
@@ -146,6 +155,14 @@ def _one_by_one(
         except DatabaseError as error:
             outcome.problem(f"{domain}: {error}")
     return done
+
+
+def _stored(connection, settings: Settings, move: Move) -> int:
+    stored = keystore.store(connection, settings.database, [move.new], move.why, "pending")
+    if not stored:
+        wanted, _ = move.new
+        raise DatabaseError(f"the selector {wanted.selector!r} was taken meanwhile: run it again")
+    return stored[0].id
 
 
 def _savepoint(connection, work: Callable[[], None]) -> None:
@@ -170,7 +187,8 @@ def _apply(connection, settings: Settings, moves: Sequence[Move]) -> None:
             evidence_table.keep_for_disclosure(connection, database, disclosed)
     groups: dict[tuple[str, str, str], list[int]] = {}
     for move in moves:
-        groups.setdefault((move.step, move.why, move.instead), []).append(move.key.id)
+        number = move.key.id if move.new is None else _stored(connection, settings, move)
+        groups.setdefault((move.step, move.why, move.instead), []).append(number)
     # What makes room comes before what takes it.
     for step, why, instead in sorted(groups, key=lambda group: group[0] == "active"):
         numbers = groups[step, why, instead]
