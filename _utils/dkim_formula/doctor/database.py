@@ -123,7 +123,7 @@ def _login(site: Site, daemon: Daemon) -> Finding:
             problems.append(f"as {user}: {error}")
         except KeyError:
             problems.append(f"this machine has no account {user}")
-    well = f"{' and '.join(users)} gets in as {database.reader.name}, and reads views alone"
+    well = f"as {' and as '.join(users)}: let in as {database.reader.name}, which reads views alone"
     return judged(name, problems, well, f"{applied('dkim.database')}; {applied('dkim.opendkim')}")
 
 

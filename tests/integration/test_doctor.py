@@ -1,0 +1,290 @@
+"""What breaks on a mail server, ``dkim.doctor`` names; a highstate mends it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+from support import mail, salt
+from support.machine import CommandFailed, Machine
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
+PILLAR = {
+    "dkim": {
+        "domains": {
+            "example.com": {"algorithm": ["rsa", "ed25519"]},
+            "example.org": {"subdomains": True, "addresses": {"news@example.org": {}}},
+            "example.net": {"alias_of": "example.com"},
+        },
+        # A resolver that does not answer: this machine has no network.
+        "dns": {"resolver": ["127.0.0.1@1"], "timeout": 1},
+    }
+}
+FOLDER = "/var/spool/postfix/opendkim"
+DROP_IN = "/etc/systemd/system/opendkim.service.d/dkim-formula.conf"
+BOTH_SOCKETS = {"socket as Postfix opendkim", "socket as Postfix opendkim-ed25519"}
+BOTH_LOGINS = {"login opendkim", "login opendkim-ed25519"}
+
+
+def sql(statement: str) -> str:
+    """The shell's command for a statement by the superuser."""
+    return f"runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 -d vmail -c '{statement}'"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    Something that goes wrong.
+
+    how
+        What somebody, or something, does.
+    names
+        What the doctor finds wrong then: the thing itself, and what can't work without it.
+    """
+
+    how: str
+    names: frozenset[str]
+
+
+def fault(how: str, *names: str) -> Fault:
+    return Fault(how, frozenset(names))
+
+
+FAULTS = {
+    "the daemon is stopped": fault("systemctl stop opendkim", "socket opendkim", "unit opendkim"),
+    "the daemon is killed and not started again": fault(
+        "systemctl kill --signal=KILL opendkim; systemctl stop opendkim",
+        "socket opendkim",
+        "unit opendkim",
+    ),
+    "the unit is disabled": fault("systemctl disable opendkim", "unit opendkim"),
+    "the unit is masked": fault(
+        "systemctl stop opendkim; systemctl mask opendkim", "socket opendkim", "unit opendkim"
+    ),
+    "the drop-in is gone": fault(
+        f"rm {DROP_IN}; systemctl daemon-reload", "configuration opendkim", "unit opendkim"
+    ),
+    "the drop-in is changed": fault(
+        f"sed -i s/^Restart=.*/Restart=no/ {DROP_IN}", "configuration opendkim", "unit opendkim"
+    ),
+    "the socket is deleted": fault(f"rm {FOLDER}/opendkim.sock", "socket opendkim"),
+    "the socket is root's": fault(f"chown root:root {FOLDER}/opendkim.sock", "socket opendkim"),
+    "the socket's directory is closed": fault(
+        f"chmod 0700 {FOLDER}", "socket directory", *BOTH_SOCKETS
+    ),
+    "the chroot is closed": fault(
+        "chmod 0700 /var/spool/postfix", "socket directory", *BOTH_SOCKETS
+    ),
+    "Postfix is no member of the group": fault(
+        "gpasswd --delete postfix opendkim; systemctl restart postfix",
+        "group membership",
+        *BOTH_SOCKETS,
+    ),
+    "the packaged configuration is back": fault(
+        "rm /etc/opendkim.conf; apt-get install --yes --reinstall "
+        "-o Dpkg::Options::=--force-confmiss opendkim",
+        "configuration opendkim",
+        "socket opendkim",
+    ),
+    "the daemon was told not to sign": fault(
+        "echo 'Mode v' >> /etc/opendkim.conf; systemctl restart opendkim; "
+        f"until test -S {FOLDER}/opendkim.sock; do sleep 0.1; done",
+        "configuration opendkim",
+        "signing",
+    ),
+    "main.cf has lost its milters": fault("postconf -X smtpd_milters", "main.cf"),
+    "main.cf has another default action": fault(
+        "postconf -e milter_default_action=reject", "main.cf"
+    ),
+    "Postfix is stopped": fault("systemctl stop postfix", "Postfix"),
+    "pg_hba.conf has lost its line": fault(
+        "sed -i /vmail-dkim-reader/d /etc/postgresql/*/main/pg_hba.conf; "
+        "systemctl reload postgresql",
+        "access files",
+        *BOTH_LOGINS,
+    ),
+    "pg_ident.conf has lost its line": fault(
+        "sed -i /vmail-dkim-reader/d /etc/postgresql/*/main/pg_ident.conf; "
+        "systemctl reload postgresql",
+        "access files",
+        *BOTH_LOGINS,
+    ),
+    "a view is dropped": fault(
+        sql("DROP VIEW dkim_key_table"), "tables and views", "reader's rights", "login opendkim"
+    ),
+    "a grant is revoked": fault(
+        sql('REVOKE SELECT ON dkim_signing_table FROM "vmail-dkim-reader"'),
+        "reader's rights",
+        "login opendkim",
+    ),
+    "the reader may read the keys": fault(
+        sql('GRANT SELECT ON dkim TO "vmail-dkim-reader"'), "reader's rights", *BOTH_LOGINS
+    ),
+    "a pattern is gone": fault(sql("DELETE FROM dkim_pattern"), "patterns"),
+    "a key is gone": fault(sql("DELETE FROM dkim WHERE selector = $$news$$"), "domains"),
+    "PostgreSQL is stopped": fault("systemctl stop postgresql", "database"),
+}
+# One of each part, of which none hides another.
+AT_ONCE = (
+    "the socket is root's",
+    "the unit is disabled",
+    "the chroot is closed",
+    "main.cf has another default action",
+    "a grant is revoked",
+    "a pattern is gone",
+)
+
+
+@pytest.fixture(scope="module")
+def server(machine: Machine) -> Machine:
+    """A mail server in order."""
+    salt.install_formula(machine, PILLAR)
+    run = salt.apply(machine)
+    assert run.succeeded, run
+    machine.run("apt-get update --quiet")
+    return machine
+
+
+@pytest.fixture
+def mended(server: Machine) -> Iterator[Machine]:
+    """The same, and in order again afterwards whatever became of the test."""
+    yield server
+    run = salt.apply(server)
+    assert run.succeeded, run
+
+
+def doctor(machine: Machine) -> tuple[int, list[dict[str, object]]]:
+    """The exit status, and what was found."""
+    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", "dkim.doctor"]
+    result = machine.run(command, check=False, timeout=300)
+    try:
+        return result.returncode, json.loads(result.stdout)["local"]
+    except ValueError:
+        raise CommandFailed("dkim.doctor", result) from None
+
+
+def wrong(machine: Machine) -> Mapping[str, dict[str, object]]:
+    """What the doctor finds wrong, by its name; the exit status says the same."""
+    status, found = doctor(machine)
+    bad = {str(one["check"]): one for one in found if one["ok"] is False}
+    assert status == (1 if bad else 0)
+    return bad
+
+
+def do(machine: Machine, name: str) -> None:
+    machine.run(["bash", "-c", FAULTS[name].how], env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def test_server_in_order_has_nothing_wrong(server: Machine) -> None:
+    _, found = doctor(server)
+    assert [one for one in found if one["ok"] is False] == []
+    # No name server and no time server can be asked here.
+    unknown = {one["check"] for one in found if one["ok"] is None}
+    assert unknown <= {"DNS", "clock"}
+
+
+def test_several_faults_are_each_named_and_mended(server: Machine) -> None:
+    for name in AT_ONCE:
+        do(server, name)
+    bad = wrong(server)
+    expected = frozenset().union(*(FAULTS[name].names for name in AT_ONCE))
+    # Who has no socket of its own is not looked for from the chroot.
+    assert bad.keys() == expected - BOTH_SOCKETS
+    assert all(one["do"] for one in bad.values())
+    run = salt.apply(server)
+    assert run.succeeded, run
+    assert wrong(server) == {}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_named_exactly_and_mended(mended: Machine, name: str) -> None:
+    do(mended, name)
+    bad = wrong(mended)
+    assert bad.keys() == FAULTS[name].names, bad
+    assert all(one["do"] for one in bad.values())
+    run = salt.apply(mended)
+    assert run.succeeded, run
+    assert wrong(mended) == {}
+
+
+def test_processes_from_before_the_membership_are_named(server: Machine) -> None:
+    server.run("gpasswd --delete postfix opendkim && systemctl restart postfix")
+    # A client holds the smtpd that greeted it.
+    held = "exec 3<>/dev/tcp/127.0.0.1/25; read -r -u 3; touch /run/greeted; exec sleep 600"
+    with server.popen(["bash", "-c", held]) as client:
+        try:
+            server.wait_for("test -e /run/greeted")
+            server.run("gpasswd --add postfix opendkim")
+            bad = wrong(server)
+        finally:
+            server.run(["pkill", "--full", "--exact", "sleep 600"], check=False)
+            client.wait(30)
+    assert bad.keys() == {"group membership"}
+    assert "smtpd" in str(bad["group membership"]["found"])
+    server.run(str(bad["group membership"]["do"]))
+    assert wrong(server) == {}
+
+
+def test_damaged_key_is_named_and_not_shown(server: Machine) -> None:
+    key = server.run(sql("SELECT key FROM dkim WHERE selector = $$news$$")).stdout
+    damage = "overlay(key placing reverse(substr(key, 200, 20)) from 200)"
+    server.run(sql("CREATE TABLE kept AS SELECT id, key FROM dkim"))
+    server.run(sql(f"UPDATE dkim SET key = {damage} WHERE selector = $$news$$"))
+    try:
+        bad = wrong(server)
+        assert bad.keys() == {"keys", "signing"}
+        assert "example.org, selector 'news'" in str(bad["keys"]["found"])
+        assert not [line for line in key.splitlines()[3:-2] if line in str(bad)]
+    finally:
+        server.run(sql("UPDATE dkim SET key = kept.key FROM kept WHERE kept.id = dkim.id"))
+        server.run(sql("DROP TABLE kept"))
+    assert wrong(server) == {}
+
+
+def test_database_that_hangs_does_not_hang_the_doctor(server: Machine) -> None:
+    server.run("kill -STOP $(pgrep --oldest --exact postgres)")
+    try:
+        assert wrong(server).keys() == {"database"}
+    finally:
+        server.run("kill -CONT $(pgrep --oldest --exact postgres)")
+
+
+def test_daemon_that_hangs_does_not_hang_the_doctor(server: Machine) -> None:
+    process = server.run("systemctl show --value --property=MainPID opendkim").stdout.strip()
+    server.run(f"kill -STOP {process}")
+    try:
+        assert wrong(server).keys() == {"signing"}
+    finally:
+        server.run(f"kill -CONT {process}")
+
+
+# --- The self-test --------------------------------------------------------------------------------
+
+
+def test_selftest_signs_with_both_daemons_and_for_every_pattern(server: Machine) -> None:
+    results = salt.call(server, "dkim.selftest")
+    assert [one for one in results if not (one["signed"] and one["verified_by_database"])] == []
+    tried = {(one["kind"], one["sender"].partition("@")[2], one["algorithm"]) for one in results}
+    assert tried == {
+        ("domain", "example.com", "rsa"),
+        ("domain", "example.com", "ed25519"),
+        ("domain", "example.org", "rsa"),
+        ("subdomain", "dkim-selftest.example.org", "rsa"),
+        ("address", "example.org", "rsa"),
+        ("alias", "example.net", "rsa"),
+        ("alias", "example.net", "ed25519"),
+    }
+
+
+def test_nothing_is_queued_or_delivered(server: Machine) -> None:
+    box = mail.Mailbox(server)
+    doctor(server)
+    salt.call(server, "dkim.selftest")
+    assert "empty" in server.run("postqueue -p").stdout
+    assert box.messages() == []
