@@ -1,5 +1,7 @@
 """Nothing of a private key, a password or a verifier in PostgreSQL's log, however much it logs."""
 
+import functools
+
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import generation, keystore, roles, schema, scram
@@ -7,11 +9,13 @@ from dkim_formula.database.connection import compose
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.database.scram import verifier
 from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import PrivateKey
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query, rsa_key, traditional_pem
 
 READER = "vmail-dkim-reader"
 PASSWORD = "canary-5a1e"
+KEY = ("example.com", "s")
 
 # As much as a server can be made to say of statements (PostgreSQL, «Error Reporting and Logging»,
 # and auto_explain, which shows what a function or a block runs too).
@@ -60,6 +64,12 @@ def material(pem):
     return {line[:24] for line in pem.splitlines()[1:-1]}
 
 
+@functools.cache
+def ed25519_key():
+    """Short enough to stand in a log by half."""
+    return PrivateKey.generate("ed25519")
+
+
 def assert_silent(log, *pems):
     for pem in pems:
         shown = [piece for piece in material(pem) if piece in log]
@@ -99,17 +109,45 @@ def test_adopting_and_completing_shows_no_key(howto, said):
     assert_silent(log, traditional_pem(0), traditional_pem(1))
 
 
-def test_failing_store_shows_no_key(ready, said):
-    """A site's own constraint refuses the row: PostgreSQL's DETAIL would print it whole."""
-    with db.session(ready) as connection:
-        execute(connection, "ALTER TABLE public.dkim ADD CHECK (selector <> 'unwanted')")
-    pair = (Wanted("example.com", "unwanted"), rsa_key())
-    with pytest.raises(DatabaseError) as caught, db.session(ready) as connection:
-        keystore.store(connection, ready, [pair], "test")
+# Whose statements are refused: a superuser's, and those of a role that may not set what is logged.
+@pytest.mark.parametrize("role", [None, "vmail"])
+@pytest.mark.parametrize(
+    ("constraint", "refused"),
+    [
+        ("selector <> 'unwanted'", lambda *given: store(*given, "unwanted")),
+        ("state <> 'retired'", lambda *given: keystore.set_state(*given, *KEY, "retired", "test")),
+        ("state <> 'revoked'", lambda *given: keystore.set_state(*given, *KEY, "revoked", "test")),
+        ("state <> 'retired'", lambda *given: keystore.move(*given, ids(*given), "retired", "")),
+        ("bits < 256", keystore.complete),
+    ],
+    ids=["insert", "retire", "revoke", "move", "complete"],
+)
+def test_row_that_a_constraint_of_the_site_refuses_shows_no_key(
+    ready, said, role, constraint, refused
+):
+    """PostgreSQL's DETAIL would print the row, 64 octets of each column."""
+    with db.session(ready, setup=True) as connection:
+        store(connection, ready, *KEY[1:])
+        if "bits" in constraint:
+            execute(connection, "UPDATE public.dkim SET bits = NULL, public_key = NULL")
+        execute(connection, f"ALTER TABLE public.dkim ADD CHECK ({constraint})")
+    with (
+        pytest.raises(DatabaseError, match="violates check constraint") as caught,
+        db.session(ready, setup=True, role=role) as connection,
+    ):
+        refused(connection, ready)
     log = said()
     assert "violates check constraint" in log
-    assert_silent(log, rsa_key().pem())
-    assert_silent(str(caught.value) + repr(caught.value), rsa_key().pem())
+    assert_silent(log, ed25519_key().pem())
+    assert_silent(str(caught.value) + repr(caught.value), ed25519_key().pem())
+
+
+def store(connection, database, selector):
+    keystore.store(connection, database, [(Wanted(KEY[0], selector), ed25519_key())], "test", None)
+
+
+def ids(connection, database):
+    return [key.id for key in keystore.list_keys(connection, database)]
 
 
 def test_store_that_is_cut_off_shows_no_key(ready, said):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..rotation.evidence import Evidence
 from ..secret import Secret
 from ..settings.model import Database
+from . import quiet
 from .connection import compose, copy_rows
 from .inspection import relation_kind
 from .objects import names
@@ -140,7 +141,8 @@ def keep_for_disclosure(
 ) -> None:
     """Before their revocation: copies private keys to where they wait. Does not commit."""
     with connection.cursor() as cursor:
-        cursor.execute(
+        quiet.change(
+            cursor,
             compose(
                 """
                 INSERT INTO {disclosure}

@@ -12,8 +12,9 @@ from ..errors import InvalidValue, KeyNotFound, StepRefused
 from ..keys import PrivateKey
 from ..rotation.decision import GONE
 from ..settings.model import Database
+from . import quiet
 from .comparison import Comparison, Wanted, compare
-from .connection import compose, copy_rows, may_quiet_log
+from .connection import compose, copy_rows
 from .material import read_row
 from .objects import LOCK_CLASS, LOCK_KEYS, names
 
@@ -174,7 +175,6 @@ def store(
         where the domain has no active key of that algorithm (and address), else pending.
     """
     with connection.cursor() as cursor:
-        keep_rows_out_of_log(cursor)
         _begin(cursor, why)
         cursor.execute(
             """
@@ -201,21 +201,26 @@ def store(
                 for wanted, key in pairs
             ),
         )
-        cursor.execute(compose(_STORE, **names(database)), (state, state))
+        cursor.execute("CREATE TEMPORARY TABLE dkim_stored (id bigint) ON COMMIT DROP")
+        quiet.change(cursor, compose(_STORE, **names(database)), (state, state))
+        cursor.execute("SELECT id FROM pg_temp.dkim_stored")
         stored = [number for (number,) in cursor]
-        cursor.execute("DROP TABLE pg_temp.dkim_new")
+        cursor.execute("DROP TABLE pg_temp.dkim_new, pg_temp.dkim_stored")
     return _keys(connection, database, "WHERE k.id = ANY (%(ids)s)", {"ids": stored})
 
 
 _STORE = """
-INSERT INTO {dkim} (domain_id, selector, algorithm, bits, address, public_key, key, state)
-SELECT d.{domain_id}, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key, %s
-  FROM pg_temp.dkim_new AS n
-  JOIN {domains} AS d ON d.{domain_name}::text = n.domain
- WHERE %s IS DISTINCT FROM 'active' OR {conflict}(d.{domain_id}, n.address, n.algorithm) IS NULL
- ORDER BY d.{domain_id}, n.selector
-ON CONFLICT DO NOTHING
-RETURNING id
+WITH stored AS (
+    INSERT INTO {dkim} (domain_id, selector, algorithm, bits, address, public_key, key, state)
+    SELECT d.{domain_id}, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key, %s
+      FROM pg_temp.dkim_new AS n
+      JOIN {domains} AS d ON d.{domain_name}::text = n.domain
+     WHERE %s IS DISTINCT FROM 'active' OR {conflict}(d.{domain_id}, n.address, n.algorithm) IS NULL
+     ORDER BY d.{domain_id}, n.selector
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+INSERT INTO pg_temp.dkim_stored SELECT id FROM stored
 """
 
 
@@ -250,7 +255,8 @@ def set_state(
             )
         if state == "active":
             _refuse_unusable(cursor, database, key)
-            cursor.execute(
+            quiet.change(
+                cursor,
                 compose(
                     """
                     UPDATE {dkim} AS k SET state = 'retired'
@@ -263,7 +269,8 @@ def set_state(
                 ),
                 (key.id,),
             )
-        cursor.execute(
+        quiet.change(
+            cursor,
             compose("UPDATE {dkim} SET state = %s WHERE id = %s", **names(database)),
             (state, key.id),
         )
@@ -309,8 +316,8 @@ def move(
         statement = "DELETE FROM {dkim} WHERE id = ANY (%(ids)s)"
     with connection.cursor() as cursor:
         _say_why(cursor, why)
-        cursor.execute(
-            compose(statement, **names(database)), {"state": state, "ids": list(numbers)}
+        quiet.change(
+            cursor, compose(statement, **names(database)), {"state": state, "ids": list(numbers)}
         )
 
 
@@ -331,7 +338,8 @@ def switch_to(
     arguments = {"ids": list(numbers), "instead": instead}
     with connection.cursor() as cursor:
         _say_why(cursor, why)
-        cursor.execute(
+        quiet.change(
+            cursor,
             compose(
                 """
                 UPDATE {dkim} AS k SET state = %(instead)s
@@ -344,7 +352,8 @@ def switch_to(
             ),
             arguments,
         )
-        cursor.execute(
+        quiet.change(
+            cursor,
             compose("UPDATE {dkim} SET state = 'active' WHERE id = ANY (%(ids)s)", **known),
             arguments,
         )
@@ -422,15 +431,6 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
     return done, tuple(reports)
 
 
-def keep_rows_out_of_log(cursor: pg.cursor) -> None:
-    """
-    Keeps DETAIL, which shows a failing row, out of PostgreSQL's log until the transaction's end.
-    Where the role may not, the order of things has to do (COPY, then INSERT … SELECT).
-    """
-    if may_quiet_log(cursor.connection):
-        cursor.execute("SELECT set_config('log_error_verbosity', 'terse', true)")
-
-
 def _begin(cursor: pg.cursor, why: str) -> None:
     """One writer at a time, until commit; ``why`` is for the history."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
@@ -465,7 +465,8 @@ def _refuse_unusable(cursor: pg.cursor, database: Database, key: Key) -> None:
 
 
 def _set_pending(cursor: pg.cursor, database: Database, numbers: list[int]) -> None:
-    cursor.execute(
+    quiet.change(
+        cursor,
         compose("UPDATE {dkim} SET state = 'pending' WHERE id = ANY (%s)", **names(database)),
         (numbers,),
     )
@@ -482,7 +483,8 @@ def _fill(cursor: pg.cursor, database: Database, rows: list[tuple[int, str, int,
         """
     )
     copy_rows(cursor, "dkim_filled", ("id", "algorithm", "bits", "public_key"), rows)
-    cursor.execute(
+    quiet.change(
+        cursor,
         compose(
             """
             UPDATE {dkim} AS k
@@ -491,6 +493,6 @@ def _fill(cursor: pg.cursor, database: Database, rows: list[tuple[int, str, int,
              WHERE k.id = f.id
             """,
             **names(database),
-        )
+        ),
     )
     cursor.execute("DROP TABLE pg_temp.dkim_filled")
