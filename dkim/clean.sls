@@ -1,10 +1,12 @@
 {#-
-  Takes the formula's configuration off the machine: what watches it first, then Postfix before all
+  Takes the formula's configuration off the machine: what watches it and what runs by
+  itself first, then Postfix before all
   others, so that mail flows throughout.
   Keys, tables and the database role stay.
 #}
 include:
   - dkim.watch.clean
+  - dkim.rotation.clean
   - dkim.postfix.clean
   - dkim.opendkim.clean
   - dkim.database.clean

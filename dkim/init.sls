@@ -1,5 +1,5 @@
 {#-
-  The whole of it: database, keys, OpenDKIM, Postfix, the records to publish, and watching.
+  The whole of it: database, keys, OpenDKIM, Postfix, rotations, the records to publish, and watching.
   Each of these can be applied alone: state.apply dkim.database, dkim.keys, ...
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
@@ -10,6 +10,7 @@ include:
   - dkim.keys
   - dkim.opendkim
   - dkim.postfix
+  - dkim.rotation
   - dkim.dns
   - dkim.watch
 

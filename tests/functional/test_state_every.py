@@ -59,6 +59,26 @@ class World:
         self.key("s2024")
         self.minion.call("dkim.retire", "example.com", "s2024", force=True)
 
+    def old_key(self):
+        self.key("s2024")
+        self._without_dns()
+        self._long_ago("activated_at")
+
+    def long_retired_key(self):
+        self.retired_key()
+        self._without_dns()
+        self._long_ago("retired_at")
+
+    def _without_dns(self):
+        self.minion.set_pillar(dns={"resolver": "127.0.0.1@1", "timeout": 1})
+
+    def _long_ago(self, moment):
+        # Triggers keep the moments, but not for who replicates.
+        with db.session(self.minion.database) as connection:
+            execute(connection, "SET session_replication_role = replica")
+            past = f"UPDATE public.dkim SET {moment} = now() - interval '400 days'"
+            execute(connection, f"{past} WHERE selector = 's2024'")
+
     def reader(self):
         self.minion.call("dkim_postgres.migrate")
         self.minion.call("dkim_postgres.manage_role", READER)
@@ -249,6 +269,18 @@ CASES = {
         complaint="domain: 'exa mple'",
         changes=False,
     ),
+    "dkim.rotated": Case(
+        "Keys are rotated when they are due",
+        prepare=World.old_key,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
+    "dkim.rotations_advanced": Case(
+        "Rotations under way go on",
+        prepare=World.long_retired_key,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
     "dkim_postgres.database_present": Case(
         "The database exists",
         prepare=World.new_database,
@@ -410,6 +442,8 @@ def test_all_faults_of_a_pillar_are_shown_at_once(world):
         "dkim.keys_managed",
         "dkim.opendkim_running",
         "dkim.records_shown",
+        "dkim.rotated",
+        "dkim.rotations_advanced",
         "dkim_postgres.database_present",
         "dkim_postgres.schema_present",
         "dkim_postgres.role_present",

@@ -1,0 +1,124 @@
+"""A mail receiver elsewhere: verifies each message as it comes, by what a resolver tells then."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from support import mail
+
+# The look-ups go through a cache as a resolver has it: an answer for its TTL, an absence for the
+# lesser of the SOA's TTL and minimum (RFC 2308, section 5).
+RECEIVE = """\
+import dkim, dns.message, dns.query, dns.rdatatype, json, pathlib, sys, threading, time
+given = json.loads(sys.argv[1])
+stop, cache, found = threading.Event(), {}, {}
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+def look_up(name, timeout=5):
+    name = name.decode().rstrip(".").lower()
+    until, value = cache.get(name, (0, None))
+    if time.monotonic() < until:
+        return value
+    asked = time.monotonic()
+    reply = dns.query.udp_with_fallback(
+        dns.message.make_query(f"{name}.", "TXT"), given["server"], timeout=5
+    )[0]
+    texts = [
+        (rrset.ttl, b"".join(rdata.strings))
+        for rrset in reply.answer if rrset.rdtype == dns.rdatatype.TXT for rdata in rrset
+    ]
+    if len(texts) == 1:
+        ttl, value = texts[0]
+    else:
+        soa = next(rrset for rrset in reply.authority if rrset.rdtype == dns.rdatatype.SOA)
+        ttl, value = min(soa.ttl, soa[0].minimum), None
+    cache[name] = (asked + ttl, value)
+    return value
+
+def verify(message):
+    headers = dkim.DKIM(message).headers
+    count = sum(name.lower() == b"dkim-signature" for name, _ in headers)
+    for index in range(count):
+        verifier = dkim.DKIM(message)
+        try:
+            valid = verifier.verify(idx=index, dnsfunc=look_up)
+        except dkim.DKIMException:
+            valid = False
+        yield valid, (verifier.domain or b"").decode(), (verifier.selector or b"").decode()
+
+def receive():
+    for path in pathlib.Path(given["maildir"]).glob("*"):
+        if path.name not in found:
+            message = path.read_bytes().replace(b"\\r\\n", b"\\n").replace(b"\\n", b"\\r\\n")
+            found[path.name] = list(verify(message))
+    for name in given["asks_early"]:
+        look_up(name.encode())
+
+while not stop.wait(0.05):
+    receive()
+receive()
+json.dump(list(found.values()), sys.stdout)
+"""
+
+Signature = tuple[bool, str, str]
+
+
+class Receiver:
+    """
+    Verifies what comes into a mailbox, as a context manager.
+
+    server
+        The name server that its resolver asks.
+    asks_early
+        Names that it looks up all the time, so that its resolver knows of their absence.
+    """
+
+    def __init__(self, box: mail.Mailbox, server: str, asks_early: Sequence[str] = ()):
+        self._box = box
+        maildir = f"/home/{box.user}/Maildir/new"
+        given = {"maildir": maildir, "server": server, "asks_early": list(asks_early)}
+        self._command = [mail.TESTS_PYTHON, "-c", RECEIVE, json.dumps(given)]
+        self.messages: list[list[Signature]] = []
+
+    def __enter__(self) -> Self:
+        self._process = self._box.machine.popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        said, _ = self._process.communicate("", timeout=120)
+        self.messages = [[tuple(one) for one in message] for message in json.loads(said)]
+
+    @property
+    def unsigned(self) -> int:
+        """How many messages had no signature."""
+        return sum(not signatures for signatures in self.messages)
+
+    @property
+    def broken(self) -> list[Signature]:
+        """Signatures that did not verify."""
+        return [one for signatures in self.messages for one in signatures if not one[0]]
+
+    @property
+    def signers(self) -> set[str]:
+        """Selectors of the signatures that verified."""
+        return {one[2] for signatures in self.messages for one in signatures if one[0]}
+
+
+def verified_now(box: mail.Mailbox, server: str) -> Mapping[str, list[bool]]:
+    """Every message that is in the mailbox verified once more: the verdicts, by selector."""
+    with Receiver(box, server) as again:
+        pass  # the messages are there already
+    found: dict[str, list[bool]] = {}
+    for signatures in again.messages:
+        for valid, _, selector in signatures:
+            found.setdefault(selector, []).append(valid)
+    return found

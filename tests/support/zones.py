@@ -1,0 +1,90 @@
+"""Zones on a test machine's own BIND, which takes updates, and on a second server that lags."""
+
+import base64
+import shlex
+from collections.abc import Mapping
+
+from support.machine import Machine
+
+PRIMARY, SECONDARY = "127.0.0.1", "127.0.53.2"
+SECRET = base64.b64encode(b"the-canary-secret-of-the-zones..").decode()
+KEY = {"name": "dkim.", "algorithm": "hmac-sha256", "secret": SECRET}
+
+# Seconds that the absence of a name is remembered for: the SOA's TTL and minimum (RFC 2308).
+NEGATIVE_TTL = 2
+
+_OPTIONS = f"""
+options {{ directory "/var/cache/bind"; listen-on {{ {PRIMARY}; }}; listen-on-v6 {{ none; }};
+  recursion no; dnssec-validation no; notify no; allow-transfer {{ any; }}; }};
+key "dkim." {{ algorithm hmac-sha256; secret "{SECRET}"; }};
+"""
+_HEAD = (
+    f"$TTL 300\n@ {NEGATIVE_TTL} SOA ns h 1 3600 3600 86400 {NEGATIVE_TTL}\n@ 60 NS ns\n"
+    f"ns 60 A {PRIMARY}\n"
+)
+_SECOND = f"@ 60 NS ns2\nns2 60 A {SECONDARY}\n"
+
+
+def serve(machine: Machine, *origins: str, secondary: bool = False) -> None:
+    """
+    Have the machine's BIND serve empty zones, and take updates by the TSIG key ``KEY``.
+
+    secondary
+        Knot serves them too, and asks for news in an hour or when :func:`catch_up` is called.
+    """
+    machine.install("bind9", "bind9-dnsutils", *(["knot"] if secondary else []))
+    named = _OPTIONS
+    for origin in origins:
+        text = _HEAD + (_SECOND if secondary else "")
+        machine.write(f"/var/cache/bind/{origin}.zone", text, owner="bind:bind")
+        named += (
+            f'zone "{origin}" {{ type primary; file "{origin}.zone";'
+            ' allow-update { key "dkim."; }; };\n'
+        )
+    machine.write("/etc/bind/named.conf", named)
+    machine.run("systemctl restart named")
+    machine.wait_for(f"dig +short @{PRIMARY} {origins[-1]} SOA | grep -q .")
+    if secondary:
+        machine.run(f"ip address replace {SECONDARY}/32 dev lo")
+        machine.write("/etc/knot/knot.conf", _knot(origins), owner="knot:knot")
+        machine.run("systemctl restart knot")
+        machine.wait_for(f"dig +short @{SECONDARY} {origins[-1]} SOA | grep -q .")
+
+
+def _knot(origins: tuple[str, ...]) -> str:
+    zones = "".join(f"  - domain: {name}\n    master: primary\n" for name in origins)
+    return (
+        f"server:\n  rundir: /run/knot\n  user: knot:knot\n  listen: {SECONDARY}@53\n"
+        "database:\n  storage: /var/lib/knot\n"
+        f"remote:\n  - id: primary\n    address: {PRIMARY}\nzone:\n{zones}"
+    )
+
+
+def catch_up(machine: Machine, origin: str) -> None:
+    """Have the second server ask for the zone, and wait until it has it."""
+    machine.run(f"knotc zone-refresh {origin}")
+    soa = f"dig +short {origin} SOA @"
+    machine.wait_for(f'test "$({soa}{SECONDARY})" = "$({soa}{PRIMARY})"')
+
+
+def update(machine: Machine, *lines: str) -> None:
+    """Change the zones as their administrator does: lines of nsupdate(1)."""
+    text = "\n".join([f"server {PRIMARY}", *lines, "send", ""])
+    machine.run(["nsupdate", "-y", f"hmac-sha256:dkim.:{SECRET}"], input=text)
+
+
+def texts(machine: Machine, name: str, server: str = PRIMARY) -> set[str]:
+    """What a server shows of TXT at a name, the strings of each record joined."""
+    shown = machine.run(["dig", "+short", f"@{server}", name, "TXT"]).stdout
+    return {"".join(shlex.split(line)) for line in shown.splitlines()}
+
+
+def key_records(machine: Machine, origin: str) -> Mapping[str, str]:
+    """Every TXT record below ``_domainkey`` of a zone, by name."""
+    shown = machine.run(["dig", "+noall", "+answer", "+onesoa", f"@{PRIMARY}", origin, "AXFR"])
+    found = {}
+    for line in shown.stdout.splitlines():
+        name, _, _, rtype, value = line.split(None, 4)
+        if rtype == "TXT" and "._domainkey." in name:
+            found[name.rstrip(".")] = "".join(shlex.split(value))
+    return found
