@@ -157,6 +157,11 @@ def _one_by_one(
     return done
 
 
+def _is_disclosed(move: Move) -> bool:
+    """A key that never signed proves nothing that would have to be undone."""
+    return move.step == "revoked" and move.discloses and move.key.state != "pending"
+
+
 def _stored(connection, settings: Settings, move: Move) -> int:
     stored = keystore.store(connection, settings.database, [move.new], move.why, "pending")
     if not stored:
@@ -182,7 +187,7 @@ def _savepoint(connection, work: Callable[[], None]) -> None:
 def _apply(connection, settings: Settings, moves: Sequence[Move]) -> None:
     database = settings.database
     if settings.rotation.publish_private is not None:
-        disclosed = [m.key.id for m in moves if m.step == "revoked" and m.discloses]
+        disclosed = [move.key.id for move in moves if _is_disclosed(move)]
         if disclosed:
             evidence_table.keep_for_disclosure(connection, database, disclosed)
     groups: dict[tuple[str, str, str], list[int]] = {}
