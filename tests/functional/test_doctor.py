@@ -245,7 +245,7 @@ def daemon(tmp_path):
 
     yield start
     for milter in made:
-        milter.__exit__()
+        milter.close()
 
 
 def signature(message, key, selector, domain):

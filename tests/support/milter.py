@@ -54,6 +54,10 @@ class Milter:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes no more connections."""
         self._listening.close()
 
     def _serve(self) -> None:

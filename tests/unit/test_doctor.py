@@ -1,8 +1,10 @@
 """The doctor's way through its checks, and what it makes of what they find."""
 
 import os
+import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from dkim_formula.doctor import child, files, postfix, units
@@ -123,6 +125,15 @@ def test_child_is_who_it_is_told_to_be():
 
 
 @as_root
+def test_account_can_t_look_into_the_child():
+    def tell():
+        owner = os.stat("/proc/self/mem").st_uid
+        return [owner, os.access("/proc/self/environ", os.R_OK)]
+
+    assert child.run(tell, 10, child.Account("nobody")) == [0, False]
+
+
+@as_root
 def test_child_in_a_chroot_sees_nothing_else(tmp_path):
     (tmp_path / "inside").touch()
     tmp_path.chmod(0o755)
@@ -194,6 +205,13 @@ def test_wrong_pillar_is_the_first_finding():
     found = doctor(read({"domains": {"exa mple": {}}}), CHECKS[:1])
     assert found[0]["ok"] is False
     assert "'exa mple'" in found[0]["found"]
+
+
+def test_documentation_has_every_check():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    told = " ".join(rows)
+    assert [check.name for check in CHECKS if not re.search(f"`[^`]*{check.name}`", told)] == []
 
 
 def test_text_shows_what_is_wrong_and_what_to_do():

@@ -25,7 +25,7 @@ def listening(tmp_path):
 
     yield start
     for milter in made:
-        milter.__exit__()
+        milter.close()
 
 
 def passed(milter, **options):

@@ -101,6 +101,8 @@ def _becoming(account: Account | None) -> Callable[[], None]:
         os.chdir("/")
         os.setgroups(groups)
         os.setgid(entry.pw_gid)
+        # Whoever the account is, what this process knows stays closed to it: the kernel makes a
+        # process that has changed its user undumpable, its /proc files root's (proc(5)).
         os.setuid(entry.pw_uid)
 
     return become
