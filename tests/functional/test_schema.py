@@ -20,6 +20,7 @@ OURS = {
     "dkim_seen",
     "dkim_disclosure",
     "dkim_pattern",
+    "dkim_signing",
     "dkim_key_table",
     "dkim_key_table_ed25519",
     "dkim_signing_table",
@@ -241,9 +242,9 @@ def test_owner_who_may_not_read_the_domains_is_a_problem(howto):
     ("statement", "says"),
     [
         ("INSERT INTO public.domains (domain) VALUES ('Upper.Example')", "not in lower case"),
-        ("ALTER TABLE public.domains DROP CONSTRAINT domains_domain_key", "has no index"),
+        ("ALTER TABLE public.domains DROP CONSTRAINT domains_domain_key CASCADE", "has no index"),
         (
-            "ALTER TABLE public.domains DROP CONSTRAINT domains_domain_key;"
+            "ALTER TABLE public.domains DROP CONSTRAINT domains_domain_key CASCADE;"
             "CREATE INDEX ON public.domains (domain);"
             "INSERT INTO public.domains (domain) VALUES ('example.com')",
             "more than once",

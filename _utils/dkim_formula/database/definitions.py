@@ -12,6 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ..settings.model import Database
+from . import signing
 from .connection import compose, driver
 from .migrations.m0002_keys import WHOLE_PEM
 from .objects import (
@@ -36,13 +37,19 @@ ED25519_PEM = "^-----BEGIN PRIVATE KEY-----\\sMC4CAQAwBQYDK2Vw"
 # The daemon asks for every row of its SigningTable when it starts and looks each one's key up
 # (measured, log_statement=all: the very text below). Nothing needs the answer, and with a hundred
 # thousand domains it takes half a minute, so this one query finds the view empty. As a sub-select
-# it is a one-time filter, which spares the joins.
-#
-# The triggers refuse an extra pattern beside a hosted domain's own key of the same name. A domain
-# that the site renames meets no trigger of ours; then its own key comes first, by the order of the
-# two halves, and the daemon takes the first row alone (measured). A condition here for that case
-# would cost each look-up a third more, nearly all of it planning (measured).
+# it is a one-time filter, which spares the reading: current_query() by itself is volatile.
 _SIGNING_VIEW = """
+CREATE OR REPLACE VIEW {{view}} (pattern, identifier) AS
+SELECT s.pattern, s.identifier
+  FROM {{signing}} AS s
+ WHERE s.algorithm = '{algorithm}' AND (SELECT current_query() NOT IN ({walks}))
+"""
+
+# Where the site's names can't be followed (signing.can_follow). The triggers refuse an extra
+# pattern beside a hosted domain's own key of the same name. A domain that the site renames meets no
+# trigger of ours; then its own key comes first, by the order of the two halves, and the daemon
+# takes the first row alone (measured).
+_JOINED_VIEW = """
 CREATE OR REPLACE VIEW {{view}} (pattern, identifier) AS
 SELECT s.pattern, s.identifier
   FROM (
@@ -61,11 +68,14 @@ SELECT s.pattern, s.identifier
 
 # security_barrier: without it, a function of the reader's own in a WHERE could be shown the rows
 # that the view leaves out, retired and pending keys among them (CREATE VIEW, notes).
+#
+# A join for the domain's name would be planned twice as long as all of this (measured).
 _KEY_VIEW = """
 CREATE OR REPLACE VIEW {{view}} (identifier, domain, selector, key) WITH (security_barrier) AS
-SELECT k.id::text, d.{{domain_name}}::text, k.selector::text, k.key::text
+SELECT k.id::text,
+       (SELECT d.{{domain_name}}::text FROM {{domains}} AS d WHERE d.{{domain_id}} = k.domain_id),
+       k.selector::text, k.key::text
   FROM {{dkim}} AS k
-  JOIN {{domains}} AS d ON d.{{domain_id}} = k.domain_id
  WHERE k.state = 'active' AND k.algorithm = '{algorithm}'
 """
 
@@ -261,8 +271,13 @@ COLUMNS = {
 }
 
 
-def functions(cursor: pg.cursor, database: Database, id_type: str) -> list[str]:
-    """The statements that define functions and triggers, fit to be run again at any time."""
+def functions(cursor: pg.cursor, database: Database, id_type: str, flat: bool) -> list[str]:
+    """
+    The statements that define functions and triggers, fit to be run again at any time.
+
+    flat
+        As :func:`signing.wanted` says: look-ups are answered from the flat table.
+    """
     values = {
         "id_type": id_type,
         "rights": _RIGHTS,
@@ -273,15 +288,17 @@ def functions(cursor: pg.cursor, database: Database, id_type: str) -> list[str]:
         "ed25519": ED25519_PEM,
     }
     templates = [text % values for text in (_CONFLICT, _CHECKED, _RECORDED, _PATTERN_CHECKED)]
-    return [compose(text, **names(database)).as_string(cursor) for text in (*templates, _TRIGGERS)]
+    templates += [_TRIGGERS, *(signing.functions(values) if flat else signing.without())]
+    return [compose(text, **names(database)).as_string(cursor) for text in templates]
 
 
-def views(cursor: pg.cursor, database: Database) -> dict[str, str]:
+def views(cursor: pg.cursor, database: Database, flat: bool) -> dict[str, str]:
     """The statement for each view. ``OR REPLACE`` leaves owner, grants and dependents be."""
     statements = {}
     known = names(database)
+    signers = _SIGNING_VIEW if flat else _JOINED_VIEW
     for algorithm in ALGORITHMS:
-        for template, view in ((_SIGNING_VIEW, signing_view), (_KEY_VIEW, key_view)):
+        for template, view in ((signers, signing_view), (_KEY_VIEW, key_view)):
             text = template.format(algorithm=algorithm, walks=_walks(cursor, database, algorithm))
             name = view(algorithm)
             composed = compose(text, view=(database.domains.schema, name), **known)
@@ -291,7 +308,9 @@ def views(cursor: pg.cursor, database: Database) -> dict[str, str]:
 
 def fingerprint(cursor: pg.cursor, database: Database, id_type: str) -> str:
     """A short hash of all definitions as they should be, given the pillar's names."""
-    text = "\n".join([*functions(cursor, database, id_type), *views(cursor, database).values()])
+    flat = signing.wanted(cursor, database)
+    statements = functions(cursor, database, id_type, flat)
+    text = "\n".join([*statements, *views(cursor, database, flat).values()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

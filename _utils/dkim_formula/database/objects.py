@@ -28,6 +28,16 @@ def key_view(algorithm: str) -> str:
     return "dkim_key_table" if algorithm == "rsa" else f"dkim_key_table_{algorithm}"
 
 
+# Our functions, by the names that ``names`` has.
+FUNCTIONS = (
+    "conflict",
+    "checked",
+    "recorded",
+    "pattern_checked",
+    "signing_set",
+    "signing_kept",
+    "signing_followed",
+)
 VIEWS = tuple(view(algorithm) for algorithm in ALGORITHMS for view in (signing_view, key_view))
 
 
@@ -44,6 +54,7 @@ def names(database: Database) -> dict[str, str | tuple[str, str]]:
         "domain_name": site.name,
         "dkim": (site.schema, "dkim"),
         "pattern": (site.schema, "dkim_pattern"),
+        "signing": (site.schema, "dkim_signing"),
         "history": (site.schema, "dkim_history"),
         "published": (site.schema, "dkim_published"),
         "seen": (site.schema, "dkim_seen"),
@@ -53,6 +64,9 @@ def names(database: Database) -> dict[str, str | tuple[str, str]]:
         "checked": (site.schema, "dkim_checked"),
         "recorded": (site.schema, "dkim_recorded"),
         "pattern_checked": (site.schema, "dkim_pattern_checked"),
+        "signing_set": (site.schema, "dkim_signing_set"),
+        "signing_kept": (site.schema, "dkim_signing_kept"),
+        "signing_followed": (site.schema, "dkim_signing_followed"),
     }
 
 

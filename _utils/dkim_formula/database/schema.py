@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError
 from ..settings.model import Database
-from . import adoption, definitions, inspection
+from . import adoption, definitions, inspection, signing
 from .connection import compose
 from .migrations import MIGRATIONS, m0002_keys, m0003_patterns, m0004_history
 from .migrations.m0001_domains import MARK
-from .objects import LOCK_CLASS, LOCK_SCHEMA, VIEWS, names
+from .objects import FUNCTIONS, LOCK_CLASS, LOCK_SCHEMA, VIEWS, names
 from .plan import Plan, change
 
 if TYPE_CHECKING:
@@ -169,7 +169,10 @@ def apply(connection: pg.connection, database: Database) -> Plan:
 def _migrate(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     known = names(database)
     cursor.execute("SELECT set_config('client_min_messages', 'warning', true)")
-    acls = _set_aside_views(cursor, database)
+    due = [step for step in MIGRATIONS if step.NUMBER not in snapshot.applied]
+    # Readers wait from here on. Where no table changes, only for the views themselves.
+    before = due or not signing.follows(cursor, database)
+    acls = _set_aside_views(cursor, database) if before else None
     cursor.execute(
         compose(
             """
@@ -183,24 +186,28 @@ def _migrate(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
             **known,
         )
     )
-    for step in MIGRATIONS:
-        if step.NUMBER not in snapshot.applied:
-            step.run(cursor, database, snapshot)
-            cursor.execute(
-                compose("INSERT INTO {migration} (number, title) VALUES (%s, %s)", **known),
-                (step.NUMBER, step.TITLE),
-            )
-    _define(cursor, database, snapshot)
+    for step in due:
+        step.run(cursor, database, snapshot)
+        cursor.execute(
+            compose("INSERT INTO {migration} (number, title) VALUES (%s, %s)", **known),
+            (step.NUMBER, step.TITLE),
+        )
+    id_type = _domain_id_type(cursor, database) or snapshot.domain_id_type
+    flat = signing.wanted(cursor, database)
+    for statement in definitions.functions(cursor, database, id_type, flat):
+        cursor.execute(statement)
+    signing.fill(cursor, database)
+    if acls is None:
+        acls = _set_aside_views(cursor, database)
+    for statement in definitions.views(cursor, database, flat).values():
+        cursor.execute(statement)
+    _give_to_owner(cursor, database, snapshot)
+    _leave_mark(cursor, database, id_type)
     _restore_grants(cursor, database, acls)
 
 
-def _define(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    id_type = _domain_id_type(cursor, database) or snapshot.domain_id_type
-    for statement in definitions.functions(cursor, database, id_type):
-        cursor.execute(statement)
-    for statement in definitions.views(cursor, database).values():
-        cursor.execute(statement)
-    _give_to_owner(cursor, database, snapshot)
+def _leave_mark(cursor: pg.cursor, database: Database, id_type: str) -> None:
+    """What :func:`_definitions` reads: whether what we made is as it has to be."""
     mark = (
         f"{definitions.fingerprint(cursor, database, id_type)} "
         f"{definitions.views_digest(cursor, database)}"
@@ -284,7 +291,8 @@ def _definitions(cursor: pg.cursor, database: Database) -> str | None:
         return None
     id_type = _domain_id_type(cursor, database)
     digest = definitions.views_digest(cursor, database)
-    if id_type is None or digest is None:
+    followed = signing.follows(cursor, database) == signing.wanted(cursor, database)
+    if id_type is None or digest is None or not followed:
         return "foreign"
     wanted = f"{definitions.fingerprint(cursor, database, id_type)} {digest}"
     return "current" if (row[0] or "").endswith(wanted) else "foreign"
@@ -410,9 +418,13 @@ def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) 
         cursor.execute(
             compose("ALTER VIEW {view} OWNER TO {owner}", view=view.view, owner=view.owner)
         )
-        # The owner's rights are those that the view reads with, and this table is new to them.
+        # The owner's rights are those that the view reads with, and these tables are new to them.
         cursor.execute(
-            compose("GRANT SELECT ON {pattern} TO {owner}", owner=view.owner, **names(database))
+            compose(
+                "GRANT SELECT ON {pattern}, {signing} TO {owner}",
+                owner=view.owner,
+                **names(database),
+            )
         )
         for grantee, privilege, column, grantable in view.grants:
             # The privilege is one of PostgreSQL's own words, from aclexplode.
@@ -432,7 +444,7 @@ def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) ->
     """What is new belongs to whom the site's tables belong to, and PUBLIC gets nothing of it."""
     known = {**names(database), "owner": snapshot.owner}
     schema = database.domains.schema
-    tables = ["migration", "pattern", "history", "published", "seen", "disclosure"]
+    tables = ["migration", "pattern", "signing", "history", "published", "seen", "disclosure"]
     tables += [] if snapshot.dkim else ["dkim"]
     tables += [] if snapshot.domains else ["domains"]
     for table in tables:
@@ -449,10 +461,7 @@ def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) ->
           FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
          WHERE n.nspname = %s AND p.proname = ANY (%s)
         """,
-        (
-            schema,
-            [known[name][1] for name in ("conflict", "checked", "recorded", "pattern_checked")],
-        ),
+        (schema, [known[name][1] for name in FUNCTIONS]),
     )
     # regprocedure's text is quoted and qualified, for the session's search_path is pg_catalog.
     for (function,) in cursor.fetchall():

@@ -11,6 +11,7 @@ from . import (
     m0003_patterns,
     m0004_history,
     m0005_published,
+    m0006_signing,
     m0007_rotation,
 )
 
@@ -20,5 +21,6 @@ MIGRATIONS = (
     m0003_patterns,
     m0004_history,
     m0005_published,
+    m0006_signing,
     m0007_rotation,
 )
