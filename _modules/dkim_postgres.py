@@ -156,6 +156,36 @@ def manage_worker():
 
 
 @translated
+def public_changes():
+    """
+    Which rights on the formula's tables, views and functions PUBLIC has, and with it every role.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.public_changes
+    """
+    return setup.public_changes(_database())
+
+
+@translated
+def close_to_public():
+    """
+    Takes these rights back. Returns as ``dkim_postgres.public_changes``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.close_to_public
+    """
+    return setup.close_to_public(_database())
+
+
+@translated
 def password_changes(name):
     """
     Whether a role has a password.

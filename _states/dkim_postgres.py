@@ -101,6 +101,26 @@ def worker_present(name):
     )
 
 
+def closed_to_public(name):
+    """
+    PUBLIC, which is every role, has no right on the formula's tables, views and functions.
+
+    .. code-block:: yaml
+
+        The keys are nobody else's:
+          dkim_postgres.closed_to_public: []
+    """
+    return converged(
+        __opts__,
+        name,
+        __salt__["dkim_postgres.public_changes"],
+        __salt__["dkim_postgres.close_to_public"],
+        in_order="PUBLIC has no right on them",
+        pending="Rights of PUBLIC would be taken back",
+        done="Rights of PUBLIC were taken back",
+    )
+
+
 def password_absent(name):
     """
     A role has no password. A role that is not there has none.

@@ -34,6 +34,11 @@ The virtual-mail database holds DKIM keys:
     - require:
       - sls: dkim.check
 
+The keys are nobody else's:
+  dkim_postgres.closed_to_public:
+    - require:
+      - dkim_postgres: The virtual-mail database holds DKIM keys
+
 OpenDKIM's role reads the views and nothing else:
   dkim_postgres.role_present:
     - name: {{ dkim.database.reader | json }}

@@ -59,6 +59,11 @@ class World:
         self.key("s2024")
         self.minion.call("dkim.retire", "example.com", "s2024", force=True)
 
+    def open_to_public(self):
+        self.schema()
+        with db.session(self.minion.database) as connection:
+            execute(connection, "GRANT SELECT ON public.dkim TO PUBLIC")
+
     def old_key(self):
         self.key("s2024")
         self._without_dns()
@@ -299,6 +304,12 @@ CASES = {
         spoil=World.reader,
         wrong={"password": PASSWORD},
         complaint="give one of keep, absent, pillar",
+    ),
+    "dkim_postgres.closed_to_public": Case(
+        "The keys are nobody else's",
+        prepare=World.open_to_public,
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
     ),
     "dkim_postgres.worker_present": Case(
         "Salt's role does the daily work",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from ..database import access, inspection, listening, schema
+from ..database import access, inspection, listening, public, schema
 from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
@@ -72,6 +72,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
     database = settings.database
     with session(database, setup=True) as connection:
         advice = list(inspection.inspect(connection, database).advice)
+        advice += public.reached(connection, database)
         problems = _schema(connection, database)
         if not problems:
             problems += _domains(connection, settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..database import access, objects, rights, roles, schema, server
+from ..database import access, objects, public, rights, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import DatabaseUnavailable, InvalidValue
@@ -80,6 +80,22 @@ def manage_worker(database: Database) -> dict[str, object]:
     """Makes the worker's role as it is to be."""
     with session(database, setup=True) as connection, connection.cursor() as cursor:
         return plain(roles.apply(connection, _worker(database, cursor)))
+
+
+def public_changes(database: Database) -> dict[str, object]:
+    """Which rights on our tables, views and functions PUBLIC is to lose."""
+
+    def present() -> Plan:
+        with session(database, setup=True) as connection:
+            return public.plan(public.look(connection, database))
+
+    return _look(database, present, Plan)
+
+
+def close_to_public(database: Database) -> dict[str, object]:
+    """Takes these rights back."""
+    with session(database, setup=True) as connection:
+        return plain(public.apply(connection, database))
 
 
 def password_changes(database: Database, name: str) -> dict[str, object]:

@@ -1,0 +1,141 @@
+"""What other roles of the same database can do to us: see nothing, and put nothing in our way."""
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.operations import check, keys, setup
+from dkim_formula.settings import read
+from functional.postgres import execute, query
+
+OPENED = (
+    "GRANT SELECT ON public.dkim TO PUBLIC",
+    "GRANT SELECT (key) ON public.dkim TO PUBLIC",
+    "GRANT ALL ON public.dkim_key_table TO PUBLIC",
+    "GRANT INSERT ON public.dkim_history TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION public.dkim_recorded() TO PUBLIC",
+)
+
+# Of the same names as PostgreSQL's own; each would tell that it was called.
+TRIPWIRES = """
+CREATE TABLE public.tripped (what text, by_whom text);
+GRANT ALL ON public.tripped TO PUBLIC;
+CREATE FUNCTION public.tripped(what text) RETURNS void LANGUAGE sql AS
+    $$ INSERT INTO public.tripped VALUES (what, current_user) $$;
+CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql AS
+    $$ SELECT public.tripped('now'); SELECT pg_catalog.now() $$;
+CREATE FUNCTION public.lower(text) RETURNS text LANGUAGE sql AS
+    $$ SELECT public.tripped('lower'); SELECT pg_catalog.lower($1) $$;
+CREATE FUNCTION public.md5(text) RETURNS text LANGUAGE sql AS
+    $$ SELECT public.tripped('md5'); SELECT pg_catalog.md5($1) $$;
+CREATE FUNCTION public.current_query() RETURNS text LANGUAGE sql AS
+    $$ SELECT public.tripped('current_query'); SELECT pg_catalog.current_query() $$;
+CREATE FUNCTION public.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS
+    $$ SELECT public.tripped('set_config'); SELECT pg_catalog.set_config($1, $2, $3) $$;
+CREATE FUNCTION public.current_setting(text) RETURNS text LANGUAGE sql AS
+    $$ SELECT public.tripped('current_setting'); SELECT pg_catalog.current_setting($1) $$;
+CREATE FUNCTION public.equal(text, text) RETURNS boolean LANGUAGE sql AS
+    $$ SELECT public.tripped('='); SELECT pg_catalog.texteq($1, $2) $$;
+CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.equal);
+CREATE FUNCTION public.different(text, text) RETURNS boolean LANGUAGE sql AS
+    $$ SELECT public.tripped('<>'); SELECT pg_catalog.textne($1, $2) $$;
+CREATE OPERATOR public.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = public.different);
+CREATE VIEW public.pg_class AS SELECT * FROM pg_catalog.pg_class;
+CREATE VIEW public.pg_roles AS SELECT * FROM pg_catalog.pg_roles;
+"""
+
+
+def admin(database, *statements):
+    with db.session(database, setup=True) as connection:
+        for statement in statements:
+            execute(connection, statement)
+
+
+@pytest.fixture
+def settings(ready):
+    where = {"name": ready.name, "port": ready.port}
+    domains = {"example.com": {"algorithm": "ed25519"}}
+    return read({"database": where, "domains": domains}).settings
+
+
+@pytest.mark.parametrize("grant", OPENED)
+def test_right_of_everybody_is_taken_back(ready, grant):
+    admin(ready, grant)
+    announced = setup.public_changes(ready)["changes"]
+    assert announced
+    assert setup.close_to_public(ready)["changes"] == announced
+    assert not setup.public_changes(ready)["changes"]
+
+
+def test_right_that_another_role_passed_on_is_taken_back(ready):
+    admin(
+        ready,
+        "CREATE ROLE gossip",
+        "GRANT USAGE ON SCHEMA public TO gossip",
+        "GRANT SELECT ON public.dkim TO gossip WITH GRANT OPTION",
+        "SET ROLE gossip",
+        "GRANT SELECT ON public.dkim TO PUBLIC",
+    )
+    assert setup.close_to_public(ready)["changes"]
+    assert not setup.public_changes(ready)["changes"]
+
+
+def test_fresh_schema_gives_everybody_nothing(ready):
+    assert not setup.public_changes(ready)["changes"]
+
+
+def test_sites_own_grants_stay(ready):
+    admin(ready, "GRANT SELECT ON public.domains TO PUBLIC", "CREATE ROLE tool")
+    admin(ready, "GRANT INSERT ON public.dkim TO tool")
+    setup.close_to_public(ready)
+    with db.session(ready, setup=True) as connection:
+        can = "SELECT has_table_privilege('tool', 'public.dkim', 'INSERT')"
+        assert query(connection, can) == [(True,)]
+        execute(connection, "SET ROLE tool")
+        assert query(connection, "SELECT count(*) FROM public.domains") == [(2,)]
+
+
+def test_check_tells_what_the_reader_reaches_by_others_grants(ready, settings):
+    reading = read({"database": {"name": ready.name, "port": ready.port}, "domains": {}})
+    setup.manage_role(ready, setup.wanted_role(ready, ready.reader.name, "keep"))
+    assert not any("can reach" in text for text in check.check(reading)["advice"])
+    admin(ready, "CREATE TABLE public.users (password text)")
+    admin(ready, "GRANT SELECT ON public.users TO PUBLIC")
+    (told,) = (text for text in check.check(reading)["advice"] if "can reach" in text)
+    assert "1 things beside" in told
+    assert "public.users" in told
+
+
+def test_nothing_that_another_role_made_is_ever_called_by_us(ready, settings):
+    """
+    The owner of the database puts its own before PostgreSQL's, in every path and in public.
+
+    A superuser that called one of these would do as its owner likes (CVE-2018-1058).
+    """
+    owner = "vmail"
+    admin(ready, f"ALTER SCHEMA public OWNER TO {owner}", f"SET ROLE {owner}", TRIPWIRES)
+    admin(ready, f"ALTER DATABASE {ready.name} SET search_path = public, pg_catalog, pg_temp")
+    setup.migrate(ready)
+    setup.manage_role(ready, setup.wanted_role(ready, ready.reader.name, "keep"))
+    setup.manage_worker(ready)
+    setup.close_to_public(ready)
+    keys.generate_missing(settings)
+    keys.generate(settings, "example.com", "second")
+    keys.list_keys(settings)
+    keys.delete(settings, "example.com", "second")
+    assert check.check(read({"database": {"name": ready.name, "port": ready.port}}))["looked"]
+    with db.session(ready, setup=True) as connection:
+        execute(connection, f'SET ROLE "{ready.reader.name}"')
+        execute(connection, "SELECT * FROM public.dkim_signing_table WHERE pattern = 'example.com'")
+        execute(connection, "SELECT * FROM public.dkim_key_table WHERE identifier = '1'")
+        execute(connection, "RESET ROLE")
+        assert query(connection, "SELECT * FROM public.tripped") == []
+
+
+def test_tripwires_trip(ready):
+    """Else the test before would prove nothing."""
+    admin(ready, "ALTER SCHEMA public OWNER TO vmail", "SET ROLE vmail", TRIPWIRES)
+    with db.session(ready, setup=True) as connection:
+        execute(connection, "SET search_path = public, pg_catalog")
+        execute(connection, "SELECT lower('X'), now() WHERE 'a'::text = 'b'::text")
+        execute(connection, "SELECT lower('X'), now() WHERE 'a'::text <> 'b'::text")
+        tripped = query(connection, "SELECT DISTINCT what FROM public.tripped")
+    assert {what for (what,) in tripped} == {"now", "lower", "=", "<>"}
