@@ -1,4 +1,4 @@
-"""What PUBLIC, which is every role, may do with what is ours; and what the reader reaches beside."""
+"""What PUBLIC, and so every role, may do with what is ours; and what the reader reaches beside."""
 
 from __future__ import annotations
 
