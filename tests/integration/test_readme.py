@@ -25,7 +25,11 @@ NOT_RUN = {
     "systemctl restart salt-minion": "the machine has salt-call alone",
 }
 # Paths of «What is touched» that this pillar has no need of.
-NOT_MADE = {"/etc/opendkim-ed25519.conf", "/etc/opendkim-pgpass"}
+NOT_MADE = {
+    "/etc/opendkim-ed25519.conf",
+    "/etc/opendkim-pgpass",
+    "/etc/opendkim-pgservice.conf",
+}
 # What looks like a function's name and is a file's.
 FILES = {"dkim.conf", "dkim.sls"}
 
