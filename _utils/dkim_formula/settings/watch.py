@@ -35,7 +35,7 @@ _WATCH = {
     "textfile": _or_false(directory),
     # A beat of Salt's beacons is a second at its shortest.
     "every": duration(1, _DAY),
-    "textfile_every": duration(10, _DAY),
+    "textfile_every": duration(1, _DAY),
     "database_every": duration(1, _DAY),
     "dns_every": _or_false(duration(1, 30 * _DAY)),
     "down_for": duration(0, _DAY),
