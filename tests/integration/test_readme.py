@@ -31,7 +31,7 @@ NOT_MADE = {
     "/etc/opendkim-pgservice.conf",
 }
 # What looks like a function's name and is a file's.
-FILES = {"dkim.conf", "dkim.sls"}
+FILES = {"dkim.conf", "dkim.prom", "dkim.sls"}
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
