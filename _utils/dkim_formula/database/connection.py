@@ -158,15 +158,6 @@ def _copy_field(value: object) -> str:
     return text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def may_quiet_log(connection: pg.connection) -> bool:
-    """Whether the session's role may set log_error_verbosity (from PostgreSQL 15 on by a grant)."""
-    with connection.cursor() as cursor:
-        if connection.server_version < 150000:
-            return is_superuser(connection)
-        cursor.execute("SELECT has_parameter_privilege('log_error_verbosity', 'SET')")
-        return cursor.fetchone()[0]
-
-
 def is_superuser(connection: pg.connection) -> bool:
     """Whether the session's current role is a superuser."""
     with connection.cursor() as cursor:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
     from .roles import Grant
 
-# A line that a constraint refuses is shown in the server's log with all that is in it, private key
-# included (measured); with this right the worker has the log leave that out (PostgreSQL 15).
-QUIET = ("PARAMETER", "log_error_verbosity", "SET")
-
 
 def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
     """
@@ -47,8 +43,6 @@ def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
         numbered.append((schema, site.table, site.id))
     if cursor is not None:
         found |= {("SEQUENCE", one, "USAGE") for one in _sequences(cursor, numbered)}
-    if cursor is None or _may_grant_parameters(cursor):
-        found.add(QUIET)
     return frozenset(found)
 
 
@@ -96,10 +90,3 @@ def _sequences(cursor: pg.cursor, numbered: list[tuple[str, str, str]]) -> list[
         tuple(map(list, zip(*numbered, strict=True))),
     )
     return [_qualified(*row) for row in cursor]
-
-
-def _may_grant_parameters(cursor: pg.cursor) -> bool:
-    if cursor.connection.server_version < 150000:
-        return False
-    cursor.execute("SELECT current_setting('is_superuser') = 'on'")
-    return cursor.fetchone()[0]

@@ -59,7 +59,6 @@ _GRANTS = """
         UNION ALL
         SELECT 'TYPE', {schema} || '.' || {type}, a.*, t.typowner
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, aclexplode(t.typacl) a
-        {{parameters}}
         UNION ALL
         SELECT CASE f.defaclobjtype WHEN 'r' THEN 'DEFAULT TABLES' WHEN 'S' THEN 'DEFAULT SEQUENCES'
                     WHEN 'f' THEN 'DEFAULT FUNCTIONS' WHEN 'T' THEN 'DEFAULT TYPES'
@@ -86,13 +85,6 @@ _GRANTS = """
         )
     }
 )
-
-# From PostgreSQL 15 on a setting can be granted; the grants are the bootstrap superuser's.
-_PARAMETERS = """
-        UNION ALL
-        SELECT 'PARAMETER', p.parname, a.*, 10
-        FROM pg_parameter_acl p, aclexplode(p.paracl) a
-"""
 
 _PLAIN_NAME = re.compile(r'"([a-z_][a-z0-9_]*)"')
 _GRANTABLE = " WITH GRANT OPTION"
@@ -195,8 +187,7 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
             (oid,),
         )
         memberships = tuple(name for (name,) in cursor)
-        parameters = _PARAMETERS if connection.server_version >= 150000 else ""
-        cursor.execute(_GRANTS.format(parameters=parameters), (oid,))
+        cursor.execute(_GRANTS, (oid,))
         grantors: dict[Grant, tuple[str | None, ...]] = {}
         for kind, name, privilege, grantable, grantor in cursor:
             for what in (privilege, privilege + _GRANTABLE) if grantable else (privilege,):
