@@ -61,7 +61,7 @@ def fill(size: int) -> Sequence[str]:
     All have the same private key, since a million would take a core twenty hours; no look-up sees
     the difference. The triggers, which write a history, rest meanwhile.
     """
-    pem = PrivateKey.generate("rsa", 2048).pem()
+    key = PrivateKey.generate("rsa", 2048)
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
     sql(
         f"""
@@ -70,13 +70,17 @@ def fill(size: int) -> Sequence[str]:
         INSERT INTO domains (domain)
         SELECT 'd' || n || '.example' FROM generate_series(1, {size}) n;
         INSERT INTO dkim (domain_id, selector, key, algorithm, bits, public_key, state)
-        SELECT id, 'default', $pem${pem}$pem$, 'rsa', 2048, 'x', 'active' FROM domains;
+        SELECT id, 'default', $pem${key.pem()}$pem$, 'rsa', 2048, '{key.public_base64()}', 'active'
+          FROM domains;
         ALTER TABLE dkim ENABLE TRIGGER USER;
+        INSERT INTO dkim_signing (pattern, algorithm, identifier, domain_name)
+        SELECT d.domain, k.algorithm, k.id::text, d.domain
+          FROM dkim AS k JOIN domains AS d ON d.id = k.domain_id;
         """
     )
     # Freshly loaded rows are checked for visibility at each look-up until a VACUUM has been.
-    sql("VACUUM (ANALYZE) domains;")
-    sql("VACUUM (ANALYZE) dkim;")
+    for table in ("domains", "dkim", "dkim_signing"):
+        sql(f"VACUUM (ANALYZE) {table};")
     step = max(1, size // 1000)
     return [f"d{number}.example" for number in range(1, size + 1, step)]
 
