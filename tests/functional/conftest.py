@@ -26,6 +26,7 @@ from functional.postgres import (
 )
 
 # Fixtures, here for every test of this folder.
+from functional.rotations import site  # noqa: F401
 from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
 
 _numbers = itertools.count(1)
@@ -71,8 +72,6 @@ def own_database(server, template):
             "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)' AND rolname <> %s",
             (OWNER,),
         ):
-            # A right to change a setting is the whole server's, and keeps a role from going.
-            execute(connection, f'DROP OWNED BY "{role}"')
             execute(connection, f'DROP ROLE "{role}"')
 
 

@@ -81,23 +81,28 @@ class Site:
     def publish(self, selector, servers=None, domain="example.com"):
         """By hand: what dkim.records says of a selector."""
         (record,) = (
-            one for one in records.record_set(self.settings, domain) if one.selector == selector
+            one
+            for one in records.record_set(self.settings, domain)
+            if one.selector == selector and one.type == "TXT"
         )
-        self.put(record.name, record.value, servers, domain)
+        self.put(record.name, record.value, servers)
 
-    def put(self, name, value, servers=None, domain="example.com", ttl=60):
+    def put(self, name, value, servers=None, ttl=60):
         """One TXT record in place of what is there; None for nothing."""
         for server in servers or self.servers:
-            zone = server.zones[dns.name.from_text(domain)]
-            owner = dns.name.from_text(name)
-            if value is None:
-                zone.delete_rdataset(owner, "TXT")
+            if value is not None:
+                parts = (value[at : at + 200] for at in range(0, len(value), 200))
+                self.add(server, name, "TXT", " ".join(f'"{part}"' for part in parts), ttl)
                 continue
-            parts = " ".join(f'"{value[at : at + 200]}"' for at in range(0, len(value), 200))
-            zone.replace_rdataset(owner, dns.rdataset.from_text("IN", "TXT", ttl, parts))
+            for zone in server.zones.values():
+                if zone.get_rdataset(name + ".", "TXT"):
+                    zone.delete_node(name + ".")
 
-    def empty(self, selector, servers=None, domain="example.com"):
-        self.publish(selector, servers, domain)
+    def add(self, server, name, rtype, text, ttl=60):
+        """One record of another type, in the longest zone that the server has for it."""
+        owner = dns.name.from_text(name)
+        origin = max((zone for zone in server.zones if owner.is_subdomain(zone)), key=len)
+        server.zones[origin].replace_rdataset(owner, dns.rdataset.from_text("IN", rtype, ttl, text))
 
 
 @pytest.fixture

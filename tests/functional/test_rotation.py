@@ -1,48 +1,612 @@
-"""Rotations against a real PostgreSQL and scripted name servers: steps, gates, what is told."""
+"""Rotations with records by hand: steps and what they wait for, by two scripted name servers."""
 
-from dataclasses import replace
+import threading
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.operations import rotation
-from functional.rotations import Site, site  # noqa: F401
+from dkim_formula.database import evidence
+from dkim_formula.errors import DatabaseError, InvalidValue, KeyNotFound, StepRefused
+from dkim_formula.operations import keys, records, rotation
+from dkim_formula.operations.rotation import steps
+from functional.postgres import execute, insert_as_howto, query, traditional_pem
+
+HOLD = 30  # seconds: the servers' negative TTL, without a margin
+QUEUE = 5 * 86400  # where there is no Postfix
+NOTHING = {
+    "changes": {},
+    "dns": {},
+    "waiting": [],
+    "publish": [],
+    "come_back": None,
+    "notes": [],
+    "problems": [],
+}
 
 
-def test_rotation_waits_for_its_record_and_then_switches(site):  # noqa: F811
+def name(selector, domain="example.com"):
+    return f"{selector}._domainkey.{domain}"
+
+
+def change(old, new):
+    return {"old": old, "new": new}
+
+
+def advance(site):
+    done = rotation.advance(site.settings)
+    assert done["problems"] == []
+    return done
+
+
+@pytest.fixture
+def signing(site):
+    """A site whose default key signs."""
     site.make_keys()
-    done = rotation.rotate(site.settings, "example.com")
-    (new,) = site.selectors("pending")
-    assert done["changes"] == {f"{new}._domainkey.example.com": {"old": None, "new": "pending"}}
-    assert [record["selector"] for record in done["publish"]] == [new]
-    assert done["waiting"][0]["next"] == "active"
-    assert rotation.advance(site.settings)["changes"] == {}
-    site.publish(new)
-    first = rotation.advance(site.settings)
+    return site
+
+
+@pytest.fixture
+def waiting(signing):
+    """A rotation that waits for its record; with the new key's selector."""
+    rotation.rotate(signing.settings, "example.com")
+    (signing.new,) = signing.selectors("pending")
+    return signing
+
+
+@pytest.fixture
+def rotated(waiting):
+    """The moment after the switch."""
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    advance(waiting)
+    assert waiting.states() == {"default": "retired", waiting.new: "active"}
+    return waiting
+
+
+def test_rotation_goes_from_a_new_key_to_the_end_of_the_old_one(signing):
+    signing.publish("default")
+    done = rotation.rotate(signing.settings, "example.com")
+    (new,) = signing.selectors("pending")
+    assert done["changes"] == {name(new): change(None, "pending")}
+    assert [record["name"] for record in done["publish"]] == [name(new)]
+    signing.publish(new)
+    first = advance(signing)
     assert first["changes"] == {}
     assert first["come_back"] == first["waiting"][0]["until"] is not None
-    site.pass_time(29)
-    assert rotation.advance(site.settings)["changes"] == {}
-    site.pass_time(2)
-    assert rotation.advance(site.settings)["changes"] == {
-        f"{new}._domainkey.example.com": {"old": "pending", "new": "active"},
-        "default._domainkey.example.com": {"old": "active", "new": "retired"},
+    signing.pass_time(HOLD - 1)
+    assert advance(signing)["changes"] == {}
+    signing.pass_time(2)
+    assert advance(signing)["changes"] == {
+        name(new): change("pending", "active"),
+        name("default"): change("active", "retired"),
     }
-    site.pass_time(5 * 86400 + 1)
-    assert rotation.advance(site.settings)["changes"] == {
-        "default._domainkey.example.com": {"old": "retired", "new": "revoked"},
+    signing.pass_time(QUEUE + 1)
+    done = advance(signing)
+    assert done["changes"] == {name("default"): change("retired", "revoked")}
+    assert [record["value"][-2:] for record in done["publish"]] == ["p="]
+    signing.publish("default")
+    signing.pass_time(3601)
+    assert advance(signing)["changes"] == {name("default"): change("revoked", None)}
+    assert advance(signing) == NOTHING
+    assert signing.states() == {new: "active"}
+
+
+def test_history_says_on_what_evidence(rotated):
+    (why,) = [why for selector, _, to, why in rotated.history() if to == "active"][1:]
+    assert why.startswith("rotation: record seen at 2 servers since ")
+    assert why.endswith("negative TTL 30 s")
+
+
+def test_waiting_rotation_tells_what_for_and_until_when(waiting):
+    (told,) = advance(waiting)["waiting"]
+    assert (told["selector"], told["state"], told["next"]) == (waiting.new, "pending", "active")
+    assert "absent" in told["for"]
+    assert told["until"] is None
+    waiting.publish(waiting.new)
+    (told,) = advance(waiting)["waiting"]
+    assert "seen for 30s" in told["for"]
+    assert told["until"] is not None
+
+
+def test_record_at_one_server_alone_does_not_pass(waiting):
+    waiting.publish(waiting.new, servers=waiting.servers[:1])
+    for _ in range(3):
+        assert advance(waiting)["changes"] == {}
+        waiting.pass_time(HOLD * 10)
+    assert "disagrees" in advance(waiting)["waiting"][0]["for"]
+    waiting.publish(waiting.new)
+    assert advance(waiting)["changes"] == {}
+    waiting.pass_time(HOLD)
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_wrong_record_does_not_pass_and_its_ttl_is_waited_for(waiting):
+    waiting.put(name(waiting.new), "v=DKIM1; k=ed25519; p=AAAA", ttl=500)
+    for _ in range(2):
+        assert advance(waiting)["changes"] == {}
+        waiting.pass_time(1000)
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD + 1)
+    assert advance(waiting)["changes"] == {}
+    waiting.pass_time(500)
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_record_that_goes_away_starts_again(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.put(name(waiting.new), None)
+    advance(waiting)
+    waiting.publish(waiting.new)
+    waiting.pass_time(HOLD * 2)
+    assert advance(waiting)["changes"] == {}
+
+
+def test_silent_server_holds_the_gate_shut_and_starts_nothing_again(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD * 2)
+    waiting.servers[1].silent = {"udp", "tcp"}
+    assert advance(waiting)["changes"] == {}
+    waiting.servers[1].silent = set()
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_clock_that_is_set_back_makes_nothing_early(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(-86400)
+    advance(waiting)
+    waiting.pass_time(HOLD - 2)
+    assert advance(waiting)["changes"] == {}
+    waiting.pass_time(3)
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_retired_key_waits_while_the_clock_is_set_back(rotated):
+    rotated.pass_time(-10 * 86400)
+    assert advance(rotated)["changes"] == {}
+    rotated.pass_time(10 * 86400 + QUEUE - 60)
+    assert advance(rotated)["changes"] == {}
+
+
+def test_record_of_a_revoked_key_that_is_still_there_keeps_it(rotated):
+    found = records.record_set(rotated.settings, "example.com")
+    (old,) = [record for record in found if record.selector == "default"]
+    rotated.put(old.name, old.value)
+    rotated.pass_time(QUEUE)
+    advance(rotated)
+    rotated.pass_time(10 * 86400)
+    done = advance(rotated)
+    assert done["changes"] == {}
+    assert "still holds a key" in done["waiting"][0]["for"]
+    rotated.put(old.name, None, servers=rotated.servers[:1])
+    rotated.publish("default", servers=rotated.servers[1:])
+    assert advance(rotated)["changes"] == {name("default"): change("revoked", None)}
+
+
+def test_private_key_is_erased_at_the_revocation(rotated):
+    rotated.pass_time(QUEUE)
+    advance(rotated)
+    found = dict(rotated.rows("state, key IS NULL"))
+    assert found == {"active": False, "revoked": True}
+
+
+def test_selector_of_a_gone_key_is_never_used_again(signing):
+    made = []
+    for _ in range(4):
+        rotation.rotate(signing.settings, "example.com", force=True)
+        made += signing.selectors("active")
+    for selector in (*made[:-1], "default"):
+        keys.delete(signing.settings, "example.com", selector)
+    rotation.rotate(signing.settings, "example.com")
+    (new,) = signing.selectors("pending")
+    assert len({*made, "default", new}) == 6
+    assert new == f"{made[0]}-5"
+
+
+def test_new_key_is_as_the_settings_have_it_now(site):
+    site.pillar["domains"] = {"example.com": {"bits": 1024}}
+    site.make_keys()
+    site.pillar["domains"] = {"example.com": {"bits": 2048}}
+    rotation.rotate(site.settings, "example.com")
+    assert site.rows("state, bits") == [("active", 1024), ("pending", 2048)]
+
+
+def test_both_algorithms_and_addresses_of_a_domain_are_rotated(site):
+    site.pillar["domains"] = {
+        "example.com": {
+            "algorithm": ["rsa", "ed25519"],
+            "bits": 1024,
+            "addresses": {"news@example.com": {"algorithm": "ed25519"}},
+        }
     }
-    site.empty("default")
-    site.pass_time(3601)
-    assert rotation.advance(site.settings)["changes"] == {
-        "default._domainkey.example.com": {"old": "revoked", "new": None},
+    site.make_keys()
+    assert len(site.selectors("active")) == 3
+    rotation.rotate(site.settings, "example.com", algorithm="rsa")
+    assert len(site.selectors("pending")) == 1
+    rotation.rotate(site.settings, "example.com")
+    found = site.rows("algorithm, address, state")
+    for slot in (("rsa", ""), ("ed25519", ""), ("ed25519", "news@example.com")):
+        assert [state for *where, state in found if tuple(where) == slot] == ["active", "pending"]
+
+
+def test_named_selector_is_the_new_keys(signing):
+    for _ in range(2):
+        rotation.rotate(signing.settings, "example.com", selector="s2027")
+        assert signing.states() == {"default": "active", "s2027": "pending"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"selector": "default"}, StepRefused),
+        ({"selector": "gone"}, StepRefused),
+        ({"selector": "a_b"}, InvalidValue),
+        ({"algorithm": "rsa"}, InvalidValue),
+        ({"algorithm": "dsa"}, InvalidValue),
+        ({"domain": "example.net"}, DatabaseError),
+        ({"domain": "exa mple"}, InvalidValue),
+    ],
+)
+def test_wrong_argument_changes_nothing(signing, arguments, error):
+    keys.generate(signing.settings, "example.com", "gone")
+    keys.delete(signing.settings, "example.com", "gone")
+    with pytest.raises(error):
+        rotation.rotate(signing.settings, **{"domain": "example.com", **arguments})
+    assert signing.states() == {"default": "active"}
+
+
+def test_selector_for_one_of_two_algorithms_needs_to_know_which(site):
+    site.pillar["domains"] = {"example.com": {"algorithm": ["rsa", "ed25519"], "bits": 1024}}
+    site.make_keys()
+    with pytest.raises(InvalidValue, match="give one of ed25519, rsa"):
+        rotation.rotate(site.settings, "example.com", selector="s2027")
+    rotation.rotate(site.settings, "example.com", "s2027", "ed25519")
+    assert site.states()["s2027"] == "pending"
+
+
+def test_alias_names_whose_keys_sign(signing):
+    signing.pillar["domains"]["example.org"] = {"alias_of": "example.com"}
+    with pytest.raises(InvalidValue, match=r"the keys of example\.com sign"):
+        rotation.rotate(signing.settings, "example.org")
+
+
+def test_key_that_was_generated_beside_another_is_taken_on(signing):
+    keys.generate(signing.settings, "example.com", "s2027")
+    assert advance(signing)["waiting"][0]["selector"] == "s2027"
+    rotation.rotate(signing.settings, "example.com")
+    assert signing.states() == {"default": "active", "s2027": "pending"}
+
+
+def test_key_that_a_tool_of_the_site_put_in_is_taken_on(signing):
+    with db.session(signing.database) as connection:
+        insert_as_howto(connection, "example.com", "first", traditional_pem(0))
+        insert_as_howto(connection, "example.com", "second", traditional_pem(1))
+    signing.pillar["domains"] = {"example.com": {"algorithm": ["rsa", "ed25519"]}}
+    assert signing.states() == {"default": "active", "first": "active", "second": "pending"}
+    signing.publish("second")
+    advance(signing)
+    signing.pass_time(HOLD)
+    assert name("second") in advance(signing)["changes"]
+
+
+def test_newest_of_several_pending_keys_signs_and_the_others_never(signing):
+    for selector in ("one", "two", "three"):
+        keys.generate(signing.settings, "example.com", selector)
+    for selector in ("one", "three"):
+        signing.publish(selector)
+    advance(signing)
+    signing.pass_time(HOLD)
+    advance(signing)
+    assert signing.states()["three"] == "active"
+    advance(signing)
+    assert {signing.states()[selector] for selector in ("one", "two")} == {"revoked"}
+
+
+def test_row_that_holds_no_key_waits_for_a_person(signing):
+    with db.session(signing.database) as connection:
+        insert_as_howto(connection, "example.com", "broken", "no key at all")
+    done = rotation.advance(signing.settings)
+    assert done["changes"] == {}
+    (told,) = done["waiting"]
+    assert "delete it" in told["for"]
+    assert done["publish"] == []
+
+
+def test_first_key_signs_at_once(site):
+    done = rotation.rotate(site.settings, "example.com")
+    assert done["changes"] == {name("default"): change(None, "active")}
+    assert [record["selector"] for record in done["publish"]] == ["default"]
+
+
+def test_first_key_waits_where_it_is_to(site):
+    site.pillar["rotation"]["first_key_waits"] = True
+    site.make_keys()
+    assert site.states() == {"default": "pending"}
+    site.make_keys()
+    rotation.rotate(site.settings, "example.com")
+    assert site.states() == {"default": "pending"}
+    site.publish("default")
+    advance(site)
+    site.pass_time(HOLD)
+    advance(site)
+    assert site.states() == {"default": "active"}
+
+
+def test_generated_first_key_waits_where_it_is_to(site):
+    site.pillar["rotation"]["first_key_waits"] = True
+    assert keys.generate(site.settings, "example.com")["state"] == "pending"
+
+
+def test_forced_rotation_says_what_it_goes_without(signing):
+    done = rotation.rotate(signing.settings, "example.com", force=True)
+    (new,) = signing.selectors("active")
+    assert signing.states() == {"default": "retired", new: "active"}
+    (note,) = done["notes"]
+    assert "without this evidence" in note
+    assert "absent" in note
+    assert "forced" in signing.history()[-1][3]
+
+
+# --- Due rotations -------------------------------------------------------------------------------
+
+
+def test_key_is_rotated_before_it_is_older_than_every(signing):
+    signing.pass_time(149 * 86400)
+    assert rotation.rotate_due(signing.settings) == NOTHING
+    signing.pass_time(31 * 86400)
+    done = rotation.rotate_due(signing.settings)
+    assert [one["new"] for one in done["changes"].values()] == ["pending"]
+    again = rotation.rotate_due(signing.settings)
+    assert again["changes"] == {}
+    assert len(signing.selectors("pending")) == 1
+
+
+def test_domain_that_the_pillar_does_not_choose_is_not_due(signing):
+    signing.pillar["domains"] = {"example.org": {}}
+    signing.pass_time(400 * 86400)
+    assert rotation.rotate_due(signing.settings) == NOTHING
+
+
+def test_algorithms_go_together_where_they_are_to(site):
+    site.pillar["domains"] = {"example.com": {"algorithm": ["rsa", "ed25519"], "bits": 1024}}
+    site.make_keys()
+    with db.session(site.database) as connection:
+        old = "UPDATE public.dkim SET activated_at = now() - interval '179 days'"
+        execute(connection, f"{old}, created_at = NULL WHERE algorithm = 'ed25519'")
+    site.pillar["rotation"]["spread"] = "2d"
+    site.pass_time(2 * 86400)
+    apart = rotation.rotate_due(site.settings, test=True)["changes"]
+    site.pillar["rotation"]["together"] = True
+    together = rotation.rotate_due(site.settings, test=True)["changes"]
+    assert (len(apart), len(together)) == (1, 2)
+
+
+# --- Delegation ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def delegated(site):
+    """Keys in a zone of ours: the servers have it too."""
+    site.pillar["domains"]["example.com"]["delegation"] = {"zone": "example.org"}
+    site.make_keys()
+    return site
+
+
+def cname(site, selector, servers=None):
+    target = f"{name(selector)}.example.org."
+    for server in servers or site.servers:
+        site.add(server, name(selector), "CNAME", target)
+
+
+def test_delegated_domain_rotates_through_its_fixed_selectors(delegated):
+    rotation.rotate(delegated.settings, "example.com", force=True)
+    assert delegated.states() == {"default": "retired", "default-2": "active"}
+    done = rotation.rotate(delegated.settings, "example.com", force=True)
+    assert "has none that is free" in done["problems"][0]
+    assert delegated.states() == {"default": "retired", "default-2": "active"}
+    keys.delete(delegated.settings, "example.com", "default")
+    rotation.rotate(delegated.settings, "example.com")
+    assert delegated.states() == {"default-2": "active", "default": "pending"}
+
+
+def test_delegated_key_waits_for_the_cname_too(delegated):
+    rotation.rotate(delegated.settings, "example.com")
+    delegated.publish("default-2")
+    done = advance(delegated)
+    assert done["publish"][-1]["purpose"] == "delegation"
+    delegated.pass_time(10000)
+    assert "CNAME" in advance(delegated)["waiting"][0]["for"]
+    cname(delegated, "default-2")
+    advance(delegated)
+    delegated.pass_time(3600 - 60)
+    # An older key's record of that name may be remembered for its TTL.
+    assert advance(delegated)["changes"] == {}
+    delegated.pass_time(120)
+    assert name("default-2") in advance(delegated)["changes"]
+
+
+def test_selector_without_a_cname_is_refused(delegated):
+    with pytest.raises(InvalidValue, match="use one of default, default-2"):
+        rotation.rotate(delegated.settings, "example.com", selector="s2027")
+
+
+# --- Many at once, and runs that end early -------------------------------------------------------
+
+
+def at_once(calls):
+    failures = []
+
+    def run(call):
+        try:
+            start.wait()
+            call()
+        except Exception as error:
+            failures.append(error)
+
+    start = threading.Barrier(len(calls))
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_six_rotations_at_once_come_to_one_new_key(signing, force):
+    settings = signing.settings
+    at_once([lambda: rotation.rotate(settings, "example.com", force=force)] * 6)
+    found = sorted(signing.states().values())
+    assert found == (["active", "retired"] if force else ["active", "pending"])
+
+
+def test_six_that_advance_at_once_make_one_switch(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    settings = waiting.settings
+    at_once(
+        [lambda: rotation.advance(settings)] * 3
+        + [lambda: rotation.rotate(settings, "example.com")] * 3
+    )
+    assert waiting.states()["default"] == "retired"
+    switches = [to for _, _, to, _ in waiting.history() if to == "active"]
+    assert len(switches) == 2
+
+
+def test_look_that_is_older_than_the_revocation_is_no_evidence_of_it(rotated, monkeypatch):
+    """The record is right as long as the key is retired; another run revokes it meanwhile."""
+    rotated.publish("default")
+    rotated.pass_time(QUEUE)
+    rotated.pillar["rotation"]["revoke_for"] = 0
+    settings = rotated.settings
+    take = steps.take
+    meanwhile = [lambda: rotation.revoke(settings, "example.com", "default", force=True)]
+
+    def late(*arguments):
+        if meanwhile:
+            meanwhile.pop()()
+        return take(*arguments)
+
+    monkeypatch.setattr(steps, "take", late)
+    rotation.activate(settings, "example.com", "default")
+    assert rotated.states()["default"] == "revoked"
+    rotation.advance(settings)
+    assert rotated.states()["default"] == "revoked"
+
+
+def test_step_that_the_database_refuses_in_one_domain_keeps_no_other_back(site):
+    site.pillar["domains"] = {
+        "example.com": {"algorithm": "ed25519"},
+        "example.org": {"algorithm": "ed25519"},
     }
-    assert site.states() == {new: "active"}
-    assert rotation.advance(site.settings) == {
-        "changes": {},
-        "dns": {},
-        "waiting": [],
-        "publish": [],
-        "come_back": None,
-        "notes": [],
-        "problems": [],
-    }
+    site.make_keys()
+    for domain in ("example.com", "example.org"):
+        keys.generate(site.settings, domain, "next")
+        site.publish("next", domain=domain)
+    advance(site)
+    site.pass_time(HOLD)
+    with db.session(site.database) as connection:
+        execute(
+            connection,
+            "ALTER TABLE public.dkim ADD CONSTRAINT no CHECK"
+            " (state <> 'active' OR selector <> 'next' OR domain_id <>"
+            " (SELECT 1)) NOT VALID".replace("(SELECT 1)", str(_id_of(connection, "example.com"))),
+        )
+    done = rotation.advance(site.settings)
+    assert site.states("example.com") == {"default": "active", "next": "pending"}
+    assert site.states("example.org") == {"default": "retired", "next": "active"}
+    (problem,) = done["problems"]
+    assert problem.startswith("example.com: PostgreSQL: ")
+
+
+def _id_of(connection, domain):
+    ((number,),) = query(connection, "SELECT id FROM public.domains WHERE domain = %s", (domain,))
+    return number
+
+
+def test_evidence_goes_with_its_key(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    keys.delete(waiting.settings, "example.com", waiting.new)
+    with db.session(waiting.database) as connection:
+        assert query(connection, "SELECT * FROM public.dkim_seen") == []
+        assert evidence.read(connection, waiting.database, [1, 2, 3]) == {}
+
+
+def test_no_key_shows_in_a_return_a_log_or_postgresql_s_log(waiting, server, caplog):
+    caplog.set_level("DEBUG")
+    with db.session(waiting.database) as connection:
+        pems = [pem for (pem,) in query(connection, "SELECT key FROM public.dkim")]
+    said = [rotation.rotate(waiting.settings, "example.com", force=True)]
+    said.append(rotation.revoke(waiting.settings, "example.com", waiting.new, compromised=True))
+    told = str(said) + caplog.text + server.log()
+    assert len(pems) == 2
+    for pem in pems:
+        assert not [line for line in pem.splitlines()[1:-1] if line in told]
+
+
+# --- Single keys ---------------------------------------------------------------------------------
+
+
+def test_key_that_is_not_there_is_told(signing):
+    for step in (rotation.activate, rotation.retire, rotation.revoke):
+        with pytest.raises(KeyNotFound, match="default"):
+            step(signing.settings, "example.com", "nothere")
+
+
+def test_compromised_key_goes_and_another_signs_at_once(signing):
+    signing.publish("default")
+    done = rotation.revoke(signing.settings, "example.com", "default", compromised=True)
+    (new,) = signing.selectors("active")
+    assert signing.states() == {"default": "revoked", new: "active"}
+    assert {record["selector"] for record in done["publish"]} == {"default", new}
+    cost, reach = done["notes"]
+    assert "does not verify any more" in cost
+    assert new in reach
+    times = signing.rows("coalesce(revoked_at, activated_at)")
+    assert times[0] == times[1]
+
+
+def test_pending_key_with_evidence_takes_a_compromised_ones_place(waiting):
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    rotation.advance(waiting.settings, test=True)
+    keys.generate(waiting.settings, "example.com", "newer")
+    done = rotation.revoke(waiting.settings, "example.com", "default", compromised=True)
+    assert waiting.states() == {"default": "revoked", waiting.new: "active", "newer": "pending"}
+    assert len(done["changes"]) == 2
+
+
+def test_compromised_key_is_not_waited_for_silent_servers(signing):
+    for server in signing.servers:
+        server.silent = {"udp", "tcp"}
+    rotation.revoke(signing.settings, "example.com", "default", compromised=True)
+    assert signing.states()["default"] == "revoked"
+
+
+def test_compromised_key_of_a_domain_without_a_free_selector_is_revoked_all_the_same(delegated):
+    keys.generate(delegated.settings, "example.com", "default-2")
+    rotation.revoke(delegated.settings, "example.com", "default-2")
+    done = rotation.revoke(delegated.settings, "example.com", "default", compromised=True)
+    assert set(delegated.states().values()) == {"revoked"}
+    assert "has none that is free" in done["problems"][0]
+    assert any("nothing takes its place" in note for note in done["notes"])
+
+
+def test_retired_key_signs_again_where_its_record_is_there(rotated):
+    done = rotation.activate(rotated.settings, "example.com", "default")
+    assert done["changes"] == {}
+    assert [one["next"] for one in done["waiting"] if one["selector"] == "default"] == [
+        "revoked",
+        "active",
+    ]
+    rotated.publish("default")
+    rotation.activate(rotated.settings, "example.com", "default")
+    rotated.pass_time(HOLD)
+    rotation.activate(rotated.settings, "example.com", "default")
+    assert rotated.states() == {"default": "active", rotated.new: "retired"}
