@@ -2,16 +2,19 @@
 
 import os
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dkim_formula.database import access, hba, objects, roles
+from dkim_formula.database import access, hba, listening, objects, roles
 from dkim_formula.database import connection as db
 from dkim_formula.database import server as databases
+from dkim_formula.database.inspection import Inspection
 from dkim_formula.errors import AccessFileError
+from dkim_formula.secret import Secret
 from dkim_formula.settings.model import Reader
-from functional.postgres import query
+from functional.postgres import as_postgres, execute, query
 
 READER = Reader(name="vmail-dkim-reader", system_user="nobody")
 
@@ -39,12 +42,12 @@ def settings(ready, files):
 
 
 def apply(settings, **more):
-    with db.session(settings, dbname=databases.MAINTENANCE) as connection:
+    with db.session(settings, setup=True, dbname=databases.MAINTENANCE) as connection:
         return access.apply(connection, settings, **more)
 
 
 def look(settings):
-    with db.session(settings, dbname=databases.MAINTENANCE) as connection:
+    with db.session(settings, setup=True, dbname=databases.MAINTENANCE) as connection:
         return access.look(connection)
 
 
@@ -175,3 +178,131 @@ def test_anothers_mapping_of_our_map_is_told_of(settings, files):
     planned = apply(settings)
     assert any("somebody" in note for note in planned.notes)
     assert b"somebody" in files[1].read_bytes()
+
+
+CLIENTS = ("192.0.2.25/32", "198.51.100.0/24", "2001:db8::/32", "mail.example.net")
+
+
+@pytest.fixture
+def certified(server):
+    """A server that has a certificate, so that it takes `hostssl` lines."""
+    folder = server.data
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=db"]
+    key, certificate = folder / "server.key", folder / "server.crt"
+    made = [*command, "-keyout", str(key), "-out", str(certificate)]
+    as_postgres(*made)
+    key.chmod(0o600)
+    configure(server, "ALTER SYSTEM SET ssl = on")
+    yield
+    configure(server, "ALTER SYSTEM RESET ssl")
+    key.unlink()
+    certificate.unlink()
+
+
+def configure(server, statement):
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, statement)
+        execute(connection, "SELECT pg_reload_conf()")
+    wanted = "on" if "= on" in statement else "off"
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with db.session(server.settings, setup=True) as connection:
+            if query(connection, "SELECT current_setting('ssl')") == [(wanted,)]:
+                return
+    raise AssertionError(f"ssl did not become {wanted}")
+
+
+def with_clients(settings, **reader):
+    given = {"password": Secret("x"), "clients": CLIENTS, **reader}
+    return replace(settings, reader=replace(settings.reader, **given))
+
+
+def rules(settings, role=READER.name):
+    """What PostgreSQL makes of the file's lines for the role, and what it would take before."""
+    with db.session(settings, setup=True, dbname=databases.MAINTENANCE) as connection:
+        return query(
+            connection,
+            "SELECT type, coalesce(address, ''), auth_method, options FROM pg_hba_file_rules"
+            " WHERE %s = ANY (user_name) ORDER BY line_number",
+            (role,),
+        )
+
+
+def test_clients_are_let_in_over_tls_by_password(settings, certified, files):
+    wanted = with_clients(settings)
+    announced = access.plan(look(wanted), wanted)
+    assert apply(wanted) == announced
+    assert [row[:3] for row in rules(wanted)] == [
+        ("local", "", "peer"),
+        ("hostssl", "192.0.2.25", "scram-sha-256"),
+        ("hostssl", "198.51.100.0", "scram-sha-256"),
+        ("hostssl", "2001:db8::", "scram-sha-256"),
+        ("hostssl", "mail.example.net", "scram-sha-256"),
+    ]
+    assert not apply(wanted)
+
+
+def test_line_for_clients_stands_before_what_would_win(settings, certified, files):
+    files[0].write_text("host all all 0.0.0.0/0 reject\n" + files[0].read_text())
+    apply(with_clients(settings))
+    lines = [line for line in files[0].read_text().splitlines() if not line.startswith("#")]
+    ours = [at for at, line in enumerate(lines) if "by the dkim formula" in line]
+    assert len(ours) == len(CLIENTS)
+    assert max(ours) < lines.index("host all all 0.0.0.0/0 reject")
+
+
+def test_client_that_leaves_the_pillar_loses_its_line(settings, certified, files):
+    apply(with_clients(settings))
+    apply(with_clients(settings, clients=CLIENTS[:1]))
+    assert [row[1] for row in rules(settings)] == ["", "192.0.2.25"]
+    apply(settings)
+    assert [row[0] for row in rules(settings)] == ["local"]
+
+
+def test_sites_own_line_for_the_reader_stays(settings, certified, files):
+    own = f"hostssl {settings.name} {READER.name} 203.0.113.9/32 scram-sha-256\n"
+    files[0].write_text(own + files[0].read_text())
+    before = files[0].read_bytes()
+    apply(with_clients(settings))
+    assert own in files[0].read_text()
+    apply(settings, present=False)
+    assert files[0].read_bytes() == before
+
+
+def test_clients_with_certificates_are_known_by_their_common_names(settings, certified, files):
+    wanted = with_clients(settings, auth="cert", common_names=("mail.example.net", "mx 2"))
+    apply(wanted)
+    assert {row[0] for row in rules(wanted)} == {"hostssl"}
+    assert {row[2] for row in rules(wanted)} == {"cert"}
+    assert all("map=maildkim-cert" in row[3] for row in rules(wanted))
+    names = [line for line in hba.lines(files[1].read_text()) if "maildkim-cert" in line.raw]
+    assert [line.fields[1][0].text for line in names] == ["mail.example.net", "mx 2"]
+    assert not apply(wanted)
+    apply(settings)
+    assert "maildkim-cert" not in files[1].read_text()
+
+
+def test_workers_clients_have_their_own_lines(settings, certified, files):
+    worker = replace(settings.worker, clients=("192.0.2.25/32",), password=Secret("x"))
+    apply(replace(settings, worker=worker))
+    assert [row[:3] for row in rules(settings, worker.name)] == [
+        ("local", "", "peer"),
+        ("hostssl", "192.0.2.25", "scram-sha-256"),
+    ]
+
+
+def test_server_that_clients_can_not_get_to_is_told_of(settings):
+    with db.session(settings, setup=True) as connection:
+        assert listening.inspect(connection, settings) == Inspection()
+        found = listening.inspect(connection, with_clients(settings, auth="cert"))
+    assert "ssl = off" in found.problems[0]
+    assert "ssl_ca_file" in found.problems[1]
+    assert "listen_addresses" in found.advice[0]
+
+
+def test_lines_that_the_server_can_not_take_are_put_back(settings, files):
+    """Without ssl PostgreSQL says that such a line can't match."""
+    before = [path.read_bytes() for path in files]
+    with pytest.raises(AccessFileError, match="SSL is disabled"):
+        apply(with_clients(settings))
+    assert [path.read_bytes() for path in files] == before

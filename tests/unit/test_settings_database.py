@@ -175,3 +175,124 @@ def test_other_keys_are_checked(key, value):
 @pytest.mark.parametrize(("given", "stored"), [("5433", 5433), (5433, 5433)])
 def test_port_is_a_number(given, stored):
     assert database(port=given).port == stored
+
+
+MAIL_HOSTS = ["192.0.2.25", "198.51.100.0/24", "2001:db8::/32", "Mail.example.net", ".example.org"]
+
+
+def test_clients_are_stored_as_pg_hba_conf_has_them():
+    given = database(reader={"clients": MAIL_HOSTS, "password": "x"})
+    assert given.reader.clients == (
+        "192.0.2.25/32",
+        "198.51.100.0/24",
+        "2001:db8::/32",
+        "mail.example.net",
+        ".example.org",
+    )
+    assert given.reader.needs_password
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        "all",
+        "samenet",
+        "mail",
+        "192.0.2.256",
+        "192.0.2.1/24",
+        "192.0.2.0/33",
+        "a b.example",
+        "x.example # y",
+        'x.example"',
+        "x.example,y.example",
+        "x.example\nlocal all all trust",
+        "",
+        5,
+        None,
+    ],
+)
+@pytest.mark.parametrize("role", ["reader", "worker"])
+def test_client_that_is_none_is_refused(client, role):
+    problem = only_problem(**{role: {"clients": [client], "password": "x"}})
+    assert problem.startswith(f"dkim:database:{role}:clients: ")
+
+
+def test_network_with_bits_beyond_its_mask_is_told_the_right_one():
+    problem = only_problem(reader={"clients": ["192.0.2.1/24"], "password": "x"})
+    assert "give 192.0.2.0/24" in problem
+
+
+@pytest.mark.parametrize("role", ["reader", "worker"])
+def test_clients_need_a_password(role):
+    problem = only_problem(**{role: {"clients": "192.0.2.25"}})
+    assert problem.startswith(f"dkim:database:{role}:password: is not there")
+
+
+def test_clients_with_certificates_need_none():
+    given = database(reader={"auth": "cert", "clients": "192.0.2.25", "common_names": "mail 1"})
+    assert given.reader.common_names == ("mail 1",)
+    assert not given.reader.needs_password
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_whole_internet_as_client_is_unwise_and_legal(network):
+    reading = read({"database": {"reader": {"clients": network, "password": "x"}}})
+    assert reading.problems == ()
+    assert "lets every machine try" in reading.advice[0]
+
+
+def test_clients_are_for_the_databases_machine():
+    remote = {"host": "db", "reader": {**REMOTE["reader"], "clients": "192.0.2.25"}}
+    assert only_problem(**remote).startswith("dkim:database:reader:clients: is for the machine")
+
+
+@pytest.mark.parametrize("name", ["", "a#b", 'a"b', "a\nb", "x" * 65, 7, "-x"])
+def test_common_name_that_is_none_is_refused(name):
+    given = {"auth": "cert", "clients": "192.0.2.25", "common_names": [name]}
+    assert only_problem(reader=given).startswith("dkim:database:reader:common_names: ")
+
+
+def test_certificate_does_not_work_on_the_socket():
+    assert "does not work on the local socket" in only_problem(reader={"auth": "cert"})
+
+
+def test_certificate_and_its_key_are_named():
+    problems = read({"database": {"host": "db", "reader": {"auth": "cert"}}}).problems
+    assert [text.split(": ")[0] for text in problems] == [
+        "dkim:database:reader:sslcert",
+        "dkim:database:reader:sslkey",
+    ]
+
+
+def test_certificate_is_not_for_a_session_without_tls():
+    given = {"auth": "cert", "sslcert": "/c", "sslkey": "/k"}
+    problem = only_problem(host="db", sslmode="prefer", reader=given)
+    assert problem.startswith("dkim:database:sslmode: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"worker": {"name": "vmail"}}, "worker:name"),
+        ({"worker": {"name": "vmail-dkim-reader"}}, "worker:name"),
+        ({"worker": {"name": "postgres"}}, "worker:name"),
+        ({"worker": {"map": "maildkim"}}, "worker:map"),
+        ({"worker": {"map": "a b"}}, "worker:map"),
+    ],
+)
+def test_worker_has_a_role_and_a_map_of_its_own(given, key):
+    assert only_problem(**given).startswith(f"dkim:database:{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({}, None),
+        ({"host": "db"}, "/etc/ssl/certs/ca-certificates.crt"),
+        ({"host": "db", "sslrootcert": "/ca.pem"}, "/ca.pem"),
+        ({"host": "db", "sslmode": "require"}, None),
+    ],
+)
+def test_authorities_are_the_systems_unless_the_site_names_its_own(given, path):
+    reader = {"reader": REMOTE["reader"]} if given else {}
+    assert database(**given, **reader).authorities == path

@@ -1,0 +1,140 @@
+"""Two database servers: mail goes on being signed while the first is gone."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+from support import mail, remote, salt, server
+from support.machine import CommandFailed, Machine
+from support.traffic import Traffic
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "bookworm"
+
+READS = "canary-reads-9a2d"
+DOMAINS = {"example.com": {}}
+SENDERS = ["someone@example.com"]
+DATABASE_PILLAR = {
+    "dkim": {
+        "database": {
+            "reader": {"auth": "password", "password": READS, "clients": [remote.MAIL]},
+        },
+        "domains": DOMAINS,
+    }
+}
+MAIL_PILLAR = {
+    "dkim": {
+        "database": {
+            "host": [remote.NAMES[remote.DATABASE], remote.NAMES[remote.STANDBY]],
+            "sslrootcert": remote.AUTHORITY,
+            "reader": {"auth": "password", "password": READS},
+        },
+        "domains": DOMAINS,
+        "postfix": {"milter_default_action": "tempfail"},
+    }
+}
+# pg_hba.conf is of each server, not of the data: the standby gets the primary's.
+REPLICATE = "hostssl replication standby 192.0.2.11/32 scram-sha-256\n"
+STANDBY = """\
+set -eu
+version=$(ls /var/lib/postgresql)
+systemctl stop postgresql
+data=/var/lib/postgresql/$version/main
+rm -rf $data
+runuser -u postgres -- pg_basebackup --write-recovery-conf --pgdata=$data \
+    --dbname='host=db.example.net user=standby password=standby sslmode=require'
+systemctl start postgresql
+"""
+
+
+@pytest.fixture(scope="module")
+def site(release: str) -> Iterator[remote.Site]:
+    with remote.site(release, standby=True) as site:
+        salt.install_formula(site.database, DATABASE_PILLAR)
+        run = salt.apply(site.database, "dkim.database,dkim.keys")
+        assert run.succeeded, str(run)
+        _replicate(site)
+        salt.install_formula(site.mail, MAIL_PILLAR)
+        run = salt.apply(site.mail, "dkim.opendkim,dkim.postfix")
+        assert run.succeeded, str(run)
+        yield site
+
+
+@pytest.fixture(scope="module")
+def box(site: remote.Site) -> mail.Mailbox:
+    return mail.Mailbox(site.mail)
+
+
+@pytest.fixture(scope="module")
+def records(site: remote.Site) -> Mapping[str, str]:
+    return remote.records(site)
+
+
+def _replicate(site: remote.Site) -> None:
+    server.sql(site.database, "CREATE ROLE standby LOGIN REPLICATION PASSWORD 'standby'")
+    rules = f"{remote.postgresql(site.database)}/pg_hba.conf"
+    text = REPLICATE + site.database.read(rules)
+    for machine in (site.database, site.standby):
+        path = f"{remote.postgresql(machine)}/pg_hba.conf"
+        machine.write(path, text, mode=0o640, owner="postgres:postgres")
+    site.database.run("systemctl reload postgresql")
+    site.standby.run(STANDBY)
+    site.standby.wait_for(
+        "runuser -u postgres -- psql -d vmail -Atc 'SELECT count(*) FROM dkim' | grep -qx 1", 60
+    )
+
+
+def signed(box: mail.Mailbox, records: Mapping[str, str]) -> bool:
+    try:
+        message = mail.sent_by_smtp(box, SENDERS[0])
+    except CommandFailed:  # 451, while the daemon is on its way back
+        return False
+    return [one.valid for one in mail.signatures(box.machine, message, records)] == [True]
+
+
+def readers_at(machine: Machine) -> int:
+    where = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vmail-dkim-reader'"
+    return int(server.sql(machine, where))
+
+
+def test_primary_is_read_while_it_is_there(
+    site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    assert signed(box, records)
+    assert readers_at(site.database) > 0
+    assert readers_at(site.standby) == 0
+
+
+@pytest.mark.parametrize("fault", ["stopped", "killed", "unplugged"])
+def test_mail_goes_on_being_signed_while_the_primary_is_gone(
+    site: remote.Site, box: mail.Mailbox, records: Mapping[str, str], fault: str
+) -> None:
+    """No message leaves unsigned, none is lost, and the standby signs within seconds."""
+    with Traffic(box, SENDERS) as traffic:
+        _end(site, fault)
+        site.standby.wait_for(lambda: readers_at(site.standby) > 0, 60)
+        site.mail.wait_for(lambda: signed(box, records), 60)
+        _begin(site, fault)
+    outcome = traffic.outcome(records)
+    assert outcome.unsigned == []
+    assert set(outcome.taken) <= outcome.signatures.keys()
+
+
+def _end(site: remote.Site, fault: str) -> None:
+    if fault == "unplugged":
+        site.network.pull_cable(f"{remote.DATABASE}/24")
+    elif fault == "killed":
+        site.database.run(
+            "systemctl kill --signal=KILL postgresql@*-main; systemctl stop postgresql"
+        )
+    else:
+        site.database.run("systemctl stop postgresql")
+
+
+def _begin(site: remote.Site, fault: str) -> None:
+    """The primary is back; sessions that begin anew go to it."""
+    if fault == "unplugged":
+        site.network.put_cable_back(f"{remote.DATABASE}/24")
+    else:
+        site.database.run("systemctl start postgresql")
+    site.mail.run("systemctl restart opendkim")
+    site.mail.wait_for(lambda: readers_at(site.database) > 0, 60)

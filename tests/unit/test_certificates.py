@@ -1,0 +1,52 @@
+"""What verifies a server elsewhere, and the reader's own certificate, are there to be used."""
+
+import pytest
+from dkim_formula.settings.model import Database, Reader
+from dkim_formula.signer import certificates
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = {name: tmp_path / name for name in ("ca", "cert", "key")}
+    for path in paths.values():
+        path.write_text("anything: it is libpq that reads it")
+        path.chmod(0o400)
+    return paths
+
+
+def database(files, **more):
+    given = {"host": "db", "sslrootcert": str(files["ca"]), **more}
+    paths = {"sslcert": str(files["cert"]), "sslkey": str(files["key"])}
+    return Database(reader=Reader(auth="cert", **paths), **given)
+
+
+def test_files_that_are_there_are_fine(files):
+    assert certificates.problems(database(files)) == []
+
+
+def test_local_socket_needs_none():
+    assert certificates.problems(Database()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("ca", "dkim:database:sslrootcert"), ("cert", "reader:sslcert"), ("key", "reader:sslkey")],
+)
+def test_file_that_is_absent_is_named(files, name, key):
+    files[name].unlink()
+    (problem,) = certificates.problems(database(files))
+    assert key in problem
+    assert str(files[name]) in problem
+
+
+def test_authorities_are_not_missed_where_nothing_is_verified(files):
+    files["ca"].unlink()
+    assert certificates.problems(database(files, sslrootcert=None, sslmode="require")) == []
+
+
+@pytest.mark.parametrize("mode", [0o404, 0o444, 0o644])
+def test_key_that_others_can_read_is_refused_as_libpq_does(files, mode):
+    files["key"].chmod(mode)
+    (problem,) = certificates.problems(database(files))
+    assert f"{mode:04o}" in problem
+    assert "opendkim's own" in problem
