@@ -46,13 +46,14 @@ class Case:
     key
         The one that has to sign it.
     record
-        Its record, as the database's public key makes it; None where the key can't be read.
+        Its record, as the database's public key makes it (:func:`with_records`); None where the key
+        can't be read.
     """
 
     sender: str
     kind: str
     key: Key
-    record: Record | None
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Outcome:
 
 def cases(settings: Settings, domain: str | None = None) -> list[Case]:
     """
-    A case for each active key and each pattern that it signs for, by the database.
+    A case for each active key and each pattern that it signs for, by the database; still without
+    their records, of which a sample needs few.
 
     domain
         Only those that this domain's senders are in, or whose key is its.
@@ -93,12 +95,20 @@ def cases(settings: Settings, domain: str | None = None) -> list[Case]:
     for pattern, owner in _patterns(by_owner, extra):
         sender, kind = _sender(pattern, owner)
         for key in by_owner.get(owner, ()):
-            domain_ = domain_settings(settings, key.domain)
-            record = None if key.public is None else record_of(key, domain_)
-            found.append(Case(sender, kind, key, record))
+            found.append(Case(sender, kind, key))
     if domain is None:
         return found
     return [case for case in found if domain in (case.key.domain, _host(case.sender), _above(case))]
+
+
+def with_records(settings: Settings, chosen: Iterable[Case]) -> list[Case]:
+    """The cases, each with the record that its signature is to be verified with."""
+    return [
+        case
+        if case.key.public is None
+        else replace(case, record=record_of(case.key, domain_settings(settings, case.key.domain)))
+        for case in chosen
+    ]
 
 
 def _active(connection: pg.connection, database: Database) -> list[Key]:
@@ -225,7 +235,7 @@ def check(site: Site) -> list[Finding]:
     if not site.has_opendkim:
         return [unknown(name, NO_OPENDKIM)]
     every = cases(site.settings)
-    chosen = sample(every)
+    chosen = with_records(site.settings, sample(every))
     if not chosen:
         return [unknown(name, "there is no active key", "salt-call dkim.generate_missing")]
     outcomes = list(attempt(site.daemons, chosen))

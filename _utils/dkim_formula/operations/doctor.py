@@ -36,6 +36,9 @@ class Check:
     seconds: float = 20.0
 
 
+# A hundred thousand keys are read in seconds, on a machine that has nothing else to do.
+MANY_KEYS = 120.0
+
 _MARKS = {True: "ok", False: "WRONG", None: "?"}
 
 CHECKS = (
@@ -55,11 +58,11 @@ CHECKS = (
     Check("rights", database.rights, ("database",)),
     Check("access files", database.access, ("database",)),
     Check("login", database.logins, after=("database",), seconds=60.0),
-    Check("keys", keys.whole, ("database",), seconds=60.0),
-    Check("domains", keys.unsigned, ("database",), seconds=60.0),
-    Check("patterns", keys.agreement, ("database",), seconds=60.0),
-    Check("signing", signing.check, ("socket", "database", "login"), seconds=60.0),
-    Check("DNS", names.check, ("database",)),
+    Check("keys", keys.whole, ("database",), seconds=MANY_KEYS),
+    Check("domains", keys.unsigned, ("database",), seconds=MANY_KEYS),
+    Check("patterns", keys.agreement, ("database",), seconds=MANY_KEYS),
+    Check("signing", signing.check, ("socket", "database", "login"), seconds=MANY_KEYS),
+    Check("DNS", names.check, ("database",), seconds=MANY_KEYS),
     Check("clock", clock.synchronised),
     Check("database's clock", clock.database_clock, ("database",)),
 )

@@ -32,7 +32,7 @@ def selftest(settings: Settings, domain: object = None) -> list[dict[str, object
     """
     site = Site(settings)
     name = None if domain is None else domain_name(domain, "domain")
-    chosen = signing.cases(settings, name)
+    chosen = signing.with_records(settings, signing.cases(settings, name))
     if not chosen:
         raise KeyNotFound(f"no key is active for {name}" if name else "no key is active")
     if not site.has_opendkim:
