@@ -1,14 +1,18 @@
 """What is watched, in a real database and at name servers: when it is trouble, when not."""
 
+import re
 import time
 from dataclasses import replace
 
 import pytest
+import salt.loader
+import salt.template
 from dkim_formula.database import connection as db
 from dkim_formula.operations import keys, watch
 from dkim_formula.settings import Reading
 from functional.postgres import execute
 from functional.rotations import site  # noqa: F401
+from functional.salt_loaders import TREE
 from support.exposition import parse
 
 DAY = 86400
@@ -217,3 +221,25 @@ def test_look_that_was_ended_is_told_of(watched):
     told = watch.beat(Reading(watched.settings), watched.folder, lambda _name: True)
     (event,) = (one for one in told if one["kind"] == "database")
     assert (event["change"], "did not come back" in event["what"]) == ("began", True)
+
+
+@pytest.mark.parametrize("change", ["began", "ended"])
+def test_reactor_of_the_docs_renders_with_an_event(watched, loaded, change):
+    text = (TREE / "docs" / "watching.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n# /srv/reactor/dkim_watch.sls\n(.*?)```", text, re.DOTALL)
+    watched.pillar["watch"] = {"down_for": "0s"}
+    events = watch.beat(Reading(watched.settings), watched.folder, lambda _name: False)
+    event = {**next(one for one in events if one["kind"] == "service"), "change": change}
+    # What a master gives a reactor: the event's data, with the minion in it.
+    rendered = salt.template.compile_template(
+        ":string:",
+        salt.loader.render(loaded.opts, loaded.functions),
+        "jinja|yaml",
+        [],
+        [],
+        input_data=block,
+        data={**event, "id": "mail.example.net"},
+    )
+    (told,) = rendered["tell the postmaster"]["local.smtp.send_msg"][1]["args"][2].values()
+    assert event["what"] in told
+    assert ("put OpenDKIM into order" in rendered) == (change == "began")
