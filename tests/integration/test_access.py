@@ -10,7 +10,7 @@ from support.machine import Machine
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True
 
-READER = "vmail-dkim-reader"
+READER, KEEPER = "vmail-dkim-reader", "vmail-dkim-keeper"
 VIEWS = {
     "public.dkim_signing_table",
     "public.dkim_key_table",
@@ -188,12 +188,15 @@ def test_foreign_lines_and_comments_are_left_as_they_are(
 ) -> None:
     for name, ours in (
         ("hba", f"local   vmail   {READER}   peer map=maildkim\n"),
+        ("hba", f"local   vmail   {KEEPER}   peer map=maildkim-keeper\n"),
         ("ident", f'maildkim   opendkim   "{READER}"\n'),
+        ("ident", f'maildkim-keeper   root   "{KEEPER}"\n'),
     ):
         path = access_file(box.machine, name)
         text = box.machine.read(path)
         assert text.count(ours) == 1
-        assert text.replace(ours, "") == foreign[name]
+        others = [line for line in text.splitlines(True) if "vmail-dkim-" not in line]
+        assert "".join(others) == foreign[name]
         shown = box.machine.run(["stat", "-c", "%U:%G %a", path]).stdout.strip()
         assert shown == "postgres:postgres 640"
 
