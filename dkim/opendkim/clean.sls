@@ -5,6 +5,21 @@
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
 {%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
 
+{%- set watch = lookup.opendkim_service ~ '-watch' %}
+{%- set watch_unit = '/etc/systemd/system/' ~ watch ~ '.service' %}
+{%- if salt['file.file_exists'](watch_unit) %}
+
+{{ watch }} is stopped:
+  dkim_service.dead:
+    - name: {{ watch | json }}
+
+{{ watch_unit }} is gone:
+  file.absent:
+    - name: {{ watch_unit | json }}
+    - require:
+      - dkim_service: {{ watch }} is stopped
+{%- endif %}
+
 {%- for daemon in dkim.daemons + dkim.unused_daemons %}
 {%- set main = daemon.service == lookup.opendkim_service %}
 {%- if main or salt['file.file_exists'](daemon.config_file) %}

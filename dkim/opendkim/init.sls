@@ -169,6 +169,31 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
 {%- endif %}
 {%- endfor %}
 
+{%- if systemd %}
+{%- set watch = lookup.opendkim_service ~ '-watch' %}
+
+{#- docs/faults.md, «A look-up cut short», has what it is for. #}
+The unit {{ watch }} knows the daemons:
+  file.managed:
+    - name: /etc/systemd/system/{{ watch }}.service
+    - source: salt://dkim/opendkim/files/watch.jinja
+    - template: jinja
+    - user: root
+    - group: root
+    - mode: '0644'
+    - context:
+        daemons: {{ dkim.daemons | map(attribute='service') | list | json }}
+        sandbox: {{ dkim.sandbox | json }}
+    - require:
+      - pkg: OpenDKIM is installed
+
+OpenDKIM is watched:
+  dkim_service.running:
+    - name: {{ watch | json }}
+    - watch:
+      - file: The unit {{ watch }} knows the daemons
+{%- endif %}
+
 {%- if dkim.database.local and not dkim.database.reader_has_password %}
 
 {#- One that a hand-made set-up gave the role is of no use once the daemon logs in by peer. #}
