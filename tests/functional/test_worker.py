@@ -227,7 +227,11 @@ def test_table_that_numbers_by_a_sequence_takes_keys_and_domains(howto, access_f
 
 
 def test_site_that_closed_its_database_to_public_is_served(site, server):
-    admin(site.database, f"REVOKE ALL ON DATABASE {site.database.name} FROM PUBLIC")
+    admin(
+        site.database,
+        f"REVOKE ALL ON DATABASE {site.database.name} FROM PUBLIC",
+        "REVOKE ALL ON LANGUAGE plpgsql FROM PUBLIC",
+    )
     assert who(site.database) == [(KEEPER, KEEPER)]
     assert keys.generate_missing(site)["changes"]
     reader = site.database.reader.name

@@ -196,9 +196,11 @@ def _as_worker(database: Database, application_name: str) -> pg.connection | Non
     """A session of the worker's, who can do the daily work; None where there is no such one."""
     psycopg2 = driver()
     try:
-        connection = psycopg2.connect(
-            **_parameters(database, database.name, application_name), user=database.worker.name
-        )
+        # Not while another thread has taken on another account.
+        with _identity_lock:
+            connection = psycopg2.connect(
+                **_parameters(database, database.name, application_name), user=database.worker.name
+            )
     except psycopg2.OperationalError:
         return None
     try:

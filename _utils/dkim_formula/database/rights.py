@@ -31,6 +31,8 @@ def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
         ("DATABASE", quoted(database.name), "TEMPORARY"),
         ("SCHEMA", quoted(schema), "USAGE"),
         ("FUNCTION", _signature(cursor, database), "EXECUTE"),
+        # For quiet.change, where a site has taken it from PUBLIC.
+        ("LANGUAGE", quoted("plpgsql"), "USAGE"),
     }
     for table, privileges in TABLES.items():
         found |= {("TABLE", _qualified(*known[table]), privilege) for privilege in privileges}
