@@ -16,6 +16,8 @@ from .errors import OpenDKIMError
 TIMEOUT = 30.0  # seconds for one answer
 # MILTER_CHUNK_SIZE of mfdef.h
 CHUNK = 65535
+# No milter answers more at once: the largest that Postfix asks for (MILTER_MAX_DATA_SIZE).
+_LARGEST = 1 << 20
 
 _INSERT_HEADER, _ADD_HEADER, _CONTINUE, _PROGRESS = b"i", b"h", b"c", b"p"
 _REPLY_CODE = b"y"
@@ -152,6 +154,8 @@ class Connection:
         self._append(b"O" + struct.pack("!III", 6, _ACTIONS, _OFFERED))
         self._flush()
         _, data = self._packet()
+        if len(data) < 12:
+            raise self._broken()
         self._protocol = struct.unpack("!III", data[:12])[2]
         due = self._queue(b"C", b"localhost\x004" + struct.pack("!H", 25) + b"127.0.0.1\x00")
         due += self._queue(b"H", _strings("localhost"))
@@ -172,7 +176,9 @@ class Connection:
             if command in (_ADD_HEADER, _INSERT_HEADER):
                 # An inserted header has its place, of four octets, before it.
                 pair = data if command == _ADD_HEADER else data[4:]
-                name, value = pair.rstrip(b"\0").split(b"\0", 1)
+                name, divider, value = pair.rstrip(b"\0").partition(b"\0")
+                if not divider:
+                    raise self._broken()
                 added.append((_text(name), _text(value)))
             elif command in _VERDICTS or command == _REPLY_CODE:
                 return _as_answer(command, data, tuple(added))
@@ -197,7 +203,10 @@ class Connection:
 
     def _packet(self) -> tuple[bytes, bytes]:
         while True:
-            payload = self._exactly(struct.unpack("!I", self._exactly(4))[0])
+            size = struct.unpack("!I", self._exactly(4))[0]
+            if size > _LARGEST:
+                raise self._broken()
+            payload = self._exactly(size)
             if payload[:1] != _PROGRESS:
                 return payload[:1], payload[1:]
 
@@ -212,6 +221,9 @@ class Connection:
             self._received += received
         taken, self._received = self._received[:size], self._received[size:]
         return taken
+
+    def _broken(self) -> OpenDKIMError:
+        return OpenDKIMError(f"what answers at {self._path} does not speak the milter protocol")
 
     def _failure(self, error: OSError) -> OpenDKIMError:
         what = "timed out" if isinstance(error, TimeoutError) else error.strerror

@@ -9,7 +9,7 @@ from ..secret import Secret
 
 # pg_authid.rolpassword; PostgreSQL, «SCRAM-SHA-256 Authentication», and RFC 5803, section 3.
 _VERIFIER = re.compile(
-    r"SCRAM-SHA-256\$(?P<iterations>\d+):(?P<salt>[A-Za-z0-9+/=]+)"
+    r"SCRAM-SHA-256\$(?P<iterations>[0-9]{1,7}):(?P<salt>[A-Za-z0-9+/=]+)"
     r"\$(?P<stored>[A-Za-z0-9+/=]+):(?P<server>[A-Za-z0-9+/=]+)"
 )
 
@@ -27,15 +27,16 @@ def matches(verifier: str | None, password: Secret) -> bool:
     found = _VERIFIER.fullmatch(verifier or "")
     if not found:
         return False
-    salted = hashlib.pbkdf2_hmac(
-        "sha256",
-        password.reveal().encode(),
-        base64.b64decode(found["salt"]),
-        int(found["iterations"]),
-    )
+    try:
+        salt, stored = (base64.b64decode(found[part], validate=True) for part in ("salt", "stored"))
+        salted = hashlib.pbkdf2_hmac(
+            "sha256", password.reveal().encode(), salt, int(found["iterations"])
+        )
+    except (ValueError, OverflowError):
+        # No server takes such a one either (PostgreSQL, scram-common.c).
+        return False
     client_key = hmac.digest(salted, b"Client Key", "sha256")
-    stored = hashlib.sha256(client_key).digest()
-    return hmac.compare_digest(stored, base64.b64decode(found["stored"]))
+    return hmac.compare_digest(stored, hashlib.sha256(client_key).digest())
 
 
 def verifier(name: str, password: Secret, connection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from ..records.kind import of_kind, public_key
+from ..records.kind import cut, of_kind, public_key
 from ..records.record import Record
 from .failure import DnsError
 
@@ -73,8 +73,8 @@ def to_publish(
     if foreign and not adopt:
         shown = foreign[0].decode("utf-8", "backslashreplace")
         raise Foreign(
-            f"a {record.type} record that is not ours is there: {_cut(shown)}; remove it, or give "
-            "adopt=True to have it replaced"
+            f"a {record.type} record that is not ours is there: {cut(shown, 100)}; remove it, or "
+            "give adopt=True to have it replaced"
         )
     gone = tuple(value for value in (*of_ours, *foreign) if value != wanted)
     ttl = _ttl(record, present, (*of_ours, *foreign))
@@ -111,7 +111,3 @@ def _ttl(record: Record, present: Present, own: Collection[bytes]) -> int:
     # them, it is theirs.
     others = [value for value in present.values if value not in own]
     return present.ttl if others and present.ttl is not None else record.ttl
-
-
-def _cut(text: str, most: int = 100) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..errors import PostfixError
+from ..records.kind import cut
+
 CLASSES = "internal_mail_filter_classes"
 DEFAULT_ACTION = "milter_default_action"
 NON_SMTPD = "non_smtpd_milters"
@@ -42,7 +45,11 @@ def plan_present(
 
     Other people's milters stay, each as it is written. Mail that does not come by SMTP gets our
     milters alone where somebody keeps theirs from it. Source: MILTER_README, postconf(5).
+
+    Raises PostfixError where a list can't be added to: a brace in it is not closed.
     """
+    for name in (SMTPD, NON_SMTPD):
+        _check_braces(name, expand(current.get(name, ""), current))
     wanted = _taken_out(current, gone)
     foreign = [entry for entry in _expanded(wanted, SMTPD) if not _among(entry, ours)]
     if NON_SMTPD in _quoted(wanted, SMTPD):
@@ -171,6 +178,17 @@ def _canonical(milter: str) -> str:
     # chrooted: with and without the first slash it is the same socket.
     transport, colon, path = milter.partition(":")
     return f"unix:{path.lstrip('/')}" if colon and transport in ("unix", "local") else milter
+
+
+def _check_braces(name: str, value: str) -> None:
+    depth = 0
+    for character in value:
+        depth = max(0, depth + (character == "{") - (character == "}"))
+    if depth:
+        raise PostfixError(
+            f"main.cf: {name} has a brace that is not closed, so that whatever is put after it is "
+            f"a part of that entry: {cut(value)}; close it"
+        )
 
 
 def _only(found: Sequence[str], addresses: Sequence[str]) -> bool:

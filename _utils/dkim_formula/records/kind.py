@@ -45,7 +45,7 @@ def difference(wanted: bytes, found: bytes) -> str:
         return ""
     ours, theirs = tags(wanted), tags(found)
     if wanted.startswith(b"v=spf1") or not ours or not theirs:
-        return f"it is {_cut(found.decode('utf-8', 'backslashreplace'))}"
+        return f"it is {cut(found.decode('utf-8', 'backslashreplace'))}"
     said = [
         _tag_difference(name, ours.get(name), theirs.get(name))
         for name in dict.fromkeys((*ours, *theirs))
@@ -66,8 +66,8 @@ def _tag_difference(name: str, ours: str | None, theirs: str | None) -> str:
     if name == "p":
         return _key_difference(ours or "", theirs)
     if ours is None:
-        return f"{name}={_cut(theirs)} should not be there"
-    return f"{name}= is {_cut(theirs)}, should be {_cut(ours)}"
+        return f"{cut(name)}={cut(theirs)} should not be there"
+    return f"{name}= is {cut(theirs)}, should be {cut(ours)}"
 
 
 def _key_difference(ours: str, theirs: str) -> str:
@@ -89,5 +89,7 @@ def _begins(value: bytes, version: bytes) -> bool:
     return value[len(version) : len(version) + 1] in (b"", b";", b" ", b"\t")
 
 
-def _cut(text: str, most: int = 80) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def cut(text: str, most: int = 80) -> str:
+    """A text of somebody else's for people: not long, and nothing in it that moves a cursor."""
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in shown)

@@ -1,0 +1,275 @@
+"""Generated files and answers: keys, OpenDKIM's tables, DNS, milters, other people's settings."""
+
+import base64
+import contextlib
+import hashlib
+import socket
+import threading
+
+import dns.flags
+import dns.message
+import dns.rrset
+import pytest
+from cryptography.hazmat.primitives import serialization
+from dkim_formula import milter, verification
+from dkim_formula.database import hba, scram
+from dkim_formula.database.material import read_row
+from dkim_formula.dns import message
+from dkim_formula.dns.failure import NoAnswer
+from dkim_formula.dns.plan import Present, to_publish, to_remove
+from dkim_formula.dns.verdict import judge
+from dkim_formula.errors import FormulaError, InvalidValue, OpenDKIMError, PostfixError
+from dkim_formula.importing import data_set, material
+from dkim_formula.importing.key_table import read_key_table
+from dkim_formula.importing.selection import select
+from dkim_formula.importing.signing_table import SigningTable
+from dkim_formula.keys import PrivateKey
+from dkim_formula.postfix import milters
+from dkim_formula.records import key_record
+from dkim_formula.records.kind import difference, tags
+from dkim_formula.secret import Secret
+from dkim_formula.signer.restart import previous_addresses
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.fuzz import damaged, examples, odd_text
+
+KEYS = {"rsa": PrivateKey.generate("rsa", 1024), "ed25519": PrivateKey.generate("ed25519")}
+
+
+def in_form(key, encoding, form, encrypted=False):
+    how = serialization.NoEncryption()
+    if encrypted:
+        how = serialization.BestAvailableEncryption(b"passphrase")
+    return key._key.private_bytes(
+        getattr(serialization.Encoding, encoding), getattr(serialization.PrivateFormat, form), how
+    )
+
+
+FILES = [
+    in_form(KEYS["rsa"], "PEM", "PKCS8"),
+    in_form(KEYS["rsa"], "PEM", "TraditionalOpenSSL"),
+    in_form(KEYS["rsa"], "PEM", "PKCS8", encrypted=True),
+    in_form(KEYS["rsa"], "DER", "PKCS8"),
+    base64.b64encode(in_form(KEYS["rsa"], "DER", "TraditionalOpenSSL")),
+    in_form(KEYS["ed25519"], "PEM", "PKCS8"),
+    in_form(KEYS["ed25519"], "DER", "PKCS8"),
+    b"-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n",
+]
+
+
+def refused_or(function, *arguments, errors=InvalidValue):
+    """What a function gives, None where it refuses; any other exception is a fault."""
+    with contextlib.suppress(errors):
+        return function(*arguments)
+
+
+@examples(150)
+@given(st.sampled_from(FILES).flatmap(damaged))
+def test_damaged_key_file_is_refused_or_is_a_key(data):
+    for found in (
+        refused_or(material.private_key, data, "path /x"),
+        refused_or(PrivateKey.from_pem, data),
+        refused_or(read_row, data.decode("utf-8", "surrogateescape"), "key"),
+    ):
+        if found is not None:
+            assert read_row(found.pem(), "key").public_base64() == found.public_base64()
+
+
+def der(tag, content):
+    length = len(content)
+    size = bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2)
+    return bytes([tag]) + size + content
+
+
+def rsa_der(numbers):
+    return der(
+        0x30, b"".join(der(2, n.to_bytes(n.bit_length() // 8 + 1, signed=True)) for n in numbers)
+    )
+
+
+SOUND = KEYS["rsa"]._key.private_numbers()
+NUMBERS = (0, SOUND.public_numbers.n, SOUND.public_numbers.e, SOUND.d, SOUND.p, SOUND.q)
+NUMBERS += (SOUND.dmp1, SOUND.dmq1, SOUND.iqmp)
+
+
+@examples(150)
+@given(st.dictionaries(st.integers(0, 8), st.integers(0, 3) | st.sampled_from(NUMBERS), max_size=4))
+@example({4: 1, 5: SOUND.public_numbers.n})  # two factors, one of them 1
+@example({4: 0, 5: 0})
+@example({2: 1})
+def test_key_of_odd_numbers_is_refused(changes):
+    data = rsa_der([changes.get(at, number) for at, number in enumerate(NUMBERS)])
+    pem = b"-----BEGIN RSA PRIVATE KEY-----\n" + base64.encodebytes(data)
+    pem += b"-----END RSA PRIVATE KEY-----\n"
+    found = [
+        refused_or(PrivateKey.from_pem, pem),
+        refused_or(read_row, pem.decode(), "key"),
+        refused_or(material.private_key, data, "key"),
+    ]
+    for key in found:
+        assert key is None or key.public_base64() == KEYS["rsa"].public_base64()
+
+
+SIGNING = b"""*@example.com mail._domainkey.example.com
+user@example.org  other:%\n.example.net mail # rest\nexample.info\t%\n* mail
+"""
+KEY_TABLE = b"""mail._domainkey.example.com example.com:mail:/etc/keys/mail.private
+mail %:mail:/etc/keys/mail.private\nother example.org:s2:MIIEowIBAAKCAQEA # rest
+"""
+
+
+@examples(150)
+@given(
+    damaged(KEY_TABLE),
+    st.none() | damaged(SIGNING),
+    st.sampled_from([data_set.parse_file, data_set.parse_refile, data_set.parse_list]),
+    st.lists(st.sampled_from(["example.com", "example.net"]) | odd_text(), max_size=2),
+)
+def test_tables_are_read_row_by_row_and_what_is_odd_is_refused(keys, signing, parse, hosted):
+    kind = data_set.REFILE if parse is data_set.parse_refile else data_set.FILE
+
+    def table(content):
+        return data_set.DataSet(kind, parse(content.decode("utf-8", "replace"), "t"))
+
+    entries, refused = read_key_table(table(keys))
+    lines = None if signing is None else SigningTable(table(signing))
+    selection = select(entries, lines, hosted)
+    for refusal in (*refused, *selection.refused, *(lines.refused if lines else ())):
+        assert refusal.reason
+        assert "MIIEow" not in f"{refusal.entry} {refusal.reason}"
+    for choice in selection.choices:
+        assert choice.domain == choice.domain.lower()
+        assert choice.entry.selector.isascii()
+
+
+@examples(100)
+@given(odd_text() | st.integers() | st.none() | st.sampled_from(["file:", "refile:/", "csl:a=b"]))
+def test_name_of_a_table_is_read_or_refused(name):
+    refused_or(data_set.locate, name, "key_table")
+
+
+NAME = "default._domainkey.example.com"
+ASKED = message.question(NAME, "TXT")
+WANTED = key_record("example.com", "default", "ed25519", KEYS["ed25519"].public_base64())
+
+
+def answer(*texts):
+    reply = dns.message.make_response(dns.message.from_wire(ASKED))
+    reply.flags |= dns.flags.AA
+    for text in texts:
+        reply.answer.append(dns.rrset.from_text(f"{NAME}.", 300, "IN", *text))
+    soa = "ns.example.com. h.example.com. 1 900 900 900 30"
+    reply.authority.append(dns.rrset.from_text("example.com.", 60, "IN", "SOA", soa))
+    reply.authority.append(dns.rrset.from_text("example.com.", 60, "IN", "NS", "ns.example.com."))
+    return reply.to_wire()
+
+
+ANSWERS = [
+    answer(("TXT", f'"{WANTED.value}"')),
+    answer(("TXT", '"v=DKIM1; p="', '"other"')),
+    answer(("CNAME", "elsewhere.example.")),
+    answer(),
+]
+
+
+@examples(200)
+@given(st.sampled_from(ANSWERS).flatmap(damaged), st.booleans())
+def test_answer_of_a_server_is_judged_or_no_answer(wire, keep_id):
+    data = ASKED[:2] + wire[2:] if keep_id else wire
+    reply = refused_or_no_answer(data)
+    if reply is not None:
+        finding = judge(WANTED, NAME, "example.com", reply)
+        assert finding.verdict
+        assert finding.detail.isprintable()
+
+
+def refused_or_no_answer(wire):
+    try:
+        return message.reply(wire, ASKED)
+    except NoAnswer:
+        return None
+
+
+@examples(100)
+@given(st.lists(st.binary(max_size=40) | damaged(WANTED.value.encode()), max_size=3))
+def test_any_text_at_a_name_is_compared_and_planned_for(values):
+    present = Present(values=tuple(values))
+    for value in values:
+        assert difference(WANTED.value.encode(), value).isprintable()
+        assert isinstance(tags(value), dict)
+    with contextlib.suppress(FormulaError):
+        to_publish(WANTED, present, (), False)
+    to_remove(NAME, "TXT", present, [WANTED.value])
+
+
+@examples(100)
+@given(odd_text())
+def test_stored_password_of_any_form_is_compared(stored):
+    assert scram.matches(stored, Secret("x")) is False
+    whole = f"SCRAM-SHA-256$4096:{stored}$c3RvcmVk:c2VydmVy"
+    assert scram.matches(whole, Secret("x")) is False
+
+
+@examples(150)
+@given(st.lists(odd_text(), max_size=6).map(" ".join))
+def test_configuration_of_others_is_read_as_far_as_it_goes(text):
+    previous_addresses(text, "/var/spool/postfix", "/var/spool/postfix/opendkim/opendkim.sock")
+    previous_addresses(f"Socket {text}", "/var/spool/postfix", "/x")
+    assert "".join(line.raw for line in hba.lines(text)) == text
+    current = {milters.SMTPD: text, milters.NON_SMTPD: f"$smtpd_milters {text}"}
+    with contextlib.suppress(PostfixError):
+        planned = milters.plan_present(current, ["unix:/a"], "accept")
+        assert milters.plan_present({**current, **planned}, ["unix:/a"], "accept") == {}
+    milters.plan_absent(current, ["unix:/a"])
+    milters.let_mail_go(current, "accept")
+    milters.swap(current, ["unix:/b"], "unix:/a")
+
+
+BODY = b"text\r\n"
+SIGNATURE = "v=1; a=ed25519-sha256; d=example.com; s=s; h=from; c=relaxed/simple; t=1; b=MII=; bh="
+SIGNATURE += base64.b64encode(hashlib.sha256(BODY).digest()).decode()
+
+
+@examples(150)
+@given(
+    damaged(SIGNATURE.encode()) | st.just(SIGNATURE.encode()),
+    damaged(WANTED.value.encode()) | st.just(WANTED.value.encode()),
+)
+def test_signature_and_record_of_any_form_are_not_verified(signature, record):
+    texts = [text.decode("utf-8", "replace") for text in (signature, record)]
+    with pytest.raises(verification.NotVerified):
+        verification.verify(texts[0], [("From", " a@example.com")], BODY, texts[1])
+
+
+# How libmilter opens: version, actions, protocol (mfdef.h, SMFIC_OPTNEG).
+OPENING = b"\0\0\0\x0dO" + b"\0\0\0\x06" + b"\0\0\x01\xff" + b"\0\x0f\xfb\xff"
+CONVERSATION = OPENING + b"\0\0\0\x01c" * 4
+CONVERSATION += b"\0\0\0\x0fhname\0a value\0\0\0\0\x01a"
+
+
+@examples(60)
+@given(damaged(CONVERSATION))
+def test_milter_that_says_anything_is_an_answer_or_an_error(tmp_path_factory, said):
+    path = str(tmp_path_factory.mktemp("m") / "s")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        speaker = threading.Thread(target=say, args=(listening, said))
+        speaker.start()
+        with contextlib.suppress(OpenDKIMError), milter.Connection(path, timeout=5) as connection:
+            connection.message("a@example.com", [("From", " a@example.com")], BODY)
+        speaker.join()
+
+
+def say(listening, said):
+    peer, _ = listening.accept()
+    with peer, contextlib.suppress(OSError):
+        peer.sendall(said)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(65536):
+            pass
+
+
+@pytest.mark.parametrize("data", FILES[:2] + FILES[3:7])
+def test_files_to_damage_are_sound(data):
+    assert material.private_key(data, "key").algorithm in KEYS

@@ -1,0 +1,178 @@
+"""Generated pillars: none raises, and none that is accepted writes more than it says."""
+
+import json
+import shlex
+
+import dns.rdatatype
+import dns.zonefile
+import jinja2
+import yaml
+from dkim_formula import settings
+from dkim_formula.database import hba
+from dkim_formula.database.keystore import Key
+from dkim_formula.keys import PrivateKey
+from dkim_formula.records import FORMATS, render
+from dkim_formula.signer import daemons, passfile, sandbox
+from dkim_formula.signer.options import OPTIONS
+from dkim_formula.wanted import records, wanted_keys, wanted_patterns
+from hypothesis import given
+from support.fuzz import PILLARS, ROOT, changed_pillar, examples
+
+LOOKUP = yaml.safe_load((ROOT / "dkim" / "defaults.yaml").read_text())
+UNIT = jinja2.Template((ROOT / "dkim" / "opendkim" / "files" / "service.jinja").read_text())
+PUBLIC = PrivateKey.generate("ed25519").public_base64()
+
+
+@examples(150)
+@given(changed_pillar())
+def test_pillar_is_read_or_refused_and_writes_no_more_than_it_says(pillar):
+    reading = settings.read(pillar)
+    assert all(text.startswith("dkim") and "\n" not in text for text in reading.problems)
+    assert all(text.startswith("dkim") and "\n" not in text for text in reading.advice)
+    assert str(reading.problems).isprintable()
+    # What is refused stands at its default, so the states render all the same.
+    check_outputs(reading.settings)
+
+
+def test_pillars_to_change_are_sound():
+    assert len(PILLARS) > 15
+    for pillar in PILLARS:
+        reading = settings.read(pillar)
+        assert reading.problems == ()
+        check_outputs(reading.settings)
+
+
+def check_outputs(found):
+    check_configuration(found)
+    check_unit(found)
+    check_access(found)
+    check_password_file(found)
+    check_records(found)
+
+
+def check_configuration(found):
+    """One line an option, none that is not known: opendkim.conf(5)."""
+    for daemon in daemons.daemons(found, LOOKUP):
+        text = daemons.configuration(found, daemon)
+        lines = [line for line in text.split("\n")[1:] if line]
+        options = [line.split(None, 1)[0] for line in lines]
+        assert "#" not in "".join(lines)
+        assert set(options) <= OPTIONS.keys()
+        assert len(options) == len(set(options))
+        assert all(len(line.split(None, 1)) == 2 for line in lines)
+        (dsn,) = (line for line in lines if line.startswith("KeyTable"))
+        assert len(dsn.split()) == 2
+
+
+def check_unit(found):
+    """systemd takes each variable for one, and no line is of the pillar's making."""
+    for daemon in daemons.daemons(found, LOOKUP):
+        environment = daemons.environment(found.database)
+        paths = sandbox.writable(found, daemon)
+        text = UNIT.render(
+            main=daemon.algorithm == "rsa",
+            algorithm=daemon.algorithm,
+            config_file=daemon.config_file,
+            user=LOOKUP["opendkim_user"],
+            local_database=not found.database.host,
+            postgresql_service=LOOKUP["postgresql_service"],
+            environment=environment,
+            sandbox=True,
+            writes_to=paths,
+        )
+        lines = text.split("\n")
+        told = values(lines, "Environment")
+        assert told == [f"{name}={value}" for name, value in sorted(environment.items())]
+        assert [path.removeprefix("-") for path in values(lines, "ReadWritePaths")] == paths
+        assert all(not line or line[0] in "#[" or "=" in line for line in lines)
+
+
+def values(lines, name):
+    """What systemd.syntax(7) makes of all lines of one setting: words, quoted as in a shell."""
+    texts = [line.removeprefix(f"{name}=") for line in lines if line.startswith(f"{name}=")]
+    return [word.replace("%%", "%") for text in texts for word in shlex.split(text)]
+
+
+def check_access(found):
+    """A line is a rule, with the names that it is for."""
+    database = found.database
+    reader = database.reader
+    rule = hba.hba_line(database.name, reader.name, f"peer map={reader.map}")
+    (line,) = hba.lines(rule)
+    words = [[token.text for token in field] for field in line.fields]
+    assert words == [
+        ["local"],
+        [database.name],
+        [reader.name],
+        ["peer"],
+        [f"map={reader.map}"],
+    ]
+    (mapping,) = hba.lines(hba.ident_line(reader.map, reader.system_user, reader.name))
+    words = [[token.text for token in field] for field in mapping.fields]
+    assert words == [[reader.map], [reader.system_user], [reader.name]]
+
+
+def check_password_file(found):
+    """Five fields on a line: PostgreSQL, «The Password File»."""
+    if found.database.reader.password is None:
+        return
+    text = passfile.text(found.database)
+    fields, escaped = [""], False
+    for character in text.removesuffix("\n"):
+        if character == ":" and not escaped:
+            fields.append("")
+            continue
+        escaped = character == "\\" and not escaped
+        fields[-1] += "" if escaped else character
+    reader = found.database.reader
+    assert fields == ["*", "*", found.database.name, reader.name, reader.password.reveal()]
+    assert text.count("\n") == 1
+
+
+def check_records(found):
+    """Every format has these records and no other; a zone file by dnspython's reading."""
+    domains = list(found.domains.values())
+    keys = [row(wanted) for wanted in wanted_keys(found.domains)]
+    wanted_patterns(found.domains)
+    shown = records(found, domains, keys)
+    zones = tuple(found.dns.zones)
+    texts = {name: render(shown, name, zones=zones) for name in FORMATS}
+    read = dns.zonefile.read_rrsets(texts["bind"], rdclass=None, relativize=False, origin=".")
+    assert {one for rrset in read for one in of_rrset(rrset)} == {
+        (f"{record.name}.", record.type, record.value) for record in shown
+    }
+    assert [tuple(line.split("\t")) for line in texts["oneline"].splitlines()] == [
+        (record.name, record.type, record.value) for record in shown
+    ]
+    assert [one["value"] for one in json.loads(texts["json"])] == [one.value for one in shown]
+    verbs = {line.split()[0] for line in texts["nsupdate"].splitlines()}
+    assert verbs <= {";", "zone", "prereq", "update", "send"}
+    assert texts["nsupdate"].count("\nsend\n") == len(shown)
+    for document in yaml.safe_load_all(texts["octodns"]):
+        assert document is None or isinstance(document, dict)
+
+
+def row(wanted):
+    public = None if wanted.algorithm == "rsa" else PUBLIC
+    return Key(
+        1,
+        wanted.domain,
+        wanted.selector,
+        wanted.algorithm,
+        wanted.bits,
+        "active",
+        wanted.address,
+        *[None] * 4,
+        public or "MIIB",
+    )
+
+
+def of_rrset(rrset):
+    kind = dns.rdatatype.to_text(rrset.rdtype)
+    for rdata in rrset:
+        value = (
+            b"".join(rdata.strings).decode()
+            if kind == "TXT"
+            else rdata.target.to_text(omit_final_dot=True)
+        )
+        yield rrset.name.to_text(), kind, value
