@@ -24,7 +24,7 @@ from dkim_formula.operations import selftest as self_testing
 from dkim_formula.operations import watch as watching
 from dkim_formula.signer import daemons, passfile, sandbox
 from dkim_formula.signer import restart as opendkim_restart
-from dkim_salt import read_pillar, sound_settings, translated
+from dkim_salt import pillar_at_hand, read_pillar, sound_settings, translated
 
 log = logging.getLogger(__name__)
 
@@ -410,7 +410,8 @@ def advance(domain=None, test=False):
 
         salt-call dkim.advance
     """
-    return rotations.advance(sound_settings(__pillar__), domain, test, _progress("domains"))
+    pillar = pillar_at_hand(__opts__, __grains__, __pillar__)
+    return rotations.advance(sound_settings(pillar), domain, test, _progress("domains"))
 
 
 @translated
@@ -430,7 +431,8 @@ def rotate_due(test=False):
 
         salt-call dkim.rotate_due
     """
-    return rotations.rotate_due(sound_settings(__pillar__), test, _progress("domains"))
+    pillar = pillar_at_hand(__opts__, __grains__, __pillar__)
+    return rotations.rotate_due(sound_settings(pillar), test, _progress("domains"))
 
 
 @translated
