@@ -91,7 +91,8 @@ def access(site: Site) -> list[Finding]:
     name = "access files"
     database = site.settings.database
     if database.host:
-        return [unknown(name, f"they are at {database.host}: docs/remote-database.md has the lines")]
+        where = f"they are at {database.host}; docs/remote-database.md has the lines"
+        return [unknown(name, where)]
     found = setup.access_changes(database, True, not site.systemd)["changes"]
     well = "pg_hba.conf and pg_ident.conf let the reader in"
     return [judged(name, _listed(found), well, applied("dkim.database"))]
