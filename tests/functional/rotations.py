@@ -22,18 +22,18 @@ _MOMENTS = {
 
 
 class Site:
-    """A database with our schema, and two servers of example.com and example.org."""
+    """A database with our schema, and the servers of example.com and example.org."""
 
-    def __init__(self, database, first, second):
+    def __init__(self, database, servers):
         self.database = database
-        self.servers = (first, second)
+        self.servers = servers
         self.pillar = {
             "domains": {"example.com": {"algorithm": "ed25519"}},
             "rotation": dict(ROTATION),
             "dns": {
                 "timeout": 1,
                 "zones": {
-                    zone: {"nameservers": [str(first), str(second)]}
+                    zone: {"nameservers": [str(server) for server in servers]}
                     for zone in ("example.com", "example.org")
                 },
             },
@@ -109,4 +109,4 @@ class Site:
 def site(ready):
     zones = {"example.com": "", "example.org": ""}
     with Nameserver(zones) as first, Nameserver(zones) as second:
-        yield Site(ready, first, second)
+        yield Site(ready, (first, second))

@@ -1,0 +1,179 @@
+"""docs/rotation.md, «What each command does in each state»: each cell; and test=True of each."""
+
+from pathlib import Path
+
+import pytest
+from dkim_formula.errors import StepRefused
+from dkim_formula.operations import keys, rotation
+from functional.test_rotation import HOLD, QUEUE
+
+CONTRACT = Path(__file__).parents[2] / "docs" / "rotation.md"
+
+REFUSED = "refused"
+
+
+def _retired(site):
+    site.make_keys()
+    rotation.rotate(site.settings, "example.com", force=True)
+    return "default"
+
+
+def _pending(site):
+    site.make_keys()
+    keys.generate(site.settings, "example.com", "next")
+    return "next"
+
+
+def _active(site):
+    site.make_keys()
+    return "default"
+
+
+def _revoked(site):
+    selector = _retired(site)
+    site.publish(selector)
+    rotation.revoke(site.settings, "example.com", selector, force=True)
+    return selector
+
+
+STATES = {"pending": _pending, "active": _active, "retired": _retired, "revoked": _revoked}
+
+
+def _command(function, **arguments):
+    def call(site, selector, **test):
+        return function(site.settings, "example.com", selector, **arguments, **test)
+
+    return call
+
+
+def _advance(site, _selector, **test):
+    return rotation.advance(site.settings, "example.com", **test)
+
+
+COMMANDS = {
+    "advance": _advance,
+    "activate": _command(rotation.activate),
+    "activate force": _command(rotation.activate, force=True),
+    "retire": _command(rotation.retire),
+    "retire force": _command(rotation.retire, force=True),
+    "revoke": _command(rotation.revoke),
+    "revoke force": _command(rotation.revoke, force=True),
+    "revoke compromised": _command(rotation.revoke, compromised=True),
+    "delete": _command(keys.delete),
+    "delete force": _command(keys.delete, force=True),
+}
+
+
+def table():
+    """The contract's cells, by command and state."""
+    part = CONTRACT.read_text().split("## What each command does in each state")[1].split("##")[0]
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
+    head = [cell.strip(" `") for cell in rows[0]]
+    return {
+        (row[0].strip(" `"), state): cell.strip()
+        for row in rows[2:]
+        for state, cell in zip(head[1:], row[1:], strict=True)
+    }
+
+
+TABLE = table()
+
+
+def test_contract_has_every_command_and_state():
+    assert TABLE.keys() == {(command, state) for command in COMMANDS for state in STATES}
+
+
+# What a cell's words come to: the key's state after the command, at once and when all that it waits
+# for has come. None is a key that is gone.
+WAITS = {
+    "through the gate, or waits": ("as before", "active"),
+    "in its time, else refused": (REFUSED, "revoked"),
+    "`revoked` in its time": ("as before", "revoked"),
+    "gone in its time": ("as before", None),
+    "gone": (None, None),
+    "refused": (REFUSED, REFUSED),
+    "nothing": ("as before", "as before"),
+    "": ("as before", "as before"),
+}
+
+
+def expected(cell, state):
+    """The key's state after the command, at once and after all that it waits for."""
+    word = cell.split(", none")[0].split(", another")[0]
+    found = WAITS.get(word, (word.strip("`"), word.strip("`")))
+    return tuple(state if one == "as before" else one for one in found)
+
+
+@pytest.mark.parametrize(("command", "state"), TABLE)
+def test_command_does_what_the_contract_says(site, command, state):
+    cell = TABLE[command, state]
+    at_once, in_time = expected(cell, state)
+    selector = STATES[state](site)
+    assert site.states()[selector] == state
+    assert _tried(site, command, selector) == at_once
+    if at_once != in_time:
+        _let_pass(site, selector, state)
+        assert _tried(site, command, selector) == in_time
+    signing = len(site.selectors("active"))
+    assert signing == (0 if "none signs" in cell else 1)
+
+
+def _tried(site, command, selector):
+    before = site.states()
+    try:
+        COMMANDS[command](site, selector)
+    except StepRefused:
+        assert site.states() == before
+        return REFUSED
+    return site.states().get(selector)
+
+
+def _let_pass(site, selector, state):
+    """What the key waits for comes: its record in DNS, and time."""
+    site.publish(selector)
+    if state in ("pending", "retired"):
+        rotation.activate(site.settings, "example.com", selector)
+    site.pass_time(QUEUE if state == "retired" else HOLD)
+    if state == "revoked":
+        site.pass_time(3600)
+
+
+@pytest.mark.parametrize("passes", [False, True])
+@pytest.mark.parametrize(
+    ("command", "state"), [cell for cell in TABLE if not cell[0].startswith("delete")]
+)
+def test_test_run_tells_what_the_run_then_does(site, command, state, passes):
+    selector = STATES[state](site)
+    if passes:
+        _let_pass(site, selector, state)
+    before = site.states()
+    told = _said(site, command, selector, test=True)
+    assert site.states() == before
+    assert told == _said(site, command, selector)
+
+
+def _said(site, command, selector, **test):
+    """What is told, without moments, which pass; or that it is refused."""
+    try:
+        done = COMMANDS[command](site, selector, **test)
+    except StepRefused:
+        return REFUSED
+    return {
+        "changes": done["changes"],
+        "publish": [record["name"] for record in done["publish"]],
+        "waiting": [(one["selector"], one["next"]) for one in done["waiting"]],
+        "problems": done["problems"],
+    }
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("made", [False, True])
+def test_test_run_of_a_rotation_tells_the_key_that_is_to_be_made(site, force, made):
+    if made:
+        site.make_keys()
+    told = rotation.rotate(site.settings, "example.com", force=force, test=True)
+    assert site.states() == ({"default": "active"} if made else {})
+    done = rotation.rotate(site.settings, "example.com", force=force)
+    assert told["changes"] == done["changes"]
+    assert [one["name"] for one in told["publish"]] == [one["name"] for one in done["publish"]]
+    assert told["publish"][0]["value"] == "the record of a key that is to be made"

@@ -1,0 +1,210 @@
+"""Rotations with a real BIND that takes updates: DNS goes along, and two runs agree about it."""
+
+import threading
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.dns.primary import Primary
+from dkim_formula.operations import keys, publish, records, rotation
+from dkim_formula.operations.rotation import course
+from functional.postgres import query
+from functional.rotations import Site
+from functional.test_rotation import HOLD, QUEUE, at_once, change, name
+from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind
+
+
+@pytest.fixture
+def bind(tmp_path):
+    with Bind(tmp_path / "bind", {"example.com": ""}, "127.0.53.150") as running:
+        yield running
+
+
+@pytest.fixture
+def site(ready, bind):
+    """A site that publishes by itself and has its first key in DNS."""
+    made = Site(ready, (bind.address,))
+    made.pillar["dns"] |= {
+        "publish": "rfc2136",
+        "server": bind.address,
+        "key": {"name": KEY_NAME, "algorithm": ALGORITHM, "secret": SECRET},
+    }
+    made.make_keys()
+    publish.publish(made.settings)
+    return made
+
+
+def in_dns(site, bind):
+    """Each key's record as DNS has it, against what it should be."""
+    wanted = {one.name: {one.value.encode()} for one in records.record_set(site.settings)}
+    return {owner: bind.texts(owner) for owner in wanted}, wanted
+
+
+def advanced(site):
+    """What a run does, which its test run has told before."""
+    told = rotation.advance(site.settings, test=True)
+    done = rotation.advance(site.settings)
+    assert (told["changes"], told["dns"]) == (done["changes"], done["dns"])
+    assert done["problems"] == []
+    return done
+
+
+def test_rotation_goes_by_itself_from_beginning_to_end(site, bind):
+    told = rotation.rotate(site.settings, "example.com", test=True)
+    done = rotation.rotate(site.settings, "example.com")
+    (new,) = site.selectors("pending")
+    assert told["changes"] == done["changes"]
+    assert [*told["dns"]] == [*done["dns"]] == [f"{name(new)} TXT"]
+    assert told["dns"][f"{name(new)} TXT"]["new"] == "the record of a key that is to be made"
+    assert done["publish"] == []
+    assert done["come_back"] is not None
+    site.pass_time(HOLD)
+    done = advanced(site)
+    assert done["changes"] == {
+        name(new): change("pending", "active"),
+        name("default"): change("active", "retired"),
+    }
+    assert done["dns"] == {}
+    site.pass_time(QUEUE)
+    done = advanced(site)
+    assert done["changes"] == {name("default"): change("retired", "revoked")}
+    assert done["dns"][f"{name('default')} TXT"]["new"].endswith("; p=")
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+    site.pass_time(3600)
+    done = advanced(site)
+    assert done["changes"] == {name("default"): change("revoked", None)}
+    assert bind.texts(name("default")) == set()
+    assert advanced(site)["dns"] == {}
+
+
+def test_other_records_of_the_domain_are_left_to_dkim_publish(site, bind):
+    site.pillar["domains"]["example.com"]["spf"] = "v=spf1 -all"
+    rotation.rotate(site.settings, "example.com")
+    assert bind.texts("example.com") == set()
+
+
+def test_compromised_key_is_out_of_dns_and_the_new_one_in_it_at_once(site, bind):
+    done = rotation.revoke(site.settings, "example.com", "default", compromised=True)
+    assert len(done["dns"]) == 2
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+    assert [value[-2:] for value in there[name("default")]] == [b"p="]
+
+
+class _Killed(BaseException):
+    """As SIGKILL, nothing of the run goes on."""
+
+
+def _die(*_arguments):
+    raise _Killed
+
+
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+def test_run_that_dies_between_commit_and_dns_is_completed_by_the_next(
+    site, bind, monkeypatch, command
+):
+    commands = {
+        "rotate": lambda: rotation.rotate(site.settings, "example.com"),
+        "revoke": lambda: rotation.revoke(site.settings, "example.com", "default", force=True),
+    }
+    if command == "revoke":
+        rotation.rotate(site.settings, "example.com", force=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(course.publishing, "publish_keys", _die)
+        with pytest.raises(_Killed):
+            commands[command]()
+    there, wanted = in_dns(site, bind)
+    assert there != wanted
+    rotation.advance(site.settings)
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+
+
+def test_run_that_dies_after_one_of_two_updates_is_completed_by_the_next(site, bind, monkeypatch):
+    send, left = Primary.send, [1]
+
+    def dying(*arguments):
+        if not left:
+            raise _Killed
+        left.pop()
+        send(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Primary, "send", dying)
+        with pytest.raises(_Killed):
+            rotation.revoke(site.settings, "example.com", "default", compromised=True)
+    rotation.advance(site.settings)
+    publish.publish(site.settings)
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+
+
+def test_publisher_that_began_before_a_revocation_ends_with_what_it_left(site, bind, monkeypatch):
+    """One run has read the key as it was; another revokes and publishes; the first goes on."""
+    rotation.rotate(site.settings, "example.com", force=True)
+    carry_out = publish._carry_out
+    meanwhile = [lambda: rotation.revoke(site.settings, "example.com", "default", force=True)]
+
+    def late(*arguments):
+        if meanwhile:
+            meanwhile.pop()()
+        return carry_out(*arguments)
+
+    keys.generate(site.settings, "example.com", "other")
+    monkeypatch.setattr(publish, "_carry_out", late)
+    done = publish.publish(site.settings)
+    assert done["problems"] == []
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+    assert [value[-2:] for value in there[name("default")]] == [b"p="]
+
+
+def test_runs_at_once_leave_dns_as_the_database_is(site, bind):
+    settings = site.settings
+    for selector in ("a", "b", "c"):
+        keys.generate(settings, "example.com", selector)
+    at_once(
+        [
+            lambda: rotation.revoke(settings, "example.com", "a"),
+            lambda: rotation.revoke(settings, "example.com", "b"),
+            lambda: publish.publish(settings),
+            lambda: rotation.advance(settings),
+            lambda: rotation.rotate(settings, "example.com", force=True),
+            lambda: rotation.revoke(settings, "example.com", "default", compromised=True),
+        ]
+    )
+    there, wanted = in_dns(site, bind)
+    assert there == wanted
+    assert len(site.selectors("active")) == 1
+
+
+def test_server_that_is_away_is_a_problem_and_changes_no_decision(site, bind):
+    rotation.rotate(site.settings, "example.com")
+    site.pass_time(HOLD)
+    site.pillar["dns"]["server"] = "127.0.53.151"
+    done = rotation.advance(site.settings)
+    assert len(done["changes"]) == 2
+    assert "127.0.53.151" in done["problems"][0]
+
+
+def test_no_connection_is_open_while_dns_is_asked(site, bind, monkeypatch):
+    counts = []
+    check = course.look
+
+    def counted(*arguments):
+        counts.append(len(_sessions(site)))
+        return check(*arguments)
+
+    monkeypatch.setattr(course, "look", counted)
+    rotation.rotate(site.settings, "example.com")
+    assert counts == [0] * len(counts)
+    assert threading.active_count() < 20
+
+
+def _sessions(site):
+    with db.session(site.database) as connection:
+        return query(
+            connection,
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        )
