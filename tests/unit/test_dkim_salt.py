@@ -16,6 +16,32 @@ from dkim_formula.errors import (
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 
+class Rendering:
+    """Salt's pillar of a minion without a master."""
+
+    def __init__(self, *_about):
+        pass
+
+    def compile_pillar(self):
+        return {"dkim": {"rendered": True}}
+
+
+@pytest.mark.parametrize(
+    ("file_client", "pillar", "expected"),
+    [
+        ("local", {}, {"dkim": {"rendered": True}}),
+        ("local", {"dkim": {}}, {"dkim": {}}),
+        ("remote", {}, {}),
+    ],
+)
+def test_pillar_is_rendered_where_there_is_none_and_no_master(
+    monkeypatch, file_client, pillar, expected
+):
+    monkeypatch.setattr(dkim_salt.salt.pillar, "get_pillar", Rendering)
+    opts = {"file_client": file_client, "id": "mail", "saltenv": None}
+    assert dkim_salt.pillar_at_hand(opts, {}, pillar) == expected
+
+
 def raising(error):
     @dkim_salt.translated
     def function():

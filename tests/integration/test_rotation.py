@@ -1,0 +1,342 @@
+"""Keys change under mail that never stops, with a BIND that takes updates and calls that die."""
+
+import json
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from support import mail, salt, zones
+from support.machine import Machine
+from support.receiver import Receiver, verified_now
+from support.traffic import Traffic
+
+# One release tells; `bin/test soak` runs it on both.
+ON = "trixie"
+
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
+DOMAINS = ("example.com", "example.org", "example.net", "example.info", "example.edu")
+BEFORE = {"default", "default-ed25519"}
+AFTER = {"default-1", "default-ed25519-1"}
+
+# Days become seconds, for the records as for the queue.
+QUEUE_LIFETIME = 4
+ROTATION = {
+    "selector": "{selector}-{n}",
+    "margin": "1s",
+    "retire_for": "1s",
+    "revoke_for": "3s",
+    "together": True,
+}
+
+# What a run of this takes of random moments; each has its number in the failure's text.
+SEED = 20261122
+
+IDLE = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dkim-formula'"
+
+
+def pillar(**rotation: object) -> dict[str, object]:
+    return {
+        "dkim": {
+            "defaults": {"algorithm": ["rsa", "ed25519"], "bits": 1024, "ttl": 1},
+            "domains": list(DOMAINS),
+            "dns": {
+                "publish": "rfc2136",
+                "resolver": zones.PRIMARY,
+                "timeout": 2,
+                "key": zones.KEY,
+            },
+            "postfix": {"milter_default_action": "tempfail"},
+            "rotation": {**ROTATION, **rotation},
+        }
+    }
+
+
+@pytest.fixture(scope="module")
+def site(machine: Machine) -> Machine:
+    """A mail server that signs with two keys a domain, and publishes them by itself."""
+    zones.serve(machine, *DOMAINS)
+    salt.install_formula(machine, pillar())
+    run = salt.apply(machine)
+    assert run.succeeded, str(run)
+    lifetimes = [f"{kind}_queue_lifetime={QUEUE_LIFETIME}s" for kind in ("maximal", "bounce")]
+    machine.run(["postconf", "-e", *lifetimes])
+    machine.run("systemctl reload postfix")
+    return machine
+
+
+def query(machine: Machine, sql: str) -> list[list[str]]:
+    """The rows of a query, as text."""
+    command = ["psql", "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", "vmail"]
+    output = machine.run([*command, "-c", sql], user="postgres").stdout
+    return [line.split("\t") for line in output.splitlines() if line]
+
+
+def states(machine: Machine, domain: str) -> dict[str, str]:
+    """A domain's keys: state by selector."""
+    sql = (
+        "SELECT k.selector, k.state FROM dkim k JOIN domains d ON d.id = k.domain_id "
+        f"WHERE d.domain = '{domain}'"
+    )
+    return dict(query(machine, sql))
+
+
+def history(machine: Machine, domain: str, selector: str) -> list[tuple[str, str]]:
+    """What became of a key: from which state to which, in order."""
+    sql = (
+        "SELECT coalesce(from_state, '-'), coalesce(to_state, '-') FROM dkim_history "
+        f"WHERE domain = '{domain}' AND selector = '{selector}' ORDER BY id"
+    )
+    return [tuple(row) for row in query(machine, sql)]
+
+
+def advanced_until(
+    machine: Machine, domain: str, condition: Callable[[Mapping[str, str]], bool]
+) -> None:
+    """Call ``dkim.advance`` until the domain's keys are as they should be."""
+
+    def holds() -> bool:
+        salt.call(machine, "dkim.advance", domain)
+        return condition(states(machine, domain))
+
+    machine.wait_for(holds, deadline=120, what=f"the keys of {domain} have gone on")
+
+
+def settled(keys: Mapping[str, str]) -> bool:
+    return len(keys) == len(BEFORE) and set(keys.values()) == {"active"}
+
+
+def deferred(machine: Machine) -> str:
+    """Log lines of mail that had to wait, or was refused."""
+    said = machine.run("journalctl --no-pager -o cat | grep -E 'status=deferred|milter-reject'; :")
+    return said.stdout
+
+
+def test_all_mail_verifies_at_once_and_after_a_whole_rotation(site: Machine) -> None:
+    box = mail.Mailbox(site)
+    early = [f"{selector}._domainkey.example.com" for selector in AFTER]
+    with Receiver(box, zones.PRIMARY, early) as receiver:
+        with Traffic(box, ["user@example.com"], pause=0.1) as traffic:
+            begun = salt.call(site, "dkim.rotate", "example.com")
+            assert {one["new"] for one in begun["changes"].values()} == {"pending"}
+            assert begun["come_back"]
+            advanced_until(site, "example.com", lambda keys: keys["default-1"] == "active")
+            assert states(site, "example.com") == {
+                **dict.fromkeys(BEFORE, "retired"),
+                **dict.fromkeys(AFTER, "active"),
+            }
+            after_the_switch = verified_now(box, zones.PRIMARY)
+            advanced_until(site, "example.com", settled)
+        outcome = traffic.outcome({})
+    assert outcome.refused == []
+    assert deferred(site) == ""
+    assert receiver.unsigned == 0
+    assert receiver.broken == []
+    assert {len(signatures) for signatures in receiver.messages} == {2}
+    assert receiver.signers == BEFORE | AFTER
+    assert after_the_switch.keys() >= BEFORE
+    assert all(all(verdicts) for verdicts in after_the_switch.values())
+
+
+def test_rotation_leaves_nothing_of_the_old_keys(site: Machine) -> None:
+    assert set(states(site, "example.com")) == AFTER
+    shown = zones.key_records(site, "example.com")
+    assert set(shown) == {f"{selector}._domainkey.example.com" for selector in AFTER}
+    for selector in BEFORE:
+        assert history(site, "example.com", selector) == [
+            ("-", "active"),
+            ("active", "retired"),
+            ("retired", "revoked"),
+            ("revoked", "-"),
+        ]
+    later = verified_now(mail.Mailbox(site), zones.PRIMARY)
+    assert {selector: any(verdicts) for selector, verdicts in later.items()} == {
+        **dict.fromkeys(BEFORE, False),
+        **dict.fromkeys(AFTER, True),
+    }
+
+
+def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
+    for test in (True, False):
+        run = salt.apply(site, test=test)
+        assert run.succeeded, str(run)
+        assert run.changed == []
+
+
+# --- Calls that don't come to their end -----------------------------------------------------------
+
+
+@contextmanager
+def call(machine: Machine, *words: str) -> Iterator[subprocess.Popen]:
+    """A function that is called meanwhile; its process is the one in /run/call."""
+    command = " ".join([salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words])
+    with machine.popen(
+        f"echo $$ > /run/call; exec {command}",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        yield process
+
+
+def interrupt(machine: Machine, rounds: int, seed: int) -> None:
+    """Calls that are killed at random moments, or lose PostgreSQL."""
+    chance = random.Random(seed)
+    started = time.monotonic()
+    salt.call(machine, "dkim.advance", "example.org")
+    usual = time.monotonic() - started
+    calls = (["dkim.rotate", "example.org"], ["dkim.advance"], ["dkim.rotate_due"])
+    for _ in range(rounds):
+        with call(machine, *chance.choice(calls)) as process:
+            try:
+                # The first half of a call is Salt's own start.
+                process.wait(timeout=chance.uniform(0.3, 1.2) * usual)
+            except subprocess.TimeoutExpired:
+                if chance.random() < 0.25:
+                    machine.run("systemctl restart postgresql")
+                else:
+                    machine.run("kill -KILL $(cat /run/call)", check=False)
+    machine.wait_for(lambda: query(machine, IDLE) == [["0"]], deadline=60)
+
+
+def assert_in_order(machine: Machine, domain: str) -> None:
+    """One key an algorithm signs, DNS has these and no others, and nothing happened twice."""
+    keys = states(machine, domain)
+    shown = zones.key_records(machine, domain)
+    assert set(shown) == {f"{selector}._domainkey.{domain}" for selector in keys}
+    records = salt.call(machine, "dkim.records", domain)
+    assert shown == {record["name"]: record["value"] for record in records}
+    made = query(
+        machine,
+        "SELECT selector, count(*) FROM dkim_history WHERE from_state IS NULL "
+        f"AND domain = '{domain}' GROUP BY selector HAVING count(*) > 1",
+    )
+    assert made == []
+
+
+def survived(machine: Machine, rounds: int, seed: int) -> None:
+    box = mail.Mailbox(machine, f"reader{rounds}")
+    with Receiver(box, zones.PRIMARY) as receiver:
+        with Traffic(box, ["user@example.org"], pause=0.1) as traffic:
+            interrupt(machine, rounds, seed)
+            advanced_until(machine, "example.org", settled)
+        outcome = traffic.outcome({}, deadline=300)
+    assert_in_order(machine, "example.org")
+    # Without PostgreSQL there is no signature: the server asks SMTP clients to come back.
+    assert len(outcome.taken) > rounds
+    assert receiver.unsigned == 0
+    assert receiver.broken == []
+
+
+def test_calls_that_are_killed_are_completed_by_the_next(site: Machine) -> None:
+    survived(site, rounds=6, seed=SEED)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(SEED, SEED + 3))
+def test_calls_that_are_killed_by_the_dozen_are_completed_by_the_next(
+    site: Machine, seed: int
+) -> None:
+    survived(site, rounds=40 + seed - SEED, seed=seed)
+
+
+def at_once(machine: Machine, number: int, *words: str) -> list[dict[str, object]]:
+    """What so many calls at the same moment return."""
+    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words]
+    running = [
+        machine.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(number)
+    ]
+    said = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [0] * number, said
+    return [json.loads(output)["local"] for output, _ in said]
+
+
+def test_six_at_once_begin_one_rotation_and_end_it_once(site: Machine) -> None:
+    begun = at_once(site, 6, "dkim.rotate", "example.net")
+    assert all(one["problems"] == [] for one in begun)
+    assert set(states(site, "example.net")) == BEFORE | AFTER
+    ended = at_once(site, 6, "dkim.advance", "example.net")
+    assert all(one["problems"] == [] for one in ended)
+    advanced_until(site, "example.net", settled)
+    assert set(states(site, "example.net")) == AFTER
+    assert_in_order(site, "example.net")
+
+
+# --- A key that somebody else has -----------------------------------------------------------------
+
+
+def test_compromised_key_is_out_of_use_and_of_dns_at_once(site: Machine) -> None:
+    box = mail.Mailbox(site, "reader")
+    stolen = mail.sent_by_smtp(box, "user@example.info")
+    done = salt.call(site, "dkim.revoke", "example.info", "default", compromised=True)
+    assert done["problems"] == []
+    assert "no longer verif" in " ".join(done["notes"])
+    keys = states(site, "example.info")
+    assert keys["default"] == "revoked"
+    assert list(keys.values()).count("active") == 2
+    shown = zones.key_records(site, "example.info")
+    assert shown["default._domainkey.example.info"].endswith("p=")
+    private = "SELECT count(*) FROM dkim WHERE selector = 'default' AND state = 'revoked' AND key "
+    assert query(site, f"{private} IS NOT NULL") == [["0"]]
+    found = mail.signatures(site, stolen, shown)
+    assert {one.selector: one.valid for one in found}["default"] is False
+    following = mail.signatures(site, mail.sent_by_smtp(box, "user@example.info"), shown)
+    assert [one.valid for one in following] == [True, True]
+    assert "default" not in {one.selector for one in following}
+
+
+# --- By itself ------------------------------------------------------------------------------------
+
+MINION = {
+    "id": "mail",
+    "file_client": "local",
+    "master_type": "disable",
+    "file_roots": {"base": [salt.TREE]},
+    "pillar_roots": {"base": ["/srv/pillar"]},
+    "enable_fqdns_grains": False,
+    "enable_gpu_grains": False,
+}
+
+
+@pytest.fixture
+def minion(site: Machine) -> Iterator[Callable[..., dict[str, object]]]:
+    """A minion that runs without a master; calls a function by its configuration."""
+    site.write("/etc/salt/minion", json.dumps(MINION))
+    site.write("/srv/pillar/top.sls", "base: {'*': [dkim]}\n")
+
+    def call(*words: str) -> dict[str, object]:
+        command = ["/opt/salt/bin/salt-call", "--out", "json", "--retcode-passthrough", *words]
+        return json.loads(site.run(command, timeout=300).stdout)["local"]
+
+    call("saltutil.sync_all")
+    site.run("systemd-run --unit=salt-minion /opt/salt/bin/salt-minion")
+    yield call
+    site.run("systemctl stop salt-minion")
+    salt.set_pillar(site, pillar())
+
+
+def changes(run: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """The changes of all states of a run."""
+    return {name: change for state in run.values() for name, change in state["changes"].items()}
+
+
+def test_scheduled_rotation_needs_nobody(
+    site: Machine, minion: Callable[..., dict[str, object]]
+) -> None:
+    site.wait_for(lambda: minion("event.fire", "{}", "are/you/there"), deadline=60)
+    salt.set_pillar(site, pillar(schedule="2s"))
+    applied = minion("state.apply", "dkim.rotation")
+    assert changes(applied) == {"dkim_rotation": {"old": None, "new": "dkim.rotate_due every 2s"}}
+    salt.call(site, "dkim.rotate", "example.edu")
+    site.wait_for(
+        lambda: settled(keys := states(site, "example.edu")) and set(keys) == AFTER, deadline=120
+    )
+    again = minion("state.apply", "dkim.rotation", "test=True")
+    assert changes(again) == {}
+    salt.set_pillar(site, pillar())
+    minion("state.apply", "dkim.rotation")
+    assert "dkim_rotation" not in minion("schedule.list", "return_yaml=False")
