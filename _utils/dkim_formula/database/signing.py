@@ -125,6 +125,9 @@ BEGIN
        (it_is.id, it_is.domain_id, it_is.address, it_is.algorithm, it_is.state) THEN
         RETURN NULL;
     END IF;
+    -- What a query of a function is given, auto_explain writes to PostgreSQL's log.
+    it_was.key := NULL;
+    it_is.key := NULL;
 """
     + _OF_KEYS
     + """
