@@ -179,6 +179,16 @@ def test_database_that_is_away_is_trouble_and_its_keys_unknown(watched):
     assert found["unknown"] == ["dns", "key-age", "rotation", "unsigned"]
 
 
+def test_host_that_only_signs_leaves_keys_to_who_makes_them(watched):
+    watched.database = replace(watched.database, host="db.example.com")
+    reading = Reading(watched.settings)
+    found = watch.watch(reading, watched.folder, lambda _name: True, True)
+    assert {one["kind"] for one in found["troubles"]} <= {"service", "socket"}
+    assert found["unknown"] == ["database", "dns", "key-age", "rotation", "unsigned"]
+    assert not watch.is_due(reading, watched.folder)
+    assert "dkim_database_up" not in metrics(watched)
+
+
 def test_database_without_our_tables_is_trouble(watched):
     run(watched, "ALTER TABLE public.dkim RENAME TO other")
     assert "database" in look(watched)

@@ -137,7 +137,7 @@ def beat(
 
 def is_due(reading: Reading, folder: str) -> bool:
     """Whether :func:`gather` would ask database or DNS."""
-    if reading.problems:
+    if not _can_look(reading):
         return False
     return gathering.is_due(reading.settings, store.read_facts(folder), time.time())
 
@@ -179,7 +179,7 @@ def _gathered(
 ) -> Facts:
     now, kept = time.time(), Kept()
     seen = _look_here(reading, now, runs)
-    if not reading.problems:
+    if _can_look(reading):
         kept = gathering.gather(reading.settings, folder, now, _ask_dns, fresh=fresh)
     return Facts(seen, *_wanted(reading.settings, kept))
 
@@ -189,8 +189,20 @@ def _look_here(reading: Reading, now: float, runs: Runs) -> Local:
     return machine.look(settings, names_of_machine(settings.lookup), now, runs)
 
 
+def _can_look(reading: Reading) -> bool:
+    """Whether database and DNS can be asked, by the pillar."""
+    return not reading.problems and not _only_signs(reading.settings)
+
+
+def _only_signs(settings: Settings) -> bool:
+    # Such a machine has no account to look at keys with; who makes them watches them.
+    return bool(settings.database.host) and settings.database.user is None
+
+
 def _wanted(settings: Settings, kept: Kept) -> Sequence[Keys | Names | None]:
     """What was kept, without what is not to be looked at any more."""
+    if _only_signs(settings):
+        return None, None
     return kept.keys, None if settings.watch.dns_every is None else kept.names
 
 
