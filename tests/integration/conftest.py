@@ -15,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--everywhere", action="store_true", help="on this release also what another has by rule"
     )
     parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
+    parser.addoption("--seed", type=int, default=1, help="of faults that come at random")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

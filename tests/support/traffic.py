@@ -40,6 +40,53 @@ while not stop.is_set() or number < 2 * len(given["senders"]):
 json.dump({"taken": taken, "refused": refused}, sys.stdout)
 """
 
+# A message every so often, by SMTP and sendmail(1) in turn, whatever became of those before. Each
+# has a client of its own that keeps it until the server has taken it, as a mail server would; what
+# is refused for good (5xx) is lost. RFC 5321 gives the server ten minutes for an answer.
+SEND_STEADILY = """\
+import json, smtplib, subprocess, sys, threading, time
+given = json.loads(sys.argv[1])
+stop, lock = threading.Event(), threading.Lock()
+said = {"taken": [], "refused": [], "lost": [], "longest": 0}
+
+def deliver(text, sender, by_smtp):
+    if not by_smtp:
+        command = ["/usr/sbin/sendmail", "-i", "-f", sender, "--", given["recipient"]]
+        subprocess.run(command, input=text.encode(), check=True, capture_output=True)
+        return
+    with smtplib.SMTP("127.0.0.1", timeout=600) as client:
+        client.sendmail(sender, [given["recipient"]], text.replace("\\n", "\\r\\n").encode())
+
+def keep(number):
+    sender = given["senders"][number // 2 % len(given["senders"])]
+    identifier = f"<{number}.{time.time_ns()}@traffic.example>"
+    text = given["text"].replace("{sender}", sender).replace("{identifier}", identifier)
+    begun, place = time.monotonic(), "refused"
+    while place == "refused":
+        try:
+            deliver(text, sender, number % 2 == 0)
+            place, line = "taken", identifier
+        except (OSError, smtplib.SMTPException, subprocess.CalledProcessError) as error:
+            if 500 <= getattr(error, "smtp_code", 0) < 600:
+                place = "lost"
+            line = f"{identifier} {type(error).__name__}: {error}"
+        with lock:
+            said[place].append(line)
+            said["longest"] = max(said["longest"], time.monotonic() - begun)
+        if place == "refused":
+            time.sleep(given["again"])
+
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+clients = []
+while not stop.is_set():
+    clients.append(threading.Thread(target=keep, args=[len(clients)]))
+    clients[-1].start()
+    stop.wait(given["pause"])
+for client in clients:
+    client.join()
+json.dump({**said, "sent": len(clients)}, sys.stdout)
+"""
+
 # What is in the Maildir, each message with its signatures, verified by dkimpy alone.
 VERIFY = """\
 import base64, dkim, json, pathlib, sys
@@ -67,6 +114,9 @@ for path in pathlib.Path(given["maildir"]).glob("*"):
 json.dump(found, sys.stdout)
 """
 
+# What only SEND_STEADILY tells.
+STEADY = ("lost", "sent", "longest")
+
 TEXT = (
     "From: Sender <{sender}>\nTo: someone@example.net\nSubject: Traffic\nMessage-ID: {identifier}\n"
     "Date: Sun, 22 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\n\nHello.\n"
@@ -84,11 +134,20 @@ class Outcome:
         The others, each with the answer.
     signatures
         Of every message that was delivered: (valid, domain, selector) of each signature.
+    lost
+        Refused for good, each with the answer. This and what follows is of ``Steady`` alone.
+    sent
+        How many messages there were to send.
+    longest
+        Seconds from the first try of a message until the server had taken it, at most.
     """
 
     taken: Sequence[str]
     refused: Sequence[str]
     signatures: Mapping[str, Sequence[tuple[bool, str, str]]] = field(repr=False)
+    lost: Sequence[str] = ()
+    sent: int = 0
+    longest: float = 0
 
     @property
     def unsigned(self) -> list[str]:
@@ -117,10 +176,15 @@ class Traffic:
         Seconds between two messages.
     """
 
-    def __init__(self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.1):
+    _script = SEND
+    _patience = 120  # seconds that it has for its last messages
+
+    def __init__(
+        self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.1, **more: float
+    ):
         self.box = box
-        given = {"senders": senders, "recipient": box.address, "pause": pause, "text": TEXT}
-        self._command = ["/usr/bin/python3", "-c", SEND, json.dumps(given)]
+        given = {"senders": senders, "recipient": box.address, "pause": pause, "text": TEXT, **more}
+        self._command = ["/usr/bin/python3", "-c", self._script, json.dumps(given)]
 
     def __enter__(self) -> Self:
         self._process = self.box.machine.popen(
@@ -134,7 +198,7 @@ class Traffic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        said, _ = self._process.communicate("", timeout=120)
+        said, _ = self._process.communicate("", timeout=self._patience)
         self._sent = json.loads(said)
 
     def outcome(self, records: Mapping[str, str], deadline: float = 120) -> Outcome:
@@ -158,7 +222,8 @@ class Traffic:
             for identifier, verdicts in found.items()
             if identifier in sent
         }
-        return Outcome(taken, self._sent["refused"], signatures)
+        steady = {name: value for name, value in self._sent.items() if name in STEADY}
+        return Outcome(taken, self._sent["refused"], signatures, **steady)
 
     def _flushed(self) -> set[str]:
         script = f"postqueue -f; cat {self._maildir}/* 2>/dev/null | sed -n 's/^Message-ID: //p'"
@@ -167,6 +232,26 @@ class Traffic:
     @property
     def _maildir(self) -> str:
         return f"/home/{self.box.user}/Maildir/new"
+
+
+class Steady(Traffic):
+    """
+    A steady rate of mail, and clients that try again until each message is taken: what the server
+    refuses for now is not lost. It ends when the last message is taken.
+
+    pause
+        Seconds from one message to the next, whatever the server does.
+    again
+        Seconds until a message that was refused is tried again.
+    """
+
+    _script = SEND_STEADILY
+    _patience = 700
+
+    def __init__(
+        self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.25, again: float = 1.0
+    ):
+        super().__init__(box, senders, pause, again=again)
 
 
 def _verified(

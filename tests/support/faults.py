@@ -1,0 +1,186 @@
+"""
+Faults of a mail server: each a context manager that lays the fault on a machine and lifts it.
+
+The database's end of it all is Debian's: the unit ``postgresql@VERSION-main`` does not come back by
+itself where it was killed, so lifting such a fault is what an administrator does.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+from support.machine import Machine
+
+KILL_OPENDKIM = "systemctl kill --signal=KILL opendkim opendkim-ed25519"
+SALT_PYTHON = "/opt/salt/bin/python"
+
+# `systemctl stop postgresql` ends before the clusters have: they are units of their own.
+STOP = "systemctl stop 'postgresql@*'"
+# Also where systemd thinks that it runs, or that it failed.
+START = (
+    "systemctl start postgresql; pg_lsclusters -h | while read -r version name port status rest; do"
+    ' test "$status" = online || systemctl restart "postgresql@$version-$name"; done'
+)
+POSTMASTER = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
+DATA = "/var/lib/postgresql/*/main"
+
+# Room for the cluster and little else, in memory.
+SMALL_DISK = f"""set -e
+{STOP}
+data=$(echo {DATA})
+cp -a "$data" /var/lib/postgresql/copy
+mount -t tmpfs -o size=200M,mode=0700 tmpfs "$data"
+chown postgres:postgres "$data"
+cp -a /var/lib/postgresql/copy/. "$data"
+{START}
+"""
+BIG_DISK = f"""set -e
+data=$(echo {DATA})
+rm -f "$data/filler"
+{STOP}
+{START}
+{STOP}
+rm -rf /var/lib/postgresql/copy
+cp -a "$data" /var/lib/postgresql/copy
+umount "$data"
+cp -a /var/lib/postgresql/copy/. "$data"
+rm -rf /var/lib/postgresql/copy
+{START}
+"""
+# In a session from before: a new one would fail by itself. Each new segment of the log is 16 MB.
+FILL = f"\\! dd if=/dev/zero of=$(echo {DATA})/filler bs=64k 2>/dev/null\n"
+WRITE_LOG = "SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal();\n"
+
+TAKE_EVERY_CONNECTION = """\
+import psycopg2, sys
+held = []
+try:
+    while True:
+        held.append(psycopg2.connect("dbname=vmail"))
+except psycopg2.OperationalError as error:
+    print(error, flush=True)
+sys.stdin.read()
+"""
+LOCK = "BEGIN; LOCK TABLE dkim IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n"
+
+
+@contextmanager
+def database_stopped(machine: Machine) -> Iterator[None]:
+    """PostgreSQL is stopped, as for an upgrade, and started."""
+    machine.run(STOP)
+    yield
+    machine.run(START)
+
+
+@contextmanager
+def database_killed(machine: Machine) -> Iterator[None]:
+    """The postmaster dies by SIGKILL, and its backends with it; somebody starts it again."""
+    machine.run(f"kill -KILL {POSTMASTER}")
+    yield
+    machine.run(START)
+
+
+@contextmanager
+def database_restarted(machine: Machine) -> Iterator[None]:
+    """PostgreSQL is restarted again and again while mail comes in."""
+    for _ in range(3):
+        machine.run("systemctl restart 'postgresql@*'")
+    yield
+
+
+@contextmanager
+def database_hangs(machine: Machine) -> Iterator[None]:
+    """Every process of PostgreSQL stands still (SIGSTOP), as on a disk that does not answer."""
+    machine.run("pkill -STOP -u postgres postgres")
+    yield
+    machine.run("pkill -CONT -u postgres postgres")
+
+
+@contextmanager
+def table_locked(machine: Machine) -> Iterator[None]:
+    """Somebody's transaction holds the table of keys to itself, as VACUUM FULL does."""
+    with _session(machine, ["psql", "-Xq", "vmail"], LOCK, "locked"):
+        yield
+
+
+@contextmanager
+def disk_full(machine: Machine) -> Iterator[None]:
+    """No room for PostgreSQL's log on its disk: it ends by itself (PANIC), until there is room."""
+    machine.run(SMALL_DISK)
+    script = f"SELECT 1;\n{FILL}{WRITE_LOG * 10}"
+    written = machine.run(["psql", "-Xq"], user="postgres", input=script, check=False)
+    if "server closed the connection" not in written.stderr:
+        raise RuntimeError(f"PostgreSQL found room on a full disk: {written.stderr}")
+    yield
+    machine.run(BIG_DISK)
+
+
+@contextmanager
+def connections_exhausted(machine: Machine) -> Iterator[None]:
+    """Other programs have every connection that there is, and OpenDKIM has to start anew."""
+    command = [SALT_PYTHON, "-c", TAKE_EVERY_CONNECTION]
+    with _session(machine, command, None, "too many clients"):
+        machine.run(KILL_OPENDKIM)
+        yield
+
+
+@contextmanager
+def opendkim_killed(machine: Machine) -> Iterator[None]:
+    """Both daemons die by SIGKILL."""
+    machine.run(KILL_OPENDKIM)
+    yield
+
+
+@contextmanager
+def postfix_restarted(machine: Machine) -> Iterator[None]:
+    """Postfix is restarted twice."""
+    for _ in range(2):
+        machine.run("systemctl restart postfix")
+    yield
+
+
+Fault = Callable[[Machine], AbstractContextManager[None]]
+# Each can be laid on at any time, in any order, and is over when it is lifted.
+FAULTS: Mapping[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        database_stopped,
+        database_killed,
+        database_restarted,
+        database_hangs,
+        table_locked,
+        disk_full,
+        connections_exhausted,
+        opendkim_killed,
+        postfix_restarted,
+    )
+}
+
+
+def restarts(machine: Machine, service: str = "opendkim") -> int:
+    """How often systemd has started a service again."""
+    command = ["systemctl", "show", "--property=NRestarts", "--value", service]
+    return int(machine.run(command).stdout)
+
+
+@contextmanager
+def _session(machine: Machine, command: list[str], given: str | None, until: str) -> Iterator[None]:
+    """A program of the postgres account, from when it says a text until the fault is lifted."""
+    process = machine.popen(
+        command,
+        user="postgres",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        if given:
+            process.stdin.write(given)
+            process.stdin.flush()
+        said = next((line for line in process.stdout if until in line), None)
+        if said is None:
+            raise RuntimeError(f"{command[0]} ended before it said {until!r}")
+        yield
+    finally:
+        process.communicate(timeout=30)
