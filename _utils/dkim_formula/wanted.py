@@ -6,7 +6,7 @@ from dataclasses import replace
 from .database.comparison import Wanted
 from .database.keystore import Key
 from .errors import InvalidValue
-from .names import domain_name
+from .names import domain_name, is_stored_form
 from .records import (
     Record,
     delegated,
@@ -33,13 +33,9 @@ def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domai
     chosen = dict(settings.domains)
     if settings.every_hosted is None:
         return chosen
-    for text in hosted:
-        try:
-            name = domain_name(text)
-        except InvalidValue:
-            continue
-        if name == text and name not in chosen and name not in settings.excluded:
-            chosen[name] = replace(settings.every_hosted, name=name)
+    for name in hosted:
+        if name not in chosen and name not in settings.excluded and is_stored_form(name):
+            chosen[name] = _named(settings.every_hosted, name)
     return chosen
 
 
@@ -131,6 +127,13 @@ def record_of(key: Key, domain: Domain) -> Record:
         ttl=domain.ttl,
     )
     return record if domain.delegation is None else delegated(record, domain.delegation)
+
+
+def _named(template: Domain, name: str) -> Domain:
+    # As dataclasses.replace, which takes a third of a second for a hundred thousand (measured).
+    domain = object.__new__(Domain)
+    domain.__dict__.update(template.__dict__, name=name)
+    return domain
 
 
 def _stored_form(hosted: str) -> str:

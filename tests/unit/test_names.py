@@ -3,6 +3,7 @@
 import pytest
 from dkim_formula import names
 from dkim_formula.errors import InvalidValue
+from hypothesis import example, given, strategies
 
 
 @pytest.mark.parametrize(
@@ -141,3 +142,23 @@ def test_address_keeps_its_local_part(given, stored):
 def test_what_is_no_plain_address_is_refused(given):
     with pytest.raises(InvalidValue, match=r"^address: "):
         names.email_address(given)
+
+
+@given(
+    strategies.one_of(
+        strategies.text(max_size=70),
+        strategies.from_regex(r"\A[a-zA-Z0-9.-]{1,80}\Z"),
+        strategies.from_regex(r"\A([a-z0-9-]{1,64}\.){1,5}(xn--)?[a-z0-9-]{1,64}\Z"),
+    )
+)
+@example("xn--a.example")
+@example("xn--bcher-kva.example")
+@example("a.1")
+@example("a" * 64 + ".example")
+@example("a.\n")
+def test_stored_form_is_what_domain_name_gives_back_unchanged(text):
+    try:
+        expected = names.domain_name(text) == text
+    except InvalidValue:
+        expected = False
+    assert names.is_stored_form(text) is expected

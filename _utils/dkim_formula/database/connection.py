@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import pwd
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from types import ModuleType
@@ -143,11 +144,18 @@ def copy_rows(
     whatever log_statement is (measured).
     """
     text = io.StringIO()
-    for row in rows:
-        text.write("\t".join(map(_copy_field, row)) + "\n")
+    for row in map(tuple, rows):
+        line = "\t".join(map(str, row))
+        if None in row or _ESCAPED.search(line) or line.count("\t") >= len(row):
+            line = "\t".join(map(_copy_field, row))
+        text.write(line + "\n")
     text.seek(0)
     listed = ", ".join(columns)
     cursor.copy_expert(f"COPY pg_temp.{table} ({listed}) FROM STDIN", text)
+
+
+# A line without any of these stands for itself, tabs apart; most do.
+_ESCAPED = re.compile(r"[\\\n\r]")
 
 
 def _copy_field(value: object) -> str:

@@ -23,7 +23,10 @@ def hosted(connection: pg.connection, database: Database) -> dict[str, object]:
             return {}
         cursor.execute(
             compose(
-                "SELECT {domain_name}::text, {domain_id} FROM {domains} ORDER BY 1",
+                """
+                SELECT {domain_name}::text, {domain_id} FROM {domains}
+                 ORDER BY {domain_name}::text COLLATE "C"
+                """,
                 **known_names(database),
             )
         )

@@ -225,23 +225,23 @@ def _names_advice(cursor: pg.cursor, database: Database) -> list[str]:
             f"{table}.{site.name} is {kind}, whose index does not answer a look-up by text: "
             f"CREATE INDEX ON {table} (({site.name}::text))"
         )
-    for condition, what in _UNWISE_NAMES:
-        advice += _advice_on(cursor, database, condition, what)
+    advice += _advice_on(cursor, database, *_NOT_LOWER)
+    # A unique index has looked already.
+    if not has_index(cursor, site.schema, site.table, site.name, unique=True):
+        advice += _advice_on(cursor, database, *_TWICE)
     if relation_kind(cursor, site.schema, "dkim_pattern"):
         advice += _advice_on(cursor, database, _SHADOWED, "also an extra pattern of another's key")
     return advice
 
 
-_UNWISE_NAMES = (
-    (
-        "{domain_name}::text <> lower({domain_name}::text)",
-        "not in lower case, as OpenDKIM looks them up, so no mail of theirs is signed",
-    ),
-    (
-        "{domain_name}::text IN"
-        " (SELECT {domain_name}::text FROM {domains} GROUP BY 1 HAVING count(*) > 1)",
-        "there more than once, and OpenDKIM takes the first row that it gets",
-    ),
+_NOT_LOWER = (
+    "{domain_name}::text <> lower({domain_name}::text)",
+    "not in lower case, as OpenDKIM looks them up, so no mail of theirs is signed",
+)
+_TWICE = (
+    "{domain_name}::text IN"
+    " (SELECT {domain_name}::text FROM {domains} GROUP BY 1 HAVING count(*) > 1)",
+    "there more than once, and OpenDKIM takes the first row that it gets",
 )
 
 # The triggers don't let it come so; a domain that was renamed afterwards can.
