@@ -218,6 +218,16 @@ def test_return_code_tells_that_something_is_wrong(host, loaded):
     assert context.pop("retcode") == 1
 
 
+def test_machine_with_the_database_alone_has_nothing_wrong(host, monkeypatch, tmp_path):
+    for program in ("OPENDKIM", "POSTCONF"):
+        monkeypatch.setattr(site, program, str(tmp_path / "absent"))
+    results = host.call("dkim.doctor")
+    assert [one for one in results if one["ok"] is False] == []
+    absent = {one["check"]: one["found"] for one in results if one["ok"] is None}
+    assert {"main.cf", "unit", "socket directory", "login", "signing"} <= absent.keys()
+    assert "Postfix is not installed" in absent["main.cf"]
+
+
 def test_text_is_for_people(host):
     text = host.call("dkim.doctor", format="text")
     assert re.search(r"^ok +database +PostgreSQL \d+", text, re.MULTILINE)
