@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..doctor import child, clock, database, files, keys, names, pillar, postfix, signing, units
+from ..doctor import child, clock, database, dns, files, keys, pillar, postfix, signing, units
 from ..doctor.finding import Finding, unknown, wrong
 from ..doctor.site import Site
 from ..errors import FormulaError, InvalidValue
@@ -62,7 +62,7 @@ CHECKS = (
     Check("domains", keys.unsigned, ("database",), seconds=MANY_KEYS),
     Check("patterns", keys.agreement, ("database",), seconds=MANY_KEYS),
     Check("signing", signing.check, ("socket", "database", "login"), seconds=MANY_KEYS),
-    Check("DNS", names.check, ("database",), seconds=MANY_KEYS),
+    Check("DNS", dns.check, ("database",), seconds=MANY_KEYS),
     Check("clock", clock.synchronised),
     Check("database's clock", clock.database_clock, ("database",)),
 )
@@ -116,7 +116,7 @@ def as_text(found: Sequence[dict[str, object]]) -> str:
 
 def _looked(site: Site, check: Check) -> list[Finding]:
     seconds = check.seconds
-    if check.look is names.check:
+    if check.look is dns.check:
         seconds += site.settings.dns.deadline
     try:
         plain = child.run(lambda: [one.as_plain() for one in check.look(site)], seconds)
