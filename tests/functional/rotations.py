@@ -16,7 +16,7 @@ ROTATION = {"margin": 0, "retire_for": "1d", "revoke_for": "1h", "every": 180}
 _MOMENTS = {
     "dkim": ("created_at", "activated_at", "retired_at", "revoked_at"),
     "dkim_seen": ("looked_at", "seen_since"),
-    "dkim_disclosure": ("revoked_at",),
+    "dkim_disclosure": ("seen_since",),
     "dkim_history": ("at",),
 }
 

@@ -33,7 +33,7 @@ def test_status_is_a_flat_line_for_each_key(site):
     assert signs["next"] == "rotation"
     assert signs["when"].endswith("+00:00")
     assert (waits["dns"], waits["when"]) == ("absent", "")
-    assert waits["next"].startswith("active, when done: its record is not at every server")
+    assert waits["next"].startswith("active: its record is not at every server")
 
 
 def test_status_asks_no_server_where_it_is_not_to(site):
@@ -53,7 +53,7 @@ def test_status_changes_nothing_and_says_what_advance_would_do(site):
     site.pass_time(HOLD)
     before = site.history()
     assert lines(site)["next"]["next"] == "active at the next dkim.advance"
-    assert lines(site, dns=False)["next"]["next"] == "active at the next dkim.advance"
+    assert lines(site, dns=False)["next"]["when"] <= lines(site)["next"]["when"]
     assert site.history() == before
 
 

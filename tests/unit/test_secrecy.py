@@ -51,7 +51,7 @@ HOLDERS = {
     "Database": DATABASE,
     "Reader": DATABASE.reader,
     "Worker": Worker(password=SECRET),
-    "Disclosure": Disclosure(1, "example.com", "s", "rsa", "MII", None, SECRET),
+    "Disclosure": Disclosure(1, "example.com", "s", "rsa", "MII", 60, None, SECRET),
     "TsigKey": TSIG,
     "Dns": Dns(key=TSIG, zones={"example.com": Zone(key=TSIG)}),
     "Zone": Zone(key=TSIG),

@@ -85,7 +85,12 @@ def compare(connection: pg.connection, database: Database, wanted: Sequence[Want
 # each other.
 _COMPARE = """
 SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
-       EXISTS (SELECT FROM {history} AS h WHERE h.domain = w.domain AND h.selector = w.selector),
+       EXISTS (
+           SELECT FROM {history} AS h
+            WHERE h.domain = w.domain
+              AND (h.selector = w.selector
+                   OR h.selector = a.selector AND h.from_state IS NULL AND h.why LIKE 'rotation:%')
+       ),
        coalesce(
            (SELECT p.pattern
               FROM {pattern} AS p
@@ -112,7 +117,10 @@ SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algo
 
 @dataclass(frozen=True)
 class _Difference:
-    """A row of :data:`_COMPARE`: the active key, that with the selector, the selector's past."""
+    """
+    A row of :data:`_COMPARE`: the active key, that with the selector, and whether the selector was
+    used before or a rotation has chosen the active key's.
+    """
 
     hosted: bool
     active_selector: str | None

@@ -125,14 +125,22 @@ def write(connection: pg.connection, database: Database, rows: Mapping[int, Evid
 
 @dataclass(frozen=True)
 class Disclosure:
-    """A revoked key whose private half is to be made public. ``repr`` does not show it."""
+    """
+    A revoked key whose private half is to be made public. ``repr`` does not show it.
+
+    ttl
+        The longest of the records that were seen at its name, in seconds; None where none was.
+    seen_since
+        Since when every look has found the key gone from DNS; None where the last one did not.
+    """
 
     id: int
     domain: str
     selector: str
     algorithm: str
     public: str
-    revoked: datetime
+    ttl: int | None
+    seen_since: datetime | None
     key: Secret = field(repr=False)
 
 
@@ -146,10 +154,12 @@ def keep_for_disclosure(
             compose(
                 """
                 INSERT INTO {disclosure}
-                       (dkim_id, domain, selector, algorithm, public_key, key, revoked_at)
+                       (dkim_id, domain, selector, algorithm, public_key, key, ttl)
                 SELECT k.id, d.{domain_name}::text, k.selector, k.algorithm, k.public_key, k.key,
-                       now()
-                  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+                       greatest(s.ttl, s.other_ttl)
+                  FROM {dkim} AS k
+                  JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+                  LEFT JOIN {seen} AS s ON s.dkim_id = k.id
                  WHERE k.id = ANY (%s) AND k.key IS NOT NULL AND k.public_key IS NOT NULL
                 ON CONFLICT (dkim_id) DO NOTHING
                 """,
@@ -167,13 +177,41 @@ def disclosures(connection: pg.connection, database: Database) -> list[Disclosur
         cursor.execute(
             compose(
                 """
-                SELECT dkim_id, domain, selector, algorithm, public_key, revoked_at, key
+                SELECT dkim_id, domain, selector, algorithm, public_key, ttl, seen_since, key
                   FROM {disclosure} ORDER BY domain, dkim_id
                 """,
                 **names(database),
             )
         )
         return [Disclosure(*row, Secret(key)) for *row, key in cursor]
+
+
+def see_disclosures(
+    connection: pg.connection,
+    database: Database,
+    gone: Collection[int],
+    there: Collection[int],
+    at: datetime,
+) -> None:
+    """
+    Stores what a look found of keys that wait for their disclosure. Does not commit.
+
+    gone, there
+        Those that no server shows any more, and those that one does, or may.
+    at
+        The moment of the look.
+    """
+    statement = """
+        UPDATE {disclosure}
+           SET seen_since = CASE WHEN dkim_id = ANY (%s) THEN coalesce(seen_since, %s) END
+         WHERE dkim_id = ANY (%s)
+    """
+    with connection.cursor() as cursor:
+        quiet.change(
+            cursor,
+            compose(statement, **names(database)),
+            (list(gone), at, [*gone, *there]),
+        )
 
 
 def forget_disclosures(

@@ -23,7 +23,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "history": ("SELECT", "INSERT"),
     "published": ("SELECT", "INSERT", "DELETE"),
     "seen": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "disclosure": ("SELECT", "INSERT", "DELETE"),
+    "disclosure": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "signing": (),
     "migration": ("SELECT",),
 }

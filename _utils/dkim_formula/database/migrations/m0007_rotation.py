@@ -31,7 +31,8 @@ CREATE TABLE {disclosure} (
     algorithm text NOT NULL,
     public_key text NOT NULL,
     key text NOT NULL,
-    revoked_at timestamptz NOT NULL
+    ttl integer,
+    seen_since timestamptz
 );
 COMMENT ON TABLE {disclosure} IS
     'Private keys of revoked keys (rotation:publish_private), until DNS shows that nobody can '

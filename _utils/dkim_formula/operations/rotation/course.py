@@ -23,7 +23,7 @@ from ...errors import InvalidValue
 from ...names import domain_name
 from ...records import BY_HAND
 from ...rotation.decision import Decision
-from ...rotation.evidence import RIGHT, Look
+from ...rotation.evidence import RIGHT, Look, after
 from ...settings.model import Settings
 from .. import publish as publishing
 from ..publish import TO_BE_MADE
@@ -155,7 +155,18 @@ class Course:
         if self.settings.dns.publish == "rfc2136":
             there = [key for key in keys if key.public != TO_BE_MADE]
             self._tell_dns(publishing.foretell_keys(self.settings, domains, there, list(wanted)))
-        self._report(replace(situation, keys=keys))
+        self._report(self._seen_after(situation, keys, looks))
+
+    def _seen_after(
+        self, situation: Situation, keys: list[Key], looks: Mapping[int, Look]
+    ) -> Situation:
+        """As the last look of a run would find it, but for what that run publishes."""
+        there = [key for key in keys if key.public != TO_BE_MADE]
+        unseen = [key for key in there if self._is_unseen(key, looks, set())]
+        looked = dict(situation.looked)
+        for number, seen in self._look(unseen).items():
+            looked[number] = after(situation.evidence.get(number), seen, situation.now)
+        return replace(situation, keys=keys, looked=looked)
 
     def _facts(self, domains: Sequence[str], looks: Mapping[int, Look]) -> steps.Facts:
         return steps.Facts(self.settings, self.limits, domains, looks, self.mark)

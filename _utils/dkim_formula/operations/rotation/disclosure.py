@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...database import evidence as evidence_table
@@ -36,8 +36,6 @@ def disclose(settings: Settings, outcome: Outcome, test: bool = False) -> None:
     with session(settings.database) as connection:
         waiting = evidence_table.disclosures(connection, settings.database)
         at = evidence_table.clock(connection)
-        numbers = [one.id for one in waiting]
-        seen = evidence_table.read(connection, settings.database, numbers) if waiting else {}
     if not waiting:
         return
     directory = settings.rotation.publish_private
@@ -46,31 +44,27 @@ def disclose(settings: Settings, outcome: Outcome, test: bool = False) -> None:
             f"{len(waiting)} private keys that waited to be made public are erased: "
             "dkim:rotation:publish_private is not set any more"
         )
-        done = numbers
+        gone, done = [], [one.id for one in waiting]
     else:
         looks = look(settings, [_as_key(one) for one in waiting], at, outcome)
-        done = []
-        for one in waiting:
-            # How long its absence has been seen; of a key that is gone, how long it is revoked.
-            since = seen[one.id].seen_since if one.id in seen else one.revoked
-            hold = timedelta(seconds=_hold(settings, one, seen.get(one.id)))
-            is_away = one.id in looks and looks[one.id].verdict == RIGHT
-            if is_away and since is not None and at - since >= hold:
-                done += _written(one, Path(directory), outcome, test)
-    if done and not test:
+        gone = [number for number, seen in looks.items() if seen.verdict == RIGHT]
+        ready = [one for one in waiting if one.id in gone and _is_forgotten(settings, one, at)]
+        done = [one.id for one in ready if _written(one, Path(directory), outcome, test)]
+    if not test:
+        there = [one.id for one in waiting if one.id not in gone]
         with session(settings.database) as connection, keystore.writing(connection):
+            evidence_table.see_disclosures(connection, settings.database, gone, there, at)
             evidence_table.forget_disclosures(connection, settings.database, done)
 
 
-def _hold(settings: Settings, one: Disclosure, evidence) -> int:
-    """The seconds for which a resolver may still have the old record."""
-    known = [domain_settings(settings, one.domain.lower()).ttl]
-    if evidence is not None:
-        known += [ttl for ttl in (evidence.ttl, evidence.other_ttl) if ttl is not None]
-    return max(known) + settings.rotation.margin
+def _is_forgotten(settings: Settings, one: Disclosure, at: datetime) -> bool:
+    """Whether no resolver can have the old record any more."""
+    ttl = max(one.ttl or 0, domain_settings(settings, one.domain.lower()).ttl)
+    hold = timedelta(seconds=ttl + settings.rotation.margin)
+    return one.seen_since is not None and at - one.seen_since >= hold
 
 
-def _written(one: Disclosure, directory: Path, outcome: Outcome, test: bool) -> list[int]:
+def _written(one: Disclosure, directory: Path, outcome: Outcome, test: bool) -> bool:
     try:
         path = directory / f"{key_record_name(one.selector, one.domain)}.pem"
         if not directory.is_dir():
@@ -84,9 +78,9 @@ def _written(one: Disclosure, directory: Path, outcome: Outcome, test: bool) -> 
             _write(path, one.key.reveal())
     except (InvalidValue, OSError) as error:
         outcome.problem(f"{one.selector}._domainkey.{one.domain}: {error}")
-        return []
+        return False
     outcome.changes[str(path)] = {"old": None, "new": "the private key, public"}
-    return [one.id]
+    return True
 
 
 def _write(path: Path, text: str) -> None:
@@ -117,6 +111,6 @@ def _as_key(one: Disclosure) -> Key:
         created=None,
         activated=None,
         retired=None,
-        revoked=one.revoked,
+        revoked=None,
         public=one.public,
     )

@@ -196,7 +196,7 @@ class _Revocation:
 
     def _follower(self, situation: Situation) -> Move | None:
         """The key that is to sign in the place of a compromised one."""
-        why = f"in the place of the compromised {self.key.selector}"
+        why = f"rotation: in the place of the compromised {self.key.selector}"
         waiting = [key for key in situation.slot(self.key) if _may_follow(key)]
         if waiting:
             best = max(waiting, key=lambda key: (_seen(situation, key), key.id))

@@ -77,7 +77,7 @@ def _next(situation: Situation, key: Key) -> tuple[str, datetime | None]:
     decided = situation.decide(key)
     if decided.step is not None:
         return f"{decided.step} at the next dkim.advance", situation.now
-    return f"{NEXT[key.state]}, when done: {decided.waits_for}", decided.until
+    return f"{NEXT[key.state]}: {decided.waits_for}", decided.until
 
 
 def _known(
