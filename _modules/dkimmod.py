@@ -73,6 +73,7 @@ def settings(lookup):
             "reader": database.reader.name,
             "reader_auth": database.reader.auth,
             "reader_has_password": database.reader.needs_password,
+            "has_worker": database.has_worker,
         },
         "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
@@ -603,7 +604,12 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
         salt-call dkim.restart opendkim /var/spool/postfix/opendkim/opendkim.sock
     """
     return opendkim_restart.restart(
-        _Services, service, socket, mail_service=mail_service, milter=milter, moved_from=moved_from
+        _Services,
+        arguments.text(service, "service"),
+        arguments.absolute_path(socket, "socket"),
+        mail_service=arguments.text(mail_service, "mail_service"),
+        milter=milter and arguments.milter(milter, "milter"),
+        moved_from=arguments.list_of(arguments.text, moved_from, "moved_from"),
     )
 
 
@@ -628,7 +634,11 @@ def is_current(socket, reads=(), user=None):
 
         salt-call dkim.is_current /var/spool/postfix/opendkim/opendkim.sock '[/etc/opendkim.conf]'
     """
-    return opendkim_restart.is_current(socket, reads, user)
+    return opendkim_restart.is_current(
+        arguments.absolute_path(socket, "socket"),
+        arguments.list_of(arguments.absolute_path, reads, "reads"),
+        user if user is None else arguments.text(user, "user"),
+    )
 
 
 @translated

@@ -46,12 +46,15 @@ OpenDKIM's role reads the views and nothing else:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 
-{%- if dkim.database.local %}
+{%- if dkim.database.has_worker %}
 
 Salt's role does the daily work:
   dkim_postgres.worker_present:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
+{%- endif %}
+
+{%- if dkim.database.local %}
 
 {#- One edit of the two files for both roles. #}
 The roles have their ways in:
@@ -62,5 +65,7 @@ The roles have their ways in:
     {%- endif %}
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
+      {%- if dkim.database.has_worker %}
       - dkim_postgres: Salt's role does the daily work
+      {%- endif %}
 {%- endif %}

@@ -291,6 +291,12 @@ def test_workers_clients_have_their_own_lines(settings, certified, files):
     ]
 
 
+def test_sites_own_account_needs_no_line_for_the_worker(settings):
+    planned = access.plan(look(settings), replace(settings, user="admin"))
+    assert READER.name in str(planned.changes)
+    assert settings.worker.name not in str(planned.changes)
+
+
 def test_server_that_clients_can_not_get_to_is_told_of(settings):
     with db.session(settings, setup=True) as connection:
         assert listening.inspect(connection, settings) == Inspection()

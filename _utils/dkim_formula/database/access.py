@@ -1,4 +1,4 @@
-"""Our lines in the server's pg_hba.conf and pg_ident.conf: the reader's and the worker's ways in."""
+"""The reader's and the worker's ways in: our lines in pg_hba.conf and pg_ident.conf."""
 
 from __future__ import annotations
 
@@ -196,11 +196,12 @@ def _workers_lines(database: Database) -> Lines:
     worker = database.worker
     rule = hba.hba_line(database.name, worker.name, f"peer map={worker.map}")
     mapping = hba.ident_line(worker.map, "root", worker.name)
+    wanted = database.has_worker
     return Lines(
         role=worker.name,
-        local=(rule,),
+        local=(rule,) if wanted else (),
         network=_network(database, worker.name, worker.clients, "scram-sha-256"),
-        mappings=(mapping,),
+        mappings=(mapping,) if wanted else (),
         every_local=(rule,),
         every_mapping=(mapping,),
         maps=((worker.map, ("root",)),),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..settings.model import Database
 from . import domains as domain_table
+from .connection import is_superuser
 from .inspection import columns
 from .objects import names, quoted
 from .worker import TABLES
@@ -31,9 +32,10 @@ def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
         ("DATABASE", quoted(database.name), "TEMPORARY"),
         ("SCHEMA", quoted(schema), "USAGE"),
         ("FUNCTION", _signature(cursor, database), "EXECUTE"),
-        # For quiet.change, where a site has taken it from PUBLIC.
-        ("LANGUAGE", quoted("plpgsql"), "USAGE"),
     }
+    if cursor is None or is_superuser(cursor.connection):
+        # For quiet.change, where a site has taken it from PUBLIC.
+        found.add(("LANGUAGE", quoted("plpgsql"), "USAGE"))
     for table, privileges in TABLES.items():
         found |= {("TABLE", _qualified(*known[table]), privilege) for privilege in privileges}
     domains = _qualified(*known["domains"])

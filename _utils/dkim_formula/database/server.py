@@ -44,23 +44,25 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 def apply(database: Database) -> Plan:
     """Makes what is missing, and gives the plan that was carried out."""
     # CREATE DATABASE can't run in a transaction.
-    with session(database, setup=True, dbname=MAINTENANCE, autocommit=True) as connection:
-        with connection.cursor() as cursor:
-            # Until the session's end: the second of two runs finds what the first has made.
-            cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
-            planned = plan(_read(connection, database), database)
-            if f"role {database.owner}" in planned.changes:
-                cursor.execute(compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
-            if planned:
-                # template0: whatever a site put into template1 is not for us, and another encoding
-                # than template1's is possible.
-                cursor.execute(
-                    compose(
-                        "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'",
-                        name=database.name,
-                        owner=database.owner,
-                    )
+    with (
+        session(database, setup=True, dbname=MAINTENANCE, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        # Until the session's end: the second of two runs finds what the first has made.
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
+        planned = plan(_read(connection, database), database)
+        if f"role {database.owner}" in planned.changes:
+            cursor.execute(compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
+        if planned:
+            # template0: whatever a site put into template1 is not for us, and another encoding
+            # than template1's is possible.
+            cursor.execute(
+                compose(
+                    "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'",
+                    name=database.name,
+                    owner=database.owner,
                 )
+            )
     return planned
 
 

@@ -76,7 +76,7 @@ def rights(site: Site) -> list[Finding]:
     # Whether its password is right only a superuser can see; the daemon's login tells as well.
     wanted = setup.wanted_role(database, reader.name, "keep")
     found = [("reader's rights", reader.name, setup.role_changes(database, wanted))]
-    if not database.host:
+    if database.has_worker:
         found.append(("worker's rights", database.worker.name, setup.worker_changes(database)))
     return [
         judged(

@@ -72,6 +72,11 @@ class Database:
     worker: Worker = field(default_factory=Worker)
 
     @property
+    def has_worker(self) -> bool:
+        """Whether the worker's role is of use here: a site's own account does all by itself."""
+        return not self.host and (self.user is None or bool(self.worker.clients))
+
+    @property
     def verifies(self) -> bool:
         """Whether the server has to show a certificate of an authority that is trusted."""
         return bool(self.host) and self.sslmode in ("verify-ca", "verify-full")
@@ -162,7 +167,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class OpenDKIM:
-    """Options of opendkim.conf(5), the site's over ours, and the unit (pillar ``dkim:opendkim``)."""
+    """Options of opendkim.conf(5), the site's over ours; and the unit (``dkim:opendkim``)."""
 
     settings: dict[str, str | bool | int | list] = field(default_factory=dict)
     sandbox: bool = True
