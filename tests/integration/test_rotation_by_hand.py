@@ -104,6 +104,7 @@ def test_highstate_prints_what_to_publish_and_for_what_it_waits(site: Machine) -
     shown = screen.rpartition("Total run time")[2]
     lines = mail.zone_records(site, shown.partition("Publish these records:")[2])
     assert lines[f"{NEW}."] == record(site, NEW)
+    assert f"; a key waits for {NEW}" in shown
 
 
 def test_wrong_record_does_not_pass(site: Machine) -> None:

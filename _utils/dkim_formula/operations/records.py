@@ -1,7 +1,7 @@
 """The records to publish, from the settings and the keys in the database."""
 
 from ..database import domains as domain_table
-from ..database import schema
+from ..database import keystore, schema
 from ..database.connection import session
 from ..errors import DatabaseUnavailable, InvalidValue
 from ..names import domain_name
@@ -50,16 +50,27 @@ def to_show(settings: Settings, domain: object = None) -> str:
         if every > MOST_SHOWN:
             return f"The records of {every} domains are to be published; {PRINTED_BY}"
         found = record_set(settings, domain)
+        pending = _pending(settings)
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
         return NOT_YET
     text = f"Publish these records:\n\n{render(found, 'bind', zones=settings.dns.zones)}"
+    for record in found:
+        if record.purpose == "dkim" and (record.domain, record.selector) in pending:
+            text += f"; a key waits for {record.name} to be there before it signs\n"
     by_hand = [record for record in found if record.purpose in BY_HAND]
     if by_hand:
         owners = ", ".join(dict.fromkeys(f"{record.name} {record.type}" for record in by_hand))
         text += f"\nThese belong into the zones of others: {owners}\n"
     return text
+
+
+def _pending(settings: Settings) -> set[tuple[str, str]]:
+    """Domain and selector of every key that waits to sign."""
+    with session(settings.database) as connection:
+        keys = keystore.list_keys(connection, settings.database)
+    return {(key.domain.lower(), key.selector) for key in keys if key.state == "pending"}
 
 
 def shown(
