@@ -13,7 +13,14 @@ ON = "trixie"
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 SENDERS = ["someone@example.com", "someone@example.org"]
-ROLES = ("dkim.database", "dkim.keys", "dkim.opendkim", "dkim.postfix", "dkim.dns")
+ROLES = (
+    "dkim.database",
+    "dkim.keys",
+    "dkim.opendkim",
+    "dkim.postfix",
+    "dkim.rotation",
+    "dkim.dns",
+)
 OURS = "unix:/opendkim/opendkim.sock"
 # Nothing listens there, and mail goes on without it by its own setting.
 FOREIGN = "{ inet:127.0.0.1:9999, { default_action = accept } }"
