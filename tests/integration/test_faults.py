@@ -122,6 +122,7 @@ WHILE = {
     "database_restarted": nothing,
     "database_hangs": until_clients_wait,
     "table_locked": until_clients_wait,
+    "sessions_ended": nothing,
     "disk_full": until_mail_is_refused,
     "connections_exhausted": until_mail_is_refused,
     "opendkim_killed": nothing,
@@ -142,6 +143,18 @@ def test_no_mail_is_lost_or_unsigned(site: Site, tell: Tell, name: str) -> None:
         f", longest wait of a message {outcome.longest:.0f} s"
     )
     assert_all_left_signed(outcome)
+
+
+# Postfix bears a silent milter for 300 s: postconf(5), milter_content_timeout.
+@pytest.mark.soak
+def test_hang_that_outlasts_postfix_is_an_outage_like_others(site: Site, tell: Tell) -> None:
+    box = mail.Mailbox(site.machine, "long-hang")
+    with Steady(box, SENDERS, pause=4) as traffic:
+        with faults.database_hangs(site.machine):
+            refused = "journalctl -q -u 'postfix*' | grep -q 'milter-reject: .* 4.7.1 '"
+            site.machine.wait_for(refused, 420, "Postfix waits no longer")
+        tell(f"signs again after {site.wait_until_it_signs(60):.1f} s")
+    assert_all_left_signed(traffic.outcome(site.records))
 
 
 # start.conf(5) of postgresql-common: manual is a cluster that the boot leaves alone.

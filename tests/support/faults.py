@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from support import server
 from support.machine import Machine
 
 KILL_OPENDKIM = "systemctl kill --signal=KILL opendkim opendkim-ed25519"
@@ -61,6 +62,7 @@ except psycopg2.OperationalError as error:
     print(error, flush=True)
 sys.stdin.read()
 """
+WAITING = "FROM pg_stat_activity WHERE usename = 'vmail-dkim-reader' AND wait_event_type = 'Lock'"
 LOCK = "BEGIN; LOCK TABLE dkim IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n"
 
 
@@ -101,6 +103,18 @@ def table_locked(machine: Machine) -> Iterator[None]:
     """Somebody's transaction holds the table of keys to itself, as VACUUM FULL does."""
     with _session(machine, ["psql", "-Xq", "vmail"], LOCK, "locked"):
         yield
+
+
+@contextmanager
+def sessions_ended(machine: Machine) -> Iterator[None]:
+    """OpenDKIM's sessions are ended while look-ups are under way: it takes mail to do so."""
+    with table_locked(machine):
+        machine.wait_for(
+            lambda: int(server.sql(machine, f"SELECT count(*) {WAITING}")),
+            what="a look-up waits for the table",
+        )
+        server.sql(machine, f"SELECT pg_terminate_backend(pid) {WAITING}")
+    yield
 
 
 @contextmanager
@@ -149,6 +163,7 @@ FAULTS: Mapping[str, Fault] = {
         database_restarted,
         database_hangs,
         table_locked,
+        sessions_ended,
         disk_full,
         connections_exhausted,
         opendkim_killed,
