@@ -93,7 +93,8 @@ def test_person_who_looks_as_the_reader_finds_rows(signing, statement):
 
 
 @pytest.mark.parametrize(
-    "relation", ["dkim", "domains", "dkim_history", "dkim_pattern", "dkim_migration"]
+    "relation",
+    ["dkim", "domains", "dkim_history", "dkim_pattern", "dkim_signing", "dkim_migration"],
 )
 def test_reader_is_refused_everything_but_the_views(signing, relation):
     with reader_session(signing) as connection:
