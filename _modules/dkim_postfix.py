@@ -4,6 +4,7 @@ Milters in Postfix's main.cf, among other people's.
 Salt has no state that joins a list in main.cf; this module reads and writes it with postconf(1).
 """
 
+from dkim_formula import arguments
 from dkim_formula.postfix import main_cf, milters
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import translated
@@ -54,7 +55,7 @@ def join_milters(present, default_action="accept", absent=(), sockets=()):
 
         salt-call dkim_postfix.join_milters '[unix:/opendkim/opendkim.sock]' tempfail
     """
-    for socket in sockets:
+    for socket in arguments.list_of(arguments.absolute_path, sockets, "sockets"):
         opendkim_restart.must_answer(socket)
     return _write(*_planned(present, default_action, absent))
 
@@ -98,13 +99,17 @@ def leave_milters(absent):
 
 
 def _planned(present, default_action, absent):
+    ours = arguments.list_of(arguments.milter, present, "present")
+    gone = arguments.list_of(arguments.milter, absent, "absent")
+    action = arguments.choice(*milters.DEFAULT_ACTIONS)(default_action, "default_action")
     current = main_cf.explicit_or_nothing()
-    return current, milters.plan_present(current, list(present), default_action, list(absent)), []
+    return current, milters.plan_present(current, ours, action, gone), []
 
 
 def _leftover(absent):
+    gone = arguments.list_of(arguments.milter, absent, "absent")
     current = main_cf.explicit_or_nothing()
-    return current, *milters.plan_absent(current, list(absent))
+    return current, *milters.plan_absent(current, gone)
 
 
 def _write(current, values, unset):

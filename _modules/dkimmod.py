@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 
-from dkim_formula import progress
+from dkim_formula import arguments, progress
 from dkim_formula.operations import check as checks
 from dkim_formula.operations import check_dns as dns_checks
 from dkim_formula.operations import doctor as diagnosis

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from ..arguments import list_of
 from ..database import access, objects, public, rights, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import DatabaseUnavailable, InvalidValue
 from ..secret import Secret
+from ..settings.database import identifier, qualified_table
 from ..settings.model import Database
 
 NOT_THERE_YET = "there is no database to look at yet: this is what a new one gets"
@@ -100,7 +102,7 @@ def close_to_public(database: Database) -> dict[str, object]:
 
 def password_changes(database: Database, name: str) -> dict[str, object]:
     """Whether a role has a password that it should not have; nothing where there is no role."""
-    wanted = roles.Wanted(name=name, password="absent")
+    wanted = roles.Wanted(name=identifier(name, "name"), password="absent")
 
     def present() -> Plan:
         with session(database, setup=True) as connection:
@@ -111,8 +113,9 @@ def password_changes(database: Database, name: str) -> dict[str, object]:
 
 def remove_password(database: Database, name: str) -> dict[str, object]:
     """Takes a role's password away."""
+    wanted = roles.Wanted(name=identifier(name, "name"), password="absent")
     with session(database, setup=True) as connection:
-        return plain(roles.apply_password(connection, roles.Wanted(name=name, password="absent")))
+        return plain(roles.apply_password(connection, wanted))
 
 
 def access_changes(
@@ -159,13 +162,14 @@ def wanted_role(
     """
     pairs = objects.reader_relations(database)
     if relations is not None:
-        pairs = tuple(_relation(text) for text in relations)
-    return roles.Wanted(name=name, password=_password(database, password), relations=pairs)
+        pairs = tuple(list_of(_relation, relations, "relations"))
+    return roles.Wanted(
+        name=identifier(name, "name"), password=_password(database, password), relations=pairs
+    )
 
 
-def _relation(text: object) -> tuple[str, str]:
-    if not isinstance(text, str) or not text:
-        raise InvalidValue("relations", text, "is not a relation's name", "give schema.relation")
+def _relation(value: object, where: str) -> tuple[str, str]:
+    text = qualified_table(value, where)
     namespace, dot, relation = text.rpartition(".")
     return (namespace, relation) if dot else ("public", text)
 

@@ -64,7 +64,7 @@ def render(
 
     Raises :class:`InvalidValue` for another format.
     """
-    if format_ not in FORMATS:
+    if not isinstance(format_, str) or format_ not in FORMATS:
         raise InvalidValue(where, format_, "is not a format", f"use one of {', '.join(FORMATS)}")
     return FORMATS[format_](list(records), Layout(relative, tuple(zones)))
 

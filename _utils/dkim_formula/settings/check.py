@@ -151,6 +151,10 @@ def text(value: object, where: str) -> str:
         raise InvalidValue(where, value, "is empty", "give a value or leave the key out")
     if _CONTROL.search(value):
         raise InvalidValue(where, value, "has a control character", "give one line of plain text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(where, value, "is not UTF-8", "give plain text") from None
     return value
 
 
@@ -164,6 +168,10 @@ def secret(value: object, where: str) -> Secret:
         raise InvalidValue(
             where, Secret(""), "has a control character, such as a line's end", "give one line"
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(where, Secret(""), "is not UTF-8", "give plain text") from None
     return Secret(value)
 
 

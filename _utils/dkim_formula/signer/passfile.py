@@ -5,6 +5,8 @@ import pwd
 import stat
 import tempfile
 
+from ..arguments import absolute_path
+from ..arguments import text as plain_text
 from ..errors import InvalidValue
 from ..settings.model import Database
 
@@ -26,14 +28,21 @@ def text(database: Database) -> str:
 
 
 def changes(database: Database, path: str, user: str) -> dict[str, object]:
-    """What differs: ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the content."""
+    """
+    What differs: ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the content.
+
+    Raises InvalidValue for a path or user that is none, and where there is no password.
+    """
+    plain_text(user, "user")
     found: dict[str, object] = {}
     try:
-        status = os.stat(path)
+        status = os.stat(absolute_path(path, "path"))
         with open(path, "rb") as stream:
             content = stream.read()
     except FileNotFoundError:
         return {"changes": {path: {"old": None, "new": "the reader's password"}}, "notes": []}
+    except OSError as error:
+        raise InvalidValue("path", path, f"can't be read: {error.strerror}") from None
     if content != text(database).encode():
         found[path] = {"old": "another content", "new": "the reader's password"}
     if stat.S_IMODE(status.st_mode) != MODE:
@@ -47,8 +56,9 @@ def write(database: Database, path: str, user: str) -> dict[str, object]:
     """
     Writes the file in one step; at no moment can anybody else read it. Returns what differed.
 
-    Raises InvalidValue where there is no password, or no such user.
+    Raises InvalidValue where there is no password, no such user or no such directory.
     """
+    content = text(database)
     planned = changes(database, path, user)
     try:
         owner = pwd.getpwnam(user)
@@ -56,10 +66,13 @@ def write(database: Database, path: str, user: str) -> dict[str, object]:
         raise InvalidValue(
             "user", user, "is no account of this machine", "give the one that OpenDKIM runs as"
         ) from None
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))  # mode 0600
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))  # mode 0600
+    except OSError as error:
+        raise InvalidValue("path", path, f"can't be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text(database))
+            stream.write(content)
         os.chmod(temporary, MODE)
         os.chown(temporary, owner.pw_uid, owner.pw_gid)
         os.rename(temporary, path)

@@ -123,7 +123,7 @@ def is_current(socket_path: str, reads: Iterable[str], user: str | None = None) 
     try:
         status = os.stat(socket_path)
         written = max((os.stat(path).st_mtime_ns for path in reads), default=0)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if user is not None and not open_for_group(status, user):
         return False
