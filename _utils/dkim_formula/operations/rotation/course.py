@@ -163,9 +163,11 @@ class Course:
         """As the last look of a run would find it, but for what that run publishes."""
         there = [key for key in keys if key.public != TO_BE_MADE]
         unseen = [key for key in there if self._is_unseen(key, looks, set())]
+        with session(self.settings.database) as connection:
+            self._at = evidence_table.clock(connection)
         looked = dict(situation.looked)
         for number, seen in self._look(unseen).items():
-            looked[number] = after(situation.evidence.get(number), seen, situation.now)
+            looked[number] = after(situation.evidence.get(number), seen, seen.at)
         return replace(situation, keys=keys, looked=looked)
 
     def _facts(self, domains: Sequence[str], looks: Mapping[int, Look]) -> steps.Facts:
