@@ -1,0 +1,156 @@
+"""
+Generated arguments for every execution function: it takes them, or refuses them in words and
+changes nothing.
+"""
+
+import hashlib
+import inspect
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.postfix import control, main_cf, milters
+from functional.doubles import OpenDKIM, Postfix, Schedule, Services
+from functional.postgres import execute, query, traditional_pem
+from functional.salt_loaders import functions_of
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from support.fuzz import examples, odd_text, odd_value
+
+# Every table of the database, with what would show an injection: the sentinel stands beside them.
+TABLES = """
+SELECT format('%I.%I', nspname, relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND n.nspname = 'public' ORDER BY 1
+"""
+CATALOG = """
+SELECT string_agg(what, ',' ORDER BY what) FROM (
+    SELECT 'relation ' || oid::regclass::text AS what FROM pg_class WHERE relnamespace::regnamespace
+        NOT IN ('pg_catalog', 'pg_toast', 'information_schema') AND relpersistence <> 't'
+    UNION ALL SELECT 'function ' || oid::regprocedure::text FROM pg_proc WHERE oid > 16000
+    UNION ALL SELECT 'role ' || rolname FROM pg_roles
+    UNION ALL SELECT 'database ' || datname FROM pg_database) AS found
+"""
+
+MAIN_CF = {milters.SMTPD, milters.NON_SMTPD, milters.DEFAULT_ACTION, milters.CLASSES}
+DOMAINS = ["example.com", "example.org", "Example.COM.", "nowhere.example", "*", ""]
+SELECTORS = ["default", "s2026", "S2026", "new", "default-ed25519", ""]
+FUNCTIONS = {
+    name: inspect.signature(function).parameters
+    for name, function in functions_of("module").items()
+    if inspect.signature(function).parameters
+}
+# These write to the path that they are given, whatever it is: here into the test's own folder.
+WRITERS = {"dkim.export_key", "dkim.write_password_file", "dkim.write_metrics"}
+
+
+class Site:
+    """A minion with keys, and everything that it could change."""
+
+    def __init__(self, minion, server, folder, postfix):
+        self.minion = minion
+        self.server = server
+        self.folder = folder
+        self.postfix = postfix
+
+    def digest(self):
+        with db.session(self.minion.database, setup=True) as connection:
+            tables = [name for (name,) in query(connection, TABLES)]
+            rows = (
+                "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {} AS t"
+            )
+            found = {name: query(connection, rows.format(name)) for name in tables}
+            found["catalog"] = query(connection, CATALOG)
+        for path in sorted([*self.folder.rglob("*"), *self.server.data.glob("pg_*.conf")]):
+            if path.is_file():
+                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+
+@pytest.fixture
+def site(loaded, mailhost, server, tmp_path, monkeypatch):
+    access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
+    daemon = OpenDKIM(tmp_path / "opendkim.sock")
+    daemon.start()
+    doubles = Services(daemon).functions() | Schedule().functions()
+    for name, function in doubles.items():
+        monkeypatch.setitem(loaded.functions, name, function)
+    postfix = Postfix(tmp_path)
+    monkeypatch.setattr(main_cf, "POSTCONF", str(postfix.postconf))
+    monkeypatch.setattr(control, "running", lambda: True)
+    (tmp_path / "mail.private").write_text(traditional_pem())
+    (tmp_path / "KeyTable").write_text(f"a example.org:mail:{tmp_path}/mail.private\n")
+    mailhost.set_pillar(
+        database={"reader": {"password": "Correct-Horse"}},
+        domains={name: {"algorithm": "ed25519"} for name in DOMAINS[:2]},
+        dns={"timeout": 1, "deadline": 1},
+    )
+    mailhost.call("dkim.generate_missing")
+    mailhost.call("dkim.generate", "example.com", "s2026")
+    with db.session(mailhost.database, setup=True) as connection:
+        execute(connection, "CREATE TABLE public.sentinel AS SELECT 'untouched' AS told")
+    yield Site(mailhost, server, tmp_path, postfix)
+    daemon.stop()
+    for path, text in access_files.items():
+        path.write_text(text)
+    with db.session(server.settings) as connection:
+        execute(connection, "SELECT pg_reload_conf()")
+
+
+@st.composite
+def calls(draw):
+    """A function and its arguments; ``{folder}`` is the test's."""
+    name = draw(st.sampled_from(sorted(FUNCTIONS)))
+    given_ = {}
+    for parameter in FUNCTIONS[name].values():
+        if parameter.default is inspect.Parameter.empty or draw(st.booleans()):
+            given_[parameter.name] = draw(argument(name, parameter.name))
+    return name, given_
+
+
+def argument(function, name):
+    inside = odd_text().map(lambda text: f"{{folder}}/{text.replace('..', '').strip('/')}")
+    if name == "domain":
+        return st.sampled_from(DOMAINS) | odd_text() | odd_value()
+    if name == "selector":
+        return st.sampled_from(SELECTORS) | odd_text() | odd_value()
+    if name in ("path", "key_table", "signing_table"):
+        files = st.sampled_from(["{folder}/mail.private", "{folder}/KeyTable", "refile:{folder}/K"])
+        elsewhere = odd_text().map(lambda text: text.lstrip("/ \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"))
+        readable = elsewhere if function in WRITERS else elsewhere | odd_text()
+        return (
+            inside
+            | readable
+            | odd_value().filter(lambda value: not isinstance(value, str))
+            | (st.just("{folder}/out") if function in WRITERS else files)
+        )
+    if name == "socket":
+        return st.just("{folder}/opendkim.sock")
+    return odd_value() | st.lists(odd_text(), max_size=2)
+
+
+@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls())
+def test_function_takes_what_it_is_given_or_refuses_it_and_changes_nothing(site, call):
+    name, given_ = call
+    before = site.digest()
+    refusal = refused(site, name, {key: filled(value, site) for key, value in given_.items()})
+    after = site.digest()
+    if refusal is not None:
+        assert after == before
+        assert refusal.replace("\n", "").isprintable()
+    assert after["public.sentinel"] == before["public.sentinel"]
+    assert set(site.postfix.values()) <= MAIN_CF
+
+
+def refused(site, name, arguments):
+    """Why a function does not take its arguments, None where it does. Else it is a fault."""
+    try:
+        site.minion.call(name, **arguments)
+    except (SaltInvocationError, CommandExecutionError) as error:
+        return str(error)
+    return None
+
+
+def filled(value, site):
+    return value.replace("{folder}", str(site.folder)) if isinstance(value, str) else value
