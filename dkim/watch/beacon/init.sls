@@ -3,6 +3,7 @@
   restart. A minion that runs is told besides: it does not read its files again.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
+{%- set beacon = [{'interval': dkim.watch.every}] %}
 
 include:
   - dkim.check
@@ -12,7 +13,7 @@ The minion is to watch DKIM:
     - name: {{ dkim.watch.beacon_file | json }}
     - contents:
       - '# Managed by the dkim formula: changes made here are lost at the next highstate.'
-      - {{ {'beacons': {'dkim_watch': [{'interval': dkim.watch.every}]}} | json | json }}
+      - {{ {'beacons': dict(dkim_watch=beacon)} | json | json }}
     - makedirs: true
     - user: root
     - group: root
