@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from dkim_formula.database import keystore
 from dkim_formula.keys import PrivateKey
 from dkim_formula.settings.model import Database
 
@@ -93,6 +94,16 @@ def insert_as_howto(connection, domain: str, selector: str, key: str) -> None:
             " SELECT id, %s, %s FROM public.domains WHERE domain = %s",
             (selector, key, domain),
         )
+
+
+def move(connection, database, selector: str, state: str, domain="example.com", why="test"):
+    """Moves a key by the library, whatever speaks for it; gives it as it is then."""
+    key = keystore.find(connection, database, domain, selector)
+    if state == "active":
+        keystore.switch_to(connection, database, [key.id], why)
+    else:
+        keystore.move(connection, database, [key.id], state, why)
+    return keystore.find(connection, database, domain, selector)
 
 
 def rsa_key(number: int = 0) -> PrivateKey:

@@ -306,13 +306,19 @@ def test_newest_of_several_pending_keys_signs_and_the_others_never(signing):
 
 
 def test_row_that_holds_no_key_waits_for_a_person(signing):
+    lines = traditional_pem().splitlines(keepends=True)
+    # A PEM text by its form, and no key: the database can't know, OpenDKIM would answer 451.
+    damaged = "".join([lines[0], *reversed(lines[1:-1]), lines[-1]])
     with db.session(signing.database) as connection:
-        insert_as_howto(connection, "example.com", "broken", "no key at all")
+        insert_as_howto(connection, "example.com", "broken", damaged)
+        execute(connection, "UPDATE public.dkim SET state = 'pending' WHERE selector = 'broken'")
     done = rotation.advance(signing.settings)
     assert done["changes"] == {}
     (told,) = done["waiting"]
     assert "delete it" in told["for"]
     assert done["publish"] == []
+    with pytest.raises(StepRefused, match="no key that OpenDKIM could sign with"):
+        rotation.activate(signing.settings, "example.com", "broken", force=True)
 
 
 def test_first_key_signs_at_once(site):

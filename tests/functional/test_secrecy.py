@@ -11,7 +11,7 @@ from dkim_formula.database.scram import verifier
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
 from dkim_formula.secret import Secret
-from functional.postgres import execute, query, rsa_key, traditional_pem
+from functional.postgres import execute, move, query, rsa_key, traditional_pem
 
 READER = "vmail-dkim-reader"
 PASSWORD = "canary-5a1e"
@@ -90,7 +90,7 @@ def test_generating_and_moving_shows_no_key(ready, said):
         generation.generate(connection, ready, [Wanted("example.com", "s")], "test")
         ((pem,),) = query(connection, "SELECT key FROM public.dkim")
         for state in ("retired", "active", "revoked"):
-            keystore.set_state(connection, ready, "example.com", "s", state, "test")
+            move(connection, ready, "s", state)
         keystore.delete(connection, ready, "example.com", "s", "test")
     assert_silent(said(), pem)
 
@@ -115,12 +115,11 @@ def test_adopting_and_completing_shows_no_key(howto, said):
     ("constraint", "refused"),
     [
         ("selector <> 'unwanted'", lambda *given: store(*given, "unwanted")),
-        ("state <> 'retired'", lambda *given: keystore.set_state(*given, *KEY, "retired", "test")),
-        ("state <> 'revoked'", lambda *given: keystore.set_state(*given, *KEY, "revoked", "test")),
+        ("state <> 'revoked'", lambda *given: move(*given, "s", "revoked")),
         ("state <> 'retired'", lambda *given: keystore.move(*given, ids(*given), "retired", "")),
         ("bits < 256", keystore.complete),
     ],
-    ids=["insert", "retire", "revoke", "move", "complete"],
+    ids=["insert", "revoke", "retire", "complete"],
 )
 def test_row_that_a_constraint_of_the_site_refuses_shows_no_key(
     ready, said, role, constraint, refused

@@ -7,7 +7,7 @@ from dkim_formula.database import signing as signing_table
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
-from functional.postgres import as_role, execute, query, rsa_key
+from functional.postgres import as_role, execute, move, query, rsa_key
 
 READER = "vmail-dkim-reader"
 MANY = 100_000
@@ -28,7 +28,7 @@ def signing(ready):
             (Wanted("example.com", "ed", "ed25519"), PrivateKey.generate("ed25519")),
         ]
         keystore.store(connection, ready, pairs, "test")
-        keystore.set_state(connection, ready, "example.com", "old", "retired", "test")
+        move(connection, ready, "old", "retired")
         keystore.store(connection, ready, [(Wanted("example.com", "new"), rsa_key(0))], "test")
         relations = objects.reader_relations(ready)
         roles.apply(connection, roles.Wanted(READER, relations=relations))
@@ -63,7 +63,7 @@ def test_only_active_keys_show(signing, state):
     with db.session(signing) as connection:
         steps = {"pending": ("retired", "pending")}.get(state, (state,))
         for step in steps:
-            keystore.set_state(connection, signing, "example.org", "mail", step, "test")
+            move(connection, signing, "mail", step, "example.org")
         assert query(connection, "SELECT pattern FROM public.dkim_signing_table") == [
             ("example.com",)
         ]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 __all__ = [
-    "STATES",
-    "STEPS",
     "Comparison",
     "Key",
     "Wanted",
@@ -34,21 +32,10 @@ __all__ = [
     "list_keys",
     "list_of",
     "move",
-    "set_state",
     "store",
     "switch_to",
     "writing",
 ]
-
-STATES = ("pending", "active", "retired", "revoked")
-
-# From a state to those that it may become. A revoked key's private half is gone: nothing follows.
-STEPS = {
-    "pending": ("active", "revoked"),
-    "active": ("retired", "revoked"),
-    "retired": ("active", "pending", "revoked"),
-    "revoked": (),
-}
 
 _SELECT = """
 SELECT k.id, coalesce(d.{domain_name}::text, '') AS domain, k.selector::text, k.algorithm, k.bits,
@@ -224,59 +211,6 @@ INSERT INTO pg_temp.dkim_stored SELECT id FROM stored
 """
 
 
-def set_state(
-    connection: pg.connection,
-    database: Database,
-    domain: str,
-    selector: str,
-    state: str,
-    why: str,
-) -> Key:
-    """
-    Moves a key to a state, and gives it as it is then. Does not commit.
-
-    ``active`` retires the key that was active, in the same transaction; ``revoked`` erases the
-    private key. A key that is in that state already is given unchanged.
-
-    Raises KeyNotFound; InvalidValue for an unknown state; StepRefused where STEPS has no such step.
-    """
-    if state not in STATES:
-        raise InvalidValue("state", state, "is not a state", f"use {', '.join(STATES)}")
-    with connection.cursor() as cursor:
-        _begin(cursor, why)
-        key = find(connection, database, domain, selector)
-        if key.state == state:
-            return key
-        if state not in STEPS[key.state]:
-            possible = " or ".join(STEPS[key.state]) or "nothing: its private key is gone"
-            raise StepRefused(
-                f"{domain}, selector {selector!r}: the key is {key.state} and can't become "
-                f"{state}; it can become {possible}"
-            )
-        if state == "active":
-            _refuse_unusable(cursor, database, key)
-            quiet.change(
-                cursor,
-                compose(
-                    """
-                    UPDATE {dkim} AS k SET state = 'retired'
-                      FROM {dkim} AS chosen
-                     WHERE chosen.id = %s AND k.domain_id = chosen.domain_id
-                       AND k.address = chosen.address AND k.algorithm = chosen.algorithm
-                       AND k.state = 'active'
-                    """,
-                    **names(database),
-                ),
-                (key.id,),
-            )
-        quiet.change(
-            cursor,
-            compose("UPDATE {dkim} SET state = %s WHERE id = %s", **names(database)),
-            (state, key.id),
-        )
-    return find(connection, database, domain, selector)
-
-
 @contextlib.contextmanager
 def writing(connection: pg.connection, why: str = "") -> Iterator[None]:
     """
@@ -450,18 +384,6 @@ def _keys(
             compose(f"{_SELECT} {condition} ORDER BY domain, k.id", **names(database)), arguments
         )
         return [Key(*row) for row in cursor]
-
-
-def _refuse_unusable(cursor: pg.cursor, database: Database, key: Key) -> None:
-    cursor.execute(compose("SELECT key FROM {dkim} WHERE id = %s", **names(database)), (key.id,))
-    (pem,) = cursor.fetchone()
-    try:
-        read_row(pem, "key")
-    except InvalidValue as error:
-        raise StepRefused(
-            f"{key.domain}, selector {key.selector!r}: the key {error.problem}, so OpenDKIM can't "
-            "sign with it"
-        ) from None
 
 
 def _set_pending(cursor: pg.cursor, database: Database, numbers: list[int]) -> None:
