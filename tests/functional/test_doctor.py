@@ -158,6 +158,12 @@ def test_domain_whose_key_is_of_no_use_is_told_to_have_another(host):
     assert result["do"].startswith("salt-call dkim.generate example.com NEW-SELECTOR")
 
 
+def test_domain_whose_selector_was_used_is_told_to_have_another(host):
+    run(host, "DELETE FROM public.dkim WHERE key = %s", (rsa_key(0).pem(),))
+    result = found(host, "domains")["domains"]
+    assert result["do"].startswith("salt-call dkim.generate example.com NEW-SELECTOR")
+
+
 def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant(host):
     run(host, "INSERT INTO public.domains (domain) VALUES ('another.example')")
     result = found(host, "domains")["domains"]

@@ -126,7 +126,6 @@ FAULTS = {
         sql('GRANT SELECT ON dkim TO "vmail-dkim-reader"'), "reader's rights", *BOTH_LOGINS
     ),
     "a pattern is gone": fault(sql("DELETE FROM dkim_pattern"), "patterns"),
-    "a key is gone": fault(sql("DELETE FROM dkim WHERE selector = $$news$$"), "domains"),
     "PostgreSQL is stopped": fault("systemctl stop postgresql", "database"),
 }
 # One of each part, of which none hides another.
