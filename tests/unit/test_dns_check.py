@@ -325,3 +325,25 @@ def test_order_of_the_records_is_kept(server):
 
 def test_no_records_are_no_work():
     assert check([], Dns()) == []
+
+
+def test_zone_tells_its_negative_ttl_once_for_all_records():
+    others = [key_record("example.com", f"x{number}", "rsa", "MIIB") for number in range(5)]
+    names = "".join(f'{one.selector}._domainkey 60 TXT "{one.value}"\n' for one in others)
+    with Nameserver({"example.com": HELD + names}) as server:
+        found = asyncio.run(dns_check.check([KEY, *others], dns_of(server), zone_times=True))
+    assert {(one.verdict, one.negative_ttl) for one in found} == {("right", 30)}
+    assert [asked for asked in server.asked if asked[2] == "SOA"] == [("udp", "example.com", "SOA")]
+
+
+def test_negative_ttl_of_a_zone_that_tells_none_is_unknown():
+    with closed_port() as port:
+        silent = dns_of(f"127.0.0.1@{port}")
+        (found,) = asyncio.run(dns_check.check([KEY], silent, zone_times=True))
+    assert (found.verdict, found.negative_ttl) == ("silent", None)
+
+
+def test_ttl_of_a_wrong_record_is_told():
+    with Nameserver({"example.com": "s1._domainkey 77 TXT x\ns1._domainkey 77 TXT y\n"}) as server:
+        (found,) = check([KEY], dns_of(server))
+    assert [answer.finding.ttl for answer in found.servers] == [77]
