@@ -246,11 +246,13 @@ def through_an_outage(site: Site, action: str) -> Steady:
     """Mail while the database is down and OpenDKIM with it, and until that is over."""
     with_action(site, action)
     sender, box = SENDERS[0], mail.Mailbox(site.machine, action)
+    # A daemon that has crashed leaves the socket's file.
+    listens = f"ss -Hxl | grep -q {SOCKET}"
     with Steady(box, SENDERS) as traffic:
         with faults.database_stopped(site.machine):
-            site.machine.wait_for(f"! test -e {SOCKET}", what="OpenDKIM is away")
+            site.machine.wait_for(f"! {listens}", 60, "OpenDKIM is away")
             mail.send_sendmail(site.machine, mail.compose(sender, box.address), sender, box.address)
-        site.machine.wait_for(f"test -e {SOCKET}", what="OpenDKIM is back")
+        site.machine.wait_for(listens, 60, "OpenDKIM is back")
     return traffic
 
 
