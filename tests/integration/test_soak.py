@@ -2,7 +2,7 @@
 Mail at a steady rate while faults come at random: everything that is sent is delivered, and nothing
 unsigned.
 
-``--seed`` chooses the faults. The long form is for ``bin/test soak``.
+``--seed`` chooses the faults. The long form is for ``bin/test soak``, and ``--minutes`` for it.
 """
 
 import random
@@ -38,7 +38,7 @@ def site(machine: Machine) -> Machine:
     return machine
 
 
-def soaked(machine: Machine, seed: int, minutes: float) -> tuple[Outcome, list[str]]:
+def soaked(machine: Machine, seed: str, minutes: float) -> tuple[Outcome, list[str]]:
     """The mail of some minutes, and the faults that there were."""
     chance, laid = random.Random(seed), []
     end = time.monotonic() + 60 * minutes
@@ -66,15 +66,13 @@ def assert_sent_is_delivered_and_signed(outcome: Outcome, told: str) -> None:
         assert {selector for _, _, selector in signatures} == SELECTORS, (identifier, told)
 
 
-@pytest.mark.parametrize("minutes", [pytest.param(20, marks=pytest.mark.soak), 0.75])
+@pytest.mark.parametrize("long", [pytest.param(True, marks=pytest.mark.soak), False])
 def test_mail_survives_faults_at_random(
-    site: Machine,
-    request: pytest.FixtureRequest,
-    capsys: pytest.CaptureFixture,
-    minutes: float,
+    site: Machine, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture, long: bool
 ) -> None:
     seed = request.config.getoption("--seed")
-    outcome, laid = soaked(site, seed, minutes)
+    minutes = request.config.getoption("--minutes") if long else 0.75
+    outcome, laid = soaked(site, f"{seed}{'long' * long}", minutes)
     told = (
         f"seed {seed}, {minutes} minutes, {len(laid)} faults: {outcome.sent} sent, "
         f"{len(outcome.signatures)} delivered, {len(outcome.unsigned)} unsigned, "
