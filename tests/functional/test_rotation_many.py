@@ -10,7 +10,7 @@ from functional.postgres import execute, query
 from functional.rotations import Site
 from support.dns_daemons import Bind
 
-# The whole of ten thousand is for when there is time: each is asked for over UDP and TCP.
+# Ten thousand are for when there is time (-m soak): each is asked for over UDP and TCP.
 SIZES = [1200, pytest.param(10_000, marks=pytest.mark.soak)]
 
 
