@@ -156,18 +156,19 @@ class _Revocation:
             )
 
     def make_spare(self) -> None:
-        """A new key, for where none is pending; made before anything is locked."""
+        """A new key, where none is pending; made before anything is locked."""
         course, key = self.course, self.key
         settings = course.settings
         with session(settings.database) as connection:
             situation = course.read(connection, key.domain)
             used = evidence_table.used_selectors(connection, settings.database, [key.domain])
-        plans = starting.planned_slots(
-            domain_settings(settings, key.domain.lower()), situation.keys
-        )
-        start = Start(slot_of(key), plans[slot_of(key)])
+        domain = domain_settings(settings, key.domain.lower())
+        plan = starting.planned_slots(domain, situation.keys).get(slot_of(key))
+        # Another run may have taken the key out of its place since it was looked for.
+        if plan is None or any(map(_may_follow, situation.slot(key))):
+            return
         try:
-            wanted = starting.fresh(situation, used, start)
+            wanted = starting.fresh(situation, used, Start(slot_of(key), plan))
         except InvalidValue as error:
             course.outcome.problem(f"{key.domain}: {error}")
             return
