@@ -183,7 +183,14 @@ def test_site_that_gives_its_unique_names_up_gets_the_joins_back(opened, ready):
     assert query(opened, SHOWN) == before
 
 
-def test_database_of_an_older_formula_is_brought_along(opened, ready):
+BEFORE_ROTATION = (
+    "DROP TABLE public.dkim_seen, public.dkim_disclosure; DROP INDEX public.dkim_unfinished;"
+    "DELETE FROM public.dkim_migration WHERE number = 7"
+)
+
+
+@pytest.mark.parametrize(("further_back", "due"), [("", {6}), (BEFORE_ROTATION, {6, 7})])
+def test_database_of_an_older_formula_is_brought_along(opened, ready, further_back, due):
     patterns.apply(opened, ready, {".example.com": ("example.com", "")})
     right = held(opened)
     execute(
@@ -194,7 +201,10 @@ def test_database_of_an_older_formula_is_brought_along(opened, ready):
         " public.dkim_signing_followed CASCADE;"
         "ALTER TABLE public.dkim RESET (toast_tuple_target)",
     )
-    assert set(schema.apply(opened, ready).changes) == {"migration 6", schema.DEFINITIONS}
+    if further_back:
+        execute(opened, further_back)
+    expected = {f"migration {number}" for number in due} | {schema.DEFINITIONS}
+    assert set(schema.apply(opened, ready).changes) == expected
     assert held(opened) == right
 
 
