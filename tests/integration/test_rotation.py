@@ -23,6 +23,9 @@ DOMAINS = ("example.com", "example.org", "example.net", "example.info", "example
 BEFORE = {"default", "default-ed25519"}
 AFTER = {"default-1", "default-ed25519-1"}
 
+# For longer than two calls take, so that a gate that does not wait is seen.
+REMEMBERED_FOR = 8
+
 # Days become seconds, for the records as for the queue.
 QUEUE_LIFETIME = 4
 ROTATION = {
@@ -59,7 +62,7 @@ def pillar(**rotation: object) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Machine:
     """A mail server that signs with two keys a domain, and publishes them by itself."""
-    zones.serve(machine, *DOMAINS)
+    zones.serve(machine, *DOMAINS, negative_ttls={"example.com": REMEMBERED_FOR})
     salt.install_formula(machine, pillar())
     run = salt.apply(machine)
     assert run.succeeded, str(run)

@@ -19,23 +19,31 @@ options {{ directory "/var/cache/bind"; listen-on {{ {PRIMARY}; }}; listen-on-v6
 key "dkim." {{ algorithm hmac-sha256; secret "{SECRET}"; }};
 """
 _HEAD = (
-    f"$TTL 300\n@ {NEGATIVE_TTL} SOA ns h 1 3600 3600 86400 {NEGATIVE_TTL}\n@ 60 NS ns\n"
+    "$TTL 300\n@ {negative_ttl} SOA ns h 1 3600 3600 86400 {negative_ttl}\n@ 60 NS ns\n"
     f"ns 60 A {PRIMARY}\n"
 )
 _SECOND = f"@ 60 NS ns2\nns2 60 A {SECONDARY}\n"
 
 
-def serve(machine: Machine, *origins: str, secondary: bool = False) -> None:
+def serve(
+    machine: Machine,
+    *origins: str,
+    secondary: bool = False,
+    negative_ttls: Mapping[str, int] | None = None,
+) -> None:
     """
     Have the machine's BIND serve empty zones, and take updates by the TSIG key ``KEY``.
 
     secondary
         Knot serves them too, and asks for news in an hour or when :func:`catch_up` is called.
+    negative_ttls
+        Of zones where it is not ``NEGATIVE_TTL``, in seconds.
     """
     machine.install("bind9", "bind9-dnsutils", *(["knot"] if secondary else []))
     named = _OPTIONS
     for origin in origins:
-        text = _HEAD + (_SECOND if secondary else "")
+        negative_ttl = (negative_ttls or {}).get(origin, NEGATIVE_TTL)
+        text = _HEAD.format(negative_ttl=negative_ttl) + (_SECOND if secondary else "")
         machine.write(f"/var/cache/bind/{origin}.zone", text, owner="bind:bind")
         named += (
             f'zone "{origin}" {{ type primary; file "{origin}.zone";'
