@@ -22,6 +22,7 @@ from dkim_formula.operations import records as record_operations
 from dkim_formula.operations import rotation as rotations
 from dkim_formula.operations import selftest as self_testing
 from dkim_formula.operations import watch as watching
+from dkim_formula.settings.lookup import sound_names
 from dkim_formula.signer import daemons, passfile, sandbox
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import pillar_at_hand, read_pillar, sound_settings, translated
@@ -58,6 +59,7 @@ def settings(lookup):
         salt-call dkim.settings '{opendkim_service: opendkim, …}'
     """
     found = read_pillar(__pillar__).settings
+    lookup = sound_names(lookup)
     needed = daemons.daemons(found, lookup)
     unused = [
         daemons.daemon(algorithm, lookup)

@@ -133,6 +133,16 @@ def test_password_that_a_dsn_can_not_carry_is_refused_and_not_shown(character):
     assert "h1dd3n" not in problem
 
 
+@pytest.mark.parametrize("character", ["\u00b2", "\ufb01", "\u00ad", "a\u0308"])
+@pytest.mark.parametrize("role", ["reader", "worker"])
+def test_password_that_saslprep_changes_is_refused(role, character):
+    """Its verifier would be another password's: it would be set anew at each run."""
+    problems = read({"database": {role: {"password": f"s3cr3t{character}"}}}).problems
+    told = f"dkim:database:{role}:password: <secret> has a character that SASLprep"
+    assert [problem for problem in problems if problem.startswith(told)]
+    assert "s3cr3t" not in str(problems)
+
+
 def test_the_kind_of_offending_character_is_named():
     bad = {"auth": "password", "password": "a:b"}
     assert "one of : / @ + ? =" in only_problem(host="db", reader=bad)

@@ -2,6 +2,8 @@
 
 import ipaddress
 import re
+import stringprep
+import unicodedata
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
@@ -112,9 +114,30 @@ def common_names(value: object, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
+def role_password(value: object, where: str) -> Secret:
+    """
+    A password that stays what it is when a SCRAM verifier is made of it, so that the two can be
+    compared: RFC 5802, section 2.2, has it normalized by SASLprep (RFC 4013, section 2).
+    """
+    password = secret(value, where)
+    text_ = password.reveal()
+    mapped = "".join(
+        " " if stringprep.in_table_c12(one) else "" if stringprep.in_table_b1(one) else one
+        for one in text_
+    )
+    if unicodedata.normalize("NFKC", mapped) != text_:
+        raise InvalidValue(
+            where,
+            password,
+            "has a character that SASLprep (RFC 4013) turns into another or leaves out",
+            "use ASCII letters and digits",
+        )
+    return password
+
+
 def reader_password(value: object, where: str) -> Secret:
     """A password that can stand in a DSN. The error tells the kind of character, never the text."""
-    password = secret(value, where)
+    password = role_password(value, where)
     kinds = _not_for_a_dsn(password.reveal())
     if kinds:
         raise InvalidValue(
@@ -198,7 +221,7 @@ _WORKER = {
     "name": worker_name,
     "map": map_name,
     "clients": clients,
-    "password": secret,
+    "password": role_password,
 }
 
 

@@ -41,6 +41,11 @@ def read_lookup(value: object, notes: Notes) -> dict[str, str | list[str]]:
     return read_section(value, WHERE, dict.fromkeys(LOOKUP_KEYS, name_or_names), notes)
 
 
+def sound_names(value: object) -> dict[str, object]:
+    """Every name of this machine by what an SLS file gives; Debian's where that is wrong."""
+    return names(read_lookup(value, Notes()))
+
+
 def names(site: Mapping[str, object]) -> dict[str, object]:
     """Every name of this machine: Debian's, with the site's own (``Settings.lookup``) over them."""
     return {**DEFAULTS, **site}
