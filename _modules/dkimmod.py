@@ -196,7 +196,7 @@ def generate(domain, selector=None, algorithm=None, bits=None):
     """
     Makes a key for a hosted domain, into the database. It signs at once where the domain has no
     active key of that algorithm (opendkim.conf(5), «SigningTable»: OpenDKIM reads it with the next
-    message); else it is ``pending``, an unfinished rotation that the next ``dkim.advance`` takes on.
+    message); else it is ``pending``: an unfinished rotation, which ``dkim.advance`` takes on.
 
     An existing key is never replaced: it is returned, with ``existed`` true.
 
