@@ -4,7 +4,7 @@ Runs the formula's tests.
 unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
 with them; integration runs on this host and drives machines. A file of integration tests that is
 about more than a release runs on one of them; soak is integration with every file on every release,
-and with the long tests that are marked as soak. What stands after -- goes to pytest.
+and the long tests of both that are marked as soak. What stands after -- goes to pytest.
 """
 
 import argparse
@@ -134,7 +134,10 @@ def main(arguments: Sequence[str]) -> int:
         inside = [part for part in parts if part in INSIDE]
         if inside:
             outcomes += _all_inside(releases, inside, options.pytest, lines, progress)
-        if "integration" in parts or "soak" in parts:
+        if "soak" in parts and not _names("integration", options.pytest):
+            long = ["-m", "soak", *options.pytest]
+            outcomes += _all_inside(releases, ["functional"], long, lines, progress)
+        if "integration" in parts or ("soak" in parts and not _names("functional", options.pytest)):
             outcomes += _integration(releases, "soak" in parts, options.pytest, lines, progress)
     except (ContainerError, ImageError, NotInTime) as error:
         print(f"TESTS FAILED: {error}")
@@ -255,9 +258,12 @@ def _integration(
 
 def _targets(part: str, for_pytest: Sequence[str]) -> list[str]:
     """The part's folder, unless the arguments name tests in it."""
-    folder = f"tests/{part}"
-    named = any(argument.startswith(folder) for argument in for_pytest)
-    return [*for_pytest] if named else [folder, *for_pytest]
+    return [*for_pytest] if _names(part, for_pytest) else [f"tests/{part}", *for_pytest]
+
+
+def _names(part: str, for_pytest: Sequence[str]) -> bool:
+    """Whether the arguments name tests of a part."""
+    return any(argument.startswith(f"tests/{part}") for argument in for_pytest)
 
 
 def _host_pytest(progress: Progress) -> str:

@@ -1,0 +1,144 @@
+"""Two authoritative servers of every zone, and whoever writes into them."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+from dkim_formula.dns.failure import DnsError
+from dkim_formula.dns.plan import Foreign, Present, to_publish, to_remove
+from dkim_formula.dns.publish import Planned
+from support.nameserver import Nameserver
+
+from .death import Death
+
+RECORD_TTL = 60
+# Nameserver's own SOA: min(TTL, minimum) is how long an absence is remembered (RFC 2308, section 5).
+NEGATIVE_TTL = 30
+
+
+class TwoServers:
+    """
+    A primary and a secondary, really asked over loopback. What stands in them is the truth that
+    the model judges by.
+
+    zones
+        By origin, what always stands in a zone: lines of a zone file.
+    """
+
+    def __init__(self, zones: Mapping[str, str]):
+        self.servers = [Nameserver(dict(zones)) for _ in range(2)]
+
+    def __enter__(self) -> "TwoServers":
+        with contextlib.ExitStack() as stack:
+            for server in self.servers:
+                stack.enter_context(server)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)
+
+    def clear(self) -> None:
+        """As they were at first: no key's record anywhere, and everybody answers."""
+        for server in self.servers:
+            server.rcode = None
+            for name in list(self.names(server)):
+                self.set(server, name, ())
+
+    def names(self, server: Nameserver) -> Iterator[str]:
+        """The names of key records that a server has."""
+        for origin, zone in server.zones.items():
+            for name in list(zone.nodes):
+                if name != origin and zone.get_rdataset(name, "TXT"):
+                    yield name.to_text(omit_final_dot=True)
+
+    def texts(self, server: Nameserver, name: str) -> tuple[str, ...]:
+        """The TXT records at a name, each its strings joined."""
+        zone, owner = self._place(server, name)
+        found = zone.get_rdataset(owner, "TXT")
+        return tuple(b"".join(one.strings).decode() for one in found or ())
+
+    def set(self, server: Nameserver, name: str, values: Iterable[str]) -> None:
+        """What stands at a name from now on."""
+        zone, owner = self._place(server, name)
+        zone.delete_rdataset(owner, "TXT")
+        for value in values:
+            quoted = " ".join(f'"{part}"' for part in _parts(value))
+            data = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, quoted)
+            zone.find_rdataset(owner, "TXT", create=True).add(data, RECORD_TTL)
+
+    def transfer(self) -> None:
+        """The secondary gets what the primary has."""
+        primary, secondary = self.servers
+        for name in {*self.names(primary), *self.names(secondary)}:
+            self.set(secondary, name, self.texts(primary, name))
+
+    def show(self, name: str, value: str) -> str:
+        """``right``, ``wrong`` or ``nobody answers``, of exactly this record at both servers."""
+        if any(server.rcode is not None for server in self.servers):
+            return "nobody answers"
+        return "right" if all(self.texts(s, name) == (value,) for s in self.servers) else "wrong"
+
+    def _place(self, server: Nameserver, name: str):
+        owner = dns.name.from_text(name)
+        zone = max((z for z in server.zones if owner.is_subdomain(z)), key=len)
+        return server.zones[zone], owner
+
+
+def _parts(value: str) -> Iterator[str]:
+    for start in range(0, max(len(value), 1), 255):
+        yield value[start : start + 255]
+
+
+class Updates:
+    """
+    Stands where ``dns.publish.Publisher`` is: decides as that does, and writes into the primary.
+    The wire in between has its own tests, against BIND and Knot.
+    """
+
+    def __init__(self, world: TwoServers, death: Death):
+        self._world, self._death = world, death
+
+    def __call__(self, _dns: object) -> "Updates":
+        return self
+
+    def __enter__(self) -> "Updates":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def plan(self, tasks, adopt=False) -> list[Planned]:
+        return [self._planned(task, adopt) for task in tasks]
+
+    def carry_out(self, planned: Planned) -> None:
+        with self._death.boundary():
+            primary, step = self._world.servers[0], planned.step
+            if primary.rcode is not None:
+                planned.problem = "SERVFAIL"
+                return
+            there = self._world.texts(primary, step.name)
+            gone = {value.decode() for value in step.delete}
+            kept = [value for value in there if value not in gone]
+            if step.add is not None and step.add.decode() not in kept:
+                kept.append(step.add.decode())
+            self._world.set(primary, step.name, kept)
+
+    def _planned(self, task, adopt) -> Planned:
+        planned, primary = Planned(task), self._world.servers[0]
+        if primary.rcode is not None:
+            planned.problem = "SERVFAIL"
+            return planned
+        texts = self._world.texts(primary, task.name)
+        planned.seen = Present(tuple(text.encode() for text in texts), RECORD_TTL)
+        try:
+            if task.record is None:
+                planned.step = to_remove(task.name, task.type, planned.seen, task.remembered)
+            else:
+                planned.step = to_publish(task.record, planned.seen, task.remembered, adopt)
+        except (Foreign, DnsError) as error:
+            planned.problem = str(error)
+        return planned

@@ -1,0 +1,81 @@
+"""What the database holds, read by a session of the model's own and none of the formula's code."""
+
+from dataclasses import dataclass
+
+from dkim_formula.database import connection as db
+from functional.postgres import query
+
+_KEYS = """
+SELECT k.id, d.domain, k.address, k.algorithm, k.selector, k.state, k.key IS NULL, k.public_key
+  FROM public.dkim AS k JOIN public.domains AS d ON d.id = k.domain_id ORDER BY k.id
+"""
+_HISTORY = """
+SELECT dkim_id, domain, selector, from_state, to_state FROM public.dkim_history ORDER BY id
+"""
+_PATTERNS = """
+SELECT 'rsa', pattern, count(*) FROM public.dkim_signing_table GROUP BY 2
+UNION ALL
+SELECT 'ed25519', pattern, count(*) FROM public.dkim_signing_table_ed25519 GROUP BY 2
+"""
+_MOMENTS = """
+SELECT c.relname, array_agg(a.attname::text)
+  FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'dkim%'
+   AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped
+ GROUP BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A key's row, without its private half."""
+
+    id: int
+    domain: str
+    address: str
+    algorithm: str
+    selector: str
+    state: str
+    erased: bool
+    public: str | None
+
+    @property
+    def slot(self) -> tuple[str, str, str]:
+        return self.domain, self.address, self.algorithm
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything at one moment."""
+
+    keys: dict[int, Row]
+    history: tuple[tuple, ...]
+    patterns: tuple[tuple[str, str, int], ...]
+
+    def active(self, slot: tuple[str, str, str]) -> Row | None:
+        return next((k for k in self.keys.values() if k.slot == slot and k.state == "active"), None)
+
+
+def read(database) -> Facts:
+    """The facts now."""
+    with db.session(database) as connection:
+        rows = [Row(*row) for row in query(connection, _KEYS)]
+        return Facts(
+            {row.id: row for row in rows},
+            tuple(query(connection, _HISTORY)),
+            tuple(query(connection, _PATTERNS)),
+        )
+
+
+def let_pass(database, seconds: float) -> None:
+    """
+    Time passes: every moment in our tables lies so much further back. With a negative number the
+    clock was put back.
+    """
+    with db.session(database) as connection, connection.cursor() as cursor:
+        # Without this the triggers would take the update for one of a key's state.
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(_MOMENTS)
+        for table, columns in cursor.fetchall():
+            moved = ", ".join(f"{name} = {name} - make_interval(secs => %s)" for name in columns)
+            cursor.execute(f"UPDATE public.{table} SET {moved}", [seconds] * len(columns))

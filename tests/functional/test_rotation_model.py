@@ -1,0 +1,456 @@
+"""
+Rotation as a state machine against a real PostgreSQL: commands in any order, DNS that lags, lies and
+disappears, a clock that is put back, and death at any statement, judged by a model of its own
+(``rotation_model.judge``).
+
+A few histories run always, the same each time. ``bin/test soak`` runs thousands of new ones; a
+failure prints ``@reproduce_failure(…)``, and ``--hypothesis-seed=N`` repeats a whole run:
+``bin/test soak -- tests/functional/test_rotation_model.py --hypothesis-seed=N``.
+"""
+
+import contextlib
+import itertools
+import threading
+from dataclasses import replace
+from functools import partial
+
+import psycopg2
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.errors import FormulaError
+from dkim_formula.operations import keys, publish, rotation
+from dkim_formula.operations.records import record_set
+from dkim_formula.settings.model import (
+    Address,
+    Delegation,
+    Dns,
+    Domain,
+    KeyPlan,
+    Rotation,
+    Settings,
+    Zone,
+)
+from functional.postgres import execute, rsa_key
+from functional.rotation_model import facts
+from functional.rotation_model.death import Death
+from functional.rotation_model.domain_names import RECORD_TTL, TwoServers, Updates
+from functional.rotation_model.judge import MARGIN, QUEUE_LIFE, REVOKE_FOR, Deed, Judge, name_of
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+ED25519 = (KeyPlan("ed25519", "default"),)
+DOMAINS = {
+    "rsa.example": Domain("rsa.example", keys=(KeyPlan("rsa", "default", 1024),)),
+    "dual.example": Domain(
+        "dual.example",
+        keys=(KeyPlan("rsa", "default", 1024), KeyPlan("ed25519", "default-ed25519")),
+    ),
+    "address.example": Domain(
+        "address.example",
+        keys=ED25519,
+        addresses=(Address("news@address.example", (KeyPlan("ed25519", "news"),)),),
+    ),
+    "elsewhere.example": Domain(
+        "elsewhere.example",
+        keys=(KeyPlan("ed25519", "one"),),
+        delegation=Delegation("keys.example", ("one", "two", "three")),
+    ),
+}
+DOMAINS = {name: replace(domain, ttl=RECORD_TTL) for name, domain in DOMAINS.items()}
+SLOTS = [
+    ("rsa.example", "", "rsa"),
+    ("dual.example", "", "rsa"),
+    ("dual.example", "", "ed25519"),
+    ("address.example", "", "ed25519"),
+    ("address.example", "news@address.example", "ed25519"),
+    ("elsewhere.example", "", "ed25519"),
+]
+# The site's tool makes RSA keys wherever it likes.
+SLOTS_OF_TOOLS = [("address.example", "", "rsa"), ("elsewhere.example", "", "rsa")]
+# What the other side of a delegation has added to its zone, also for keys of the site's tool.
+ALIASES = "".join(
+    f"{name}._domainkey CNAME {name}._domainkey.elsewhere.example.keys.example.\n"
+    for name in ("one", "two", "three", *(f"tool{number}" for number in range(6)))
+)
+ZONES = {**dict.fromkeys(DOMAINS, ""), "elsewhere.example": ALIASES, "keys.example": ""}
+EVERY = 180 * 86400
+WAITS = [1, MARGIN, 45, 80, 3600, QUEUE_LIFE + 1, REVOKE_FOR + 1, EVERY]
+# A command passes some tens of boundaries; past the last it lives.
+BOUNDARIES = st.one_of(st.none(), st.integers(0, 120))
+
+_numbers = itertools.count(1)
+
+
+class Stage:
+    """What all histories share: the server, the servers of DNS, the hand that kills."""
+
+    def __init__(self, server, template: str, world: TwoServers, death: Death):
+        self.server, self.template, self.world, self.death = server, template, world, death
+
+    @contextlib.contextmanager
+    def database(self):
+        name = f"rotation{next(_numbers)}"
+        with db.session(self.server.settings, autocommit=True) as connection:
+            execute(connection, f"CREATE DATABASE {name} TEMPLATE {self.template}")
+        try:
+            yield replace(self.server.settings, name=name)
+        finally:
+            with db.session(self.server.settings, autocommit=True) as connection:
+                execute(connection, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Histories(RuleBasedStateMachine):
+    """One history of one database."""
+
+    def __init__(self, stage: Stage):
+        super().__init__()
+        self.stage, self.world = stage, stage.world
+        self.world.clear()
+        self._open = contextlib.ExitStack()
+        self.database = self._open.enter_context(stage.database())
+        self.judge = Judge(self.world, frozenset({"elsewhere.example"}))
+
+    @initialize(by_machine=st.booleans())
+    def first_keys(self, by_machine):
+        servers = tuple(str(server) for server in self.world.servers)
+        dns = Dns(
+            publish="rfc2136" if by_machine else "none",
+            server=servers[0],
+            ttl=RECORD_TTL,
+            timeout=1,
+            zones={zone: Zone(nameservers=servers) for zone in ZONES},
+        )
+        self.settings = Settings(
+            database=self.database,
+            domains=DOMAINS,
+            dns=dns,
+            rotation=Rotation(every=EVERY, retire_for=0, revoke_for=REVOKE_FOR, margin=MARGIN),
+        )
+        self.run("generate_missing", lambda: keys.generate_missing(self.settings), must=True)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    @rule(domain=st.sampled_from(sorted(DOMAINS)), force=st.booleans(), death=BOUNDARIES)
+    def rotate(self, domain, force, death):
+        self.run(
+            "rotate",
+            lambda: rotation.rotate(self.settings, domain, force=force),
+            domain,
+            forced=force,
+            death=death,
+        )
+
+    @rule(death=BOUNDARIES)
+    def advance(self, death):
+        self.run("advance", lambda: rotation.advance(self.settings), death=death)
+
+    @rule(death=BOUNDARIES)
+    def rotate_due(self, death):
+        self.run("rotate_due", lambda: rotation.rotate_due(self.settings), death=death)
+
+    @rule(key=st.integers(0, 40), force=st.booleans(), death=BOUNDARIES)
+    def activate(self, key, force, death):
+        self.on_key("activate", rotation.activate, key, death, force=force)
+
+    @rule(key=st.integers(0, 40), force=st.booleans(), death=BOUNDARIES)
+    def retire(self, key, force, death):
+        self.on_key("retire", rotation.retire, key, death, force=force)
+
+    @rule(key=st.integers(0, 40), force=st.booleans(), death=BOUNDARIES)
+    def revoke(self, key, force, death):
+        self.on_key("revoke", rotation.revoke, key, death, force=force)
+
+    @rule(key=st.integers(0, 40), death=BOUNDARIES)
+    def revoke_compromised(self, key, death):
+        self.on_key("revoke", rotation.revoke, key, death, compromised=True)
+
+    @rule(key=st.integers(0, 40), force=st.booleans(), death=BOUNDARIES)
+    def delete(self, key, force, death):
+        self.on_key("delete", keys.delete, key, death, force=force)
+
+    @rule(slot=st.sampled_from(SLOTS), number=st.integers(0, 9), death=BOUNDARIES)
+    def generate(self, slot, number, death):
+        domain, _, algorithm = slot
+        if domain == "elsewhere.example":
+            return
+        self.run(
+            "generate",
+            lambda: keys.generate(self.settings, domain, f"made{number}", algorithm, 1024),
+            domain,
+            death=death,
+        )
+
+    @rule(death=BOUNDARIES)
+    def generate_missing(self, death):
+        self.run("generate_missing", lambda: keys.generate_missing(self.settings), death=death)
+
+    @rule(domain=st.sampled_from(sorted(DOMAINS)), number=st.integers(0, 5))
+    def tool_of_the_site_inserts_a_key(self, domain, number):
+        def insert():
+            with db.session(self.database) as connection:
+                execute(
+                    connection,
+                    "INSERT INTO public.dkim (domain_id, selector, key)"
+                    " SELECT id, %s, %s FROM public.domains WHERE domain = %s"
+                    " AND NOT EXISTS (SELECT FROM public.dkim_history WHERE selector = %s)",
+                    (f"tool{number}", rsa_key(number).pem(), domain, f"tool{number}"),
+                )
+            keys.list_keys(self.settings)
+
+        self.run("insert", insert, domain)
+
+    @rule(
+        domain=st.sampled_from(sorted(DOMAINS)),
+        pair=st.sampled_from(["rotate rotate", "rotate advance", "advance advance", "due rotate"]),
+        force=st.booleans(),
+    )
+    def two_at_once(self, domain, pair, force):
+        calls = {
+            "rotate": lambda: rotation.rotate(self.settings, domain, force=force),
+            "advance": lambda: rotation.advance(self.settings),
+            "due": lambda: rotation.rotate_due(self.settings),
+        }
+        failures = []
+
+        def call(name):
+            try:
+                calls[name]()
+            except BaseException as error:
+                failures.append(error)
+
+        def both():
+            threads = [threading.Thread(target=call, args=[name]) for name in pair.split()]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert failures == []
+
+        self.run("rotate", both, domain, forced=force and "rotate" in pair, alone=False)
+
+    @rule(
+        command=st.sampled_from(["rotate", "advance", "due", "activate", "revoke"]),
+        domain=st.sampled_from(sorted(DOMAINS)),
+        key=st.integers(0, 40),
+        force=st.booleans(),
+    )
+    def what_is_announced_is_done(self, command, domain, key, force):
+        chosen = self.chosen(key)
+        calls = {
+            "rotate": lambda **test: rotation.rotate(self.settings, domain, force=force, **test),
+            "advance": lambda **test: rotation.advance(self.settings, **test),
+            "due": lambda **test: rotation.rotate_due(self.settings, **test),
+        }
+        if command in ("activate", "revoke"):
+            if chosen is None:
+                return
+            step = getattr(rotation, command)
+            domain = chosen.domain
+            calls[command] = lambda **test: step(
+                self.settings, chosen.domain, chosen.selector, force=force, **test
+            )
+        announced, done = [], []
+
+        def announce():
+            announced.append(self.told(lambda: calls[command](test=True)))
+
+        before, dns_before = facts.read(self.database), self.dns()
+        self.run("test", announce, alone=False)
+        assert facts.read(self.database) == before, "a test run changed something"
+        assert self.dns() == dns_before, "a test run changed DNS"
+        self.run(
+            command,
+            lambda: done.append(self.told(calls[command])),
+            domain,
+            chosen.selector if chosen is not None else None,
+            forced=force,
+        )
+        assert announced == done
+
+    # --- the world -------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from(WAITS))
+    def time_passes(self, seconds):
+        facts.let_pass(self.database, seconds)
+        self.judge.now += seconds
+
+    @rule(seconds=st.sampled_from(WAITS[:6]))
+    def clock_is_put_back(self, seconds):
+        facts.let_pass(self.database, -seconds)
+
+    @rule(which=st.sampled_from([(0,), (1,), (0, 1)]))
+    def somebody_publishes_by_hand(self, which):
+        if self.settings.dns.publish == "none":
+            self.publish_by_hand(which)
+
+    @rule()
+    def secondary_catches_up(self):
+        self.world.transfer()
+
+    @rule(which=st.integers(0, 1), answers=st.booleans())
+    def server_fails_or_recovers(self, which, answers):
+        self.world.servers[which].rcode = None if answers else 2  # SERVFAIL
+
+    @precondition(lambda self: self.settings.dns.publish == "none")
+    @rule(
+        which=st.integers(0, 1),
+        key=st.integers(0, 40),
+        lie=st.sampled_from(["absent", "other", "two"]),
+    )
+    def server_lies(self, which, key, lie):
+        chosen = self.chosen(key)
+        if chosen is not None:
+            other = "v=DKIM1; k=rsa; t=s; p=MIIBother"
+            there = self.world.texts(self.world.servers[which], name_of(chosen))
+            values = {"absent": (), "other": (other,), "two": (*there[:1], other)}[lie]
+            self.world.set(self.world.servers[which], name_of(chosen), values)
+
+    # --- how it ends -----------------------------------------------------------------------------
+
+    def teardown(self):
+        try:
+            self.all_is_well_in_the_end()
+        finally:
+            self._open.close()
+
+    def all_is_well_in_the_end(self):
+        """Servers answer, records get where they belong, time passes: then nothing is left to do."""
+        for server in self.world.servers:
+            server.rcode = None
+        self.run("generate_missing", lambda: keys.generate_missing(self.settings), must=True)
+        there = facts.read(self.database)
+        for domain in {slot[0] for slot in SLOTS if there.active(slot) is None}:
+            self.run("rotate", partial(rotation.rotate, self.settings, domain), domain, must=True)
+        for _ in range(8):
+            self.settle()
+            told = []
+            self.run("advance", lambda: told.append(rotation.advance(self.settings)), must=True)
+            self.time_passes(REVOKE_FOR + 1)
+        found = facts.read(self.database)
+        signing = sorted(key.slot for key in found.keys.values() if key.state == "active")
+        assert [slot for slot in signing if slot not in SLOTS_OF_TOOLS] == sorted(SLOTS)
+        unfinished = [key for key in found.keys.values() if key.state != "active"]
+        assert unfinished == [], told
+
+    def settle(self):
+        if self.settings.dns.publish == "none":
+            self.publish_by_hand((0, 1))
+        else:
+            self.world.transfer()
+
+    # --- tools -----------------------------------------------------------------------------------
+
+    def run(
+        self, name, call, domain=None, selector=None, *, forced=False, compromised=frozenset(),
+        death=None, alone=True, must=False,
+    ):  # fmt: skip
+        """One command, cut off where ``death`` says, and judged."""
+        before = facts.read(self.database)
+        shown = self.judge.shown(before)
+        texts = self.dns()[0]
+        for server in self.world.servers:
+            server.asked.clear()
+        deed = Deed(((name, domain, selector),), forced, compromised)
+        with self.stage.death.at(death):
+            try:
+                call()
+            except FormulaError:
+                if must:
+                    raise
+                deed.refused = alone
+        deed.whole = alone and not self.stage.death.happened
+        deed.refused = deed.refused and deed.whole
+        asked = [{text for _, text, _ in server.asked} for server in self.world.servers]
+        deed.asked = frozenset(asked[0] & asked[1])
+        self.judge.judge(deed, before, facts.read(self.database), shown, texts)
+
+    def on_key(self, name, function, number, death, **options):
+        key = self.chosen(number)
+        if key is None:
+            return
+        compromised = options.get("compromised", False)
+        self.run(
+            name,
+            lambda: function(self.settings, key.domain, key.selector, **options),
+            key.domain,
+            key.selector,
+            forced=options.get("force", False),
+            compromised=frozenset({(key.domain, key.selector)} if compromised else ()),
+            death=death,
+        )
+
+    def chosen(self, number):
+        there = list(facts.read(self.database).keys.values())
+        return there[number % len(there)] if there else None
+
+    def told(self, call):
+        try:
+            return call()["changes"]
+        except FormulaError as error:
+            return str(error)
+
+    def dns(self):
+        return [
+            {name: self.world.texts(server, name) for name in self.world.names(server)}
+            for server in self.world.servers
+        ]
+
+    def publish_by_hand(self, which):
+        wanted = {
+            record.name: record.value
+            for record in record_set(self.settings)
+            if record.purpose == "dkim"
+        }
+        for server in (self.world.servers[number] for number in which):
+            for name in set(self.world.names(server)) - wanted.keys():
+                self.world.set(server, name, ())
+            for name, value in wanted.items():
+                self.world.set(server, name, (value,))
+
+
+@pytest.fixture
+def stage(server, ready_template, monkeypatch):
+    name = "rotation"
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, f"CREATE DATABASE {name} TEMPLATE {ready_template}")
+    with db.session(replace(server.settings, name=name)) as connection:
+        execute(connection, "DELETE FROM public.domains")
+        for domain in DOMAINS:
+            execute(connection, "INSERT INTO public.domains (domain) VALUES (%s)", (domain,))
+    death = Death()
+    monkeypatch.setattr(psycopg2, "connect", death.connect)
+    with TwoServers(ZONES) as world:
+        monkeypatch.setattr(publish, "Publisher", Updates(world, death))
+        yield Stage(server, name, world, death)
+    monkeypatch.undo()
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def run_histories(stage, number, **options):
+    run_state_machine_as_test(
+        lambda: Histories(stage),
+        settings=settings(
+            max_examples=number,
+            stateful_step_count=30,
+            suppress_health_check=list(HealthCheck),
+            **options,
+        ),
+    )
+
+
+def test_some_histories_keep_to_the_contract(stage):
+    run_histories(stage, 8)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_thousands_of_histories_keep_to_the_contract(stage):
+    run_histories(stage, 2000, derandomize=False, print_blob=True)
