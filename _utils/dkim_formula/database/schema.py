@@ -465,5 +465,6 @@ def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) ->
     )
     # regprocedure's text is quoted and qualified, for the session's search_path is pg_catalog.
     for (function,) in cursor.fetchall():
-        cursor.execute(compose(f"ALTER FUNCTION {function} OWNER TO {{owner}}", **known))
+        named = function.replace("{", "{{").replace("}", "}}")
+        cursor.execute(compose(f"ALTER FUNCTION {named} OWNER TO {{owner}}", **known))
         cursor.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
