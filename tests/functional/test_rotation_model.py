@@ -1,6 +1,6 @@
 """
-Rotation as a state machine against a real PostgreSQL: commands in any order, DNS that lags, lies and
-disappears, a clock that is put back, and death at any statement, judged by a model of its own
+Rotation as a state machine against a real PostgreSQL: commands in any order, DNS that lags, lies
+and disappears, a clock that is put back, and death at any statement, judged by a model of its own
 (``rotation_model.judge``).
 
 A few histories run always, the same each time. ``bin/test soak`` runs thousands of new ones; a
@@ -321,23 +321,23 @@ class Histories(RuleBasedStateMachine):
             self._open.close()
 
     def all_is_well_in_the_end(self):
-        """Servers answer, records get where they belong, time passes: then nothing is left to do."""
+        """Servers answer, records get where they belong, time passes: nothing is left to do."""
         for server in self.world.servers:
             server.rcode = None
         self.run("generate_missing", lambda: keys.generate_missing(self.settings), must=True)
         there = facts.read(self.database)
         for domain in {slot[0] for slot in SLOTS if there.active(slot) is None}:
             self.run("rotate", partial(rotation.rotate, self.settings, domain), domain, must=True)
+        told = []
         for _ in range(8):
             self.settle()
-            told = []
             self.run("advance", lambda: told.append(rotation.advance(self.settings)), must=True)
             self.time_passes(REVOKE_FOR + 1)
         found = facts.read(self.database)
         signing = sorted(key.slot for key in found.keys.values() if key.state == "active")
         assert [slot for slot in signing if slot not in SLOTS_OF_TOOLS] == sorted(SLOTS)
         unfinished = [key for key in found.keys.values() if key.state != "active"]
-        assert unfinished == [], told
+        assert unfinished == [], told[-1]
 
     def settle(self):
         if self.settings.dns.publish == "none":

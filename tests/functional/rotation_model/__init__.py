@@ -1,1 +1,1 @@
-"""A world for the rotation to live in: DNS that lies, a clock that passes, and death at any point."""
+"""A world for rotations: DNS that lies, a clock that is put back, and death at any point."""

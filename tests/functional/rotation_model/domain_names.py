@@ -15,7 +15,8 @@ from support.nameserver import Nameserver
 from .death import Death
 
 RECORD_TTL = 60
-# Nameserver's own SOA: min(TTL, minimum) is how long an absence is remembered (RFC 2308, section 5).
+# By the Nameserver's own SOA, an absence is remembered for min(TTL, minimum) (RFC 2308, section
+# 5).
 NEGATIVE_TTL = 30
 
 

@@ -174,7 +174,8 @@ class Judge:
     def _may_lose_its_last(self, deed: Deed, old: Row) -> None:
         commands = ("retire", "revoke", "delete")
         named = any(deed.did(name, old.domain) for name in commands)
-        assert named and deed.forced, f"{old} was the last working key of its slot"
+        assert deed.forced, f"{old} was the last working key of its slot"
+        assert named, f"{old} is gone, and nobody asked for it"
 
     def _records_stay(self, after: Facts, texts: dict) -> None:
         primary = self.world.servers[0]
