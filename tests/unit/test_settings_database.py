@@ -36,7 +36,7 @@ def test_names_that_a_dsn_can_not_carry_are_refused(key, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["a#b", "a\tb", "a\nb", "a\0b", "a" * 64, "ü" * 32, 3, ["a"], True]
+    "name", ["a%b", "a$$b", "a#b", "a\tb", "a\nb", "a\0b", "a" * 64, "ü" * 32, 3, ["a"], True]
 )
 def test_names_that_no_configuration_can_carry_are_refused(name):
     assert only_problem(name=name).startswith("dkim:database:name: ")

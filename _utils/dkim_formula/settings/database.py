@@ -57,9 +57,10 @@ def identifier(value: object, where: str) -> str:
             f"is {size} bytes long",
             f"PostgreSQL's names have {MAX_IDENTIFIER} at most",
         )
-    if "%" in name:
-        # psycopg2 takes it for the place of an argument, in a quoted name too (measured, 2.9).
-        raise InvalidValue(where, name, "has a %", "the database driver can't pass such a name on")
+    if "%" in name or "$$" in name:
+        # psycopg2 takes % for the place of an argument, in a quoted name too (measured, 2.9); $$
+        # ends the text of a function.
+        raise InvalidValue(where, name, "has % or $$ in it", "use another name")
     return name
 
 
