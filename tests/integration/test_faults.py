@@ -145,6 +145,21 @@ def test_no_mail_is_lost_or_unsigned(site: Site, tell: Tell, name: str) -> None:
     assert_all_left_signed(outcome)
 
 
+def test_daemon_that_is_stuck_without_its_session_is_ended(site: Site) -> None:
+    # Not each session that is ended leaves the daemon stuck: it depends on what it reads first.
+    machine, before = site.machine, faults.restarts(site.machine)
+
+    def ended() -> bool:
+        with faults.sessions_ended(machine):
+            pass
+        site.wait_until_it_signs()
+        return faults.restarts(machine) > before
+
+    with Steady(mail.Mailbox(machine, "stuck"), SENDERS) as traffic:
+        machine.wait_for(ended, 120, "opendkim-watch has ended a daemon")
+    assert_all_left_signed(traffic.outcome(site.records))
+
+
 # Postfix bears a silent milter for 300 s: postconf(5), milter_content_timeout.
 @pytest.mark.soak
 def test_hang_that_outlasts_postfix_is_an_outage_like_others(site: Site, tell: Tell) -> None:
