@@ -81,7 +81,9 @@ ALIASES = "".join(
 )
 ZONES = {**dict.fromkeys(DOMAINS, ""), "elsewhere.example": ALIASES, "keys.example": ""}
 EVERY = 180 * 86400
-WAITS = [1, MARGIN, 45, 80, 3600, QUEUE_LIFE + 1, REVOKE_FOR + 1, EVERY]
+WAITS = [1, MARGIN, 45, 80, 3600, QUEUE_LIFE - 60, QUEUE_LIFE + 1, REVOKE_FOR + 1, EVERY]
+# To just before each of a life's moments, and past it.
+UP_TO_EACH_MOMENT = (80, QUEUE_LIFE - 60, 120, REVOKE_FOR - 180, 120)
 # A command passes some tens of boundaries; past the last it lives.
 BOUNDARIES = st.one_of(st.none(), st.integers(0, 120))
 
@@ -281,7 +283,7 @@ class Histories(RuleBasedStateMachine):
         facts.let_pass(self.database, seconds)
         self.judge.now += seconds
 
-    @rule(seconds=st.sampled_from(WAITS[:6]))
+    @rule(seconds=st.sampled_from(WAITS[:7]))
     def clock_is_put_back(self, seconds):
         facts.let_pass(self.database, -seconds)
 
@@ -329,10 +331,10 @@ class Histories(RuleBasedStateMachine):
         for domain in {slot[0] for slot in SLOTS if there.active(slot) is None}:
             self.run("rotate", partial(rotation.rotate, self.settings, domain), domain, must=True)
         told = []
-        for _ in range(8):
+        for seconds in (*UP_TO_EACH_MOMENT, *[REVOKE_FOR + 1] * 6):
             self.settle()
             self.run("advance", lambda: told.append(rotation.advance(self.settings)), must=True)
-            self.time_passes(REVOKE_FOR + 1)
+            self.time_passes(seconds)
         found = facts.read(self.database)
         signing = sorted(key.slot for key in found.keys.values() if key.state == "active")
         assert [slot for slot in signing if slot not in SLOTS_OF_TOOLS] == sorted(SLOTS)
