@@ -14,7 +14,7 @@ SIGNATURE_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 
 SERVICE_FILE = "/etc/opendkim-pgservice.conf"
 SERVICE = "opendkim"
-# Milliseconds until an unanswered packet ends a session, and seconds for one that is idle: a message
+# Milliseconds until an unanswered packet ends a session, seconds for one that is idle: a message
 # waits for each of the two tables' sessions, and Postfix's milter_content_timeout is 300 s.
 _ALIVE = {
     "tcp_user_timeout": 5000,
