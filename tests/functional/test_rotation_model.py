@@ -314,6 +314,26 @@ class Histories(RuleBasedStateMachine):
             values = {"absent": (), "other": (other,), "two": (*there[:1], other)}[lie]
             self.world.set(self.world.servers[which], name_of(chosen), values)
 
+    @precondition(lambda self: self.settings.dns.publish == "none")
+    @rule(
+        domain=st.sampled_from(sorted(DOMAINS)),
+        lie=st.sampled_from(["absent", "other", "two"]),
+        waits=st.lists(st.sampled_from(WAITS[:4]), min_size=3, max_size=3),
+    )
+    def new_record_comes_goes_and_comes_back(self, domain, lie, waits):
+        self.rotate(domain, force=False, death=None)
+        self.publish_by_hand((0, 1))
+        for seconds in waits:
+            self.advance(death=None)
+            self.time_passes(seconds)
+            there = list(facts.read(self.database).keys.values())
+            new = [n for n, key in enumerate(there) if key.state == "pending"]
+            if seconds == waits[0] and new:
+                self.server_lies(which=1, key=new[-1], lie=lie)
+                self.advance(death=None)
+                self.publish_by_hand((0, 1))
+        self.advance(death=None)
+
     # --- how it ends -----------------------------------------------------------------------------
 
     def teardown(self):
