@@ -24,10 +24,11 @@ SYSTEMCTL = "/usr/bin/systemctl"
 
 
 def units(site: Site) -> list[Finding]:
-    """Each daemon runs, starts with the machine, and has the formula's unit in force."""
+    """Each daemon, and what watches them, runs, starts with the machine, and has our unit."""
     if not site.has_opendkim:
         return [unknown("unit", NO_OPENDKIM)]
-    return [_unit(site, daemon) for daemon in site.daemons]
+    found = [_unit(site, daemon) for daemon in site.daemons]
+    return [*found, _watch(site)] if site.systemd else found
 
 
 def _unit(site: Site, daemon: Daemon) -> Finding:
@@ -36,15 +37,26 @@ def _unit(site: Site, daemon: Daemon) -> Finding:
         runs = restart.answers(daemon.socket)
         found = [] if runs else [f"no {daemon.service} answers, and systemd is not here"]
         return judged(name, found, "it answers; systemd is not here", applied("dkim.opendkim"))
-    shown = show(daemon.service)
+    return _systemds(daemon.service, site.unit_file(daemon), site.user)
+
+
+def _watch(site: Site) -> Finding:
+    """The unit that ends a daemon which has lost its database for good (docs/faults.md)."""
+    service = f"{site.lookup['opendkim_service']}-watch"
+    return _systemds(service, f"/etc/systemd/system/{service}.service", "")
+
+
+def _systemds(service: str, unit_file: str, user: str) -> Finding:
+    name = f"unit {service}"
+    shown = show(service)
     if shown["LoadState"] == "masked":
-        do = f"systemctl unmask {daemon.service} && {applied('dkim.opendkim')}"
-        return judged(name, [f"{daemon.service} is masked"], "", do)
-    found = list(faults(shown, site.unit_file(daemon), site.user))
+        do = f"systemctl unmask {service} && {applied('dkim.opendkim')}"
+        return judged(name, [f"{service} is masked"], "", do)
+    found = list(faults(shown, unit_file, user))
     do = applied("dkim.opendkim")
     if shown["ActiveState"] != "active":
-        do += f"; why it does not run: journalctl -u {daemon.service} -n 50"
-    return judged(name, found, f"{daemon.service} runs, and starts with the machine", do)
+        do += f"; why it does not run: journalctl -u {service} -n 50"
+    return judged(name, found, f"{service} runs, and starts with the machine", do)
 
 
 def faults(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
@@ -68,7 +80,7 @@ def faults(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
     if shown["Restart"] != "always":
         yield f"it has Restart={shown['Restart']}, so a crash may be its end"
     if shown["User"] != user:
-        yield f"it starts as {shown['User'] or 'root'}, not as {user}"
+        yield f"it starts as {shown['User'] or 'root'}, not as {user or 'root'}"
 
 
 def show(unit: str) -> dict[str, str]:
