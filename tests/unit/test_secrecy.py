@@ -22,6 +22,7 @@ from dkim_formula.errors import InvalidValue
 from dkim_formula.importing.data_set import parse_file, parse_list
 from dkim_formula.importing.key_table import Entry
 from dkim_formula.keys import PrivateKey
+from dkim_formula.operations.rotation.steps import Move
 from dkim_formula.operations.table_import import TableImport, Taken
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read
@@ -62,6 +63,7 @@ HOLDERS = {
     "Wanted": roles.Wanted("reader", password=SECRET),
     "Entry": Entry("name", "example.com", "s", SECRET, "KeyTable, line 1"),
     "Taken": TAKEN,
+    "Move": Move(None, "active", "test", new=(Wanted("example.com", "s"), KEY)),
     "TableImport": TableImport(Settings(database=DATABASE), False, [], taken={("a", "b"): TAKEN}),
     "Row of a file": parse_file(f"name example.com:s:{PEM.splitlines()[1]}", "KeyTable")[0],
     "Row of a list": parse_list(f"name=example.com:s:{MARKER}", "key_table")[0],
