@@ -129,7 +129,7 @@ def argument(function, name):
     return odd_value() | st.lists(odd_text(), max_size=2)
 
 
-@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls())
 def test_function_takes_what_it_is_given_or_refuses_it_and_changes_nothing(site, call):
     name, given_ = call

@@ -122,7 +122,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@examples(25, **KEPT)
+@examples(12, **KEPT)
 @given(st.lists(ROWS, max_size=3), st.booleans())
 def test_rows_of_another_tool_are_taken_or_told(mailhost, rows, every):
     database = mailhost.database
