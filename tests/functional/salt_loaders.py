@@ -62,6 +62,16 @@ def functions_of(kind: str) -> dict[str, Any]:
     return {name: loader[name] for name in loader}
 
 
+def stand_in(monkeypatch: pytest.MonkeyPatch, functions: LazyLoader, doubles: Mapping) -> None:
+    """
+    Functions of the test's in the place of Salt's, until its end. Into the loader's own dictionary:
+    what the loader itself gives for a name looks that name up at each call, and put back in its
+    place would find itself.
+    """
+    for name, double in doubles.items():
+        monkeypatch.setitem(functions._dict, name, double)
+
+
 class Listener(logging.Handler):
     """Keeps the text of every record, with its traceback."""
 

@@ -11,7 +11,7 @@ from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, main_cf, milters
 from functional.doubles import OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, query, traditional_pem
-from functional.salt_loaders import functions_of
+from functional.salt_loaders import functions_of, stand_in
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -72,9 +72,7 @@ def site(loaded, mailhost, server, tmp_path, monkeypatch):
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
     daemon.start()
-    doubles = Services(daemon).functions() | Schedule().functions()
-    for name, function in doubles.items():
-        monkeypatch.setitem(loaded.functions, name, function)
+    stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
     postfix = Postfix(tmp_path)
     monkeypatch.setattr(main_cf, "POSTCONF", str(postfix.postconf))
     monkeypatch.setattr(control, "running", lambda: True)

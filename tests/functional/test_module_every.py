@@ -13,7 +13,7 @@ from dkim_formula.doctor import database, site
 from dkim_formula.postfix import control, main_cf
 from functional.doubles import OpenDKIM, Postfix, Services
 from functional.postgres import execute, query, traditional_pem
-from functional.salt_loaders import TREE, functions_of
+from functional.salt_loaders import TREE, functions_of, stand_in
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from yaml import safe_load
 
@@ -105,8 +105,7 @@ def surroundings(loaded, server, tmp_path, monkeypatch):
     """A daemon, a Postfix, and a key in a file."""
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
-    for name, function in Services(daemon).functions().items():
-        monkeypatch.setitem(loaded.functions, name, function)
+    stand_in(monkeypatch, loaded.functions, Services(daemon).functions())
     monkeypatch.setattr(main_cf, "POSTCONF", str(Postfix(tmp_path).postconf))
     monkeypatch.setattr(control, "running", lambda: True)
     # dkim.selftest goes as far as the sockets, which are not there.

@@ -13,7 +13,7 @@ from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, main_cf
 from functional.doubles import Dns, OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, insert_as_howto, traditional_pem
-from functional.salt_loaders import functions_of
+from functional.salt_loaders import functions_of, stand_in
 
 MILTER = "unix:/opendkim/opendkim.sock"
 READER = "vmail-dkim-reader"
@@ -155,9 +155,7 @@ def world(minion, server, tmp_path, monkeypatch):
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     world = World(minion, server, tmp_path)
     doubles = {**world.services.functions(), **world.schedule.functions()}
-    for name, function in doubles.items():
-        monkeypatch.setitem(minion.functions, name, function)
-    monkeypatch.setitem(minion.functions, "dkim.publish", world.dns.publish)
+    stand_in(monkeypatch, minion.functions, {**doubles, "dkim.publish": world.dns.publish})
     monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
     monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
     minion.secrets.add(PASSWORD)
@@ -538,7 +536,7 @@ def test_other_states_watch_nothing(world):
 
 @pytest.mark.parametrize(("reload", "told"), [(False, "restart"), (True, "reload")])
 def test_watching_service_is_told_once(world, monkeypatch, reload, told):
-    monkeypatch.setitem(world.minion.functions, "service.reload", lambda name: True)
+    stand_in(monkeypatch, world.minion.functions, {"service.reload": lambda name: True})
     chunk = {"name": "postfix", "sfun": "running", "reload": reload}
     announced = world.minion.state("dkim_service.mod_watch", test=True, **chunk)
     assert (announced["result"], world.services.events) == (None, [])
