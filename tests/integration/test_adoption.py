@@ -124,7 +124,16 @@ OWNERS = (
     "SELECT relname, relkind, pg_get_userbyid(relowner) FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
 )
-OTHER_TABLES = ("--table=domains", "--table=users", "--table=addresses")
+OTHER_TABLES = ("--table=domains", "--table=users", "--table=addresses", "--no-privileges")
+# Who may do what with the relations of a schema, or a column of them; a line each.
+RIGHTS = """
+SELECT c.relname, a.attname, x.grantee::regrole, x.privilege_type
+  FROM pg_class AS c
+  JOIN pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+ CROSS JOIN aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)) || a.attacl) AS x
+ WHERE c.relname IN ('domains', 'users', 'addresses', 'virtual_domains') AND a.attnum > 0
+ ORDER BY 1, 2, 3, 4
+"""
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class Takeover:
     rows: str
     owners: str
     other_tables: str
+    rights: str
     signers: set[tuple[str, str]]
     untouched: list[str]
     announced: salt.Run
@@ -180,6 +190,13 @@ def records_of(machine: Machine) -> Mapping[str, str]:
     return mail.zone_records(machine, salt.call(machine, "dkim.records", format="bind"))
 
 
+def new_rights(before: str, after: str) -> set[str]:
+    """The rights that are new; none may be gone."""
+    old, new = set(before.splitlines()), set(after.splitlines())
+    assert old - new == set()
+    return new - old
+
+
 def private_lines(pems: str, records: Mapping[str, str]) -> set[str]:
     """
     The lines of PEM texts, but for those of the modulus: it stands in the record in the very same
@@ -208,7 +225,7 @@ def takeover(howto: mail.Mailbox) -> Takeover:
     senders = [f"someone@{domain}" for domain in SIGNING]
     before = [mail.sent_by_smtp(howto, sender) for sender in senders]
     rows, owners = server.sql(machine, ROWS), server.sql(machine, OWNERS)
-    tables = server.dump(machine, *OTHER_TABLES)
+    tables, rights = server.dump(machine, *OTHER_TABLES), server.sql(machine, RIGHTS)
     pems = server.sql(machine, "SELECT key FROM dkim")
     salt.install_formula(machine, PILLAR)
     # Without the driver a test run can't look into the database.
@@ -226,6 +243,7 @@ def takeover(howto: mail.Mailbox) -> Takeover:
         rows=rows,
         owners=owners,
         other_tables=tables,
+        rights=rights,
         signers={(found.domain, found.selector) for (found,) in signed if found.valid},
         untouched=untouched,
         announced=announced,
@@ -310,6 +328,15 @@ def test_other_tables_are_untouched(howto: mail.Mailbox, takeover: Takeover) -> 
     assert "CREATE VIEW public.addresses" in takeover.other_tables
 
 
+def test_worker_may_read_the_domains_and_that_is_all(
+    howto: mail.Mailbox, takeover: Takeover
+) -> None:
+    assert new_rights(takeover.rights, server.sql(howto.machine, RIGHTS)) == {
+        'domains|domain|"vmail-dkim-keeper"|SELECT',
+        'domains|id|"vmail-dkim-keeper"|SELECT',
+    }
+
+
 def test_password_of_the_old_configuration_is_gone(howto: mail.Mailbox, takeover: Takeover) -> None:
     stored = "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'vmail-dkim-reader'"
     assert server.sql(howto.machine, stored) == "t"
@@ -361,12 +388,12 @@ def test_sites_own_names_of_schema_table_and_columns(
     machine = howto.machine
     psql(machine, OTHER_NAMES)
     add_key(machine, "old.example", "kept", database="sitemail")
-    tables = "--table=mail.virtual_domains"
-    before = server.dump(machine, tables, database="sitemail")
+    tables = ("--table=mail.virtual_domains", "--no-privileges")
+    before = server.dump(machine, *tables, database="sitemail")
     run = salt.apply(machine, pillar=SITE)
     assert run.succeeded, str(run)
     assert salt.apply(machine).changed == []
-    assert server.dump(machine, tables, database="sitemail") == before
+    assert server.dump(machine, *tables, database="sitemail") == before
     records = records_of(machine)
     for domain, selector in (("old.example", "kept"), ("fresh.example", "default")):
         (signature,) = mail.signatures(
