@@ -31,6 +31,10 @@ Postfix's processes may enter its chroot:
     - name: {{ lookup.postfix_chroot | json }}
     - user: root
     - mode: '0755'
+    {#- Postfix's package makes it so: a test run before that has nothing to announce. #}
+    - onlyif:
+      - fun: file.directory_exists
+        path: {{ lookup.postfix_chroot | json }}
     - require:
       - pkg: Postfix is installed
 

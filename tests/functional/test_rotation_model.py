@@ -469,7 +469,7 @@ def run_histories(stage, number, **options):
 
 
 def test_some_histories_keep_to_the_contract(stage):
-    run_histories(stage, 8)
+    run_histories(stage, 4)
 
 
 @pytest.mark.soak
