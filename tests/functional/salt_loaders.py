@@ -64,12 +64,11 @@ def functions_of(kind: str) -> dict[str, Any]:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, functions: LazyLoader, doubles: Mapping) -> None:
     """
-    Functions of the test's in the place of Salt's, until its end. Into the loader's own dictionary:
-    what the loader itself gives for a name looks that name up at each call, and put back in its
-    place would find itself.
+    Functions of the test's in the place of Salt's. A test that needs one of these names brings a
+    double of its own: what is put back in the end looks its name up at each call, and finds itself.
     """
     for name, double in doubles.items():
-        monkeypatch.setitem(functions._dict, name, double)
+        monkeypatch.setitem(functions, name, double)
 
 
 class Listener(logging.Handler):

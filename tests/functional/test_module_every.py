@@ -11,7 +11,7 @@ import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.doctor import database, site
 from dkim_formula.postfix import control, main_cf
-from functional.doubles import OpenDKIM, Postfix, Services
+from functional.doubles import OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import TREE, functions_of, stand_in
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -105,7 +105,7 @@ def surroundings(loaded, server, tmp_path, monkeypatch):
     """A daemon, a Postfix, and a key in a file."""
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
-    stand_in(monkeypatch, loaded.functions, Services(daemon).functions())
+    stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
     monkeypatch.setattr(main_cf, "POSTCONF", str(Postfix(tmp_path).postconf))
     monkeypatch.setattr(control, "running", lambda: True)
     # dkim.selftest goes as far as the sockets, which are not there.
