@@ -13,9 +13,8 @@ import os
 import signal
 import time
 
-import salt.pillar
 from dkim_formula.operations import watch
-from dkim_salt import read_pillar
+from dkim_salt import pillar_at_hand, read_pillar
 
 log = logging.getLogger(__name__)
 
@@ -64,16 +63,13 @@ def beacon(config):  # pylint: disable=unused-argument
 
 
 def _pillar():
-    """
-    A minion without a master has an empty pillar until somebody has it refreshed, and gives its
-    beacons that (measured, Salt 3008.3, ``master_type: disable``).
-    """
-    if __pillar__ or __opts__.get("file_client") != "local":
+    """``pillar_at_hand``, and what that had to render kept for a while: a beat comes often."""
+    if __pillar__:
         return __pillar__
     now = time.monotonic()
     if _rendered["pillar"] is None or now > _rendered["until"]:
-        pillar = salt.pillar.get_pillar(__opts__, __grains__, __opts__["id"], __opts__["saltenv"])
-        _rendered.update(pillar=pillar.compile_pillar(), until=now + RENDERED_FOR)
+        pillar = pillar_at_hand(__opts__, __grains__, __pillar__)
+        _rendered.update(pillar=pillar, until=now + RENDERED_FOR)
     return _rendered["pillar"]
 
 

@@ -45,8 +45,8 @@ def read_pillar(pillar):
 def pillar_at_hand(opts, grains, pillar):
     """
     The pillar for what a minion calls by itself. A minion without a master has an empty one until
-    somebody has it refreshed, and gives that to the jobs of its schedule (measured, Salt 3008.3,
-    ``master_type: disable``); it is rendered anew for each then.
+    somebody has it refreshed, and gives that to its beacons and the jobs of its schedule (measured,
+    Salt 3008.3, ``master_type: disable``); it is rendered anew at each call then.
 
     opts, grains, pillar
         ``__opts__``, ``__grains__``, ``__pillar__``.
