@@ -14,6 +14,6 @@ The DKIM settings are sound:
 The DKIM settings fit the database:
   dkim.checked:
     - require:
-      - pip: Salt's Python has the PostgreSQL driver
+      - sls: dkim.python
     - onchanges:
-      - pip: Salt's Python has the PostgreSQL driver
+      - sls: dkim.python

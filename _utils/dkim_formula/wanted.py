@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from .database.comparison import Wanted
+from .database.comparison import EveryHosted, Wanted
 from .database.keystore import Key
 from .errors import InvalidValue
 from .names import domain_name, is_stored_form
@@ -34,9 +34,17 @@ def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domai
     if settings.every_hosted is None:
         return chosen
     for name in hosted:
-        if name not in chosen and name not in settings.excluded and is_stored_form(name):
+        if _is_by_every_hosted(settings, name):
             chosen[name] = _named(settings.every_hosted, name)
     return chosen
+
+
+def every_hosted(settings: Settings) -> EveryHosted | None:
+    """The keys that ``'*'`` wants for the domains that it means, where the pillar has it."""
+    template = settings.every_hosted
+    if template is None:
+        return None
+    return EveryHosted(template.keys, lambda name: _is_by_every_hosted(settings, name))
 
 
 def domain_settings(settings: Settings, name: str) -> Domain:
@@ -127,6 +135,11 @@ def record_of(key: Key, domain: Domain) -> Record:
         ttl=domain.ttl,
     )
     return record if domain.delegation is None else delegated(record, domain.delegation)
+
+
+def _is_by_every_hosted(settings: Settings, name: str) -> bool:
+    named = name in settings.domains or name in settings.excluded
+    return not named and is_stored_form(name)
 
 
 def _named(template: Domain, name: str) -> Domain:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..settings.model import Database
+from ..settings.model import Database, KeyPlan
 from . import schema
 from .connection import compose, copy_rows
 from .domains import hosted
@@ -32,14 +32,29 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class EveryHosted:
+    """
+    The same keys for every hosted domain of whose name ``covers`` says so. PostgreSQL compares
+    them, so that the names don't come here but where a key is not as wanted.
+    """
+
+    keys: tuple[KeyPlan, ...]
+    covers: Callable[[str], bool]
+
+    def wanted(self, name: str) -> Iterator[Wanted]:
+        """The keys of one of them."""
+        if self.covers(name):
+            for plan in self.keys:
+                yield Wanted(name, plan.selector, plan.algorithm, plan.bits)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """
     The wanted keys against the database's.
 
     missing
         To be generated, those of domains that are not hosted among them.
-    present
-        How many are there, in whatever state.
     reports
         Sentences on what differs from the wanted, and is left as it is.
     not_hosted
@@ -47,14 +62,19 @@ class Comparison:
     """
 
     missing: tuple[Wanted, ...] = ()
-    present: int = 0
     reports: tuple[str, ...] = ()
     not_hosted: tuple[str, ...] = ()
 
 
-def compare(connection: pg.connection, database: Database, wanted: Sequence[Wanted]) -> Comparison:
+def compare(
+    connection: pg.connection,
+    database: Database,
+    wanted: Sequence[Wanted],
+    every: EveryHosted | None = None,
+) -> Comparison:
     """
-    What of ``wanted`` is there: one COPY and one query for any number of domains.
+    What of ``wanted``, and of ``every``, is there: one COPY and one query for any number of
+    domains.
 
     An active key of the algorithm (and address) satisfies, whatever its selector, for rotation
     changes that; so does any other row that has the wanted selector, with a report, since a
@@ -62,12 +82,11 @@ def compare(connection: pg.connection, database: Database, wanted: Sequence[Want
     the answer is what it will be after it: keys that wait to be adopted count. Changes nothing.
     """
     if schema.has_tables(connection, database):
-        rows = _differences(connection, database, wanted)
+        rows = _differences(connection, database, wanted, every)
     else:
-        rows = _differences_before_adoption(connection, database, wanted)
+        rows = _differences_before_adoption(connection, database, wanted, every)
     missing, reports, not_hosted = [], [], set()
-    for number, difference in rows:
-        one = wanted[number]
+    for one, difference in rows:
         if not difference.hosted:
             not_hosted.add(one.domain)
             missing.append(one)
@@ -75,21 +94,28 @@ def compare(connection: pg.connection, database: Database, wanted: Sequence[Want
             reports.append(text)
         elif difference.active_selector is None:
             missing.append(one)
-    return Comparison(
-        tuple(missing), len(wanted) - len(missing), tuple(reports), tuple(sorted(not_hosted))
-    )
+    return Comparison(tuple(missing), tuple(reports), tuple(sorted(not_hosted)))
 
 
 # Only rows that differ come back, so that a hundred thousand satisfied ones cost nothing here. No
 # lock is taken, as dkim_conflict would: two runs that compare before they write must not wait for
 # each other.
 _COMPARE = """
-SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
+WITH w AS NOT MATERIALIZED (
+    SELECT n, domain, selector, algorithm, bits, address FROM pg_temp.dkim_wanted
+    UNION ALL
+    SELECT NULL, d.{domain_name}::text, e.selector, e.algorithm, e.bits, ''
+      FROM {domains} AS d
+     CROSS JOIN unnest(%(selectors)s::text[], %(algorithms)s::text[], %(bits)s::integer[])
+           AS e (selector, algorithm, bits)
+)
+SELECT w.n IS NULL, w.domain, w.selector, w.algorithm, w.bits, w.address,
+       d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
        EXISTS (
            SELECT FROM {history} AS h
             WHERE h.domain = w.domain
               AND (h.selector = w.selector
-                   OR h.selector = a.selector AND h.from_state IS NULL AND h.why LIKE 'rotation:%')
+                   OR h.selector = a.selector AND h.from_state IS NULL AND h.why LIKE 'rotation:%%')
        ),
        coalesce(
            (SELECT p.pattern
@@ -104,14 +130,14 @@ SELECT w.n, d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algo
              WHERE p.domain_id = d.{domain_id} AND p.address = w.address
                AND k.algorithm = w.algorithm AND k.state = 'active')
        )
-  FROM pg_temp.dkim_wanted AS w
+  FROM w
   LEFT JOIN {domains} AS d ON d.{domain_name}::text = w.domain
   LEFT JOIN {dkim} AS a ON a.domain_id = d.{domain_id} AND a.address = w.address
        AND a.algorithm = w.algorithm AND a.state = 'active'
   LEFT JOIN {dkim} AS s ON s.domain_id = d.{domain_id} AND s.selector = w.selector
  WHERE a.id IS NULL OR a.selector <> w.selector
     OR (w.algorithm = 'rsa' AND a.bits IS DISTINCT FROM w.bits)
- ORDER BY w.n
+ ORDER BY w.n, w.domain COLLATE "C", w.algorithm DESC
 """
 
 
@@ -133,25 +159,44 @@ class _Difference:
 
 
 def _differences(
-    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
-) -> list[tuple[int, _Difference]]:
+    connection: pg.connection,
+    database: Database,
+    wanted: Sequence[Wanted],
+    every: EveryHosted | None,
+) -> list[tuple[Wanted, _Difference]]:
+    plans = every.keys if every else ()
     with connection.cursor() as cursor:
         _copy_wanted(cursor, wanted)
-        cursor.execute(compose(_COMPARE, **names(database)))
-        rows = [(number, _Difference(*facts)) for number, *facts in cursor]
+        cursor.execute(
+            compose(_COMPARE, **names(database)),
+            {
+                "selectors": [plan.selector for plan in plans],
+                "algorithms": [plan.algorithm for plan in plans],
+                "bits": [plan.bits for plan in plans],
+            },
+        )
+        rows = [
+            (Wanted(domain, selector, algorithm, bits, address), _Difference(*facts))
+            for by_every, domain, selector, algorithm, bits, address, *facts in cursor
+            if not by_every or every.covers(domain)
+        ]
         cursor.execute("DROP TABLE pg_temp.dkim_wanted")
     return rows
 
 
 def _differences_before_adoption(
-    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
-) -> list[tuple[int, _Difference]]:
+    connection: pg.connection,
+    database: Database,
+    wanted: Sequence[Wanted],
+    every: EveryHosted | None,
+) -> list[tuple[Wanted, _Difference]]:
     there = hosted(connection, database)
     adopted = schema.look(connection, database).adopted
     active = {(row.domain, row.algorithm): row for row in adopted if row.state == "active"}
     by_selector = {(row.domain, row.selector): row for row in adopted}
     rows = []
-    for number, one in enumerate(wanted):
+    by_every = [one for name in there for one in every.wanted(name)] if every else []
+    for one in (*wanted, *by_every):
         mine = None if one.address else active.get((one.domain, one.algorithm))
         same = by_selector.get((one.domain, one.selector))
         facts = _Difference(
@@ -164,7 +209,7 @@ def _differences_before_adoption(
             used_before=same is not None,
             rival=None,
         )
-        rows.append((number, facts))
+        rows.append((one, facts))
     return rows
 
 

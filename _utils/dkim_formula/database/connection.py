@@ -28,6 +28,8 @@ CONNECT_TIMEOUT = 10  # seconds
 # Names in our statements are qualified: nothing in a user's schema can stand in for a function of
 # PostgreSQL's own.
 _SAFE_PATH = "SET search_path TO pg_catalog, pg_temp"
+# Compiling a query over all domains takes longer than the query (measured: 0.6 s, 0.3 s).
+_NO_JIT = "SET jit TO off"
 
 # The effective user is the whole process's: two threads must not change it at once.
 _identity_lock = threading.Lock()
@@ -93,7 +95,7 @@ def session(
         with errors_translated():
             connection.autocommit = autocommit
             with connection.cursor() as cursor:
-                cursor.execute(_SAFE_PATH)
+                cursor.execute(f"{_SAFE_PATH}; {_NO_JIT}")
                 if role is not None:
                     cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:

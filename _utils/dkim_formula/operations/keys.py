@@ -21,6 +21,7 @@ from ..settings.model import Domain, Settings
 from ..wanted import (
     chosen_domains,
     domain_settings,
+    every_hosted,
     record_of,
     wanted_keys,
     wanted_patterns,
@@ -80,25 +81,32 @@ class _Course:
     def __init__(self, connection, settings: Settings):
         self.connection = connection
         self.database = settings.database
-        hosted = domain_table.hosted(connection, self.database)
-        self.chosen = chosen_domains(settings, hosted)
         self.first_state = "pending" if settings.rotation.first_key_waits else "active"
-        self.new_domains = sorted(self.chosen.keys() - hosted.keys())
+        self.new_domains = domain_table.missing(connection, self.database, settings.domains)
         if self.new_domains and not domain_table.may_insert(connection, self.database):
             raise DatabaseError(not_hosted(settings, self.new_domains))
-        comparison = compare(connection, self.database, wanted_keys(self.chosen))
+        comparison = compare(
+            connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
+        )
         self.missing = comparison.missing
         self.notes = _shortened(comparison.reports)
         self.present_patterns = patterns.look(connection, self.database)
+        self.patterns = wanted_patterns(self._domains_with_patterns(settings))
+
+    def _domains_with_patterns(self, settings: Settings) -> Mapping[str, Domain]:
+        """The names of all that are hosted are read only where ``'*'`` has patterns for them."""
+        if settings.every_hosted is None or not settings.every_hosted.subdomains:
+            return settings.domains
+        return chosen_domains(settings, domain_table.hosted(self.connection, self.database))
 
     def changes(self) -> dict[str, object]:
-        planned = patterns.plan(self.present_patterns, wanted_patterns(self.chosen))
+        planned = patterns.plan(self.present_patterns, self.patterns)
         return _changes(self.new_domains, self.missing, planned.changes)
 
     def run(self, progress: Progress | None) -> None:
         if self.new_domains:
             domain_table.insert_missing(self.connection, self.database, self.new_domains)
-        patterns.apply(self.connection, self.database, wanted_patterns(self.chosen))
+        patterns.apply(self.connection, self.database, self.patterns)
         self.connection.commit()
         generation.generate(
             self.connection,
