@@ -91,8 +91,8 @@ def test_failed_write_leaves_the_old_file_and_no_scrap(path, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(passfile.os, "rename", refuse)
-    with pytest.raises(PermissionError):
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InvalidValue, match="can't be written"):
         passfile.write(database("second-secret"), path, ME)
     assert os.listdir(os.path.dirname(path)) == ["pgpass"]
     assert passfile.changes(database("first-secret"), path, ME)["changes"] == {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import AccessFileError
+from ..files import replace_file
 from ..settings.model import Database
 from . import hba
 from .connection import session
@@ -268,20 +269,7 @@ def _read(path: str) -> str:
 def _write(path: str, text: str) -> None:
     path = os.path.realpath(path)
     status = os.stat(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(
-            handle, "w", encoding="utf-8", errors="surrogateescape", newline=""
-        ) as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chown(temporary, status.st_uid, status.st_gid)
-        os.chmod(temporary, status.st_mode & 0o7777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_file(path, text, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
 
 
 @contextlib.contextmanager

@@ -3,11 +3,11 @@
 import os
 import pwd
 import stat
-import tempfile
 
 from ..arguments import absolute_path
 from ..arguments import text as plain_text
 from ..errors import InvalidValue
+from ..files import replace_file
 from ..settings.model import Database
 
 PATH = "/etc/opendkim-pgpass"
@@ -67,18 +67,9 @@ def write(database: Database, path: str, user: str) -> dict[str, object]:
             "user", user, "is no account of this machine", "give the one that OpenDKIM runs as"
         ) from None
     try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))  # mode 0600
+        replace_file(path, content, MODE, (owner.pw_uid, owner.pw_gid))
     except OSError as error:
         raise InvalidValue("path", path, f"can't be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(content)
-        os.chmod(temporary, MODE)
-        os.chown(temporary, owner.pw_uid, owner.pw_gid)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
     return planned
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
-from . import store
+from ..files import replace_file
 from .facts import Facts, Keys, Names
 from .trouble import KINDS, Judgement, Trouble
 
@@ -84,7 +84,7 @@ def write(path: object, text: str) -> None:
             "path", path, "is no absolute path that ends in .prom", "node_exporter reads no other"
         )
     try:
-        store.write(path, text, MODE)
+        replace_file(path, text, MODE)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a path"
         raise InvalidValue(

@@ -4,10 +4,10 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ..files import replace_file
 from .facts import Keys, Names
 
 FACTS = "facts.json"
@@ -60,7 +60,7 @@ def write_facts(folder: str, kept: Kept) -> None:
         "keys": None if kept.keys is None else kept.keys.as_plain(),
         "names": None if kept.names is None else kept.names.as_plain(),
     }
-    write(os.path.join(folder, FACTS), json.dumps(plain), 0o600)
+    replace_file(os.path.join(folder, FACTS), json.dumps(plain), 0o600)
 
 
 def read_told(folder: str) -> dict[str, dict]:
@@ -72,23 +72,7 @@ def read_told(folder: str) -> dict[str, dict]:
 def write_told(folder: str, told: Mapping[str, Mapping]) -> None:
     """Keep what was told."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    write(os.path.join(folder, TOLD), json.dumps(told), 0o600)
-
-
-def write(path: str, text: str, mode: int) -> None:
-    """
-    Writes a file in one step, beside it first: who reads it sees the old text or the new. Raises
-    OSError.
-    """
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, mode)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_file(os.path.join(folder, TOLD), json.dumps(told), 0o600)
 
 
 def _read(folder: str, name: str) -> dict:

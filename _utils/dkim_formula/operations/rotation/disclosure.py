@@ -7,9 +7,6 @@ whoever has it could write in the domain's name.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from ...database.connection import session
 from ...database.evidence import Disclosure
 from ...database.keystore import Key
 from ...errors import InvalidValue
+from ...files import replace_file
 from ...names import key_record_name
 from ...rotation.evidence import RIGHT
 from ...settings.model import Settings
@@ -75,28 +73,12 @@ def _written(one: Disclosure, directory: Path, outcome: Outcome, test: bool) -> 
                 "make it for the web server, or take the key out",
             )
         if not test:
-            _write(path, one.key.reveal())
+            replace_file(str(path), one.key.reveal(), 0o644)  # for everybody to read
     except (InvalidValue, OSError) as error:
         outcome.problem(f"{one.selector}._domainkey.{one.domain}: {error}")
         return False
     outcome.changes[str(path)] = {"old": None, "new": "the private key, public"}
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    """All of the file or nothing, for everybody to read."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".dkim-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def _as_key(one: Disclosure) -> Key:
