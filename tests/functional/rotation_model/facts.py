@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dkim_formula.database import connection as db
-from functional.postgres import query
+from functional.postgres import execute, query
 
 _KEYS = """
 SELECT k.id, d.domain, k.address, k.algorithm, k.selector, k.state, k.key IS NULL, k.public_key
@@ -56,26 +55,34 @@ class Facts:
         return next((k for k in self.keys.values() if k.slot == slot and k.state == "active"), None)
 
 
-def read(database) -> Facts:
-    """The facts now."""
-    with db.session(database) as connection:
-        rows = [Row(*row) for row in query(connection, _KEYS)]
+class Watcher:
+    """A session that lasts for a whole history; the commands have sessions of their own."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        connection.autocommit = True
+
+    def read(self) -> Facts:
+        """The facts now."""
+        rows = [Row(*row) for row in query(self._connection, _KEYS)]
         return Facts(
             {row.id: row for row in rows},
-            tuple(query(connection, _HISTORY)),
-            tuple(query(connection, _PATTERNS)),
+            tuple(query(self._connection, _HISTORY)),
+            tuple(query(self._connection, _PATTERNS)),
         )
 
-
-def let_pass(database, seconds: float) -> None:
-    """
-    Time passes: every moment in our tables lies so much further back. With a negative number the
-    clock was put back.
-    """
-    with db.session(database) as connection, connection.cursor() as cursor:
+    def let_pass(self, seconds: float) -> None:
+        """
+        Time passes: every moment in our tables lies so much further back. With a negative number
+        the clock was put back.
+        """
+        moved = [
+            f"UPDATE public.{table} SET "
+            + ", ".join(f"{name} = {name} - make_interval(secs => {seconds})" for name in columns)
+            for table, columns in query(self._connection, _MOMENTS)
+        ]
         # Without this the triggers would take the update for one of a key's state.
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(_MOMENTS)
-        for table, columns in cursor.fetchall():
-            moved = ", ".join(f"{name} = {name} - make_interval(secs => %s)" for name in columns)
-            cursor.execute(f"UPDATE public.{table} SET {moved}", [seconds] * len(columns))
+        execute(
+            self._connection,
+            "; ".join(["BEGIN", "SET LOCAL session_replication_role = replica", *moved, "COMMIT"]),
+        )
