@@ -3,8 +3,8 @@ Rotation as a state machine against a real PostgreSQL: commands in any order, DN
 and disappears, a clock that is put back, and death at any statement, judged by a model of its own
 (``rotation_model.judge``).
 
-A few histories run always, the same each time. ``bin/test soak`` runs a thousand new ones on each release; a
-failure prints ``@reproduce_failure(…)``, and ``--hypothesis-seed=N`` repeats a whole run:
+A few histories run always, the same each time. ``bin/test soak`` runs a thousand new ones on each
+release; a failure prints ``@reproduce_failure(…)``, and ``--hypothesis-seed=N`` repeats a whole run:
 ``bin/test soak -- tests/functional/test_rotation_model.py --hypothesis-seed=N``.
 """
 
