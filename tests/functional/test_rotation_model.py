@@ -4,7 +4,7 @@ and disappears, a clock that is put back, and death at any statement, judged by 
 (``rotation_model.judge``).
 
 A few histories run always, the same each time. ``bin/test soak`` runs a thousand new ones on each
-release; a failure prints ``@reproduce_failure(…)``, and ``--hypothesis-seed=N`` repeats a whole run:
+release; a failure prints ``@reproduce_failure(…)``, and ``--hypothesis-seed=N`` repeats a run:
 ``bin/test soak -- tests/functional/test_rotation_model.py --hypothesis-seed=N``.
 """
 
