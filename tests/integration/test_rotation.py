@@ -20,7 +20,14 @@ ON = "trixie"
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True
 
-DOMAINS = ("example.com", "example.org", "example.net", "example.info", "example.edu")
+DOMAINS = (
+    "example.com",
+    "example.org",
+    "example.net",
+    "example.info",
+    "example.edu",
+    "example.biz",
+)
 BEFORE = {"default", "default-ed25519"}
 AFTER = {"default-1", "default-ed25519-1"}
 
@@ -179,6 +186,37 @@ def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
     run = salt.apply(site)
     assert run.succeeded, str(run)
     assert run.changed == []
+
+
+def test_rotation_stands_still_while_no_name_server_answers(site: Machine) -> None:
+    box = mail.Mailbox(site, "patient")
+    with Receiver(box, zones.PRIMARY) as receiver:
+        with Traffic(box, ["user@example.biz"], pause=0.1) as traffic:
+            salt.call(site, "dkim.rotate", "example.biz")
+            site.run("systemctl stop named")
+            for _ in range(2):
+                gone = returned(site, "dkim.advance", "example.biz")
+                assert gone["changes"] == {}
+                assert any("example.biz" in problem for problem in gone["problems"]), gone
+            assert states(site, "example.biz") == {
+                **dict.fromkeys(BEFORE, "active"),
+                **dict.fromkeys(AFTER, "pending"),
+            }
+            site.run("systemctl start named")
+            advanced_until(site, "example.biz", settled)
+        outcome = traffic.outcome({})
+    assert outcome.refused == []
+    assert deferred(site) == ""
+    assert receiver.unsigned == 0
+    assert receiver.broken == []
+    assert receiver.signers == BEFORE | AFTER
+    assert_in_order(site, "example.biz")
+
+
+def returned(machine: Machine, *words: str) -> dict[str, object]:
+    """What a function returns, whether it succeeds or not."""
+    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words]
+    return json.loads(machine.run(command, check=False, timeout=300).stdout)["local"]
 
 
 # --- Calls that don't come to their end -----------------------------------------------------------

@@ -1,4 +1,7 @@
-"""A mail receiver elsewhere: verifies each message as it comes, by what a resolver tells then."""
+"""
+A mail receiver elsewhere: verifies each message as it comes, by what a resolver tells then, and
+tries those again that no server could be asked about.
+"""
 
 import json
 import subprocess
@@ -11,19 +14,20 @@ from support import mail
 # The look-ups go through a cache as a resolver has it: an answer for its TTL, an absence for the
 # lesser of the SOA's TTL and minimum (RFC 2308, section 5).
 RECEIVE = """\
-import dkim, dns.message, dns.query, dns.rdatatype, json, pathlib, sys, threading, time
+import dkim, dns.exception, dns.message, dns.query, dns.rdatatype
+import json, pathlib, sys, threading, time
 given = json.loads(sys.argv[1])
 stop, cache, found = threading.Event(), {}, {}
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 
-def look_up(name, timeout=5):
+def look_up(name, timeout=2):
     name = name.decode().rstrip(".").lower()
     until, value = cache.get(name, (0, None))
     if time.monotonic() < until:
         return value
     asked = time.monotonic()
     reply = dns.query.udp_with_fallback(
-        dns.message.make_query(f"{name}.", "TXT"), given["server"], timeout=5
+        dns.message.make_query(f"{name}.", "TXT"), given["server"], timeout=timeout
     )[0]
     texts = [
         (rrset.ttl, b"".join(rdata.strings))
@@ -57,7 +61,10 @@ def receive():
         look_up(name.encode())
 
 while not stop.wait(0.05):
-    receive()
+    try:
+        receive()
+    except dns.exception.Timeout:
+        pass  # the server is gone: what could not be verified is tried again (RFC 6376, 6.1.2)
 receive()
 json.dump(list(found.values()), sys.stdout)
 """
