@@ -48,7 +48,8 @@ cp -a /var/lib/postgresql/copy/. "$data"
 rm -rf /var/lib/postgresql/copy
 {START}
 """
-# In a session from before: a new one would fail by itself. Each new segment of the log is 16 MB.
+# In a session from before: a new one would fail by itself. Each new segment of the log is 16 MB;
+# before the first of them those are used that are there already, of which the disk has room for 12.
 FILL = f"\\! dd if=/dev/zero of=$(echo {DATA})/filler bs=64k 2>/dev/null\n"
 WRITE_LOG = "SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal();\n"
 
@@ -121,7 +122,7 @@ def sessions_ended(machine: Machine) -> Iterator[None]:
 def disk_full(machine: Machine) -> Iterator[None]:
     """No room for PostgreSQL's log on its disk: it ends by itself (PANIC), until there is room."""
     machine.run(SMALL_DISK)
-    script = f"SELECT 1;\n{FILL}{WRITE_LOG * 10}"
+    script = f"SELECT 1;\n{FILL}{WRITE_LOG * 20}"
     written = machine.run(["psql", "-Xq"], user="postgres", input=script, check=False)
     if "server closed the connection" not in written.stderr:
         raise RuntimeError(f"PostgreSQL found room on a full disk: {written.stderr}")
