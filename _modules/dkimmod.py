@@ -499,7 +499,8 @@ def revoke(domain, selector, compromised=False, force=False, test=False):
         Which key.
     compromised
         True: somebody else has the private key. It goes at once, and where it signs, another takes
-        its place in the same transaction; ``notes`` say what that costs.
+        its place in the same transaction; ``notes`` say what that costs. Where there can be no
+        other, ``problems`` says so and nothing changes, without ``force``.
     force
         True: at once too, and a key that signs goes without another in its place.
     test

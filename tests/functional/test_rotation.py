@@ -595,12 +595,20 @@ def test_compromised_key_is_not_waited_for_silent_servers(signing):
     assert signing.states()["default"] == "revoked"
 
 
-def test_compromised_key_of_a_domain_without_a_free_selector_is_revoked_all_the_same(delegated):
+def test_compromised_key_that_none_can_follow_is_revoked_by_force_alone(delegated):
     keys.generate(delegated.settings, "example.com", "default-2")
     rotation.revoke(delegated.settings, "example.com", "default-2")
-    done = rotation.revoke(delegated.settings, "example.com", "default", compromised=True)
+    before = delegated.states()
+    told = rotation.revoke(delegated.settings, "example.com", "default", compromised=True)
+    assert told["changes"] == {}
+    assert delegated.states() == before
+    assert "has none that is free" in told["problems"][0]
+    assert "force=True" in told["problems"][0]
+    done = rotation.revoke(
+        delegated.settings, "example.com", "default", compromised=True, force=True
+    )
     assert set(delegated.states().values()) == {"revoked"}
-    assert "has none that is free" in done["problems"][0]
+    assert done["problems"] == []
     assert any("nothing takes its place" in note for note in done["notes"])
 
 

@@ -107,7 +107,8 @@ def revoke(
 
     compromised
         Somebody else has the key: it goes at once, whatever its state, and another signs in its
-        place from the same moment on. What that costs is in the notes.
+        place from the same moment on. What that costs is in the notes. Where there can be no
+        other, that is a problem, and nothing changes without ``force``.
     force
         At once too, and where the key signs, without another in its place.
 
@@ -131,6 +132,8 @@ class _Revocation:
     compromised: bool
     force: bool
     spare: tuple | None = None
+    is_wanted: bool = True  # by the settings, so that another has to take its place
+    no_spare: str = ""
 
     @property
     def at_once(self) -> bool:
@@ -164,13 +167,14 @@ class _Revocation:
             used = evidence_table.used_selectors(connection, settings.database, [key.domain])
         domain = domain_settings(settings, key.domain.lower())
         plan = starting.planned_slots(domain, situation.keys).get(slot_of(key))
+        self.is_wanted = plan is not None
         # Another run may have taken the key out of its place since it was looked for.
         if plan is None or any(map(_may_follow, situation.slot(key))):
             return
         try:
             wanted = starting.fresh(situation, used, Start(slot_of(key), plan))
         except InvalidValue as error:
-            course.outcome.problem(f"{key.domain}: {error}")
+            self.no_spare = f" ({error})"
             return
         private = None if course.test else PrivateKey.generate(wanted.algorithm, wanted.bits)
         self.spare = (wanted, private)
@@ -186,13 +190,20 @@ class _Revocation:
             return
         if not self.at_once:
             return
+        follower = self._follower(situation) if self.compromised else None
+        if follower is None and self.is_wanted and not self.force:
+            self.course.outcome.problem(
+                f"{name_of(now)}: nothing can sign in its place{self.no_spare}; to have mail go "
+                "unsigned rather than signed with it, give force=True too"
+            )
+            return
         if self.compromised:
             self._tell_cost(now, situation)
-        follower = self._follower(situation) if self.compromised else None
         if follower is None:
             self.course.outcome.note(f"{name_of(now)} signed, and nothing takes its place")
             yield Move(now, "revoked", self._why(), discloses=discloses)
         else:
+            self._tell_reach(follower.key, situation)
             yield follower
 
     def _follower(self, situation: Situation) -> Move | None:
@@ -201,12 +212,10 @@ class _Revocation:
         waiting = [key for key in situation.slot(self.key) if _may_follow(key)]
         if waiting:
             best = max(waiting, key=lambda key: (_seen(situation, key), key.id))
-            self._tell_reach(best, situation)
             return Move(best, "active", why, instead="revoked")
         if self.spare is None:
             return None
         new = to_be_made(0, self.spare[0])
-        self._tell_reach(new, situation)
         return Move(new, "active", why, instead="revoked", new=self.spare)
 
     def _why(self) -> str:
