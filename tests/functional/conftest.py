@@ -55,7 +55,8 @@ def server():
         conf.write(
             f"port = {port}\nunix_socket_directories = '{SOCKET_DIRECTORY}'\n"
             "listen_addresses = ''\nlog_statement = all\nlog_min_messages = info\nfsync = off\n"
-            "log_duration = off\nautovacuum = off\n"
+            "log_duration = off\nautovacuum = off\nfull_page_writes = off\n"
+            "synchronous_commit = off\n"
         )
     control = [str(programs / "pg_ctl"), "-w", "-D", str(data)]
     as_postgres(*control, "-l", str(data / "log.txt"), "start")

@@ -18,7 +18,7 @@ from support.canary import Find, Hunt, Markers
 from support.machine import Machine
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+ON = "bookworm"
 
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True

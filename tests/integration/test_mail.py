@@ -15,6 +15,9 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
+# The machine has the packages: this file is not about installing.
+EQUIPPED = True
+
 # RFC 5737: addresses that the machine gets on its loopback, and is a client of itself from.
 INTERNAL_CLIENT = "192.0.2.10"
 OUTSIDE_CLIENT = "198.51.100.10"

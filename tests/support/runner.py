@@ -2,21 +2,25 @@
 Runs the formula's tests.
 
 unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
-with them; integration runs on this host and drives machines. A file of integration tests that is
-about more than a release runs on one of them; soak is integration with every file on every release,
-and the long tests of both that are marked as soak. What stands after -- goes to pytest.
+with them; integration runs on this host and drives machines, a few files at once, since each has
+machines of its own and waits for much of its time. A file of integration tests that is about more
+than a release runs on one of them; soak is integration with every file on every release, and the
+long tests of both that are marked as soak. What stands after -- goes to pytest.
 """
 
 import argparse
 import hashlib
+import json
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from support import signals
 from support.machine import RELEASES, ROOT, ContainerError, ImageError, Machine, NotInTime, host
@@ -33,6 +37,9 @@ PYTEST = next(
     for line in (ROOT / "tests" / "requirements.txt").read_text().splitlines()
     if line.startswith("pytest==")
 )
+
+# Files of integration tests at once; more of them keep two cores no busier (measured).
+AT_ONCE = 3
 
 # What the tests of a part compare with.
 REAL_PROGRAMS = {
@@ -86,6 +93,12 @@ class Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._running: set[subprocess.Popen] = set()
+
+    def stop(self) -> None:
+        """End the commands that run; they clean up."""
+        for process in list(self._running):
+            process.terminate()
 
     def write(self, line: str) -> None:
         """Print a line."""
@@ -104,6 +117,7 @@ class Lines:
             errors="replace",
         )
         lines = []
+        self._running.add(process)
         try:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))
@@ -113,6 +127,7 @@ class Lines:
             raise
         finally:
             process.wait()
+            self._running.discard(process)
         return process.returncode, lines
 
 
@@ -234,26 +249,73 @@ def _integration(
     lines: Lines,
     progress: Progress,
 ) -> list[Outcome]:
-    """Each release in a process of its own, at the same time: most of it is waiting."""
-    python = _host_pytest(progress)
-    outcomes: dict[str, Outcome] = {}
+    """Each file on each release in a process of its own, those that took longest first."""
+    options = ["--soak"] if soak else []
+    # With one release there is no other that could have the rest.
+    options += ["--everywhere"] if soak or len(releases) == 1 else []
+    pytest = [_host_pytest(progress), "-m", "pytest", "--no-header", *options]
+    durations = _Durations()
+    targets = [for_pytest] if _names("integration", for_pytest) else _files(for_pytest)
+    jobs = [(release, target) for target in targets for release in releases]
+    jobs.sort(key=lambda job: durations.of(*job), reverse=True)
 
-    def run(release: str) -> None:
-        command = [python, "-m", "pytest", f"--release={release}"]
-        command += ["--soak"] if soak else []
-        # With one release there is no other that could have the rest.
-        command += ["--everywhere"] if soak or len(releases) == 1 else []
-        command += _targets("integration", for_pytest)
+    def run(job: tuple[str, Sequence[str]]) -> Outcome:
+        release, target = job
+        begin = time.monotonic()
+        command = [*pytest, f"--release={release}", *target]
         status, said = lines.stream(command, f"integration {release}")
-        outcomes[release] = _outcome("integration", release, status, said)
+        durations.note(release, target, time.monotonic() - begin)
+        return _outcome("integration", release, status, said)
 
     with progress.step(f"integration on {' and '.join(releases)}"):
-        threads = [threading.Thread(target=run, args=[release]) for release in releases]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return [outcomes[release] for release in releases]
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
+            outcomes = list(pool.map(run, jobs))
+        finally:
+            lines.stop()
+            pool.shutdown(cancel_futures=True)
+    durations.keep()
+    return [_together(outcomes, release) for release in releases]
+
+
+def _files(for_pytest: Sequence[str]) -> list[Sequence[str]]:
+    """The arguments of a run for each file."""
+    files = sorted((ROOT / "tests" / "integration").glob("test_*.py"))
+    return [[str(file.relative_to(ROOT)), *for_pytest] for file in files]
+
+
+class _Durations:
+    """How long each file took last time, in seconds, kept in the cache."""
+
+    def __init__(self) -> None:
+        self._path = Path(host.cache()) / "durations.json"
+        try:
+            self._known = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+
+    def of(self, release: str, target: Sequence[str]) -> float:
+        """What is not known may be long."""
+        return self._known.get(f"{release} {target[0]}", float("inf"))
+
+    def note(self, release: str, target: Sequence[str], seconds: float) -> None:
+        """It took so long."""
+        self._known[f"{release} {target[0]}"] = round(seconds, 1)
+
+    def keep(self) -> None:
+        """For the next run."""
+        self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _together(outcomes: Sequence[Outcome], release: str) -> Outcome:
+    """One outcome of all files on a release; a file without a test there is none."""
+    ran = [one for one in outcomes if one.release == release and one.status != NO_TESTS]
+    if not ran:
+        return Outcome("integration", release, NO_TESTS, "no tests were found")
+    counts = _counts(ran)
+    summary = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    status = next((one.status for one in ran if not one.passed), 0)
+    return Outcome("integration", release, status, f"{summary} in {len(ran)} files")
 
 
 def _targets(part: str, for_pytest: Sequence[str]) -> list[str]:
@@ -289,11 +351,16 @@ def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outco
     return Outcome(part, release, status, summary)
 
 
-def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
+def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for outcome in outcomes:
         for number, kind in re.findall(COUNT, outcome.summary):
             counts[kind] += int(number)
+    return counts
+
+
+def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
+    counts = _counts(outcomes)
     print("\nWhere the time went:", progress.table(), "", sep="\n")
     print(*outcomes, sep="\n")
     failed = [f"{outcome.part} on {outcome.release}" for outcome in outcomes if not outcome.passed]
