@@ -8,10 +8,11 @@ import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import keystore, schema
 from dkim_formula.database.adoption import decide
+from dkim_formula.database.comparison import EveryHosted
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
-from dkim_formula.settings.model import DomainsTable
+from dkim_formula.settings.model import DomainsTable, KeyPlan
 from functional.postgres import (
     HOWTO,
     OWNER,
@@ -307,11 +308,15 @@ def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
         Wanted("example.com", "ed", "ed25519"),
         Wanted("new.example", "default"),
     ]
+    every = EveryHosted((KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")), str.islower)
     with db.session(howto) as connection:
         before = keystore.compare(connection, howto, wanted)
+        by_every = keystore.compare(connection, howto, (), every)
         schema.apply(connection, howto)
         assert keystore.compare(connection, howto, wanted) == before
+        assert keystore.compare(connection, howto, (), every) == by_every
     assert before.missing == (wanted[2], wanted[3])
+    assert by_every.missing == (wanted[2], Wanted("example.org", "ed", "ed25519"))
     assert before.not_hosted == ("new.example",)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import keystore, patterns
+from dkim_formula.database.comparison import EveryHosted
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import (
     DatabaseError,
@@ -12,6 +13,7 @@ from dkim_formula.errors import (
     StepRefused,
 )
 from dkim_formula.keys import PrivateKey
+from dkim_formula.settings.model import KeyPlan
 from functional.postgres import execute, insert_as_howto, move, query, rsa_key, traditional_pem
 
 
@@ -111,6 +113,33 @@ def test_comparison_sorts_the_wanted_keys(opened, ready):
     assert found.missing == (wanted[1], wanted[2], wanted[3])
     assert found.not_hosted == ("gone.example",)
     assert found.reports == ()
+
+
+def test_every_hosted_domain_is_compared_where_it_stands(opened, ready):
+    execute(
+        opened,
+        "INSERT INTO public.domains (domain) VALUES ('b.example'), ('a.example'), ('out.example')",
+    )
+    put(opened, ready, "default", domain="a.example")
+    put(opened, ready, "default", number=1, domain="example.org")
+    execute(opened, "UPDATE public.dkim SET bits = 1024 WHERE id = 2")
+    own = Wanted("example.com", "own", "ed25519")
+    every = EveryHosted(
+        (KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")),
+        lambda name: name not in {"example.com", "out.example"},
+    )
+    found = keystore.compare(opened, ready, [own], every)
+    assert found.missing == (
+        own,
+        Wanted("a.example", "ed", "ed25519"),
+        Wanted("b.example", "default"),
+        Wanted("b.example", "ed", "ed25519"),
+        Wanted("example.org", "ed", "ed25519"),
+    )
+    (report,) = found.reports
+    assert "example.org" in report
+    assert "1024 bits, not 2048" in report
+    assert found.not_hosted == ()
 
 
 def test_comparison_changes_nothing(opened, ready):
