@@ -188,6 +188,20 @@ def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
     assert run.changed == []
 
 
+def test_selftest_verifies_by_what_the_name_server_holds(site: Machine) -> None:
+    told = returned(site, "dkim.selftest", "example.org")
+    assert [one["verified_by_dns"] for one in told] == [True, True], told
+    record = "default._domainkey.example.org"
+    zones.update(site, f"del {record} TXT", f'add {record} 60 TXT "v=DKIM1; p=bm90aGluZw=="')
+    after = {one["algorithm"]: one for one in returned(site, "dkim.selftest", "example.org")}
+    salt.call(site, "dkim.publish", "example.org", adopt=True)
+    assert (after["rsa"]["verified_by_database"], after["rsa"]["verified_by_dns"]) == (True, False)
+    assert "differs" in after["rsa"]["detail"]
+    assert after["ed25519"]["verified_by_dns"] is True
+    again = returned(site, "dkim.selftest", "example.org")
+    assert [one["verified_by_dns"] for one in again] == [True, True], again
+
+
 def test_rotation_stands_still_while_no_name_server_answers(site: Machine) -> None:
     box = mail.Mailbox(site, "patient")
     with Receiver(box, zones.PRIMARY) as receiver:
