@@ -25,12 +25,15 @@ START = (
 POSTMASTER = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
 DATA = "/var/lib/postgresql/*/main"
 
-# Room for the cluster and little else, in memory.
+# Room for the cluster and little else, in memory. PostgreSQL keeps few used segments of its log, so
+# that what it has is soon written full, and room for the next is what the filler takes.
 SMALL_DISK = f"""set -e
 {STOP}
 data=$(echo {DATA})
+printf '%s\\n' 'max_wal_size = 64MB' 'min_wal_size = 32MB' >> "$data/postgresql.auto.conf"
 cp -a "$data" /var/lib/postgresql/copy
-mount -t tmpfs -o size=200M,mode=0700 tmpfs "$data"
+size=$(($(du --summarize --block-size=1M "$data" | cut -f1) + 100))
+mount -t tmpfs -o size="${{size}}M",mode=0700 tmpfs "$data"
 chown postgres:postgres "$data"
 cp -a /var/lib/postgresql/copy/. "$data"
 {START}
@@ -49,7 +52,7 @@ rm -rf /var/lib/postgresql/copy
 {START}
 """
 # In a session from before: a new one would fail by itself. Each new segment of the log is 16 MB;
-# before the first of them those are used that are there already, of which the disk has room for 12.
+# before the first of them those are used that are there already.
 FILL = f"\\! dd if=/dev/zero of=$(echo {DATA})/filler bs=64k 2>/dev/null\n"
 WRITE_LOG = "SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal();\n"
 
@@ -122,7 +125,7 @@ def sessions_ended(machine: Machine) -> Iterator[None]:
 def disk_full(machine: Machine) -> Iterator[None]:
     """No room for PostgreSQL's log on its disk: it ends by itself (PANIC), until there is room."""
     machine.run(SMALL_DISK)
-    script = f"SELECT 1;\n{FILL}{WRITE_LOG * 20}"
+    script = f"SELECT 1;\n{FILL}{WRITE_LOG * 80}"
     written = machine.run(["psql", "-Xq"], user="postgres", input=script, check=False)
     if "server closed the connection" not in written.stderr:
         raise RuntimeError(f"PostgreSQL found room on a full disk: {written.stderr}")
