@@ -105,7 +105,7 @@ while not os.path.exists(stop):
         except (OSError, smtplib.SMTPException, subprocess.CalledProcessError):
             continue
         accepted[way] += 1
-    time.sleep(0.3)
+    time.sleep(0.1)
 json.dump(accepted, sys.stdout)
 """
 STOP = "/run/stop-sending"
