@@ -282,7 +282,7 @@ class Histories(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(WAITS))
     def time_passes(self, seconds):
         self.watcher.let_pass(seconds)
-        self.judge.now += seconds
+        self.judge.passed += seconds
 
     @rule(seconds=st.sampled_from(WAITS[:7]))
     def clock_is_put_back(self, seconds):
@@ -380,7 +380,7 @@ class Histories(RuleBasedStateMachine):
         texts = self.dns()[0]
         for server in self.world.servers:
             server.asked.clear()
-        deed = Deed(((name, domain, selector),), forced, compromised)
+        deed = Deed(((name, domain, selector),), self.judge.now, forced, compromised)
         with self.stage.death.at(death):
             try:
                 call()

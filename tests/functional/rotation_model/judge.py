@@ -3,6 +3,7 @@ The model: what may be true after a command, given what was before and what DNS 
 nothing of how the formula decides.
 """
 
+import time
 from dataclasses import dataclass, field
 
 from .domain_names import NEGATIVE_TTL, RECORD_TTL, TwoServers
@@ -31,9 +32,12 @@ class Deed:
         It ended in an error of the formula's.
     asked
         The names that both servers were asked for meanwhile.
+    began
+        By the judge's clock: it may have looked, and acted, at any moment since.
     """
 
     commands: tuple[tuple[str, str | None, str | None], ...]
+    began: float
     forced: bool = False
     compromised: frozenset = frozenset()
     whole: bool = True
@@ -49,14 +53,22 @@ class Deed:
 
 @dataclass
 class Judge:
-    """Remembers since when DNS showed what, by its own clock, which only goes on."""
+    """
+    Remembers since when DNS showed what, by its own clock, which only goes on: with the time that
+    is let pass, and by itself, for on a busy machine commands take seconds.
+    """
 
     world: TwoServers
     delegated: frozenset[str]
-    now: float = 0
+    passed: float = 0
+    started: float = field(default_factory=time.monotonic)
     right_since: dict[int, float] = field(default_factory=dict)
     wrong_text_seen: set[int] = field(default_factory=set)
     became: dict[tuple[int, str], float] = field(default_factory=dict)
+
+    @property
+    def now(self) -> float:
+        return self.passed + time.monotonic() - self.started
 
     def shown(self, facts: Facts) -> dict[int, tuple[str, bool]]:
         """For each key: what DNS shows, and whether there is any other text at its name."""
@@ -87,7 +99,7 @@ class Judge:
         for key in after.keys.values():
             old = before.keys.get(key.id)
             if old is None or old.state != key.state:
-                self.became[key.id, key.state] = self.now
+                self.became[key.id, key.state] = deed.began
             if key.state == "active" and (old is None or old.state != "active"):
                 self._may_sign(deed, key, before)
             if old is not None and old.state != key.state:
@@ -127,7 +139,7 @@ class Judge:
                 continue
             seen = [one[key.id] for one in (shown, then) if key.id in one]
             if any(verdict == "right" for verdict, _ in seen):
-                self.right_since.setdefault(key.id, self.now)
+                self.right_since.setdefault(key.id, deed.began)
             elif deed.whole and any(verdict == "wrong" for verdict, _ in seen):
                 self.right_since.pop(key.id, None)
                 if all(other for verdict, other in seen if verdict == "wrong"):
