@@ -355,6 +355,8 @@ class Histories(RuleBasedStateMachine):
         for seconds in (*UP_TO_EACH_MOMENT, *[REVOKE_FOR + 1] * 6):
             self.settle()
             self.run("advance", lambda: told.append(rotation.advance(self.settings)), must=True)
+            if all(key.state == "active" for key in self.watcher.read().keys.values()):
+                break
             self.time_passes(seconds)
         found = self.watcher.read()
         signing = sorted(key.slot for key in found.keys.values() if key.state == "active")
