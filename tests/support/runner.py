@@ -274,7 +274,8 @@ def _integration(
         finally:
             lines.stop()
             pool.shutdown(cancel_futures=True)
-    durations.keep()
+    if not for_pytest and not soak:
+        durations.keep()
     return [_together(outcomes, release) for release in releases]
 
 
@@ -285,7 +286,7 @@ def _files(for_pytest: Sequence[str]) -> list[Sequence[str]]:
 
 
 class _Durations:
-    """How long each file took last time, in seconds, kept in the cache."""
+    """How long each file took in the last whole run, in seconds, kept in the cache."""
 
     def __init__(self) -> None:
         self._path = Path(host.cache()) / "durations.json"
@@ -293,6 +294,7 @@ class _Durations:
             self._known = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._known = {}
+        self._now: dict[str, float] = {}
 
     def of(self, release: str, target: Sequence[str]) -> float:
         """What is not known may be long."""
@@ -300,11 +302,12 @@ class _Durations:
 
     def note(self, release: str, target: Sequence[str], seconds: float) -> None:
         """It took so long."""
-        self._known[f"{release} {target[0]}"] = round(seconds, 1)
+        self._now[f"{release} {target[0]}"] = round(seconds, 1)
 
     def keep(self) -> None:
         """For the next run."""
-        self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")
+        known = {**self._known, **self._now}
+        self._path.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _together(outcomes: Sequence[Outcome], release: str) -> Outcome:
