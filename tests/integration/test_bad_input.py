@@ -6,9 +6,6 @@ import pytest
 from support import mail, salt, server
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
-
 SOUND = {"dkim": {"domains": {"example.com": {}}}}
 SECRET = "quite:a@secret"
 
