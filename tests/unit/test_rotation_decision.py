@@ -68,6 +68,12 @@ def test_evidence_of_the_future_is_void():
     assert found.seen_since == at(5)
 
 
+def test_what_resolvers_remember_is_known_when_the_clock_was_put_back():
+    before = evidence(look(1000, "differs", negative_ttl=900, other_ttl=600))
+    found = after(before, look(5), at(6))
+    assert (found.seen_since, found.negative_ttl, found.other_ttl) == (at(5), 900, 600)
+
+
 def test_other_text_in_the_record_starts_again_and_is_remembered_by_its_ttl():
     found = evidence(look(0, ttl=600), look(100, value="s p=2"))
     assert (found.seen_since, found.other_ttl) == (at(100), 600)

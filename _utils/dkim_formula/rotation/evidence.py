@@ -75,15 +75,15 @@ def after(evidence: Evidence | None, look: Look, now: datetime) -> Evidence:
     The evidence that a look leaves.
 
     A look that is not younger than the last one changes nothing: another run has looked since.
-    Evidence from the future of ``now``, the database's clock, is void: the clock was set back, and
-    how much time has passed since can't be told.
+    Moments from the future of ``now``, the database's clock, are void: the clock was set back, and
+    how much time has passed since can't be told. For how long resolvers remember stays known.
     """
-    if evidence is not None and _is_of_the_future(evidence, now):
-        evidence = None
     if evidence is None:
         since = look.at if look.verdict == RIGHT else None
         return _told(look, since, look.negative_ttl, look.other_ttl)
-    if look.at <= evidence.looked_at:
+    if _is_of_the_future(evidence, now):
+        evidence = replace(evidence, seen_since=None)
+    elif look.at <= evidence.looked_at:
         return evidence
     negative_ttl = _longest(evidence.negative_ttl, look.negative_ttl)
     other_ttl = _longest(evidence.other_ttl, look.other_ttl)
