@@ -5,7 +5,7 @@
 #}
 {%- from 'dkim/map.jinja' import lookup with context %}
 {#- Asked here and not by an unless, for which Salt loads every state module there is: 0.7 s of a
-    run that changes nothing (measured, Salt 3007). #}
+    run that changes nothing (measured, Salt 3008). #}
 {%- set imports = [grains['pythonexecutable'], '-c', "'import dns.version, psycopg2'"] | join(' ') %}
 {%- set are_there = salt['cmd.retcode'](imports, ignore_retcode=True) == 0 %}
 

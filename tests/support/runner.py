@@ -38,7 +38,7 @@ PYTEST = next(
     if line.startswith("pytest==")
 )
 
-# Files of integration tests at once; more of them keep two cores no busier (measured).
+# Files of integration tests at once: two left a fifth of two cores idle (measured).
 AT_ONCE = 3
 
 # What the tests of a part compare with.
