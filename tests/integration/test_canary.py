@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support import mail, salt, server
+from support import faults, mail, salt, server
 from support.canary import Find, Hunt, Markers
 from support.machine import Machine
 
@@ -64,6 +64,8 @@ interface: 127.0.0.1
 user: root
 auto_accept: true
 worker_threads: 3
+timeout: 120
+gather_job_timeout: 60
 log_level_logfile: all
 file_roots: {base: [/srv/states, /srv/dkim-formula]}
 pillar_roots: {base: [/srv/pillar]}
@@ -285,8 +287,11 @@ def start_salt(site: Site, hunt: Hunt) -> None:
     site.set_pillar(pillar())
     for name in ("master", "minion"):
         site.machine.run(f"systemd-run --quiet --unit=salt-{name} /opt/salt/bin/salt-{name}")
-    ping = "/opt/salt/bin/salt --timeout=5 '*' test.ping | grep -q True"
-    site.machine.wait_for(ping, deadline=60)
+        if name == "master":
+            # A minion that comes before it tries again after ten seconds, and after ten more.
+            site.machine.wait_for("ss -Hltn | grep -q :4506", deadline=120)
+    ping = "/opt/salt/bin/salt --timeout=10 '*' test.ping | grep -q True"
+    site.machine.wait_for(ping, deadline=180)
     for kind in ("master", "minion"):
         hunt.listen(kind)
     site.ask([["saltutil.sync_all"], [[]]])
@@ -355,12 +360,12 @@ def crash(site: Site) -> None:
     )
     site.run(send_one("example.org"))
     # It has just held a key; an outage crashes it too, but not every time.
-    site.machine.run("systemctl kill --signal=SEGV opendkim")
+    site.machine.wait_for("systemctl kill --signal=SEGV opendkim", deadline=60)
     site.machine.wait_for("journalctl --unit=opendkim | grep -q status=11/SEGV", deadline=60)
     site.machine.wait_for(f"test -S {DAEMON}", deadline=60)
-    site.machine.run("systemctl stop postgresql")
+    site.machine.run(faults.STOP)
     site.run(send_one("example.com"))
-    site.machine.run("systemctl start postgresql")
+    site.machine.run(faults.START)
     site.machine.wait_for(f"test -S {DAEMON}", deadline=60)
     site.quietly("ALTER ROLE \"vmail-dkim-reader\" PASSWORD 'none-of-ours';")
     site.machine.run("systemctl restart opendkim", check=False)

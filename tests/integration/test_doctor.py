@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
-from support import mail, salt
+from support import faults, mail, salt
 from support.machine import CommandFailed, Machine
 
 # One release tells; `bin/test soak` runs it on both.
@@ -129,7 +129,7 @@ FAULTS = {
         sql('GRANT SELECT ON dkim TO "vmail-dkim-reader"'), "reader's rights", *BOTH_LOGINS
     ),
     "a pattern is gone": fault(sql("DELETE FROM dkim_pattern"), "patterns"),
-    "PostgreSQL is stopped": fault("systemctl stop postgresql", "database"),
+    "PostgreSQL is stopped": fault(faults.STOP, "database"),
 }
 # One of each part, of which none hides another.
 AT_ONCE = (

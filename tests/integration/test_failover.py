@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
-from support import mail, remote, salt, server
+from support import faults, mail, remote, salt, server
 from support.machine import CommandFailed, Machine
 from support.traffic import Traffic
 
@@ -35,10 +35,10 @@ MAIL_PILLAR = {
 }
 # pg_hba.conf is of each server, not of the data: the standby gets the primary's.
 REPLICATE = "hostssl replication standby 192.0.2.11/32 scram-sha-256\n"
-STANDBY = """\
+STANDBY = f"""\
 set -eu
 version=$(ls /var/lib/postgresql)
-systemctl stop postgresql
+{faults.STOP}
 data=/var/lib/postgresql/$version/main
 rm -rf $data
 runuser -u postgres -- pg_basebackup --write-recovery-conf --pgdata=$data \
@@ -133,11 +133,9 @@ def _end(site: remote.Site, fault: str) -> None:
     if fault == "unplugged":
         site.network.pull_cable(f"{remote.DATABASE}/24")
     elif fault == "killed":
-        site.database.run(
-            "systemctl kill --signal=KILL postgresql@*-main; systemctl stop postgresql"
-        )
+        site.database.run(f"systemctl kill --signal=KILL postgresql@*-main; {faults.STOP}")
     else:
-        site.database.run("systemctl stop postgresql")
+        site.database.run(faults.STOP)
 
 
 def _begin(site: remote.Site, fault: str) -> None:
@@ -145,6 +143,6 @@ def _begin(site: remote.Site, fault: str) -> None:
     if fault == "unplugged":
         site.network.put_cable_back(f"{remote.DATABASE}/24")
     else:
-        site.database.run("systemctl start postgresql")
+        site.database.run(faults.START)
     site.mail.run("systemctl restart opendkim")
     site.mail.wait_for(lambda: readers_at(site.database) > 0, 60)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from support import salt
+from support import faults, salt
 from support.exposition import parse
 from support.machine import Machine
 
@@ -118,7 +118,7 @@ def site(machine: Machine) -> Iterator[Site]:
             "systemctl restart opendkim",
             ["socket"],
         ),
-        ("systemctl stop postgresql", "systemctl start postgresql", ["database"]),
+        (faults.STOP, faults.START, ["database"]),
         (
             "runuser -u postgres -- psql -d vmail -c"
             " \"INSERT INTO domains (domain) VALUES ('new.example')\"",
@@ -152,9 +152,9 @@ def test_restarted_minion_watches_and_tells_nothing_twice(site: Site):
     site.machine.run("systemctl stop opendkim")
     site.wait_for_event("service", "began")
     site.forget()
-    site.machine.run("systemctl restart salt-minion && systemctl stop postgresql")
+    site.machine.run(f"systemctl restart salt-minion && {faults.STOP}")
     site.wait_for_event("database", "began")
-    site.machine.run("systemctl start postgresql opendkim")
+    site.machine.run(f"{faults.START}; systemctl start opendkim")
     site.wait_for_event("service", "ended")
     told = [json.loads(line)["tag"] for line in site.machine.read(HEARD).splitlines()[site.told :]]
     assert not [tag for tag in told if tag.endswith("/service/began")]

@@ -122,7 +122,11 @@ def _forms(raw: bytes) -> set[bytes]:
 
 def _window(octets: bytes) -> bytes:
     """A piece that grep can look for: no NUL and no line's end in it."""
-    pieces = (octets[at : at + WINDOW] for at in range(4, len(octets) - WINDOW))
+    pieces = (
+        octets[at : at + size]
+        for size in range(WINDOW, WINDOW // 2, -1)  # a short key may have no long one
+        for at in range(4, len(octets) - size)
+    )
     return next(piece for piece in pieces if not {0, 10} & set(piece))
 
 

@@ -15,8 +15,8 @@ from support.machine import Machine
 KILL_OPENDKIM = "systemctl kill --signal=KILL opendkim opendkim-ed25519"
 SALT_PYTHON = "/opt/salt/bin/python"
 
-# `systemctl stop postgresql` ends before the clusters have: they are units of their own.
-STOP = "systemctl stop 'postgresql@*'"
+# `systemctl stop postgresql` alone ends before the clusters have: they are units of their own.
+STOP = "systemctl stop postgresql 'postgresql@*'"
 # Also where systemd thinks that it runs, or that it failed.
 START = (
     "systemctl start postgresql; pg_lsclusters -h | while read -r version name port status rest; do"

@@ -38,6 +38,9 @@ PYTEST = next(
     if line.startswith("pytest==")
 )
 
+# Lines that are shown again of what failed.
+COMPLAINT = 60
+
 # Files of integration tests at once: two left a fifth of two cores idle (measured).
 AT_ONCE = 3
 
@@ -71,12 +74,18 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one part said on one release."""
+    """
+    What one part said on one release.
+
+    complaint
+        Where it failed: what it said in the end, under what was run.
+    """
 
     part: str
     release: str
     status: int
     summary: str
+    complaint: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -224,15 +233,17 @@ def _inside(
 
 def _lint(machine: Machine, lines: Lines) -> Outcome:
     failed = []
+    complaint: list[str] = []
     for name, command in CHECKS:
         inside = machine.command(f"cd {TREE} && {command}")
-        status, _ = lines.stream(inside, name)
+        status, said = lines.stream(inside, name)
         if status != 0:
             failed.append(name)
+            complaint += [f"{name}:", *said[-COMPLAINT:]]
     summary = f"{len(CHECKS) - len(failed)} of {len(CHECKS)} checks"
     if failed:
         summary += f"; not {', '.join(failed)}"
-    return Outcome("lint", machine.release, int(bool(failed)), summary)
+    return Outcome("lint", machine.release, int(bool(failed)), summary, tuple(complaint))
 
 
 def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
@@ -320,7 +331,8 @@ def _together(outcomes: Sequence[Outcome], release: str) -> Outcome:
     counts = _counts(ran)
     summary = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
     status = next((one.status for one in ran if not one.passed), 0)
-    return Outcome("integration", release, status, f"{summary} in {len(ran)} files")
+    complaint = tuple(line for one in ran for line in one.complaint)
+    return Outcome("integration", release, status, f"{summary} in {len(ran)} files", complaint)
 
 
 def _targets(part: str, for_pytest: Sequence[str]) -> list[str]:
@@ -353,7 +365,8 @@ def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outco
     summary = counted[-1].strip("= ") if counted else "no counts were shown"
     if status == NO_TESTS:
         summary = "no tests were found"
-    return Outcome(part, release, status, summary)
+    complaint = () if status in (0, NO_TESTS) else tuple(said[-COMPLAINT:])
+    return Outcome(part, release, status, summary, complaint)
 
 
 def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
@@ -366,6 +379,10 @@ def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
 
 def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
     counts = _counts(outcomes)
+    for outcome in outcomes:
+        # Again, here: what was said of it may be ten thousand lines above.
+        if outcome.complaint:
+            print(f"\n{outcome.part} on {outcome.release}:", *outcome.complaint, sep="\n    ")
     print("\nWhere the time went:", progress.table(), "", sep="\n")
     print(*outcomes, sep="\n")
     failed = [f"{outcome.part} on {outcome.release}" for outcome in outcomes if not outcome.passed]
