@@ -1,12 +1,11 @@
 """What breaks on a mail server, ``dkim.doctor`` names; a highstate mends it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 from support import faults, mail, salt
-from support.machine import CommandFailed, Machine
+from support.machine import Machine
 
 # One release tells; `bin/test soak` runs it on both.
 ON = "trixie"
@@ -162,12 +161,7 @@ def mended(server: Machine) -> Iterator[Machine]:
 
 def doctor(machine: Machine) -> tuple[int, list[dict[str, object]]]:
     """The exit status, and what was found."""
-    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", "dkim.doctor"]
-    result = machine.run(command, check=False, timeout=300)
-    try:
-        return result.returncode, json.loads(result.stdout)["local"]
-    except ValueError:
-        raise CommandFailed("dkim.doctor", result) from None
+    return salt.ask(machine, "dkim.doctor")
 
 
 def wrong(machine: Machine) -> Mapping[str, dict[str, object]]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -189,16 +190,18 @@ def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
 
 
 def test_selftest_verifies_by_what_the_name_server_holds(site: Machine) -> None:
-    told = returned(site, "dkim.selftest", "example.org")
+    told = salt.call(site, "dkim.selftest", "example.org")
     assert [one["verified_by_dns"] for one in told] == [True, True], told
     record = "default._domainkey.example.org"
     zones.update(site, f"del {record} TXT", f'add {record} 60 TXT "v=DKIM1; p=bm90aGluZw=="')
-    after = {one["algorithm"]: one for one in returned(site, "dkim.selftest", "example.org")}
+    status, told = salt.ask(site, "dkim.selftest", "example.org")
+    after = {one["algorithm"]: one for one in told}
     salt.call(site, "dkim.publish", "example.org", adopt=True)
+    assert status == 1
     assert (after["rsa"]["verified_by_database"], after["rsa"]["verified_by_dns"]) == (True, False)
     assert "differs" in after["rsa"]["detail"]
     assert after["ed25519"]["verified_by_dns"] is True
-    again = returned(site, "dkim.selftest", "example.org")
+    again = salt.call(site, "dkim.selftest", "example.org")
     assert [one["verified_by_dns"] for one in again] == [True, True], again
 
 
@@ -209,7 +212,7 @@ def test_rotation_stands_still_while_no_name_server_answers(site: Machine) -> No
             salt.call(site, "dkim.rotate", "example.biz")
             site.run("systemctl stop named")
             for _ in range(2):
-                gone = returned(site, "dkim.advance", "example.biz")
+                _, gone = salt.ask(site, "dkim.advance", "example.biz")
                 assert gone["changes"] == {}
                 assert any("example.biz" in problem for problem in gone["problems"]), gone
             assert states(site, "example.biz") == {
@@ -227,21 +230,14 @@ def test_rotation_stands_still_while_no_name_server_answers(site: Machine) -> No
     assert_in_order(site, "example.biz")
 
 
-def returned(machine: Machine, *words: str) -> dict[str, object]:
-    """What a function returns, whether it succeeds or not."""
-    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words]
-    return json.loads(machine.run(command, check=False, timeout=300).stdout)["local"]
-
-
 # --- Calls that don't come to their end -----------------------------------------------------------
 
 
 @contextmanager
 def call(machine: Machine, *words: str) -> Iterator[subprocess.Popen]:
     """A function that is called meanwhile; its process is the one in /run/call."""
-    command = " ".join([salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words])
     with machine.popen(
-        f"echo $$ > /run/call; exec {command}",
+        f"echo $$ > /run/call; exec {shlex.join(salt.command_line(*words))}",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -311,7 +307,7 @@ def test_calls_that_are_killed_by_the_dozen_are_completed_by_the_next(
 
 def at_once(machine: Machine, number: int, *words: str) -> list[dict[str, object]]:
     """What so many calls at the same moment return."""
-    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "json", "--call", *words]
+    command = salt.command_line(*words)
     running = [
         machine.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(number)

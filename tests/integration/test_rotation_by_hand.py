@@ -83,8 +83,7 @@ def for_longer_than_resolvers_remember(machine: Machine) -> dict[str, object]:
 
 
 def test_rotation_is_printed_and_waits(site: Machine) -> None:
-    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", "dkim.rotate", DOMAIN]
-    printed = site.run(command).stdout
+    printed = site.run(salt.command_line("dkim.rotate", DOMAIN, out="nested")).stdout
     assert NEW in printed
     assert record(site, NEW) in printed
     assert states(site) == {"s": "active", "s-1": "pending"}
@@ -162,8 +161,8 @@ def test_old_key_goes_when_its_record_is_empty(site: Machine) -> None:
 
 def test_status_is_a_line_a_key(site: Machine) -> None:
     salt.call(site, "dkim.rotate", DOMAIN)
-    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--out", "table", "--call", "dkim.status"]
-    table = [line for line in site.run(command).stdout.splitlines() if "|" in line]
+    printed = site.run(salt.command_line("dkim.status", out="table")).stdout
+    table = [line for line in printed.splitlines() if "|" in line]
     titles, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     header = [title.lower() for title in titles]
     assert {"domain", "selector", "algorithm", "bits", "state", "age", "dns", "next"} <= {*header}

@@ -3,13 +3,10 @@ A mail receiver elsewhere: verifies each message as it comes, by what a resolver
 tries those again that no server could be asked about.
 """
 
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 from support import mail
+from support.meanwhile import Meanwhile
 
 # The look-ups go through a cache as a resolver has it: an answer for its TTL, an absence for the
 # lesser of the SOA's TTL and minimum (RFC 2308, section 5).
@@ -72,7 +69,7 @@ json.dump(list(found.values()), sys.stdout)
 Signature = tuple[bool, str, str]
 
 
-class Receiver:
+class Receiver(Meanwhile):
     """
     Verifies what comes into a mailbox, as a context manager.
 
@@ -83,26 +80,14 @@ class Receiver:
     """
 
     def __init__(self, box: mail.Mailbox, server: str, asks_early: Sequence[str] = ()):
-        self._box = box
         maildir = f"/home/{box.user}/Maildir/new"
         given = {"maildir": maildir, "server": server, "asks_early": list(asks_early)}
-        self._command = [mail.TESTS_PYTHON, "-c", RECEIVE, json.dumps(given)]
-        self.messages: list[list[Signature]] = []
+        super().__init__(box.machine, mail.TESTS_PYTHON, RECEIVE, given, patience=120)
 
-    def __enter__(self) -> Self:
-        self._process = self._box.machine.popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        said, _ = self._process.communicate("", timeout=120)
-        self.messages = [[tuple(one) for one in message] for message in json.loads(said)]
+    @property
+    def messages(self) -> list[list[Signature]]:
+        """The signatures of each message."""
+        return [[tuple(one) for one in message] for message in self.said]
 
     @property
     def unsigned(self) -> int:

@@ -123,18 +123,35 @@ def apply(
     return Run(result.returncode, [], errors=_lines(returned), log=result.stderr)
 
 
-def call(machine: Machine, function: str, *arguments: object, **named: object) -> Any:
+def command_line(
+    function: str, *arguments: object, out: str = "json", **named: object
+) -> list[str]:
     """
-    What an execution function returns, as data. Raises :class:`CommandFailed` where it fails.
+    The words that call an execution function, for who runs them in a way of their own.
 
     ``named`` are the function's own arguments; each goes to Salt as JSON, which is YAML too.
     """
     given = [_argument(value) for value in arguments]
     given += [f"{name}={_argument(value)}" for name, value in named.items()]
-    command = [HIGHSTATE, "--pillar", PILLAR, "--out", "json", "--call", function, *given]
+    return [HIGHSTATE, "--pillar", PILLAR, "--out", out, "--call", function, *given]
+
+
+def ask(machine: Machine, function: str, *arguments: object, **named: object) -> tuple[int, Any]:
+    """
+    The exit status of a call and what the function returns, as data, whether it succeeds or not.
+    Raises :class:`CommandFailed` where the output is not Salt's.
+    """
+    command = command_line(function, *arguments, **named)
+    result = machine.run(command, check=False, timeout=600)
+    return result.returncode, _returned(command, result)
+
+
+def call(machine: Machine, function: str, *arguments: object, **named: object) -> Any:
+    """What an execution function returns, as data. Raises :class:`CommandFailed` where it fails."""
+    command = command_line(function, *arguments, **named)
     result = machine.run(command, check=False, timeout=600)
     if result.returncode != 0:
-        raise CommandFailed(f"{function} {' '.join(given)}", result)
+        raise CommandFailed(" ".join(command[command.index("--call") + 1 :]), result)
     return _returned(command, result)
 
 

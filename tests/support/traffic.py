@@ -1,14 +1,12 @@
 """Mail that is sent all the time while something is done to the server, and what became of it."""
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from support import mail
 from support.machine import Machine
+from support.meanwhile import Meanwhile
 
 # By SMTP and sendmail(1) in turn, until the standard input ends. A message that the server does
 # not take is the client's to send again, so it counts as refused.
@@ -165,7 +163,7 @@ class Outcome:
         return {(domain, selector) for valid, domain, selector in found if valid}
 
 
-class Traffic:
+class Traffic(Meanwhile):
     """
     Sends by SMTP and by sendmail(1) in turn, as a context manager; each sender at least once by
     both.
@@ -177,29 +175,14 @@ class Traffic:
     """
 
     _script = SEND
-    _patience = 120  # seconds that it has for its last messages
+    _for_the_last = 120  # seconds that it has for its last messages
 
     def __init__(
         self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.1, **more: float
     ):
         self.box = box
         given = {"senders": senders, "recipient": box.address, "pause": pause, "text": TEXT, **more}
-        self._command = ["/usr/bin/python3", "-c", self._script, json.dumps(given)]
-
-    def __enter__(self) -> Self:
-        self._process = self.box.machine.popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        said, _ = self._process.communicate("", timeout=self._patience)
-        self._sent = json.loads(said)
+        super().__init__(box.machine, "/usr/bin/python3", self._script, given, self._for_the_last)
 
     def outcome(self, records: Mapping[str, str], deadline: float = 120) -> Outcome:
         """
@@ -209,25 +192,25 @@ class Traffic:
         records
             TXT values by name, as :func:`support.mail.signatures` takes them.
         """
-        taken = self._sent["taken"]
+        taken = self.said["taken"]
         # Mail of a queue that waits is tried again in minutes: postqueue(1) does not wait.
-        self.box.machine.wait_for(
+        self.machine.wait_for(
             lambda: self._flushed() >= set(taken), deadline, "all mail that was taken is delivered"
         )
-        found = _verified(self.box.machine, self._maildir, records)
+        found = _verified(self.machine, self._maildir, records)
         # Mail may have been delivered whose sender was told otherwise.
-        sent = {*taken, *(line.split()[0] for line in self._sent["refused"])}
+        sent = {*taken, *(line.split()[0] for line in self.said["refused"])}
         signatures = {
             identifier: [tuple(verdict) for verdict in verdicts]
             for identifier, verdicts in found.items()
             if identifier in sent
         }
-        steady = {name: value for name, value in self._sent.items() if name in STEADY}
-        return Outcome(taken, self._sent["refused"], signatures, **steady)
+        steady = {name: value for name, value in self.said.items() if name in STEADY}
+        return Outcome(taken, self.said["refused"], signatures, **steady)
 
     def _flushed(self) -> set[str]:
         script = f"postqueue -f; cat {self._maildir}/* 2>/dev/null | sed -n 's/^Message-ID: //p'"
-        return set(self.box.machine.run(script, check=False).stdout.split())
+        return set(self.machine.run(script, check=False).stdout.split())
 
     @property
     def _maildir(self) -> str:
@@ -246,7 +229,7 @@ class Steady(Traffic):
     """
 
     _script = SEND_STEADILY
-    _patience = 700
+    _for_the_last = 700
 
     def __init__(
         self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.25, again: float = 1.0
