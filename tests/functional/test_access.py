@@ -291,6 +291,23 @@ def test_workers_clients_have_their_own_lines(settings, certified, files):
     ]
 
 
+def test_workers_clients_with_certificates_have_a_map_of_their_own(settings, certified, files):
+    worker = replace(
+        settings.worker, clients=("192.0.2.25/32",), common_names=("mail.example.net",)
+    )
+    wanted = replace(settings, worker=worker)
+    apply(wanted)
+    assert rules(settings, worker.name)[1:] == [
+        ("hostssl", "192.0.2.25", "cert", ["clientcert=verify-full", f"map={worker.map}-cert"])
+    ]
+    mappings = [line for line in files[1].read_text().splitlines() if worker.name in line]
+    assert ["mail.example.net" in line for line in mappings] == [False, True]
+    assert not apply(wanted)
+    back = apply(settings)
+    assert not back.notes
+    assert f"{worker.map}-cert" not in files[1].read_text() + files[0].read_text()
+
+
 def test_sites_own_account_needs_no_line_for_the_worker(settings):
     planned = access.plan(look(settings), replace(settings, user="admin"))
     assert READER.name in str(planned.changes)
@@ -304,6 +321,10 @@ def test_server_that_clients_can_not_get_to_is_told_of(settings):
     assert "ssl = off" in found.problems[0]
     assert "ssl_ca_file" in found.problems[1]
     assert "listen_addresses" in found.advice[0]
+    worker = replace(settings.worker, clients=CLIENTS, common_names=("mail.example.net",))
+    with db.session(settings, setup=True) as connection:
+        found = listening.inspect(connection, replace(settings, worker=worker))
+    assert found.problems[1].startswith("dkim:database:worker:common_names needs")
 
 
 def test_lines_that_the_server_can_not_take_are_put_back(settings, files):

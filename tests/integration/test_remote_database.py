@@ -39,6 +39,7 @@ def mail_pillar(reader: Mapping[str, Any], **more: Any) -> dict[str, Any]:
 
 
 BY_PASSWORD = {"auth": "password", "password": READS}
+CERTIFIED = {"auth": "cert", "common_names": ["mail.example.net"]}
 CERTIFICATE = {"auth": "cert", "sslcert": remote.CERTIFICATE, "sslkey": remote.KEY}
 
 
@@ -180,9 +181,8 @@ def test_server_of_a_strangers_authority_is_not_talked_to(
 def test_certificate_takes_the_passwords_place(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
-    there = {"auth": "cert", "common_names": ["mail.example.net"]}
     for machine, roles, pillar in (
-        (site.database, ROLES_THERE, database_pillar(there)),
+        (site.database, ROLES_THERE, database_pillar(CERTIFIED)),
         (site.mail, ROLES_HERE, mail_pillar(CERTIFICATE)),
     ):
         run = salt.apply(machine, roles, pillar=pillar)
@@ -191,6 +191,30 @@ def test_certificate_takes_the_passwords_place(
     assert not site.mail.exists("/etc/opendkim-pgpass")
     assert_signed(box, records)
     assert "certificate" in ask(site.mail, READER, READS, "sslmode=require").stderr
+
+
+def test_keys_can_be_made_from_the_mail_host_with_a_certificate(
+    site: remote.Site, box: mail.Mailbox
+) -> None:
+    key = site.database.read("/root/tls/mail.example.net.key")
+    site.mail.write("/etc/salt-client.key", key, mode=0o400)
+    there = database_pillar(CERTIFIED)
+    there["dkim"]["database"]["worker"] = {
+        "clients": [remote.MAIL],
+        "common_names": ["mail.example.net"],
+    }
+    run = salt.apply(site.database, "dkim.database", pillar=there)
+    assert run.succeeded, str(run)
+    assert salt.apply(site.database, "dkim.database").changed == []
+    own = {"user": KEEPER, "sslcert": remote.CERTIFICATE, "sslkey": "/etc/salt-client.key"}
+    salt.set_pillar(site.mail, mail_pillar(CERTIFICATE, **own))
+    made = salt.call(site.mail, "dkim.generate", "example.org", "by-certificate")
+    checked = salt.call(site.mail, "dkim.check")
+    assert made["state"] == "pending"
+    assert checked["problems"] == []
+    who = "SELECT who FROM dkim_history WHERE selector = 'by-certificate'"
+    assert server.sql(site.database, who) == f"{KEEPER} by dkim-formula"
+    assert "certificate" in ask(site.mail, KEEPER, WORKS, "sslmode=require").stderr
 
 
 def test_another_machines_certificate_is_not_the_readers(

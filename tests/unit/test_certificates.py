@@ -1,5 +1,7 @@
 """What verifies a server elsewhere, and the reader's own certificate, are there to be used."""
 
+import os
+
 import pytest
 from dkim_formula.settings.model import Database, Reader
 from dkim_formula.signer import certificates
@@ -22,6 +24,23 @@ def database(files, **more):
 
 def test_files_that_are_there_are_fine(files):
     assert certificates.problems(database(files)) == []
+
+
+def test_users_own_pair_is_looked_at_too(files, tmp_path):
+    own = {"sslcert": str(tmp_path / "own.crt"), "sslkey": str(tmp_path / "own.key")}
+    problems = certificates.problems(database(files, user="keeper", **own))
+    assert [text.split(": ")[0] for text in problems] == [
+        "dkim:database:sslcert",
+        "dkim:database:sslkey",
+    ]
+
+
+def test_users_key_that_is_not_roots_is_refused_as_libpq_does(files, tmp_path):
+    os.chown(files["key"], 65534, 65534)
+    own = {"sslcert": str(files["cert"]), "sslkey": str(files["key"])}
+    (problem,) = certificates.problems(database(files, user="keeper", **own))
+    assert problem.startswith("dkim:database:sslkey: ")
+    assert "make it root's own" in problem
 
 
 def test_local_socket_needs_none():

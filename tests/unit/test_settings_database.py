@@ -244,6 +244,22 @@ def test_clients_with_certificates_need_none():
     assert not given.reader.needs_password
 
 
+def test_workers_clients_with_certificates_need_none():
+    given = database(worker={"clients": "192.0.2.25", "common_names": "mail.example.net"})
+    assert given.worker.common_names == ("mail.example.net",)
+
+
+def test_workers_clients_log_in_in_one_way():
+    worker = {"clients": "192.0.2.25", "common_names": "mail.example.net", "password": "x"}
+    assert only_problem(worker=worker).startswith("dkim:database:worker:common_names: ")
+
+
+def test_common_names_without_clients_are_of_no_use():
+    reading = read({"database": {"worker": {"common_names": "mail.example.net"}}})
+    assert reading.problems == ()
+    assert reading.advice[0].startswith("dkim:database:worker:common_names: ")
+
+
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
 def test_whole_internet_as_client_is_unwise_and_legal(network):
     reading = read({"database": {"reader": {"clients": network, "password": "x"}}})
@@ -278,6 +294,35 @@ def test_certificate_is_not_for_a_session_without_tls():
     given = {"auth": "cert", "sslcert": "/c", "sslkey": "/k"}
     problem = only_problem(host="db", sslmode="prefer", reader=given)
     assert problem.startswith("dkim:database:sslmode: ")
+
+
+OWN = {"sslcert": "/etc/salt.crt", "sslkey": "/etc/salt.key"}
+
+
+def test_user_may_have_a_certificate():
+    given = database(**REMOTE, user="vmail-dkim-keeper", **OWN)
+    assert (given.sslcert, given.sslkey) == ("/etc/salt.crt", "/etc/salt.key")
+
+
+@pytest.mark.parametrize("lacking", ["sslcert", "sslkey"])
+def test_users_certificate_and_key_go_together(lacking):
+    given = {key: path for key, path in OWN.items() if key != lacking}
+    problem = only_problem(**REMOTE, user="vmail-dkim-keeper", **given)
+    assert problem.startswith(f"dkim:database:{lacking}: is not there")
+
+
+def test_users_certificate_needs_a_user():
+    assert only_problem(**REMOTE, **OWN).startswith("dkim:database:user: is not there")
+
+
+def test_users_certificate_is_for_a_server_elsewhere():
+    assert only_problem(user="admin", **OWN).startswith("dkim:database:host: is not there")
+
+
+def test_users_certificate_is_not_for_a_session_without_tls():
+    given = REMOTE | {"sslmode": "prefer", "user": "admin"}
+    problems = read({"database": {**given, **OWN}}).problems
+    assert [text.split(": ")[0] for text in problems] == ["dkim:database:sslmode"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import AccessFileError
 from ..files import replace_file
-from ..settings.model import Database
+from ..settings.model import Database, Reader, Worker
 from . import hba
 from .connection import session
 from .objects import LOCK_ACCESS, LOCK_CLASS
@@ -168,27 +168,20 @@ def _readers_lines(database: Database, also_root: bool) -> Lines:
     by_password = hba.hba_line(database.name, reader.name, "scram-sha-256")
     mapping = hba.ident_line(reader.map, reader.system_user, reader.name)
     for_root = hba.ident_line(reader.map, "root", reader.name)
-    by_certificate = f"{reader.map}-cert"
-    method = f"cert map={by_certificate}" if reader.auth == "cert" else "scram-sha-256"
+    common_names = reader.common_names or (reader.name,) if reader.auth == "cert" else ()
     mappings: tuple[str, ...] = ()
     if reader.auth == "peer":
         mappings = (mapping, for_root) if also_root else (mapping,)
-    elif reader.auth == "cert":
-        # A map of its own: what may stand in a certificate is not what may be a system user here.
-        mappings = tuple(
-            hba.ident_line(by_certificate, name, reader.name, marked=True)
-            for name in reader.common_names or (reader.name,)
-        )
     return Lines(
         role=reader.name,
         local={"peer": (by_peer,), "password": (by_password,), "cert": ()}[reader.auth],
-        network=_network(database, reader.name, reader.clients, method),
-        mappings=mappings,
+        network=_network(database, reader, common_names),
+        mappings=(*mappings, *_certified(reader, common_names)),
         every_local=(by_peer, by_password),
         every_mapping=(mapping, for_root),
         maps=(
             (reader.map, (reader.system_user, "root")),
-            (by_certificate, reader.common_names or (reader.name,)),
+            (_by_certificate(reader), common_names),
         ),
     )
 
@@ -198,21 +191,37 @@ def _workers_lines(database: Database) -> Lines:
     rule = hba.hba_line(database.name, worker.name, f"peer map={worker.map}")
     mapping = hba.ident_line(worker.map, "root", worker.name)
     wanted = database.has_worker
+    common_names = worker.common_names if worker.clients else ()
     return Lines(
         role=worker.name,
         local=(rule,) if wanted else (),
-        network=_network(database, worker.name, worker.clients, "scram-sha-256"),
-        mappings=(mapping,) if wanted else (),
+        network=_network(database, worker, common_names),
+        mappings=(mapping, *_certified(worker, common_names)) if wanted else (),
         every_local=(rule,),
         every_mapping=(mapping,),
-        maps=((worker.map, ("root",)),),
+        maps=((worker.map, ("root",)), (_by_certificate(worker), common_names)),
     )
 
 
 def _network(
-    database: Database, role: str, clients: tuple[str, ...], method: str
+    database: Database, role: Reader | Worker, common_names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    return tuple(hba.network_line(database.name, role, client, method) for client in clients)
+    """A rule for each client: by certificate where there are common names, else by password."""
+    method = f"cert map={_by_certificate(role)}" if common_names else "scram-sha-256"
+    return tuple(
+        hba.network_line(database.name, role.name, client, method) for client in role.clients
+    )
+
+
+def _by_certificate(role: Reader | Worker) -> str:
+    # A map of its own: what may stand in a certificate is not what may be a system user here.
+    return f"{role.map}-cert"
+
+
+def _certified(role: Reader | Worker, common_names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        hba.ident_line(_by_certificate(role), name, role.name, marked=True) for name in common_names
+    )
 
 
 def _new_hba(snapshot: Snapshot, database: Database, ours: tuple[Lines, ...]) -> str:
@@ -242,7 +251,7 @@ def _notes(snapshot: Snapshot, ours: tuple[Lines, ...]) -> tuple[str, ...]:
         for one in ours
         if one.mappings
         for map_name, known in one.maps
-        for user in hba.others_mapped(snapshot.ident_text, map_name, known)
+        for user in hba.others_mapped(snapshot.ident_text, map_name, known, one.role)
     )
 
 

@@ -262,6 +262,8 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
         parameters["sslmode"] = database.sslmode
         if database.authorities is not None:
             parameters["sslrootcert"] = database.authorities
+        if database.sslcert is not None:
+            parameters |= {"sslcert": database.sslcert, "sslkey": database.sslkey}
     if "," in database.host:
         # Keys are written: of several servers the primary is the one.
         parameters["target_session_attrs"] = "read-write"
@@ -318,9 +320,13 @@ def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavaila
         "refused",
         f"the server at {place} (dkim:database:host), port {database.port} (dkim:database:port), "
         f"refused a session with {dbname!r} (dkim:database:name) as "
-        f"{database.user or LOCAL_ACCOUNT!r} (dkim:database:user, dkim:database:password, "
+        f"{database.user or LOCAL_ACCOUNT!r} (dkim:database:user, {_means(database)}, "
         f"dkim:database:sslmode): {reply}",
     )
+
+
+def _means(database: Database) -> str:
+    return "dkim:database:sslcert" if database.sslcert else "dkim:database:password"
 
 
 def _is_absent(database: Database, dbname: str) -> bool:

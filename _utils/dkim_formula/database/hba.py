@@ -142,11 +142,18 @@ def is_one_of(line: Line, texts: Sequence[str]) -> bool:
     return line.is_rule and any(_same(line, text) for text in texts)
 
 
-def others_mapped(text: str, map_name: str, system_users: Sequence[str]) -> list[str]:
-    """The system users that other people's lines of the same map let in, as they are written."""
+def others_mapped(text: str, map_name: str, system_users: Sequence[str], role: str) -> list[str]:
+    """
+    The system users that other people's lines of the same map let in, as they are written.
+
+    role
+        Whose lines are ours where they are marked.
+    """
     found = []
     for line in lines(text):
         words = [token.text for field in line.fields for token in field]
+        if is_marked(line, role):
+            continue
         if len(words) == 3 and words[0] == map_name and words[1] not in system_users:
             found.append(words[1])
     return found

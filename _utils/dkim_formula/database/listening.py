@@ -35,11 +35,16 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
             f"and they are let in over TLS alone; set ssl = on in {path}, with ssl_cert_file and "
             "ssl_key_file, and reload"
         )
-    if database.reader.auth == "cert" and not authorities:
-        problems.append(
-            "dkim:database:reader:auth: 'cert' needs PostgreSQL to have an authority that it "
-            f"verifies certificates by: set ssl_ca_file in {path}, and reload"
-        )
+    by_certificate = {
+        "dkim:database:reader:auth: 'cert'": database.reader.auth == "cert",
+        "dkim:database:worker:common_names": bool(database.worker.common_names),
+    }
+    problems += [
+        f"{what} needs PostgreSQL to have an authority that it verifies certificates by: set "
+        f"ssl_ca_file in {path}, and reload"
+        for what, wanted in by_certificate.items()
+        if wanted and not authorities
+    ]
     if all(map(_is_loopback, addresses.split(","))):
         advice.append(
             "dkim:database:reader:clients, dkim:database:worker:clients: PostgreSQL listens at "

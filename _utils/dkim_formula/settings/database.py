@@ -199,6 +199,8 @@ _DATABASE = {
     # libpq, "SSL Support", table of modes
     "sslmode": choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslrootcert": absolute_path,
+    "sslcert": absolute_path,
+    "sslkey": absolute_path,
     "domains": section,
     "reader": section,
     "worker": section,
@@ -226,6 +228,7 @@ _WORKER = {
     "map": map_name,
     "clients": clients,
     "password": role_password,
+    "common_names": common_names,
 }
 
 
@@ -239,6 +242,7 @@ def read_database(value: object, notes: Notes) -> Database:
     read.setdefault("manage", not read.get("host"))
     database = Database(**read)
     _check_access(database, _reader_given(value), notes)
+    _check_own_certificate(database, value if isinstance(value, Mapping) else {}, notes)
     return database
 
 
@@ -328,10 +332,19 @@ def _check_clients(database: Database, reader_given: Mapping, notes: Notes) -> N
                     f"{WHERE}:{key}:clients",
                     f"{network!r} lets every machine try; name the mail hosts",
                 )
-    if worker.clients and worker.password is None:
+    if worker.clients and worker.password is None and not worker.common_names:
         notes.problem(
             f"{WHERE}:worker:password: is not there, and clients log in with one; give one, or "
-            "leave clients out"
+            "common_names of the clients' certificates, or leave clients out"
+        )
+    if worker.common_names and worker.password is not None:
+        notes.problem(
+            f"{WHERE}:worker:common_names: stands beside password, and clients log in either by "
+            "certificate or by password; leave one out"
+        )
+    if worker.common_names and not worker.clients:
+        notes.advise(
+            f"{WHERE}:worker:common_names", "is not used without clients; give them, or remove it"
         )
     if reader.auth == "peer" and reader.clients and reader_given.get("password") is None:
         notes.problem(
@@ -386,15 +399,39 @@ def _check_certificate(database: Database, reader_given: Mapping, notes: Notes) 
                     f"{WHERE}:reader:{key}: is not there, and auth is 'cert'; give the path of "
                     "the file"
                 )
-        if database.sslmode in ("disable", "allow", "prefer"):
+        _check_tls(database, notes)
+
+
+def _check_own_certificate(database: Database, given: Mapping, notes: Notes) -> None:
+    """The certificate that ``user`` logs in with."""
+    lacking = [key for key in ("sslcert", "sslkey") if given.get(key) is None]
+    if len(lacking) == 2:
+        return
+    for key in lacking:
+        notes.problem(
+            f"{WHERE}:{key}: is not there, and a certificate goes with its key; give both"
+        )
+    for key, there in (("host", bool(database.host)), ("user", database.user is not None)):
+        if not there:
             notes.problem(
-                InvalidValue(
-                    f"{WHERE}:sslmode",
-                    database.sslmode,
-                    "may leave TLS out, and a certificate is shown over TLS alone",
-                    "give verify-full",
-                )
+                f"{WHERE}:{key}: is not there, and sslcert is what a user logs in with to a server "
+                "elsewhere; give it, or leave sslcert and sslkey out. OpenDKIM's own stand under "
+                "reader"
             )
+    if database.host:
+        _check_tls(database, notes)
+
+
+def _check_tls(database: Database, notes: Notes) -> None:
+    if database.sslmode in ("disable", "allow", "prefer"):
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:sslmode",
+                database.sslmode,
+                "may leave TLS out, and a certificate is shown over TLS alone",
+                "give verify-full",
+            )
+        )
 
 
 def _own_role(name: str, where: str) -> str:

@@ -47,9 +47,10 @@ class Worker:
 
     name: str = "vmail-dkim-keeper"
     map: str = "maildkim-keeper"  # lets root in, by peer
-    # For work from other machines: as Reader's.
+    # For work from other machines: as Reader's. With common names its clients have certificates.
     clients: tuple[str, ...] = ()
     password: Secret | None = None
+    common_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Database:
     # does the rest, both by peer; with a host, no such work is done from here.
     user: str | None = None
     password: Secret | None = None
+    sslcert: str | None = None  # the user's, in place of a password
+    sslkey: str | None = None
     sslmode: str = "verify-full"  # libpq's, where host is not the socket
     sslrootcert: str | None = None
     domains: DomainsTable = field(default_factory=DomainsTable)
