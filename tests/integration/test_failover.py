@@ -33,7 +33,6 @@ MAIL_PILLAR = {
         "postfix": {"milter_default_action": "tempfail"},
     }
 }
-# pg_hba.conf is of each server, not of the data: the standby gets the primary's.
 REPLICATE = "hostssl replication standby 192.0.2.11/32 scram-sha-256\n"
 STANDBY = f"""\
 set -eu
@@ -74,14 +73,17 @@ def _replicate(site: remote.Site) -> None:
     server.sql(site.database, "CREATE ROLE standby LOGIN REPLICATION PASSWORD 'standby'")
     rules = f"{remote.postgresql(site.database)}/pg_hba.conf"
     text = REPLICATE + site.database.read(rules)
-    for machine in (site.database, site.standby):
-        path = f"{remote.postgresql(machine)}/pg_hba.conf"
-        machine.write(path, text, mode=0o640, owner="postgres:postgres")
+    site.database.write(rules, text, mode=0o640, owner="postgres:postgres")
     site.database.run("systemctl reload postgresql")
     site.standby.run(STANDBY)
     site.standby.wait_for(
         "runuser -u postgres -- psql -d vmail -Atc 'SELECT count(*) FROM dkim' | grep -qx 1", 60
     )
+    # The access files are of each server, not of the data.
+    salt.install_formula(site.standby, DATABASE_PILLAR)
+    run = salt.apply(site.standby, "dkim.database")
+    assert run.succeeded, str(run)
+    assert {state.id for state in run.changed} == {"The roles have their ways in"}
 
 
 def signed(box: mail.Mailbox, records: Mapping[str, str]) -> bool:
@@ -95,6 +97,12 @@ def signed(box: mail.Mailbox, records: Mapping[str, str]) -> bool:
 def readers_at(machine: Machine) -> int:
     where = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vmail-dkim-reader'"
     return int(server.sql(machine, where))
+
+
+def test_second_run_changes_nothing_on_the_standby(site: remote.Site) -> None:
+    again = salt.apply(site.standby, "dkim.database")
+    assert again.succeeded, str(again)
+    assert again.changed == []
 
 
 def test_primary_is_read_while_it_is_there(
