@@ -9,6 +9,7 @@ long tests of both that are marked as soak. What stands after -- goes to pytest.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
@@ -17,8 +18,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,20 +103,31 @@ class Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen] = set()
+        self._ends: dict[subprocess.Popen, Callable[[], None]] = {}
+        self._stopped = False
 
     def stop(self) -> None:
-        """End the commands that run; they clean up."""
-        for process in list(self._running):
-            process.terminate()
+        """End the commands that run, and start no more."""
+        self._stopped = True
+        for end in list(self._ends.values()):
+            end()
 
     def write(self, line: str) -> None:
         """Print a line."""
         with self._lock:
             print(line, flush=True)
 
-    def stream(self, command: Sequence[str], origin: str) -> tuple[int, list[str]]:
-        """Run a command, show its output as it comes, and return its status and its lines."""
+    def stream(
+        self, command: Sequence[str], origin: str, end: Callable[[], None] | None = None
+    ) -> tuple[int, list[str]]:
+        """
+        Run a command, show its output as it comes, and return its status and its lines.
+
+        end
+            What ends it before its time, where SIGTERM does not.
+        """
+        if self._stopped:
+            raise CancelledError
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -126,17 +138,14 @@ class Lines:
             errors="replace",
         )
         lines = []
-        self._running.add(process)
+        self._ends[process] = end or process.terminate
         try:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))
                 self.write(f"{origin} | {lines[-1]}")
-        except BaseException:
-            process.terminate()
-            raise
         finally:
             process.wait()
-            self._running.discard(process)
+            del self._ends[process]
         return process.returncode, lines
 
 
@@ -200,8 +209,21 @@ def _all_inside(
     def run(release: str) -> list[Outcome]:
         return _inside(release, releases[0], parts, for_pytest, lines, progress)
 
-    with ThreadPoolExecutor(len(releases)) as pool:
+    with _several(len(releases), lines) as pool:
         return [outcome for outcomes in pool.map(run, releases) for outcome in outcomes]
+
+
+@contextlib.contextmanager
+def _several(number: int, lines: Lines) -> Iterator[ThreadPoolExecutor]:
+    """Threads for so many commands at once; an interruption ends them."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    except BaseException:
+        lines.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _inside(
@@ -236,7 +258,7 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
     complaint: list[str] = []
     for name, command in CHECKS:
         inside = machine.command(f"cd {TREE} && {command}")
-        status, said = lines.stream(inside, name)
+        status, said = lines.stream(inside, name, machine.pull_the_plug)
         if status != 0:
             failed.append(name)
             complaint += [f"{name}:", *said[-COMPLAINT:]]
@@ -249,7 +271,8 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
 def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
     command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
     words = ["/bin/sh", "-c", command, "sh", *_targets(part, for_pytest)]
-    status, said = lines.stream(machine.command(words), f"{part} {machine.release}")
+    inside, origin = machine.command(words), f"{part} {machine.release}"
+    status, said = lines.stream(inside, origin, machine.pull_the_plug)
     return _outcome(part, machine.release, status, said)
 
 
@@ -278,13 +301,11 @@ def _integration(
         durations.note(release, target, time.monotonic() - begin)
         return _outcome("integration", release, status, said)
 
-    with progress.step(f"integration on {' and '.join(releases)}"):
-        pool = ThreadPoolExecutor(AT_ONCE)
-        try:
-            outcomes = list(pool.map(run, jobs))
-        finally:
-            lines.stop()
-            pool.shutdown(cancel_futures=True)
+    with (
+        progress.step(f"integration on {' and '.join(releases)}"),
+        _several(AT_ONCE, lines) as pool,
+    ):
+        outcomes = list(pool.map(run, jobs))
     if not for_pytest and not soak:
         durations.keep()
     found = [_together(outcomes, release) for release in releases]
