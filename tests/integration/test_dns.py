@@ -77,7 +77,7 @@ def site(machine):
     machine.write("/etc/bind/named.conf", NAMED)
     machine.write("/etc/knot/knot.conf", KNOT, owner="knot:knot")
     machine.run("systemctl restart named && systemctl restart knot")
-    machine.wait_for(f"dig +short @{SECONDARY} example.com SOA | grep -q .", deadline=30)
+    machine.wait_for(f"dig +short @{SECONDARY} example.com SOA | grep -q .")
     salt.install_formula(machine, pillar())
     for state in ("dkim.database", "dkim.keys"):
         run = salt.apply(machine, state)

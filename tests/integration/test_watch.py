@@ -79,7 +79,7 @@ class Site:
             ]
             return bool(found)
 
-        self.machine.wait_for(heard, deadline=40, what=f"an event {kind}/{change}")
+        self.machine.wait_for(heard, deadline=90, what=f"an event {kind}/{change}")
         return found[0]["data"]
 
     def forget(self) -> None:
@@ -103,7 +103,7 @@ def site(machine: Machine) -> Iterator[Site]:
     # No minion runs yet: this is what the first one starts with.
     site.apply()
     machine.run("systemctl daemon-reload && systemctl start salt-minion")
-    machine.wait_for(f"ls {CONFIG}/run/minion_event_*_pub.ipc", deadline=30)
+    machine.wait_for(f"ls {CONFIG}/run/minion_event_*_pub.ipc")
     machine.run("systemd-run --unit=listen /opt/salt/bin/python /root/listen.py")
     machine.wait_for(f"test -e {HEARD} && test -e {CONFIG}/cache/dkim-watch/facts.json")
     return site

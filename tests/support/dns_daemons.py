@@ -105,7 +105,7 @@ class Daemon:
             return None
         return answer[0][0].serial if answer else None
 
-    def wait_for_serial(self, origin: str, least: int = 0, deadline: float = 15) -> None:
+    def wait_for_serial(self, origin: str, least: int = 0, deadline: float = 60) -> None:
         """Wait until a zone is there, with that serial or a later one."""
         end = time.monotonic() + deadline
         while (self.serial(origin) or -1) < least:

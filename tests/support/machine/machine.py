@@ -244,7 +244,7 @@ class Machine:
         inside = [*enter, "/usr/bin/env", "--ignore-environment", *variables, *words]
         return ["/bin/sh", "-c", ENTER, "sh", f"{self._cgroup(leader)}/cgroup.procs", *inside]
 
-    def wait_for(self, condition: Condition, deadline: float = 30, what: str | None = None) -> None:
+    def wait_for(self, condition: Condition, deadline: float = 60, what: str | None = None) -> None:
         """
         Wait until a condition holds.
 
