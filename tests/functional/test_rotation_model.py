@@ -90,6 +90,11 @@ BOUNDARIES = st.one_of(st.none(), st.integers(0, 120))
 _numbers = itertools.count(1)
 
 
+def without_key(there):
+    """Domains that have a slot in which nothing signs."""
+    return sorted({slot[0] for slot in SLOTS if there.active(slot) is None})
+
+
 class Stage:
     """What all histories share: the server, the servers of DNS, the hand that kills."""
 
@@ -364,12 +369,13 @@ class Histories(RuleBasedStateMachine):
         for seconds in (*UP_TO_EACH_MOMENT, self.put_back, *[REVOKE_FOR + 1] * 6):
             self.settle()
             # Where no selector of a delegation is free, rotate says to come again.
-            for domain in self.without_key():
+            for domain in without_key(self.watcher.read()):
                 rotate = partial(rotation.rotate, self.settings, domain)
                 self.run("rotate", rotate, domain, must=True)
             self.run("advance", lambda: told.append(rotation.advance(self.settings)), must=True)
-            keys_there = self.watcher.read().keys.values()
-            if not self.without_key() and all(key.state == "active" for key in keys_there):
+            there = self.watcher.read()
+            all_sign = all(key.state == "active" for key in there.keys.values())
+            if all_sign and not without_key(there):
                 break
             self.time_passes(seconds)
         found = self.watcher.read()
@@ -377,11 +383,6 @@ class Histories(RuleBasedStateMachine):
         assert [slot for slot in signing if slot not in SLOTS_OF_TOOLS] == sorted(SLOTS)
         unfinished = [key for key in found.keys.values() if key.state != "active"]
         assert unfinished == [], told[-1]
-
-    def without_key(self):
-        """Domains that have a slot in which nothing signs."""
-        there = self.watcher.read()
-        return sorted({slot[0] for slot in SLOTS if there.active(slot) is None})
 
     def settle(self):
         if self.settings.dns.publish == "none":

@@ -285,11 +285,11 @@ def found(hunt: Hunt) -> set[Find]:
 
 def start_salt(site: Site, hunt: Hunt) -> None:
     site.set_pillar(pillar())
-    for name in ("master", "minion"):
-        site.machine.run(f"systemd-run --quiet --unit=salt-{name} /opt/salt/bin/salt-{name}")
-        if name == "master":
-            # A minion that comes before it tries again after ten seconds, and after ten more.
-            site.machine.wait_for("ss -Hltn | grep -q :4506", deadline=120)
+    start = "systemd-run --quiet --unit=salt-{0} /opt/salt/bin/salt-{0}"
+    site.machine.run(start.format("master"))
+    # A minion that comes before it tries again after ten seconds, and after ten more.
+    site.machine.wait_for("ss -Hltn | grep -q :4506", deadline=120)
+    site.machine.run(start.format("minion"))
     ping = "/opt/salt/bin/salt --timeout=10 '*' test.ping | grep -q True"
     site.machine.wait_for(ping, deadline=180)
     for kind in ("master", "minion"):

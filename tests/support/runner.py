@@ -108,8 +108,10 @@ class Lines:
 
     def stop(self) -> None:
         """End the commands that run, and start no more."""
-        self._stopped = True
-        for end in list(self._ends.values()):
+        with self._lock:
+            self._stopped = True
+            ends = list(self._ends.values())
+        for end in ends:
             end()
 
     def write(self, line: str) -> None:
@@ -126,19 +128,20 @@ class Lines:
         end
             What ends it before its time, where SIGTERM does not.
         """
-        if self._stopped:
-            raise CancelledError
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        with self._lock:
+            if self._stopped:
+                raise CancelledError
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            self._ends[process] = end or process.terminate
         lines = []
-        self._ends[process] = end or process.terminate
         try:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))

@@ -1,6 +1,7 @@
 """Applies the formula inside a test machine, by ``bin/highstate``, and reads what Salt says."""
 
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,18 +142,23 @@ def ask(machine: Machine, function: str, *arguments: object, **named: object) ->
     The exit status of a call and what the function returns, as data, whether it succeeds or not.
     Raises :class:`CommandFailed` where the output is not Salt's.
     """
-    command = command_line(function, *arguments, **named)
-    result = machine.run(command, check=False, timeout=600)
+    command, result = _run(machine, function, *arguments, **named)
     return result.returncode, _returned(command, result)
 
 
 def call(machine: Machine, function: str, *arguments: object, **named: object) -> Any:
     """What an execution function returns, as data. Raises :class:`CommandFailed` where it fails."""
-    command = command_line(function, *arguments, **named)
-    result = machine.run(command, check=False, timeout=600)
+    command, result = _run(machine, function, *arguments, **named)
     if result.returncode != 0:
         raise CommandFailed(" ".join(command[command.index("--call") + 1 :]), result)
     return _returned(command, result)
+
+
+def _run(
+    machine: Machine, function: str, *arguments: object, **named: object
+) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    command = command_line(function, *arguments, **named)
+    return command, machine.run(command, check=False, timeout=600)
 
 
 def _argument(value: object) -> str:

@@ -168,20 +168,19 @@ def _readers_lines(database: Database, also_root: bool) -> Lines:
     by_password = hba.hba_line(database.name, reader.name, "scram-sha-256")
     mapping = hba.ident_line(reader.map, reader.system_user, reader.name)
     for_root = hba.ident_line(reader.map, "root", reader.name)
-    common_names = reader.common_names or (reader.name,) if reader.auth == "cert" else ()
     mappings: tuple[str, ...] = ()
     if reader.auth == "peer":
         mappings = (mapping, for_root) if also_root else (mapping,)
     return Lines(
         role=reader.name,
         local={"peer": (by_peer,), "password": (by_password,), "cert": ()}[reader.auth],
-        network=_network(database, reader, common_names),
-        mappings=(*mappings, *_certified(reader, common_names)),
+        network=_network(database, reader),
+        mappings=(*mappings, *_certified(reader)),
         every_local=(by_peer, by_password),
         every_mapping=(mapping, for_root),
         maps=(
             (reader.map, (reader.system_user, "root")),
-            (_by_certificate(reader), common_names),
+            (_by_certificate(reader), reader.certified),
         ),
     )
 
@@ -191,23 +190,20 @@ def _workers_lines(database: Database) -> Lines:
     rule = hba.hba_line(database.name, worker.name, f"peer map={worker.map}")
     mapping = hba.ident_line(worker.map, "root", worker.name)
     wanted = database.has_worker
-    common_names = worker.common_names if worker.clients else ()
     return Lines(
         role=worker.name,
         local=(rule,) if wanted else (),
-        network=_network(database, worker, common_names),
-        mappings=(mapping, *_certified(worker, common_names)) if wanted else (),
+        network=_network(database, worker),
+        mappings=(mapping, *_certified(worker)) if wanted else (),
         every_local=(rule,),
         every_mapping=(mapping,),
-        maps=((worker.map, ("root",)), (_by_certificate(worker), common_names)),
+        maps=((worker.map, ("root",)), (_by_certificate(worker), worker.certified)),
     )
 
 
-def _network(
-    database: Database, role: Reader | Worker, common_names: tuple[str, ...]
-) -> tuple[str, ...]:
-    """A rule for each client: by certificate where there are common names, else by password."""
-    method = f"cert map={_by_certificate(role)}" if common_names else "scram-sha-256"
+def _network(database: Database, role: Reader | Worker) -> tuple[str, ...]:
+    """A rule for each client: by certificate or by password."""
+    method = f"cert map={_by_certificate(role)}" if role.certified else "scram-sha-256"
     return tuple(
         hba.network_line(database.name, role.name, client, method) for client in role.clients
     )
@@ -218,9 +214,10 @@ def _by_certificate(role: Reader | Worker) -> str:
     return f"{role.map}-cert"
 
 
-def _certified(role: Reader | Worker, common_names: tuple[str, ...]) -> tuple[str, ...]:
+def _certified(role: Reader | Worker) -> tuple[str, ...]:
+    by_certificate = _by_certificate(role)
     return tuple(
-        hba.ident_line(_by_certificate(role), name, role.name, marked=True) for name in common_names
+        hba.ident_line(by_certificate, name, role.name, marked=True) for name in role.certified
     )
 
 

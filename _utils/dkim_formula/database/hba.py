@@ -152,9 +152,8 @@ def others_mapped(text: str, map_name: str, system_users: Sequence[str], role: s
     found = []
     for line in lines(text):
         words = [token.text for field in line.fields for token in field]
-        if is_marked(line, role):
-            continue
-        if len(words) == 3 and words[0] == map_name and words[1] not in system_users:
+        lets_in = len(words) == 3 and words[0] == map_name and words[1] not in system_users
+        if lets_in and not is_marked(line, role):
             found.append(words[1])
     return found
 

@@ -36,8 +36,8 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
             "ssl_key_file, and reload"
         )
     by_certificate = {
-        "dkim:database:reader:auth: 'cert'": database.reader.auth == "cert",
-        "dkim:database:worker:common_names": bool(database.worker.common_names),
+        "dkim:database:reader:auth: 'cert'": database.reader.certified,
+        "dkim:database:worker:common_names": database.worker.certified,
     }
     problems += [
         f"{what} needs PostgreSQL to have an authority that it verifies certificates by: set "

@@ -241,8 +241,9 @@ def read_database(value: object, notes: Notes) -> Database:
     # A database on another host is not ours to install.
     read.setdefault("manage", not read.get("host"))
     database = Database(**read)
-    _check_access(database, _reader_given(value), notes)
-    _check_own_certificate(database, value if isinstance(value, Mapping) else {}, notes)
+    given = value if isinstance(value, Mapping) else {}
+    _check_access(database, _reader_given(given), notes)
+    _check_own_certificate(database, given, notes)
     return database
 
 
@@ -268,8 +269,8 @@ def _read_reader(value: object, notes: Notes) -> Reader:
     return Reader(**read_section(value, f"{WHERE}:reader", _READER, notes))
 
 
-def _reader_given(value: object) -> Mapping:
-    reader = value.get("reader") if isinstance(value, Mapping) else None
+def _reader_given(given: Mapping) -> Mapping:
+    reader = given.get("reader")
     return reader if isinstance(reader, Mapping) else {}
 
 

@@ -40,6 +40,11 @@ class Reader:
         """Whether the role has a password at the server."""
         return self.auth == "password" or (self.auth == "peer" and bool(self.clients))
 
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """Whose certificates let its clients in; none: they have a password."""
+        return (self.common_names or (self.name,)) if self.auth == "cert" else ()
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -51,6 +56,11 @@ class Worker:
     clients: tuple[str, ...] = ()
     password: Secret | None = None
     common_names: tuple[str, ...] = ()
+
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """Whose certificates let its clients in; none: they have a password, or it has none."""
+        return self.common_names if self.clients else ()
 
 
 @dataclass(frozen=True)
