@@ -1,7 +1,8 @@
 """What can go wrong, each with a text for the administrator. No text ever holds a secret."""
 
+import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # Secrets where none is expected: a key's text in place of its path, a TSIG secret in place of its
 # key's name, a URL in place of a host. The shortest key, Ed25519 as PKCS#8, has 64 characters of
@@ -22,7 +23,7 @@ class InvalidValue(FormulaError, ValueError):
     where
         The pillar key (``dkim:domains:example.com:selector``) or the argument's name.
     value
-        The value as it was given; shown by ``repr``, cut when long. Never a secret.
+        The value as it was given; shown as :func:`as_yaml` has it, cut when long. Never a secret.
     problem
         What is wrong with it.
     expected
@@ -34,7 +35,7 @@ class InvalidValue(FormulaError, ValueError):
         self.where = where
         self.problem = problem
         self.expected = expected
-        shown = _URL_PASSWORD.sub(r"\1<secret>@", repr(value))
+        shown = _URL_PASSWORD.sub(r"\1<secret>@", as_yaml(value))
         if isinstance(value, str) and _is_key_text(value):
             shown = "<secret>"
         if len(shown) > 100:
@@ -43,6 +44,30 @@ class InvalidValue(FormulaError, ValueError):
         if expected:
             text = f"{text}; {expected}"
         super().__init__(text)
+
+
+def as_yaml(value: object) -> str:
+    """Return a value as a person types it in YAML; strings are always quoted."""
+    if isinstance(value, Mapping):
+        pairs = (f"{as_yaml(key)}: {as_yaml(below)}" for key, below in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    return _scalar_as_yaml(value)
+
+
+def _scalar_as_yaml(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return "binary data"
+    try:
+        return repr(value)
+    except ValueError:
+        # Python writes no number of more than 4,300 digits (sys.set_int_max_str_digits).
+        return "a number of thousands of digits"
 
 
 def _is_key_text(value: str) -> bool:

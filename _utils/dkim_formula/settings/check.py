@@ -6,36 +6,48 @@ pillar key) that returns the value in its stored form or raises :class:`InvalidV
 refuses is noted, and the default stands in for it, so that one pass finds everything.
 """
 
+import datetime
 import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import unquote
 
-from ..errors import InvalidValue
+from .. import names
+from ..errors import InvalidValue, as_yaml
 from ..secret import Secret
 
 Check = Callable[[object, str], object]
 
+# RFC 7489, section 6.2
+_SIZE_LIMIT = re.compile(r"![0-9]+[kmgtKMGT]?$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # RFC 2181, section 8
 MAX_TTL = 2**31 - 1
-_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "on", "y"), True),
+    **dict.fromkeys(("false", "no", "off", "n"), False),
+}
 
 
 @dataclass
 class Notes:
-    """What a reading has to say: ``problems`` stop it, ``advice`` does not."""
+    """
+    What a reading has to say: ``problems`` stop it, ``advice`` does not. Each text is there once,
+    in the order of finding: the keys of a dictionary, so that a hundred thousand take no time.
+    """
 
-    problems: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
+    problems: dict[str, None] = field(default_factory=dict)
+    advice: dict[str, None] = field(default_factory=dict)
 
     def problem(self, problem: InvalidValue | str) -> None:
         """Note a problem, once."""
-        _add(self.problems, str(problem))
+        self.problems[str(problem)] = None
 
     def advise(self, where: str, text: str) -> None:
         """Note that what stands at ``where`` is legal but unwise, once."""
-        _add(self.advice, f"{where}: {text}")
+        self.advice[f"{where}: {text}"] = None
 
     def attempt(self, check: Check, value: object, where: str, default: object = None) -> object:
         """What the check makes of the value; the default, and a problem noted, if it refuses."""
@@ -94,15 +106,26 @@ def unknown_key(
     place = f"{where}:{shown_key(key)}"
     if hints and key in hints:
         return f"{place}: {hints[key]}"
-    nearest = difflib.get_close_matches(str(key).lower()[:80], known, 1)
-    if nearest:
-        return f"{place}: unknown key; did you mean {nearest[0]!r}?"
+    meant = nearest(key, tuple(known))
+    if meant:
+        return f"{place}: unknown key; did you mean {meant!r}?"
     return f"{place}: unknown key; there are {', '.join(known)}"
+
+
+def nearest(given: object, known: tuple[str, ...]) -> str | None:
+    """Return the word that was probably meant; None where none is near, or it is no word."""
+    return _nearest(given.strip().lower()[:80], known) if isinstance(given, str) else None
+
+
+# The same slip is often made in every domain of a long pillar.
+@lru_cache(maxsize=4096)
+def _nearest(given: str, known: tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(given, known, 1)), None)
 
 
 def shown_key(key: object) -> str:
     """A key as part of a place."""
-    shown_ = key if isinstance(key, str) and key.isprintable() else repr(key)
+    shown_ = key if isinstance(key, str) and key.isprintable() else as_yaml(key)
     return shown_ if len(shown_) <= 260 else f"{shown_[:257]}..."
 
 
@@ -112,18 +135,13 @@ def section(value: object, where: str) -> object:
 
 
 def kind_of(value: object) -> str:
-    """The kind of a value in the words of YAML, for where the value itself must not be shown."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple, set)):
-        return "a list"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a string" if value else "an empty string"
-    return f"a {type(value).__name__}"
+    """Return the kind of a value in the words of YAML, where the value must not be shown."""
+    if isinstance(value, Kind):
+        return str(value)
+    for kind, types in _KINDS.items():
+        if isinstance(value, types):
+            return kind
+    return "a value of another kind"
 
 
 class Kind:
@@ -136,9 +154,22 @@ class Kind:
         return self._kind
 
 
+# A boolean is an integer to Python, and a moment a date.
+_KINDS = {
+    "nothing": type(None),
+    "a mapping": Mapping,
+    "a list": (list, tuple, set, frozenset),
+    "a boolean": bool,
+    "a number": (int, float),
+    "a string": str,
+    "a date": datetime.date,
+    "binary data": (bytes, bytearray),
+}
+
+
 def shown(value: object) -> object:
     """The value if it is a plain one, else what stands for it: a container may hold a secret."""
-    return value if isinstance(value, (str, int, float)) else Kind(value)
+    return value if isinstance(value, (str, int, float, Kind)) else Kind(value)
 
 
 def text(value: object, where: str) -> str:
@@ -179,8 +210,8 @@ def boolean(value: object, where: str) -> bool:
     """A boolean, or one of the words that YAML takes for one."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in _WORDS:
-        return _WORDS[value.lower()]
+    if isinstance(value, str) and value.strip().lower() in _WORDS:
+        return _WORDS[value.strip().lower()]
     raise InvalidValue(where, shown(value), "is not a boolean", "use true or false")
 
 
@@ -206,14 +237,39 @@ def choice(*choices: str) -> Check:
 
     def check(value: object, where: str) -> str:
         if value not in choices:
-            nearest = difflib.get_close_matches(str(value).lower()[:80], choices, 1)
-            expected = (
-                f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(choices)}"
-            )
+            meant = nearest(value, choices)
+            expected = f"did you mean {meant!r}?" if meant else f"use one of {', '.join(choices)}"
             raise InvalidValue(where, shown(value), "is not a choice", expected)
         return value
 
     return check
+
+
+def word(*choices: str) -> Check:
+    """Return a check for one of some words in any case: keywords of a record's grammar."""
+    check_choice = choice(*choices)
+
+    def check(value: object, where: str) -> str:
+        return check_choice(value.lower() if isinstance(value, str) else value, where)
+
+    return check
+
+
+def mailbox(value: object, where: str) -> str:
+    """An address, or the ``mailto:`` URI of one, whose %XX are read (RFC 6068, section 2)."""
+    given = text(value, where).strip()
+    address = re.sub(r"(?i)^mailto:", "", given)
+    if address != given:
+        address = unquote(address)
+    size = _SIZE_LIMIT.search(address)
+    if size:
+        raise InvalidValue(
+            where,
+            given,
+            f"has the size limit {size[0]!r}, which RFC 9989 removed and receivers ignore",
+            "leave it out",
+        )
+    return names.email_address(address, where)
 
 
 def absolute_path(value: object, where: str) -> str:
@@ -227,8 +283,3 @@ def absolute_path(value: object, where: str) -> str:
 def ttl(value: object, where: str) -> int:
     """A TTL in seconds. Source: RFC 2181, section 8."""
     return integer(0, MAX_TTL, "(seconds)")(value, where)
-
-
-def _add(texts: list[str], added: str) -> None:
-    if added not in texts:
-        texts.append(added)

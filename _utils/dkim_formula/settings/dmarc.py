@@ -1,11 +1,9 @@
 """The ``dmarc`` of a domain. RFC 9989, section 4.7."""
 
-import re
 from collections.abc import Mapping
 
-from .. import names
 from ..errors import InvalidValue
-from .check import Notes, boolean, choice, kind_of, read_section, shown, text
+from .check import Notes, boolean, kind_of, mailbox, read_section, shown, word
 from .model import Dmarc
 
 _FO = ("0", "1", "d", "s")
@@ -26,12 +24,14 @@ _HINTS = {
 
 def addresses(value: object, where: str) -> tuple[str, ...]:
     """Report addresses from a string, a comma separated one or a list; ``mailto:`` is dropped."""
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, (list, tuple)) or not given:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if not listed or not all(isinstance(one, str) for one in listed):
+        wrong = next((one for one in listed if not isinstance(one, str)), value)
         raise InvalidValue(
-            where, shown(value), "is not an address", "give an address or a list of addresses"
+            where, shown(wrong), "is not an address", "give an address or a list of addresses"
         )
-    return tuple(dict.fromkeys(_address(address, where) for address in given))
+    parts = (part for one in listed for part in one.split(","))
+    return tuple(dict.fromkeys(mailbox(part, where) for part in parts))
 
 
 def alignment(value: object, where: str) -> str:
@@ -46,12 +46,14 @@ def alignment(value: object, where: str) -> str:
 def failure_options(value: object, where: str) -> str:
     """``fo``: 0, 1, d and s, with colons between or as a list."""
     given = value if isinstance(value, (list, tuple)) else str(value).split(":")
-    options = [str(option) for option in given if not isinstance(option, bool)]
+    options = [str(option).strip().lower() for option in given if not isinstance(option, bool)]
     if not options or len(options) != len(given) or not set(options) <= set(_FO):
         # YAML 1.1 reads 1:0 as a number to the base 60.
         raise InvalidValue(
             where, shown(value), "is not a failure option", "use 0, 1, d, s, or '1:d:s' in quotes"
         )
+    if "0" in options and "1" in options:
+        raise InvalidValue(where, ":".join(options), "has both 0 and 1", "use one (RFC 9989, 4.7)")
     return ":".join(dict.fromkeys(options))
 
 
@@ -59,10 +61,11 @@ def psd(value: object, where: str) -> str:
     """``y``, ``n`` or ``u``; YAML's booleans are taken for the first two."""
     if isinstance(value, bool):
         return "y" if value else "n"
-    return choice("y", "n", "u")(value, where)
+    return word("y", "n", "u")(value, where)
 
 
-_POLICY = choice("none", "quarantine", "reject")
+# RFC 5234, section 2.3: words of a grammar have no case.
+_POLICY = word("none", "quarantine", "reject")
 
 CHECKS = {
     "policy": _POLICY,
@@ -110,8 +113,3 @@ def make_dmarc(read: Mapping[str, object], where: str, notes: Notes) -> Dmarc:
             f"{where}:rua", "is not set: nobody learns what the policy does to the domain's mail"
         )
     return dmarc
-
-
-def _address(value: object, where: str) -> str:
-    address = text(value, where).strip()
-    return names.email_address(re.sub(r"(?i)^mailto:", "", address), where)

@@ -23,7 +23,7 @@ from .delegation import completed, read_delegation
 from .dmarc import make_dmarc, read_dmarc
 from .dns import advise_ttl
 from .model import Address, Delegation, Dmarc, Domain, KeyPlan
-from .spf import advise_spf, spf
+from .spf import advise_spf, own_name_problem, read_spf
 from .transport import read_mta_sts, report_uris
 
 WHERE = "dkim:domains"
@@ -74,13 +74,18 @@ _DEFAULTS = {
     "ttl": ttl,
     "dmarc": section,
     "subdomains": boolean,
-    "spf": spf,
+    "spf": section,
     "tls_rpt": report_uris,
     "mta_sts": section,
     "delegation": section,
 }
 _DOMAIN = {**_DEFAULTS, "alias_of": domain_name, "addresses": section}
-_SECTIONS = {"dmarc": read_dmarc, "mta_sts": read_mta_sts, "delegation": read_delegation}
+_SECTIONS = {
+    "dmarc": read_dmarc,
+    "spf": read_spf,
+    "mta_sts": read_mta_sts,
+    "delegation": read_delegation,
+}
 _TEMPLATE_HINTS = {
     "alias_of": "belongs to one domain, give it there",
     "addresses": "belongs to one domain, give it there",
@@ -254,6 +259,10 @@ def _policies(name: str, merged: _Merged, notes: Notes) -> dict[str, object]:
         place = merged.place(key)
         if key == "spf":
             advise_spf(value, place, notes)
+            itself = own_name_problem(value, name, place)
+            if itself:
+                notes.problem(itself)
+                continue
         if key in _POLICY_PREFIXES and name != EVERY_HOSTED:
             try:
                 owner_name(_POLICY_PREFIXES[key], name, place)

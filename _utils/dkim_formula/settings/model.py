@@ -125,7 +125,7 @@ class Dmarc:
 class MtaSts:
     """A domain's MTA-STS policy (pillar ``dkim:domains:*:mta_sts``), RFC 8461 section 3.2."""
 
-    mx: tuple[str, ...]  # host names, or *.domain
+    mx: tuple[str, ...] = ()  # host names, or *.domain; empty where mode is none alone
     mode: str = "testing"  # or enforce, none
     max_age: int = 604800  # seconds
 

@@ -1,7 +1,8 @@
 """The whole of pillar ``dkim``, read in one pass."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from ..postfix.milters import DEFAULT_ACTIONS
 from .check import Notes, choice, read_section, section
@@ -15,6 +16,8 @@ from .rotation import read_rotation
 from .watch import read_watch
 
 WHERE = "dkim"
+# How many problems, and how many pieces of advice, are told whole.
+MOST_TOLD = 100
 
 _SECTIONS = dict.fromkeys(
     (
@@ -42,9 +45,10 @@ class Reading:
     settings
         Always whole: where a value is wrong, the default stands in for it.
     problems
-        Everything that is wrong, a line each; with one of them nothing must be changed.
+        What is wrong, a line each; with one of them nothing must be changed. Of more than
+        ``MOST_TOLD`` the rest is counted in a last line.
     advice
-        What is legal and unwise, a line each.
+        What is legal and unwise, a line each, counted in the same way.
     """
 
     settings: Settings
@@ -78,7 +82,18 @@ def read(pillar: Mapping | None) -> Reading:
         watch=read_watch(given.get("watch"), notes),
         lookup=read_lookup(given.get("lookup"), notes),
     )
-    return Reading(settings, tuple(notes.problems), tuple(notes.advice))
+    return Reading(
+        settings,
+        _told(notes.problems, "problems", "mend these first, then check again"),
+        _told(notes.advice, "pieces of advice", "follow these first, then check again"),
+    )
+
+
+def _told(texts: Collection[str], what: str, remedy: str) -> tuple[str, ...]:
+    more = len(texts) - MOST_TOLD
+    if more <= 0:
+        return tuple(texts)
+    return (*islice(texts, MOST_TOLD), f"{WHERE}: {more} more {what} are not shown; {remedy}")
 
 
 def _all(domains: Domains) -> list[Domain]:

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from .. import names
 from ..errors import InvalidValue
-from .check import Notes, choice, integer, kind_of, read_section, shown, text
+from .check import Notes, integer, kind_of, mailbox, read_section, shown, text, word
 from .model import MtaSts
 
 # RFC 8461, section 3.2
@@ -15,21 +15,36 @@ MAX_AGE = 31557600
 SENSIBLE_AGE = 86400
 
 # RFC 8460, section 3: "!", "," and ";" have a meaning of their own in the list of URIs.
-_HTTPS = re.compile(r"https://[!-~]+", re.IGNORECASE)
+_SCHEME = re.compile(r"\s*https://", re.IGNORECASE)
+_HTTPS = re.compile(
+    r"https://(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.IGNORECASE
+)
 _PLAIN_IN_MAILTO = "$'*+-._~"
 
 
 def report_uris(value: object, where: str) -> tuple[str, ...]:
     """
-    Where TLS reports go, as URIs: from addresses and ``https`` URIs, one or a list; empty where
-    the value is ``false``. Source: RFC 8460, section 3.
+    Return where TLS reports go, as URIs: from addresses and ``https`` URIs, one, several with
+    commas between, or a list; empty where the value is ``false``. Source: RFC 8460, section 3.
     """
     if value is False:
         return ()
-    given = value if isinstance(value, (list, tuple)) else [value]
+    if isinstance(value, (list, tuple)):
+        # A comma in one URI of a list belongs to it.
+        given = [part for one in value for part in ([one] if _is_https(one) else _parts(one))]
+    else:
+        given = _parts(value)
     if not given:
         raise InvalidValue(where, [], "is empty", "give an address, or leave the key out")
-    return tuple(dict.fromkeys(_report_uri(shown(one), where) for one in given))
+    return tuple(dict.fromkeys(_report_uri(one, where) for one in given))
+
+
+def _is_https(value: object) -> bool:
+    return isinstance(value, str) and bool(_SCHEME.match(value))
+
+
+def _parts(value: object) -> list[object]:
+    return list(value.split(",")) if isinstance(value, str) else [value]
 
 
 def mx_patterns(value: object, where: str) -> tuple[str, ...]:
@@ -37,11 +52,11 @@ def mx_patterns(value: object, where: str) -> tuple[str, ...]:
     given = value if isinstance(value, (list, tuple)) else [value]
     if not given:
         raise InvalidValue(where, [], "is empty", "name the hosts that take the domain's mail")
-    return tuple(dict.fromkeys(_mx_pattern(shown(one), where) for one in given))
+    return tuple(dict.fromkeys(_mx_pattern(one, where) for one in given))
 
 
 _MTA_STS = {
-    "mode": choice("enforce", "testing", "none"),
+    "mode": word("enforce", "testing", "none"),
     "mx": mx_patterns,
     "max_age": integer(0, MAX_AGE, "(seconds)"),
 }
@@ -59,12 +74,13 @@ def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
         notes.problem(f"{where}: {kind_of(value)} is not a policy; give a mapping, or false")
         return None
     read = read_section(value, where, _MTA_STS, notes, _HINTS)
-    if value.get("mx") is None:
+    # RFC 8461, section 3.2: a policy that is ended needs no hosts (8.3).
+    if value.get("mx") is None and read.get("mode") != "none":
         notes.problem(f"{where}:mx: is not there; name the hosts that take the domain's mail")
-    if "mx" not in read:
+    if "mx" not in read and (value.get("mx") is not None or read.get("mode") != "none"):
         return None
     policy = MtaSts(**read)
-    if policy.max_age < SENSIBLE_AGE:
+    if policy.max_age < SENSIBLE_AGE and policy.mode != "none":
         notes.advise(
             f"{where}:max_age",
             f"{policy.max_age} seconds protect little; RFC 8461, section 3.2, wants weeks",
@@ -73,16 +89,42 @@ def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
 
 
 def _report_uri(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidValue(
+            where,
+            shown(value),
+            "is not an address",
+            "give an address or https URI, a list of them, or false for none",
+        )
     given = text(value, where).strip()
-    if _HTTPS.fullmatch(given):
-        names.domain_name(urlsplit(given).hostname or "", where)
-        return given.replace("!", "%21").replace(",", "%2C").replace(";", "%3B")
-    address = names.email_address(re.sub(r"(?i)^mailto:", "", given), where)
-    local, _, domain = address.rpartition("@")
+    if _SCHEME.match(given):
+        return _https_uri(given, where)
+    local, _, domain = mailbox(given, where).rpartition("@")
     return f"mailto:{quote(local, safe=_PLAIN_IN_MAILTO)}@{domain}"
 
 
+def _https_uri(given: str, where: str) -> str:
+    try:
+        parts = urlsplit(given)
+        host, _port, user = parts.hostname or "", parts.port, parts.username
+    except ValueError:
+        host, user = "", None
+    if not _HTTPS.fullmatch(given) or not host or user is not None:
+        raise InvalidValue(
+            where,
+            given,
+            "is not an https URI (RFC 3986)",
+            "give one such as https://reports.example.com/tls, with other characters as %XX",
+        )
+    names.domain_name(host, where)
+    return given.replace("!", "%21").replace(",", "%2C").replace(";", "%3B")
+
+
 def _mx_pattern(value: object, where: str) -> str:
-    pattern = text(value, where)
+    if not isinstance(value, str):
+        raise InvalidValue(
+            where, shown(value), "is not a host name", "give one, or a list of host names"
+        )
+    pattern = text(value, where).strip()
     star = "*." if pattern.startswith("*.") else ""
     return star + names.domain_name(pattern.removeprefix(star), where)
