@@ -30,7 +30,7 @@ def layers(release: str, progress: Progress = SILENT) -> list[Path]:
         if not equipped.is_dir():
             with progress.step(f"{release}: PostgreSQL, Postfix and OpenDKIM as packaged"):
                 _build(release, equipped)
-        image.remove_others(equipped.parent, "equipped-*", {equipped})
+        image.in_use(equipped.parent, "equipped-*", equipped)
     return [equipped, *below]
 
 

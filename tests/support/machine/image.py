@@ -21,6 +21,7 @@ PASSED_ON = (
     "no_proxy",
 )
 REPORT_EVERY = 20  # seconds
+UNUSED = 24 * 3600  # seconds
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -51,8 +52,8 @@ def layers(release: str, progress: Progress = SILENT) -> list[Path]:
         if not software.is_dir():
             with progress.step(f"{release}: package archive, wheels, Salt"):
                 _build_software(system, software, progress)
-        remove_others(home, "system-*", {system})
-        remove_others(home, "software-*", {software})
+        in_use(home, "system-*", system)
+        in_use(home, "software-*", software)
     return [software, system]
 
 
@@ -75,8 +76,9 @@ def _build_software(system: Path, target: Path, progress: Progress) -> None:
     scratch.remove()
     try:
         scratch.mount()
-        _prepare(scratch.root)
-        _run(_script_command(scratch.root), target, progress, env=_script_environment())
+        offered = "".join(f"{' '.join(group)}\n" for group in recipe.OFFERED_PACKAGES)
+        files = {"offered": offered, "script": recipe.SOFTWARE_SCRIPT, **recipe.requirements()}
+        run_recipe(scratch.root, files, target, progress)
         for folder in recipe.SOFTWARE_FOLDERS:
             shutil.move(scratch.upper / folder, tree / folder)
     finally:
@@ -85,14 +87,22 @@ def _build_software(system: Path, target: Path, progress: Progress) -> None:
     tree.rename(target)
 
 
-def _prepare(root: Path) -> None:
-    beside = root / "recipe"
-    beside.mkdir()
-    offered = "".join(f"{' '.join(group)}\n" for group in recipe.OFFERED_PACKAGES)
-    _write_files(beside, {"offered": offered, "script": recipe.SOFTWARE_SCRIPT})
-    _write_files(beside, recipe.requirements())
+def run_recipe(root: Path, files: Mapping[str, str], target: Path, progress: Progress) -> None:
+    """
+    Run a recipe in a scratch tree that shares the host's network.
+
+    files
+        What stands in the tree's ``/recipe``; ``script`` is what is run.
+    target
+        The layer that is made: the log stands beside it.
+
+    Raises :class:`ImageError`.
+    """
+    (root / "recipe").mkdir()
+    _write_files(root / "recipe", files)
     if CA_BUNDLE.exists():
         shutil.copy(CA_BUNDLE, root / CA_BUNDLE.relative_to("/"))
+    _run(_script_command(root), target, progress, env=_script_environment())
 
 
 def _script_command(root: Path) -> list[str]:
@@ -171,9 +181,13 @@ def _last_lines(log: Path, count: int) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
 
 
-def remove_others(home: Path, pattern: str, wanted: set[Path]) -> None:
-    """Remove the layers of older recipes, unless a machine stands on them."""
+def in_use(home: Path, pattern: str, layer: Path) -> None:
+    """
+    Note that a layer is used, and remove the layers of other recipes that nothing has used for a
+    day: another checkout on this host may have them in use.
+    """
+    os.utime(layer)
     mounts = Path("/proc/self/mounts").read_text()
-    for path in set(home.glob(pattern)) - wanted:
-        if str(path) not in mounts:
+    for path in set(home.glob(pattern)) - {layer}:
+        if str(path) not in mounts and path.stat().st_mtime < time.time() - UNUSED:
             shutil.rmtree(path)
