@@ -69,6 +69,10 @@ class Answer:
         return [value for header, value in self.added if header.lower() == name.lower()]
 
 
+class NoAnswerInTime(OpenDKIMError):
+    """A milter that takes a connection and then is silent."""
+
+
 class Connection:
     """
     One SMTP client's worth of a milter connection, from 127.0.0.1; each message is a transaction in
@@ -79,7 +83,7 @@ class Connection:
     timeout
         Seconds that one answer may take.
 
-    Raises OpenDKIMError where the milter is not there, does not answer in time, or hangs up.
+    Raises OpenDKIMError where the milter is not there or hangs up, and its subclass NoAnswerInTime.
     """
 
     def __init__(self, path: str, timeout: float = TIMEOUT):
@@ -121,20 +125,37 @@ class Connection:
         macros
             Such as ``i`` (the queue id) and ``{auth_authen}`` (who has logged in).
         """
-        if macros:
-            pairs = b"".join(_strings(name, value) for name, value in macros.items())
-            self._append(b"DM" + pairs)
-        due = self._queue(b"M", _strings(f"<{sender}>"))
-        due += self._queue(b"R", _strings(f"<{recipient}>"))
-        due += self._queue(b"T", b"")
-        for name, value in headers:
-            due += self._queue(b"L", _strings(name, value))
-        due += self._queue(b"N", b"")
+        due = self._begin(sender, headers, recipient, macros)
         for start in range(0, len(body), CHUNK):
             due += self._queue(b"B", body[start : start + CHUNK])
         self._append(b"E")
         self._flush()
         return self._answer(due)
+
+    def headers_only(
+        self,
+        sender: str,
+        headers: Sequence[tuple[str, str]],
+        recipient: str = "somebody@example.net",
+        macros: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """
+        Return what the milter says at the end of a message's headers; the message ends there.
+
+        OpenDKIM looks up the signing key of a message at this point, and computes and logs nothing
+        yet (opendkim.c, mlfi_eoh). Arguments as of :meth:`message`. ``accepted`` is also the answer
+        of a milter that goes on to the body.
+        """
+        due = self._begin(sender, headers, recipient, macros)
+        self._flush()
+        answer = Answer("accepted")
+        for _ in range(due):
+            command, data = self._packet()
+            if command != _CONTINUE:
+                answer = _as_answer(command, data, ())
+                break
+        self._append(b"A")
+        return answer
 
     def close(self) -> None:
         """Ends the connection; a milter that is gone already is no fault."""
@@ -145,6 +166,24 @@ class Connection:
             pass
         finally:
             self._socket.close()
+
+    def _begin(
+        self,
+        sender: str,
+        headers: Sequence[tuple[str, str]],
+        recipient: str,
+        macros: Mapping[str, str] | None,
+    ) -> int:
+        """Queue envelope and headers; return how many answers they have."""
+        if macros:
+            pairs = b"".join(_strings(name, value) for name, value in macros.items())
+            self._append(b"DM" + pairs)
+        due = self._queue(b"M", _strings(f"<{sender}>"))
+        due += self._queue(b"R", _strings(f"<{recipient}>"))
+        due += self._queue(b"T", b"")
+        for name, value in headers:
+            due += self._queue(b"L", _strings(name, value))
+        return due + self._queue(b"N", b"")
 
     def _open(self) -> None:
         try:
@@ -226,8 +265,22 @@ class Connection:
         return OpenDKIMError(f"what answers at {self._path} does not speak the milter protocol")
 
     def _failure(self, error: OSError) -> OpenDKIMError:
-        what = "timed out" if isinstance(error, TimeoutError) else error.strerror
-        return OpenDKIMError(f"the milter at {self._path} does not answer: {what}")
+        if isinstance(error, TimeoutError):
+            return NoAnswerInTime(f"the milter at {self._path} does not answer: timed out")
+        return OpenDKIMError(f"the milter at {self._path} does not answer: {error.strerror}")
+
+
+def listener(path: str) -> int | None:
+    """Return the id of the process that made a milter's Unix socket; None where none listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(TIMEOUT)
+        try:
+            client.connect(path)
+            # unix(7), SO_PEERCRED: process, user and group of who called listen(2).
+            peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return None
+    return struct.unpack("3i", peer)[0]
 
 
 def _as_answer(command: bytes, data: bytes, added: tuple[tuple[str, str], ...]) -> Answer:

@@ -5,19 +5,22 @@
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
 {%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
 
-{%- set watch = lookup.opendkim_service ~ '-watch' %}
-{%- set watch_unit = '/etc/systemd/system/' ~ watch ~ '.service' %}
-{%- if salt['file.file_exists'](watch_unit) %}
+{%- set watchdog = lookup.opendkim_service ~ '-watchdog' %}
+{%- set watchdog_unit = '/etc/systemd/system/' ~ watchdog ~ '.service' %}
+{%- if salt['file.file_exists'](watchdog_unit) %}
 
-{{ watch }} is stopped:
+{{ watchdog }} is stopped:
   dkim_service.dead:
-    - name: {{ watch | json }}
+    - name: {{ watchdog | json }}
 
-{{ watch_unit }} is gone:
+{%- for file in [watchdog_unit, '/usr/local/lib/' ~ watchdog] %}
+
+{{ file }} is gone:
   file.absent:
-    - name: {{ watch_unit | json }}
+    - name: {{ file | json }}
     - require:
-      - dkim_service: {{ watch }} is stopped
+      - dkim_service: {{ watchdog }} is stopped
+{%- endfor %}
 {%- endif %}
 
 {%- for daemon in dkim.daemons + dkim.unused_daemons %}

@@ -175,28 +175,48 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
 {%- endfor %}
 
 {%- if systemd %}
-{%- set watch = lookup.opendkim_service ~ '-watch' %}
+{%- set watchdog = lookup.opendkim_service ~ '-watchdog' %}
+{%- set watchdog_library = '/usr/local/lib/' ~ watchdog %}
 
-{#- docs/faults.md, «A look-up cut short», has what it is for. #}
-The unit {{ watch }} knows the daemons:
+{#- docs/faults.md, «A look-up cut short», has what it is for. Its account can't read Salt's cache. #}
+The program {{ watchdog }} is installed:
+  file.recurse:
+    - name: {{ watchdog_library ~ '/dkim_formula' }}
+    - source: salt://_utils/dkim_formula
+    - include_pat: 'E@^(__init__|errors|milter|signer/(__init__|watchdog))\.py$'
+    - clean: true
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - file_mode: '0644'
+    - require:
+      - pkg: OpenDKIM is installed
+
+The unit {{ watchdog }} knows the daemons:
   file.managed:
-    - name: /etc/systemd/system/{{ watch }}.service
-    - source: salt://dkim/opendkim/files/watch.jinja
+    - name: /etc/systemd/system/{{ watchdog }}.service
+    - source: salt://dkim/opendkim/files/watchdog.jinja
     - template: jinja
     - user: root
     - group: root
     - mode: '0644'
     - context:
-        daemons: {{ dkim.daemons | map(attribute='service') | list | json }}
+        name: {{ watchdog | json }}
+        python: {{ grains['pythonexecutable'] | json }}
+        library: {{ watchdog_library | json }}
+        user: {{ lookup.opendkim_user | json }}
+        configurations: {{ dkim.daemons | map(attribute='config_file') | list | json }}
+        environment: {{ dkim.environment | json }}
         sandbox: {{ dkim.sandbox | json }}
     - require:
       - pkg: OpenDKIM is installed
 
-OpenDKIM is watched:
+{{ watchdog }} runs:
   dkim_service.running:
-    - name: {{ watch | json }}
+    - name: {{ watchdog | json }}
     - watch:
-      - file: The unit {{ watch }} knows the daemons
+      - file: The program {{ watchdog }} is installed
+      - file: The unit {{ watchdog }} knows the daemons
 {%- endif %}
 
 {%- if dkim.database.local and not dkim.database.reader_has_password %}

@@ -65,9 +65,7 @@ FAULTS = {
     "the unit is masked": fault(
         "systemctl stop opendkim; systemctl mask opendkim", "socket opendkim", "unit opendkim"
     ),
-    "nobody watches the daemons": fault(
-        "systemctl disable --now opendkim-watch", "unit opendkim-watch"
-    ),
+    "no watchdog": fault("systemctl disable --now opendkim-watchdog", "unit opendkim-watchdog"),
     "the drop-in is gone": fault(
         f"rm {DROP_IN}; systemctl daemon-reload", "configuration opendkim", "unit opendkim"
     ),

@@ -156,7 +156,7 @@ def test_daemon_that_is_stuck_without_its_session_is_ended(site: Site) -> None:
         return faults.restarts(machine) > before
 
     with Steady(mail.Mailbox(machine, "stuck"), SENDERS) as traffic:
-        machine.wait_for(ended, 120, "opendkim-watch has ended a daemon")
+        machine.wait_for(ended, 120, "opendkim-watchdog has ended a daemon")
     assert_all_left_signed(traffic.outcome(site.records))
 
 

@@ -66,7 +66,11 @@ except psycopg2.OperationalError as error:
     print(error, flush=True)
 sys.stdin.read()
 """
-WAITING = "FROM pg_stat_activity WHERE usename = 'vmail-dkim-reader' AND wait_event_type = 'Lock'"
+# OpenDKIM's sessions have no name.
+WAITING = (
+    "FROM pg_stat_activity WHERE usename = 'vmail-dkim-reader' AND wait_event_type = 'Lock' "
+    "AND application_name = ''"
+)
 LOCK = "BEGIN; LOCK TABLE dkim IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n"
 
 

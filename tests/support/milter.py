@@ -79,6 +79,8 @@ class Milter:
                     _macros(message, data[1:])
                 elif command == b"C":
                     _send(client, b"c", b"")
+                elif command == b"A":
+                    continue  # has no answer
                 else:
                     if command == b"M":
                         message, ignoring = _begun(message), False

@@ -24,11 +24,11 @@ SYSTEMCTL = "/usr/bin/systemctl"
 
 
 def units(site: Site) -> list[Finding]:
-    """Each daemon, and what watches them, runs, starts with the machine, and has our unit."""
+    """Each daemon, and their watchdog, runs, starts with the machine, and has our unit."""
     if not site.has_opendkim:
         return [unknown("unit", NO_OPENDKIM)]
     found = [_unit(site, daemon) for daemon in site.daemons]
-    return [*found, _watch(site)] if site.systemd else found
+    return [*found, _watchdog(site)] if site.systemd else found
 
 
 def _unit(site: Site, daemon: Daemon) -> Finding:
@@ -40,10 +40,10 @@ def _unit(site: Site, daemon: Daemon) -> Finding:
     return _systemds(daemon.service, site.unit_file(daemon), site.user)
 
 
-def _watch(site: Site) -> Finding:
-    """The unit that ends a daemon which has lost its database for good (docs/faults.md)."""
-    service = f"{site.lookup['opendkim_service']}-watch"
-    return _systemds(service, f"/etc/systemd/system/{service}.service", "")
+def _watchdog(site: Site) -> Finding:
+    """Judge the unit that ends a daemon which can't use its database (docs/faults.md)."""
+    service = f"{site.lookup['opendkim_service']}-watchdog"
+    return _systemds(service, f"/etc/systemd/system/{service}.service", site.user)
 
 
 def _systemds(service: str, unit_file: str, user: str) -> Finding:

@@ -1,1 +1,1 @@
-"""OpenDKIM: its daemons, their configuration, and a restart that lets no mail out unsigned."""
+"""OpenDKIM: its daemons, their configuration, watchdog and restart, and the headers they sign."""
