@@ -792,7 +792,7 @@ def export_key(domain, selector, path):
 def check_dns(domain=None):
     """
     Asks every authoritative server of each record's zone, over UDP and over TCP, whether it holds
-    exactly the record that it should, octet for octet. A CNAME is followed. No recursive resolver
+    a record that says what it should, in whatever form. A CNAME is followed. No recursive resolver
     is asked for a record that may not be there yet: it would remember its absence (RFC 2308).
 
     domain
@@ -801,7 +801,8 @@ def check_dns(domain=None):
     Returns ``{"right": bool, "counts": {verdict: number}, "records": [{name, type, purpose,
     domain, selector, verdict, detail, zone, negative_ttl, validator, servers}]}``, times in
     seconds. The verdicts: ``right``, ``absent``, ``differs``, ``two records``, ``silent``,
-    ``disagrees``, ``lame``, ``DNSSEC failure``, ``no zone``, ``not checked``.
+    ``disagrees``, ``lame``, ``DNSSEC failure``, ``no zone``, ``not checked``. With ``right``,
+    ``detail`` is advice: how the record is written differently, which server is of no use.
 
     CLI Example:
 

@@ -153,6 +153,48 @@ def test_silent_server_holds_the_gate_shut_and_starts_nothing_again(waiting):
     assert len(advance(waiting)["changes"]) == 2
 
 
+def test_record_that_a_panel_writes_anew_passes(waiting):
+    (record,) = (
+        one
+        for one in records.record_set(waiting.settings, "example.com")
+        if one.selector == waiting.new
+    )
+    public = record.value.partition("; p=")[2]
+    waiting.put(record.name, f"v=DKIM1;p={public[:20]} {public[20:]};k=ed25519;h=sha256;n=panel;")
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    assert len(advance(waiting)["changes"]) == 2
+    assert "written differently" in waiting.history()[-1][3]
+
+
+def test_lame_server_beside_one_that_is_right_holds_no_gate_shut(waiting):
+    waiting.servers[1].lame = True
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_server_that_never_answers_holds_the_gate_shut_for_a_day_more(waiting):
+    waiting.servers[1].silent = {"udp", "tcp"}
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD * 2)
+    done = advance(waiting)
+    assert done["changes"] == {}
+    assert "a day more" in done["waiting"][0]["for"]
+    waiting.pass_time(86400)
+    assert len(advance(waiting)["changes"]) == 2
+
+
+def test_server_that_answers_over_udp_alone_holds_no_gate_shut(waiting):
+    waiting.servers[1].silent = {"tcp"}
+    waiting.publish(waiting.new)
+    advance(waiting)
+    waiting.pass_time(HOLD)
+    assert len(advance(waiting)["changes"]) == 2
+
+
 def test_clock_that_is_set_back_makes_nothing_early(waiting):
     waiting.publish(waiting.new)
     advance(waiting)

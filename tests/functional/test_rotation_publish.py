@@ -2,6 +2,10 @@
 
 import threading
 
+import dns.query
+import dns.rcode
+import dns.tsig
+import dns.update
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.dns.primary import Primary
@@ -75,6 +79,46 @@ def test_rotation_goes_by_itself_from_beginning_to_end(site, bind):
     assert done["changes"] == {name("default"): change("revoked", None)}
     assert bind.texts(name("default")) == set()
     assert advanced(site)["dns"] == {}
+
+
+def rewrite(bind, owner):
+    """As a panel does: the record's tags in another order, with other blanks, cut elsewhere."""
+    ((value,), ttl) = bind.texts(owner), bind.ttl(owner)
+    tags = [tag.strip() for tag in value.decode().split(";")]
+    text = f"{tags[0]};{';'.join(reversed(tags[1:]))};"
+    key = dns.tsig.Key(KEY_NAME, SECRET, ALGORITHM)
+    update = dns.update.UpdateMessage("example.com", keyring=key)
+    update.replace(f"{owner}.", ttl, "TXT", f'"{text[:30]}" "{text[30:]}"')
+    assert dns.query.tcp(update, bind.address, timeout=5).rcode() == dns.rcode.NOERROR
+    assert bind.texts(owner) == {text.encode()}
+
+
+def test_rotation_goes_to_its_end_under_a_panel_that_writes_records_anew(site, bind):
+    rewrite(bind, name("default"))
+    rotation.rotate(site.settings, "example.com")
+    (new,) = site.selectors("pending")
+    rewrite(bind, name(new))
+    assert advanced(site)["dns"] == {}
+    site.pass_time(HOLD)
+    assert len(advanced(site)["changes"]) == 2
+    site.pass_time(QUEUE)
+    done = advanced(site)
+    assert done["changes"] == {name("default"): change("retired", "revoked")}
+    assert done["dns"][f"{name('default')} TXT"]["new"].endswith("; p=")
+    rewrite(bind, name("default"))
+    site.pass_time(3600)
+    done = advanced(site)
+    assert done["changes"] == {name("default"): change("revoked", None)}
+    assert bind.texts(name("default")) == set()
+    assert publish.publish(site.settings)["changes"] == {}
+
+
+def test_form_that_a_panel_gave_our_record_is_left_alone(site, bind):
+    rewrite(bind, name("default"))
+    serial = bind.serial("example.com")
+    done = publish.publish(site.settings)
+    assert (done["changes"], done["problems"], done["unchanged"]) == ({}, [], 1)
+    assert bind.serial("example.com") == serial
 
 
 def test_other_records_of_the_domain_are_left_to_dkim_publish(site, bind):

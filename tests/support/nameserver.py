@@ -4,7 +4,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import dns.flags
 import dns.message
@@ -25,14 +25,23 @@ class Nameserver:
         Zone files' texts by origin; the first lines of each, SOA and NS, are made up.
     serial
         Of every zone.
+    closed
+        Transports that nothing listens at: ``tcp``.
 
-    The attributes ``silent``, ``rcode``, ``lame`` and ``truncates`` can be set at any time: a set
-    of transports that get no answer, an rcode for every answer, answers without authority, answers
-    over UDP that never fit. ``asked`` holds every question, as (transport, name, type).
+    The attributes ``silent``, ``rcode``, ``lame``, ``truncates`` and ``refuses_edns`` can be set at
+    any time: a set of transports that get no answer, an rcode for every answer, answers without
+    authority, answers over UDP that never fit (``"always"``: nor over TCP), FORMERR to every
+    question with EDNS. With ``follows`` it answers an alias with its target too, as resolvers do.
+    ``asked`` holds every question, as (transport, name, type).
     """
 
     def __init__(
-        self, zones: dict[str, str], address: str = "127.0.0.1", serial: int = 1, ns: str = "ns"
+        self,
+        zones: dict[str, str],
+        address: str = "127.0.0.1",
+        serial: int = 1,
+        ns: str = "ns",
+        closed: Iterable[str] = (),
     ):
         self.zones = {}
         for origin, text in zones.items():
@@ -43,8 +52,11 @@ class Nameserver:
         self.silent: set[str] = set()
         self.rcode: int | None = None
         self.lame = False
-        self.truncates = False
+        self.truncates: bool | str = False
+        self.refuses_edns = False
+        self.follows = False
         self.asked: list[tuple[str, str, str]] = []
+        self._closed = frozenset(closed)
         self._servers: list[socketserver.BaseServer] = []
 
     def __enter__(self) -> "Nameserver":
@@ -52,6 +64,10 @@ class Nameserver:
         self.port = tcp.server_address[1]
         udp = _serve(socketserver.ThreadingUDPServer, (self.address, self.port), _Udp, self)
         self._servers = [tcp, udp]
+        if "tcp" in self._closed:
+            tcp.shutdown()
+            tcp.server_close()
+            self._servers.remove(tcp)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -72,11 +88,13 @@ class Nameserver:
         if transport in self.silent:
             return None
         reply = dns.message.make_response(query)
-        if self.rcode is not None:
+        if self.refuses_edns and query.edns >= 0:
+            reply.set_rcode(dns.rcode.FORMERR)
+        elif self.rcode is not None:
             reply.set_rcode(self.rcode)
         else:
             self._fill(reply, question.name, question.rdtype)
-        if self.truncates and transport == "udp":
+        if self.truncates and (transport == "udp" or self.truncates == "always"):
             reply.answer.clear()
             reply.flags |= dns.flags.TC
         return reply.to_wire()
@@ -98,13 +116,36 @@ class Nameserver:
             glue = (zone.get_rrset(server.target, "A") for server in servers)
             reply.additional += [rrset for rrset in glue if rrset]
             return
-        found = zone.get_rrset(name, rdtype) or zone.get_rrset(name, "CNAME")
+        found = _found(zone, origin, name, rdtype)
         if found is not None:
             reply.answer.append(found)
+            if found.rdtype != dns.rdatatype.CNAME or rdtype == dns.rdatatype.CNAME:
+                return
+            target = found[0].target
+            is_new = all(rrset.name != target for rrset in reply.answer)
+            if is_new and self.follows and any(target.is_subdomain(one) for one in self.zones):
+                self._fill(reply, target, rdtype)
             return
         if not any(node.is_subdomain(name) for node in zone):
             reply.set_rcode(dns.rcode.NXDOMAIN)
         reply.authority.append(zone.find_rrset(origin, "SOA"))
+
+
+def _found(
+    zone: dns.zone.Zone, origin: dns.name.Name, name: dns.name.Name, rdtype: int
+) -> dns.rrset.RRset | None:
+    """What a zone has at a name; where nothing is, what its wildcard makes up (RFC 4592)."""
+    source = name
+    while not any(node.is_subdomain(source) for node in zone) and source != origin:
+        source = source.parent()
+    if source != name:
+        source = dns.name.Name((b"*",)) + source
+    found = zone.get_rrset(source, rdtype) or zone.get_rrset(source, "CNAME")
+    if found is None or source == name:
+        return found
+    made_up = dns.rrset.RRset(name, found.rdclass, found.rdtype)
+    made_up.update(found)
+    return made_up
 
 
 def _cut(zone: dns.zone.Zone, origin: dns.name.Name, name: dns.name.Name) -> dns.name.Name | None:

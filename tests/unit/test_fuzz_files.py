@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import socket
 import threading
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -26,7 +27,7 @@ from dkim_formula.importing.signing_table import SigningTable
 from dkim_formula.keys import PrivateKey
 from dkim_formula.postfix import milters
 from dkim_formula.records import key_record
-from dkim_formula.records.kind import difference, tags
+from dkim_formula.records.meaning import compare
 from dkim_formula.secret import Secret
 from dkim_formula.signer.restart import previous_addresses
 from hypothesis import example, given
@@ -190,13 +191,28 @@ def refused_or_no_answer(wire):
         return None
 
 
+DESIRED = {
+    "dkim": WANTED.value,
+    "dmarc": "v=DMARC1; p=none; rua=mailto:d@example.com",
+    "dmarc-report": "v=DMARC1;",
+    "spf": "v=spf1 mx -all",
+    "tls-rpt": "v=TLSRPTv1; rua=mailto:t@example.com",
+    "mta-sts": "v=STSv1; id=0;",
+}
+
+
 @examples(100)
 @given(st.lists(st.binary(max_size=40) | damaged(WANTED.value.encode()), max_size=3))
 def test_any_text_at_a_name_is_compared_and_planned_for(values):
     present = Present(values=tuple(values))
     for value in values:
-        assert difference(WANTED.value.encode(), value).isprintable()
-        assert isinstance(tags(value), dict)
+        for purpose, text in DESIRED.items():
+            desired = replace(WANTED, purpose=purpose, value=text)
+            for found in (value, text.encode() + value, text[:10].encode() + value):
+                compared = compare(desired, found)
+                assert compared.problem.isprintable()
+                assert compared.advice.isprintable()
+                assert not (compared.problem and compared.advice)
     with contextlib.suppress(FormulaError):
         to_publish(WANTED, present, (), False)
     to_remove(NAME, "TXT", present, [WANTED.value])

@@ -57,6 +57,56 @@ def test_silence_before_anything_was_seen_is_no_sight():
     assert evidence(look(0, "silent")).seen_since is None
 
 
+DAY = 86400
+
+
+def partly(seconds, **times):
+    """A look at which one server is silent, and every other shows the record."""
+    return look(seconds, "silent", else_right=True, **times)
+
+
+def test_gate_opens_a_day_later_beside_a_silent_server():
+    early = gate(partly(0), partly(DAY + 39))
+    assert early.step is None
+    assert early.until == at(DAY + 40)
+    assert "a day more" in early.waits_for
+    assert gate(partly(0), partly(DAY + 40)).step == "active"
+    assert gate(partly(DAY + 40)).step is None
+
+
+def test_server_that_answers_again_has_to_show_the_record_for_the_whole_time():
+    looks = (partly(0), partly(DAY - 1), look(DAY))
+    assert evidence(*looks).seen_since == at(DAY)
+    assert gate(*looks, look(DAY + 39)).step is None
+    assert gate(*looks, look(DAY + 40)).step == "active"
+
+
+def test_server_that_showed_the_record_before_its_silence_starts_nothing_again():
+    assert gate(look(0), partly(30), look(40)).step == "active"
+    assert gate(look(0), partly(30), look(35), partly(DAY + 39)).step is None
+    assert gate(look(0), partly(30), partly(DAY + 40)).step == "active"
+
+
+@pytest.mark.parametrize("verdict", ["absent", "disagrees", "silent"])
+def test_silence_of_one_counts_no_more_once_servers_say_something_else(verdict):
+    assert evidence(partly(0), look(5, verdict)).seen_since is None
+    assert gate(partly(0), look(5, verdict), partly(DAY + 40)).step is None
+
+
+def test_silence_of_every_server_is_never_enough():
+    looks = [look(seconds, "silent") for seconds in range(0, 5 * DAY, DAY)]
+    assert gate(*looks).step is None
+
+
+def test_revoked_key_goes_a_day_later_beside_a_silent_server():
+    def revoked(*looks):
+        found = evidence(*looks)
+        return decision.revoked(at(-99), found, found.looked_at, 60).step
+
+    assert revoked(partly(0), partly(DAY - 1)) is None
+    assert revoked(partly(0), partly(DAY)) == decision.GONE
+
+
 def test_look_that_another_run_has_overtaken_changes_nothing():
     found = evidence(look(0, "absent"), look(9))
     assert after(found, look(5, "absent"), at(10)) == found

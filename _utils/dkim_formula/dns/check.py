@@ -1,8 +1,9 @@
-"""Whether every authoritative server holds exactly the records that it should."""
+"""Whether every authoritative server holds the records that it should, in whatever form."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from ..records.record import Record, is_inside
 from ..settings.model import Dns
 from . import message, verdict
 from .exchange import Exchange
-from .failure import DnsError, NoAnswer
+from .failure import DnsError, NoAnswer, NoLibrary
 from .place import Place, as_place
 from .verdict import Finding
 from .zones import Finder, Nameserver, Served, configured_zone
@@ -43,7 +44,8 @@ class Answered:
 @dataclass(frozen=True)
 class Checked:
     """
-    The verdict on one record.
+    The verdict on one record. Of a right one ``detail`` is advice: how it is written differently,
+    or which server resolvers have to pass over.
 
     negative_ttl
         How long resolvers may remember that it is absent, in seconds: told where it is, and with
@@ -123,6 +125,8 @@ class _Checker:
         try:
             zone = await self._finder.zone_of(start_of(record, self._dns))
             found = await self._at(record, record.name, zone, MAX_STEPS)
+        except NoLibrary:
+            raise
         except DnsError as error:
             return Checked(record, verdict.NO_ZONE, str(error))
         if found.verdict == verdict.RIGHT and self._validator is not None:
@@ -141,6 +145,7 @@ class _Checker:
         targets = {a.finding.target for a in answers if a.finding.verdict == verdict.ALIAS}
         if targets:
             return await self._through_alias(record, zone, answers, min(targets), steps)
+        answers = await self._apart_from_wildcards(name, record.type, zone, answers)
         return await self._concluded(record, zone, answers)
 
     async def _below(self, finding: Finding) -> Served:
@@ -156,23 +161,39 @@ class _Checker:
         if is_inside(target, zone.name):
             end = zone
         else:
-            end = await self._finder.zone_of(_known_above(target, self._dns))
+            end = await self._zone_of_target(answers, target)
         found = await self._at(record, target, end, steps - 1)
         judged = []
         for answer in answers:
             finding = answer.finding
             if finding.verdict == verdict.ALIAS and finding.target == target:
-                finding = Finding(found.verdict, f"{finding.detail}: {found.verdict}")
+                finding = replace(
+                    finding, verdict=found.verdict, detail=f"{finding.detail}: {found.verdict}"
+                )
             elif finding.verdict == verdict.ALIAS:
-                finding = Finding(verdict.DIFFERS, finding.detail)
+                finding = replace(finding, verdict=verdict.DIFFERS)
             judged.append(replace(answer, finding=finding))
+        if found.verdict in (verdict.ABSENT, verdict.DIFFERS):
+            judged = await self._apart_from_wildcards(record.name, record.type, zone, judged)
         held = await self._concluded(record, zone, judged)
+        told = f"CNAME to {target}" + (f": {found.detail}" if found.detail else "")
         return replace(
             held,
-            detail=held.detail or f"CNAME to {target}",
+            detail=told if held.verdict == verdict.RIGHT else held.detail or told,
             servers=(*held.servers, *found.servers),
             negative_ttl=_longest(held.negative_ttl, found.negative_ttl),
         )
+
+    async def _zone_of_target(self, answers: list[Answered], target: str) -> Served:
+        try:
+            if not target:
+                raise DnsError("nothing is at the root")
+            return await self._finder.zone_of(_known_above(target, self._dns))
+        except NoLibrary:
+            raise
+        except DnsError as error:
+            server = next(a.server for a in answers if a.finding.target == target)
+            raise DnsError(f"{server} shows a CNAME to {target or '.'}, and {error}") from None
 
     async def _concluded(self, record: Record, zone: Served, answers: list[Answered]) -> Checked:
         result = verdict.overall(answer.finding.verdict for answer in answers)
@@ -185,7 +206,7 @@ class _Checker:
         return Checked(
             record,
             result,
-            "; ".join(dict.fromkeys(_said(answer) for answer in wrong)),
+            _advice(answers) if result == verdict.RIGHT else _listed(wrong),
             zone.name,
             tuple(answers),
             negative,
@@ -214,6 +235,32 @@ class _Checker:
             return verdict.judge(record, name, zone, reply)
 
         return verdict.both(*await asyncio.gather(over("udp"), over("tcp")))
+
+    async def _apart_from_wildcards(
+        self, name: str, rtype: str, zone: Served, answers: list[Answered]
+    ) -> list[Answered]:
+        """
+        The answers, with those that a wildcard gives taken for what they are: nothing is at the
+        name. Then a name beside it that nobody has made shows the same.
+        """
+        if name == zone.name:
+            return answers
+        places = {str(place): place for server in zone.nameservers for place in server.places}
+        beside = message.question(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
+
+        async def judged(answer: Answered) -> Answered:
+            finding = answer.finding
+            if not (finding.shown or finding.target) or finding.verdict not in _MAYBE_BY_WILDCARD:
+                return answer
+            try:
+                reply = await self._exchange.ask_fully(places[answer.address], beside)
+            except NoAnswer:
+                return answer
+            if not _is_alike(finding, reply):
+                return answer
+            return replace(answer, finding=verdict.by_wildcard(finding))
+
+        return list(await asyncio.gather(*map(judged, answers)))
 
     async def _with_serials(self, zone: Served, answers: list[Answered]) -> list[Answered]:
         """The answers with each server's serial, and who lags behind said so."""
@@ -283,8 +330,40 @@ def _longest(*seconds: int | None) -> int | None:
     return max((one for one in seconds if one is not None), default=None)
 
 
+_MAYBE_BY_WILDCARD = (verdict.ABSENT, verdict.DIFFERS, verdict.SEVERAL)
+
+
+def _is_alike(finding: Finding, reply: message.Reply) -> bool:
+    if not reply.answer:
+        return False
+    beside = reply.answer[0].name
+    if finding.target:
+        return reply.values(beside, "CNAME") == [finding.target]
+    shown = {rr.value for rr in reply.answer if rr.name == beside and rr.type != "CNAME"}
+    aliases = set(reply.values(beside, "CNAME"))
+    return set(finding.shown) in (shown, aliases)
+
+
 def _not_asked(server: Nameserver) -> Answered:
-    return Answered(server.name, "", Finding(verdict.LAME, server.problem))
+    found = verdict.LAME if server.leads_nowhere else verdict.SILENT
+    return Answered(server.name, "", Finding(found, server.problem))
+
+
+def _listed(answers: Sequence[Answered]) -> str:
+    return "; ".join(dict.fromkeys(_said(answer) for answer in answers))
+
+
+def _advice(answers: Sequence[Answered]) -> str:
+    """What there is to say of servers where the record is right: once, where all say the same."""
+    details = {answer.finding.detail for answer in answers}
+    if len(details) == 1:
+        return details.pop()
+    said = _listed([answer for answer in answers if answer.finding.detail])
+    if any(answer.finding.verdict == verdict.LAME and answer.address for answer in answers):
+        said += (
+            "; resolvers pass over lame servers: have them serve the zone, or take them out of it"
+        )
+    return said
 
 
 def _unchecked(record: Record, deadline: float) -> Checked:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from .failure import NoAnswer
-from .message import Reply, reply
+from .message import Reply, reply, without_edns
 from .place import Place
 from .tcp import Line
 from .udp import ask_once
@@ -18,6 +18,8 @@ UDP_TRIES = 2
 GIVE_UP_AFTER = 5
 # Connections to one server, each with its questions in flight: RFC 7766, section 6.2.2 wants few.
 LINES = 2
+# What servers say that do not know EDNS, or not this version of it: RFC 6891, sections 6.1.3 and 7.
+_NO_EDNS = ("FORMERR", "NOTIMP", "BADVERS")
 
 
 class Exchange:
@@ -84,7 +86,10 @@ class Exchange:
             reason = error.strerror or type(error).__name__
             raise NoAnswer(kind, f"{reason} ({transport.upper()})") from error
         self._silence[at] = 0
-        return reply(wire, asked)
+        answer = reply(wire, asked)
+        if answer.rcode in _NO_EDNS and len(without_edns(asked)) < len(asked):
+            return await self._ask(place, without_edns(asked), transport)
+        return answer
 
     async def _udp(self, place: Place, asked: bytes) -> bytes:
         for left in reversed(range(UDP_TRIES)):

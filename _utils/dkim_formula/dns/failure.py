@@ -11,6 +11,10 @@ class NoLibrary(DnsError):
     """dnspython is not installed."""
 
 
+class NoAddress(DnsError):
+    """A server's name that DNS has no address for."""
+
+
 class Overtaken(DnsError):
     """An update came too late: somebody else has changed the name since it was looked at."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .failure import NoAnswer, no_library
+from ..records.meaning import cut
+from .failure import DnsError, NoAnswer, no_library
 
 if TYPE_CHECKING:
     import dns.message
@@ -77,7 +78,7 @@ def question(
     signed
         Set DO and AD, to learn whether the answer was validated (RFC 6840, section 5.7).
 
-    Raises NoLibrary.
+    Raises NoLibrary; DnsError for what DNS can't ask for, such as a name that is too long.
     """
     try:
         import dns.flags
@@ -87,7 +88,7 @@ def question(
 
     flags = (dns.flags.RD if recurse else 0) | (0 if validate else dns.flags.CD)
     query = dns.message.make_query(
-        f"{name}.",
+        absolute(name),
         rtype,
         use_edns=0,
         payload=UDP_SIZE,
@@ -95,6 +96,11 @@ def question(
         flags=flags | (dns.flags.AD if signed else 0),
     )
     return query.to_wire()
+
+
+def without_edns(asked: bytes) -> bytes:
+    """The question with nothing behind it, for servers that refuse EDNS: RFC 6891, section 7."""
+    return asked[:10] + b"\0\0" + asked[12 : _question_end(asked)]
 
 
 def reply(wire: bytes, asked: bytes) -> Reply:
@@ -174,6 +180,24 @@ def _value(rtype: str, rdata) -> object:
     if rtype == "SOA":
         return Soa(plain_name(rdata.mname), rdata.serial, rdata.minimum)
     return None
+
+
+def absolute(name: str):
+    """
+    A name of this library's as dnspython has it. Raises NoLibrary; DnsError for what is no name:
+    a label has 63 octets at most, a name 255 (RFC 1035, section 2.3.4).
+    """
+    try:
+        import dns.exception
+        import dns.name
+    except ImportError:
+        raise no_library() from None
+
+    try:
+        return dns.name.from_text(f"{name}.")
+    except (dns.exception.DNSException, UnicodeError) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise DnsError(f"DNS has no such name: {cut(name)} ({reason})") from None
 
 
 def plain_name(name) -> str:

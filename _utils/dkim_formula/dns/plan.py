@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..records.kind import cut, of_kind, public_key
+from ..records.kind import meant_as, purpose_of
+from ..records.meaning import compare, cut, public_key
 from ..records.record import Record
 from .failure import DnsError
 
@@ -68,8 +69,10 @@ def to_publish(
     wanted = record.value.encode()
     if present.alias is not None:
         raise Foreign(f"there is a CNAME to {present.alias}; remove it, or set a delegation")
+    if _is_said_otherwise(record, present, remembered):
+        return None
     of_ours = [value for value in present.values if _is_ours(record, value, remembered)]
-    foreign = [v for v in of_kind(record.purpose, present.values) if v not in of_ours]
+    foreign = [v for v in meant_as(record.purpose, present.values) if v not in of_ours]
     if foreign and not adopt:
         shown = foreign[0].decode("utf-8", "backslashreplace")
         raise Foreign(
@@ -86,17 +89,39 @@ def to_publish(
 
 
 def to_remove(name: str, rtype: str, present: Present, remembered: Iterable[str]) -> Step | None:
-    """The step that removes exactly what we published at a name, None where it is gone."""
-    ours = {value.encode() for value in remembered}
-    there = tuple(value for value in present.values if value in ours)
+    """
+    The step that removes what we published at a name, None where it is gone; a panel may have
+    written it anew since.
+    """
+    ours = [Record(name, rtype, 0, value, purpose_of(name, value), "") for value in remembered]
+    there = tuple(value for value in present.values if any(_means(one, value) for one in ours))
     return Step(name, rtype, there) if there else None
 
 
+def is_there(record_value: bytes, step: Step, present: Present) -> bool:
+    """Whether a name holds a value after the step that added it, in whatever form."""
+    text = record_value.decode()
+    record = Record(step.name, step.type, 0, text, purpose_of(step.name, text), "")
+    return any(_means(record, value) for value in present.values)
+
+
+def _is_said_otherwise(record: Record, present: Present, remembered: Collection[str]) -> bool:
+    """
+    Whether the name's one record of the kind says the same in another form, and that form is to
+    stay: ours has come back from a panel that would write it anew again, or it is the site's own
+    policy. The TTL is theirs then too.
+    """
+    meant = meant_as(record.purpose, present.values)
+    if len(meant) != 1 or meant[0] == record.value.encode() or not _means(record, meant[0]):
+        return False
+    return record.value in remembered or record.purpose != "dkim"
+
+
 def _is_ours(record: Record, value: bytes, remembered: Collection[str]) -> bool:
-    if value == record.value.encode():
+    known = (record.value, *remembered, *record.replaces)
+    if value.decode("utf-8", "replace") in known:
         return True
-    text = value.decode("utf-8", "replace")
-    if text in remembered or text in record.replaces:
+    if any(_means(replace(record, value=one), value) for one in known):
         return True
     if record.purpose != "dkim":
         return False
@@ -104,6 +129,10 @@ def _is_ours(record: Record, value: bytes, remembered: Collection[str]) -> bool:
     # may be anybody's, except where our own key is revoked.
     key = public_key(value)
     return key is not None and key == public_key(record.value.encode())
+
+
+def _means(record: Record, value: bytes) -> bool:
+    return not compare(record, value).problem
 
 
 def _ttl(record: Record, present: Present, own: Collection[bytes]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..settings.model import TsigKey
 from .failure import DnsError, Overtaken, no_library
-from .message import plain_name
+from .message import absolute, plain_name
 from .place import Place
 from .plan import Present, Step
 
@@ -67,7 +67,7 @@ class Primary:
         an alias is left empty.
         """
         reply = self._asked(name, rtype)
-        owner = _absolute(name)
+        owner = absolute(name)
         alias = reply.get_rrset(reply.answer, owner, "IN", "CNAME")
         rrset = reply.get_rrset(reply.answer, owner, "IN", rtype)
         if alias is not None and rtype != "CNAME":
@@ -104,8 +104,8 @@ class Primary:
         """
         import dns.update
 
-        update = dns.update.UpdateMessage(_absolute(zone), **self._signing())
-        name = _absolute(step.name)
+        update = dns.update.UpdateMessage(absolute(zone), **self._signing())
+        name = absolute(step.name)
         if seen.values:
             rdatas = self._rdatas[(step.name, step.type)]
             update.present(name, *(rdata for value in seen.values for rdata in rdatas[value]))
@@ -125,7 +125,7 @@ class Primary:
         except ImportError:
             raise no_library() from None
 
-        query = dns.message.make_query(_absolute(name), rtype, flags=0)
+        query = dns.message.make_query(absolute(name), rtype, flags=0)
         signing = self._signing()
         if signing:
             query.use_tsig(signing["keyring"])
@@ -233,15 +233,6 @@ class Primary:
     def __str__(self) -> str:
         key = f" with the key {self._key.name} ({self._key.algorithm})" if self._key else ""
         return f"server {self._place}{key}"
-
-
-def _absolute(name: str):
-    try:
-        import dns.name
-    except ImportError:
-        raise no_library() from None
-
-    return dns.name.from_text(f"{name}.")
 
 
 def _octets(rdata: dns.rdata.Rdata) -> bytes:

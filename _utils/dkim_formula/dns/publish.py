@@ -12,9 +12,11 @@ from .exchange import Exchange
 from .failure import DnsError, NoLibrary, Overtaken
 from .loop import run
 from .place import Place
-from .plan import Foreign, Present, Step, to_publish, to_remove
+from .plan import Foreign, Present, Step, is_there, to_publish, to_remove
 from .primary import Primary
 from .zones import Finder, configured_zone
+
+_SET = "set dkim:dns:server, or dkim:dns:zones:{zone}:server, to the server that takes updates"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Task:
 class Planned:
     """
     What is to be done for a task: ``step`` None is nothing; or why it can't be done. ``overtaken``:
-    because somebody else has changed the name meanwhile.
+    because somebody else has changed the name meanwhile. ``base`` is the name that the zone was
+    looked for from.
     """
 
     task: Task
@@ -54,6 +57,7 @@ class Planned:
     step: Step | None = None
     problem: str = ""
     overtaken: bool = False
+    base: str = ""
 
 
 class Publisher:
@@ -97,16 +101,16 @@ class Publisher:
             primary.send(planned.zone, step, planned.seen)
             _, present = primary.read(task.name, task.type)
         except DnsError as error:
-            planned.problem = str(error)
+            planned.problem = self._told(planned, error)
             planned.overtaken = isinstance(error, Overtaken)
             return
         gone = [value for value in step.delete if value != step.add]
-        is_added = step.add is None or step.add in present.values
+        is_added = step.add is None or is_there(step.add, step, present)
         if not is_added or any(value in present.values for value in gone):
             planned.problem = f"{primary}: it took the update, and does not show it"
 
     def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
-        planned = Planned(task)
+        planned = Planned(task, base=base)
         try:
             if isinstance(place, DnsError):
                 raise place
@@ -116,8 +120,18 @@ class Publisher:
         except NoLibrary:
             raise
         except DnsError as error:
-            planned.problem = str(error)
+            planned.problem = self._told(planned, error)
         return planned
+
+    def _told(self, planned: Planned, error: DnsError) -> str:
+        """A server's refusal; where nobody has named the server, with what to set."""
+        problem = str(error)
+        if planned.primary is None or isinstance(error, Foreign | Overtaken):
+            return problem
+        if _configured_server(self._dns, planned.base) is not None:
+            return problem
+        zone = planned.zone or planned.base
+        return f"{problem}; it was found by the SOA: if it is not the one, {_SET.format(zone=zone)}"
 
     def _primary(self, base: str, place: Place) -> Primary:
         key = _key_for(self._dns, base)
@@ -129,17 +143,32 @@ class Publisher:
 
 def _step(planned: Planned, adopt: bool) -> Step | None:
     task = planned.task
-    if task.record is None:
-        return to_remove(task.name, task.type, planned.seen, task.remembered)
     try:
-        return to_publish(task.record, planned.seen, task.remembered, adopt)
+        step = _step_from(task, planned.seen, adopt)
     except Foreign:
-        if not planned.primary.is_by_wildcard(task.name, task.type, planned.seen):
+        if not _is_by_wildcard(planned):
             raise
-    # Nothing is at the name itself: RFC 4592, section 2.2.1.
+    else:
+        if step is None or not _is_by_wildcard(planned):
+            return step
+    # Nothing is at the name itself (RFC 4592, section 2.2.1), and no prerequisite of an update
+    # holds for what a wildcard puts there (RFC 2136, section 2.4; BIND 9.18 answers NXRRSET).
     planned.seen = Present()
     planned.zone = planned.zone or planned.primary.zone_of(task.start)
-    return to_publish(task.record, planned.seen, task.remembered, adopt)
+    return _step_from(task, planned.seen, adopt)
+
+
+def _step_from(task: Task, seen: Present, adopt: bool) -> Step | None:
+    if task.record is None:
+        return to_remove(task.name, task.type, seen, task.remembered)
+    return to_publish(task.record, seen, task.remembered, adopt)
+
+
+def _is_by_wildcard(planned: Planned) -> bool:
+    # No wildcard is above a zone's own name.
+    if planned.seen == Present() or planned.task.name == planned.zone:
+        return False
+    return planned.primary.is_by_wildcard(planned.task.name, planned.task.type, planned.seen)
 
 
 def _key_for(dns: Dns, name: str) -> TsigKey | None:
@@ -164,9 +193,31 @@ async def _places(dns: Dns, starts: Collection[str]) -> dict[str, Place | DnsErr
 
 
 async def _place(dns: Dns, finder: Finder, start: str) -> Place:
+    server = _configured_server(dns, start)
+    if server is not None:
+        return _nearest(await finder.places_of(server))
+    zone = await finder.primary_of(start)
+    if not zone.primary:
+        # RFC 1035, section 3.3.13; providers hide their primary so.
+        raise DnsError(
+            f"the SOA of {zone.name} names no primary (its MNAME is the root); "
+            + _SET.format(zone=zone.name)
+        )
+    try:
+        return _nearest(await finder.places_of(zone.primary))
+    except NoLibrary:
+        raise
+    except DnsError as error:
+        raise DnsError(
+            f"the SOA of {zone.name} names {zone.primary} as its primary, and {error}; "
+            + _SET.format(zone=zone.name)
+        ) from None
+
+
+def _configured_server(dns: Dns, start: str) -> str | None:
     zone = dns.zones.get(configured_zone(dns, start))
-    server = zone.server if zone is not None and zone.server is not None else dns.server
-    if server is None:
-        server = (await finder.primary_of(start)).primary
-    places = await finder.places_of(server)
+    return zone.server if zone is not None and zone.server is not None else dns.server
+
+
+def _nearest(places: Sequence[Place]) -> Place:
     return next((place for place in places if place.is_reachable()), places[0])

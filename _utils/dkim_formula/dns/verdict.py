@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from ..records.kind import difference, of_kind
+from ..records.kind import meant_as, of_kind
+from ..records.meaning import compare, cut
 from ..records.record import Record, is_inside
 from .failure import NoAnswer
-from .message import Reply
+from .message import Reply, Rr
 
 RIGHT = "right"
 ABSENT = "absent"
@@ -34,7 +35,7 @@ _DATA = {SEVERAL, DIFFERS, ABSENT}
 @dataclass(frozen=True)
 class Finding:
     """
-    A verdict and its reason.
+    A verdict and its reason; of a right record ``detail`` is advice.
 
     ttl
         Of the record that was found, in seconds.
@@ -42,6 +43,8 @@ class Finding:
         Of an alias: the name that it points to. Of a referral: the zone.
     negative_ttl
         How long the absence may be remembered, in seconds.
+    shown
+        The texts at the name, whatever they are: a wildcard may have put them there.
     """
 
     verdict: str
@@ -49,6 +52,7 @@ class Finding:
     ttl: int | None = None
     target: str = ""
     negative_ttl: int | None = None
+    shown: tuple[object, ...] = ()
     reply: Reply | None = field(default=None, compare=False, repr=False)
 
 
@@ -82,47 +86,106 @@ def of_failure(error: NoAnswer) -> Finding:
 
 
 def both(udp: Finding, tcp: Finding) -> Finding:
-    """One verdict of what a server says over UDP and over TCP: RFC 7766, section 5, wants both."""
+    """
+    One verdict of what a server says over UDP and over TCP: RFC 7766, section 5, wants both. An
+    answer over UDP that is whole is what resolvers go by: without TCP it counts, with advice.
+    """
+    if tcp.verdict == TRUNCATED:
+        tcp = Finding(LAME, "its answer is cut short, also over TCP")
     if udp.verdict == TRUNCATED:
-        return tcp
+        if tcp.verdict not in (SILENT, LAME):
+            return tcp
+        return replace(
+            tcp,
+            detail=f"its answer over UDP is cut short, and over TCP {tcp.verdict}: {tcp.detail}",
+        )
     if (udp.verdict, udp.detail) == (tcp.verdict, tcp.detail):
         return udp
+    if tcp.verdict in (SILENT, LAME) and udp.verdict not in (SILENT, LAME):
+        advice = f"over TCP: {_told(tcp)}; let TCP to port 53 through (RFC 7766)"
+        return replace(udp, detail="; ".join(filter(None, (udp.detail, advice))))
     detail = f"over UDP: {_told(udp)}; over TCP: {_told(tcp)}"
-    if {udp.verdict, tcp.verdict} & {SILENT, LAME}:
-        bad = udp if udp.verdict in (SILENT, LAME) else tcp
-        return Finding(bad.verdict, detail, ttl=udp.ttl or tcp.ttl)
+    if udp.verdict in (SILENT, LAME):
+        return Finding(udp.verdict, detail, ttl=udp.ttl or tcp.ttl)
     return Finding(DISAGREES, detail, ttl=udp.ttl or tcp.ttl)
 
 
 def overall(verdicts: Iterable[str]) -> str:
-    """The verdict on a record of those of its servers."""
+    """
+    The verdict on a record of those of its servers. Where one holds it, servers that hold nothing
+    for anybody (lame ones, or names without an address) don't count: resolvers pass over them too.
+    """
     seen = set(verdicts)
     if RIGHT in seen and seen & _DATA:
         return DISAGREES
-    return next((verdict for verdict in _WORST_FIRST if verdict in seen), RIGHT)
+    if seen and seen <= {RIGHT, LAME}:
+        return RIGHT if RIGHT in seen else LAME
+    return next((verdict for verdict in _WORST_FIRST if verdict in seen), LAME)
 
 
 def _of_values(record: Record, name: str, reply: Reply) -> Finding:
     found = [rr for rr in reply.answer if rr.name == name and rr.type == record.type]
-    soa = reply.soa()
+    shown = tuple(rr.value for rr in found)
     if record.type == "CNAME":
-        values, wanted = [rr.value.encode() for rr in found], record.value.encode()
-        reason = f"it points to {values[0].decode()}" if values else ""
-    else:
-        values = of_kind(record.purpose, [rr.value for rr in found])
-        wanted = record.value.encode()
-        reason = difference(wanted, values[0]) if values else ""
-    if not values:
-        negative = None if soa is None else min(soa.ttl, soa.value.negative_ttl)
-        what = "there is no such name" if reply.rcode == "NXDOMAIN" else f"no {record.type} there"
-        return Finding(ABSENT, what, negative_ttl=negative)
+        return _of_alias(record, found, reply)
+    values = of_kind(record.purpose, shown)
     if len(values) > 1:
-        held = "with" if wanted in values else "without"
-        said = f"{len(values)} records at the name, {held} the right one"
-        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found))
-    if values[0] != wanted:
-        return Finding(DIFFERS, reason, ttl=found[0].ttl)
-    return Finding(RIGHT, ttl=found[0].ttl)
+        held = "with" if any(_is_same(record, value) for value in values) else "without"
+        said = f"{len(values)} records at the name, {held} the right one; leave one"
+        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found), shown=shown)
+    # What nobody takes for a record, and was meant to be one, has its own reason.
+    values = values or meant_as(record.purpose, shown)
+    if not values:
+        return _nothing(record, found, reply)
+    compared = compare(record, values[0])
+    if compared.problem:
+        return Finding(DIFFERS, compared.problem, ttl=found[0].ttl, shown=shown)
+    return Finding(RIGHT, compared.advice, ttl=found[0].ttl, shown=shown)
+
+
+def _of_alias(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
+    if not found:
+        return _nothing(record, found, reply)
+    targets = tuple(rr.value for rr in found)
+    if len(found) > 1:
+        said = f"{len(found)} CNAME records at the name; leave one"
+        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found), shown=targets)
+    if targets[0] != record.value.lower():
+        said = f"it points to {cut(targets[0])}"
+        return Finding(DIFFERS, said, ttl=found[0].ttl, shown=targets)
+    return Finding(RIGHT, ttl=found[0].ttl, shown=targets)
+
+
+def _nothing(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
+    soa = reply.soa()
+    negative = None if soa is None else min(soa.ttl, soa.value.negative_ttl)
+    shown = tuple(rr.value for rr in found)
+    if reply.rcode == "NXDOMAIN":
+        what = "there is no such name"
+    elif shown:
+        what = f"no record of this kind is among the {len(shown)} texts there"
+    else:
+        what = f"no {record.type} there"
+    ttl = max((rr.ttl for rr in found), default=None)
+    return Finding(ABSENT, what, ttl=ttl, negative_ttl=negative, shown=shown)
+
+
+def _is_same(record: Record, value: bytes) -> bool:
+    return not compare(record, value).problem
+
+
+def by_wildcard(finding: Finding) -> Finding:
+    """A finding at a name where nothing is, and a wildcard answers: RFC 4592, section 2.2.1."""
+    what = finding.target or ", ".join(_text(value) for value in finding.shown)
+    said = (
+        f"nothing is at the name itself: a wildcard of the zone answers ({cut(what)}); publish the "
+        "record beside it"
+    )
+    return Finding(ABSENT, said, ttl=finding.ttl, negative_ttl=finding.negative_ttl)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _referral(reply: Reply, name: str, zone: str) -> str | None:

@@ -17,7 +17,7 @@ from ..records.record import is_inside
 from ..settings.model import Dns
 from . import message
 from .exchange import Exchange
-from .failure import DnsError, NoAnswer
+from .failure import DnsError, NoAddress, NoAnswer, NoLibrary
 from .message import Reply
 from .place import Place, as_place, split
 
@@ -31,11 +31,14 @@ class Nameserver:
 
     problem
         Why it can't be asked; then ``places`` is empty.
+    leads_nowhere
+        Whether nobody can ask it: DNS says that its name has no address.
     """
 
     name: str
     places: tuple[Place, ...] = ()
     problem: str = ""
+    leads_nowhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class Finder:
         names = answer.values(name, "NS")
         if names:
             return Served(name, await self._nameservers(names))
+        if _is_alias(answer, name):
+            return await self.zone_of(_above(name))
         zone = _enclosing(answer, name)
         if zone == name:
             raise DnsError(f"{name}: the zone shows no NS records")
@@ -126,9 +131,11 @@ class Finder:
         return await self.zone_of(zone)
 
     async def _primary_of(self, name: str) -> Served:
-        configured = configured_zone(self._dns, name)
-        answer = await self.resolve(configured or name, "SOA")
-        zone = _enclosing(answer, configured or name)
+        start = configured_zone(self._dns, name) or name
+        answer = await self.resolve(start, "SOA")
+        if _is_alias(answer, start):
+            return await self.primary_of(_above(start))
+        zone = _enclosing(answer, start)
         return Served(zone, primary=answer.soa().value.primary)
 
     async def _negative_ttl_of(self, zone: Served) -> int | None:
@@ -164,6 +171,11 @@ class Finder:
     async def _nameserver(self, server: str) -> Nameserver:
         try:
             return _with_a_way(server, await self.places_of(server))
+        except NoLibrary:
+            raise
+        except NoAddress as error:
+            advice = f"{error}; take it out of the zone's NS records, or give it an address"
+            return Nameserver(server, problem=advice, leads_nowhere=True)
         except DnsError as error:
             return Nameserver(server, problem=str(error))
 
@@ -179,8 +191,10 @@ class Finder:
             if rr.type in ("A", "AAAA")
         ]
         if not found:
-            why = next((str(reply) for reply in replies if isinstance(reply, DnsError)), "")
-            raise DnsError(why or f"the server's name {host} has no address")
+            for failure in replies:
+                if isinstance(failure, BaseException):
+                    raise failure
+            raise NoAddress(f"the server's name {host or '.'} has no address")
         return tuple(found)
 
     async def resolve(self, name: str, rtype: str) -> Reply:
@@ -222,6 +236,23 @@ def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Place, ...]:
     # A link-local address comes with its interface (fe80::1%eth0), which getaddrinfo takes.
     places = [Place(word[1]) for word in words if len(word) > 1]
     return tuple(places) or (Place("127.0.0.1"),)
+
+
+def _is_alias(answer: Reply, name: str) -> bool:
+    """
+    Whether a name stands for another (RFC 1034, section 3.6.2; a DNAME above makes it so too): the
+    answer is about that other then. Names below it are in the zone of the name above.
+    """
+    return bool(answer.values(name, "CNAME"))
+
+
+def _above(name: str) -> str:
+    above = name.partition(".")[2]
+    if "." not in above:
+        raise DnsError(
+            f"{name} is an alias (CNAME), and no zone of its own; name its zone in dkim:dns:zones"
+        )
+    return above
 
 
 def _enclosing(answer: Reply, name: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import PostfixError
-from ..records.kind import cut
+from ..records.meaning import cut
 
 CLASSES = "internal_mail_filter_classes"
 DEFAULT_ACTION = "milter_default_action"

@@ -1,16 +1,29 @@
-"""Which texts at a name are a record of one kind, and how two of a kind differ."""
+"""Which texts at a name are a record of one kind."""
 
+import re
 from collections.abc import Iterable
 
 # Records that share their name with others of their type: a reader takes those that begin so, and
-# passes the rest over. RFC 9989 section 4.10, RFC 9990 section 4, RFC 7208 section 4.5, RFC 8460
-# section 3, RFC 8461 section 3.1.
-_VERSIONS = {
-    "dmarc": b"v=DMARC1",
-    "dmarc-report": b"v=DMARC1",
-    "spf": b"v=spf1",
-    "tls-rpt": b"v=TLSRPTv1",
-    "mta-sts": b"v=STSv1",
+# passes the rest over. Capitals count in all but SPF, blanks about the "=" are DMARC's alone.
+# RFC 9989 sections 4.8 and 4.10, RFC 9990 section 4, RFC 7208 section 4.5, RFC 8460 section 3,
+# RFC 8461 section 3.1.
+_END = rb"(?=[;\s]|$)"
+_DMARC = re.compile(rb"v[ \t]*=[ \t]*DMARC1" + _END)
+_BEGINNINGS = {
+    "dmarc": _DMARC,
+    "dmarc-report": _DMARC,
+    "spf": re.compile(rb"v=spf1" + _END, re.IGNORECASE),
+    "tls-rpt": re.compile(rb"v=TLSRPTv1" + _END),
+    "mta-sts": re.compile(rb"v=STSv1" + _END),
+}
+# What begins so is meant as such a record, and no reader takes it for one: quotes and blanks that
+# were pasted with it, capitals, a version that is not the first tag.
+_MEANT = {
+    "dmarc": b"DMARC1",
+    "dmarc-report": b"DMARC1",
+    "spf": b"spf1",
+    "tls-rpt": b"TLSRPTv1",
+    "mta-sts": b"STSv1",
 }
 
 
@@ -19,77 +32,25 @@ def of_kind(purpose: str, values: Iterable[bytes]) -> list[bytes]:
     Those of a name's texts that are taken for a record of a purpose. All are at a key record's
     name: its ``v=`` may be left out (RFC 6376, section 3.6.1).
     """
-    version = _VERSIONS.get(purpose)
-    return [value for value in values if version is None or _begins(value, version)]
+    beginning = _BEGINNINGS.get(purpose)
+    return [value for value in values if beginning is None or beginning.match(value)]
 
 
-def public_key(value: bytes) -> str | None:
-    """The ``p=`` of a key record without white space, which has no meaning in it; None for none."""
-    found = tags(value).get("p")
-    return None if found is None else "".join(found.split())
-
-
-def tags(value: bytes) -> dict[str, str]:
-    """A tag-list (RFC 6376, section 3.2), as far as it is one."""
-    found = {}
-    for part in value.decode("utf-8", "replace").split(";"):
-        name, equals, text = part.partition("=")
-        if equals:
-            found[name.strip()] = text.strip()
-    return found
-
-
-def difference(wanted: bytes, found: bytes) -> str:
-    """How a text differs from what it should be, in a few words and without long values."""
-    if wanted == found:
-        return ""
-    ours, theirs = tags(wanted), tags(found)
-    if wanted.startswith(b"v=spf1") or not ours or not theirs:
-        return f"it is {cut(found.decode('utf-8', 'backslashreplace'))}"
-    said = [
-        _tag_difference(name, ours.get(name), theirs.get(name))
-        for name in dict.fromkeys((*ours, *theirs))
-        if ours.get(name) != theirs.get(name)
-    ]
-    if said:
-        return ", ".join(said)
-    at = next(
-        (at for at, (one, other) in enumerate(zip(wanted, found, strict=False)) if one != other),
-        min(len(wanted), len(found)),
+def meant_as(purpose: str, values: Iterable[bytes]) -> list[bytes]:
+    """Those that are of a kind, or were meant to be and are read by nobody."""
+    version = _MEANT.get(purpose)
+    if version is None:
+        return list(values)
+    meant = re.compile(
+        rb"[\s\"'\\]*([^\"]*;[ \t]*)?v[ \t]*=[ \t]*" + version + rb"(?=[;\s\"'\\]|$)", re.IGNORECASE
     )
-    return f"the tags are the same and written in another way, from octet {at + 1} on"
+    return [value for value in values if meant.match(value)]
 
 
-def _tag_difference(name: str, ours: str | None, theirs: str | None) -> str:
-    if theirs is None:
-        return f"{name}= is missing"
-    if name == "p":
-        return _key_difference(ours or "", theirs)
-    if ours is None:
-        return f"{cut(name)}={cut(theirs)} should not be there"
-    return f"{name}= is {cut(theirs)}, should be {cut(ours)}"
-
-
-def _key_difference(ours: str, theirs: str) -> str:
-    if not theirs:
-        return "p= is empty: the key is revoked there"
-    if not ours:
-        return "p= still holds a key, should be empty"
-    if ours.startswith(theirs):
-        return f"p= is cut off after {len(theirs)} of {len(ours)} characters"
-    if "".join(theirs.split()) == ours:
-        return "p= has white space in it"
-    return "p= is another key"
-
-
-def _begins(value: bytes, version: bytes) -> bool:
-    # The version is the whole of its tag or term.
-    if value[: len(version)].lower() != version.lower():
-        return False
-    return value[len(version) : len(version) + 1] in (b"", b";", b" ", b"\t")
-
-
-def cut(text: str, most: int = 80) -> str:
-    """A text of somebody else's for people: not long, and nothing in it that moves a cursor."""
-    shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in shown)
+def purpose_of(name: str, value: str) -> str:
+    """What a text that the formula published is for, by its name and its beginning."""
+    if "._domainkey." in name:
+        return "dkim"
+    purposes = (one for one, begins in _BEGINNINGS.items() if begins.match(value.encode()))
+    found = next(purposes, "")
+    return "dmarc-report" if found == "dmarc" and "._report._dmarc." in name else found

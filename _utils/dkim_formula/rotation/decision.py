@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..settings.duration import in_words
-from .evidence import RIGHT, Evidence
+from .evidence import PARTLY_SILENT, RIGHT, Evidence
 
 GONE = "gone"
 
 # However short a zone's times are, one look is no time at all.
 _LEAST_HOLD = 1  # second
+# So much longer the others have to show a record where a server does not answer: who is silent for
+# a day is down, as far as can be told, and no gate stays shut for ever by it.
+SILENT_HOLD = 86400  # seconds
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ def revoked(
         return in_time
     if evidence is None:
         missing = "no server could be asked for its record"
+    elif evidence.verdict in PARTLY_SILENT and _is_long_ago(evidence, SILENT_HOLD):
+        return in_time
     elif evidence.verdict != RIGHT:
         missing = f"the old record is not known to be gone: {_verdict(evidence)}"
     else:
@@ -153,9 +158,12 @@ def _lacking(
     if evidence is None:
         return ("no server could be asked for its record",), None
     missing, until = [], None
-    if evidence.verdict != RIGHT:
+    is_partly_silent = evidence.verdict in PARTLY_SILENT
+    if evidence.verdict != RIGHT and not is_partly_silent:
         missing.append(f"its record is not at every server: {_verdict(evidence)}")
     seconds = hold(evidence, margin, least)
+    if seconds is not None and is_partly_silent:
+        seconds += SILENT_HOLD
     if seconds is None:
         missing.append("no server tells for how long an absence is remembered (SOA)")
     elif evidence.seen_since is None:
@@ -163,13 +171,23 @@ def _lacking(
             raise AssertionError("a record that is right has been seen since some moment")
         missing.append(f"then it has to be seen for {in_words(seconds)}")
     elif evidence.looked_at - evidence.seen_since < timedelta(seconds=seconds):
-        if evidence.verdict == RIGHT:
+        if evidence.verdict == RIGHT or is_partly_silent:
             until = evidence.seen_since + timedelta(seconds=seconds)
+        if is_partly_silent:
+            missing.append(
+                f"{_verdict(evidence)}: the servers that answer have to show the record for a day "
+                "more, since a silent one may show something else to others"
+            )
         missing.append(
             f"resolvers may remember what was there before: it has to be seen for "
             f"{in_words(seconds)}, and was first seen at {moment_text(evidence.seen_since)}"
         )
     return tuple(missing), until
+
+
+def _is_long_ago(evidence: Evidence, seconds: int) -> bool:
+    since = evidence.seen_since
+    return since is not None and evidence.looked_at - since >= timedelta(seconds=seconds)
 
 
 def _seen(evidence: Evidence) -> str:

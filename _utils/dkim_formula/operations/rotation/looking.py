@@ -86,16 +86,24 @@ def _look(key: Key, checked: Sequence[Checked], at: datetime) -> Look:
             if answer.finding.verdict == verdict.RIGHT
         ),
         other_ttl=_longest(others),
+        else_right=bool(wrong) and all(_is_else_right(key, one) for one in wrong),
     )
 
 
 def _is_right(key: Key, checked: Checked) -> bool:
     if key.state != "revoked":
         return checked.verdict == verdict.RIGHT
-    # The key is not to be found any more, whether its record is empty or away.
-    return bool(checked.servers) and all(
-        answer.finding.verdict in _EMPTY_OR_AWAY for answer in checked.servers
-    )
+    # The key is not to be found any more, whether its record is empty or away. A lame server shows
+    # nobody anything.
+    found = {answer.finding.verdict for answer in checked.servers} - {verdict.LAME}
+    return bool(found) and found <= _EMPTY_OR_AWAY
+
+
+def _is_else_right(key: Key, checked: Checked) -> bool:
+    """Whether servers that don't answer are all that is between a record and its being right."""
+    found = {answer.finding.verdict for answer in checked.servers} - {verdict.LAME}
+    good = _EMPTY_OR_AWAY if key.state == "revoked" else {verdict.RIGHT}
+    return verdict.SILENT in found and found - {verdict.SILENT} <= good and len(found) > 1
 
 
 def _said(checked: Checked) -> str:
@@ -104,7 +112,8 @@ def _said(checked: Checked) -> str:
 
 def _where(checked: Checked) -> str:
     count = len(checked.servers)
-    return f"at {count} server{'' if count == 1 else 's'}"
+    advice = f" ({checked.detail})" if checked.detail else ""
+    return f"at {count} server{'' if count == 1 else 's'}{advice}"
 
 
 def _longest(seconds) -> int | None:

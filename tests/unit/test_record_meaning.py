@@ -1,0 +1,247 @@
+"""A text in DNS is judged by what it says to its readers, not by how it is written."""
+
+import re
+from pathlib import Path
+
+import pytest
+from dkim_formula.records import Record
+from dkim_formula.records.meaning import compare
+
+CASES = Path(__file__).resolve().parents[1] / "cases" / "records"
+PURPOSES = {"DKIM1": "dkim", "DMARC1": "dmarc", "STSv1": "mta-sts"}
+
+
+def pairs(case):
+    """What a case wants and what it finds, as (record, octets)."""
+    wanted, found = None, []
+    for line in (CASES / case).read_text(encoding="ascii").splitlines():
+        label, colon, value = line.partition(":")
+        if label == "wanted":
+            wanted = value.strip(" ")
+        elif label == "found" and colon:
+            found.append((_record(wanted), value[1:].removeprefix(" ").encode()))
+    assert found
+    return found
+
+
+def _record(value):
+    version = re.match(r"v=(\w+)", value)[1]
+    name = {"dkim": "s1._domainkey.example.com"}.get(PURPOSES[version], "_x.example.com")
+    purpose = "dmarc-report" if value == "v=DMARC1;" else PURPOSES[version]
+    return Record(name, "TXT", 60, value, purpose, "example.com")
+
+
+def of(value, purpose="dkim"):
+    return Record("x.example.com", "TXT", 60, value, purpose, "example.com")
+
+
+def assert_same(case):
+    for record, found in pairs(case):
+        compared = compare(record, found)
+        assert compared.problem == ""
+        assert compared.advice.startswith("written differently: ")
+
+
+def problem(case):
+    ((record, found),) = pairs(case)
+    compared = compare(record, found)
+    assert compared.advice == ""
+    return compared.problem
+
+
+def test_case_16_trailing_semicolon_is_right():
+    assert_same("16-trailing-semicolon.txt")
+
+
+def test_case_17_another_order_of_tags_is_right():
+    assert_same("17-another-order-of-tags.txt")
+
+
+def test_case_18_white_space_in_p_is_right():
+    assert_same("18-white-space-in-p.txt")
+
+
+def test_case_19_pasted_quotes_are_said_for_what_they_are():
+    assert problem("19-pasted-quotes.txt").startswith("quotes were pasted into the value")
+
+
+def test_case_20_repeated_tag_is_said_for_what_it_is():
+    assert problem("20-twice-p.txt").startswith("p= is there twice, and verifiers drop the whole")
+
+
+def test_case_21_another_dmarc_policy_is_no_key():
+    assert problem("21-dmarc-other-policy.txt") == "p= is reject, should be none"
+
+
+def test_case_22_blanks_and_a_last_separator_of_dmarc_are_right():
+    assert_same("22-dmarc-trailing.txt")
+
+
+def test_case_23_lost_last_semicolon_is_right():
+    assert_same("23-last-semicolon-lost.txt")
+
+
+def test_case_59_no_blanks_are_right():
+    assert_same("59-no-blanks.txt")
+
+
+def test_case_60_s_email_is_right():
+    assert_same("60-semail.txt")
+
+
+def test_case_61_two_blanks_are_right():
+    assert_same("61-two-blanks.txt")
+
+
+def test_case_62_v_that_is_not_first_is_said_for_what_it_is():
+    assert problem("62-v-not-first.txt").startswith("v= has to be the first tag")
+
+
+KEY = "v=DKIM1; k=rsa; t=s; p=MIIBkeykey=="
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [
+        ("k=rsa; t=s; p=MIIBkeykey==", "v= is left out"),
+        ("v=DKIM1; t=s; p=MIIBkeykey==", "k= is left out"),
+        ("v=DKIM1; k=rsa; h=sha256; t=s; p=MIIBkeykey==", "h=sha256 is there"),
+        ("v=DKIM1; k=rsa; h=sha1:sha256; t=s; p=MIIBkeykey==", "h=sha1:sha256 is there"),
+        ("v=DKIM1; k=rsa; n=a note; t=s; p=MIIBkeykey==", "n=a note is there"),
+        ("v=DKIM1; k=rsa; p=MIIBkeykey==", "t=s is missing"),
+        ("v=DKIM1; k=rsa; t=s; g=*; p=MIIBkeykey==", "g=* is there"),
+        ("v=DKIM1; k=rsa; t=s; g=; p=MIIBkeykey==", "g= is empty"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey", 'the last "=" of p= is missing'),
+        ("\tv = DKIM1\t; k = rsa; t=s; p = MIIB key\tkey== ", "white space in p="),
+        ("v=DKIM1; t=s; k=rsa; p=MIIBkeykey==", "another order of tags"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey==;", 'its end, a last ";"'),
+    ],
+)
+def test_key_record_that_every_verifier_reads_alike_is_right_and_its_form_is_told(found, advice):
+    compared = compare(of(KEY), found.encode())
+    assert compared.problem == ""
+    assert advice in compared.advice
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ("v=DKIM1; k=rsa; t=s; p=MIIBother", "p= is another key"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBkey", "p= is cut off after 7 of 12 characters"),
+        ("v=DKIM1; k=rsa; t=s; p=", "p= is empty: the key is revoked there"),
+        ("v=DKIM1; k=rsa; t=s", "p= is missing"),
+        ("v=dkim1; k=rsa; t=s; p=MIIBkeykey==", "v= is dkim1, should be DKIM1"),
+        ("v=DKIM1; k=rsa; t=s; P=MIIBkeykey==", "p= is missing"),
+        ("v=DKIM1; k=RSA; t=s; p=MIIBkeykey==", "k= is RSA, should be rsa"),
+        ("v=DKIM1; k=rsa;; t=s; p=MIIBkeykey==", 'nothing between two ";"'),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey==; ;", 'nothing between two ";"'),
+        ("v=DKIM1; k=rsa; k=rsa; t=s; p=MIIBkeykey==", "k= is there twice"),
+        ("v=DKIM1; k=rsa; h=sha1; t=s; p=MIIBkeykey==", "h= is sha1, without sha256"),
+        ("v=DKIM1; k=rsa; s=tlsrpt; t=s; p=MIIBkeykey==", "s= is tlsrpt: the key is not for mail"),
+        ("v=DKIM1; k=ed25519; t=s; p=MIIBkeykey==", "k= is ed25519, should be rsa"),
+        ("v=DKIM1; k=rsa; t=y:s; p=MIIBkeykey==", "t= has y"),
+        ("v=DKIM1\\; k=rsa\\; t=s\\; p=MIIBkeykey==", "backslashes were pasted"),
+        ('v=DKIM1; k=rsa; t=s; p=MIIBkey" "key==', "quotes were pasted"),
+        ("v=DKIM1 k=rsa t=s p=MIIBkeykey==", "v= is DKIM1 k=rsa"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey==; v 2=x", "'v 2=x' is no tag"),
+        ("google-site-verification", "it is google-site-verification"),
+        ("v=DKIM1; k=rsa; t=s; p=MIIBk\x1b[2J", "no printable ASCII"),
+    ],
+)
+def test_key_record_that_some_verifier_refuses_has_one_reason(found, reason):
+    compared = compare(of(KEY), found.encode())
+    assert reason in compared.problem
+    assert compared.advice == ""
+    assert compared.problem.isprintable()
+
+
+def test_strict_key_is_no_answer_to_one_that_signs_for_subdomains():
+    compared = compare(of("v=DKIM1; k=rsa; p=MIIB"), b"v=DKIM1; k=rsa; t=s; p=MIIB")
+    assert compared.problem == "t= has s: verifiers refuse signatures for subdomains"
+
+
+@pytest.mark.parametrize("found", ["v=DKIM1; p=", "p=;", "v=DKIM1; k=rsa; t=y; p= "])
+def test_empty_record_of_a_revoked_key_is_right_however_it_is_written(found):
+    assert compare(of("v=DKIM1; k=rsa; t=s; p="), found.encode()).problem == ""
+
+
+def test_revoked_key_that_still_stands_there_is_told():
+    compared = compare(of("v=DKIM1; k=rsa; t=s; p="), b"v=DKIM1; k=rsa; p=MIIB")
+    assert compared.problem == "p= still holds a key, should be empty"
+
+
+DMARC = "v=DMARC1; p=quarantine; np=reject; rua=mailto:d@example.com,mailto:e@example.com"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "v=DMARC1;p=quarantine;np=reject;rua=mailto:d@example.com,mailto:e@example.com;",
+        "v=DMARC1; np=REJECT; rua=mailto:d@example.com , mailto:e@example.com!10m; p=Quarantine",
+        f"{DMARC}; sp=quarantine; adkim=r; aspf=r; fo=0; psd=u; t=n; pct=100; rf=afrf; ri=86400",
+        "v = DMARC1 ; p = quarantine ; np=reject; rua=mailto:d@example.com,mailto:e@example.com ;",
+    ],
+)
+def test_dmarc_record_that_says_the_same_is_right(found):
+    assert compare(of(DMARC, "dmarc"), found.encode()).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (DMARC.replace("quarantine", "none"), "p= is none, should be quarantine"),
+        (DMARC.replace("np=reject; ", ""), "np= is missing, should be reject"),
+        (f"{DMARC}; sp=none", "sp= is none, should be quarantine"),
+        (f"{DMARC}; adkim=s", "adkim= is s, should be r"),
+        (f"{DMARC}; ruf=mailto:f@example.com", "ruf=mailto:f@example.com should not be there"),
+        (DMARC.replace("d@", "D@"), "rua= is mailto:D@example.com"),
+        (f"{DMARC}; p=quarantine", "p= is there twice"),
+        (DMARC.replace("DMARC1", "dmarc1"), "v= is dmarc1, should be DMARC1"),
+        (f"p=quarantine; {DMARC[:9]}", "v=DMARC1 has to be the first tag"),
+        (f'"{DMARC}"', "quotes were pasted"),
+    ],
+)
+def test_dmarc_record_that_says_something_else_has_one_reason(found, reason):
+    assert reason in compare(of(DMARC, "dmarc"), found.encode()).problem
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        ("v=spf1 MX  +ip4:192.0.2.1   -ALL ", ""),
+        ("v=spf1 ip4:192.0.2.1 mx -all", "it is v=spf1 ip4"),
+        ("v=spf1 mx ip4:192.0.2.1 ~all", "it is v=spf1 mx"),
+        ('"v=spf1 mx ip4:192.0.2.1 -all"', "quotes were pasted"),
+    ],
+)
+def test_spf_is_the_same_only_with_its_terms_in_their_order(found, problem):
+    compared = compare(of("v=spf1 mx ip4:192.0.2.1 -all", "spf"), found.encode())
+    assert problem in compared.problem
+    assert bool(problem) == bool(compared.problem)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "desired", "found", "problem"),
+    [
+        ("tls-rpt", "v=TLSRPTv1; rua=mailto:t@e.example", "v=TLSRPTv1;rua=mailto:t@e.example;", ""),
+        (
+            "tls-rpt",
+            "v=TLSRPTv1; rua=mailto:t@e.example",
+            "v=TLSRPTv1; rua = mailto:t@e.example",
+            "white space",
+        ),
+        (
+            "tls-rpt",
+            "v=TLSRPTv1; rua=mailto:t@e.example",
+            "v=TLSRPTv1; rua=mailto:u@e.example",
+            "rua= is",
+        ),
+        ("mta-sts", "v=STSv1; id=0a;", "v=STSv1;id=0a", ""),
+        ("mta-sts", "v=STSv1; id=0a;", "v=STSv1; id=0A;", "id= is 0A, should be 0a"),
+        ("dmarc-report", "v=DMARC1;", "v=DMARC1; rua=mailto:x@example.net", ""),
+    ],
+)
+def test_other_policies_are_read_by_their_own_grammar(purpose, desired, found, problem):
+    compared = compare(of(desired, purpose), found.encode())
+    assert problem in compared.problem
+    assert bool(problem) == bool(compared.problem)
