@@ -80,6 +80,7 @@ def settings(lookup):
         "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
         "postfix": {"milter_default_action": found.postfix.milter_default_action},
+        "lookup": lookup,
         "password_file": passfile.PATH,
         "environment": daemons.environment(database),
         "service_file": {"path": daemons.SERVICE_FILE, "text": daemons.service_file(database)},

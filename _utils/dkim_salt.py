@@ -36,8 +36,8 @@ def read_pillar(pillar):
     pillar
         ``__pillar__``. Not ``pillar.get``: from Salt 3008 that gives asterisks outside a renderer.
     """
-    given = pillar.get("dkim") or {}
-    if _last["given"] is not given:
+    given = pillar.get("dkim")
+    if _last["reading"] is None or _last["given"] is not given:
         _last.update(given=given, reading=settings.read(given))
     return _last["reading"]
 

@@ -29,6 +29,13 @@ extend:
         - sls: dkim.database
         - sls: dkim.keys
   {%- endfor %}
+  {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}
+  {#- As long as main.cf names its socket, mail waits for it. #}
+  {{ daemon.service }} is stopped:
+    dkim_service:
+      - require:
+        - dkim_postfix: Postfix has OpenDKIM sign
+  {%- endfor %}
   Postfix has OpenDKIM sign:
     dkim_postfix:
       - require:

@@ -4,6 +4,9 @@
   Salt itself brings the others (cryptography, idna).
 #}
 {%- from 'dkim/map.jinja' import lookup with context %}
+include:
+  - dkim.check
+
 {#- Asked here and not by an unless, for which Salt loads every state module there is: 0.7 s of a
     run that changes nothing (measured, Salt 3008). #}
 {%- set imports = [grains['pythonexecutable'], '-c', "'import dns.version, psycopg2'"] | join(' ') %}

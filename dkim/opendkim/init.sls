@@ -68,6 +68,8 @@ OpenDKIM's connections notice a server that is gone:
     - user: root
     - group: root
     - mode: '0644'
+    - require:
+      - sls: dkim.check
 {%- endif %}
 
 {%- for daemon in dkim.daemons %}
@@ -260,6 +262,11 @@ OpenDKIM's file for a server elsewhere is gone:
   dkim_service.dead:
     - name: {{ daemon.service | json }}
     - order: last
+    - require:
+      - sls: dkim.check
+      {%- for needed in dkim.daemons %}
+      - dkim: {{ needed.service }} runs with these settings
+      {%- endfor %}
 
 {%- for file in ['/etc/systemd/system/' ~ daemon.service ~ '.service', daemon.socket, daemon.config_file] %}
 

@@ -79,11 +79,22 @@ def test_translated_function_keeps_its_name_and_help():
     assert (function.__name__, function.__doc__) == ("function", "Fails.")
 
 
-@pytest.mark.parametrize("pillar", [{}, {"dkim": None}, {"dkim": {}}, {"other": 1}])
-def test_pillar_without_our_key_is_all_defaults(pillar):
+EMPTY = [{}, {"dkim": None}, {"dkim": {}}, {"dkim": {"domains": None}}, {"other": 1}]
+
+
+@pytest.mark.parametrize("pillar", EMPTY)
+def test_pillar_that_sets_nothing_is_an_error_that_says_what_to_do(pillar):
     reading = dkim_salt.read_pillar(pillar)
-    assert reading.problems == ()
+    (problem,) = reading.problems
+    assert problem.startswith("dkim: ")
+    assert "pillar.example" in problem
+    assert "dkim.clean" in problem
     assert reading.settings.database.name == "vmail"
+
+
+@pytest.mark.parametrize("given", ["", "text", [], 0, False, True])
+def test_pillar_that_is_no_mapping_is_an_error(given):
+    assert dkim_salt.read_pillar({"dkim": given}).problems
 
 
 def test_pillar_of_one_run_is_read_once():

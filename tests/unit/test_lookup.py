@@ -1,9 +1,14 @@
 """Names that functions use by themselves are those that the states use."""
 
+import re
 from pathlib import Path
 
+import pytest
 import yaml
-from dkim_formula.settings.lookup import DEFAULTS, names
+from dkim_formula.settings.check import Notes
+from dkim_formula.settings.lookup import DEFAULTS, LOOKUP_KEYS, names, read_lookup, sound_names
+from hypothesis import given
+from support.fuzz import examples, odd_value
 
 DKIM = Path(__file__).resolve().parents[2] / "dkim"
 
@@ -17,3 +22,75 @@ def test_defaults_are_those_of_the_states():
 def test_the_site_s_names_come_first():
     found = names({"opendkim_user": "signer"})
     assert (found["opendkim_user"], found["postfix_user"]) == ("signer", "postfix")
+
+
+def problems(lookup):
+    notes = Notes()
+    read_lookup(lookup, notes)
+    return list(notes.problems)
+
+
+def test_defaults_pass_their_own_check():
+    assert problems(DEFAULTS) == []
+    assert sound_names(DEFAULTS) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("postgresql_package", "postgresql-17"),
+        ("opendkim_package", "opendkim:amd64"),
+        ("postgresql_service", "postgresql@17-main"),
+        ("opendkim_config", "/etc/opendkim/main.conf"),
+        ("postfix_chroot", "/srv/mail/spool"),
+        ("socket_directory", "milter/dkim"),
+        ("python_packages", ["psycopg2==2.9.10", "dnspython>=2"]),
+    ],
+)
+def test_name_of_another_system_is_taken(key, value):
+    assert problems({key: value}) == []
+    assert sound_names({key: value})[key] == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("opendkim_package", "open dkim", "is not a package's name"),
+        ("opendkim_package", ["opendkim"], "is not a string"),
+        ("opendkim_package", 5, "is not a string"),
+        ("opendkim_service", "opendkim.service", "ends with .service"),
+        ("postfix_service", "/etc/init.d/postfix", "is not a unit's name"),
+        ("postfix_user", "post fix", "is not a system user's name"),
+        ("opendkim_config", "etc/opendkim.conf", "is not an absolute path"),
+        ("opendkim_config", "/etc/opendkim/", "is a directory"),
+        ("opendkim_config", "/etc/open dkim.conf", "gives a meaning to"),
+        ("opendkim_config", "/etc/%n.conf", "gives a meaning to"),
+        ("postfix_chroot", "/", "is the root"),
+        ("postfix_chroot", "var/spool/postfix", "is not an absolute path"),
+        ("postfix_chroot", ["/var/spool/postfix"], "is not a string"),
+        ("postfix_chroot", "/" + "a" * 90, "107 octets"),
+        ("socket_directory", "/opendkim", "is an absolute path"),
+        ("socket_directory", "../opendkim", "has a step . or .."),
+        ("python_packages", ["--index-url=x"], "is an option of pip"),
+        ("python_packages", [], "is empty"),
+        ("postfix_chrot", "/var/spool/postfix", "did you mean 'postfix_chroot'?"),
+        ("nothing_like_it", "x", "unknown key; there are postgresql_package, "),
+    ],
+)
+def test_value_that_is_no_such_name_is_refused(key, value, told):
+    (problem,) = problems({key: value})
+    assert problem.startswith("dkim:lookup:")
+    assert told in problem
+
+
+@examples(200)
+@given(value=odd_value(), at=...)
+def test_what_is_taken_fits_every_file_that_it_goes_to(value, at: int):
+    key = LOOKUP_KEYS[at % len(LOOKUP_KEYS)]
+    found = sound_names({key: value})
+    assert found.keys() == DEFAULTS.keys()
+    assert found["postfix_chroot"].startswith("/")
+    for name in set(LOOKUP_KEYS) - {"python_packages"}:
+        assert re.fullmatch(r"[\w/.+:@~-]+", found[name], re.ASCII), name
+    assert all(isinstance(one, str) for one in found["python_packages"])
+    assert bool(problems({key: value})) == (value is not None and found[key] == DEFAULTS[key])

@@ -38,7 +38,14 @@ def only_problem(pillar):
 
 
 @pytest.mark.parametrize("pillar", [None, {}, OrderedDict(), {"database": None, "domains": None}])
-def test_empty_pillar_gives_the_defaults(pillar):
+def test_empty_pillar_is_a_problem_and_gives_the_defaults(pillar):
+    reading = read(pillar)
+    assert len(reading.problems) == 1
+    assert reading.settings == Settings()
+
+
+@pytest.mark.parametrize("pillar", [{"database": {}}, {"domains": []}])
+def test_pillar_with_an_empty_section_gives_the_defaults(pillar):
     assert accepted(pillar) == Settings()
 
 

@@ -1,9 +1,10 @@
 """``dkim:lookup``: names of packages, services and paths in place of the system's own."""
 
+import re
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from .check import Notes, read_section, shown, text
+from .check import Check, Notes, absolute_path, read_section, shown, text
 
 WHERE = "dkim:lookup"
 
@@ -24,21 +25,132 @@ DEFAULTS: dict[str, str | list[str]] = {
     "socket_directory": "opendkim",
     "python_packages": ["dnspython", "psycopg2-binary"],
 }
+
 LOOKUP_KEYS = tuple(DEFAULTS)
 
+# Debian policy 5.6.1, with the architecture that apt-get(8) takes behind a colon; upper case and _
+# are other families'.
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9]+)?")
+# systemd.unit(5), DESCRIPTION, without the backslash, which stands for other characters.
+_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}")
+# useradd(8), CAVEATS: Debian allows more, which units and pg_ident.conf would have to quote.
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+# A path goes into a unit, opendkim.conf and main.cf as it is: none of what they give a meaning to.
+_PATH = re.compile(r"[A-Za-z0-9/._+@~-]+")
+# unix(7): sun_path has 108 octets, the last of which is 0.
+_LONGEST_SOCKET = 107
+_SOCKET = "opendkim-ed25519.sock"
+_PARTS_OF_SOCKET = ("postfix_chroot", "socket_directory")
 
-def name_or_names(value: object, where: str) -> str | list[str]:
-    """A string without control characters, or a list of them."""
-    if isinstance(value, (list, tuple)):
-        return [text(name, where) for name in value]
-    if not isinstance(value, str):
-        raise InvalidValue(where, shown(value), "is not a name", "give a string or a list of them")
-    return text(value, where)
+
+def package(value: object, where: str) -> str:
+    """Check the name of a package."""
+    return _matches(_PACKAGE, value, where, "is not a package's name", "use one such as opendkim")
+
+
+def service(value: object, where: str) -> str:
+    """Check the name of a service, without ``.service``."""
+    expected = "use the unit's name without .service, such as opendkim"
+    name = _matches(_UNIT, value, where, "is not a unit's name", expected)
+    if name.endswith(".service"):
+        raise InvalidValue(where, name, "ends with .service", expected)
+    return name
+
+
+def user(value: object, where: str) -> str:
+    """Check the name of a system user."""
+    return _matches(_USER, value, where, "is not a system user's name", "use one such as opendkim")
+
+
+def file(value: object, where: str) -> str:
+    """Check an absolute path of a file."""
+    path = _path(absolute_path(value, where), where)
+    if path.endswith("/"):
+        raise InvalidValue(where, path, "is a directory", "use a file's path")
+    return path
+
+
+def directory(value: object, where: str) -> str:
+    """Check an absolute path of a directory below the root."""
+    path = _path(absolute_path(value, where), where).rstrip("/")
+    if not path:
+        raise InvalidValue(where, "/", "is the root", "use a directory below it")
+    return path
+
+
+def inside(value: object, where: str) -> str:
+    """Check a path below another directory."""
+    path = text(value, where)
+    if path.startswith("/"):
+        raise InvalidValue(
+            where,
+            path,
+            "is an absolute path",
+            "use one relative to postfix_chroot, such as opendkim",
+        )
+    return _path(path, where).rstrip("/")
+
+
+def requirements(value: object, where: str) -> list[str]:
+    """Check one requirement of pip(1), or a list of them."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not given:
+        raise InvalidValue(where, shown(value), "is empty", "give a list of packages")
+    for one in given:
+        if text(one, where).startswith("-"):
+            raise InvalidValue(where, one, "is an option of pip", "give a package's name")
+    return list(given)
+
+
+def _matches(pattern: re.Pattern, value: object, where: str, wrong: str, expected: str) -> str:
+    given = text(value, where)
+    if not pattern.fullmatch(given):
+        raise InvalidValue(where, given, wrong, expected)
+    return given
+
+
+def _path(path: str, where: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise InvalidValue(
+            where,
+            path,
+            "has a character that a unit or a configuration file gives a meaning to",
+            "use letters, digits and . _ + @ ~ -",
+        )
+    if {"..", "."} & set(path.split("/")):
+        raise InvalidValue(where, path, "has a step . or ..", "write the path without it")
+    return path
+
+
+_CHECKS: dict[str, Check] = {
+    "postgresql_package": package,
+    "postgresql_service": service,
+    "opendkim_package": package,
+    "opendkim_backend_package": package,
+    "opendkim_service": service,
+    "opendkim_user": user,
+    "opendkim_config": file,
+    "postfix_package": package,
+    "postfix_service": service,
+    "postfix_user": user,
+    "postfix_chroot": directory,
+    "socket_directory": inside,
+    "python_packages": requirements,
+}
 
 
 def read_lookup(value: object, notes: Notes) -> dict[str, str | list[str]]:
     """The names that are given; whatever is wrong is noted and left out."""
-    return read_section(value, WHERE, dict.fromkeys(LOOKUP_KEYS, name_or_names), notes)
+    read = read_section(value, WHERE, _CHECKS, notes)
+    site = names(read)
+    longest = f"{site['postfix_chroot']}/{site['socket_directory']}/{_SOCKET}"
+    if len(longest) > _LONGEST_SOCKET:
+        notes.problem(
+            f"{WHERE}: {longest}: a socket's path has {_LONGEST_SOCKET} octets at most (unix(7)); "
+            "use a shorter postfix_chroot or socket_directory"
+        )
+        read = {key: value for key, value in read.items() if key not in _PARTS_OF_SOCKET}
+    return read
 
 
 def sound_names(value: object) -> dict[str, object]:

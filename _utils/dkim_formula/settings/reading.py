@@ -19,6 +19,12 @@ WHERE = "dkim"
 # How many problems, and how many pieces of advice, are told whole.
 MOST_TOLD = 100
 
+EMPTY = (
+    "dkim: the pillar of this minion is empty. Set it (pillar.example has every key), and run "
+    "'salt-call pillar.items' to see what arrives here; to remove the formula from this machine, "
+    "apply the state dkim.clean"
+)
+
 _SECTIONS = dict.fromkeys(
     (
         "database",
@@ -61,10 +67,13 @@ def read(pillar: Mapping | None) -> Reading:
     Check everything and fill in the defaults. Never raises for a value.
 
     pillar
-        What stands under the pillar's key ``dkim``, as Salt gives it; None where it is empty.
+        The value of the pillar's key ``dkim``, as Salt gives it; None where the key is missing.
+        An empty one is a problem: a pillar that did not reach its minion looks like that.
         Passwords and secrets in it are :class:`dkim_formula.secret.Secret` from here on.
     """
     notes = Notes()
+    if _empty(pillar):
+        notes.problem(EMPTY)
     given = read_section(pillar, WHERE, _SECTIONS, notes)
     database = read_database(given.get("database"), notes)
     dns = read_dns(given.get("dns"), notes)
@@ -94,6 +103,13 @@ def _told(texts: Collection[str], what: str, remedy: str) -> tuple[str, ...]:
     if more <= 0:
         return tuple(texts)
     return (*islice(texts, MOST_TOLD), f"{WHERE}: {more} more {what} are not shown; {remedy}")
+
+
+def _empty(pillar: object) -> bool:
+    """Whether the pillar sets nothing: it is missing, or each of its sections is null."""
+    return pillar is None or (
+        isinstance(pillar, Mapping) and all(value is None for value in pillar.values())
+    )
 
 
 def _all(domains: Domains) -> list[Domain]:

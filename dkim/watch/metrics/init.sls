@@ -52,6 +52,8 @@ The metrics are written:
 The metrics are to be written by cron or the like:
   test.show_notification:
     - text: {{ (dkim.watch.command ~ ' dkim.write_metrics ' ~ dkim.watch.textfile) | json }}
+    - require:
+      - sls: dkim.check
 {%- endif %}
 
 {%- for file in dkim.watch.left_over %}
@@ -60,4 +62,6 @@ The metrics are to be written by cron or the like:
   file.absent:
     - name: {{ file | json }}
     - order: last
+    - require:
+      - sls: dkim.check
 {%- endfor %}

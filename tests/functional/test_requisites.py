@@ -1,0 +1,255 @@
+"""
+Every state of the formula hangs on dkim.check: its SLS files, by Salt's own renderer and compiler.
+
+A failed check leaves each of the others unrun, whatever the pillar has them be.
+"""
+
+import copy
+import itertools
+import sys
+
+import dkim_formula.operations.watch as watching
+import pytest
+import salt.state
+from dkim_formula import settings
+from functional.salt_loaders import TREE, minion_options, stand_in
+from hypothesis import HealthCheck, given
+from support.fuzz import PILLARS, changed_pillar, examples
+
+CHECK = "dkim.check"
+SLS = sorted(
+    ".".join(path.relative_to(TREE).with_suffix("").parts).removesuffix(".init")
+    for path in (TREE / "dkim").rglob("*.sls")
+)
+ALONE = [sls for sls in SLS if not sls.endswith(".clean")]
+REMOVING = [sls for sls in SLS if sls.endswith(".clean")]
+
+# A run goes on from these only where they succeed.
+STOPPING = ("require", "watch")
+# And from these only where they change something, which a state that does not run never does.
+CHANGING = ("onchanges", "prereq")
+
+SOUND = {"domains": ["example.com"]}
+WATCHED = {"beacon": True, "textfile": "/var/lib/prometheus/node-exporter"}
+ELSEWHERE = {
+    "host": "db.example.com",
+    "manage": False,
+    "reader": {"auth": "password", "password": "word"},
+}
+SHAPES = [
+    {**SOUND, **changed}
+    for changed in (
+        {},
+        {"defaults": {"algorithm": ["rsa", "ed25519"]}},
+        {"watch": WATCHED},
+        {"watch": {"beacon": True}},
+        {"database": ELSEWHERE},
+        {"database": {**ELSEWHERE, "reader": {"auth": "cert", "sslcert": "/c", "sslkey": "/k"}}},
+        {"database": {"manage": False, "user": "me"}},
+        {"dns": {"publish": "rfc2136"}, "rotation": {"schedule": "1h", "automatic": True}},
+        {"lookup": {"opendkim_service": "signer", "opendkim_config": "/etc/opendkim/o.conf"}},
+    )
+]
+# What a run finds on a machine decides which states there are.
+MACHINES = list(itertools.product((True, False), (True, False)))
+
+
+class Formula:
+    """The formula's SLS files on a minion whose pillar and machine a test chooses."""
+
+    def __init__(self, folder, monkeypatch):
+        options = minion_options(folder)
+        options.update(
+            file_roots={"base": [str(TREE)]},
+            pillar={"dkim": {}},
+        )
+        options["grains"]["pythonexecutable"] = sys.executable
+        self._high = salt.state.HighState(options, initial_pillar=options["pillar"])
+        self._patch = monkeypatch
+        leftovers = folder / "dkim-watch.service"
+        left = folder / "dkim.prom"
+        left.write_text("")
+        leftovers.write_text(f"ExecStart=salt-call dkim.write_metrics {left}\n")
+        monkeypatch.setattr(watching, "UNIT", str(leftovers))
+
+    def machine(self, files: bool, folders: bool) -> None:
+        """Whether every file, and every folder, that an SLS asks for is there."""
+        stand_in(
+            self._patch,
+            self._high.state.functions,
+            {
+                "file.file_exists": lambda path: files,
+                "file.directory_exists": lambda path: folders,
+                "file.readdir": lambda path: [".", ".."],
+                "cmd.retcode": lambda *args, **kwargs: 0 if files else 1,
+            },
+        )
+
+    def set_pillar(self, given: object) -> None:
+        """Pillar ``dkim``."""
+        # A loader holds on to the mapping that it was made with, and rendering makes new loaders.
+        state = self._high.state
+        for pillar in (state.opts["pillar"], state.functions.pack["__pillar__"]):
+            pillar["dkim"] = given
+
+    def problems(self) -> list[str]:
+        """What dkim.check finds wrong."""
+        return self._high.state.functions["dkim.check"]()["problems"]
+
+    def high(self, sls: str) -> dict:
+        """The states of an SLS and of those that it includes, before the compiler."""
+        self._high.building_highstate = salt.state.HashableOrderedDict()
+        high, errors = self._high.render_highstate({"base": [sls]})
+        assert errors == []
+        return high
+
+    def chunks(self, sls: str) -> list[dict]:
+        """The states as they would run."""
+        state = self._high.state
+        high, errors = state.reconcile_extend(self.high(sls))
+        assert errors == []
+        assert state.verify_high(high) == []
+        high, errors = state.requisite_in(high)
+        assert errors == []
+        chunks, errors = state.compile_high_data(high)
+        assert errors == []
+        return chunks
+
+    def run(self, sls: str) -> dict[str, dict]:
+        """What each state said; the tests only run what a check stops."""
+        return self._high.state.call_high(self.high(sls))
+
+
+@pytest.fixture
+def formula(tmp_path, monkeypatch):
+    return Formula(tmp_path, monkeypatch)
+
+
+def targets(chunk, chunks, kinds):
+    """The states that a state's requisites of these kinds mean: an SLS means all of its own."""
+    found = []
+    for kind in kinds:
+        for requisite in chunk.get(kind, ()):
+            if isinstance(requisite, str):
+                found += [other for other in chunks if other["__id__"] == requisite]
+                continue
+            ((module, name),) = requisite.items()
+            found += [
+                other
+                for other in chunks
+                if (module == "sls" and other["__sls__"] == name)
+                or (other["state"] == module and name in (other["__id__"], other["name"]))
+            ]
+    return found
+
+
+def unguarded(chunks):
+    """The names of states that would run although the check fails."""
+    guarded = {id(chunk): is_check(chunk) for chunk in chunks}
+    stopping = {id(chunk): targets(chunk, chunks, STOPPING) for chunk in chunks}
+    changing = {id(chunk): targets(chunk, chunks, CHANGING) for chunk in chunks}
+
+    def holds(chunk):
+        if any(guarded[id(other)] for other in stopping[id(chunk)]):
+            return True
+        others = changing[id(chunk)]
+        return bool(others) and all(guarded[id(other)] for other in others)
+
+    waiting = [chunk for chunk in chunks if not is_check(chunk)]
+    while settled := [chunk for chunk in waiting if holds(chunk)]:
+        for chunk in settled:
+            guarded[id(chunk)] = True
+        waiting = [chunk for chunk in waiting if not guarded[id(chunk)]]
+    return [chunk["__id__"] for chunk in waiting]
+
+
+def is_check(chunk):
+    return (chunk["state"], chunk["fun"]) == ("dkim", "checked")
+
+
+def ran(results):
+    """The states that ran: Salt marks those that did not."""
+    return [tag for tag, result in results.items() if result.get("__state_ran__", True)]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("pillar", SHAPES)
+def test_every_state_hangs_on_the_check(formula, pillar, machine):
+    formula.machine(*machine)
+    formula.set_pillar(copy.deepcopy(pillar))
+    chunks = formula.chunks("dkim")
+    assert [chunk for chunk in chunks if is_check(chunk)]
+    assert unguarded(chunks) == []
+
+
+@pytest.mark.parametrize("sls", ALONE)
+@pytest.mark.parametrize("pillar", SHAPES[:2])
+def test_every_state_of_a_part_hangs_on_the_check(formula, pillar, sls):
+    formula.machine(True, True)
+    formula.set_pillar(copy.deepcopy(pillar))
+    chunks = formula.chunks(sls)
+    assert [chunk for chunk in chunks if is_check(chunk)]
+    assert unguarded(chunks) == []
+
+
+@pytest.mark.parametrize("pillar", PILLARS)
+def test_every_state_of_the_example_hangs_on_the_check(formula, pillar):
+    formula.machine(True, True)
+    formula.set_pillar(copy.deepcopy(pillar))
+    assert unguarded(formula.chunks("dkim")) == []
+
+
+@examples(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changed_pillar())
+def test_every_state_hangs_on_the_check_whatever_the_pillar_says(formula, pillar):
+    formula.machine(True, True)
+    formula.set_pillar(pillar)
+    assert unguarded(formula.chunks("dkim")) == []
+    assert set(settings.read(pillar).problems) <= set(formula.problems())
+
+
+def test_state_without_the_check_is_found(formula):
+    formula.machine(True, True)
+    formula.set_pillar(SOUND)
+    chunks = formula.chunks("dkim")
+    (stray,) = [chunk for chunk in chunks if chunk["__id__"] == "Postfix is installed"]
+    del stray["require"]
+    assert unguarded(chunks) == ["Postfix is installed", "Postfix's processes may enter its chroot"]
+
+
+BROKEN = [
+    None,
+    {},
+    "dkim",
+    [],
+    {**SOUND, "defaults": {"algorithm": ["rsa", "ed25518"]}},
+    *({**shape, "databse": {}} for shape in SHAPES),
+    *({**shape, "lookup": {"postfix_chroot": ["/var"]}} for shape in SHAPES[:2]),
+]
+
+
+@pytest.mark.parametrize(
+    ("pillar", "sls", "machine"),
+    [
+        *((pillar, "dkim", MACHINES[0]) for pillar in BROKEN),
+        *(({}, sls, MACHINES[0]) for sls in ALONE),
+        *(({}, "dkim", machine) for machine in MACHINES[1:]),
+    ],
+)
+def test_failed_check_leaves_every_state_unrun(formula, pillar, sls, machine):
+    formula.machine(*machine)
+    formula.set_pillar(copy.deepcopy(pillar))
+    results = formula.run(sls)
+    check = "The DKIM settings are sound"
+    assert ran(results) == [f"dkim_|-{check}_|-{check}_|-checked"]
+    assert all(result["changes"] == {} for result in results.values())
+
+
+@pytest.mark.parametrize("sls", REMOVING)
+@pytest.mark.parametrize("pillar", [SOUND, *BROKEN[:5]])
+def test_removing_depends_on_no_check(formula, pillar, sls):
+    formula.machine(True, True)
+    formula.set_pillar(copy.deepcopy(pillar))
+    chunks = formula.chunks(sls)
+    assert chunks
+    assert not [chunk for chunk in chunks if is_check(chunk)]
