@@ -1,9 +1,10 @@
 """Between Salt and the library: the pillar in, the library's errors out as Salt's."""
 
 import functools
+import inspect
 
 import salt.pillar
-from dkim_formula import settings
+from dkim_formula import arguments, settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -15,18 +16,37 @@ _last = {"given": None, "reading": None}
 
 
 def translated(function):
-    """Makes a function raise Salt's exceptions for the library's, with the same text."""
+    """
+    Makes a function take its arguments as a person means them, and raise Salt's exceptions for the
+    library's, with the same text.
+    """
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         try:
-            return function(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise SaltInvocationError(f"{function.__name__}: {error}") from None
+        try:
+            given = arguments.as_meant(signature, given, _typed(function))
+            return function(*given.args, **given.kwargs)
         except InvalidValue as error:
             raise SaltInvocationError(str(error)) from error
         except FormulaError as error:
             raise CommandExecutionError(str(error)) from error
 
     return call
+
+
+def _typed(function):
+    """
+    The words of the command line, where this function is the one that ``salt-call`` was told to
+    call: Salt hands on what YAML makes of each (salt.utils.args, yamlify_arg), and keeps the words.
+    """
+    opts = function.__globals__.get("__opts__") or {}
+    called = str(opts.get("fun") or "").rpartition(".")[2] == function.__name__
+    return (opts.get("arg") or ()) if called else ()
 
 
 def read_pillar(pillar):

@@ -12,6 +12,10 @@ _BASE64 = re.compile(r"(?!/)([A-Za-z0-9+/\n]{27,}={1,2}\n*|[A-Za-z0-9+/\n]{40,})
 _URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*@")
 
 
+# Stands for a value that is not given, which no error shows.
+MISSING = object()
+
+
 class FormulaError(Exception):
     """The base of every error that this library raises on purpose."""
 
@@ -40,7 +44,7 @@ class InvalidValue(FormulaError, ValueError):
             shown = "<secret>"
         if len(shown) > 100:
             shown = f"{shown[:97]}..."
-        text = f"{where}: {shown} {problem}"
+        text = f"{where}: {problem}" if value is MISSING else f"{where}: {shown} {problem}"
         if expected:
             text = f"{text}; {expected}"
         super().__init__(text)

@@ -5,17 +5,20 @@ changes nothing.
 
 import hashlib
 import inspect
+import re
 
 import pytest
+import yaml
 from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, main_cf, milters
 from functional.doubles import OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
+from functional.test_module_every import EXAMPLES
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from support.fuzz import examples, odd_text, odd_value
+from support.fuzz import ROOT, examples, odd_text, odd_value
 
 # Every table of the database, with what would show an injection: the sentinel stands beside them.
 TABLES = """
@@ -139,6 +142,90 @@ def test_function_takes_what_it_is_given_or_refuses_it_and_changes_nothing(site,
         assert refusal.replace("\n", "").isprintable()
     assert after["public.sentinel"] == before["public.sentinel"]
     assert set(site.postfix.values()) <= MAIN_CF
+
+
+# What no argument is that does not take a list or a mapping, and how an error shows it.
+WRONG_KINDS = (
+    (1.5, ("1.5",)),
+    (True, ("true",)),
+    (["a"], ("a list", "['a']")),
+    ({"a": 1}, ("a mapping", "{'a': 1}")),
+)
+TAKES_MORE = {"lookup", "reads", "moved_from", "relations", "present", "absent", "sockets"}
+# What is Python's, and no word of who administers mail.
+INTERNAL = re.compile(r"\bNone\b|\bTrue\b|\bFalse\b|Kind|Ordered|object at|<class|Traceback")
+ODD_TEXTS = (
+    "",
+    " ",
+    "exa mple",
+    "a..b",
+    "*",
+    "EXAMPLE.COM. ",
+    "b\u00fc.example",
+    "a\nb",
+    "\0",
+    "-",
+)
+
+
+def answers(site, function, values, names=None):
+    """Calls a function with each value for each of its arguments in turn: what it says to each."""
+    example = dict(zip(FUNCTIONS[function], EXAMPLES[function][0], strict=False))
+    for name in FUNCTIONS[function] if names is None else names:
+        for value in values:
+            call = {**example, name: value}
+            arguments = {key: filled(one, site) for key, one in call.items()}
+            yield name, value, refused(site, function, arguments)
+
+
+def test_argument_of_a_wrong_kind_is_named_with_its_value(site):
+    before = site.digest()
+    faults = []
+    for function in sorted(FUNCTIONS):
+        for name in FUNCTIONS[function].keys() - TAKES_MORE:
+            is_switch = isinstance(FUNCTIONS[function][name].default, bool)
+            kinds = [kind for kind in WRONG_KINDS if not (is_switch and kind[0] is True)]
+            answered = answers(site, function, [value for value, _ in kinds], [name])
+            for (_, _, said), (_, shown) in zip(answered, kinds, strict=True):
+                shown_ = ("'…'",) if name == "password" else shown
+                begins = tuple(f"{name}: {one} " for one in shown_)
+                if not said or not said.startswith(begins) or INTERNAL.search(said):
+                    faults.append((function, name, shown, said))
+    assert faults == []
+    assert site.digest() == before
+
+
+def test_odd_text_is_taken_or_refused_in_words(site):
+    for function in sorted(FUNCTIONS):
+        names = [one for one in FUNCTIONS[function] if function not in WRITERS or one != "path"]
+        for name, value, said in answers(site, function, (*ODD_TEXTS, 7, -1, None, [], {}), names):
+            assert said is None or not INTERNAL.search(said), (function, name, value, said)
+
+
+WITH_DOMAIN = sorted(name for name, parameters in FUNCTIONS.items() if "domain" in parameters)
+
+
+ODD_DOMAINS = ("alias.example", "nowhere.example")
+
+
+def test_domain_without_a_key_of_its_own_is_answered_in_words(site):
+    domains = {"example.com": {}, "alias.example": {"alias_of": "example.com"}}
+    site.minion.set_pillar(domains=domains, dns={"timeout": 1, "deadline": 1})
+    for function in WITH_DOMAIN:
+        for _, value, said in answers(site, function, ODD_DOMAINS, ["domain"]):
+            assert said is None or not INTERNAL.search(said), (function, said)
+            # The daemon's way to the database comes first, and there is none here.
+            assert said is None or value in said or function == "dkim.selftest", (function, said)
+
+
+def test_case_53_key_for_an_alias_domain_is_refused_with_who_signs(site):
+    text = (ROOT / "tests" / "cases" / "pillar" / "53-calls.txt").read_text()
+    pillar, call = text.split("salt-call ")
+    site.minion.set_pillar(**yaml.safe_load(pillar)["dkim"])
+    assert refused(site, call.split()[0], {"domain": call.split()[1]}) == (
+        "domain: 'alias.example' is an alias: the keys of good.example sign for it; give "
+        "good.example, or remove dkim:domains:alias.example:alias_of"
+    )
 
 
 def refused(site, name, arguments):

@@ -205,3 +205,34 @@ def test_name_in_another_script_is_taken_as_its_a_label(set_up: mail.Mailbox) ->
     message = mail.sent_by_smtp(set_up, "someone@xn--mller-kva.example")
     (signature,) = mail.signatures(machine, message, records)
     assert signature.valid, str(signature)
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dkim.rotate", "example.com", "selector=2026.10"], "selector=\"'2026.10'\""),
+        (["dkim.rotate", "example.com", "007"], "selector=\"'007'\""),
+        (["dkim.rotate", "example.com", "selector=true"], "selector: true is not a selector"),
+        (["dkim.rotate", "no such.example"], "domain: 'no such.example'"),
+        (["dkim.rotate"], "missing a required argument: 'domain'"),
+        (["dkim.rotate", "example.com", "selecter=s1"], "selecter=s1"),
+        (["dkim.retire", "example.com", "default", "force=perhaps"], "force: 'perhaps'"),
+        (["dkim.list_keys", "nowhere..example"], "domain: 'nowhere..example'"),
+        (["dkim.generate", "nowhere.example"], "domain: nowhere.example: not in column"),
+    ],
+)
+def test_words_of_a_command_line_are_refused_in_words(
+    bare: Machine, words: list[str], said: str
+) -> None:
+    salt.set_pillar(bare, SOUND)
+    result = bare.run([salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words], check=False)
+    assert result.returncode != 0
+    assert said in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_selector_that_looks_like_a_number_is_taken(set_up: mail.Mailbox) -> None:
+    words = ["dkim.rotate", " Example.COM. ", "selector=20261124", "test=True"]
+    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words]
+    assert "20261124._domainkey.example.com" in set_up.machine.run(command).stdout

@@ -8,6 +8,7 @@ from ..database.comparison import Wanted, compare, selector_used
 from ..database.connection import session
 from ..database.keystore import Key
 from ..errors import (
+    MISSING,
     DatabaseError,
     DatabaseUnavailable,
     InvalidValue,
@@ -134,7 +135,7 @@ def generate(
     Raises StepRefused for a selector that a deleted key of the domain had.
     """
     name = domain_name(domain, "domain")
-    wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
+    wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
     with session(settings.database) as connection:
         if domain_table.missing(connection, settings.database, [name]):
             raise DatabaseError(not_hosted(settings, [name], "domain"))
@@ -159,7 +160,7 @@ def lacking(
 ) -> dict[str, object]:
     """What :func:`generate` would make: ``{"changes": …}``, empty where the key is there."""
     name = domain_name(domain, "domain")
-    wanted = _one_wanted(domain_settings(settings, name), selector, algorithm, bits)
+    wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
 
     def look(connection) -> dict[str, object]:
         if domain_table.missing(connection, settings.database, [name]):
@@ -272,6 +273,19 @@ def not_hosted(settings: Settings, names: Sequence[str], where: str = "dkim:doma
     )
 
 
+def key_holder(settings: Settings, name: str) -> Domain:
+    """Return a domain's settings. Raises InvalidValue for an alias, which has no key of its own."""
+    domain = domain_settings(settings, name)
+    if domain.alias_of is not None:
+        raise InvalidValue(
+            "domain",
+            name,
+            f"is an alias: the keys of {domain.alias_of} sign for it",
+            f"give {domain.alias_of}, or remove dkim:domains:{name}:alias_of",
+        )
+    return domain
+
+
 def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: object) -> Wanted:
     chosen = None if algorithm is None else check_algorithm(algorithm)
     plan = next((plan for plan in domain.keys if chosen in (None, plan.algorithm)), domain.keys[0])
@@ -311,8 +325,8 @@ def _the_active_one(keys: Sequence[Key], domain: str) -> Key:
     if len(active) > 1:
         raise InvalidValue(
             "selector",
-            None,
-            f"is needed: domain {domain} has several active keys",
+            MISSING,
+            f"is missing: domain {domain} has several active keys",
             f"give one of {', '.join(key.selector for key in active)}",
         )
     return active[0]

@@ -6,7 +6,7 @@ from ..arguments import list_of
 from ..database import access, objects, public, rights, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
-from ..errors import DatabaseUnavailable, InvalidValue
+from ..errors import MISSING, DatabaseUnavailable, InvalidValue
 from ..secret import Secret
 from ..settings.database import identifier, qualified_table
 from ..settings.model import Database
@@ -180,7 +180,7 @@ def _password(database: Database, choice: str) -> Secret | str:
     if choice == "pillar":
         if database.reader.password is None:
             raise InvalidValue(
-                "dkim:database:reader:password", None, "is not set", "give the reader a password"
+                "dkim:database:reader:password", MISSING, "is not set", "give the reader a password"
             )
         return database.reader.password
     # The value is not shown: somebody may have put the password itself here.

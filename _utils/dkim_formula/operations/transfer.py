@@ -53,6 +53,7 @@ def import_key(
     selector has another key, DatabaseError where the domain is not hosted.
     """
     name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    keys.key_holder(settings, name)
     where = f"path {path}"
     private = material.private_key(material.read_file(path, "path"), where)
     material.check_strength(private, allow_weak, where)

@@ -6,7 +6,7 @@ import stat
 
 from ..arguments import absolute_path
 from ..arguments import text as plain_text
-from ..errors import InvalidValue
+from ..errors import MISSING, InvalidValue
 from ..files import replace_file
 from ..settings.model import Database
 
@@ -21,7 +21,7 @@ def text(database: Database) -> str:
     """
     if database.reader.password is None:
         raise InvalidValue(
-            "dkim:database:reader:password", None, "is not set", "give the reader a password"
+            "dkim:database:reader:password", MISSING, "is not set", "give the reader a password"
         )
     fields = (database.name, database.reader.name, database.reader.password.reveal())
     return ":".join(["*", "*", *(_escaped(field) for field in fields)]) + "\n"

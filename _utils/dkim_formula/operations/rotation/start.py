@@ -16,8 +16,8 @@ from ...names import domain_name
 from ...names import selector as checked_selector
 from ...rotation.due import due_at, never_before
 from ...settings.model import Domain, Settings
-from ...wanted import chosen_domains, domain_settings
-from ..keys import not_hosted
+from ...wanted import chosen_domains
+from ..keys import key_holder, not_hosted
 from ..setup import NOT_THERE_YET, not_there_yet, nothing_there_yet
 from .course import Course, Progress
 from .disclosure import disclose
@@ -51,8 +51,7 @@ def rotate(
     used, DatabaseError for a domain that is not hosted.
     """
     name = domain_name(domain, "domain")
-    wanted = domain_settings(settings, name)
-    _refuse_alias(wanted)
+    wanted = key_holder(settings, name)
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
         if domain_table.missing(connection, settings.database, [name]):
@@ -178,16 +177,6 @@ def _signs(key: Key) -> bool:
 def _unfinished(connection, settings: Settings) -> list[str]:
     names = keystore.unfinished(connection, settings.database)
     return [name for name in names if name.lower() not in settings.excluded]
-
-
-def _refuse_alias(domain: Domain) -> None:
-    if domain.alias_of is not None:
-        raise InvalidValue(
-            "domain",
-            domain.name,
-            f"is an alias: the keys of {domain.alias_of} sign for it",
-            f"rotate {domain.alias_of}",
-        )
 
 
 def _of_algorithm(slots: dict[Slot, object], algorithm: str, name: str) -> dict[Slot, object]:
