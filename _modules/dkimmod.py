@@ -884,9 +884,11 @@ def selftest(domain=None):
         Default: every domain that has an active key.
 
     Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
-    "verified_by_database", "verified_by_dns", "detail"}``. ``verified_by_database`` is by the
-    public key in the database, ``verified_by_dns`` by the record at every authoritative server;
-    None is what could not be tried. The call's exit status is 1 where one is False.
+    "verified_by_database", "verified_by_dns", "unsigned_headers", "detail"}``.
+    ``verified_by_database`` is by the public key in the database, ``verified_by_dns`` by the record
+    at every authoritative server; None is what could not be tried. The call's exit status is 1
+    where one is False. ``unsigned_headers`` lists headers of a newsletter that the signature leaves
+    open, which is advice and no failure.
 
     Raises SaltInvocationError for what is no domain name, CommandExecutionError where no key is
     active, or where the daemons can't reach the database.

@@ -10,6 +10,7 @@ from dkim_formula.database import connection as db
 from dkim_formula.doctor import site
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations import doctor as diagnosis
+from dkim_formula.operations import selftest as self_testing
 from functional.postgres import execute, query, rsa_key
 from support.milter import Milter, accept
 
@@ -285,6 +286,16 @@ def test_good_signature_is_told(host, daemon):
     assert (result["domain"], result["selector"]) == ("example.com", "default")
     assert result["verified_by_dns"] is None
     assert "no zone" in result["detail"]
+
+
+def test_header_that_a_good_signature_leaves_open_is_advice(host, daemon):
+    # dkimpy's own list of headers to sign has neither of these.
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert result["verified_by_database"] is True
+    assert {"List-Unsubscribe-Post", "Message-ID"} & set(result["unsigned_headers"])
+    assert "dkim:opendkim:settings:SignHeaders" in result["detail"]
+    assert self_testing.right([result])
 
 
 def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):

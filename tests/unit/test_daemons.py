@@ -105,7 +105,10 @@ def test_configuration_is_the_formulas_whole_and_nothing_else():
         "SyslogSuccess": "yes",
         "Canonicalization": "relaxed/relaxed",
         "Mode": "sv",
-        "OversignHeaders": "From",
+        "SignHeaders": "*,+Message-ID,+MIME-Version,+Content-Type,+Content-Transfer-Encoding"
+        ",+Sender,+List-Unsubscribe-Post",
+        "OversignHeaders": "From,Subject,To,Cc,Date,Reply-To,MIME-Version,Content-Type"
+        ",Content-Transfer-Encoding",
         "UMask": "007",
         "InternalHosts": "127.0.0.1,::1",
         "TrustAnchorFile": "/usr/share/dns/root.key",

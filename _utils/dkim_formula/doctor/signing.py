@@ -19,6 +19,7 @@ from ..errors import InvalidValue, OpenDKIMError
 from ..milter import Answer, Connection
 from ..records import Record
 from ..settings.model import Database, Settings
+from ..signer import signed_headers
 from ..signer.daemons import Daemon
 from ..verification import NotVerified, tags, verify
 from ..wanted import domain_settings, record_of
@@ -29,7 +30,21 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 LOCAL_PART = "dkim-selftest"
+# Those of a newsletter beside From, Sender, Date and Message-ID (RFC 8058, section 4).
+BULK_HEADERS = (
+    ("To", "somebody@example.net"),
+    ("Cc", "somebody.else@example.net"),
+    ("Reply-To", "nobody@example.net"),
+    ("Subject", "A self-test of DKIM"),
+    ("MIME-Version", "1.0"),
+    ("Content-Type", "text/plain; charset=us-ascii"),
+    ("Content-Transfer-Encoding", "7bit"),
+    ("List-Id", "A self-test of DKIM <list.example.net>"),
+    ("List-Unsubscribe", "<https://example.net/unsubscribe>"),
+    ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+)
 BODY = b"A message of dkim.selftest: it is signed, verified, and never delivered.\r\n"
+LEFT_OPEN = "advice: add to dkim:opendkim:settings:SignHeaders, which leaves open"
 SAMPLE = 20
 ANSWERED_WITHIN = 10.0  # seconds
 
@@ -67,12 +82,15 @@ class Outcome:
         It is good by the database's public key; None where it was not signed, or there is none.
     detail
         What is wrong.
+    unsigned
+        Headers of the message that the signature leaves open: advice, since the signature is good.
     """
 
     case: Case
     signed: bool
     verified: bool | None = None
     detail: str = ""
+    unsigned: tuple[str, ...] = ()
 
 
 def cases(settings: Settings, domain: str | None = None) -> list[Case]:
@@ -184,10 +202,11 @@ def _attempt(daemon: Daemon, chosen: Sequence[Case]) -> Iterator[Outcome]:
 def _signed(connection: Connection, case: Case) -> Outcome:
     headers = [
         ("From", f"DKIM self-test <{case.sender}>"),
-        ("To", "somebody@example.net"),
-        ("Subject", "A self-test of DKIM"),
+        # A site's SenderHeaders may have OpenDKIM look here first.
+        ("Sender", case.sender),
         ("Date", formatdate(time.time())),
         ("Message-ID", f"<{uuid.uuid4()}@{_host(case.sender)}>"),
+        *BULK_HEADERS,
     ]
     # Who has logged in may send, whatever InternalHosts says. The name stands in the daemon's log
     # as that of the message.
@@ -214,9 +233,10 @@ def judge(case: Case, answer: Answer, headers: Sequence[tuple[str, str]]) -> Out
         if case.record is None:
             return Outcome(case, True, detail="the key in the database can't be read")
         verify(signatures[0], headers, BODY, case.record.value)
+        left_open = signed_headers.unsigned(signatures[0], [name for name, _ in headers])
     except NotVerified as error:
         return Outcome(case, True, False, str(error))
-    return Outcome(case, True, True)
+    return Outcome(case, True, True, unsigned=tuple(left_open))
 
 
 def sample(chosen: Sequence[Case], most: int = SAMPLE) -> list[Case]:
@@ -248,4 +268,6 @@ def check(site: Site) -> list[Finding]:
     if failed:
         do = f"salt-call dkim.selftest; journalctl -u opendkim -n 50; {applied('dkim.opendkim')}"
         return [judged(name, [shortened(failed), looked], "", do)]
-    return [right(name, f"{looked}, each was signed and verified")]
+    left_open = list(dict.fromkeys(header for one in outcomes for header in one.unsigned))
+    advice = f"; {LEFT_OPEN}: {', '.join(left_open)}" if left_open else ""
+    return [right(name, f"{looked}, each was signed and verified{advice}")]

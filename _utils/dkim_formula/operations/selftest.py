@@ -23,8 +23,10 @@ def selftest(settings: Settings, domain: object = None) -> list[dict[str, object
     A message for each active key and each pattern that it signs for, of one domain or of all.
 
     Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
-    "verified_by_database", "verified_by_dns", "detail"}``: ``domain`` is the signature's, and a
-    verification is True, False, or None where it could not be tried. No message is delivered.
+    "verified_by_database", "verified_by_dns", "unsigned_headers", "detail"}``: ``domain`` is the
+    signature's, and a verification is True, False, or None where it could not be tried.
+    ``unsigned_headers`` names headers of a newsletter that the signature leaves open, as advice:
+    the signature is good without them. No message is delivered.
 
     Raises InvalidValue for what is no domain name, KeyNotFound where no key is active,
     DatabaseError, and OpenDKIMError where the daemons can't reach the database: a message would
@@ -79,6 +81,7 @@ def _seen(outcome: Outcome, checked: Checked | None) -> tuple[bool | None, str]:
 
 def _plain(outcome: Outcome, by_dns: tuple[bool | None, str]) -> dict[str, object]:
     key = outcome.case.key
+    advice = f"{signing.LEFT_OPEN}: {', '.join(outcome.unsigned)}" if outcome.unsigned else ""
     return {
         "domain": key.domain,
         "sender": outcome.case.sender,
@@ -88,5 +91,6 @@ def _plain(outcome: Outcome, by_dns: tuple[bool | None, str]) -> dict[str, objec
         "signed": outcome.signed,
         "verified_by_database": outcome.verified,
         "verified_by_dns": by_dns[0],
-        "detail": "; ".join(text for text in (outcome.detail, by_dns[1]) if text),
+        "unsigned_headers": list(outcome.unsigned),
+        "detail": "; ".join(text for text in (outcome.detail, by_dns[1], advice) if text),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..database.objects import view_name
 from ..settings.model import Database, Settings
-from . import passfile
+from . import passfile, signed_headers
 
 # OpenDKIM has one SignatureAlgorithm for a whole daemon: an Ed25519 key under rsa-sha256 is a 451
 # for that domain's mail (measured, 2.11.0~beta2). So each algorithm has a daemon of its own.
@@ -32,8 +32,8 @@ DEFAULTS: dict[str, str | bool | int | list] = {
     # Relaxed for header and body: what relays change on the way does not break the signature.
     "Canonicalization": "relaxed/relaxed",
     "Mode": "sv",
-    # From can't be added a second time behind the signature's back (RFC 6376, section 8.15).
-    "OversignHeaders": ["From"],
+    "SignHeaders": list(signed_headers.SIGNED),
+    "OversignHeaders": list(signed_headers.OVERSIGNED),
     # The socket is for the daemon's group, which postfix is a member of.
     "UMask": "007",
     # Whose mail is signed. OpenDKIM's own default leaves IPv6's loopback out.
