@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import checkdmarc.dmarc
 import checkdmarc.mta_sts
 import checkdmarc.smtp_tls_reporting
 import checkdmarc.spf
 import pytest
+import yaml
 from dkim_formula.keys import PrivateKey
 from dkim_formula.records import (
     delegated,
@@ -21,6 +23,7 @@ from dkim_formula.records import (
     spf_record,
     tls_rpt_record,
 )
+from dkim_formula.settings import read
 from dkim_formula.settings.model import Delegation, Dmarc, MtaSts
 from octodns.provider.yaml import YamlProvider
 from octodns.zone import Zone as OctoZone
@@ -28,6 +31,7 @@ from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind, Knot
 
 import dkim
 
+CASES = Path(__file__).resolve().parents[1] / "cases" / "records"
 POLICY = Dmarc(
     policy="quarantine",
     subdomain_policy="none",
@@ -151,6 +155,35 @@ def test_nsupdate_puts_delegated_keys_into_our_zone(bind, tmp_path):
     said = nsupdate(bind, render([moved], "nsupdate"), tmp_path)
     assert said.returncode == 0, said.stderr
     assert bind.texts("s1._domainkey.foreign.example.example.net") == {key.value.encode()}
+
+
+def test_zone_line_of_nsupdate_holds_past_send_until_the_next(bind, tmp_path):
+    add = "update add s9.{0}. 60 TXT x\nsend\n"
+    said = nsupdate(bind, f"zone example.com.\n{add * 2}".format("example.net"), tmp_path)
+    assert said.stderr.count("NOTZONE") == 2
+    mixed = f"{add.format('example.net')}zone example.com.\n{add.format('example.com')}"
+    assert nsupdate(bind, mixed, tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("case", ["37-nsupdate.yaml", "70-nsupdate-delegation.yaml"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_case_37_70_each_update_of_a_script_is_for_its_own_zone(tmp_path, case, reverse):
+    reading = read(yaml.safe_load((CASES / case).read_text(encoding="ascii"))["dkim"])
+    assert reading.problems == ()
+    domains = list(reading.settings.domains.values())
+    records, zones = [], {domain.name for domain in domains}
+    for domain in reversed(domains) if reverse else domains:
+        record = key_record(domain.name, "default", "rsa", "MIIB")
+        if domain.delegation is not None:
+            record = delegated(record, domain.delegation)
+            zones.add(domain.delegation.zone)
+        records.append(record)
+    text = render(records, "nsupdate", zones=reading.settings.dns.zones)
+    with Bind(tmp_path / "bind", dict.fromkeys(zones, ""), "127.0.53.102") as server:
+        said = nsupdate(server, text, tmp_path)
+        assert (said.returncode, said.stderr) == (0, "")
+        for record in records:
+            assert server.texts(record.name) == {record.value.encode()}
 
 
 def test_octodns_loads_and_validates_the_source(tmp_path):

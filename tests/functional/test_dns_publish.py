@@ -1,16 +1,21 @@
 """Updates to real BIND and Knot: ours come, change and go, and what is not ours stays."""
 
+import contextlib
 import itertools
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import dns.tsig
 import pytest
-from dkim_formula.dns.publish import Publisher, Task
-from dkim_formula.records import dmarc_record, key_record, spf_record
+import yaml
+from dkim_formula.dns.publish import Publisher, Task, published_start
+from dkim_formula.records import delegated, dmarc_record, key_record, spf_record
 from dkim_formula.secret import Secret
+from dkim_formula.settings import read
 from dkim_formula.settings.model import Dmarc, Dns, TsigKey, Zone
+from dkim_formula.wanted import policy_records
 from support.dns_daemons import ALGORITHM, KEY_NAME, OTHER_SECRET, SECRET, Bind, Knot
 from support.nameserver import Nameserver
 
@@ -260,3 +265,163 @@ def test_alias_at_our_name_is_told():
     with Nameserver({"example.com": "s1._domainkey 60 CNAME elsewhere\n"}) as server:
         said = problem(Dns(server=str(server), timeout=1))
     assert "there is a CNAME to elsewhere.example.com" in said
+
+
+CASES = Path(__file__).resolve().parents[1] / "cases" / "records"
+
+
+def case_zone(name):
+    """A case's zone without its head, by its origin."""
+    lines = (CASES / "zones" / name).read_text(encoding="utf-8").splitlines()
+    body = [line for line in lines[2:] if not line.startswith(("@ SOA", "@ NS ns1", "ns1 A"))]
+    return {lines[0].split()[1].removesuffix("."): "\n".join(body) + "\n"}
+
+
+def case_settings(name):
+    """A case's pillar as settings."""
+    reading = read(yaml.safe_load((CASES / name).read_text(encoding="utf-8"))["dkim"])
+    assert reading.problems == ()
+    return reading.settings
+
+
+def here(record, *remembered):
+    """A task for a record of a case's domain."""
+    start = record.zone or record.domain
+    return Task(record.name, record.type, start, record, remembered, record.domain)
+
+
+@pytest.fixture(params=[Bind, Knot])
+def of_case(request, tmp_path):
+    """Starts a server for a case's zones."""
+    with contextlib.ExitStack() as stack:
+
+        def start(served):
+            address = f"127.0.53.{next(_addresses)}"
+            return stack.enter_context(request.param(tmp_path / address, served, address))
+
+        yield start
+
+
+def test_case_32_policies_go_beside_a_wildcard(of_case):
+    server = of_case(case_zone("32-wildcard.zone"))
+    settings = case_settings("zones/32-wildcard.yaml")
+    domain = settings.domains["wild.example"]
+    key = key_record("wild.example", "default", "rsa", "MIIB")
+    tasks = [here(one) for one in (*policy_records(domain), key)]
+    assert len(tasks) == 3
+    dns_settings = replace(settings.dns, server=server.address, key=KEY)
+    assert changed(dns_settings, *tasks) == [True] * 3
+    for one in tasks:
+        assert server.texts(one.name) == {one.record.value.encode()}
+    assert server.texts("x.wild.example") == {b"v=spf1 -all"}
+    assert changed(dns_settings, *tasks) == [False] * 3
+    gone = [replace(one, record=None, remembered=(one.record.value,)) for one in tasks]
+    assert changed(dns_settings, *gone) == [True] * 3
+    # The wildcard answers again; it is nothing that could be removed.
+    assert changed(dns_settings, *gone) == [False] * 3
+
+
+def test_wildcard_that_has_our_very_text_is_never_removed(of_case):
+    server = of_case({"example.com": f'* TXT "{DMARC.value}"\n'})
+    settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
+    assert changed(settings, removal(DMARC, DMARC.value)) == [False]
+    other = dmarc_record("example.com", Dmarc(policy="quarantine"))
+    assert changed(settings, task(other, DMARC.value)) == [True]
+    assert server.texts(other.name) == {other.value.encode()}
+    assert server.texts("x.example.com") == {DMARC.value.encode()}
+
+
+@pytest.mark.parametrize("what", ["* A 192.0.2.1", "* CNAME ns", "*._dmarc TXT x", "* MX 1 x"])
+def test_other_wildcards_are_in_nobodys_way(of_case, what):
+    server = of_case({"example.com": f"{what}\n"})
+    settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
+    assert changed(settings, task(DMARC), task(SPF), task(RECORD)) == [True] * 3
+    assert server.texts(DMARC.name) == {DMARC.value.encode()}
+
+
+def test_case_33_record_of_a_domain_that_is_an_alias_goes_into_the_zone_above(of_case):
+    ((origin, body),) = case_zone("33-cname-domain.zone").items()
+    record = key_record("shop.example.net", "default", "rsa", "MIIBother")
+    server = of_case({origin: body.replace("…", "MIIB")})
+    settings = Dns(publish="rfc2136", key=KEY, timeout=2, resolver=(server.address,))
+    assert "is not ours" in problem(settings, here(record))
+    second = key_record("shop.example.net", "second", "rsa", "MIIB")
+    assert changed(settings, here(second)) == [True]
+    assert server.texts(second.name) == {second.value.encode()}
+
+
+def test_case_36_record_of_a_delegated_key_is_removed_where_it_was_put(of_case):
+    settings = case_settings("zones/36-delegated-gone.yaml")
+    (domain,) = settings.domains.values()
+    zone = domain.delegation.zone
+    server = of_case({zone: ""})
+    settings = replace(settings.dns, key=KEY, resolver=(server.address,), timeout=2)
+    record = delegated(key_record(domain.name, "default", "rsa", "MIIB"), domain.delegation)
+    assert changed(settings, here(record)) == [True]
+    start = published_start(record.name, domain.name)
+    assert start == zone
+    gone = Task(record.name, "TXT", start, None, (record.value,), domain.name)
+    assert changed(settings, gone) == [True]
+    assert server.texts(record.name) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "start"),
+    [
+        ("s._domainkey.example.com", "example.com", "example.com"),
+        ("example.com", "example.com", "example.com"),
+        ("s._domainkey.a.example.k.example", "a.example", "k.example"),
+        ("s._domainkey.a.example.a.example.net", "a.example", "a.example.net"),
+        ("a.example._report._dmarc.b.example", "a.example", "b.example"),
+    ],
+)
+def test_zone_of_what_was_published_is_looked_for_where_it_was_put(name, domain, start):
+    assert published_start(name, domain) == start
+
+
+SET = "set dkim:dns:server, or dkim:dns:zones:{}:server, to the server that takes updates"
+
+
+def test_case_35_zone_that_names_no_primary_is_told_with_what_to_set():
+    (zone,) = case_zone("35-mname-dot.zone")
+    record = key_record(zone, "s1", "rsa", "MIIB")
+    with Nameserver({zone: ""}, ns=".") as resolver:
+        said = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
+    assert said == f"the SOA of {zone} names no primary (its MNAME is the root); {SET.format(zone)}"
+
+
+def test_case_66_hidden_primary_is_told_with_what_to_set():
+    (zone,) = case_zone("66-hidden-primary.zone")
+    record = key_record(zone, "s1", "rsa", "MIIB")
+    with Nameserver({zone: ""}, ns="hidden") as resolver:
+        said = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
+    assert said == (
+        f"the SOA of {zone} names hidden.{zone} as its primary, and the server's name "
+        f"hidden.{zone} has no address; {SET.format(zone)}"
+    )
+
+
+def test_primary_by_the_soa_that_refuses_is_told_with_what_to_set(server, dns_settings):
+    found = replace(dns_settings, server=None, key=None, resolver=(server.address,))
+    said = problem(found)
+    assert server.address in said
+    assert said.endswith(SET.format("example.com"))
+
+
+def test_record_that_comes_back_in_another_form_is_left_alone(server, dns_settings):
+    changed(dns_settings, task(RECORD))
+    written_anew = replace(RECORD, value=f"{RECORD.value.replace('; ', ';')};")
+    assert changed(dns_settings, task(written_anew, RECORD.value)) == [True]
+    assert changed(dns_settings, task(RECORD, RECORD.value)) == [False]
+    assert server.texts(NAME) == {written_anew.value.encode()}
+    # What was never ours to write is made exact, once.
+    assert changed(dns_settings, task(RECORD)) == [True]
+    assert server.texts(NAME) == {RECORD.value.encode()}
+
+
+def test_policy_of_the_sites_that_says_the_same_is_left_alone(server, dns_settings):
+    same = dmarc_record("example.com", Dmarc(rua=("foreign@example.com",)))
+    before = server.texts(same.name)
+    adopted = replace(same, value=same.value.replace("; ", ";"))
+    assert changed(dns_settings, task(adopted)) == [False]
+    assert server.texts(same.name) == before

@@ -100,6 +100,19 @@ def test_nsupdate_script_has_one_guarded_addition_a_record(made):
     assert all(re.match(r"(prereq|update add|send$|; )", line) for line in lines)
 
 
+@given(records(), st.sets(st.sampled_from(ZONES)))
+def test_nsupdate_names_a_zone_for_no_update_that_is_not_in_it(made, known):
+    zone, updates = None, 0
+    for line in render(made, "nsupdate", zones=sorted(known)).split("\n"):
+        if line.startswith("zone "):
+            zone = line.split()[1]
+        elif line.startswith("update add "):
+            updates += 1
+            inside = [one for one in known if f".{line.split()[2]}".endswith(f".{one}.")]
+            assert zone == (f"{max(inside, key=len)}." if inside else None)
+    assert updates == len(made)
+
+
 def test_relative_names_are_of_the_zone_that_is_known():
     record = Record("s._domainkey.a.example.com", "TXT", 1, "x", "dkim", "a.example.com", "s")
     assert render([record], "oneline", relative=True) == "s._domainkey\tTXT\tx\n"

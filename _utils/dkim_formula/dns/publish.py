@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from ..records.record import Record
+from ..records.record import Record, is_inside
 from ..settings.model import Dns, TsigKey
 from .exchange import Exchange
 from .failure import DnsError, NoLibrary, Overtaken
@@ -58,6 +58,21 @@ class Planned:
     problem: str = ""
     overtaken: bool = False
     base: str = ""
+
+
+def published_start(name: str, domain: str) -> str:
+    """
+    A name above a record that was published, from which its zone is looked for.
+
+    domain
+        The mail domain that it is for. A delegated key's record stands below the domain's name in
+        a zone of ours, and a consent to reports in the receiver's zone: what follows the domain's
+        name is above it then.
+    """
+    if is_inside(name, domain):
+        return domain
+    _, _, above = name.partition(f"{domain}.")
+    return above.removeprefix("_report._dmarc.") or domain
 
 
 class Publisher:

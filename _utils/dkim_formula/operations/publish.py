@@ -11,7 +11,7 @@ from ..database.connection import session
 from ..database.keystore import Key
 from ..database.published import Published
 from ..dns.failure import NoLibrary
-from ..dns.publish import Planned, Publisher, Task
+from ..dns.publish import Planned, Publisher, Task, published_start
 from ..errors import DatabaseUnavailable
 from ..names import domain_name
 from ..records import BY_HAND, Record
@@ -283,7 +283,8 @@ def _tasks(ours: Sequence[Record], remembered: Iterable[Published], kept: set[st
     for (name, rtype), rows in values.items():
         if name not in kept:
             known_values = tuple(row.value for row in rows)
-            tasks.append(Task(name, rtype, rows[0].domain, None, known_values, rows[0].domain))
+            start = published_start(name, rows[0].domain)
+            tasks.append(Task(name, rtype, start, None, known_values, rows[0].domain))
     return tasks
 
 
