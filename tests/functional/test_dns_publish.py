@@ -425,3 +425,22 @@ def test_policy_of_the_sites_that_says_the_same_is_left_alone(server, dns_settin
     adopted = replace(same, value=same.value.replace("; ", ";"))
     assert changed(dns_settings, task(adopted)) == [False]
     assert server.texts(same.name) == before
+
+
+def test_removal_from_a_domain_that_is_no_more_is_done():
+    gone = key_record("gone.example", "s1", "rsa", "MIIB")
+    gone_task = Task(gone.name, "TXT", "gone.example", None, (gone.value,), "gone.example")
+    with Nameserver({"example": ""}) as resolver:
+        settings = Dns(resolver=(str(resolver),), timeout=1)
+        assert changed(settings, gone_task) == [False]
+        assert "does not exist in DNS" in problem(settings, here(gone))
+
+
+def test_spf_of_a_domain_that_is_an_alias_is_told_where_it_belongs(of_case):
+    server = of_case({"example.com": "shop CNAME elsewhere.example.\n"})
+    settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
+    said = problem(settings, here(spf_record("shop.example.com", "v=spf1 -all")))
+    assert said == (
+        "there is a CNAME to elsewhere.example; publish v=spf1 -all at that name, or remove the "
+        "CNAME"
+    )

@@ -356,6 +356,13 @@ def test_validator_is_not_asked_for_a_record_that_is_not_everywhere(server):
         assert validator.asked == []
 
 
+def test_validator_that_refuses_is_told(server):
+    with Nameserver({"example.com": HELD}) as validator:
+        validator.rcode = dns.rcode.REFUSED
+        (found,) = check([KEY], dns_of(server, validator=str(validator)))
+    assert (found.verdict, found.validator) == ("right", "it answers REFUSED")
+
+
 def test_order_of_the_records_is_kept(server):
     absent = Record("a.example.com", "TXT", 1, "x", "dkim", "example.com", "a")
     found = check([absent, KEY, absent], dns_of(server))

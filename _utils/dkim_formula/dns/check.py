@@ -302,6 +302,8 @@ class _Checker:
                 return replace(found, validator="it answers SERVFAIL, also without validation")
         except NoAnswer as error:
             return replace(found, validator=str(error))
+        if reply.rcode not in ("NOERROR", "NXDOMAIN"):
+            return replace(found, validator=f"it answers {reply.rcode}")
         if reply.rcode != "NOERROR" or not reply.answer:
             # What it remembers from before is no fault of the servers.
             return replace(found, validator="it still remembers that there was no record")

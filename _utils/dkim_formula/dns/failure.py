@@ -15,6 +15,10 @@ class NoAddress(DnsError):
     """A server's name that DNS has no address for."""
 
 
+class NoSuchDomain(DnsError):
+    """A domain that DNS says nobody has registered, and so nothing below it."""
+
+
 class Overtaken(DnsError):
     """An update came too late: somebody else has changed the name since it was looked at."""
 

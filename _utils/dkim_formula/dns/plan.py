@@ -68,7 +68,7 @@ def to_publish(
     """
     wanted = record.value.encode()
     if present.alias is not None:
-        raise Foreign(f"there is a CNAME to {present.alias}; remove it, or set a delegation")
+        raise Foreign(_beside_alias(record, present.alias))
     if _is_said_otherwise(record, present, remembered):
         return None
     of_ours = [value for value in present.values if _is_ours(record, value, remembered)]
@@ -86,6 +86,14 @@ def to_publish(
     # With another TTL the value itself goes and comes back, in one update.
     delete = gone if ttl == present.ttl else tuple(dict.fromkeys((*of_ours, *foreign)))
     return Step(record.name, record.type, delete, wanted, ttl)
+
+
+def _beside_alias(record: Record, target: str) -> str:
+    # RFC 1034, section 3.6.2: nothing else stands at an alias; who asks for a record follows it.
+    todo = "remove it, or set a delegation"
+    if record.purpose != "dkim":
+        todo = f"publish {cut(record.value)} at that name, or remove the CNAME"
+    return f"there is a CNAME to {target}; {todo}"
 
 
 def to_remove(name: str, rtype: str, present: Present, remembered: Iterable[str]) -> Step | None:

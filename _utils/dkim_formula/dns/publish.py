@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..records.record import Record, is_inside
 from ..settings.model import Dns, TsigKey
 from .exchange import Exchange
-from .failure import DnsError, NoLibrary, Overtaken
+from .failure import DnsError, NoLibrary, NoSuchDomain, Overtaken
 from .loop import run
 from .place import Place
 from .plan import Foreign, Present, Step, is_there, to_publish, to_remove
@@ -126,6 +126,9 @@ class Publisher:
 
     def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
         planned = Planned(task, base=base)
+        if isinstance(place, NoSuchDomain) and task.record is None:
+            # What was published went with its domain.
+            return planned
         try:
             if isinstance(place, DnsError):
                 raise place

@@ -17,7 +17,7 @@ from ..records.record import is_inside
 from ..settings.model import Dns
 from . import message
 from .exchange import Exchange
-from .failure import DnsError, NoAddress, NoAnswer, NoLibrary
+from .failure import DnsError, NoAddress, NoAnswer, NoLibrary, NoSuchDomain
 from .message import Reply
 from .place import Place, as_place, split
 
@@ -213,7 +213,10 @@ class Finder:
             if answer.rcode in ("NOERROR", "NXDOMAIN"):
                 return answer
             failures.append(f"{place}: {answer.rcode}")
-        raise DnsError(f"no resolver tells the {rtype} of {name} ({'; '.join(failures)})")
+        raise DnsError(
+            f"no resolver tells the {rtype} of {name or '.'} ({'; '.join(failures)}); where DNS "
+            "does not show it from here, set dkim:dns:resolver, or the servers in dkim:dns:zones"
+        )
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:
@@ -262,7 +265,7 @@ def _enclosing(answer: Reply, name: str) -> str:
         raise DnsError(f"no zone is found for {name}: the resolver shows no SOA ({answer.rcode})")
     if answer.rcode == "NXDOMAIN" and "." not in soa.name:
         # The SOA is a top-level domain's, or the root's: nobody has registered the domain.
-        raise DnsError(f"{name} does not exist in DNS (NXDOMAIN): there is no zone for it")
+        raise NoSuchDomain(f"{name} does not exist in DNS (NXDOMAIN): there is no zone for it")
     if soa.name == "":
         raise DnsError(f"no zone is found for {name}: only the root has a SOA for it")
     return soa.name

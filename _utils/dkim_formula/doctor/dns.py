@@ -38,7 +38,9 @@ def check(site: Site) -> list[Finding]:
     if unseen:
         text = f"{shortened([_told(one) for one in unseen])}; {looked}"
         return [unknown(name, text, "salt-call dkim.check_dns, where DNS can be asked")]
-    return [right(name, f"{looked}, each of {len(wanted)} is at every server")]
+    advice = [f"{one.record.name} {one.record.type}: {one.detail}" for one in checked if one.detail]
+    said = f"; advice: {shortened(advice)}" if advice else ""
+    return [right(name, f"{looked}, each of {len(wanted)} is right{said}")]
 
 
 def _records(settings: Settings) -> tuple[list[Record], int]:
