@@ -1,0 +1,226 @@
+"""
+Nothing in a message steers the machine: whatever it holds, no daemon is restarted, and no check and
+no beacon sees trouble. docs/faults.md, «The watchdog».
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pytest
+from support import mail, salt
+from support.machine import ROOT, Machine
+from support.sought_texts import sought_texts
+
+EQUIPPED = True
+
+DAEMONS = ("opendkim", "opendkim-ed25519")
+UNITS = (*DAEMONS, "opendkim-watchdog", "postfix@-")
+SOCKETS = [f"/var/spool/postfix/opendkim/{daemon}.sock" for daemon in DAEMONS]
+CASE_01 = ROOT / "tests/cases/mail/01-from-text.eml"
+# Also what OpenDKIM logs only when it is asked to, with text of each message.
+PILLAR = {
+    "dkim": {
+        "defaults": {"algorithm": ["rsa", "ed25519"]},
+        "domains": {"example.com": {}, "example.org": {}},
+        "opendkim": {"settings": {"LogWhy": True, "SyslogSuccess": True, "LogResults": True}},
+        "watch": {"beacon": True, "down_for": "0s", "dns_every": False, "database_every": "1s"},
+    }
+}
+OUTSIDE = "198.51.100.10"
+
+# Each text in every field that a client chooses. Postfix refuses some envelopes and names; the
+# message then comes with one that it takes.
+SEND = """\
+import json, smtplib, sys
+given = json.load(sys.stdin)
+counts = {"taken": 0, "refused": []}
+
+def client(source, helo):
+    one = smtplib.SMTP(timeout=60)
+    one.source_address = (source, 0)
+    one.connect(source, 25)
+    if one.docmd("EHLO", helo)[0] != 250:
+        one.docmd("EHLO", "client.example")
+    return one
+
+def pass_on(source, helo, sender, recipient, data):
+    one = client(source, helo)
+    try:
+        code, said = one.docmd("MAIL FROM:" + sender)
+        if code != 250:
+            one.rset()
+            code, said = one.docmd("MAIL FROM:<someone@example.com>")
+        for address in (recipient, "<devnull@localhost>"):
+            one.docmd("RCPT TO:" + address)
+        one.putcmd("data")
+        code, said = one.getreply()
+        if code == 354:
+            one.send(data.replace("\\n", "\\r\\n").encode() + b"\\r\\n.\\r\\n")
+            code, said = one.getreply()
+        if code == 250:
+            counts["taken"] += 1
+        else:
+            counts["refused"].append([code, said.decode(errors="replace"), sender])
+    finally:
+        one.close()
+
+for one in given["messages"]:
+    for source in given["sources"]:
+        pass_on(source, **one)
+json.dump(counts, sys.stdout)
+"""
+
+# The beacon as a minion has it.
+BEAT = """\
+import json, salt.config, salt.loader
+options = salt.config.minion_config("/var/cache/dkim-formula/minion/minion")
+options["grains"] = salt.loader.grains(options)
+options["pillar"] = json.load(open("/srv/pillar/dkim.sls"))
+functions = salt.loader.minion_mods(options)
+print(json.dumps(salt.loader.beacons(options, functions)["dkim_watch.beacon"]([])))
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server that signs with both daemons, in order."""
+
+    machine: Machine
+    records: Mapping[str, str]
+
+    def processes(self) -> Mapping[str, tuple[str, str]]:
+        """Main process and number of restarts of each unit that takes part."""
+        found = {}
+        for unit in UNITS:
+            command = ["systemctl", "show", unit, "--property=MainPID,NRestarts", "--value"]
+            found[unit] = tuple(self.machine.run(command).stdout.split())
+        return found
+
+    def troubles(self) -> list[object]:
+        """What ``dkim.watch`` and the beacon tell, and what the doctor finds wrong."""
+        beat = self.machine.run(["/opt/salt/bin/python", "-c", BEAT]).stdout.splitlines()[-1]
+        watched = salt.call(self.machine, "dkim.watch", fresh=True)["troubles"]
+        _, found = salt.ask(self.machine, "dkim.doctor")
+        wrong = [one for one in found if one["ok"] is False and one["check"] != "DNS"]
+        return [*json.loads(beat), *watched, *wrong]
+
+    def send(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Have Postfix take these, from this machine and from outside; return how many it took."""
+        given = json.dumps({"messages": messages, "sources": ["127.0.0.1", OUTSIDE]})
+        command = [mail.TESTS_PYTHON, "-c", SEND]
+        told = json.loads(self.machine.run(command, input=given, timeout=900).stdout)
+        assert [one for one in told["refused"] if one[0] >= 500 and one[0] != 550] == []
+        return told["taken"]
+
+    def signed_by_both(self) -> bool:
+        box = mail.Mailbox(self.machine)
+        message = mail.sent_by_smtp(box, "someone@example.com")
+        found = mail.signatures(self.machine, message, self.records)
+        return [one.valid for one in found] == [True, True]
+
+
+@pytest.fixture(scope="module")
+def site(machine: Machine) -> Site:
+    """Set up, with somebody else's address on the machine and an address that throws mail away."""
+    salt.install_formula(machine, PILLAR)
+    run = salt.apply(machine)
+    assert run.succeeded, str(run)
+    machine.run(f"ip address replace {OUTSIDE}/32 dev lo")
+    machine.run("echo 'devnull: /dev/null' >> /etc/aliases && newaliases")
+    zone = salt.call(machine, "dkim.records", format="bind")
+    site = Site(machine, mail.zone_records(machine, zone))
+    assert site.signed_by_both()
+    assert site.troubles() == []
+    return site
+
+
+@pytest.fixture
+def undisturbed(site: Site):
+    """What a test sends makes no process start anew, no alarm, and no line of the watchdog's."""
+    before = site.processes()
+    said = site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout
+    yield
+    assert site.processes() == before
+    assert site.troubles() == []
+    assert site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout == said
+    assert site.signed_by_both()
+
+
+HEADER_NAMES = (
+    *("Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "References", "Received"),
+    *("Content-Type", "MIME-Version", "List-Id", "DKIM-Signature", "Authentication-Results"),
+    *("X-Mailer", "Resent-From", "Return-Path"),
+)
+
+
+def with_text(text: str, form: str) -> Mapping[str, str]:
+    """A message that has a text in every field; ``form`` is its From header's."""
+    line = " ".join(text.split())
+    quoted = line.replace("\\", "\\\\").replace('"', '\\"')
+    headers = [f"From: {form.format(text=line, quoted=quoted)}"]
+    headers += [f"{name}: {line}" for name in HEADER_NAMES]
+    return {
+        "helo": line.encode("ascii", "replace").decode(),
+        "sender": f'<"{quoted[:60]}"@example.com>',
+        "recipient": f'<"{quoted[:60]}"@localhost>',
+        "data": "\n".join([*headers, "", text, ""]),
+    }
+
+
+# What opendkim can't parse, and with LogWhy also what it can: it logs each of these.
+FORMS = (
+    "{text} <>",
+    '"{quoted}" <>',
+    "({text}) <>",
+    '"{quoted}"@example.com',
+    "{text} <someone@example.com>",
+)
+
+
+def test_case_01_text_that_a_program_might_look_for_ends_no_daemon(
+    site: Site, undisturbed: None
+) -> None:
+    raw = CASE_01.read_text()
+    text = raw.split("From: ")[1].split(" <>")[0]
+    given = {"helo": "client.example", "sender": "<>", "recipient": "<devnull@localhost>"}
+    messages = [{**given, "data": raw}, *(with_text(text, form) for form in FORMS)]
+    assert site.send(messages * 5) == 2 * 5 * len(messages)
+    # The daemons did log the text, so it could have been found there.
+    logged = f"journalctl -q -u opendkim -u opendkim-ed25519 | grep -c '{text}'"
+    site.machine.wait_for(f"test $({logged}) -gt 4")
+
+
+def test_no_text_that_the_formula_looks_for_has_an_effect_in_a_message(
+    site: Site, undisturbed: None
+) -> None:
+    texts = sought_texts()
+    assert len(texts) > 100
+    messages = [with_text(text, FORMS[number % len(FORMS)]) for number, text in enumerate(texts)]
+    assert site.send(messages) > len(messages)
+
+
+def given_to_the_sockets(site: Site, seed: int, seconds: float) -> Mapping[str, object]:
+    command = ["/opt/salt/bin/python", "-m", "support.hostile", str(seed), str(seconds), *SOCKETS]
+    paths = f"{salt.TREE}/_utils:{salt.TREE}/tests"
+    told = site.machine.run(command, env={"PYTHONPATH": paths}, timeout=seconds + 300)
+    assert told.stderr == ""
+    return json.loads(told.stdout)
+
+
+def test_no_generated_message_stops_a_daemon(
+    site: Site, undisturbed: None, request: pytest.FixtureRequest
+) -> None:
+    told = given_to_the_sockets(site, request.config.getoption("--seed"), 20)
+    assert told["problems"] == []
+    assert told["sent"] > told["hung_up"] > 0
+
+
+@pytest.mark.soak
+def test_no_generated_message_stops_a_daemon_however_many_come(
+    site: Site, undisturbed: None, request: pytest.FixtureRequest
+) -> None:
+    options = request.config
+    minutes = options.getoption("--minutes")
+    told = given_to_the_sockets(site, options.getoption("--seed") + 1, 60 * minutes)
+    assert told["problems"] == []
