@@ -1,5 +1,6 @@
 """Domain names, selectors and addresses, checked and brought to the one form that is stored."""
 
+import datetime
 import re
 
 import idna
@@ -146,7 +147,9 @@ def email_address(value: object, where: str = "address") -> str:
 def _text(value: object, where: str, expected: str) -> str:
     if not isinstance(value, str):
         # YAML makes a number of 2026 and a boolean of no; taken as text it might be another name.
-        raise InvalidValue(where, value, "is not a string", f"quote it, or give {expected}")
+        is_plain = isinstance(value, (int, float, datetime.date))
+        remedy = f"quote it, or give {expected}" if is_plain else f"give {expected}"
+        raise InvalidValue(where, value, "is not a string", remedy)
     if not value:
         raise InvalidValue(where, value, "is empty", f"give {expected}")
     return value

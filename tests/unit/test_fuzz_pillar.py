@@ -1,17 +1,22 @@
 """Generated pillars: none raises, and none that is accepted writes more than it says."""
 
+import datetime
 import json
+import re
 import shlex
+import sys
 
 import dns.rdatatype
 import dns.zonefile
 import jinja2
+import pytest
 import yaml
-from dkim_formula import settings
+from dkim_formula import errors, settings
 from dkim_formula.database import hba
 from dkim_formula.database.keystore import Key
 from dkim_formula.keys import PrivateKey
 from dkim_formula.records import FORMATS, render
+from dkim_formula.settings import check, reading
 from dkim_formula.signer import daemons, passfile, sandbox
 from dkim_formula.signer.options import OPTIONS
 from dkim_formula.wanted import records, wanted_keys, wanted_patterns
@@ -32,6 +37,114 @@ def test_pillar_is_read_or_refused_and_writes_no_more_than_it_says(pillar):
     assert str(reading.problems).isprintable()
     # What is refused stands at its default, so the states render all the same.
     check_outputs(reading.settings)
+
+
+# What no key takes: each has its text in an error, and none is Python's.
+WRONG_KINDS = (
+    {"a": 1},
+    [{"a": 1}],
+    [],
+    -1.5,
+    b"x",
+    datetime.date(2026, 11, 24),
+)
+# What some keys take.
+ODD_KINDS = (True, 5, "false", "12", "", " ", "null", {}, ["x", None], 10**5000, float("inf"))
+INTERNAL = re.compile(r"\bNone\b|\bTrue\b|\bFalse\b|Kind|Ordered|object at|<class|datetime|b'")
+# An empty list of these is the default itself.
+MAY_BE_EMPTY = {"domains", "clients", "common_names"}
+
+
+def known_keys():
+    """Every place of the pillar that has settings, with its keys, as the readers ask for them."""
+    found, read_section = {}, check.read_section
+
+    def listening(value, where, checks, notes, hints=None):
+        found.setdefault(where, tuple(checks))
+        return read_section(value, where, checks, notes, hints)
+
+    readers = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("dkim_formula.settings")
+        and getattr(module, "read_section", None) is read_section
+    ]
+    for module in readers:
+        module.read_section = listening
+    for pillar in PILLARS:
+        settings.read(pillar)
+    for module in readers:
+        module.read_section = read_section
+    return [(where, key) for where, keys in found.items() for key in keys]
+
+
+KEYS = known_keys()
+
+
+def holding(where, key, value):
+    pillar = at = {}
+    for part in where.split(":")[1:]:
+        at = at.setdefault(part, {})
+    at[key] = value
+    return pillar
+
+
+def put(pillar, where, key, value):
+    for part in where.split(":")[1:]:
+        pillar = pillar.setdefault(part, {})
+    pillar[key] = value
+
+
+def in_words(texts):
+    return all(text.isprintable() and not INTERNAL.search(text) for text in texts)
+
+
+def test_pillar_has_more_than_a_hundred_keys():
+    assert len(set(KEYS)) > 100
+
+
+@pytest.mark.parametrize("value", WRONG_KINDS, ids=check.kind_of)
+def test_value_of_a_wrong_kind_is_refused_at_its_key_in_words(value):
+    for where, key in KEYS:
+        if value == [] and key in MAY_BE_EMPTY:
+            continue
+        problems = settings.read(holding(where, key, value)).problems
+        assert problems, (where, key)
+        assert problems[0].startswith(f"{where}:{key}"), problems
+        assert in_words(problems), problems
+
+
+@pytest.mark.parametrize("value", ODD_KINDS, ids=lambda value: errors.as_yaml(value)[:12])
+def test_odd_value_is_taken_or_refused_in_words(value):
+    for where, key in KEYS:
+        found = settings.read(holding(where, key, value))
+        assert in_words(found.problems + found.advice), found
+        check_outputs(found.settings)
+
+
+def test_wrong_values_of_all_keys_are_told_at_once(monkeypatch):
+    monkeypatch.setattr(reading, "MOST_TOLD", 1000)
+    scalars = [
+        (where, key)
+        for where, key in KEYS
+        if not any(place.startswith(f"{where}:{key}") for place, _ in KEYS)
+    ]
+    pillar = {}
+    for where, key in scalars:
+        put(pillar, where, key, -1.5)
+    problems = settings.read(pillar).problems
+    for where, key in scalars:
+        assert any(text.startswith(f"{where}:{key}: ") for text in problems), (where, key)
+    assert len(problems) == len(set(problems))
+
+
+def test_unknown_keys_are_told_with_the_nearest_that_is_known():
+    for where, key in KEYS:
+        for typo in (f"{key}s" if key[-1] != "s" else key[:-1], f" {key.upper()}", f"{key}x"):
+            if (where, typo) in KEYS:
+                continue
+            said = settings.read(holding(where, typo, 1)).problems
+            assert any("did you mean" in text for text in said), (where, typo, said)
 
 
 def test_pillars_to_change_are_sound():

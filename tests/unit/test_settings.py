@@ -363,3 +363,38 @@ def test_advice_is_counted_after_a_hundred_too():
 
 def test_a_hundred_problems_are_told_whole():
     assert len(read({"domains": {f"d{n}.example": {"x": 1} for n in range(100)}}).problems) == 100
+
+
+@pytest.mark.parametrize(
+    ("pillar", "said"),
+    [
+        (
+            {"domains": {"a.example": "false"}},
+            "dkim:domains:a.example: 'false' is a string and not settings; write false without the "
+            "quotes",
+        ),
+        (
+            {"domains": {"a.example": {"dmarc": "False"}}},
+            "dkim:domains:a.example:dmarc: 'False' is a string and not a policy; write false "
+            "without the quotes",
+        ),
+        (
+            {"domains": {"a.example": {"delegation": "no"}}},
+            "dkim:domains:a.example:delegation: 'no' is a word of YAML in quotes; write no without "
+            "them, or a name",
+        ),
+        (
+            {"domains": {"a.example": {"alias_of": "null"}}},
+            "dkim:domains:a.example:alias_of: 'null' is a word of YAML in quotes; write null "
+            "without them, or a name",
+        ),
+        ({"database": {"host": []}}, "dkim:database:host: a list is not a host; give a name or a "),
+        (
+            {"database": {"name": ["x"]}},
+            "dkim:database:name: a list is not a string; give a",
+        ),
+        ({"database": {"name": 5}}, "dkim:database:name: 5 is not a string; quote it, or give "),
+    ],
+)
+def test_value_of_a_wrong_kind_is_told_what_to_write(pillar, said):
+    assert only_problem(pillar).startswith(said)

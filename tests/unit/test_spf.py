@@ -121,7 +121,7 @@ def test_record_that_leads_to_itself_is_refused(value):
         (f"a:{'a.' * 130}example.net -all", "a label or a length"),
         ("ip4:192.0.2.1;-all", "has no IPv4 address"),
         (["mx", {"a": 1}], "with a mapping in it is not an SPF record"),
-        (["mx", None], "with nothing in it is not an SPF record"),
+        (["mx", None], "with null in it is not an SPF record"),
         (True, "true is not an SPF record"),
         (17, "17 is not an SPF record"),
         ("ip4:192.0.2.1 " * 6000, "is 83999 characters long"),

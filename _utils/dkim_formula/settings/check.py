@@ -83,9 +83,7 @@ def read_section(
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        notes.problem(
-            f"{where}: {kind_of(value)} is not settings; give a mapping of keys to values"
-        )
+        notes.problem(is_not(value, where, "settings", "give a mapping of keys to values"))
         return {}
     read = {}
     missing = object()
@@ -144,6 +142,28 @@ def kind_of(value: object) -> str:
     return "a value of another kind"
 
 
+def is_not(value: object, where: str, what: str, remedy: str) -> str:
+    """Return the problem of a value that is of another kind than a mapping; it is not shown."""
+    word = value.strip().lower() if isinstance(value, str) else None
+    if word in (*_WORDS, "null", "none"):
+        return f"{where}: {value!r} is a string and not {what}; write {word} without the quotes"
+    return f"{where}: {kind_of(value)} is not {what}; {remedy}"
+
+
+def unquoted(check: Check) -> Check:
+    """Return a check of a name that refuses a word of YAML in quotes: it would be the name."""
+
+    def check_unquoted(value: object, where: str) -> object:
+        word = value.strip().lower() if isinstance(value, str) else None
+        if word in (*_WORDS, "null", "none"):
+            raise InvalidValue(
+                where, value, "is a word of YAML in quotes", f"write {word} without them, or a name"
+            )
+        return check(value, where)
+
+    return check_unquoted
+
+
 class Kind:
     """Stands for a value in an error by its kind alone."""
 
@@ -156,7 +176,7 @@ class Kind:
 
 # A boolean is an integer to Python, and a moment a date.
 _KINDS = {
-    "nothing": type(None),
+    "null": type(None),
     "a mapping": Mapping,
     "a list": (list, tuple, set, frozenset),
     "a boolean": bool,
@@ -167,17 +187,26 @@ _KINDS = {
 }
 
 
+def as_text(value: object) -> str:
+    """Return a value as a person types it; a string is itself."""
+    return value if isinstance(value, str) else as_yaml(value)
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is one that quotes make a string of."""
+    return isinstance(value, (str, int, float, datetime.date))
+
+
 def shown(value: object) -> object:
     """The value if it is a plain one, else what stands for it: a container may hold a secret."""
-    return value if isinstance(value, (str, int, float, Kind)) else Kind(value)
+    return value if is_plain(value) or isinstance(value, Kind) else Kind(value)
 
 
 def text(value: object, where: str) -> str:
     """A string that is not empty and has no control character."""
     if not isinstance(value, str):
-        raise InvalidValue(
-            where, shown(value), "is not a string", "quote it, or give another value"
-        )
+        remedy = "quote it, or give another value" if is_plain(value) else "give a string"
+        raise InvalidValue(where, shown(value), "is not a string", remedy)
     if not value.strip():
         raise InvalidValue(where, value, "is empty", "give a value or leave the key out")
     if _CONTROL.search(value):

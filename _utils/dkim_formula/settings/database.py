@@ -162,7 +162,7 @@ def hosts(value: object, where: str) -> str:
     if value == "":
         return ""
     given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, (list, tuple)):
+    if not isinstance(given, (list, tuple)) or not given:
         raise InvalidValue(where, shown(value), "is not a host", "give a name or a list of names")
     return ",".join(_host(host, where) for host in given)
 

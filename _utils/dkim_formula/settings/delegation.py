@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from .. import names
 from ..errors import InvalidValue
-from .check import Notes, kind_of, read_section, shown
+from .check import Notes, is_not, read_section, shown, unquoted
 from .dns import zone_name
 from .model import Delegation, KeyPlan
 
@@ -29,9 +29,13 @@ def read_delegation(value: object, where: str, notes: Notes) -> Delegation | Non
     """
     if value is False:
         return None
-    given = {"zone": value} if isinstance(value, str) else value
+    given = value
+    if isinstance(value, str):
+        given = {"zone": notes.attempt(unquoted(zone_name), value, where)}
+        if given["zone"] is None:
+            return None
     if not isinstance(given, Mapping):
-        notes.problem(f"{where}: {kind_of(value)} is not a delegation; name a zone, or false")
+        notes.problem(is_not(value, where, "a delegation", "name a zone, or false"))
         return None
     read = read_section(given, where, _DELEGATION, notes)
     if given.get("zone") is None:

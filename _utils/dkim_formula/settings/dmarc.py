@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from .check import Notes, boolean, kind_of, mailbox, read_section, shown, word
+from .check import Notes, as_text, boolean, is_not, mailbox, read_section, shown, word
 from .model import Dmarc
 
 _FO = ("0", "1", "d", "s")
@@ -45,8 +45,8 @@ def alignment(value: object, where: str) -> str:
 
 def failure_options(value: object, where: str) -> str:
     """``fo``: 0, 1, d and s, with colons between or as a list."""
-    given = value if isinstance(value, (list, tuple)) else str(value).split(":")
-    options = [str(option).strip().lower() for option in given if not isinstance(option, bool)]
+    given = value if isinstance(value, (list, tuple)) else as_text(value).split(":")
+    options = [as_text(option).strip().lower() for option in given if not isinstance(option, bool)]
     if not options or len(options) != len(given) or not set(options) <= set(_FO):
         # YAML 1.1 reads 1:0 as a number to the base 60.
         raise InvalidValue(
@@ -92,7 +92,7 @@ def read_dmarc(value: object, where: str, notes: Notes) -> dict[str, object] | N
     if value is True:
         return {}
     if not isinstance(value, Mapping):
-        notes.problem(f"{where}: {kind_of(value)} is not a policy; give a mapping, or false")
+        notes.problem(is_not(value, where, "a policy", "give a mapping, or false"))
         return {}
     return read_section(value, where, CHECKS, notes, _HINTS)
 

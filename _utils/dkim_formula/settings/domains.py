@@ -18,6 +18,7 @@ from .check import (
     shown,
     shown_key,
     ttl,
+    unquoted,
 )
 from .delegation import completed, read_delegation
 from .dmarc import make_dmarc, read_dmarc
@@ -79,7 +80,7 @@ _DEFAULTS = {
     "mta_sts": section,
     "delegation": section,
 }
-_DOMAIN = {**_DEFAULTS, "alias_of": domain_name, "addresses": section}
+_DOMAIN = {**_DEFAULTS, "alias_of": unquoted(domain_name), "addresses": section}
 _SECTIONS = {
     "dmarc": read_dmarc,
     "spf": read_spf,

@@ -3,7 +3,7 @@
 import re
 
 from ..errors import InvalidValue
-from .check import Check, shown
+from .check import Check, as_text, shown
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -23,7 +23,9 @@ def duration(low: int, high: int) -> Check:
     expected = f"use {in_words(low)} to {in_words(high)}, such as 90s, 15m, 2h, or 14 (days)"
 
     def check(value: object, where: str) -> int:
-        given = "" if isinstance(value, bool) or not isinstance(value, (int, str)) else str(value)
+        given = (
+            "" if isinstance(value, bool) or not isinstance(value, (int, str)) else as_text(value)
+        )
         match = _FORM.fullmatch(given.strip())
         if match is None:
             raise InvalidValue(where, shown(value), "is not a length of time", expected)

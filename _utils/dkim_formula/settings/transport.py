@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from .. import names
 from ..errors import InvalidValue
-from .check import Notes, integer, kind_of, mailbox, read_section, shown, text, word
+from .check import Notes, integer, is_not, mailbox, read_section, shown, text, word
 from .model import MtaSts
 
 # RFC 8461, section 3.2
@@ -71,7 +71,7 @@ def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
     if value is False:
         return None
     if not isinstance(value, Mapping):
-        notes.problem(f"{where}: {kind_of(value)} is not a policy; give a mapping, or false")
+        notes.problem(is_not(value, where, "a policy", "give a mapping, or false"))
         return None
     read = read_section(value, where, _MTA_STS, notes, _HINTS)
     # RFC 8461, section 3.2: a policy that is ended needs no hosts (8.3).
