@@ -225,6 +225,38 @@ def remove_password(name):
 
 
 @translated
+def former_role_changes():
+    """
+    Which readers and workers of former settings are to go. A role that the formula made is dropped,
+    unless it owns something; one that was there before loses its rights in the database and stays.
+
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.former_role_changes
+    """
+    return setup.former_role_changes(_database())
+
+
+@translated
+def remove_former_roles():
+    """
+    Removes these roles and rights, but for those of a role that still has a session. Returns as
+    ``dkim_postgres.former_role_changes``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim_postgres.remove_former_roles
+    """
+    return setup.remove_former_roles(_database())
+
+
+@translated
 def access_changes(present=True, also_root=False):
     """
     Which of the formula's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.

@@ -121,6 +121,28 @@ def closed_to_public(name):
     )
 
 
+def former_roles_absent(name):
+    """
+    No reader and no worker of former settings has a right in the database; those that the formula
+    made are gone. A role that still has a session stays until a run finds none, and the comment
+    says so.
+
+    .. code-block:: yaml
+
+        Roles of former settings are gone:
+          dkim_postgres.former_roles_absent: []
+    """
+    return converged(
+        __opts__,
+        name,
+        __salt__["dkim_postgres.former_role_changes"],
+        __salt__["dkim_postgres.remove_former_roles"],
+        in_order="No role of former settings can be removed",
+        pending="Roles of former settings would be removed",
+        done="Roles of former settings were removed",
+    )
+
+
 def password_absent(name):
     """
     A role has no password. A role that is not there has none.

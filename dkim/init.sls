@@ -36,6 +36,13 @@ extend:
       - require:
         - dkim_postfix: Postfix has OpenDKIM sign
   {%- endfor %}
+  {#- Its session as a role of former settings ends with its restart. #}
+  Roles of former settings are gone:
+    dkim_postgres:
+      - require:
+        {%- for daemon in dkim.daemons %}
+        - dkim: {{ daemon.service }} runs with these settings
+        {%- endfor %}
   Postfix has OpenDKIM sign:
     dkim_postfix:
       - require:

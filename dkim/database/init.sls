@@ -6,6 +6,7 @@
 
 include:
   - dkim.check
+  - dkim.database.former
 
 {%- if dkim.database.manage and dkim.database.local %}
 

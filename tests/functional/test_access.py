@@ -1,12 +1,14 @@
 """The server's real access files: changed, checked, reloaded, put back; and who gets in."""
 
 import os
+import re
 import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from dkim_formula.database import access, hba, listening, objects, roles
 from dkim_formula.database import connection as db
 from dkim_formula.database import server as databases
@@ -17,6 +19,7 @@ from dkim_formula.settings.model import Reader
 from functional.postgres import as_postgres, execute, query
 
 READER = Reader(name="vmail-dkim-reader", system_user="nobody")
+CASES = Path(__file__).parents[1] / "cases" / "pg_hba"
 
 
 @pytest.fixture
@@ -180,6 +183,149 @@ def test_anothers_mapping_of_our_map_is_told_of(settings, files):
     assert b"somebody" in files[1].read_bytes()
 
 
+def logs_in(server, settings, role, as_user="nobody"):
+    done = server.psql(settings.name, "-c", "SELECT 1", user=role, as_user=as_user)
+    return done.returncode == 0
+
+
+def our_lines(files):
+    return [
+        line
+        for path in files
+        for line in path.read_text(errors="replace").splitlines()
+        if hba.MARK in line
+    ]
+
+
+def renamed(settings, **names):
+    """The settings of another pillar: another reader, worker, map or database."""
+    reader = replace(
+        settings.reader,
+        name=names.get("reader", settings.reader.name),
+        map=names.get("map", settings.reader.map),
+    )
+    worker = replace(
+        settings.worker,
+        name=names.get("worker", settings.worker.name),
+        map=names.get("worker_map", settings.worker.map),
+    )
+    name = names.get("database", settings.name)
+    return replace(settings, name=name, reader=reader, worker=worker)
+
+
+RENAMES = {
+    "reader": "mail-signer",
+    "worker": "mail-keeper",
+    "map": "signermap",
+    "worker_map": "keepermap",
+    "database": "postgres",
+}
+
+
+def test_case_51_renamed_reader_and_map_leave_no_line_behind(server, settings, files):
+    case = yaml.safe_load((CASES / "51-renamed.yaml").read_text())
+    first, second = (case[run]["dkim"]["database"]["reader"] for run in ("first run", "second run"))
+    assert first["name"] == READER.name
+    apply(settings)
+    new = renamed(settings, reader=second["name"], map=second["map"])
+    with db.session(new) as connection:
+        relations = objects.reader_relations(new)
+        roles.apply(connection, roles.Wanted(second["name"], relations=relations))
+    announced = access.plan(look(new), new)
+    assert apply(new) == announced
+    text = "".join(path.read_text() for path in files)
+    assert READER.name not in text
+    assert not re.search(r"\bmaildkim\b(?!-)", text)
+    assert logs_in(server, new, second["name"])
+    assert not logs_in(server, new, first["name"])
+    assert not apply(new)
+
+
+@pytest.mark.parametrize("names", [{what: name} for what, name in RENAMES.items()] + [RENAMES])
+def test_renaming_and_naming_back_leave_the_files_as_they_were(settings, files, names):
+    bare = [path.read_bytes() for path in files]
+    apply(settings)
+    before = [sorted(path.read_text().splitlines()) for path in files]
+    new = renamed(settings, **names)
+    apply(new)
+    lines = our_lines(files)
+    assert len(lines) == 4
+    for what, name in names.items():
+        assert any(name in line for line in lines), what
+    assert not apply(new)
+    apply(settings)
+    # In which order ours stand makes no difference.
+    assert [sorted(path.read_text().splitlines()) for path in files] == before
+    apply(new)
+    apply(new, present=False)
+    assert [path.read_bytes() for path in files] == bare
+
+
+def test_database_that_was_renamed_is_named_with_what_is_left_in_it(settings):
+    apply(settings)
+    notes = apply(renamed(settings, database="postgres")).notes
+    assert any(note.startswith(f"database {settings.name}: ") for note in notes), notes
+
+
+def test_way_in_of_a_mail_host_that_still_has_its_former_settings_stays(settings, files):
+    """Its daemon must log in again when PostgreSQL restarts before the host's own run."""
+    apply(settings)
+    new = renamed(settings, reader="mail-signer", map="signermap")
+    snapshot = replace(look(new), sessions=frozenset({(settings.name, READER.name)}))
+    planned = access.plan(snapshot, new)
+    assert any(READER.name in note and "session" in note for note in planned.notes)
+    assert READER.name not in str(planned.changes["pg_hba.conf"]["old"])
+    assert READER.name not in str(planned.changes["pg_ident.conf"]["old"])
+
+
+def test_lines_of_the_site_for_a_former_role_stay(settings, files):
+    own = f"local {settings.name} {READER.name} peer map=own\n"
+    files[0].write_text(files[0].read_text() + own)
+    apply(settings)
+    apply(renamed(settings, reader="mail-signer", map="signermap"))
+    assert [line for line in files[0].read_text().splitlines() if READER.name in line] == [
+        own.strip()
+    ]
+
+
+def test_rule_that_postgresql_only_warns_of_stops_nothing(settings, files):
+    """`hostssl` beside ssl = off is loaded, and matches nobody."""
+    files[0].write_text(files[0].read_text() + "hostssl all all 0.0.0.0/0 scram-sha-256\n")
+    assert look(settings).warnings
+    assert not look(settings).faults
+    apply(settings)
+    assert not apply(settings)
+
+
+def test_nul_byte_in_a_file_is_refused(settings, files):
+    files[1].write_bytes(files[1].read_bytes() + b"# \0\n")
+    with pytest.raises(AccessFileError, match="NUL byte"):
+        apply(settings)
+
+
+def test_linked_file_stays_a_link(settings, files):
+    target = files[0].with_name("elsewhere.conf")
+    target.write_bytes(files[0].read_bytes())
+    os.chown(target, files[0].stat().st_uid, files[0].stat().st_gid)
+    files[0].unlink()
+    files[0].symlink_to(target)
+    try:
+        apply(settings)
+        assert files[0].is_symlink()
+        assert hba.MARK in target.read_text()
+    finally:
+        files[0].unlink()
+        target.rename(files[0])
+
+
+def test_mapping_to_another_role_by_our_map_is_nobody_s_concern(settings, files):
+    with files[1].open("a") as stream:
+        stream.write("maildkim somebody backup\nmaildkim /^(.*)@example\\.com$ \\1\n")
+    notes = apply(settings).notes
+    assert not any("somebody" in note for note in notes)
+    assert any("example" in note for note in notes)
+
+
 CLIENTS = ("192.0.2.25/32", "198.51.100.0/24", "2001:db8::/32", "mail.example.net")
 
 
@@ -246,7 +392,7 @@ def test_line_for_clients_stands_before_what_would_win(settings, certified, file
     files[0].write_text("host all all 0.0.0.0/0 reject\n" + files[0].read_text())
     apply(with_clients(settings))
     lines = [line for line in files[0].read_text().splitlines() if not line.startswith("#")]
-    ours = [at for at, line in enumerate(lines) if "by the dkim formula" in line]
+    ours = [at for at, line in enumerate(lines) if line.startswith("hostssl")]
     assert len(ours) == len(CLIENTS)
     assert max(ours) < lines.index("host all all 0.0.0.0/0 reject")
 

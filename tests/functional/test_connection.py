@@ -1,15 +1,20 @@
 """Sessions: who we are in them, and what their errors say and keep to themselves."""
 
 import os
+import socket
 import threading
 from dataclasses import replace
 
 import psycopg2
 import pytest
 from dkim_formula.database import connection as db
+from dkim_formula.database import schema
 from dkim_formula.errors import DatabaseError, DatabaseUnavailable
+from dkim_formula.postgres import servers
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query, rsa_key
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def test_root_is_let_in_as_postgres_without_a_password(database):
@@ -88,6 +93,190 @@ def test_missing_database_is_told_in_any_language(database, monkeypatch):
     with pytest.raises(DatabaseUnavailable) as absent, db.session(replace(database, name="gone")):
         pass
     assert absent.value.reason == "no_database"
+
+
+REFUSALS = {
+    "a role that is not there": {"user": "nobody-known"},
+    "another account than the role's": {"user": "vmail"},
+    "a database that is not there": {"name": "gone"},
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_refused_session_has_no_sqlstate_so_that_something_else_has_to_tell(database, what):
+    """What the library goes by, measured: psycopg2 knows of no SQLSTATE here."""
+    given = replace(database, **REFUSALS[what])
+    with pytest.raises(psycopg2.OperationalError) as refused:
+        psycopg2.connect(dbname=given.name, user=given.user, host="", port=given.port)
+    assert refused.value.pgcode is None
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+@pytest.mark.parametrize(
+    "words", ["FATAL:  verweigert", "timeout expired", "Is the server running"]
+)
+def test_server_that_refuses_is_told_from_none_whatever_it_says(database, monkeypatch, what, words):
+    connect = psycopg2.connect
+    given = replace(database, **REFUSALS[what])
+
+    def in_other_words(**parameters):
+        try:
+            return connect(**parameters)
+        except psycopg2.OperationalError:
+            raise psycopg2.OperationalError(words) from None
+
+    monkeypatch.setattr(psycopg2, "connect", in_other_words)
+    with pytest.raises(DatabaseUnavailable) as refused, db.session(given):
+        pass
+    expected = "no_database" if "name" in REFUSALS[what] else "refused"
+    assert refused.value.reason == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.0.0.1,db.invalid", True), ("db.invalid", False)],
+)
+def test_listening_server_is_found_by_its_socket(host, expected):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert servers.listens(host, listening.getsockname()[1]) is expected
+
+
+def test_closed_port_and_left_over_socket_file_are_no_server(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert not servers.listens("127.0.0.1", port)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / ".s.PGSQL.5432"))
+    assert not servers.listens(str(tmp_path), 5432)
+
+
+ODD_SETTINGS = {
+    "TimeZone": "Asia/Kathmandu",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "search_path": "site, public",
+    "default_transaction_read_only": "on",
+    "default_transaction_isolation": "serializable",
+    "statement_timeout": "20ms",
+    "idle_in_transaction_session_timeout": "20ms",
+    "lock_timeout": "20ms",
+    "lc_messages": "C",
+    "standard_conforming_strings": "off",
+    "client_min_messages": "error",
+    "client_encoding": "LATIN1",
+    "bytea_output": "escape",
+    "quote_all_identifiers": "on",
+    "session_replication_role": "replica",
+    "row_security": "on",
+    "role": "vmail",
+}
+LOOK = """
+SELECT current_user, '2026-03-04 05:06:07+00'::timestamptz::text, interval '1 day 2 hours'::text,
+       'a\\b', '\\x00ff'::bytea::text, quote_ident('plain'), current_schemas(true)::text,
+       (SELECT count(*) FROM pg_stat_activity WHERE pid = pg_backend_pid()
+          AND pg_sleep(0.03) IS NOT NULL),
+       current_setting('transaction_read_only'), current_setting('transaction_isolation'),
+       current_setting('session_replication_role'), 'ü€'
+"""
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ODD_SETTINGS)), st.booleans(), min_size=1))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_sites_settings_change_nothing_in_a_session(database, chosen):
+    """Of a role, of a database, some here and some there."""
+    with db.session(database) as connection:
+        expected = query(connection, LOOK)
+    where = {True: "ROLE postgres", False: f"DATABASE {database.name}"}
+    # `role` is taken of a role alone.
+    places = {name: where[of_role or name == "role"] for name, of_role in chosen.items()}
+    with db.session(replace(database, name="postgres"), autocommit=True) as connection:
+        for name, place in places.items():
+            values = [value.strip() for value in ODD_SETTINGS[name].split(",")]
+            literals = ", ".join(f"'{value}'" for value in values)
+            execute(connection, f'ALTER {place} SET "{name}" TO {literals}')
+    try:
+        with db.session(database) as connection:
+            assert query(connection, LOOK) == expected
+            execute(connection, "CREATE TABLE public.written ()")
+            connection.rollback()
+    finally:
+        with db.session(replace(database, name="postgres"), autocommit=True) as connection:
+            execute(connection, "ALTER ROLE postgres RESET ALL")
+            execute(connection, f"ALTER DATABASE {database.name} RESET ALL")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP", "UTF8"])
+def test_text_of_any_encoding_comes_and_goes(server, database, encoding):
+    settings_ = replace(database, name="encoded")
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(
+            connection,
+            f"CREATE DATABASE encoded TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'",
+        )
+    try:
+        with db.session(settings_) as connection:
+            schema.apply(connection, settings_)
+        with db.session(settings_) as connection:
+            execute(connection, "CREATE TEMPORARY TABLE t (v text)")
+            execute(connection, "INSERT INTO t VALUES (%s), ('plain')", ("plain",))
+            if encoding == "SQL_ASCII":
+                execute(connection, "INSERT INTO t VALUES (convert_from('\\xff61', 'SQL_ASCII'))")
+                execute(connection, "INSERT INTO t VALUES (%s)", ("ü",))
+                (odd, good) = query(
+                    connection, "SELECT v FROM t WHERE v <> 'plain' ORDER BY 1 DESC"
+                )
+                assert (odd, good) == (("\udcffa",), ("ü",))
+                assert query(connection, "SELECT count(*) FROM t WHERE v = %s", odd) == [(1,)]
+            assert query(connection, "SELECT count(*) FROM t WHERE v = 'plain'") == [(2,)]
+            with connection.cursor() as cursor:
+                db.copy_rows(cursor, "t", ("v",), [("plain",)])
+    finally:
+        with db.session(server.settings, autocommit=True) as connection:
+            execute(connection, "DROP DATABASE encoded")
+
+
+LACKING = {
+    "USAGE": "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+    "TEMPORARY": "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
+    "SELECT": "REVOKE SELECT ON public.dkim FROM worker",
+    "UPDATE": "REVOKE UPDATE ON public.dkim_pattern FROM worker",
+}
+
+
+@pytest.mark.parametrize("right", LACKING)
+def test_statement_that_is_refused_names_the_right_that_lacks_and_the_grant_helps(ready, right):
+    with db.session(ready, setup=True) as connection:
+        execute(connection, "CREATE ROLE worker")
+        execute(
+            connection,
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO worker",
+        )
+        execute(connection, LACKING[right].format(database=ready.name))
+    statements = (
+        "CREATE TEMPORARY TABLE t (n integer)",
+        "SELECT FROM public.dkim",
+        "UPDATE public.dkim_pattern SET pattern = pattern",
+    )
+
+    def work():
+        with db.session(ready, setup=True) as connection:
+            execute(connection, "SET SESSION AUTHORIZATION worker")
+            connection.commit()
+            for statement in statements:
+                execute(connection, statement)
+            connection.rollback()
+
+    with pytest.raises(DatabaseError) as refused:
+        work()
+    assert right in str(refused.value)
+    grants = str(refused.value).partition("run as a superuser: ")[2]
+    with db.session(ready, setup=True) as connection:
+        execute(connection, grants)
+    work()
 
 
 def test_silent_port_is_no_server(database):

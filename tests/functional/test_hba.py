@@ -40,6 +40,12 @@ words = st.sampled_from(
         '"a#b"',
         'al"l"',
         "/^v",
+        '"/^v"',
+        '"/^(vmail|other),?$"',
+        "vmail,+group",
+        '"+group"',
+        '"sameuser"',
+        "/mail$,other",
     ]
 )
 rule_lines = st.builds(
@@ -125,6 +131,16 @@ def test_taking_away_undoes_the_adding(text):
     assert again in (bare, bare + "\n", bare + "\r\n")
 
 
+@given(texts(), texts())
+def test_marked_lines_that_nobody_wants_go_and_no_byte_of_others(before, behind):
+    old = hba.hba_line("formermail", "former-reader", "peer map=former") + "\n"
+    before = before if before.endswith("\n") or not before else before + "\n"
+    # A backslash at a line's end would make ours a part of it.
+    before = before.replace("\\", "")
+    text = before + old + behind
+    assert hba.without(text, hba.former(text, [RULE, MAPPING])) == before + behind
+
+
 @given(texts())
 @example("\\")
 @example("map root postgres\\\n")
@@ -139,6 +155,37 @@ def test_rule_stands_before_the_line_that_would_win():
     edited = with_rule(DEBIAN).splitlines()
     assert edited.index(RULE) < edited.index(DEBIAN.splitlines()[4])
     assert edited.index(RULE) > edited.index(DEBIAN.splitlines()[1])
+
+
+CASES = Path(__file__).parents[1] / "cases" / "pg_hba"
+
+
+def test_case_50_rule_stands_before_an_expression_in_quotes():
+    text = (CASES / "50-quoted-regex.conf").read_text()
+    edited = with_rule(text).splitlines()
+    assert edited == [text.splitlines()[0], RULE, *text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("kind", ["include", "include_if_exists", "include_dir", '"include"'])
+def test_rule_stands_before_every_directive_that_includes(kind):
+    text = f"{kind} more\nlocal all all peer\n"
+    assert with_rule(text) == RULE + "\n" + text
+
+
+@pytest.mark.parametrize(
+    "field", ['"all"', '"sameuser"', '"@list"', '"+group"', "replication", '"vmail "', "VMAIL"]
+)
+def test_word_that_stands_for_itself_alone_is_passed_over(field):
+    text = f"local {field} vmail-dkim-reader reject\nlocal all all peer\n"
+    first, second = text.splitlines(keepends=True)
+    assert with_rule(text) == first + RULE + "\n" + second
+
+
+def test_rule_for_all_databases_is_not_taken_for_that_of_the_database_named_all():
+    ours = hba.hba_line("all", ROLE, "peer")
+    text = f"local all {ROLE} peer\n"
+    edited = hba.with_rules(text, (ours,), one_of(ours), "all", ROLE)
+    assert edited == f"{ours}\n{text}"
 
 
 def test_howtos_own_line_is_taken_as_it_is():

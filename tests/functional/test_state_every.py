@@ -88,6 +88,11 @@ class World:
         self.minion.call("dkim_postgres.migrate")
         self.minion.call("dkim_postgres.manage_role", READER)
 
+    def former_reader(self):
+        self.reader()
+        self.minion.set_pillar(database={"reader": {"name": "mail-signer"}})
+        self.minion.call("dkim_postgres.manage_role", "mail-signer")
+
     def reader_with_password(self):
         self.reader()
         with db.session(self.minion.database) as connection:
@@ -312,6 +317,12 @@ CASES = {
     "dkim_postgres.worker_present": Case(
         "Salt's role does the daily work",
         prepare=lambda world: world.minion.call("dkim_postgres.migrate"),
+        spoil=World.no_server,
+        complaint="no PostgreSQL answers",
+    ),
+    "dkim_postgres.former_roles_absent": Case(
+        "Roles of former settings are gone",
+        prepare=World.former_reader,
         spoil=World.no_server,
         complaint="no PostgreSQL answers",
     ),

@@ -257,7 +257,7 @@ def test_refused_right_says_what_gives_it_back(site):
     database = replace(site.database, user=KEEPER)
     admin(site.database, f'REVOKE DELETE ON public.dkim FROM "{KEEPER}"')
     keys.generate_missing(site)
-    with pytest.raises(DatabaseError, match=r"the state dkim\.database gives"):
+    with pytest.raises(DatabaseError, match=f'GRANT DELETE ON "public"."dkim" TO "{KEEPER}"'):
         keys.delete(replace(site, database=database), "example.com", "default", force=True)
 
 
@@ -269,6 +269,6 @@ def test_user_that_the_site_names_is_never_replaced(site):
 
 def test_root_alone_is_mapped_to_the_worker(site, server):
     text = (server.data / "pg_ident.conf").read_text()
-    assert [line.split() for line in text.splitlines() if KEEPER in line] == [
+    assert [line.split()[:3] for line in text.splitlines() if KEEPER in line] == [
         ["maildkim-keeper", "root", f'"{KEEPER}"']
     ]

@@ -15,7 +15,7 @@ from ..files import replace_file
 from ..settings.model import Database, Reader, Worker
 from . import hba
 from .connection import session
-from .objects import LOCK_ACCESS, LOCK_CLASS
+from .objects import LOCK_ACCESS, LOCK_CLASS, quoted
 from .plan import Plan, change
 from .server import MAINTENANCE
 
@@ -27,13 +27,30 @@ RELOADED_WITHIN = 30.0  # seconds
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Paths, texts and the faults that PostgreSQL already finds in the two files."""
+    """
+    The two files as they are.
+
+    faults
+        What PostgreSQL finds wrong with them, so that it loads neither.
+    warnings
+        What PostgreSQL says of rules that it loads all the same: `hostssl` beside ``ssl = off``.
+    included
+        Mappings of files that pg_ident.conf includes: map, system user, role (PostgreSQL 16).
+    sessions
+        The databases and roles that sessions of other machines have just now.
+    databases
+        The server's databases.
+    """
 
     hba_path: str | None = None
     ident_path: str | None = None
     hba_text: str = ""
     ident_text: str = ""
     faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    included: tuple[tuple[str, str, str], ...] = ()
+    sessions: frozenset[tuple[str, str]] = frozenset()
+    databases: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -46,11 +63,12 @@ class Lines:
     mappings
         Of pg_ident.conf.
     every_local, every_mapping
-        All of these that the formula may ever have written for this role without its mark.
+        All of these that may stand there without the formula's mark, as the howto has them.
     maps
         For each of our maps, the system users whom our mappings let in by it.
     """
 
+    database: str
     role: str
     local: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
@@ -60,31 +78,125 @@ class Lines:
     maps: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def is_local(self, line: hba.Line) -> bool:
-        """Whether a line of pg_hba.conf is ours, for the local socket."""
-        return hba.is_one_of(line, self.every_local)
+        """Tell whether a line of pg_hba.conf is ours, for the local socket."""
+        return hba.is_one_of(line, self.every_local) or hba.is_rule_for(
+            line, self.database, self.role, local=True
+        )
 
     def is_network(self, line: hba.Line) -> bool:
-        """Whether a line of pg_hba.conf is ours, for clients over TLS."""
-        return hba.is_marked(line, self.role)
+        """Tell whether a line of pg_hba.conf is ours, for clients over TLS."""
+        return hba.is_rule_for(line, self.database, self.role, local=False)
 
     def is_mapping(self, line: hba.Line) -> bool:
-        """Whether a line of pg_ident.conf is ours."""
-        return hba.is_one_of(line, self.every_mapping) or hba.is_marked(line, self.role)
+        """Tell whether a line of pg_ident.conf is ours."""
+        return hba.is_one_of(line, self.every_mapping) or hba.is_mapping_for(line, self.role)
+
+
+@dataclass(frozen=True)
+class Former:
+    """
+    Marked lines for a reader, worker, map or database that the settings no longer name.
+
+    rules, mappings
+        Those that go: lines of pg_hba.conf and of pg_ident.conf.
+    kept_mappings
+        Those that stay, with their rules, as long as another machine has a session with that
+        database and role: this run does not restart its daemon, which must find its way in again
+        when PostgreSQL restarts.
+    waiting
+        The databases and roles of such sessions.
+    """
+
+    rules: tuple[hba.Line, ...] = ()
+    mappings: tuple[hba.Line, ...] = ()
+    kept_mappings: tuple[hba.Line, ...] = ()
+    waiting: tuple[tuple[str, str], ...] = ()
 
 
 ABSENT = Snapshot()
 
+# What a role that is no superuser lacks by default, and what gives it that.
+_NEEDED = {
+    "pg_has_role('pg_read_all_settings', 'USAGE')": "pg_read_all_settings",
+    "has_table_privilege('pg_hba_file_rules', 'SELECT')": "SELECT ON pg_hba_file_rules",
+    "has_function_privilege('pg_hba_file_rules()', 'EXECUTE')": (
+        "EXECUTE ON FUNCTION pg_hba_file_rules()"
+    ),
+    "has_table_privilege('pg_ident_file_mappings', 'SELECT')": "SELECT ON pg_ident_file_mappings",
+    "has_function_privilege('pg_ident_file_mappings()', 'EXECUTE')": (
+        "EXECUTE ON FUNCTION pg_ident_file_mappings()"
+    ),
+    "has_function_privilege('pg_reload_conf()', 'EXECUTE')": "EXECUTE ON FUNCTION pg_reload_conf()",
+}
+
 
 def look(connection: pg.connection) -> Snapshot:
     """
-    Reads both files where the server says that they are. Raises AccessFileError where this machine
-    has no such file: it is then not the database's.
+    Read both files where the server says that they are.
+
+    Raises AccessFileError where this machine has no such file, which then is not the database's,
+    and where the session's role may not ask the server.
     """
     with connection.cursor() as cursor:
+        _refuse_without_rights(cursor)
         cursor.execute("SELECT current_setting('hba_file'), current_setting('ident_file')")
         hba_path, ident_path = cursor.fetchone()
-        faults = _faults(cursor, hba_path, ident_path)
-    return Snapshot(hba_path, ident_path, _read(hba_path), _read(ident_path), faults)
+        faults, warnings = _complaints(cursor, hba_path, ident_path)
+        cursor.execute(
+            "SELECT DISTINCT datname, usename FROM pg_stat_activity"
+            " WHERE datname <> '' AND client_addr IS NOT NULL"
+        )
+        sessions = frozenset(cursor.fetchall())
+        cursor.execute("SELECT datname FROM pg_database")
+        databases = frozenset(name for (name,) in cursor)
+        included = _included(cursor, ident_path)
+    return Snapshot(
+        hba_path,
+        ident_path,
+        _read(hba_path),
+        _read(ident_path),
+        faults,
+        warnings,
+        included,
+        sessions,
+        databases,
+    )
+
+
+def _refuse_without_rights(cursor: pg.cursor) -> None:
+    needed = {
+        test: right
+        for test, right in _NEEDED.items()
+        if _has_mappings(cursor) or "pg_ident_file_mappings" not in test
+    }
+    cursor.execute(f"SELECT current_user, {', '.join(needed)}")
+    role, *has = cursor.fetchone()
+    lacks = [right for right, there in zip(needed.values(), has, strict=True) if not there]
+    if not lacks:
+        return
+    grants = " ".join(f"GRANT {right} TO {quoted(role)};" for right in lacks)
+    raise AccessFileError(
+        f"dkim:database:user: role {role!r} may not ask the server for pg_hba.conf and "
+        "pg_ident.conf, nor have them loaded, which is a superuser's right; remove "
+        "dkim:database:user, so that root sets up as the local postgres account, or run once as a "
+        f"superuser in the database {MAINTENANCE!r}: {grants}"
+    )
+
+
+def _has_mappings(cursor: pg.cursor) -> bool:
+    """Whether the server has pg_ident_file_mappings, which came with PostgreSQL 15."""
+    return cursor.connection.server_version >= 150000
+
+
+def _included(cursor: pg.cursor, ident_path: str) -> tuple[tuple[str, str, str], ...]:
+    if cursor.connection.server_version < 160000:
+        return ()
+    cursor.execute(
+        "SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings"
+        " WHERE file_name <> %s AND error IS NULL",
+        (ident_path,),
+    )
+    return tuple(cursor.fetchall())
 
 
 def plan(
@@ -104,20 +216,28 @@ def plan(
     if snapshot.faults:
         raise AccessFileError("\n".join(snapshot.faults))
     ours = _lines(database, present, also_root)
+    former = _former(snapshot, ours, present)
     changes = {}
-    if _new_hba(snapshot, database, ours) != snapshot.hba_text:
+    if _new_hba(snapshot, ours, former) != snapshot.hba_text:
         changes["pg_hba.conf"] = _change(
             snapshot.hba_text,
-            lambda line: any(one.is_local(line) or one.is_network(line) for one in ours),
+            lambda line: (
+                line in former.rules
+                or any(one.is_local(line) or one.is_network(line) for one in ours)
+            ),
             [rule for one in ours for rule in (*one.local, *one.network)],
         )
-    if _new_ident(snapshot, ours) != snapshot.ident_text:
+    if _new_ident(snapshot, ours, former) != snapshot.ident_text:
         changes["pg_ident.conf"] = _change(
             snapshot.ident_text,
-            lambda line: any(one.is_mapping(line) for one in ours),
+            lambda line: (
+                line in former.mappings
+                or (any(one.is_mapping(line) for one in ours) and line not in former.kept_mappings)
+            ),
             [mapping for one in ours for mapping in one.mappings],
         )
-    return Plan(changes, _notes(snapshot, ours))
+    notes = (*_notes(snapshot, ours), *_former_notes(snapshot, database, former))
+    return Plan(changes, notes)
 
 
 def apply(
@@ -134,15 +254,19 @@ def apply(
         if not planned:
             return planned
         ours = _lines(database, present, also_root)
+        former = _former(snapshot, ours, present)
         new = {
-            snapshot.hba_path: (snapshot.hba_text, _new_hba(snapshot, database, ours)),
-            snapshot.ident_path: (snapshot.ident_text, _new_ident(snapshot, ours)),
+            snapshot.hba_path: (snapshot.hba_text, _new_hba(snapshot, ours, former)),
+            snapshot.ident_path: (snapshot.ident_text, _new_ident(snapshot, ours, former)),
         }
         with _put_back_unless_sound(new):
             for path, (old, text) in new.items():
                 if text != old:
                     _write(path, text)
-            faults = _faults(cursor, snapshot.hba_path, snapshot.ident_path)
+            faults, warnings = _complaints(cursor, snapshot.hba_path, snapshot.ident_path)
+            # A warning on a line of the site's was there before; ours must be in force.
+            if len(warnings) > len(snapshot.warnings):
+                faults += warnings
             if faults:
                 raise AccessFileError(
                     "the old files were put back, since PostgreSQL finds fault with the new: "
@@ -172,6 +296,7 @@ def _readers_lines(database: Database, also_root: bool) -> Lines:
     if reader.auth == "peer":
         mappings = (mapping, for_root) if also_root else (mapping,)
     return Lines(
+        database=database.name,
         role=reader.name,
         local={"peer": (by_peer,), "password": (by_password,), "cert": ()}[reader.auth],
         network=_network(database, reader),
@@ -191,6 +316,7 @@ def _workers_lines(database: Database) -> Lines:
     mapping = hba.ident_line(worker.map, "root", worker.name)
     wanted = database.has_worker
     return Lines(
+        database=database.name,
         role=worker.name,
         local=(rule,) if wanted else (),
         network=_network(database, worker),
@@ -216,24 +342,59 @@ def _by_certificate(role: Reader | Worker) -> str:
 
 def _certified(role: Reader | Worker) -> tuple[str, ...]:
     by_certificate = _by_certificate(role)
-    return tuple(
-        hba.ident_line(by_certificate, name, role.name, marked=True) for name in role.certified
+    return tuple(hba.ident_line(by_certificate, name, role.name) for name in role.certified)
+
+
+def _former(snapshot: Snapshot, ours: tuple[Lines, ...], present: bool) -> Former:
+    rules = hba.former(snapshot.hba_text, [r for one in ours for r in (*one.local, *one.network)])
+    mappings = hba.former(snapshot.ident_text, [line for one in ours for line in one.mappings])
+    if not present:
+        return Former(tuple(rules), tuple(mappings))
+    current = {(one.database, one.role) for one in ours}
+    waiting = {pair for line in rules if (pair := hba.pair(line)) in snapshot.sessions - current}
+    roles = {role for _, role in waiting}
+    kept = [line for line in mappings if any(hba.is_mapping_for(line, role) for role in roles)]
+    return Former(
+        tuple(line for line in rules if hba.pair(line) not in waiting),
+        tuple(line for line in mappings if line not in kept),
+        tuple(kept),
+        tuple(sorted(waiting)),
     )
 
 
-def _new_hba(snapshot: Snapshot, database: Database, ours: tuple[Lines, ...]) -> str:
-    text = snapshot.hba_text
+def _new_hba(snapshot: Snapshot, ours: tuple[Lines, ...], former: Former) -> str:
+    text = hba.without(snapshot.hba_text, former.rules)
     for one in ours:
-        text = hba.with_rules(text, one.local, one.is_local, database.name, one.role)
-        text = hba.with_rules(text, one.network, one.is_network, database.name, one.role)
+        text = hba.with_rules(text, one.local, one.is_local, one.database, one.role)
+        text = hba.with_rules(text, one.network, one.is_network, one.database, one.role)
     return text
 
 
-def _new_ident(snapshot: Snapshot, ours: tuple[Lines, ...]) -> str:
-    text = snapshot.ident_text
+def _new_ident(snapshot: Snapshot, ours: tuple[Lines, ...], former: Former) -> str:
+    text = hba.without(snapshot.ident_text, former.mappings)
     for one in ours:
-        text = hba.with_mappings(text, one.mappings, one.is_mapping)
+        text = hba.with_mappings(
+            text,
+            one.mappings,
+            lambda line, one=one: one.is_mapping(line) and line not in former.kept_mappings,
+        )
     return text
+
+
+def _former_notes(snapshot: Snapshot, database: Database, former: Former) -> list[str]:
+    notes = [
+        f"another machine has a session as {role} with the database {name}, which the settings no "
+        "longer name: their lines stay in pg_hba.conf and pg_ident.conf until a run finds no such "
+        "session; apply the formula on the mail hosts, then here again"
+        for name, role in former.waiting
+    ]
+    left = {pair[0] for line in former.rules if (pair := hba.pair(line))} - {database.name}
+    notes += [
+        f"database {name}: the formula's tables, keys and roles' rights are left there; move the "
+        "keys, then drop what is of no use any more"
+        for name in sorted(left & snapshot.databases)
+    ]
+    return notes
 
 
 def _change(text: str, is_ours: hba.IsOurs, new: list[str]) -> dict[str, object]:
@@ -248,28 +409,61 @@ def _notes(snapshot: Snapshot, ours: tuple[Lines, ...]) -> tuple[str, ...]:
         for one in ours
         if one.mappings
         for map_name, known in one.maps
-        for user in hba.others_mapped(snapshot.ident_text, map_name, known, one.role)
+        for user in (
+            *hba.others_mapped(snapshot.ident_text, map_name, known, one.role),
+            *_others_included(snapshot, map_name, known, one.role),
+        )
     )
 
 
-def _faults(cursor, hba_path: str, ident_path: str) -> tuple[str, ...]:
-    cursor.execute("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
-    found = [f"{hba_path}, line {number}: {error}" for number, error in cursor.fetchall()]
-    # pg_ident_file_mappings came with PostgreSQL 15.
-    if cursor.connection.server_version >= 150000:
+def _others_included(
+    snapshot: Snapshot, map_name: str, known: tuple[str, ...], role: str
+) -> list[str]:
+    return [
+        user
+        for included_map, user, name in snapshot.included
+        if included_map == map_name and user not in known and hba.could_mean(name, role)
+    ]
+
+
+def _complaints(
+    cursor: pg.cursor, hba_path: str, ident_path: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """
+    What PostgreSQL says of the files on disk: faults, for which it loads none of them, and
+    warnings. A rule that it warns of is loaded, and shown with its type (measured, 15 and 17).
+    """
+    # From PostgreSQL 16 on there are included files.
+    named = cursor.connection.server_version >= 160000
+    file_name = "file_name" if named else "NULL"
+    cursor.execute(
+        f"SELECT {file_name}, line_number, error, type IS NULL FROM pg_hba_file_rules"
+        " WHERE error IS NOT NULL"
+    )
+    rows = [(path or hba_path, *row) for path, *row in cursor.fetchall()]
+    if _has_mappings(cursor):
         cursor.execute(
-            "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"
+            f"SELECT {file_name}, line_number, error, true FROM pg_ident_file_mappings"
+            " WHERE error IS NOT NULL"
         )
-        found += [f"{ident_path}, line {number}: {error}" for number, error in cursor.fetchall()]
-    return tuple(found)
+        rows += [(path or ident_path, *row) for path, *row in cursor.fetchall()]
+    texts = [(f"{path}, line {number}: {error}", fatal) for path, number, error, fatal in rows]
+    return (
+        tuple(text for text, fatal in texts if fatal),
+        tuple(text for text, fatal in texts if not fatal),
+    )
 
 
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return stream.read()
+            text = stream.read()
     except OSError as error:
         raise AccessFileError(f"{path} can't be read on this machine: {error.strerror}") from None
+    if "\0" in text:
+        # PostgreSQL reads a line up to it, and takes the next line for more of the same.
+        raise AccessFileError(f"{path} has a NUL byte in it; remove it")
+    return text
 
 
 def _write(path: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import importlib
 import io
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable
+from ..postgres import privileges, servers
 from ..settings.model import Database
 from . import worker
 
@@ -25,11 +27,44 @@ LOCAL_ACCOUNT = "postgres"
 # Every server has it, whatever else it has.
 MAINTENANCE = "postgres"
 CONNECT_TIMEOUT = 10  # seconds
-# Names in our statements are qualified: nothing in a user's schema can stand in for a function of
-# PostgreSQL's own.
-_SAFE_PATH = "SET search_path TO pg_catalog, pg_temp"
-# Compiling a query over all domains takes longer than the query (measured: 0.6 s, 0.3 s).
-_NO_JIT = "SET jit TO off"
+# What a session is whatever ALTER ROLE … SET, ALTER DATABASE … SET, postgresql.conf and libpq's
+# environment variables say: a site sets them for its own programs.
+_SETTINGS = {
+    # The first: a limit must not end the others.
+    "statement_timeout": "0",
+    # Names in our statements are qualified: nothing in a user's schema can stand in for a function
+    # of PostgreSQL's own.
+    "search_path": "pg_catalog, pg_temp",
+    # Compiling a query over all domains takes longer than the query (measured: 0.6 s, 0.3 s).
+    "jit": "off",
+    # How values are written, and how ours are read.
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    # Definitions are compared with what the server gives back.
+    "check_function_bodies": "on",
+    "default_tablespace": "",
+    "temp_tablespaces": "",
+    # Rows that a policy hides would be taken for absent ones: an error is better.
+    "row_security": "off",
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # Keys are made in between two statements, and that takes its time.
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",  # PostgreSQL 14
+    "transaction_timeout": "0",  # 17
+    "client_min_messages": "warning",
+}
+_REPLICA = "session_replication_role"
 
 # The effective user is the whole process's: two threads must not change it at once.
 _identity_lock = threading.Lock()
@@ -37,10 +72,11 @@ _identity_lock = threading.Lock()
 
 def driver() -> ModuleType:
     """
-    psycopg2 with its ``sql`` and ``extensions``, imported when first needed: a minion has none
-    before the formula's first run. Raises DatabaseUnavailable (``no_driver``).
+    Return psycopg2 with its ``errors``, ``sql`` and ``extensions``, imported when first needed: a
+    minion has none before the formula's first run. Raises DatabaseUnavailable (``no_driver``).
     """
     try:
+        importlib.import_module("psycopg2.errors")
         importlib.import_module("psycopg2.sql")
         importlib.import_module("psycopg2.extensions")
         return importlib.import_module("psycopg2")
@@ -92,10 +128,10 @@ def session(
     if connection is None:
         connection = _connect(database, dbname or database.name, application_name)
     try:
-        with errors_translated():
+        with errors_translated(), _lacking_rights_named(connection, database):
+            _settle(connection)
             connection.autocommit = autocommit
             with connection.cursor() as cursor:
-                cursor.execute(f"{_SAFE_PATH}; {_NO_JIT}")
                 if role is not None:
                     cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:
@@ -106,6 +142,76 @@ def session(
     finally:
         # Closing rolls back what is not committed.
         connection.close()
+
+
+@contextlib.contextmanager
+def _lacking_rights_named(connection: pg.connection, database: Database) -> Iterator[None]:
+    """Say which rights the session's role lacks where PostgreSQL refuses it one (42501)."""
+    errors = driver().errors
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        connection.rollback()
+        with connection.cursor() as cursor:
+            remedies = privileges.lacking(cursor, database)
+        text = _safe_text(error)
+        role = connection.info.user
+        if remedies:
+            text += f"; role {role!r} lacks rights: run as a superuser: {'; '.join(remedies)}"
+        raise DatabaseError(text) from None
+
+
+def _settle(connection: pg.connection) -> None:
+    """Make a new session one that all our statements mean the same in."""
+    _read_any_bytes(connection)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        # A role that ALTER ROLE … SET role has put on is taken off.
+        cursor.execute(
+            "SET statement_timeout TO 0; SET search_path TO pg_catalog, pg_temp; SET ROLE NONE"
+        )
+        # A release knows some of them, and others not.
+        cursor.execute(
+            "SELECT set_config(name, setting, false) FROM unnest(%s::text[], %s::text[])"
+            " AS w (name, setting) WHERE current_setting(name, true) IS NOT NULL",
+            (list(_SETTINGS), list(_SETTINGS.values())),
+        )
+        cursor.execute("SELECT current_setting(%s) <> 'origin'", (_REPLICA,))
+        if cursor.fetchone()[0]:
+            # Else no trigger of ours would run. It is a superuser's to set.
+            reset = f"ALTER ROLE {{me}} RESET {_REPLICA}"
+            me = connection.info.user
+            execute_or_tell(cursor, f"SET {_REPLICA} TO origin", compose(reset, me=me))
+    connection.autocommit = False
+
+
+def _read_any_bytes(connection: pg.connection) -> None:
+    """
+    Have text come as UTF-8, whatever the database's encoding is. A database in SQL_ASCII knows none
+    and gives any byte: what is no UTF-8 comes as lone surrogates, as of a file (PEP 383), and goes
+    back as it was.
+    """
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        driver().extensions.encodings["SQLASCII"] = _ANY_BYTES
+        connection.set_client_encoding("SQL_ASCII")
+    else:
+        connection.set_client_encoding("UTF8")
+
+
+_ANY_BYTES = "dkim_formula_any_bytes"
+
+
+def _any_bytes(name: str) -> codecs.CodecInfo | None:
+    if name != _ANY_BYTES:
+        return None
+    return codecs.CodecInfo(
+        name=_ANY_BYTES,
+        encode=lambda text, _errors="strict": codecs.utf_8_encode(text, "surrogateescape"),
+        decode=lambda given, _errors="strict": codecs.utf_8_decode(given, "surrogateescape", True),
+    )
+
+
+codecs.register(_any_bytes)
 
 
 @contextlib.contextmanager
@@ -136,6 +242,30 @@ def compose(template: str, **names: str | tuple[str, ...]) -> psycopg2.sql.Compo
             for key, name in names.items()
         }
     )
+
+
+def execute_or_tell(
+    cursor: pg.cursor,
+    statement: psycopg2.sql.Composed | str,
+    remedy: psycopg2.sql.Composed | str | None = None,
+) -> None:
+    """
+    Execute a statement that may be a superuser's. Raise DatabaseError with what to type as one
+    where the session's role may not. For statements without a secret.
+
+    remedy
+        What to type, where that is not the statement itself.
+    """
+    try:
+        cursor.execute(statement)
+    except driver().errors.InsufficientPrivilege as error:
+        remedy = statement if remedy is None else remedy
+        text = remedy if isinstance(remedy, str) else remedy.as_string(cursor)
+        session_of = cursor.connection.info
+        raise DatabaseError(
+            f"dkim:database:user: role {session_of.user!r} may not do this (SQLSTATE "
+            f"{error.pgcode}); run as a superuser in the database {session_of.dbname!r}: {text}"
+        ) from None
 
 
 def copy_rows(
@@ -177,12 +307,11 @@ def is_superuser(connection: pg.connection) -> bool:
 
 _LACKS_SCHEMA = "the database lacks a part of the formula's schema: apply the state dkim.database"
 # What PostgreSQL can't know, by its SQLSTATE: undefined_table, undefined_column,
-# undefined_function; insufficient_privilege; lock_not_available.
+# undefined_function; lock_not_available.
 _HINTS = {
     "42P01": _LACKS_SCHEMA,
     "42703": _LACKS_SCHEMA,
     "42883": _LACKS_SCHEMA,
-    "42501": "the state dkim.database gives the formula's roles their rights",
     "55P03": "somebody holds the table, a pg_dump perhaps (pg_stat_activity shows who): run again",
 }
 
@@ -214,8 +343,8 @@ def _as_worker(database: Database, application_name: str) -> pg.connection | Non
     except psycopg2.OperationalError:
         return None
     try:
+        _settle(connection)
         with connection.cursor() as cursor:
-            cursor.execute(_SAFE_PATH)
             enough = worker.sufficient(cursor, database)
         connection.rollback()
     except psycopg2.Error:
@@ -296,15 +425,12 @@ def _as_local_account() -> Iterator[None]:
             os.seteuid(0)
 
 
-# libpq's own words, which stay English, where no server answered at all. libpq has no SQLSTATE for
-# a connection that failed, and what a server says may be in any language (lc_messages).
-_NO_ANSWER = ("Is the server running", "timeout expired", "could not translate host name")
-
-
 def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavailable:
     place = database.host or "the local socket"
     reply = " ".join(text.split())
-    if any(words in text for words in _NO_ANSWER):
+    # psycopg2 has no SQLSTATE for a session that was refused (measured: pgcode is None for 28000,
+    # 28P01, 3D000, 53300 and 57P03), and the text is in the server's or this machine's language.
+    if not servers.listens(database.host, database.port):
         return DatabaseUnavailable(
             "no_server",
             f"no PostgreSQL answers at {place} (dkim:database:host), port {database.port} "

@@ -18,8 +18,8 @@ _OVER_TLS = frozenset({"host", "hostssl", "hostnogssenc"})
 
 MARK = "# by the dkim formula"
 
-# What can stand for a name that it does not spell: a group, a file, a regular expression (16).
-_INDIRECT = ("+", "@", "/")
+# What stands for names that it does not spell, outside quotes: a group's members, a file's words.
+_INDIRECT = ("+", "@")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,16 @@ Fields = tuple[tuple[Token, ...], ...]  # each field a list, its members joined 
 
 @dataclass(frozen=True)
 class Line:
-    """A line with the ones that it goes on in, as it stands in the file, and what it says."""
+    """
+    A line with the ones that it goes on in, as it stands in the file, and what it says.
+
+    comment
+        The text behind its ``#``, from that on; '' where it has none.
+    """
 
     raw: str
     fields: Fields
+    comment: str = ""
 
     @property
     def is_rule(self) -> bool:
@@ -60,21 +66,21 @@ def lines(text: str) -> list[Line]:
         if content.endswith("\\"):
             joined += content[:-1]
             continue
-        found.append(Line(raw, _fields(joined + content)))
+        found.append(Line(raw, *_read(joined + content)))
         raw = joined = ""
     if raw:
-        found.append(Line(raw, _fields(joined)))
+        found.append(Line(raw, *_read(joined)))
     return found
 
 
 def hba_line(database: str, role: str, method: str) -> str:
-    """Our rule for the local socket; ``method`` is the method with its options."""
-    return "   ".join(["local", _written(database), _written(role), method])
+    """Return the formula's rule for the local socket; ``method`` is the method with its options."""
+    return "   ".join(["local", _written(database), _written(role), method, MARK])
 
 
 def network_line(database: str, role: str, client: str, method: str) -> str:
     """
-    Our rule for a client over TLS, with our mark: of such lines the site may have its own.
+    Return the formula's rule for a client over TLS.
 
     client
         An address with its mask, or a host's name, checked.
@@ -83,15 +89,49 @@ def network_line(database: str, role: str, client: str, method: str) -> str:
     return "   ".join(words)
 
 
-def ident_line(map_name: str, system_user: str, role: str, marked: bool = False) -> str:
-    """Our mapping's text; the role quoted, since from PostgreSQL 16 on `all` means something."""
-    words = [_written(map_name), _written(system_user), f'"{role}"']
-    return "   ".join([*words, MARK] if marked else words)
+def ident_line(map_name: str, system_user: str, role: str) -> str:
+    """Return the formula's mapping."""
+    # The role is in quotes always: from PostgreSQL 16 on `all` and `+` mean something there.
+    quoted = '"' + role.replace('"', '""') + '"'
+    return "   ".join([_written(map_name), _written(system_user), quoted, MARK])
 
 
-def is_marked(line: Line, role: str) -> bool:
-    """Whether the line is one that bears our mark, for that role."""
-    return line.is_rule and MARK in line.raw and [role] in _words(line)
+def is_marked(line: Line) -> bool:
+    """Tell whether the formula wrote the line: its comment begins with the formula's mark."""
+    return line.is_rule and line.comment.startswith(MARK)
+
+
+def is_rule_for(line: Line, database: str, role: str, local: bool) -> bool:
+    """Tell whether a line is a marked rule for that database and role, of that kind."""
+    return is_marked(line) and _is_local(line) == local and pair(line) == (database, role)
+
+
+def is_mapping_for(line: Line, role: str) -> bool:
+    """Tell whether a line of pg_ident.conf is a marked mapping to that role."""
+    return is_marked(line) and len(line.fields) == 3 and line.fields[2][0].text == role
+
+
+def pair(line: Line) -> tuple[str, str] | None:
+    """Return the database and the role of a rule that names one of each."""
+    if len(line.fields) < 4 or len(line.fields[1]) != 1 or len(line.fields[2]) != 1:
+        return None
+    return line.fields[1][0].text, line.fields[2][0].text
+
+
+def could_mean(word: str, role: str) -> bool:
+    """Tell whether a mapping's last word, given without its quotes, may stand for the role."""
+    # \1 stands for what the system user's expression has caught.
+    return "\\1" in word or _could_mean(Token(word), role)
+
+
+def former(text: str, current: Sequence[str]) -> list[Line]:
+    """Return the marked lines that say what none of ``current`` says."""
+    return [line for line in lines(text) if is_marked(line) and not is_one_of(line, current)]
+
+
+def without(text: str, dropped: Sequence[Line]) -> str:
+    """Return the text without these lines, which are given as :func:`lines` reads them."""
+    return _without(lines(text), lambda line: line in dropped)
 
 
 def with_rules(text: str, wanted: Sequence[str], ours: IsOurs, database: str, role: str) -> str:
@@ -153,19 +193,19 @@ def others_mapped(text: str, map_name: str, system_users: Sequence[str], role: s
     for line in lines(text):
         words = [token.text for field in line.fields for token in field]
         lets_in = len(words) == 3 and words[0] == map_name and words[1] not in system_users
-        if lets_in and not is_marked(line, role):
+        if lets_in and could_mean(words[2], role) and not is_mapping_for(line, role):
             found.append(words[1])
     return found
 
 
-def _fields(content: str) -> Fields:
+def _read(content: str) -> tuple[Fields, str]:
     fields: list[list[Token]] = []
     joined = False  # the last token was followed by a comma
     at = 0
     while at < len(content):
         character = content[at]
         if character == "#":
-            break
+            return tuple(map(tuple, fields)), content[at:]
         if character in _BLANKS or character == ",":
             at += 1
         else:
@@ -176,7 +216,7 @@ def _fields(content: str) -> Fields:
                 fields.append([token])
             # Only a comma right behind a token joins the next one to it.
             joined = content[at : at + 1] == ","
-    return tuple(tuple(field) for field in fields)
+    return tuple(map(tuple, fields)), ""
 
 
 def _token(content: str, at: int) -> tuple[Token, int]:
@@ -208,28 +248,41 @@ def _line(text: str) -> Line:
     return lines(text)[0]
 
 
-def _words(line: Line) -> list[list[str]]:
-    return [[token.text for token in field] for field in line.fields]
+def _meaning(line: Line) -> list[list[tuple[str, bool]]]:
+    """What a line says: its words, and which of them stand for more than their text."""
+    return [
+        [(token.text, not token.quoted and _stands_for_more(token.text)) for token in field]
+        for field in line.fields
+    ]
+
+
+def _stands_for_more(text: str) -> bool:
+    return text in _KEYWORDS or text.startswith(_INDIRECT)
 
 
 def _same(line: Line, text: str | Line) -> bool:
     other = text if isinstance(text, Line) else _line(text)
-    return _words(line) == _words(other)
+    return _meaning(line) == _meaning(other)
 
 
 def _is_local(line: Line) -> bool:
     return line.fields[0][0].text == "local"
 
 
+def _is_include(line: Line) -> bool:
+    # Quotes make no difference to a directive, nor to a rule's first word (hba.c).
+    return len(line.fields) == 2 and line.fields[0][0].text in _INCLUDES
+
+
 def _could_match(line: Line, database: str, role: str, local: bool) -> bool:
     if not line.is_rule:
         return False
-    kind = line.fields[0][0]
-    if kind.text in _INCLUDES and not kind.quoted:
+    # An included file may have a rule that matches, now or after its next change.
+    if _is_include(line):
         return True
     # Which clients an address covers is not asked: ours go before it at no cost.
     return (
-        kind.text in (_LOCAL if local else _OVER_TLS)
+        line.fields[0][0].text in (_LOCAL if local else _OVER_TLS)
         and len(line.fields) > 2
         and any(_could_mean(token, database) for token in line.fields[1])
         and any(_could_mean(token, role) for token in line.fields[2])
@@ -237,11 +290,13 @@ def _could_match(line: Line, database: str, role: str, local: bool) -> bool:
 
 
 def _could_mean(token: Token, name: str) -> bool:
-    if token.text == name:
+    # From PostgreSQL 16 on a word that begins with / is an expression, in quotes too: one with a
+    # comma has to be in quotes. Which names it matches is not asked.
+    if token.text == name or token.text.startswith("/"):
         return True
-    if token.quoted:
+    if token.quoted or token.text == "replication":
         return False
-    return token.text in _KEYWORDS - {"replication"} or token.text.startswith(_INDIRECT)
+    return _stands_for_more(token.text)
 
 
 def _without(there: Sequence[Line], dropped: Callable[[Line], bool]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..postgres import marks
 from ..secret import Secret
 from . import scram
-from .connection import compose, copy_rows, is_superuser
+from .connection import compose, copy_rows, execute_or_tell, is_superuser
 from .objects import LOCK_CLASS, LOCK_ROLES, quoted
 from .plan import Plan, change
 
@@ -128,6 +129,8 @@ class Wanted:
         Other rights, as (kind, name, privilege).
     memberships
         Roles to be a member of; any other membership is taken back.
+    marked_for
+        The database for which a comment says that the role is the formula's; None: no comment.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Wanted:
     relations: tuple[tuple[str, str], ...] = ()
     grants: frozenset[Grant] = frozenset()
     memberships: tuple[str, ...] = ()
+    marked_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,12 @@ class Snapshot:
     attributes
         pg_roles' columns by name.
     has_password
-        Something is stored; ``password_matches``: it is for the wanted one.
+        Something is stored; None where only a superuser can tell. ``password_matches``: it is for
+        the wanted one.
+    comment
+        Its comment; ``may_comment``: the session may give it another.
+    given
+        Rights that the role has by PUBLIC, on things that are not the session's to grant.
     grants
         What is granted to it in this database, as (kind, name, privilege); ``grantors``: by whom,
         None for the object's owner.
@@ -158,8 +167,11 @@ class Snapshot:
 
     exists: bool = False
     attributes: dict[str, object] = field(default_factory=dict)
-    has_password: bool = False
+    has_password: bool | None = False
     password_matches: bool = False
+    comment: str | None = None
+    may_comment: bool = True
+    given: frozenset[Grant] = frozenset()
     memberships: tuple[str, ...] = ()
     grants: frozenset[Grant] = frozenset()
     grantors: Mapping[Grant, tuple[str | None, ...]] = field(default_factory=dict)
@@ -178,9 +190,10 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
         )
         row = cursor.fetchone()
         if row is None:
-            return ABSENT
+            return replace(ABSENT, given=_given(cursor, wanted))
         oid, limit, *values = row
-        stored = _stored_password(cursor, oid)
+        known, stored = _stored_password(cursor, oid)
+        comment, may_comment = marks.read(cursor, oid)
         cursor.execute(
             "SELECT DISTINCT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid"
             " WHERE m.member = %s ORDER BY 1",
@@ -195,16 +208,20 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
                 grantors[grant] = (*grantors.get(grant, ()), grantor)
         cursor.execute(_POSSESSIONS, (oid,))
         possessions = tuple(name for (name,) in cursor)
+        given = _given(cursor, wanted)
     return Snapshot(
         exists=True,
         attributes={**dict(zip(_ATTRIBUTES, values, strict=True)), "rolconnlimit": limit},
-        has_password=stored is not None,
+        has_password=(stored is not None) if known else None,
         password_matches=isinstance(wanted.password, Secret)
         and scram.matches(stored, wanted.password),
+        comment=comment,
+        may_comment=may_comment,
         memberships=memberships,
         grants=frozenset(grantors),
         grantors=grantors,
         possessions=possessions,
+        given=given,
     )
 
 
@@ -226,12 +243,15 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
     limit = snapshot.attributes.get("rolconnlimit", -1)
     if wanted.connection_limit not in (None, limit):
         changes["connection limit"] = change(limit, wanted.connection_limit)
+    comment = _new_comment(snapshot, wanted)
+    if snapshot.exists and comment is not None:
+        changes["comment"] = change(snapshot.comment, comment)
     changes.update(_password_change(snapshot, wanted))
     for name in sorted({*snapshot.memberships, *wanted.memberships}):
         if (name in snapshot.memberships) != (name in wanted.memberships):
             had = name in snapshot.memberships
             changes[f"member of {name}"] = change(had, not had)
-    needed = _needed(wanted, dbname)
+    needed = _needed(snapshot, wanted, dbname)
     for grant in sorted({*snapshot.grants, *needed}):
         had = grant in snapshot.grants
         if had != (grant in needed):
@@ -242,7 +262,7 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
         f"role {wanted.name} owns {thing}; it is left alone: give it to another role"
         for thing in snapshot.possessions
     )
-    return Plan(changes, notes)
+    return Plan(changes, (*notes, *_password_notes(snapshot, wanted)))
 
 
 def apply(connection: pg.connection, wanted: Wanted) -> Plan:
@@ -260,6 +280,14 @@ def apply(connection: pg.connection, wanted: Wanted) -> Plan:
             _set_grants(cursor, snapshot, wanted, dbname)
     connection.commit()
     return planned
+
+
+def take_everything(cursor: pg.cursor, name: str) -> None:
+    """Take a role's rights in this database and its memberships from it."""
+    wanted = Wanted(name)
+    snapshot = look(cursor.connection, wanted)
+    _set_memberships(cursor, snapshot, wanted)
+    _set_grants(cursor, snapshot, wanted, "")
 
 
 def password_plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
@@ -284,7 +312,34 @@ def _one_at_a_time(cursor: pg.cursor) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
 
 
-def _needed(wanted: Wanted, dbname: str) -> frozenset[Grant]:
+def _needed(snapshot: Snapshot, wanted: Wanted, dbname: str) -> frozenset[Grant]:
+    return _all_needed(wanted, dbname) - (snapshot.given - snapshot.grants)
+
+
+# What is not the session's to grant and is PUBLIC's: then the role has it as it is.
+_GIVEN = {
+    "DATABASE": "has_database_privilege(%(name)s, %(right)s || ' WITH GRANT OPTION')"
+    " OR NOT has_database_privilege('public', %(name)s, %(right)s)",
+    "SCHEMA": "has_schema_privilege(%(name)s, %(right)s || ' WITH GRANT OPTION')"
+    " OR NOT has_schema_privilege('public', %(name)s, %(right)s)",
+}
+
+
+def _given(cursor: pg.cursor, wanted: Wanted) -> frozenset[Grant]:
+    """The wanted rights that PUBLIC has, on databases and schemas that are not the session's."""
+    cursor.execute("SELECT current_database()")
+    found = set()
+    for grant in _all_needed(wanted, cursor.fetchone()[0]):
+        kind, name, right = grant
+        if kind in _GIVEN:
+            plain = name[1:-1].replace('""', '"')
+            cursor.execute(f"SELECT {_GIVEN[kind]}", {"name": plain, "right": right})
+            if cursor.fetchone()[0] is False:
+                found.add(grant)
+    return frozenset(found)
+
+
+def _all_needed(wanted: Wanted, dbname: str) -> frozenset[Grant]:
     schemas = {schema for schema, _ in wanted.relations}
     tables = {
         ("TABLE", f"{quoted(schema)}.{quoted(relation)}", "SELECT")
@@ -302,27 +357,65 @@ def _shown(name: str) -> str:
 
 def _password_change(snapshot: Snapshot, wanted: Wanted) -> dict[str, dict[str, object]]:
     if isinstance(wanted.password, Secret) and not snapshot.password_matches:
+        # Where it can't be seen it is set once: with the role, or with the comment on it.
+        if snapshot.has_password is None and _new_comment(snapshot, wanted) is None:
+            return {}
         return {"password": change("another" if snapshot.has_password else None, "set")}
     if wanted.password == "absent" and snapshot.has_password:
         return {"password": change("set", None)}
     return {}
 
 
-def _stored_password(cursor: pg.cursor, oid: int) -> str | None:
-    # pg_authid is the superuser's; for anybody else a password counts as unknown, so unset.
+def _password_notes(snapshot: Snapshot, wanted: Wanted) -> list[str]:
+    if not snapshot.exists or snapshot.has_password is not None or wanted.password == "keep":
+        return []
+    if wanted.password == "absent":
+        if marks.is_made(snapshot.comment):
+            return []
+        return [
+            f"only a superuser can see whether role {wanted.name} has a password; it needs none: "
+            f"run as one: ALTER ROLE {quoted(wanted.name)} PASSWORD NULL"
+        ]
+    return [
+        f"only a superuser can see which password role {wanted.name} has: it was set when the role "
+        "was made, and is not set again; where the settings have another since, run in psql: "
+        f"\\password {quoted(wanted.name)}"
+    ]
+
+
+def _stored_password(cursor: pg.cursor, oid: int) -> tuple[bool, str | None]:
+    """Whether the session may see it (pg_authid is the superuser's), and what is stored."""
     cursor.execute("SELECT has_table_privilege('pg_authid', 'SELECT')")
     if not cursor.fetchone()[0]:
-        return None
+        return False, None
     cursor.execute("SELECT rolpassword FROM pg_authid WHERE oid = %s", (oid,))
-    return cursor.fetchone()[0]
+    return True, cursor.fetchone()[0]
+
+
+def _new_comment(snapshot: Snapshot, wanted: Wanted) -> str | None:
+    """The comment that the role is to get; None where it keeps its own or has it already."""
+    if wanted.marked_for is None or not snapshot.may_comment:
+        return None
+    return marks.due(snapshot.comment, wanted.marked_for, made=not snapshot.exists)
 
 
 def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
     verb = "ALTER" if snapshot.exists else "CREATE"
-    words = " ".join(word for _, word in _ATTRIBUTES.values())
-    limit = "" if wanted.connection_limit is None else " CONNECTION LIMIT %s"
-    arguments = () if wanted.connection_limit is None else (wanted.connection_limit,)
-    cursor.execute(compose(f"{verb} ROLE {{name}} {words}{limit}", name=wanted.name), arguments)
+    # A role that is no superuser is refused what it names, be it as it is already (ALTER ROLE).
+    words = [
+        word
+        for column, (right, word) in _ATTRIBUTES.items()
+        if snapshot.attributes.get(column, column != "rolcanlogin" and right) != right
+    ]
+    if wanted.connection_limit not in (None, snapshot.attributes.get("rolconnlimit", -1)):
+        words.append(f"CONNECTION LIMIT {wanted.connection_limit:d}")
+    if words or not snapshot.exists:
+        execute_or_tell(
+            cursor, compose(f"{verb} ROLE {{name}} {' '.join(words)}", name=wanted.name)
+        )
+    comment = _new_comment(snapshot, wanted)
+    if comment is not None:
+        cursor.execute(compose("COMMENT ON ROLE {name} IS %s", name=wanted.name), (comment,))
 
 
 def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
@@ -344,13 +437,13 @@ def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> N
     for group in set(snapshot.memberships) - set(wanted.memberships):
         _revoke_membership(cursor, group, wanted.name)
     for group in set(wanted.memberships) - set(snapshot.memberships):
-        cursor.execute(compose("GRANT {group} TO {name}", group=group, name=wanted.name))
+        execute_or_tell(cursor, compose("GRANT {group} TO {name}", group=group, name=wanted.name))
 
 
 def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
     # From PostgreSQL 16 on each grantor's grant of a role is one by itself.
     if cursor.connection.server_version < 160000:
-        cursor.execute(compose("REVOKE {group} FROM {name}", group=group, name=name))
+        execute_or_tell(cursor, compose("REVOKE {group} FROM {name}", group=group, name=name))
         return
     cursor.execute(
         "SELECT pg_get_userbyid(grantor) FROM pg_auth_members"
@@ -358,18 +451,19 @@ def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
         (group, name),
     )
     for (grantor,) in cursor.fetchall():
-        cursor.execute(
+        execute_or_tell(
+            cursor,
             compose(
                 "REVOKE {group} FROM {name} GRANTED BY {grantor} CASCADE",
                 group=group,
                 name=name,
                 grantor=grantor,
-            )
+            ),
         )
 
 
 def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted, dbname: str) -> None:
-    needed = _needed(wanted, dbname)
+    needed = _needed(snapshot, wanted, dbname)
     # Names in these tuples are quoted already.
     unwanted = sorted(snapshot.grants - needed)
     for grant in unwanted:
@@ -383,10 +477,11 @@ def _set_grants(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted, dbname: s
 def _revoke(cursor: pg.cursor, grant: Grant, grantor: str | None, wanted: Wanted) -> None:
     # A superuser's REVOKE is the owner's, and leaves what somebody else granted (REVOKE, Notes).
     if grantor is not None:
-        cursor.execute(compose("SET LOCAL ROLE {grantor}", grantor=grantor))
+        execute_or_tell(cursor, compose("SET LOCAL ROLE {grantor}", grantor=grantor))
     _grant(cursor, _revocation(grant), wanted)
     if grantor is not None:
-        cursor.execute("RESET ROLE")
+        # Not RESET ROLE, which gives what ALTER ROLE … SET role has.
+        cursor.execute("SET LOCAL ROLE NONE")
 
 
 def _revocation(grant: Grant) -> str:
@@ -412,4 +507,4 @@ def _grant(cursor: pg.cursor, statement: str, wanted: Wanted) -> None:
     from psycopg2 import sql
 
     head, _, tail = statement.rpartition("{name}")
-    cursor.execute(sql.SQL(head) + sql.Identifier(wanted.name) + sql.SQL(tail))
+    execute_or_tell(cursor, sql.SQL(head) + sql.Identifier(wanted.name) + sql.SQL(tail))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings.model import Database
-from .connection import MAINTENANCE, compose, session
+from .connection import MAINTENANCE, compose, execute_or_tell, session
 from .objects import LOCK_CLASS, LOCK_ROLES
 from .plan import Plan, change
 
@@ -52,18 +52,49 @@ def apply(database: Database) -> Plan:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
         planned = plan(_read(connection, database), database)
         if f"role {database.owner}" in planned.changes:
-            cursor.execute(compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
+            execute_or_tell(cursor, compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
         if planned:
+            _join(cursor, database.owner)
             # template0: whatever a site put into template1 is not for us, and another encoding
             # than template1's is possible.
-            cursor.execute(
+            execute_or_tell(
+                cursor,
                 compose(
-                    "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'",
+                    "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"
+                    + _locale(cursor),
                     name=database.name,
                     owner=database.owner,
-                )
+                ),
             )
     return planned
+
+
+def _join(cursor, owner: str) -> None:
+    """
+    Become a member of the owner's role, as CREATE DATABASE asks of a role that is no superuser; so
+    do ALTER and GRANT later. From PostgreSQL 16 on CREATEROLE gives no membership by itself.
+    """
+    cursor.execute("SELECT pg_has_role(%s, 'USAGE')", (owner,))
+    if cursor.fetchone()[0]:
+        return
+    me = cursor.connection.info.user
+    execute_or_tell(cursor, compose("GRANT {owner} TO {me}", owner=owner, me=me))
+
+
+def _locale(cursor) -> str:
+    """
+    The clause for a locale that goes with UTF-8, where the cluster's own does not (CREATE DATABASE,
+    Notes). C and POSIX go with any encoding.
+    """
+    cursor.execute(
+        "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database"
+        " WHERE datname = 'template0'"
+    )
+    encoding, *locales = cursor.fetchone()
+    if encoding == "UTF8" or {*locales} <= {"C", "POSIX"}:
+        return ""
+    provider = " LOCALE_PROVIDER libc" if cursor.connection.server_version >= 150000 else ""
+    return f" LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'{provider}"
 
 
 def _read(connection, database: Database) -> Snapshot:

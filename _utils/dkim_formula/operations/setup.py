@@ -7,6 +7,7 @@ from ..database import access, objects, public, rights, roles, schema, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import MISSING, DatabaseUnavailable, InvalidValue
+from ..postgres import former_roles
 from ..secret import Secret
 from ..settings.database import identifier, qualified_table
 from ..settings.model import Database
@@ -118,6 +119,22 @@ def remove_password(database: Database, name: str) -> dict[str, object]:
         return plain(roles.apply_password(connection, wanted))
 
 
+def former_role_changes(database: Database) -> dict[str, object]:
+    """Return which readers and workers of former settings are to go, with their rights."""
+
+    def present() -> Plan:
+        with session(database, setup=True) as connection:
+            return former_roles.plan(former_roles.look(connection, database), test=True)
+
+    return _look(database, present, Plan)
+
+
+def remove_former_roles(database: Database) -> dict[str, object]:
+    """Take their rights from these roles, and drop those that the formula made."""
+    with session(database, setup=True) as connection:
+        return plain(former_roles.apply(connection, database))
+
+
 def access_changes(
     database: Database, present: bool = True, also_root: bool = False
 ) -> dict[str, object]:
@@ -146,6 +163,7 @@ def _worker(database: Database, cursor) -> roles.Wanted:
         name=database.worker.name,
         password=database.worker.password or "absent",
         grants=rights.wanted(cursor, database),
+        marked_for=database.name,
     )
 
 
@@ -164,7 +182,10 @@ def wanted_role(
     if relations is not None:
         pairs = tuple(list_of(_relation, relations, "relations"))
     return roles.Wanted(
-        name=identifier(name, "name"), password=_password(database, password), relations=pairs
+        name=identifier(name, "name"),
+        password=_password(database, password),
+        relations=pairs,
+        marked_for=database.name if name == database.reader.name else None,
     )
 
 

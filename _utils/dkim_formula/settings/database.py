@@ -84,8 +84,17 @@ def reader_name(value: object, where: str) -> str:
 
 
 def worker_name(value: object, where: str) -> str:
-    """The worker's role: a name that is not one of PostgreSQL's own roles."""
-    return _own_role(identifier(value, where), where)
+    """Return the worker's role: a name that is not one of PostgreSQL's own roles."""
+    name = _own_role(identifier(value, where), where)
+    if name.startswith("/"):
+        # From PostgreSQL 16 on, in quotes too.
+        raise InvalidValue(
+            where,
+            name,
+            "is a regular expression in pg_hba.conf",
+            "use a name that begins otherwise",
+        )
+    return name
 
 
 def clients(value: object, where: str) -> tuple[str, ...]:

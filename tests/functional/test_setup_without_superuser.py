@@ -1,0 +1,132 @@
+"""Set-up by a role that is no superuser: it converges, and what it may not do is said."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.database import roles
+from dkim_formula.errors import AccessFileError, DatabaseError
+from dkim_formula.operations import setup
+from dkim_formula.secret import Secret
+from functional.postgres import execute, query
+
+ADMIN, READER = "mailadmin", "vmail-dkim-reader"
+NEW = "adminmail"
+
+
+@pytest.fixture
+def trusted(server):
+    """The server lets anybody in as that role, over the socket."""
+    hba = server.data / "pg_hba.conf"
+    kept = hba.read_text()
+    hba.write_text(f"local all {ADMIN} trust\nlocal all probe trust\n{kept}")
+    reload(server)
+    yield
+    hba.write_text(kept)
+    reload(server)
+
+
+def reload(server):
+    with db.session(server.settings, setup=True) as connection:
+        before = query(connection, "SELECT pg_conf_load_time()")
+        execute(connection, "SELECT pg_reload_conf()")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with db.session(server.settings, setup=True) as connection:
+            if query(connection, "SELECT pg_conf_load_time()") != before:
+                return
+    raise AssertionError("the server did not reload")
+
+
+@pytest.fixture
+def admin(server, database, trusted):
+    """The settings of a site whose set-up role may make roles and databases, and nothing else."""
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, f"CREATE ROLE {ADMIN} LOGIN CREATEROLE CREATEDB")
+    yield replace(database, user=ADMIN, name=NEW, owner="mailowner")
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, f"DROP DATABASE IF EXISTS {NEW}")
+
+
+def steps(settings):
+    """Every step of set-up that needs no access files, as the states take them."""
+    yield setup.database_changes(settings), lambda: setup.make_database(settings)
+    yield setup.schema_changes(settings), lambda: setup.migrate(settings)
+    yield setup.public_changes(settings), lambda: setup.close_to_public(settings)
+    password = "pillar" if settings.reader.password else "absent"
+    reader = setup.wanted_role(settings, READER, password)
+    yield (
+        setup.role_changes(settings, reader),
+        lambda: setup.manage_role(settings, reader),
+    )
+    yield setup.worker_changes(settings), lambda: setup.manage_worker(settings)
+    yield setup.former_role_changes(settings), lambda: setup.remove_former_roles(settings)
+
+
+def set_up(settings):
+    for announced, make in steps(settings):
+        assert make()["changes"] == announced["changes"]
+
+
+@pytest.mark.parametrize("password", [None, Secret("reads by password")])
+def test_it_sets_up_and_converges(admin, password):
+    settings = replace(admin, reader=replace(admin.reader, password=password))
+    set_up(settings)
+    assert [announced["changes"] for announced, _ in steps(settings)] == [{}] * 6
+    with db.session(settings) as connection:
+        assert query(connection, "SELECT current_user") == [(ADMIN,)]
+
+
+def test_owner_of_a_database_that_is_there_sets_up_and_converges(server, admin):
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, f"CREATE DATABASE {NEW} OWNER {ADMIN} TEMPLATE template0")
+        execute(connection, f"ALTER ROLE {ADMIN} NOCREATEDB")
+    set_up(admin)
+    assert [announced["changes"] for announced, _ in steps(admin)] == [{}] * 6
+
+
+def test_former_reader_goes(admin):
+    set_up(admin)
+    new = replace(admin, reader=replace(admin.reader, name="mail-signer"))
+    with db.session(new) as connection:
+        roles.apply(connection, setup.wanted_role(new, "mail-signer", "keep"))
+    assert f"role {READER}" in setup.remove_former_roles(new)["changes"]
+    assert not setup.former_role_changes(new)["changes"]
+
+
+def test_what_only_a_superuser_can_take_back_is_said_with_what_to_type(server, admin):
+    set_up(admin)
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, f'ALTER ROLE "{READER}" SUPERUSER')
+    with pytest.raises(DatabaseError) as refused:
+        setup.manage_role(admin, setup.wanted_role(admin, READER, "keep"))
+    assert "NOSUPERUSER" in str(refused.value)
+    statement = str(refused.value).rpartition(": ")[2]
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, statement)
+    assert not setup.manage_role(admin, setup.wanted_role(admin, READER, "keep"))["changes"]
+
+
+def test_access_files_are_refused_until_the_statements_that_are_named_were_run(server, admin):
+    set_up(admin)
+    with pytest.raises(AccessFileError) as refused:
+        setup.access_changes(admin)
+    statements = str(refused.value).partition(": GRANT")[2]
+    with db.session(server.settings, setup=True, autocommit=True) as connection:
+        execute(connection, "GRANT" + statements)
+    try:
+        files = {
+            name: (server.data / name).read_bytes() for name in ("pg_hba.conf", "pg_ident.conf")
+        }
+        try:
+            announced = setup.access_changes(admin)["changes"]
+            assert announced
+            assert setup.manage_access(admin)["changes"] == announced
+            assert not setup.access_changes(admin)["changes"]
+        finally:
+            for name, content in files.items():
+                (server.data / name).write_bytes(content)
+    finally:
+        with db.session(server.settings, setup=True, autocommit=True) as connection:
+            execute(connection, f"DROP OWNED BY {ADMIN}")
