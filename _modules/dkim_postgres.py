@@ -225,10 +225,13 @@ def remove_password(name):
 
 
 @translated
-def former_role_changes():
+def former_role_changes(at_restart=False):
     """
     Which readers and workers of former settings are to go. A role that the formula made is dropped,
     unless it owns something; one that was there before loses its rights in the database and stays.
+
+    at_restart
+        True: only those whose sessions end with the restart of this machine's OpenDKIM.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -238,7 +241,7 @@ def former_role_changes():
 
         salt-call dkim_postgres.former_role_changes
     """
-    return setup.former_role_changes(_database())
+    return setup.former_role_changes(_database(), at_restart)
 
 
 @translated

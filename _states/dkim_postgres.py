@@ -121,11 +121,15 @@ def closed_to_public(name):
     )
 
 
-def former_roles_absent(name):
+def former_roles_absent(name, after_restart=False):
     """
     No reader and no worker of former settings has a right in the database; those that the formula
     made are gone. A role that still has a session stays until a run finds none, and the comment
     says so.
+
+    after_restart
+        True for the state behind the restart of OpenDKIM: under ``test=True`` it tells of the roles
+        whose sessions that restart ends, and of these alone.
 
     .. code-block:: yaml
 
@@ -135,7 +139,7 @@ def former_roles_absent(name):
     return converged(
         __opts__,
         name,
-        __salt__["dkim_postgres.former_role_changes"],
+        lambda: __salt__["dkim_postgres.former_role_changes"](after_restart and __opts__["test"]),
         __salt__["dkim_postgres.remove_former_roles"],
         in_order="No role of former settings can be removed",
         pending="Roles of former settings would be removed",

@@ -35,6 +35,9 @@ def translated(function):
             raise SaltInvocationError(str(error)) from error
         except FormulaError as error:
             raise CommandExecutionError(str(error)) from error
+        except OSError as error:
+            # A full disk, a directory that is gone: of the machine, and not a fault of the library.
+            raise CommandExecutionError(f"{error.filename or ''}: {error.strerror}") from error
 
     return call
 

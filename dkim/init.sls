@@ -7,6 +7,7 @@
 include:
   - dkim.check
   - dkim.database
+  - dkim.database.former
   - dkim.keys
   - dkim.opendkim
   - dkim.postfix

@@ -1,8 +1,9 @@
 """What can go wrong, each with a text for the administrator. No text ever holds a secret."""
 
+import contextlib
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Secrets where none is expected: a key's text in place of its path, a TSIG secret in place of its
 # key's name, a URL in place of a host. The shortest key, Ed25519 as PKCS#8, has 64 characters of
@@ -18,6 +19,33 @@ MISSING = object()
 
 class FormulaError(Exception):
     """The base of every error that this library raises on purpose."""
+
+
+def done_before(error: BaseException) -> dict[str, object]:
+    """
+    Return the changes that were made for good before an operation failed, as a state shows them.
+    Salt's exception for an error of this library has them from its cause.
+    """
+    for one in (error, error.__cause__):
+        done = getattr(one, "done", None)
+        if done:
+            return dict(done)
+    return {}
+
+
+@contextlib.contextmanager
+def keeping_what_was_done(changes: Callable[[], Mapping[str, object]]) -> Iterator[None]:
+    """
+    Give an error that ends the block what had been done by then.
+
+    changes
+        Called at an error: what was done for good, and is not undone by it.
+    """
+    try:
+        yield
+    except Exception as error:
+        error.done = {**changes(), **done_before(error)}
+        raise
 
 
 class InvalidValue(FormulaError, ValueError):

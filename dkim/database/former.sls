@@ -1,6 +1,6 @@
 {#-
-  Readers and workers that the settings no longer name lose their rights. OpenDKIM may still have a
-  session as one of them: where it runs here too, dkim/init.sls has it restarted before.
+  Roles of former settings that OpenDKIM of this machine had sessions as until its restart in this
+  run. dkim/init.sls orders it behind the daemons; dkim.database removes all other such roles.
 #}
 include:
   - dkim.check
@@ -8,6 +8,7 @@ include:
 
 Roles of former settings are gone:
   dkim_postgres.former_roles_absent:
+    - after_restart: true
     - require:
       - sls: dkim.check
       - sls: dkim.database

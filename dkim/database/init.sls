@@ -6,7 +6,6 @@
 
 include:
   - dkim.check
-  - dkim.database.former
 
 {%- if dkim.database.manage and dkim.database.local %}
 
@@ -54,6 +53,14 @@ Salt's role does the daily work:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 {%- endif %}
+
+Roles of former settings that nobody uses are gone:
+  dkim_postgres.former_roles_absent:
+    - require:
+      - dkim_postgres: OpenDKIM's role reads the views and nothing else
+      {%- if dkim.database.has_worker %}
+      - dkim_postgres: Salt's role does the daily work
+      {%- endif %}
 
 {%- if dkim.database.local %}
 

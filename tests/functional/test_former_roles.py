@@ -22,9 +22,9 @@ def with_reader(settings, name):
     return replace(settings, reader=replace(settings.reader, name=name))
 
 
-def former(settings, test=False):
+def former(settings, at_restart=False):
     with db.session(settings, setup=True) as connection:
-        return former_roles.plan(former_roles.look(connection, settings), test)
+        return former_roles.plan(former_roles.look(connection, settings), at_restart)
 
 
 def remove(settings):
@@ -137,12 +137,13 @@ def test_role_with_a_session_stays_and_goes_by_the_next_run(renamed, monkeypatch
         return [replace(role, here=True) for role in look(connection, settings)]
 
     monkeypatch.setattr(former_roles, "look", in_use)
-    assert former(renamed, test=True).changes, "a run restarts the daemon before"
+    assert former(renamed, at_restart=True).changes
     planned = remove(renamed)
     assert not planned.changes
     assert any("session" in note for note in planned.notes)
     assert rights(renamed, OLD)
     monkeypatch.undo()
+    assert not former(renamed, at_restart=True).changes
     assert remove(renamed).changes
     assert roles_there(renamed) == {NEW}
 
@@ -158,7 +159,7 @@ def test_session_of_a_role_is_seen(renamed, server):
             execute(connection, "SELECT pg_reload_conf()")
         with db.session(replace(renamed, user=OLD)):
             assert not former(renamed).changes
-            assert former(renamed, test=True).changes
+            assert former(renamed, at_restart=True).changes
     finally:
         hba.write_text(kept)
         with db.session(server.settings, setup=True) as connection:

@@ -187,10 +187,10 @@ def test_foreign_lines_and_comments_are_left_as_they_are(
     box: mail.Mailbox, foreign: Mapping[str, str]
 ) -> None:
     for name, ours in (
-        ("hba", f"local   vmail   {READER}   peer map=maildkim\n"),
-        ("hba", f"local   vmail   {KEEPER}   peer map=maildkim-keeper\n"),
-        ("ident", f'maildkim   opendkim   "{READER}"\n'),
-        ("ident", f'maildkim-keeper   root   "{KEEPER}"\n'),
+        ("hba", f"local   vmail   {READER}   peer map=maildkim   # by the dkim formula\n"),
+        ("hba", f"local   vmail   {KEEPER}   peer map=maildkim-keeper   # by the dkim formula\n"),
+        ("ident", f'maildkim   opendkim   "{READER}"   # by the dkim formula\n'),
+        ("ident", f'maildkim-keeper   root   "{KEEPER}"   # by the dkim formula\n'),
     ):
         path = access_file(box.machine, name)
         text = box.machine.read(path)
@@ -307,3 +307,24 @@ def test_reader_is_back_at_peer_without_a_password(
     assert_signed(logged, records)
     assert server.sql(logged.machine, RIGHTS) == "t|f|f|f|f|f|t|0"
     assert not logged.machine.exists("/etc/opendkim-pgpass")
+
+
+def test_case_51_renamed_reader_and_map_leave_nothing_behind(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    """One run: the daemon has its new role before the old one goes. The next changes nothing."""
+    renamed = {"database": {"reader": {"name": "mail-signer", "map": "signermap"}}}
+    salt.set_pillar(box.machine, {"dkim": PILLAR["dkim"] | renamed})
+    announced = salt.apply(box.machine, test=True)
+    run = salt.apply(box.machine)
+    assert run.succeeded, str(run)
+    assert {state.id for state in run.changed} == {state.id for state in announced.changed}
+    texts = [box.machine.read(access_file(box.machine, name)) for name in ("hba", "ident")]
+    ours = [line for text in texts for line in text.splitlines() if "by the dkim formula" in line]
+    assert ours
+    assert not any(READER in line or "maildkim " in line for line in ours)
+    assert server.sql(box.machine, f"SELECT FROM pg_roles WHERE rolname = '{READER}'") == ""
+    assert_signed(box, records)
+    again = salt.apply(box.machine)
+    assert again.succeeded, str(again)
+    assert not again.changed

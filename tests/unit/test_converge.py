@@ -22,7 +22,7 @@ class Thing:
         self.changed += 1
         if not self.stubborn:
             self.due = {}
-        return {"changes": {}, "notes": list(self.said)}
+        return {"notes": list(self.said)}
 
 
 def course(thing, test=False):
@@ -93,3 +93,58 @@ def test_error_becomes_a_failed_state_with_its_text():
         "changes": {},
         "comment": "key s1 is revoked",
     }
+
+
+class HalfDone(Thing):
+    """A change that does one of its things and then fails; ``blind``: no look is possible after."""
+
+    def __init__(self, due, left, blind=False, done=None):
+        super().__init__(due)
+        self.left, self.blind, self.done = left, blind, done
+
+    def look(self):
+        if self.changed and self.blind:
+            raise StepRefused("can't look")
+        return super().look()
+
+    def change(self):
+        self.changed += 1
+        self.due = self.left
+        error = StepRefused("no further")
+        if self.done is not None:
+            error.done = self.done
+        raise error
+
+
+TWO = {"a": {"old": 1, "new": 2}, "b": {"old": None, "new": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"),
+    [
+        (HalfDone(TWO, TWO), {}),
+        (HalfDone(TWO, {"b": TWO["b"]}), {"a": TWO["a"]}),
+        (HalfDone(TWO, {**TWO, "a": {"old": None, "new": 2}}), {"a": {"old": 1, "new": None}}),
+        (HalfDone(TWO, TWO, blind=True), {}),
+        (HalfDone(TWO, TWO, blind=True, done={"b": TWO["b"]}), {"b": TWO["b"]}),
+        (
+            HalfDone({"keys": {"old": None, "new": "9 new"}}, {}, done={"keys": "4 new"}),
+            {"keys": "4 new"},
+        ),
+    ],
+)
+def test_failed_change_tells_what_it_had_done(thing, expected):
+    with pytest.raises(StepRefused) as raised:
+        course(thing)
+    assert failed("it", raised.value) == {
+        "name": "it",
+        "result": False,
+        "changes": expected,
+        "comment": "no further",
+    }
+
+
+def test_what_the_change_says_that_it_did_is_what_is_returned():
+    thing = Thing(DUE)
+    thing.change = lambda: thing.due.clear() or {"changes": {"b": {"old": None, "new": 1}}}
+    assert course(thing)["changes"] == {"b": {"old": None, "new": 1}}

@@ -141,3 +141,27 @@ def test_error_of_a_change_fails_the_state_with_its_text():
     seen = {"changes": {"key": {"old": None, "new": "rsa"}}}
     ret = dkim_salt.converged({"test": False}, "x", lambda: seen, change, **COMMENTS)
     assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "refused")
+
+
+def test_failed_change_keeps_what_was_done_through_salt_s_exception():
+    @dkim_salt.translated
+    def change():
+        """Fails midway."""
+        error = StepRefused("refused")
+        error.done = {"key": {"old": None, "new": "rsa"}}
+        raise error
+
+    seen = {"changes": {"key": {"old": None, "new": "rsa"}, "other": {"old": None, "new": "rsa"}}}
+    ret = dkim_salt.converged({"test": False}, "x", lambda: seen, change, **COMMENTS)
+    assert (ret["result"], ret["comment"]) == (False, "refused")
+    assert ret["changes"] == {"key": {"old": None, "new": "rsa"}}
+
+
+def test_error_of_the_machine_is_said_with_its_file():
+    @dkim_salt.translated
+    def function():
+        """Fails."""
+        raise OSError(28, "No space left on device", "/etc/x")
+
+    with pytest.raises(CommandExecutionError, match=r"^/etc/x: No space left on device$"):
+        function()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import AccessFileError
+from ..errors import AccessFileError, keeping_what_was_done
 from ..files import replace_file
 from ..settings.model import Database, Reader, Worker
 from . import hba
@@ -272,10 +272,12 @@ def apply(
                     "the old files were put back, since PostgreSQL finds fault with the new: "
                     + "; ".join(faults)
                 )
-        before = _loaded_at(database)
-        cursor.execute("SELECT pg_reload_conf()")
-    connection.commit()
-    _wait_until_loaded(database, before)
+        # The files are written, and stay so: the next start of PostgreSQL reads them too.
+        with keeping_what_was_done(lambda: planned.changes):
+            before = _loaded_at(database)
+            cursor.execute("SELECT pg_reload_conf()")
+            connection.commit()
+            _wait_until_loaded(database, before)
     return planned
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import DatabaseError, DatabaseUnavailable
+from ..errors import DatabaseError, DatabaseUnavailable, done_before
 from ..postgres import privileges, servers
 from ..settings.model import Database
 from . import worker
@@ -158,7 +158,9 @@ def _lacking_rights_named(connection: pg.connection, database: Database) -> Iter
         role = connection.info.user
         if remedies:
             text += f"; role {role!r} lacks rights: run as a superuser: {'; '.join(remedies)}"
-        raise DatabaseError(text) from None
+        translated = DatabaseError(text)
+        translated.done = done_before(error)
+        raise translated from None
 
 
 def _settle(connection: pg.connection) -> None:
@@ -226,7 +228,9 @@ def errors_translated() -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise DatabaseError(_safe_text(error)) from None
+        translated = DatabaseError(_safe_text(error))
+        translated.done = done_before(error)
+        raise translated from None
 
 
 def compose(template: str, **names: str | tuple[str, ...]) -> psycopg2.sql.Composed:

@@ -31,6 +31,7 @@ def generate(
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
     state: str = "active",
+    stored: list[Key] | None = None,
 ) -> list[Key]:
     """
     Generates and stores those of ``wanted`` that are missing; gives what it stored.
@@ -48,6 +49,8 @@ def generate(
         gives the interpreter lock back, so that threads do (measured: two give twice the keys).
     state
         What they are stored as: ``active``, or ``pending`` where a first key waits for its record.
+    stored
+        Gets the keys of each batch that is committed; it has them where a later batch fails.
     """
     workers = workers or len(os.sched_getaffinity(0))
     size = workers * _BATCH_PER_WORKER
@@ -57,13 +60,14 @@ def generate(
         _lock(connection, "pg_advisory_lock")
         missing = _missing(connection, database, missing)
     connection.commit()
-    stored: list[Key] = []
+    stored = [] if stored is None else stored
     try:
         done = 0
         with contextlib.closing(_batches(missing, size, workers)) as batches:
             for pairs in batches:
-                stored += store(connection, database, pairs, why, state)
+                kept = store(connection, database, pairs, why, state)
                 connection.commit()
+                stored += kept
                 done += len(pairs)
                 if progress is not None:
                     progress(done, len(missing))

@@ -323,6 +323,12 @@ def delete(
     return key
 
 
+def incomplete(connection: pg.connection, database: Database) -> list[Key]:
+    """Return the keys of rows that lack their public half, as other tools insert them."""
+    condition = "WHERE k.public_key IS NULL AND k.key IS NOT NULL"
+    return _keys(connection, database, condition, {})
+
+
 def complete(connection: pg.connection, database: Database) -> tuple[list[Key], tuple[str, ...]]:
     """
     Fills in what the rows of another tool lack: algorithm, size, public key. Does not commit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import keeping_what_was_done
 from ..settings.model import Database
 from .connection import MAINTENANCE, compose, execute_or_tell, session
 from .objects import LOCK_CLASS, LOCK_ROLES
@@ -51,22 +52,31 @@ def apply(database: Database) -> Plan:
         # Until the session's end: the second of two runs finds what the first has made.
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
         planned = plan(_read(connection, database), database)
-        if f"role {database.owner}" in planned.changes:
-            execute_or_tell(cursor, compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner))
-        if planned:
-            _join(cursor, database.owner)
-            # template0: whatever a site put into template1 is not for us, and another encoding
-            # than template1's is possible.
-            execute_or_tell(
-                cursor,
-                compose(
-                    "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"
-                    + _locale(cursor),
-                    name=database.name,
-                    owner=database.owner,
-                ),
-            )
+        done: dict[str, object] = {}
+        with keeping_what_was_done(lambda: done):
+            owner = f"role {database.owner}"
+            if owner in planned.changes:
+                statement = compose("CREATE ROLE {owner} NOLOGIN", owner=database.owner)
+                execute_or_tell(cursor, statement)
+                done[owner] = planned.changes[owner]
+            if planned:
+                _join(cursor, database.owner)
+                _create(cursor, database)
     return planned
+
+
+def _create(cursor, database: Database) -> None:
+    # template0: whatever a site put into template1 is not for us, and another encoding than
+    # template1's is possible.
+    execute_or_tell(
+        cursor,
+        compose(
+            "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"
+            + _locale(cursor),
+            name=database.name,
+            owner=database.owner,
+        ),
+    )
 
 
 def _join(cursor, owner: str) -> None:

@@ -47,7 +47,7 @@ class Planned:
     """
     What is to be done for a task: ``step`` None is nothing; or why it can't be done. ``overtaken``:
     because somebody else has changed the name meanwhile. ``base`` is the name that the zone was
-    looked for from.
+    looked for from. ``sent``: the server has taken the update, whatever came after.
     """
 
     task: Task
@@ -58,6 +58,7 @@ class Planned:
     problem: str = ""
     overtaken: bool = False
     base: str = ""
+    sent: bool = False
 
 
 def published_start(name: str, domain: str) -> str:
@@ -114,6 +115,7 @@ class Publisher:
         task, primary, step = planned.task, planned.primary, planned.step
         try:
             primary.send(planned.zone, step, planned.seen)
+            planned.sent = True
             _, present = primary.read(task.name, task.type)
         except DnsError as error:
             planned.problem = self._told(planned, error)
@@ -123,6 +125,7 @@ class Publisher:
         is_added = step.add is None or is_there(step.add, step, present)
         if not is_added or any(value in present.values for value in gone):
             planned.problem = f"{primary}: it took the update, and does not show it"
+            planned.sent = False
 
     def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
         planned = Planned(task, base=base)

@@ -14,11 +14,12 @@ from ..errors import (
     InvalidValue,
     KeyNotFound,
     StepRefused,
+    keeping_what_was_done,
 )
 from ..keys import PrivateKey, check_algorithm, check_bits
 from ..names import domain_name
 from ..names import selector as checked_selector
-from ..settings.model import Domain, Settings
+from ..settings.model import Database, Domain, Settings
 from ..wanted import (
     chosen_domains,
     domain_settings,
@@ -44,8 +45,11 @@ def missing(settings: Settings) -> dict[str, object]:
     """
     try:
         with session(settings.database) as connection:
+            unsigned, unreadable = _complete(connection, settings.database)
             course = _Course(connection, settings)
-            return {"changes": course.changes(), "notes": course.notes}
+            changes = {**unsigned, **course.changes()}
+            connection.rollback()
+            return {"changes": changes, "notes": [*course.notes, *_shortened(unreadable)]}
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
@@ -69,11 +73,32 @@ def generate_missing(settings: Settings, progress: Progress | None = None) -> di
     Returns as :func:`missing`, what was done. Raises DatabaseError where domains are not hosted.
     """
     with session(settings.database) as connection:
-        _, unreadable = keystore.complete(connection, settings.database)
+        unsigned, unreadable = _complete(connection, settings.database)
+        connection.commit()
         course = _Course(connection, settings)
-        changes = course.changes()
-        course.run(progress)
+        with keeping_what_was_done(lambda: {**unsigned, **course.done()}):
+            course.run(progress)
+    changes = {**unsigned, **course.done()}
     return {"changes": changes, "notes": [*course.notes, *_shortened(unreadable)]}
+
+
+def _complete(connection, database: Database) -> tuple[dict[str, object], tuple[str, ...]]:
+    """
+    Fill in what rows of the site's own tools lack. Return the keys that sign no more for it, as
+    changes, and a sentence for each row that can't be read. Does not commit.
+    """
+    if not schema.has_tables(connection, database):
+        return {}, ()
+    before = keystore.incomplete(connection, database)
+    if not before:
+        return {}, ()
+    _, unreadable = keystore.complete(connection, database)
+    now = {key.id: key.state for key in keystore.incomplete(connection, database)}
+    changed = [key for key in before if now.get(key.id, key.state) != key.state]
+    return {
+        f"key {key.selector}._domainkey.{key.domain}": {"old": key.state, "new": now[key.id]}
+        for key in changed
+    }, unreadable
 
 
 class _Course:
@@ -93,6 +118,8 @@ class _Course:
         self.notes = _shortened(comparison.reports)
         self.present_patterns = patterns.look(connection, self.database)
         self.patterns = wanted_patterns(self._domains_with_patterns(settings))
+        self.stored: list[Key] = []
+        self._begun = False
 
     def _domains_with_patterns(self, settings: Settings) -> Mapping[str, Domain]:
         """The names of all that are hosted are read only where ``'*'`` has patterns for them."""
@@ -104,11 +131,19 @@ class _Course:
         planned = patterns.plan(self.present_patterns, self.patterns)
         return _changes(self.new_domains, self.missing, planned.changes)
 
+    def done(self) -> dict[str, object]:
+        """The changes that are made for good by now."""
+        if not self._begun:
+            return {}
+        planned = patterns.plan(self.present_patterns, self.patterns)
+        return _changes(self.new_domains, self.stored, planned.changes)
+
     def run(self, progress: Progress | None) -> None:
         if self.new_domains:
             domain_table.insert_missing(self.connection, self.database, self.new_domains)
         patterns.apply(self.connection, self.database, self.patterns)
         self.connection.commit()
+        self._begun = True
         generation.generate(
             self.connection,
             self.database,
@@ -116,6 +151,7 @@ class _Course:
             why="missing by the pillar",
             progress=progress,
             state=self.first_state,
+            stored=self.stored,
         )
 
 
@@ -350,7 +386,7 @@ def _shortened(notes: Sequence[str]) -> list[str]:
 
 
 def _changes(
-    new_domains: Sequence[str], keys: Sequence[Wanted], new_patterns: Mapping[str, object]
+    new_domains: Sequence[str], keys: Sequence[Wanted | Key], new_patterns: Mapping[str, object]
 ) -> dict[str, object]:
     if len(keys) + len(new_domains) > LISTED:
         counts = {"domains": len(new_domains), "keys": len(keys), "patterns": len(new_patterns)}
@@ -367,6 +403,4 @@ def _changes(
             "old": None,
             "new": f"{wanted.algorithm}{size}{whose}",
         }
-    for pattern, change in new_patterns.items():
-        changes[f"pattern {pattern}"] = change
-    return changes
+    return {**changes, **new_patterns}

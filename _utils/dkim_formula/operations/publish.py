@@ -12,7 +12,7 @@ from ..database.keystore import Key
 from ..database.published import Published
 from ..dns.failure import NoLibrary
 from ..dns.publish import Planned, Publisher, Task, published_start
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, keeping_what_was_done
 from ..names import domain_name
 from ..records import BY_HAND, Record
 from ..records.record import is_inside
@@ -160,12 +160,17 @@ def _bring(
     same. A name that somebody else changed under our hands is looked at again.
     """
     done: dict[tuple[str, str], list[Planned]] = {}
-    with Publisher(settings.dns) as publisher:
+
+    def changes() -> dict[str, dict[str, str | None]]:
+        by_now = _Outcome()
+        for rounds in done.values():
+            _account(by_now, rounds)
+        return by_now.changes
+
+    with Publisher(settings.dns) as publisher, keeping_what_was_done(changes):
         for _ in range(_ROUNDS):
             planned = publisher.plan(tasks, adopt)
-            _carry_out(settings, publisher, planned)
-            for one in planned:
-                done.setdefault((one.task.name, one.task.type), []).append(one)
+            _carry_out(settings, publisher, planned, done)
             if not any(one.step is not None or one.problem for one in planned):
                 break
             tasks = [task for task in tasks_now() if _is_news(task, done)]
@@ -288,8 +293,16 @@ def _tasks(ours: Sequence[Record], remembered: Iterable[Published], kept: set[st
     return tasks
 
 
-def _carry_out(settings: Settings, publisher: Publisher, planned: Sequence[Planned]) -> None:
-    """Remembers what is about to be there, sends it, and forgets what is there no more."""
+def _carry_out(
+    settings: Settings,
+    publisher: Publisher,
+    planned: Sequence[Planned],
+    done: dict[tuple[str, str], list[Planned]],
+) -> None:
+    """
+    Remember what is about to be there, send it, and forget what is there no more; ``done`` gets
+    each name as it is dealt with.
+    """
     due = [one for one in planned if one.step is not None]
     coming = [
         Published(one.task.domain, one.task.name, one.task.type, one.step.add.decode())
@@ -299,8 +312,10 @@ def _carry_out(settings: Settings, publisher: Publisher, planned: Sequence[Plann
     if coming:
         with session(settings.database) as connection:
             memory.remember(connection, settings.database, coming)
-    for one in due:
-        publisher.carry_out(one)
+    for one in planned:
+        if one.step is not None:
+            publisher.carry_out(one)
+        done.setdefault((one.task.name, one.task.type), []).append(one)
     gone = [row for one in planned if not one.problem for row in _gone(one)]
     if gone:
         with session(settings.database) as connection:
@@ -322,14 +337,14 @@ def _account(outcome: _Outcome, rounds: Sequence[Planned]) -> None:
     """What became of one name: of several rounds the first step's start and the last one's end."""
     last = rounds[-1]
     called = f"{last.task.name} {last.task.type}"
-    taken = [one.step for one in rounds if one.step is not None and not one.problem]
+    taken = [one.step for one in rounds if one.step is not None and (one.sent or not one.problem)]
     if last.problem:
         outcome.problem(last.problem, called)
-    elif taken:
+    if taken:
         new = None if taken[-1].add is None else taken[-1].add.decode()
         old = [value.decode("utf-8", "backslashreplace") for value in taken[0].delete]
         outcome.changes[called] = {"old": ", ".join(old) or None, "new": new}
-    elif last.task.record is not None:
+    elif not last.problem and last.task.record is not None:
         outcome.unchanged += 1
 
 

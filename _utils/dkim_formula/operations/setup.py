@@ -119,12 +119,17 @@ def remove_password(database: Database, name: str) -> dict[str, object]:
         return plain(roles.apply_password(connection, wanted))
 
 
-def former_role_changes(database: Database) -> dict[str, object]:
-    """Return which readers and workers of former settings are to go, with their rights."""
+def former_role_changes(database: Database, at_restart: bool = False) -> dict[str, object]:
+    """
+    Return which readers and workers of former settings are to go, with their rights.
+
+    at_restart
+        Only those whose sessions end with the restart of this machine's OpenDKIM.
+    """
 
     def present() -> Plan:
         with session(database, setup=True) as connection:
-            return former_roles.plan(former_roles.look(connection, database), test=True)
+            return former_roles.plan(former_roles.look(connection, database), at_restart)
 
     return _look(database, present, Plan)
 

@@ -73,21 +73,23 @@ def look(connection: pg.connection, database: Database) -> list[FormerRole]:
         ]
 
 
-def plan(found: list[FormerRole], test: bool = False) -> Plan:
+def plan(found: list[FormerRole], at_restart: bool = False) -> Plan:
     """
     Plan to take their rights and, of those that the formula made and that own nothing, themselves.
 
-    test
-        A run restarts this machine's OpenDKIM before: its session does not count.
+    at_restart
+        Only of roles whose sessions end when this machine's OpenDKIM is restarted, as if they had.
     """
     changes: dict[str, dict[str, object]] = {}
     notes = []
     for role in found:
-        if _is_in_use(role, test):
+        if role.elsewhere or (role.here and not at_restart):
             notes.append(
                 f"role {role.name}, which the settings no longer name, still has a session: it "
                 "stays until a run finds none; apply the formula on the mail hosts, then here again"
             )
+            continue
+        if at_restart and not role.here:
             continue
         if role.rights:
             changes[f"rights of {role.name}"] = change(role.rights, None)
@@ -105,7 +107,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
         found = look(connection, database)
         planned = plan(found)
         for role in found:
-            if _is_in_use(role, test=False):
+            if role.here or role.elsewhere:
                 continue
             roles.take_everything(cursor, role.name)
             if f"role {role.name}" in planned.changes:
@@ -126,10 +128,6 @@ def _read(cursor: pg.cursor, oid: int, name: str, comment: str) -> FormerRole:
     here, elsewhere = cursor.fetchone()
     rights = len(roles.look(cursor.connection, roles.Wanted(name)).grants)
     return FormerRole(name, marks.is_made(comment), rights, held_by, here, elsewhere)
-
-
-def _is_in_use(role: FormerRole, test: bool) -> bool:
-    return role.elsewhere or (role.here and not test)
 
 
 def _left(role: FormerRole) -> str:

@@ -19,7 +19,7 @@ from ...database.comparison import Wanted
 from ...database.connection import session
 from ...database.keystore import Key
 from ...dns.failure import NoLibrary
-from ...errors import InvalidValue
+from ...errors import InvalidValue, keeping_what_was_done
 from ...names import domain_name
 from ...records import BY_HAND
 from ...rotation.decision import Decision
@@ -93,7 +93,8 @@ class Course:
         for at in range(0, len(every), BATCH):
             batch = every[at : at + BATCH]
             of_batch = [start for name in batch for start in by_domain.get(name, ())]
-            self._batch(batch, of_batch)
+            with keeping_what_was_done(self.outcome.done):
+                self._batch(batch, of_batch)
             if progress is not None and len(every) > BATCH:
                 progress(at + len(batch), len(every))
 

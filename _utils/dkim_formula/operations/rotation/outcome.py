@@ -60,6 +60,10 @@ class Outcome:
         if text not in self.problems:
             self.problems.append(text)
 
+    def done(self) -> dict[str, object]:
+        """The changes by now, of keys and of DNS, as a state shows them."""
+        return {**_counted(self.changes), **_counted_records(self.dns)}
+
     def as_plain(self) -> dict[str, object]:
         """For a function's return; past 100 of a kind they are counted, or cut and counted."""
         notes = list(self.notes)
