@@ -6,7 +6,7 @@ second run changes nothing. The settings are pillar ``dkim``; see ``pillar.examp
 """
 
 from dkim_formula.converge import failed
-from dkim_formula.operations.publish import summed_up
+from dkim_formula.operations.publish import shortened, summed_up
 from dkim_formula.operations.rotation_told import told
 from dkim_formula.operations.transfer import summary
 from dkim_salt import converged
@@ -296,7 +296,7 @@ def records_published(name, domain=None, adopt=False):
         comment, result = "Records were published", True
     lines = [comment, *problems, *done["notes"]]
     if done["by_hand"]:
-        lines.append(f"For the zones of others: {', '.join(done['by_hand'])}")
+        lines.append(f"For the zones of others: {shortened(done['by_hand'])}")
     return {"name": name, "result": result, "changes": changes, "comment": "\n".join(lines)}
 
 

@@ -373,6 +373,10 @@ def _called(record: Record) -> str:
 
 
 def _with_names(text: str, names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMED])
+    return f"{shortened(names)}: {text}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names with commas between; past ``NAMED`` the rest is counted."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{shown}{more}: {text}"
+    return f"{', '.join(names[:NAMED])}{more}"

@@ -27,6 +27,8 @@ class Outcome:
     come_back: datetime | None = None
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # A list is too slow to look each text up in: a run may have a hundred thousand.
+    _told: set[str] = field(default_factory=set)
 
     def change(self, key: Key, new: str | None, old: str | None = None) -> None:
         """A key's way from state to state; of two steps the first one's start is kept."""
@@ -52,12 +54,14 @@ class Outcome:
 
     def note(self, text: str) -> None:
         """Something to know, once."""
-        if text not in self.notes:
+        if text not in self._told:
+            self._told.add(text)
             self.notes.append(text)
 
     def problem(self, text: str) -> None:
         """Something that went wrong, once."""
-        if text not in self.problems:
+        if text not in self._told:
+            self._told.add(text)
             self.problems.append(text)
 
     def done(self) -> dict[str, object]:
@@ -74,8 +78,8 @@ class Outcome:
             "waiting": _cut(self.waiting, "keys wait", notes),
             "publish": _cut(publish, "records are to be published: dkim.records has them", notes),
             "come_back": None if self.come_back is None else moment_text(self.come_back),
-            "notes": notes[:LISTED],
-            "problems": self.problems[:LISTED],
+            "notes": _counted_texts(notes, "notes"),
+            "problems": _counted_texts(self.problems, "problems"),
         }
 
 
@@ -104,6 +108,12 @@ def _cut(entries: Sequence[object], what: str, notes: list[str]) -> list[object]
     if len(entries) > LISTED:
         notes.append(f"{len(entries) - LISTED} more {what}")
     return list(entries[:LISTED])
+
+
+def _counted_texts(texts: Sequence[str], what: str) -> list[str]:
+    if len(texts) <= LISTED:
+        return list(texts)
+    return [*texts[:LISTED], f"{len(texts) - LISTED} more {what} are not shown"]
 
 
 def slot_of(key: Key) -> Slot:
