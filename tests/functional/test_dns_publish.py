@@ -444,3 +444,17 @@ def test_spf_of_a_domain_that_is_an_alias_is_told_where_it_belongs(of_case):
         "there is a CNAME to elsewhere.example; publish v=spf1 -all at that name, or remove the "
         "CNAME"
     )
+
+
+def test_name_that_has_the_very_text_of_the_wildcard_is_brought_in_order(of_case):
+    parked = "v=DKIM1; p="
+    zone = f'*._domainkey TXT "{parked}"\ns1._domainkey TXT "{parked}"\n'
+    server = of_case({"example.com": zone})
+    settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
+    revoked = key_record("example.com", "s1", "rsa", "MIIB", revoked=True)
+    assert changed(settings, task(revoked)) == [True]
+    assert server.texts(revoked.name) == {revoked.value.encode()}
+    assert server.texts("x._domainkey.example.com") == {parked.encode()}
+    other = key_record("example.com", "s2", "rsa", "MIIB")
+    assert changed(settings, task(other)) == [True]
+    assert server.texts(other.name) == {other.value.encode()}

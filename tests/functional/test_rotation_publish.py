@@ -1,12 +1,14 @@
 """Rotations with a real BIND that takes updates: DNS goes along, and two runs agree about it."""
 
 import threading
+from pathlib import Path
 
 import dns.query
 import dns.rcode
 import dns.tsig
 import dns.update
 import pytest
+import yaml
 from dkim_formula.database import connection as db
 from dkim_formula.dns.primary import Primary
 from dkim_formula.operations import keys, publish, records, rotation
@@ -252,3 +254,38 @@ def _sessions(site):
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
         )
+
+
+def test_case_36_record_of_a_deleted_delegated_key_goes_from_our_zone(ready, tmp_path):
+    """The domain's own zone is asked by nobody here: its server is somebody else's."""
+    case = Path(__file__).resolve().parents[1] / "cases/records/zones/36-delegated-gone.yaml"
+    pillar = yaml.safe_load(case.read_text(encoding="ascii"))["dkim"]
+    ((domain, how),) = pillar["domains"].items()
+    zone = how["delegation"]
+    assert domain == "customer.example"
+    with Bind(tmp_path / "bind", {zone: ""}, "127.0.53.152") as bind:
+        site = Site(ready, ())
+        site.pillar = {
+            # The domain of the fixture's database, with the case's settings.
+            "domains": {"example.com": {**how, "algorithm": "ed25519"}},
+            "dns": {
+                **pillar["dns"],
+                "key": {"name": KEY_NAME, "algorithm": ALGORITHM, "secret": SECRET},
+                "resolver": [bind.address],
+                "timeout": 1,
+            },
+        }
+        site.make_keys()
+        owner = f"default._domainkey.example.com.{zone}"
+        done = publish.publish(site.settings)
+        assert [*done["changes"]] == [f"{owner} TXT"]
+        keys.delete(site.settings, "example.com", "default", force=True)
+        site.pillar["domains"] = {"example.org": False}
+        told = publish.publish(site.settings, test=True)
+        done = publish.publish(site.settings)
+        assert (
+            told["changes"] == done["changes"] == {f"{owner} TXT": done["changes"][f"{owner} TXT"]}
+        )
+        assert done["changes"][f"{owner} TXT"]["new"] is None
+        assert bind.texts(owner) == set()
+        assert publish.publish(site.settings)["changes"] == {}

@@ -347,6 +347,13 @@ def test_failure_of_dnssec_at_the_validating_resolver_is_told(server):
     assert "has it without validation" in detail
 
 
+def test_failure_of_dnssec_at_the_resolver_is_told():
+    with Validator({"example.com": ""}) as resolver:
+        said, detail = verdict(Dns(resolver=(str(resolver),), timeout=1))
+    assert said == "no zone"
+    assert "SERVFAIL, and an answer without validation: DNSSEC of the zone is broken" in detail
+
+
 def test_validator_is_not_asked_for_a_record_that_is_not_everywhere(server):
     with (
         Nameserver({"example.com": ""}) as old,

@@ -142,6 +142,10 @@ def test_key_record_that_every_verifier_reads_alike_is_right_and_its_form_is_tol
         ("v=DKIM1; k=rsa; t=y:s; p=MIIBkeykey==", "t= has y"),
         ("v=DKIM1\\; k=rsa\\; t=s\\; p=MIIBkeykey==", "backslashes were pasted"),
         ('v=DKIM1; k=rsa; t=s; p=MIIBkey" "key==', "quotes were pasted"),
+        ("'v=DKIM1; k=rsa; t=s; p=MIIBkeykey=='", "quotes were pasted"),
+        ('( "v=DKIM1; k=rsa; t=s; p=MIIBkeykey==" )', "quotes were pasted"),
+        ('s1._domainkey IN TXT "v=DKIM1; k=rsa; p=MIIBkeykey=="', "quotes were pasted"),
+        ("v=DKIM1; k=rsa; p=-----BEGIN PUBLIC KEY-----MIIBkeykey==", "last line of a PEM file"),
         ("v=DKIM1 k=rsa t=s p=MIIBkeykey==", "v= is DKIM1 k=rsa"),
         ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey==; v 2=x", "'v 2=x' is no tag"),
         ("google-site-verification", "it is google-site-verification"),
@@ -153,6 +157,11 @@ def test_key_record_that_some_verifier_refuses_has_one_reason(found, reason):
     assert reason in compared.problem
     assert compared.advice == ""
     assert compared.problem.isprintable()
+
+
+def test_algorithm_that_is_left_out_is_rsa():
+    compared = compare(of("v=DKIM1; k=ed25519; p=AAAA"), b"v=DKIM1; p=AAAA")
+    assert compared.problem == "k= is missing, which is rsa, should be ed25519"
 
 
 def test_strict_key_is_no_answer_to_one_that_signs_for_subdomains():

@@ -47,7 +47,8 @@ class Planned:
     """
     What is to be done for a task: ``step`` None is nothing; or why it can't be done. ``overtaken``:
     because somebody else has changed the name meanwhile. ``base`` is the name that the zone was
-    looked for from. ``sent``: the server has taken the update, whatever came after.
+    looked for from, ``shown`` what a wildcard seems to have put at the name. ``sent``: the server
+    has taken the update, whatever came after.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class Planned:
     overtaken: bool = False
     base: str = ""
     sent: bool = False
+    shown: Present | None = None
 
 
 def published_start(name: str, domain: str) -> str:
@@ -114,8 +116,9 @@ class Publisher:
         """
         task, primary, step = planned.task, planned.primary, planned.step
         try:
-            primary.send(planned.zone, step, planned.seen)
+            _send(planned)
             planned.sent = True
+            step = planned.step
             _, present = primary.read(task.name, task.type)
         except DnsError as error:
             planned.problem = self._told(planned, error)
@@ -162,6 +165,22 @@ class Publisher:
         return self._primaries[at]
 
 
+def _send(planned: Planned) -> None:
+    """
+    Sends a step. A name may have the very text of the wildcard above it, which only the update's
+    prerequisite tells apart; then the step is for a name that has it.
+    """
+    task, primary = planned.task, planned.primary
+    try:
+        primary.send(planned.zone, planned.step, planned.seen)
+    except Overtaken:
+        if planned.shown is None or planned.shown.alias is not None:
+            raise
+        planned.seen, planned.shown = planned.shown, None
+        planned.step = _step_from(task, planned.seen, False)
+        primary.send(planned.zone, planned.step, planned.seen)
+
+
 def _step(planned: Planned, adopt: bool) -> Step | None:
     task = planned.task
     try:
@@ -174,7 +193,7 @@ def _step(planned: Planned, adopt: bool) -> Step | None:
             return step
     # Nothing is at the name itself (RFC 4592, section 2.2.1), and no prerequisite of an update
     # holds for what a wildcard puts there (RFC 2136, section 2.4; BIND 9.18 answers NXRRSET).
-    planned.seen = Present()
+    planned.shown, planned.seen = planned.seen, Present()
     planned.zone = planned.zone or planned.primary.zone_of(task.start)
     return _step_from(task, planned.seen, adopt)
 

@@ -212,11 +212,27 @@ class Finder:
                 continue
             if answer.rcode in ("NOERROR", "NXDOMAIN"):
                 return answer
-            failures.append(f"{place}: {answer.rcode}")
+            failures.append(f"{place}: {answer.rcode}{await self._why(place, answer, name, rtype)}")
         raise DnsError(
             f"no resolver tells the {rtype} of {name or '.'} ({'; '.join(failures)}); where DNS "
             "does not show it from here, set dkim:dns:resolver, or the servers in dkim:dns:zones"
         )
+
+    async def _why(self, place: Place, answer: Reply, name: str, rtype: str) -> str:
+        """
+        What is known of a resolver's failure: one of DNSSEC goes away where checking is disabled
+        (RFC 4035, section 5.5).
+        """
+        if answer.rcode != "SERVFAIL":
+            return ""
+        asked = message.question(name, rtype, recurse=True, validate=False)
+        try:
+            unchecked = await self._exchange.ask_fully(place, asked)
+        except NoAnswer:
+            return ""
+        if unchecked.rcode not in ("NOERROR", "NXDOMAIN"):
+            return ""
+        return ", and an answer without validation: DNSSEC of the zone is broken, mend it"
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:

@@ -36,6 +36,8 @@ BACKSLASHES = (
     "the text without them"
 )
 
+PEM = "p= has the first or last line of a PEM file in it; give the base64 between them"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -107,7 +109,7 @@ def _tag_list(text: bytes, section: str) -> list[tuple[str, str]]:
         name, equals, value = (one.strip(_BLANKS) for one in part.partition("="))
         if not (name or equals or value):
             raise _Invalid('there is nothing between two ";", and verifiers drop the whole record')
-        if name.startswith('"') or value.endswith(('"', "\\")):
+        if '"' in name or name.startswith("'") or value.endswith(('"', "\\")):
             raise _Invalid(BACKSLASHES if value.endswith("\\") else QUOTES)
         if not equals or not _TAG_NAME.fullmatch(name):
             raise _Invalid(f"{cut(part.strip(_BLANKS))!r} is no tag such as p=…")
@@ -160,8 +162,8 @@ def _key_problem(ours: str, theirs: str | None) -> str:
     # The padding alone may be missing: both verifiers that were asked read the key without it.
     if key == ours or key == ours.rstrip("="):
         return ""
-    if '"' in key:
-        return QUOTES
+    if '"' in key or "-----" in key:
+        return QUOTES if '"' in key else PEM
     is_cut = ours.startswith(key)
     return f"p= is cut off after {len(key)} of {len(ours)} characters" if is_cut else _OTHER_KEY
 
@@ -177,7 +179,8 @@ def _use_problem(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
 def _use_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
     algorithm, wanted_algorithm = theirs.get("k", "rsa"), ours.get("k", "rsa")
     if algorithm != wanted_algorithm:
-        yield f"k= is {cut(algorithm)}, should be {wanted_algorithm}"
+        said = f"is {cut(algorithm)}" if "k" in theirs else "is missing, which is rsa"
+        yield f"k= {said}, should be {wanted_algorithm}"
     if "h" in theirs and "sha256" not in _listed(theirs["h"]):
         yield f"h= is {cut(theirs['h'])}, without sha256, which the key signs with"
     if "s" in theirs and not {"*", "email"} & {*_listed(theirs["s"])}:
