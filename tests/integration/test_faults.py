@@ -160,6 +160,22 @@ def test_daemon_that_is_stuck_without_its_session_is_ended(site: Site) -> None:
     assert_all_left_signed(traffic.outcome(site.records))
 
 
+# Without Syslog, a look-up while PostgreSQL is away leaves OpenDKIM hanging in place of crashing.
+@pytest.mark.soak
+def test_daemon_that_hangs_while_its_database_works_is_ended(site: Site, tell: Tell) -> None:
+    machine, settings = site.machine, pillar("tempfail")
+    settings["dkim"]["opendkim"] = {"settings": {"Syslog": False, "SyslogSuccess": False}}
+    assert salt.apply(machine, "dkim.opendkim", pillar=settings).succeeded
+    before = faults.restarts(machine)
+    with Steady(mail.Mailbox(machine, "hanging"), SENDERS, pause=4) as traffic:
+        with faults.database_stopped(machine):
+            assert not site.signs()
+        machine.wait_for(lambda: faults.restarts(machine) > before, 180, "a daemon is ended")
+        tell(f"signs again after {site.wait_until_it_signs(60):.1f} s")
+    assert_all_left_signed(traffic.outcome(site.records))
+    assert salt.apply(machine, "dkim.opendkim", pillar=pillar("tempfail")).succeeded
+
+
 # Postfix bears a silent milter for 300 s: postconf(5), milter_content_timeout.
 @pytest.mark.soak
 def test_hang_that_outlasts_postfix_is_an_outage_like_others(site: Site, tell: Tell) -> None:
