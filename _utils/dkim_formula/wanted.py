@@ -1,6 +1,7 @@
 """From the settings and the hosted domains to the keys, patterns and records that should be."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from .database.comparison import EveryHosted, Wanted
@@ -105,17 +106,23 @@ def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) 
 
 
 def policy_records(domain: Domain) -> list[Record]:
-    """The records that a domain has by the pillar alone, whatever its keys."""
+    """
+    The records that a domain has by the pillar alone, whatever its keys. A name that grows too long
+    for DNS (RFC 1035, section 2.3.4) has no record, and keeps no other from being there.
+    """
+    name, ttl = domain.name, domain.ttl
+    makers = (
+        (domain.dmarc, lambda: [dmarc_record(name, domain.dmarc, ttl)]),
+        (domain.dmarc, lambda: report_authorisation_records(name, domain.dmarc, ttl)),
+        (domain.spf, lambda: [spf_record(name, domain.spf, ttl)]),
+        (domain.tls_rpt, lambda: [tls_rpt_record(name, domain.tls_rpt, ttl)]),
+        (domain.mta_sts, lambda: [mta_sts_record(name, domain.mta_sts, ttl)]),
+    )
     found = []
-    if domain.dmarc is not None:
-        found.append(dmarc_record(domain.name, domain.dmarc, domain.ttl))
-        found += report_authorisation_records(domain.name, domain.dmarc, domain.ttl)
-    if domain.spf is not None:
-        found.append(spf_record(domain.name, domain.spf, domain.ttl))
-    if domain.tls_rpt:
-        found.append(tls_rpt_record(domain.name, domain.tls_rpt, domain.ttl))
-    if domain.mta_sts is not None:
-        found.append(mta_sts_record(domain.name, domain.mta_sts, domain.ttl))
+    for policy, make in makers:
+        if policy:
+            with suppress(InvalidValue):
+                found += make()
     return found
 
 

@@ -196,3 +196,18 @@ def test_ttl_is_the_domains_for_all_its_records():
     domain = Domain("example.com", ttl=60, dmarc=Dmarc(rua=("r@other.example",)))
     found = wanted.records(Settings(), [domain], [stored()])
     assert [record.ttl for record in found] == [60, 60, 60]
+
+
+def test_policy_whose_name_grows_too_long_keeps_no_other_from_being_there():
+    long = ".".join(["a" * 60] * 4)
+    policies = {
+        "dmarc": Dmarc(rua=("d@reports.example",)),
+        "spf": "v=spf1 -all",
+        "tls_rpt": ("mailto:t@a.example",),
+    }
+    made = [Domain(long, **policies), Domain("b.example", **policies)]
+    found = wanted.records(Settings(), made, [])
+    assert [one.purpose for one in found if one.domain == long] == ["dmarc", "spf"]
+    assert [one.purpose for one in found if one.domain == "b.example"] == [
+        *("dmarc", "dmarc-report", "spf", "tls-rpt")
+    ]
