@@ -11,10 +11,12 @@ import pytest
 import yaml
 from dkim_formula.database import connection as db
 from dkim_formula.dns.primary import Primary
+from dkim_formula.errors import DatabaseError, done_before
 from dkim_formula.operations import keys, publish, records, rotation
 from dkim_formula.operations.rotation import course
 from functional.postgres import query
 from functional.rotations import Site
+from functional.test_half_done import Faulty
 from functional.test_rotation import HOLD, QUEUE, at_once, change, name
 from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind
 
@@ -289,3 +291,36 @@ def test_case_36_record_of_a_deleted_delegated_key_goes_from_our_zone(ready, tmp
         assert done["changes"][f"{owner} TXT"]["new"] is None
         assert bind.texts(owner) == set()
         assert publish.publish(site.settings)["changes"] == {}
+
+
+def stored(site, bind):
+    """What rotations change: the states of keys, and what DNS holds for each."""
+    states = {name(selector): state for selector, state in site.states().items()}
+    return states | {f"{owner} TXT": tuple(bind.texts(owner)) for owner in states}
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_rotation_that_fails_midway_tells_what_it_did(site, bind, monkeypatch, part):
+    """At every third statement of the database, and each part at others."""
+    faults = Faulty(monkeypatch)
+    failures = 0
+    for number in range(1 + part, 1000, 3):
+        before = stored(site, bind)
+        try:
+            with faults.at(number):
+                rotation.rotate(site.settings, "example.com", f"r{number}", force=True)
+        except DatabaseError as error:
+            done = done_before(error)
+            failures += 1
+        else:
+            break
+        now = stored(site, bind)
+        found = {
+            what for what in {*before, *now} if (before.get(what) or ()) != (now.get(what) or ())
+        }
+        assert set(done) == found, number
+    assert failures > 5
+    rotation.advance(site.settings)
+    last = rotation.rotate(site.settings, "example.com", "last", force=True)
+    assert last["problems"] == []
+    assert site.selectors("active") == ["last"]

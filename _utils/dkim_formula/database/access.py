@@ -62,8 +62,6 @@ class Lines:
         Rules of pg_hba.conf for the local socket, and for clients over TLS.
     mappings
         Of pg_ident.conf.
-    every_local, every_mapping
-        All of these that may stand there without the formula's mark, as the howto has them.
     maps
         For each of our maps, the system users whom our mappings let in by it.
     """
@@ -73,15 +71,11 @@ class Lines:
     local: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
-    every_local: tuple[str, ...] = ()
-    every_mapping: tuple[str, ...] = ()
     maps: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def is_local(self, line: hba.Line) -> bool:
         """Tell whether a line of pg_hba.conf is ours, for the local socket."""
-        return hba.is_one_of(line, self.every_local) or hba.is_rule_for(
-            line, self.database, self.role, local=True
-        )
+        return hba.is_rule_for(line, self.database, self.role, local=True)
 
     def is_network(self, line: hba.Line) -> bool:
         """Tell whether a line of pg_hba.conf is ours, for clients over TLS."""
@@ -89,7 +83,7 @@ class Lines:
 
     def is_mapping(self, line: hba.Line) -> bool:
         """Tell whether a line of pg_ident.conf is ours."""
-        return hba.is_one_of(line, self.every_mapping) or hba.is_mapping_for(line, self.role)
+        return hba.is_mapping_for(line, self.role)
 
 
 @dataclass(frozen=True)
@@ -303,8 +297,6 @@ def _readers_lines(database: Database, also_root: bool) -> Lines:
         local={"peer": (by_peer,), "password": (by_password,), "cert": ()}[reader.auth],
         network=_network(database, reader),
         mappings=(*mappings, *_certified(reader)),
-        every_local=(by_peer, by_password),
-        every_mapping=(mapping, for_root),
         maps=(
             (reader.map, (reader.system_user, "root")),
             (_by_certificate(reader), reader.certified),
@@ -323,8 +315,6 @@ def _workers_lines(database: Database) -> Lines:
         local=(rule,) if wanted else (),
         network=_network(database, worker),
         mappings=(mapping, *_certified(worker)) if wanted else (),
-        every_local=(rule,),
-        every_mapping=(mapping,),
         maps=((worker.map, ("root",)), (_by_certificate(worker), worker.certified)),
     )
 

@@ -142,15 +142,17 @@ def with_rules(text: str, wanted: Sequence[str], ours: IsOurs, database: str, ro
     wanted
         Our rules, all of them of one kind.
     ours
-        Tells our lines, in every form that an earlier run may have written: these are moved or
-        removed. All other lines stay.
+        Tells our lines: these are moved or removed. All other lines stay. One that says what a
+        wanted rule says, early enough, takes its place.
     """
     there = lines(text)
     local = not wanted or _is_local(_line(wanted[0]))
     others = [
         at
         for at, line in enumerate(there)
-        if _could_match(line, database, role, local) and not ours(line)
+        if _could_match(line, database, role, local)
+        and not ours(line)
+        and not is_one_of(line, wanted)
     ]
     before = there[: others[0]] if others else there
     found = [next((line for line in before if _same(line, rule)), None) for rule in wanted]

@@ -97,8 +97,10 @@ def begin(
             elif _is_wanted_still(situation, used, one, slot in named):
                 pairs.append((one, made[slot]))
         stored = keystore.store(connection, settings.database, pairs, WHY, "pending")
-    for key in stored:
-        outcome.change(key, "pending")
+        # Told as soon as it is for good: giving the lock back may fail too.
+        connection.commit()
+        for key in stored:
+            outcome.change(key, "pending")
 
 
 def choose(

@@ -104,7 +104,9 @@ def take(facts: Facts, planner: Planner, outcome: Outcome) -> None:
             _savepoint(connection, lambda: _apply(connection, settings, moves))
         except DatabaseError:
             moves = _one_by_one(connection, settings, moves, outcome)
-    tell(situation, moves, outcome)
+        # Told as soon as it is for good: giving the lock back may fail too.
+        connection.commit()
+        tell(situation, moves, outcome)
 
 
 def see(facts: Facts) -> Situation:
