@@ -9,15 +9,16 @@ it so. No password is ever in an argument or a return.
 """
 
 from dkim_formula.operations import setup
-from dkim_salt import sound_settings, translated
+from dkim_salt import read_pillar, sound_settings, translated
 
 
 def __virtual__():
     return "dkim_postgres"
 
 
-def _database():
-    return sound_settings(__pillar__).database
+def _database(present=True):
+    # What is taken away does not depend on a sound pillar: dkim.clean.
+    return (sound_settings(__pillar__) if present else read_pillar(__pillar__).settings).database
 
 
 @translated
@@ -278,7 +279,7 @@ def access_changes(present=True, also_root=False):
 
         salt-call dkim_postgres.access_changes
     """
-    return setup.access_changes(_database(), present, also_root)
+    return setup.access_changes(_database(present), present, also_root)
 
 
 @translated
@@ -293,4 +294,4 @@ def manage_access(present=True, also_root=False):
 
         salt-call dkim_postgres.manage_access
     """
-    return setup.manage_access(_database(), present, also_root)
+    return setup.manage_access(_database(present), present, also_root)

@@ -23,8 +23,9 @@ from dkim_formula.operations import rotation as rotations
 from dkim_formula.operations import selftest as self_testing
 from dkim_formula.operations import watch as watching
 from dkim_formula.settings.lookup import sound_names
-from dkim_formula.signer import daemons, passfile, sandbox
+from dkim_formula.signer import daemons, passfile, sandbox, trial
 from dkim_formula.signer import restart as opendkim_restart
+from dkim_formula.signer.installed import installed
 from dkim_salt import pillar_at_hand, read_pillar, sound_settings, translated
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,15 @@ def settings(lookup):
         "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
         "postfix": {"milter_default_action": found.postfix.milter_default_action},
+        "installed": [
+            {
+                "service": one.service,
+                "files": list(one.files),
+                "directories": list(one.directories),
+                "milters": list(one.milters),
+            }
+            for one in installed(lookup)
+        ],
         "lookup": lookup,
         "password_file": passfile.PATH,
         "environment": daemons.environment(database),
@@ -136,6 +146,28 @@ def check():
         salt-call dkim.check
     """
     return checks.check(read_pillar(__pillar__))
+
+
+@translated
+def configuration_problems():
+    """
+    Ask OpenDKIM whether it takes the configuration that the pillar gives it. Changes nothing, and
+    writes no file. ``dkim.check`` does the same where OpenDKIM is installed already.
+
+    Returns ``{"problems": [text], "asked": bool}``; ``asked`` is False where it is not installed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call dkim.configuration_problems
+    """
+    found = sound_settings(__pillar__)
+    lookup = sound_names(found.lookup)
+    return {
+        "problems": trial.problems(found, lookup),
+        "asked": trial.can_ask(lookup["opendkim_user"]),
+    }
 
 
 @translated

@@ -41,6 +41,28 @@ def checked(name):
     return ret
 
 
+def configuration_accepted(name):
+    """
+    OpenDKIM takes its new configuration, by its own word. Fails where it would not start, before
+    the file that it runs with is replaced, also under ``test=True``. Changes nothing.
+
+    .. code-block:: yaml
+
+        OpenDKIM takes its settings:
+          dkim.configuration_accepted: []
+    """
+    try:
+        found = __salt__["dkim.configuration_problems"]()
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
+    ret = {"name": name, "changes": {}, "result": not found["problems"]}
+    if found["problems"]:
+        return {**ret, "comment": "\n".join(found["problems"])}
+    if not found["asked"]:
+        return {**ret, "comment": "OpenDKIM is not installed yet: the run asks it once it is"}
+    return {**ret, "comment": "OpenDKIM takes its new configuration"}
+
+
 def keys_managed(name):
     """
     Every domain of the pillar has the keys that the pillar wants, in one course for all of them. An

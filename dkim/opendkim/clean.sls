@@ -1,11 +1,13 @@
 {#-
-  Stops OpenDKIM and takes its configuration off the machine. The packages stay; see README,
+  Stops OpenDKIM and takes its configuration off the machine: what the formula made here, by its own
+  first line in each file, whatever the pillar says meanwhile. The packages stay; see README,
   «Removing», for getting the packaged configuration back.
 #}
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
-{%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
+{%- set services = (dkim.installed | map(attribute='service') | list) + [lookup.opendkim_service] %}
 
-{%- set watchdog = lookup.opendkim_service ~ '-watchdog' %}
+{%- for service in services | unique %}
+{%- set watchdog = service ~ '-watchdog' %}
 {%- set watchdog_unit = '/etc/systemd/system/' ~ watchdog ~ '.service' %}
 {%- if salt['file.file_exists'](watchdog_unit) %}
 
@@ -22,42 +24,39 @@
       - dkim_service: {{ watchdog }} is stopped
 {%- endfor %}
 {%- endif %}
+{%- endfor %}
 
-{%- for daemon in dkim.daemons + dkim.unused_daemons %}
-{%- set main = daemon.service == lookup.opendkim_service %}
-{%- if main or salt['file.file_exists'](daemon.config_file) %}
+{%- for daemon in dkim.installed %}
 
 {{ daemon.service }} is stopped:
   dkim_service.dead:
     - name: {{ daemon.service | json }}
 
-{%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
-{%- set of_unit = unit %}
-{%- if main %}
-  {#- Drop-ins of the site's own stay, and their directory with them. #}
-  {%- set directory = unit ~ '.d' %}
-  {%- set others = [] %}
-  {%- if salt['file.directory_exists'](directory) %}
-    {%- set others = salt['file.readdir'](directory) | difference(['.', '..', 'dkim-formula.conf']) %}
-  {%- endif %}
-  {%- set of_unit = directory ~ '/dkim-formula.conf' if others else directory %}
-{%- endif %}
-{%- for file in [daemon.config_file, of_unit] %}
+{%- for file in daemon.files %}
+{%- set directory = salt['file.dirname'](file) %}
+{#- Drop-ins of the site's own stay, and their directory with them. #}
+{%- set alone = directory.endswith('.service.d')
+    and not salt['file.readdir'](directory) | difference(['.', '..', 'dkim-formula.conf']) %}
+{%- set gone = directory if alone else file %}
 
-{{ file }} is gone:
+{{ gone }} is gone:
   file.absent:
-    - name: {{ file | json }}
+    - name: {{ gone | json }}
     - require:
       - dkim_service: {{ daemon.service }} is stopped
-    - require_in:
-      - file: OpenDKIM's socket has no place in Postfix's chroot
 {%- endfor %}
-{%- endif %}
 {%- endfor %}
 
-OpenDKIM's socket has no place in Postfix's chroot:
+{%- for directory in dkim.installed | map(attribute='directories') | sum(start=[]) | unique %}
+
+{{ directory }} has no socket of OpenDKIM:
   file.absent:
-    - name: {{ socket_directory | json }}
+    - name: {{ directory | json }}
+    - require:
+      {%- for daemon in dkim.installed %}
+      - dkim_service: {{ daemon.service }} is stopped
+      {%- endfor %}
+{%- endfor %}
 
 OpenDKIM's password file is gone:
   file.absent:
@@ -67,7 +66,7 @@ OpenDKIM's file for a server elsewhere is gone:
   file.absent:
     - name: {{ dkim.service_file.path | json }}
 
-{%- if salt['group.info'](lookup.opendkim_user) %}
+{%- if dkim.installed and salt['group.info'](lookup.opendkim_user) %}
 
 Postfix may use OpenDKIM's socket no more:
   group.present:

@@ -15,6 +15,12 @@ OpenDKIM is installed:
     - require:
       - sls: dkim.check
 
+{#- dkim.check asked it already, except where this very run installed it. #}
+OpenDKIM takes its settings:
+  dkim.configuration_accepted:
+    - require:
+      - pkg: OpenDKIM is installed
+
 Postfix may use OpenDKIM's socket:
   group.present:
     - name: {{ lookup.opendkim_user | json }}
@@ -99,6 +105,7 @@ OpenDKIM's connections notice a server that is gone:
     - show_changes: false
     - require:
       - file: {{ daemon.config_file }} is closed to the world
+      - dkim: OpenDKIM takes its settings
 
 {%- if systemd %}
 

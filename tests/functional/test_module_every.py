@@ -32,6 +32,7 @@ EXAMPLES = {
     "dkim.advance": ([], ROTATION),
     "dkim.check": ([], {"problems", "advice", "looked"}),
     "dkim.check_dns": (["example.net"], {"right", "counts", "records"}),
+    "dkim.configuration_problems": ([], {"problems", "asked"}),
     "dkim.delete": (["example.com", "s2026"], {"domain", "state"}),
     "dkim.doctor": ([], list),
     "dkim.export_key": (["example.com", "default", "{folder}/out"], {"path", "public_key"}),
@@ -186,7 +187,7 @@ def test_function_tells_of_a_wrong_pillar(minion, tmp_path, function):
         name
         for name in EXAMPLES
         if name not in WITHOUT_PILLAR
-        and name not in {"dkim.mta_sts_policy"}
+        and name not in {"dkim.configuration_problems", "dkim.mta_sts_policy"}
         and "password_file" not in name
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, main_cf
+from dkim_formula.signer import trial
 from functional.doubles import Dns, OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, insert_as_howto, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
@@ -54,6 +55,11 @@ class World:
         with db.session(self.minion.database) as connection:
             insert_as_howto(connection, "example.com", selector, traditional_pem())
         self.minion.call("dkim.generate_missing")
+
+    def opendkim_that_refuses(self):
+        """An OpenDKIM that takes no configuration; its account is there."""
+        self.minion.set_pillar(lookup={"opendkim_user": "postgres"})
+        self.refuse()
 
     def retired_key(self):
         self.key("s2024")
@@ -164,6 +170,8 @@ def world(minion, server, tmp_path, monkeypatch):
     monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
     monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
     minion.secrets.add(PASSWORD)
+    monkeypatch.setattr(trial, "PROGRAM", "/bin/true")
+    world.refuse = lambda: monkeypatch.setattr(trial, "PROGRAM", "/bin/false")
     yield world
     world.daemon.stop()
     for path, text in access_files.items():
@@ -233,6 +241,13 @@ CASES = {
         spoil=World.schema,
         wrong={"algorithm": "dsa"},
         complaint="algorithm: 'dsa'",
+    ),
+    "dkim.configuration_accepted": Case(
+        "OpenDKIM takes its settings",
+        prepare=_nothing,
+        spoil=World.opendkim_that_refuses,
+        complaint="opendkim would not start with these options",
+        changes=False,
     ),
     "dkim.key_absent": Case(
         "example.com",

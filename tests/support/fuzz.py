@@ -2,16 +2,13 @@
 
 import copy
 import datetime
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import yaml
 from hypothesis import settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.pillars import PILLARS, ROOT  # noqa: F401
 
 # With --hypothesis-profile=search a test takes thousands of examples, else as many as it says.
 SEARCHING = settings.get_current_profile_name() == "search"
@@ -99,22 +96,6 @@ def odd_value() -> st.SearchStrategy[object]:
         lambda below: st.lists(below, max_size=3) | st.dictionaries(key, below, max_size=3),
         max_leaves=6,
     )
-
-
-def pillars() -> list[dict[str, Any]]:
-    """Whole pillars that are sound: pillar.example, with each paragraph's examples in turn."""
-    text = (ROOT / "pillar.example").read_text(encoding="utf-8")
-    commented = re.compile(r"^( *)#(?=\S)")
-    found = [text]
-    paragraphs = text.split("\n\n")
-    for at, paragraph in enumerate(paragraphs):
-        changed = "\n".join(commented.sub(r"\1", line) for line in paragraph.splitlines())
-        if changed != paragraph:
-            found.append("\n\n".join([*paragraphs[:at], changed, *paragraphs[at + 1 :]]))
-    return [yaml.safe_load(text)["dkim"] for text in found]
-
-
-PILLARS = pillars()
 
 
 @st.composite

@@ -8,8 +8,9 @@ from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..settings import Reading
+from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
-from ..signer import certificates, daemons
+from ..signer import certificates, daemons, trial
 from ..wanted import chosen_domains
 from .keys import not_hosted
 from .setup import nothing_there_yet
@@ -34,7 +35,8 @@ NO_PASSWORD_FILE_ADVICE = (
 
 def check(reading: Reading) -> dict[str, object]:
     """
-    Looks at the pillar's settings, the database and PostgreSQL's access files.
+    Look at the pillar's settings, the database and PostgreSQL's access files, and ask OpenDKIM
+    whether it takes its new configuration.
 
     Returns ``{"problems": [text], "advice": [text], "looked": bool}``: problems forbid a run,
     advice does not; ``looked`` is False where there is no database yet, or no driver to look
@@ -51,6 +53,8 @@ def check(reading: Reading) -> dict[str, object]:
             listed = " ".join(f"{name}={value}" for name, value in variables.items())
             advice.append(NO_PASSWORD_FILE_ADVICE.format(variables=listed))
     problems += certificates.problems(settings.database)
+    if not reading.problems:
+        problems += trial.problems(settings, names_of_machine(settings.lookup))
     looked = True
     try:
         found = _database(settings)

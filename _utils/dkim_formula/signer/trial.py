@@ -1,0 +1,143 @@
+"""
+The daemon's own verdict on a configuration that it does not have yet.
+
+``opendkim -n`` reads the options and opens the data sets; ``-t`` sets up its library besides, and
+stops before the socket (2.11.0~beta2, ``main`` in ``opendkim.c``). Both take the text from standard
+input, so no file is written. Both open the tables of keys, which would ask PostgreSQL: a copy
+without these two options goes in (measured: the daemon takes it).
+"""
+
+import glob
+import os
+import pwd
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+
+from ..settings.model import Settings
+from ..settings.opendkim import hidden_files
+from . import daemons
+
+PROGRAM = "/usr/sbin/opendkim"
+WHERE = "dkim:opendkim:settings"
+DROP_INS = "/etc/systemd/system"
+
+_TABLES = ("KeyTable", "SigningTable")
+_QUESTIONS = (("-n",), ("-t", "/dev/null"))
+# Seconds. A data set in LDAP or SQL that does not answer would hold the daemon's start too.
+_ANSWERS_WITHIN = 30
+_AT_LINE = re.compile(r"configuration error at line (\d+): (.*)")
+# A data set's address may carry a password, and the daemon prints the whole.
+_ADDRESS = re.compile(r"[A-Za-z]+:[A-Za-z]*:?//\S*")
+
+
+def problems(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
+    """
+    Return why the daemons would not start with these settings, one text for each daemon and reason.
+
+    Empty where they would, and where there is no daemon to ask yet.
+    """
+    found = []
+    for daemon in daemons.daemons(settings, lookup):
+        text = daemons.configuration(settings, daemon)
+        reason = refusal(text, str(lookup["opendkim_user"]))
+        if reason is not None and reason not in found:
+            found.append(reason)
+    return [*_hidden(settings, lookup), *(f"{WHERE}{reason}" for reason in found)]
+
+
+def _hidden(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
+    # A drop-in of the site's may have opened the sandbox: docs/caveats.md.
+    others = glob.glob(f"{DROP_INS}/{lookup['opendkim_service']}.service.d/*.conf")
+    if [path for path in others if not path.endswith("/dkim-formula.conf")]:
+        return []
+    return [
+        f"{WHERE}:{name}: the unit's sandbox hides {path} from the daemon; move it, for instance "
+        "to /etc/opendkim, or set dkim:opendkim:sandbox to false"
+        for name, path in hidden_files(settings.opendkim).items()
+    ]
+
+
+def can_ask(user: str) -> bool:
+    """Whether the daemon is installed, with the account that it runs as."""
+    return os.path.exists(PROGRAM) and _account(user) is not None
+
+
+def refusal(configuration: str, user: str) -> str | None:
+    """
+    Return why the daemon refuses a configuration; None if it takes it, or is not installed.
+
+    configuration
+        The text of an opendkim.conf(5).
+    user
+        Who the daemon runs as: what that account can't read is refused too.
+
+    The text begins with ``:OPTION: `` where the daemon names one, else with ``: ``.
+    """
+    if not can_ask(user):
+        return None
+    lines = [
+        line for line in configuration.splitlines() if line.split(None, 1)[:1] not in _TABLE_WORDS
+    ]
+    for question in _QUESTIONS:
+        reason = _ask(question, lines, user)
+        if reason is not None:
+            return reason
+    return None
+
+
+_TABLE_WORDS = [[name] for name in _TABLES]
+
+
+def _ask(question: tuple[str, ...], lines: list[str], user: str) -> str | None:
+    try:
+        asked = subprocess.run(
+            [PROGRAM, *question, "-x", "-"],
+            input="\n".join([*lines, ""]),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            cwd="/",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            timeout=_ANSWERS_WITHIN,
+            check=False,
+            **_as_user(user),
+        )
+    except subprocess.TimeoutExpired:
+        return f": opendkim does not come to an end with it within {_ANSWERS_WITHIN} s"
+    except OSError as error:
+        return f": opendkim can't be asked: {error.strerror}"
+    if asked.returncode == 0:
+        return None
+    return _reason(asked.returncode, asked.stderr, lines)
+
+
+def _as_user(user: str) -> dict[str, object]:
+    """As systemd runs it: User=, Group= and the account's further groups."""
+    account = _account(user)
+    if os.geteuid() != 0 or account is None:
+        return {}
+    groups = os.getgrouplist(user, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def _account(user: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        return None
+
+
+def _reason(status: int, said: str, lines: list[str]) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f": opendkim crashes with these options ({name}); change the last one that was set"
+    last = (said.strip().splitlines() or ["it gave no reason"])[-1]
+    words = _ADDRESS.sub("…", last.removeprefix("opendkim: ").removeprefix("-: "))
+    words = "".join(one for one in words if one.isprintable() and one != "\ufffd")
+    at_line = _AT_LINE.search(words)
+    if at_line and 0 < int(at_line[1]) <= len(lines):
+        name = (lines[int(at_line[1]) - 1].split() or ["?"])[0]
+        return f":{name}: opendkim refuses it: {at_line[2]}"
+    return f": opendkim would not start with these options: {words}"

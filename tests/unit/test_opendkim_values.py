@@ -1,0 +1,323 @@
+"""Values of opendkim.conf(5) are taken as the daemon takes them, and what it refuses is refused."""
+
+import itertools
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from dkim_formula import settings
+from dkim_formula.settings.lookup import DEFAULTS as LOOKUP
+from dkim_formula.settings.opendkim_values import ACTIONS, DATA_SET_TYPES, FACILITIES
+from dkim_formula.signer import daemons, trial
+from dkim_formula.signer.options import OPTIONS, OWNED
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fuzz import ROOT, examples, odd_value
+
+CASES = ROOT / "tests" / "cases" / "opendkim"
+needs_daemon = pytest.mark.skipif(
+    shutil.which("opendkim") is None, reason="opendkim is not installed"
+)
+WHERE = "dkim:opendkim:settings"
+
+
+def read(options, **opendkim):
+    return settings.read({"domains": [], "opendkim": {"settings": options, **opendkim}})
+
+
+def case(name):
+    return settings.read(yaml.safe_load((CASES / name).read_text())["dkim"])
+
+
+def written(reading, name):
+    """The line of the first daemon's opendkim.conf(5)."""
+    (daemon, *_) = daemons.daemons(reading.settings, LOOKUP)
+    text = daemons.configuration(reading.settings, daemon)
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    return line.split(None, 1)[1]
+
+
+def daemon_takes(*lines):
+    asked = subprocess.run(
+        ["opendkim", "-n", "-x", "-"],
+        input="\n".join(["Syslog yes", *lines, ""]),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return asked.returncode == 0
+
+
+def test_case_45_number_that_the_daemon_refuses_is_refused():
+    (problem,) = case("45-ttl.yaml").problems
+    assert problem.startswith(f"{WHERE}:SignatureTTL: '0900'")
+    assert "octal" in problem
+
+
+def test_case_46_list_that_begins_with_an_ipv6_address_is_written_as_a_list():
+    reading = case("46-internal-hosts.yaml")
+    assert reading.problems == ()
+    assert written(reading, "InternalHosts") == "csl:::1,127.0.0.1"
+
+
+def test_case_68_canonicalization_that_the_daemon_refuses_is_refused():
+    (problem,) = case("68-canonicalization.yaml").problems
+    assert problem.startswith(f"{WHERE}:Canonicalization: 'relaxed/foo'")
+    assert "simple or relaxed" in problem
+
+
+@needs_daemon
+@pytest.mark.parametrize("name", ["45-ttl.yaml", "68-canonicalization.yaml"])
+def test_daemon_itself_refuses_these_cases(name):
+    given_ = yaml.safe_load((CASES / name).read_text())["dkim"]["opendkim"]["settings"]
+    ((option, value),) = given_.items()
+    assert not daemon_takes(f"{option} {value}")
+
+
+# What the daemon takes and then ignores, or what it would do harm with.
+STRICTER = {name for name in OPTIONS if name.startswith("On-")} | {
+    "Mode",
+    "UMask",
+    "SyslogFacility",
+}
+
+VALUES = {
+    "boolean": [True, False, "yes", "no", "maybe", "", 5, "0x", [True], {}],
+    "integer": [0, 7, "0", "007", "0900", "0x1F", "08", -1, "12k", "1 2", "", 1.5, True, [1]],
+    "string": ["text", "", "a b", "a # b", "a\nb", [], {}, None, True],
+    "dataset": [
+        *("a.example", "a.example,b.example", ["a", "b"], "::1", "::1,127.0.0.1"),
+        *("2001:db8::/32", ["2001:db8::1", "a"], "csl:a", "csl:::1", "nosuch:a", "mailto:x"),
+        *("a,b:c", ["a:b", "c"], "", [], {}, True, "x # y", ["/etc/hosts", "a"], ["a", "b.db"]),
+        *("file:/etc/hosts", "/etc/hosts", "refile:/etc/hosts", "file:/nonexistent"),
+    ],
+}
+PARTICULAR = {
+    "Canonicalization": [
+        "simple",
+        "RELAXED",
+        "relaxed/simple",
+        "relaxed/",
+        "/simple",
+        "foo",
+        "a/b/c",
+    ],
+    "Mode": ["s", "sv", "vs", "v", "x", "S"],
+    "Minimum": ["0", "90%", "101%", "20+", "x", "5x", "4294967296", 10],
+    "SyslogFacility": [*FACILITIES, "MAIL", "nope", "local8", "authpriv"],
+    "UMask": ["007", "002", 7, "022", "0777", "01000", "0x7", "08"],
+    "BogusKey": ["fail", "None", "neutral", "no"],
+    "UnprotectedKey": ["fail", "NONE", "neutral", "no"],
+    "ATPSHashAlgorithm": ["sha1", "SHA256", "none", "md5"],
+    "TrustAnchorFile": ["/etc/hosts", "/nonexistent", "relative"],
+    "ReplaceRules": ["/dev/null", "/nonexistent", "relative"],
+    "BaseDirectory": ["/etc", "/nonexistent", "relative"],
+    **{name: [*ACTIONS, "Reject", "no", "r j"] for name in OPTIONS if name.startswith("On-")},
+    **{name: ["/dev/null", "/no", "x"] for name in OPTIONS if name.endswith("PolicyScript")},
+    "MacroList": ["a=b", ["a=b|c", "d"], "a=b:c", "refile:/etc/hosts"],
+}
+# The machine decides about these: a file is there or not, a server answers or not.
+BY_MACHINE = ("/nonexistent", "/no", "refile:/etc/hosts", "file:/nonexistent")
+OURS = sorted(OPTIONS.keys() - OWNED.keys())
+
+
+def values(name):
+    return PARTICULAR.get(name) or VALUES[OPTIONS[name]]
+
+
+@needs_daemon
+@pytest.mark.parametrize("name", OURS)
+def test_value_that_is_taken_is_one_that_the_daemon_takes(name):
+    for value in values(name):
+        reading = read({name: value})
+        if value is None or (isinstance(value, str) and value in BY_MACHINE):
+            continue
+        if not reading.problems:
+            line = f"{name} {written(reading, name)}"
+            assert daemon_takes(line), line
+
+
+@needs_daemon
+@pytest.mark.parametrize("name", sorted(set(OURS) - STRICTER))
+def test_plain_value_that_is_refused_is_one_that_the_daemon_refuses(name):
+    plain = {"boolean": ["maybe", "5x"], "integer": ["0900", "08", "12k"], "dataset": ["nosuch:a"]}
+    for value in [*plain.get(OPTIONS[name], []), *PARTICULAR.get(name, [])]:
+        if value in BY_MACHINE or value == "relative" or not read({name: value}).problems:
+            continue
+        # LDAPTimeout and its kin are text to the daemon, which makes a number of what it can.
+        if name.startswith("LDAP") or name in ("FinalPolicyScript", "SetupPolicyScript"):
+            continue
+        assert not daemon_takes(f"{name} {value}"), value
+
+
+@needs_daemon
+@examples(60)
+@given(text=st.from_regex(r"(0[xX]?)?[0-9a-fA-F]{1,9}", fullmatch=True))
+def test_number_is_read_as_the_daemon_reads_it(text):
+    taken = not read({"ClockDrift": text}).problems
+    assert not taken or daemon_takes(f"ClockDrift {text}")
+    in_range = len(text) < 9
+    assert taken or not in_range or not daemon_takes(f"ClockDrift {text}")
+
+
+@needs_daemon
+@examples(80)
+@given(value=odd_value(), at=st.integers(0, 10**6))
+def test_whatever_is_taken_does_not_stop_the_daemon(value, at):
+    data_sets = [name for name in OURS if OPTIONS[name] in ("dataset", "integer", "boolean")]
+    name = data_sets[at % len(data_sets)]
+    reading = read({name: value})
+    if reading.problems or value is None or "/" in str(value) or ".db" in str(value):
+        return
+    line = f"{name} {written(reading, name)}"
+    assert daemon_takes(line), line
+
+
+@needs_daemon
+@pytest.mark.parametrize("kind", DATA_SET_TYPES)
+def test_data_set_types_are_the_daemon_s(kind):
+    asked = subprocess.run(
+        ["opendkim", "-n", "-x", "-"],
+        input=f"ExemptDomains {kind}:nothing\n",
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    assert "Unknown database type" not in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("given_", "line"),
+    [
+        (["127.0.0.1", "::1"], "127.0.0.1,::1"),
+        ("::1", "csl:::1"),
+        ("2001:DB8:0::/32, 10.0.0.1", "csl:2001:db8::/32,10.0.0.1"),
+        (["!::1", "::/0"], "csl:!::1,::/0"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("[2001:db8::1]", "csl:2001:db8::1"),
+        ("csl:::1,mail.example.com", "csl:::1,mail.example.com"),
+        (".example.com", ".example.com"),
+        ("refile:/etc/opendkim/hosts", "refile:/etc/opendkim/hosts"),
+        ("/etc/opendkim/hosts", "/etc/opendkim/hosts"),
+    ],
+)
+def test_hosts_are_written_as_the_daemon_looks_them_up(given_, line):
+    reading = read({"InternalHosts": given_})
+    assert reading.problems == ()
+    assert written(reading, "InternalHosts") == line
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"InternalHosts": "10.0.0.0/33"}, "is not an address or a network"),
+        ({"InternalHosts": ["10.0.0.300"]}, "is not an address or a network"),
+        ({"InternalHosts": ["refile:/etc/x", "::1"]}, "a data set of its own"),
+        ({"ExemptDomains": "nosuch:x"}, "which is no type of a data set"),
+        ({"Canonicalization": ["relaxed", "simple"]}, "is not a string"),
+        ({"SyslogFacility": "mial"}, "did you mean 'mail'?"),
+        ({"On-BadSignature": "rejct"}, "did you mean 'reject'?"),
+        ({"Mode": "v"}, "has no s"),
+        ({"UMask": "022"}, "the group's right to connect"),
+        ({"UMask": "0900"}, "is not a number"),
+        ({"TemporaryDirectory": "tmp"}, "is not an absolute path"),
+        ({"SignatureTTL": 2**31}, "is out of range"),
+    ],
+)
+def test_value_that_would_do_harm_is_refused(options, told):
+    (problem,) = read(options).problems
+    assert problem.startswith(f"{WHERE}:{next(iter(options))}: ")
+    assert told in problem
+
+
+def test_password_of_a_data_set_is_not_shown():
+    for value in ("nosuch:pgsql://me:word@x/y", ["a", "dsn:pgsql://me:word@x/y"]):
+        (problem,) = read({"ExemptDomains": value}).problems
+        assert "word" not in problem
+
+
+HIDDEN = {"InternalHosts": "refile:/home/me/hosts", "ReplaceRules": "/tmp/rules"}
+
+
+def hidden(tmp_path, monkeypatch, **opendkim):
+    monkeypatch.setattr(trial, "DROP_INS", str(tmp_path))
+    reading = read(HIDDEN, **opendkim)
+    assert reading.problems == ()
+    problems = trial.problems(reading.settings, LOOKUP)
+    return [problem for problem in problems if "sandbox hides" in problem]
+
+
+def test_file_that_the_sandbox_hides_is_named(tmp_path, monkeypatch):
+    first, second = hidden(tmp_path, monkeypatch)
+    assert first.startswith(f"{WHERE}:InternalHosts: the unit's sandbox hides /home/me/hosts ")
+    assert second.startswith(f"{WHERE}:ReplaceRules: the unit's sandbox hides /tmp/rules ")
+    assert hidden(tmp_path, monkeypatch, sandbox=False) == []
+
+
+def test_drop_in_of_the_site_may_open_the_sandbox(tmp_path, monkeypatch):
+    folder = tmp_path / "opendkim.service.d"
+    folder.mkdir()
+    (folder / "dkim-formula.conf").touch()
+    assert len(hidden(tmp_path, monkeypatch)) == 2
+    (folder / "site.conf").touch()
+    assert hidden(tmp_path, monkeypatch) == []
+
+
+needs_root_and_daemon = pytest.mark.skipif(
+    not trial.can_ask("opendkim"), reason="opendkim is not installed"
+)
+
+
+def asked(options):
+    reading = read(options)
+    assert reading.problems == ()
+    return trial.problems(reading.settings, LOOKUP)
+
+
+@needs_root_and_daemon
+def test_daemon_takes_the_defaults_without_its_tables_being_there():
+    reading = settings.read({"domains": {}, "defaults": {"algorithm": ["rsa", "ed25519"]}})
+    assert trial.problems(reading.settings, LOOKUP) == []
+
+
+@needs_root_and_daemon
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"InternalHosts": "/etc/no-such-file"}, "/etc/no-such-file"),
+        ({"TrustAnchorFile": "/etc/no-such-file"}, "No such file or directory"),
+        # Readable for root alone: the daemon is another account.
+        ({"ExemptDomains": "file:/etc/shadow"}, "/etc/shadow"),
+        ({"BaseDirectory": "/no/such/directory"}, "/no/such/directory"),
+    ],
+)
+def test_what_the_machine_lacks_is_found_by_the_daemon(options, told):
+    (problem,) = asked(options)
+    assert problem.startswith(f"{WHERE}")
+    assert told in problem
+
+
+@needs_root_and_daemon
+def test_daemon_s_own_words_show_no_password():
+    (problem,) = asked({"ExemptDomains": "dsn:pgsql://me:word@127.0.0.1/x/table=t?keycol=k"})
+    assert "word" not in problem
+
+
+@needs_root_and_daemon
+@pytest.mark.parametrize("bad", ["SignatureTTL 0900", "Canonicalization x", "SyslogFacility x"])
+def test_refusal_says_why(bad):
+    text = "\n".join(["# Ours", "Syslog yes", bad])
+    reason = trial.refusal(text, "opendkim")
+    assert reason.startswith(":")
+    assert "opendkim" in reason
+    assert trial.refusal("Syslog yes", "opendkim") is None
+    assert trial.refusal(text, "no-such-account") is None
+
+
+def test_every_kind_of_option_has_values_here():
+    assert set(VALUES) == set(OPTIONS.values())
+    assert len(set(itertools.chain(PARTICULAR))) > 10

@@ -1,0 +1,21 @@
+"""A slip in any key of the pillar is found by reading the pillar alone."""
+
+import pytest
+from dkim_formula.settings import read
+from support.typos import typos
+
+TYPOS = typos()
+
+
+def test_slips_are_in_every_section():
+    sections = {typo.place.split()[1].split(":")[0] for typo in TYPOS}
+    assert sections >= {"database", "defaults", "domains", "opendkim", "postfix", "dns", "rotation"}
+    assert sections >= {"watch", "lookup"}
+    assert len(TYPOS) > 150
+
+
+@pytest.mark.parametrize("typo", TYPOS, ids=[typo.place for typo in TYPOS])
+def test_slip_is_a_problem_that_names_its_place(typo):
+    problems = read(typo.pillar).problems
+    assert problems
+    assert all(problem.startswith("dkim") for problem in problems)
