@@ -23,6 +23,7 @@ from dkim_formula.operations import rotation as rotations
 from dkim_formula.operations import selftest as self_testing
 from dkim_formula.operations import watch as watching
 from dkim_formula.settings.lookup import sound_names
+from dkim_formula.signer import config as opendkim_config
 from dkim_formula.signer import daemons, passfile, sandbox, trial
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_formula.signer.installed import installed
@@ -61,7 +62,7 @@ def settings(lookup):
     """
     found = read_pillar(__pillar__).settings
     lookup = sound_names(lookup)
-    needed = daemons.daemons(found, lookup)
+    needed = list(daemons.daemons(found, lookup))
     unused = [
         daemons.daemon(algorithm, lookup)
         for algorithm in daemons.SIGNATURE_ALGORITHMS
@@ -80,7 +81,11 @@ def settings(lookup):
         },
         "daemons": [_daemon(found, daemon, lookup) for daemon in needed],
         "unused_daemons": [_daemon(found, daemon, lookup) for daemon in unused],
-        "postfix": {"milter_default_action": found.postfix.milter_default_action},
+        "postfix": {
+            "milter_default_action": found.postfix.milter_default_action,
+            "unsigned_services": list(found.postfix.unsigned_services),
+        },
+        "moved_from": opendkim_config.moved_from(needed + unused, lookup),
         "installed": [
             {
                 "service": one.service,
@@ -112,10 +117,6 @@ def _this_minion():
 
 
 def _daemon(found, daemon, lookup):
-    before = ""
-    if os.path.exists(daemon.config_file):
-        with open(daemon.config_file, encoding="utf-8", errors="replace") as stream:
-            before = stream.read()
     return {
         "algorithm": daemon.algorithm,
         "service": daemon.service,
@@ -124,9 +125,8 @@ def _daemon(found, daemon, lookup):
         "writes_to": sandbox.writable(found, daemon),
         "socket": daemon.socket,
         "milter": daemon.milter,
-        "moved_from": list(
-            opendkim_restart.previous_addresses(before, lookup["postfix_chroot"], daemon.socket)
-        ),
+        "moved_from": opendkim_config.moved_from([daemon], lookup)[daemon.milter],
+        "kept_as": opendkim_config.copy_wanted(daemon),
     }
 
 
@@ -916,11 +916,13 @@ def selftest(domain=None):
         Default: every domain that has an active key.
 
     Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
-    "verified_by_database", "verified_by_dns", "unsigned_headers", "detail"}``.
+    "verified_by_database", "verified_by_dns", "ways", "unsigned_headers", "detail"}``.
     ``verified_by_database`` is by the public key in the database, ``verified_by_dns`` by the record
-    at every authoritative server; None is what could not be tried. The call's exit status is 1
-    where one is False. ``unsigned_headers`` lists headers of a newsletter that the signature leaves
-    open, which is advice and no failure.
+    at every authoritative server; None is what could not be tried. ``ways`` are the services of
+    master.cf by which mail comes in, each True where its mail passes the daemon; ``signed`` is
+    False where one does not, but for those that ``dkim:postfix:unsigned_services`` names. The
+    call's exit status is 1 where one is False. ``unsigned_headers`` lists headers of a newsletter
+    that the signature leaves open, which is advice and no failure.
 
     Raises SaltInvocationError for what is no domain name, CommandExecutionError where no key is
     active, or where the daemons can't reach the database.

@@ -7,11 +7,20 @@ def __virtual__():
     return "dkim_postfix"
 
 
-def milters_present(name, present, default_action="accept", absent=(), sockets=()):
+def milters_present(
+    name,
+    present,
+    default_action=None,
+    absent=(),
+    sockets=(),
+    moved_from=None,
+    unsigned_services=(),
+):
     """
-    Mail of every way in goes through our milters, after the milters that are there already.
+    Mail of every way in goes through our milters, after the milters that are there already. The
+    comment names mail that goes round them all the same, and other milters that don't answer.
 
-    present, default_action, absent
+    present, default_action, absent, moved_from, unsigned_services
         As ``dkim_postfix.milter_changes``.
     sockets
         The milters' sockets as this machine sees them. main.cf is left as it is where one does not
@@ -21,39 +30,45 @@ def milters_present(name, present, default_action="accept", absent=(), sockets=(
 
         Postfix has OpenDKIM sign:
           dkim_postfix.milters_present:
-            - present: ['unix:/opendkim/opendkim.sock']
+            - present: ['unix:opendkim/opendkim.sock']
             - default_action: tempfail
     """
+    arguments = {
+        "default_action": default_action,
+        "absent": absent,
+        "moved_from": moved_from,
+        "unsigned_services": unsigned_services,
+    }
     return converged(
         __opts__,
         name,
-        lambda: __salt__["dkim_postfix.milter_changes"](present, default_action, absent),
-        lambda: __salt__["dkim_postfix.join_milters"](present, default_action, absent, sockets),
-        in_order="main.cf is as it should be",
-        pending="main.cf would be changed",
-        done="main.cf was changed",
+        lambda: __salt__["dkim_postfix.milter_changes"](present, **arguments),
+        lambda: __salt__["dkim_postfix.join_milters"](present, sockets=sockets, **arguments),
+        in_order="Postfix has our milters",
+        pending="Postfix's configuration would be changed",
+        done="Postfix's configuration was changed",
     )
 
 
-def milters_absent(name, absent):
+def milters_absent(name, absent, moved_from=None):
     """
-    main.cf has none of our milters; other people's stay.
+    main.cf and master.cf have none of our milters; other people's stay.
 
-    absent
-        A list of our milters.
+    absent, moved_from
+        As ``dkim_postfix.leftover_changes``.
 
     .. code-block:: yaml
 
         Postfix does without OpenDKIM:
           dkim_postfix.milters_absent:
-            - absent: ['unix:/opendkim/opendkim.sock']
+            - absent: ['unix:opendkim/opendkim.sock']
     """
     return converged(
         __opts__,
         name,
-        lambda: __salt__["dkim_postfix.leftover_changes"](absent),
-        lambda: __salt__["dkim_postfix.leave_milters"](absent),
-        in_order="main.cf has no milter of ours",
-        pending="main.cf would be changed",
-        done="main.cf was changed",
+        lambda: __salt__["dkim_postfix.leftover_changes"](absent, moved_from),
+        lambda: __salt__["dkim_postfix.leave_milters"](absent, moved_from),
+        in_order="Postfix has no milter of ours",
+        pending="Postfix's configuration would be changed",
+        done="Postfix's configuration was changed",
     )

@@ -32,14 +32,14 @@ def list_of(check: Check, value: object, where: str) -> list[object]:
 
 
 def milter(value: object, where: str) -> str:
-    """A milter's address, as main.cf has it: ``unix:/opendkim/opendkim.sock``."""
+    """A milter's address, as main.cf has it: ``unix:opendkim/opendkim.sock``."""
     given = text(value, where)
     if not _MILTER.fullmatch(given):
         raise InvalidValue(
             where,
             given,
             "is not a milter's address",
-            "give one such as unix:/opendkim/opendkim.sock or inet:127.0.0.1:8891",
+            "give one such as unix:opendkim/opendkim.sock or inet:127.0.0.1:8891",
         )
     return given
 

@@ -83,6 +83,19 @@ OpenDKIM's connections notice a server that is gone:
 {%- set unit = '/etc/systemd/system/' ~ daemon.service ~ '.service' %}
 {%- set unit_file = unit ~ '.d/dkim-formula.conf' if main else unit %}
 
+{%- if daemon.kept_as %}
+
+{#- Made by hand: what is in it may be wanted again. #}
+{{ daemon.config_file }} is kept:
+  dkim_opendkim.configuration_kept:
+    - name: {{ daemon.config_file | json }}
+    - copy: {{ daemon.kept_as | json }}
+    - require:
+      - sls: dkim.check
+    - require_in:
+      - file: {{ daemon.config_file }} is closed to the world
+{%- endif %}
+
 {#- First closed, then filled: what stands in it is nobody's business but the daemon's. #}
 {{ daemon.config_file }} is closed to the world:
   file.managed:

@@ -9,6 +9,7 @@
 Postfix does without OpenDKIM:
   dkim_postfix.milters_absent:
     - absent: {{ milters | unique | list | json }}
+    - moved_from: {{ dkim.moved_from | json }}
 
 {%- if salt['file.file_exists']('/usr/sbin/postconf') %}
 

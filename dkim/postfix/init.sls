@@ -10,7 +10,9 @@ Postfix has OpenDKIM sign:
     - present: {{ dkim.daemons | map(attribute='milter') | list | json }}
     - absent: {{ dkim.unused_daemons | map(attribute='milter') | list | json }}
     - sockets: {{ dkim.daemons | map(attribute='socket') | list | json }}
+    - moved_from: {{ dkim.moved_from | json }}
     - default_action: {{ dkim.postfix.milter_default_action | json }}
+    - unsigned_services: {{ dkim.postfix.unsigned_services | json }}
     - require:
       - sls: dkim.check
       - pkg: Postfix is installed

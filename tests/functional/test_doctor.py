@@ -11,6 +11,8 @@ from dkim_formula.doctor import site
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations import doctor as diagnosis
 from dkim_formula.operations import selftest as self_testing
+from dkim_formula.postfix import main_cf, services
+from dkim_formula.postfix.services import Configuration
 from functional.postgres import execute, query, rsa_key
 from support.milter import Milter, accept
 
@@ -27,6 +29,7 @@ def host(server, mailhost, tmp_path, monkeypatch):
     """A minion with keys, the reader's role and its way in, and OpenDKIM said to be there."""
     files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     monkeypatch.setattr(site, "OPENDKIM", sys.executable)
+    monkeypatch.setattr(main_cf, "POSTCONF", str(tmp_path / "no-postconf"))
     (tmp_path / "opendkim").mkdir()
     set_pillar(mailhost, tmp_path)
     for number, domain in enumerate(DOMAINS):
@@ -296,6 +299,41 @@ def test_header_that_a_good_signature_leaves_open_is_advice(host, daemon):
     assert {"List-Unsubscribe-Post", "Message-ID"} & set(result["unsigned_headers"])
     assert "dkim:opendkim:settings:SignHeaders" in result["detail"]
     assert self_testing.right([result])
+
+
+SMTP = ["smtp", "inet", "n", "-", "y", "-", "-", "smtpd"]
+SUBMISSION = ["submission", "inet", "n", "-", "y", "-", "-", "smtpd"]
+SIGNING = {"smtpd_milters": "unix:opendkim/opendkim.sock"}
+
+
+@pytest.mark.parametrize(
+    ("own", "signed"),
+    [
+        ({}, True),
+        ({"submission/inet/smtpd_milters": ""}, False),
+        ({"submission/inet/receive_override_options": "no_milters"}, False),
+        ({"submission/inet/smtpd_milters": "inet:localhost:8891"}, False),
+    ],
+)
+def test_server_whose_mail_goes_round_us_is_not_called_signing(
+    host, daemon, monkeypatch, own, signed
+):
+    found = Configuration(SIGNING, [SMTP, SUBMISSION], own)
+    monkeypatch.setattr(services, "read", lambda: found)
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert result["signed"] is signed
+    assert result["ways"] == {"smtp/inet": True, "submission/inet": signed}
+    assert ("mail by submission/inet" in result["detail"]) is not signed
+
+
+def test_service_that_is_meant_to_go_round_us_does_not_count(host, daemon, monkeypatch, tmp_path):
+    found = Configuration(SIGNING, [SMTP], {"smtp/inet/smtpd_milters": ""})
+    monkeypatch.setattr(services, "read", lambda: found)
+    set_pillar(host, tmp_path, postfix={"unsigned_services": ["smtp/inet"]})
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["ways"]) == (True, {"smtp/inet": False})
 
 
 def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):

@@ -10,7 +10,7 @@ import re
 import pytest
 import yaml
 from dkim_formula.database import connection as db
-from dkim_formula.postfix import control, main_cf, milters
+from dkim_formula.postfix import control, joining, main_cf, milters
 from functional.doubles import OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
@@ -78,6 +78,7 @@ def site(loaded, mailhost, server, tmp_path, monkeypatch):
     stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
     postfix = Postfix(tmp_path)
     monkeypatch.setattr(main_cf, "POSTCONF", str(postfix.postconf))
+    monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "memory.json"))
     monkeypatch.setattr(control, "running", lambda: True)
     (tmp_path / "mail.private").write_text(traditional_pem())
     (tmp_path / "KeyTable").write_text(f"a example.org:mail:{tmp_path}/mail.private\n")

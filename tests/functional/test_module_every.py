@@ -10,14 +10,14 @@ import sys
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.doctor import database, site
-from dkim_formula.postfix import control, main_cf
+from dkim_formula.postfix import control, joining, main_cf
 from functional.doubles import OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import TREE, functions_of, stand_in
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from yaml import safe_load
 
-MILTER = "unix:/opendkim/opendkim.sock"
+MILTER = "unix:opendkim/opendkim.sock"
 READER = "vmail-dkim-reader"
 PASSWORD = "Correct-Horse-Battery"
 LOOKUP = safe_load((TREE / "dkim" / "defaults.yaml").read_text())
@@ -67,6 +67,8 @@ EXAMPLES = {
     "dkim.write_metrics": (["{folder}/dkim.prom"], {"path"}),
     "dkim.status": ([], list),
     "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
+    "dkim_opendkim.copy_changes": (["{folder}/KeyTable", "{folder}/copy"], CHANGES),
+    "dkim_opendkim.keep_copy": (["{folder}/KeyTable", "{folder}/copy"], CHANGES),
     "dkim_postfix.join_milters": ([[MILTER]], CHANGES),
     "dkim_postfix.leave_milters": ([[MILTER]], CHANGES),
     "dkim_postfix.leftover_changes": ([[MILTER]], CHANGES),
@@ -100,7 +102,7 @@ WITHOUT_PILLAR = {
     "dkim.tell_minion",
     "dkim.watch",
     "dkim.write_metrics",
-} | {name for name in EXAMPLES if name.startswith("dkim_postfix.")}
+} | {name for name in EXAMPLES if name.startswith(("dkim_opendkim.", "dkim_postfix."))}
 
 
 @pytest.fixture
@@ -110,6 +112,7 @@ def surroundings(loaded, server, tmp_path, monkeypatch):
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
     stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
     monkeypatch.setattr(main_cf, "POSTCONF", str(Postfix(tmp_path).postconf))
+    monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "memory.json"))
     monkeypatch.setattr(control, "running", lambda: True)
     # dkim.selftest goes as far as the sockets, which are not there.
     monkeypatch.setattr(site, "OPENDKIM", sys.executable)
@@ -285,9 +288,11 @@ def test_check_finds_everything_at_once(machine):
 def test_milters_join_behind_those_of_others_and_leave_them(machine):
     assert machine.call("dkim_postfix.join_milters", ["inet:localhost:11332"])["changes"]
     joined = machine.call("dkim_postfix.join_milters", [MILTER])["changes"]
-    assert joined["smtpd_milters"]["new"] == f"inet:localhost:11332, {MILTER}"
+    ours = f"{{ {MILTER}, default_action=accept }}"
+    assert joined["smtpd_milters"]["new"].endswith(f", {ours}")
     left = machine.call("dkim_postfix.leave_milters", [MILTER])["changes"]
-    assert left["smtpd_milters"]["new"] == "inet:localhost:11332"
+    assert "inet:localhost:11332" in left["smtpd_milters"]["new"]
+    assert MILTER not in left["smtpd_milters"]["new"]
 
 
 def test_milter_that_does_not_answer_is_not_joined(machine, tmp_path):

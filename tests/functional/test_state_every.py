@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.postfix import control, main_cf
+from dkim_formula.postfix import control, joining, main_cf
 from dkim_formula.signer import trial
 from functional.doubles import Dns, OpenDKIM, Postfix, Schedule, Services
 from functional.postgres import execute, insert_as_howto, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
 
-MILTER = "unix:/opendkim/opendkim.sock"
+MILTER = "unix:opendkim/opendkim.sock"
 READER = "vmail-dkim-reader"
 PASSWORD = "Correct-Horse-Battery"
 
@@ -168,6 +168,7 @@ def world(minion, server, tmp_path, monkeypatch):
     doubles = {**world.services.functions(), **world.schedule.functions()}
     stand_in(monkeypatch, minion.functions, {**doubles, "dkim.publish": world.dns.publish})
     monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
+    monkeypatch.setattr(joining, "MEMORY", str(world.folder / "memory.json"))
     monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
     minion.secrets.add(PASSWORD)
     monkeypatch.setattr(trial, "PROGRAM", "/bin/true")
@@ -358,6 +359,14 @@ CASES = {
         prepare=World.access,
         spoil=World.broken_access_file,
         complaint="pg_hba.conf, line",
+    ),
+    "dkim_opendkim.configuration_kept": Case(
+        "The file is kept",
+        arguments=lambda world: {"name": str(world.config), "copy": f"{world.config}.kept"},
+        prepare=_nothing,
+        spoil=_nothing,
+        wrong={"copy": "/nowhere/opendkim.conf"},
+        complaint="can't be copied to /nowhere/opendkim.conf: No such file or directory",
     ),
     "dkim_postfix.milters_present": Case(
         "Postfix has OpenDKIM sign",

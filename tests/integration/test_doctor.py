@@ -98,8 +98,11 @@ FAULTS = {
         "signing",
     ),
     "main.cf has lost its milters": fault("postconf -X smtpd_milters", "main.cf"),
-    "main.cf has another default action": fault(
-        "postconf -e milter_default_action=reject", "main.cf"
+    "main.cf names the socket for chrooted services alone": fault(
+        "postconf -e smtpd_milters=unix:/opendkim/opendkim.sock", "main.cf"
+    ),
+    "a service goes round the milters": fault(
+        "postconf -P smtp/inet/smtpd_milters=", "master.cf"
     ),
     "Postfix is stopped": fault("systemctl stop postfix", "Postfix"),
     "pg_hba.conf has lost its line": fault(

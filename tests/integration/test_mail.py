@@ -35,7 +35,7 @@ PILLAR = {
     }
 }
 
-OURS = "unix:/opendkim/opendkim.sock"
+OURS = "{ unix:opendkim/opendkim.sock, default_action=accept }"
 
 # smtpd(8) of Debian is chrooted, and reads the accounts from in there.
 SASL = f"""

@@ -21,7 +21,7 @@ ROLES = (
     "dkim.rotation",
     "dkim.dns",
 )
-OURS = "unix:/opendkim/opendkim.sock"
+OURS = "{ unix:opendkim/opendkim.sock, default_action=accept }"
 # Nothing listens there, and mail goes on without it by its own setting.
 FOREIGN = "{ inet:127.0.0.1:9999, { default_action = accept } }"
 KEYS = "SELECT selector, md5(key) FROM dkim ORDER BY id"

@@ -78,7 +78,7 @@ def test_first_daemon_has_the_packages_names():
         service="opendkim",
         config_file="/etc/opendkim.conf",
         socket="/var/spool/postfix/opendkim/opendkim.sock",
-        milter="unix:/opendkim/opendkim.sock",
+        milter="unix:opendkim/opendkim.sock",
     )
 
 
@@ -88,7 +88,7 @@ def test_second_daemon_has_names_beside_them():
         service="opendkim-ed25519",
         config_file="/etc/opendkim-ed25519.conf",
         socket="/var/spool/postfix/opendkim/opendkim-ed25519.sock",
-        milter="unix:/opendkim/opendkim-ed25519.sock",
+        milter="unix:opendkim/opendkim-ed25519.sock",
     )
 
 
@@ -96,7 +96,7 @@ def test_socket_follows_the_lookup_for_daemon_and_postfix_alike():
     lookup = {**LOOKUP, "postfix_chroot": "/srv/postfix", "socket_directory": "/milters/dkim/"}
     daemon = daemons.daemon("rsa", lookup)
     assert daemon.socket == "/srv/postfix/milters/dkim/opendkim.sock"
-    assert daemon.milter == "unix:/milters/dkim/opendkim.sock"
+    assert daemon.milter == "unix:milters/dkim/opendkim.sock"
 
 
 def test_configuration_is_the_formulas_whole_and_nothing_else():

@@ -12,8 +12,10 @@ from dkim_formula.doctor.finding import Finding, right, shortened, unknown, wron
 from dkim_formula.doctor.site import Site
 from dkim_formula.errors import FormulaError, InvalidValue
 from dkim_formula.operations.doctor import CHECKS, Check, as_text, check_format, doctor
-from dkim_formula.postfix import main_cf
+from dkim_formula.postfix import main_cf, services
+from dkim_formula.postfix.services import Configuration
 from dkim_formula.settings import read
+from dkim_formula.settings.model import Postfix, Settings
 
 READING = read({"domains": ["example.com"]})
 SITE = Site(READING.settings)
@@ -30,8 +32,15 @@ SHOWN = {
     "DropInPaths": "/etc/other.conf /etc/ours.conf",
     "Result": "success",
 }
-MILTER = "unix:/opendkim/opendkim.sock"
+MILTER = "unix:opendkim/opendkim.sock"
 SMTPD = ["smtp", "inet", "n", "-", "y", "-", "-", "smtpd"]
+CLEANUP = ["cleanup", "unix", "n", "-", "y", "-", "0", "cleanup"]
+PICKUP = ["pickup", "unix", "n", "-", "y", "60", "1", "pickup"]
+WELL = {
+    "smtpd_milters": f"{{ {MILTER}, default_action=accept }}",
+    "non_smtpd_milters": "$smtpd_milters",
+    "internal_mail_filter_classes": "bounce",
+}
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 
@@ -313,21 +322,19 @@ def master_cf(monkeypatch, tmp_path):
     there.touch()
     monkeypatch.setattr("dkim_formula.doctor.site.POSTCONF", str(there))
 
-    def be(services=(SMTPD,), parameters=None, main=None):
-        monkeypatch.setattr(main_cf, "services", lambda: list(services))
-        monkeypatch.setattr(main_cf, "service_parameters", lambda: parameters or {})
-        monkeypatch.setattr(main_cf, "explicit", lambda: main or {})
-        monkeypatch.setattr(main_cf, "in_force", lambda name: (main or {}).get(name, "6"))
+    def be(listed=(SMTPD, CLEANUP, PICKUP), own=None, main=None):
+        found = Configuration(WELL if main is None else main, listed, own or {})
+        monkeypatch.setattr(services, "read", lambda: found)
+        monkeypatch.setattr(main_cf, "in_force", lambda name: found.main.get(name, "6"))
 
     return be
 
 
-@pytest.mark.parametrize("chroot", ["n", "-"])
-def test_service_outside_of_the_chroot_is_wrong(master_cf, chroot):
-    master_cf([SMTPD, [*SMTPD[:4], chroot, *SMTPD[5:]]])
+@pytest.mark.parametrize("chroot", ["y", "n", "-"])
+def test_service_finds_our_socket_in_the_chroot_and_outside_of_it(master_cf, chroot):
+    master_cf([[*SMTPD[:4], chroot, *SMTPD[5:]], [*CLEANUP[:4], chroot, *CLEANUP[5:]], PICKUP])
     (found,) = postfix.master(SITE)
-    assert found.ok is False
-    assert "postconf -F smtp/inet/chroot=y" in found.do
+    assert found.ok is True
 
 
 def test_service_without_milters_is_of_no_interest(master_cf):
@@ -335,28 +342,36 @@ def test_service_without_milters_is_of_no_interest(master_cf):
     assert [found.ok for found in postfix.master(SITE)] == [True]
 
 
-@pytest.mark.parametrize(
-    ("parameter", "ok"),
-    [
-        ({"submission/inet/smtpd_milters": ""}, None),
-        ({"submission/inet/smtpd_milters": "inet:localhost:11332"}, None),
-        ({"submission/inet/receive_override_options": "no_milters"}, None),
-        ({"submission/inet/smtpd_milters": f"inet:localhost:11332 {MILTER}"}, True),
-        ({"submission/inet/smtpd_milters": "$smtpd_milters"}, True),
-        ({"submission/inet/syslog_name": "postfix/submission"}, True),
-    ],
-)
-def test_service_with_milters_of_its_own_may_be_meant(master_cf, parameter, ok):
-    master_cf(parameters=parameter)
-    assert [found.ok for found in postfix.master(SITE)] == [ok]
+def test_service_that_goes_round_us_is_wrong_and_the_way_out_is_told(master_cf):
+    master_cf(own={"smtp/inet/smtpd_milters": ""})
+    (found,) = postfix.master(SITE)
+    assert found.ok is False
+    assert "smtp/inet (-o smtpd_milters= in master.cf)" in found.found
+    assert "dkim:postfix:unsigned_services" in found.do
 
 
-WELL = {
-    "smtpd_milters": MILTER,
-    "non_smtpd_milters": "$smtpd_milters",
-    "internal_mail_filter_classes": "bounce",
-    "milter_default_action": "accept",
-}
+def test_service_that_is_meant_to_go_round_us_is_right(master_cf):
+    master_cf(own={"smtp/inet/smtpd_milters": ""})
+    meant = Settings(postfix=Postfix(unsigned_services=("smtp/inet",)))
+    (found,) = postfix.master(Site(meant))
+    assert found.ok is True
+    assert "smtp/inet" in found.found
+
+
+def test_table_of_milters_by_client_may_be_meant(master_cf):
+    master_cf(main={**WELL, "smtpd_milter_maps": "cidr:/etc/postfix/milter_map"})
+    (found,) = postfix.master(SITE)
+    assert found.ok is None
+    assert "smtpd_milter_maps = cidr:/etc/postfix/milter_map" in found.found
+
+
+@pytest.mark.parametrize(("action", "ok"), [("tempfail", False), ("accept", None)])
+def test_other_milter_that_does_not_answer_is_told_with_its_fate(master_cf, action, ok):
+    entry = f"{{ unix:nobody/is-here.sock, default_action={action} }}"
+    master_cf(main={**WELL, "smtpd_milters": f"{entry}, {MILTER}"})
+    (found,) = postfix.others(SITE)
+    assert found.ok is ok
+    assert "unix:nobody/is-here.sock" in found.found
 
 
 def test_main_cf_as_it_should_be_tells_what_an_outage_does(master_cf):
@@ -372,7 +387,7 @@ def test_main_cf_as_it_should_be_tells_what_an_outage_does(master_cf):
         ("smtpd_milters", ""),
         ("non_smtpd_milters", ""),
         ("internal_mail_filter_classes", "notify"),
-        ("milter_default_action", "tempfail"),
+        ("smtpd_milters", "unix:/opendkim/opendkim.sock"),
         ("milter_protocol", "1"),
     ],
 )
@@ -385,7 +400,8 @@ def test_parameter_that_is_wrong_is_named(master_cf, name, value):
 
 def test_machine_without_postfix_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr("dkim_formula.doctor.site.POSTCONF", str(tmp_path / "absent"))
-    for check in (postfix.runs, postfix.main, postfix.master, postfix.membership, postfix.reach):
+    checks = (postfix.runs, postfix.main, postfix.master, postfix.others)
+    for check in (*checks, postfix.membership, postfix.at_sockets):
         assert {found.ok for found in check(SITE)} == {None}
 
 

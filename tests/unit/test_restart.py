@@ -8,10 +8,11 @@ import socket
 
 import pytest
 from dkim_formula.errors import OpenDKIMError, PostfixError
-from dkim_formula.postfix import control, main_cf, milters
+from dkim_formula.postfix import control, main_cf, milters, services
+from dkim_formula.postfix.services import Configuration
 from dkim_formula.signer import restart as restarting
 
-MILTER = "unix:/opendkim/opendkim.sock"
+MILTER = "unix:opendkim/opendkim.sock"
 CHROOT = "/var/spool/postfix"
 SOCKET = f"{CHROOT}/opendkim/opendkim.sock"
 
@@ -21,6 +22,7 @@ class Machine:
 
     def __init__(self, main_cf_text=None, mail_runs=True):
         self.main_cf = dict(main_cf_text or {})
+        self.master_cf = {}
         self.mail_runs = mail_runs
         self.daemon_answers = True
         self.failing = set()
@@ -49,8 +51,8 @@ class Machine:
             self.events.append("main.cf written")
         self.main_cf.update(values)
 
-    def in_force(self, name):
-        return self.main_cf.get(name, "tempfail")
+    def write_own(self, values):
+        self.master_cf.update(values)
 
 
 SIGNING = {
@@ -64,10 +66,11 @@ SIGNING = {
 def machine(monkeypatch):
     fake = Machine(SIGNING)
     monkeypatch.setattr(control, "running", lambda: fake.mail_runs)
-    monkeypatch.setattr(main_cf, "explicit", lambda: dict(fake.main_cf))
-    monkeypatch.setattr(main_cf, "explicit_or_nothing", lambda: dict(fake.main_cf))
-    monkeypatch.setattr(main_cf, "in_force", fake.in_force)
+    monkeypatch.setattr(
+        services, "read", lambda: Configuration(dict(fake.main_cf), (), dict(fake.master_cf))
+    )
     monkeypatch.setattr(main_cf, "write", fake.write)
+    monkeypatch.setattr(main_cf, "write_own", fake.write_own)
     monkeypatch.setattr(restarting, "answers", fake.answers)
     return fake
 
@@ -93,7 +96,8 @@ def test_second_restart_has_to_wait_for_the_first(machine, tmp_path, monkeypatch
     monkeypatch.setattr(machine, "restart", restarted_while_another_tries)
     path = str(tmp_path / "opendkim.sock")
     for _ in range(2):  # the first has let the second one in
-        assert restarting.restart(machine, "opendkim", path, ready_within=0)["paused"] is True
+        done = restarting.restart(machine, "opendkim", path, milter=MILTER, ready_within=0)
+        assert done["paused"] is True
 
 
 def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):
@@ -101,6 +105,41 @@ def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):
     done = restart(machine)
     assert machine.events == ["restart opendkim", "socket asked"]
     assert done["paused"] is False
+
+
+@pytest.mark.parametrize(
+    ("entry", "default", "paused"),
+    [
+        (f"{{ {MILTER}, default_action=tempfail }}", "accept", False),
+        (f"{{ {MILTER}, default_action=accept }}", "tempfail", True),
+        (f"{{ {MILTER}, {{ default_action = quarantine }} }}", "tempfail", True),
+        (f"{MILTER}, {{ inet:a:1, default_action=accept }}", "tempfail", False),
+        ("inet:a:1", "accept", False),
+        (f"local:{SOCKET}", "accept", True),
+    ],
+)
+def test_what_our_own_entry_says_decides_whether_postfix_stands_still(
+    machine, entry, default, paused
+):
+    machine.main_cf = {"smtpd_milters": entry, "milter_default_action": default}
+    assert restart(machine, milter=MILTER)["paused"] is paused
+
+
+def test_service_that_has_our_milter_itself_counts(machine):
+    machine.main_cf = {}
+    machine.master_cf = {
+        "submission/inet/smtpd_milters": MILTER,
+        "submission/inet/milter_default_action": "accept",
+    }
+    assert restart(machine, milter=MILTER)["paused"] is True
+
+
+def test_service_follows_the_daemon_that_moved(machine):
+    machine.master_cf = {"submission/inet/smtpd_milters": "{ inet:localhost:8891, a=b } inet:x:1"}
+    restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
+    assert machine.master_cf == {
+        "submission/inet/smtpd_milters": f"{{{MILTER},a=b}},inet:x:1",
+    }
 
 
 def test_postfix_goes_on_where_it_has_no_milter(machine):

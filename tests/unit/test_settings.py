@@ -112,7 +112,7 @@ def test_unknown_key_is_told_with_the_nearest(pillar, problem):
 
 def test_unknown_key_far_from_any_is_told_with_all():
     assert only_problem({"postfix": {"x": 1}}) == (
-        "dkim:postfix:x: unknown key; there are milter_default_action"
+        "dkim:postfix:x: unknown key; there are milter_default_action, unsigned_services"
     )
 
 

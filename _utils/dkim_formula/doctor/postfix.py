@@ -5,13 +5,14 @@ import os
 import pwd
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import OpenDKIMError
-from ..postfix import control, main_cf, milters
+from ..postfix import control, joining, main_cf, milters, reach, services
+from ..signer import config
 from ..signer.daemons import Daemon
 from . import child
-from .finding import Finding, applied, judged, right, unknown
+from .finding import Finding, applied, judged, right, unknown, wrong
 from .site import NO_POSTFIX, Site
 
 # postconf(5): the versions that libmilter speaks.
@@ -32,62 +33,70 @@ def runs(site: Site) -> list[Finding]:
 
 
 def main(site: Site) -> list[Finding]:
-    """main.cf has mail go through our milters, the way that the settings say."""
+    """main.cf and master.cf have mail go through our milters, the way that the settings say."""
     if not site.has_postfix:
         return [unknown("main.cf", NO_POSTFIX)]
-    action = site.settings.postfix.milter_default_action
-    ours = [daemon.milter for daemon in site.daemons]
-    current = main_cf.explicit()
-    planned = milters.plan_present(current, ours, action, site.unused_milters)
+    plan = _plan(site)
     problems = [
-        f"{name} is {current.get(name, 'not set')!r}, not {value!r}"
-        for name, value in planned.items()
+        f"{name} is {change['old'] if change['old'] is not None else 'not set'!r}, "
+        f"not {change['new']!r}"
+        for name, change in plan.changes().items()
     ]
     protocol = main_cf.in_force("milter_protocol")
     if protocol not in _PROTOCOLS:
         problems.append(
             f"milter_protocol is {protocol!r}; set it to 6: postconf -e milter_protocol=6"
         )
-    well = f"mail goes through {', '.join(ours)}; while they are away: {action}"
+    ours = site.ours
+    action = milters.action(plan.after().main, ours)
+    well = f"mail goes through {', '.join(ours.milters)}; while they are away: {action}"
     return [judged("main.cf", problems, well, applied("dkim.postfix"))]
 
 
+def _plan(site: Site) -> joining.Joining:
+    return joining.present(
+        services.read(),
+        [daemon.milter for daemon in site.daemons],
+        site.settings.postfix.milter_default_action,
+        site.unused_milters,
+        config.moved_from(site.daemons, site.lookup),
+    )
+
+
 def master(site: Site) -> list[Finding]:
-    """No service of master.cf goes round main.cf's milters, or looks for them elsewhere."""
+    """Mail of every service of master.cf passes our milters."""
     name = "master.cf"
     if not site.has_postfix:
         return [unknown(name, NO_POSTFIX)]
-    addresses = [daemon.milter for daemon in site.daemons]
-    outside = list(_outside(main_cf.services(), addresses))
-    if outside:
-        fields = " ".join(f"{one}/chroot=y" for one in outside)
-        do = f"postconf -F {fields} && systemctl reload postfix"
-        found = "not in the chroot, so the sockets are not where they look: "
-        return [judged(name, [found + ", ".join(outside)], "", do)]
-    own = list(_own_milters(main_cf.service_parameters(), addresses))
-    if own:
-        why = f"services with milters of their own, so their mail is not signed: {'; '.join(own)}"
-        return [unknown(name, why, "see docs/caveats.md, «master.cf»: this may be on purpose")]
-    return [right(name, "every service has main.cf's milters")]
+    # What main.cf lacks is told there.
+    found = _plan(site).after()
+    meant = site.settings.postfix.unsigned_services
+    round_us = services.unsigned(found, site.ours, meant)
+    tables = list(services.maps(found, site.ours))
+    if round_us:
+        told = [f"mail by {way} leaves unsigned" for way in round_us]
+        return [wrong(name, "; ".join([*told, *tables]), joining.REMEDY)]
+    if tables:
+        do = "write OpenDKIM's milter into the table's lines as well, where this is not meant"
+        return [unknown(name, "; ".join(tables), do)]
+    well = "mail of every service passes our milters"
+    if meant:
+        well += f", but for what is meant to go round them: {', '.join(meant)}"
+    return [right(name, well)]
 
 
-def _outside(services: Sequence[Sequence[str]], addresses: Sequence[str]) -> Iterator[str]:
-    if all(os.path.exists(address.partition(":")[2]) for address in addresses):
-        return
-    for fields in services:
-        # From Postfix 3.0 on «-» is «n»: master(5).
-        if fields[7] in _MILTER_CLIENTS and fields[4] != "y":
-            yield f"{fields[0]}/{fields[1]}"
-
-
-def _own_milters(parameters: Mapping[str, str], addresses: Sequence[str]) -> Iterator[str]:
-    for name, value in parameters.items():
-        parameter = name.rpartition("/")[2]
-        if parameter in (milters.SMTPD, milters.NON_SMTPD):
-            if f"${parameter}" not in value and not all(one in value for one in addresses):
-                yield f"{name} = {value}"
-        elif parameter == "receive_override_options" and "no_milters" in value:
-            yield f"{name} = {value}"
+def others(site: Site) -> list[Finding]:
+    """Something answers at the address of every other milter."""
+    name = "other milters"
+    if not site.has_postfix:
+        return [unknown(name, NO_POSTFIX)]
+    silent = reach.silent(services.read(), site.ours)
+    told = "; ".join(map(joining.silence, silent))
+    if any(entry.action != "accept" for entry in silent):
+        return [wrong(name, told, "start these milters, or remove their entries")]
+    if silent:
+        return [unknown(name, told, "start these milters, or remove their entries")]
+    return [right(name, "each one answers, if there are any")]
 
 
 def membership(site: Site) -> list[Finding]:
@@ -129,16 +138,17 @@ def processes(names: Sequence[str]) -> Iterator[tuple[str, str, set[int]]]:
             yield number, name[1], found | ({int(primary[1])} if primary else set())
 
 
-def reach(site: Site) -> list[Finding]:
-    """Postfix's account gets at each socket from within the chroot, as smtpd(8) does."""
-    return [_reach(site, daemon) for daemon in site.daemons]
+def at_sockets(site: Site) -> list[Finding]:
+    """Postfix's account gets at each socket from the queue directory, as smtpd(8) does."""
+    return [_at_socket(site, daemon) for daemon in site.daemons]
 
 
-def _reach(site: Site, daemon: Daemon) -> Finding:
+def _at_socket(site: Site, daemon: Daemon) -> Finding:
     name = f"socket as Postfix {daemon.service}"
     if not site.has_postfix:
         return unknown(name, NO_POSTFIX)
-    path = daemon.milter.partition(":")[2]
+    # Relative to the queue directory, which is the root within the chroot.
+    path = f"/{daemon.milter.partition(':')[2]}"
     account = child.Account(site.postfix_user, chroot=site.chroot)
     try:
         child.run(lambda: _connect(path), CONNECTED_WITHIN + 1, account)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..postfix.main_cf import POSTCONF
+from ..postfix.milters import Ours
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer.daemons import Daemon, daemon, daemons
@@ -46,6 +47,11 @@ class Site:
         """Milters of daemons that there should not be."""
         every = [daemon(algorithm, self.lookup) for algorithm in ("rsa", "ed25519")]
         return [one.milter for one in every if one not in self.daemons]
+
+    @cached_property
+    def ours(self) -> Ours:
+        """The milters that there should be."""
+        return Ours([daemon.milter for daemon in self.daemons], queue=self.chroot)
 
     @property
     def user(self) -> str:

@@ -7,6 +7,7 @@ from ..database import access, inspection, listening, public, schema
 from ..database import domains as domain_table
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
+from ..health import site
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
@@ -44,7 +45,10 @@ def check(reading: Reading) -> dict[str, object]:
     """
     settings = reading.settings
     problems, advice = list(reading.problems), list(reading.advice)
-    if settings.postfix.milter_default_action == "accept":
+    site_found = site.inspect(settings)
+    problems += site_found.problems
+    advice += site_found.advice
+    if site_found.action == "accept":
         advice.append(UNSIGNED_ADVICE)
     if not os.path.isdir(SYSTEMD_RUNS):
         advice.append(NO_SYSTEMD_ADVICE)

@@ -1,6 +1,6 @@
 """Signing, tried out: through the daemons' own sockets, and verified."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..dns import check as dns_check
 from ..dns import verdict
@@ -12,6 +12,8 @@ from ..doctor.signing import Outcome
 from ..doctor.site import NO_OPENDKIM, Site
 from ..errors import KeyNotFound, OpenDKIMError
 from ..names import domain_name
+from ..postfix import services
+from ..postfix.services import Way
 from ..settings.model import Settings
 
 # What says more of this machine's view than of the record.
@@ -20,11 +22,14 @@ _NOT_SEEN = (verdict.NO_ZONE, verdict.UNCHECKED)
 
 def selftest(settings: Settings, domain: object = None) -> list[dict[str, object]]:
     """
-    A message for each active key and each pattern that it signs for, of one domain or of all.
+    Has a message signed for each active key and each pattern that it signs for, of one domain or
+    of all, and reads from Postfix's configuration which ways of mail lead to the daemon.
 
     Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
-    "verified_by_database", "verified_by_dns", "unsigned_headers", "detail"}``: ``domain`` is the
-    signature's, and a verification is True, False, or None where it could not be tried.
+    "verified_by_database", "verified_by_dns", "ways", "unsigned_headers", "detail"}``: ``domain``
+    is the signature's, and a verification is True, False, or None where it could not be tried.
+    ``ways`` are Postfix's services by which mail comes in, each True where its mail passes the
+    daemon; ``signed`` is False where one does not, but for ``dkim:postfix:unsigned_services``.
     ``unsigned_headers`` names headers of a newsletter that the signature leaves open, as advice:
     the signature is good without them. No message is delivered.
 
@@ -43,8 +48,11 @@ def selftest(settings: Settings, domain: object = None) -> list[dict[str, object
     if barred:
         raise OpenDKIMError(f"not tried, for it would crash the daemon: {'; '.join(barred)}")
     outcomes = list(signing.attempt(site.daemons, chosen))
+    found = services.read()
+    ways = services.ways(found, site.ours)
+    milters = {daemon.algorithm: daemon.milter for daemon in site.daemons}
     return [
-        _plain(outcome, by_dns)
+        _plain(settings, outcome, by_dns, _ways(ways, milters.get(outcome.case.key.algorithm)))
         for outcome, by_dns in zip(outcomes, _by_dns(site, outcomes), strict=True)
     ]
 
@@ -79,18 +87,31 @@ def _seen(outcome: Outcome, checked: Checked | None) -> tuple[bool | None, str]:
     return (None if checked.verdict in _NOT_SEEN else False), told
 
 
-def _plain(outcome: Outcome, by_dns: tuple[bool | None, str]) -> dict[str, object]:
+def _ways(ways: Sequence[Way], milter: str | None) -> dict[Way, bool]:
+    return {way: milter not in way.lacks for way in ways}
+
+
+def _plain(
+    settings: Settings,
+    outcome: Outcome,
+    by_dns: tuple[bool | None, str],
+    ways: Mapping[Way, bool],
+) -> dict[str, object]:
     key = outcome.case.key
     advice = f"{signing.LEFT_OPEN}: {', '.join(outcome.unsigned)}" if outcome.unsigned else ""
+    meant = settings.postfix.unsigned_services
+    round_us = [way for way, passes in ways.items() if not passes and way.service not in meant]
+    texts = [f"mail by {way} is not signed" for way in round_us]
     return {
         "domain": key.domain,
         "sender": outcome.case.sender,
         "kind": outcome.case.kind,
         "algorithm": key.algorithm,
         "selector": key.selector,
-        "signed": outcome.signed,
+        "signed": outcome.signed and not round_us,
         "verified_by_database": outcome.verified,
         "verified_by_dns": by_dns[0],
+        "ways": {way.service: passes for way, passes in ways.items()},
         "unsigned_headers": list(outcome.unsigned),
-        "detail": "; ".join(text for text in (outcome.detail, by_dns[1], advice) if text),
+        "detail": "; ".join(filter(None, (outcome.detail, *texts, by_dns[1], advice))),
     }

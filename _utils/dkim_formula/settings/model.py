@@ -188,9 +188,12 @@ class OpenDKIM:
 
 @dataclass(frozen=True)
 class Postfix:
-    """What main.cf gets (pillar ``dkim:postfix``)."""
+    """What Postfix's configuration gets (pillar ``dkim:postfix``)."""
 
-    milter_default_action: str = "accept"
+    # At our own entry. None: what the entry has, else main.cf's own, else accept.
+    milter_default_action: str | None = None
+    # Services of master.cf that are to go round our milters, ``smtp/inet``.
+    unsigned_services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The whole of pillar ``dkim``, read in one pass."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from ..errors import InvalidValue
 from ..postfix.milters import DEFAULT_ACTIONS
-from .check import Notes, choice, read_section, section
+from .check import Notes, choice, read_section, section, text
 from .database import read_database
 from .dns import read_dns
 from .domains import Domains, read_domains
@@ -40,7 +42,28 @@ _SECTIONS = dict.fromkeys(
     section,
 )
 
-_POSTFIX = {"milter_default_action": choice(*DEFAULT_ACTIONS)}
+# master.cf's services as postconf(1) -P writes them.
+_SERVICE = re.compile(r"[^\s/]+/(inet|unix|unix-dgram|fifo|pass)")
+
+
+def _services(value: object, where: str) -> tuple[str, ...]:
+    given = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(_service(one, where) for one in given)
+
+
+def _service(value: object, where: str) -> str:
+    name = text(value, where)
+    if not _SERVICE.fullmatch(name):
+        raise InvalidValue(
+            where, name, "is not a service of master.cf", "use name/type, such as smtp/inet"
+        )
+    return name
+
+
+_POSTFIX = {
+    "milter_default_action": choice(*DEFAULT_ACTIONS),
+    "unsigned_services": _services,
+}
 
 
 @dataclass(frozen=True)

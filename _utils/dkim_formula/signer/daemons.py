@@ -50,7 +50,7 @@ class Daemon:
     service: str
     config_file: str
     socket: str  # as the machine sees it
-    milter: str  # as Postfix sees it from its chroot
+    milter: str  # as main.cf names it: from the queue directory
 
 
 def daemons(settings: Settings, lookup: Mapping[str, object]) -> tuple[Daemon, ...]:
@@ -80,7 +80,7 @@ def daemon(algorithm: str, lookup: Mapping[str, object]) -> Daemon:
         service=f"{lookup['opendkim_service']}{suffix}",
         config_file=f"{root}{suffix}{extension}",
         socket=posixpath.join(str(lookup["postfix_chroot"]), directory, socket_name),
-        milter=f"unix:/{directory}/{socket_name}",
+        milter=f"unix:{directory}/{socket_name}",
     )
 
 

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from ..errors import OpenDKIMError
-from ..postfix import control, main_cf, milters
+from ..postfix import control, main_cf, milters, reach, services
+from ..postfix.milters import LOOPBACK, Ours
 
 # A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
 # packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
 READY_WITHIN = 30.0  # seconds
-
-# A daemon that listens at one of these, or at all addresses, may be any of them to Postfix.
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Services(Protocol):
@@ -32,7 +30,7 @@ class Services(Protocol):
 
 
 def restart(
-    services: Services,
+    init: Services,
     daemon: str,
     socket_path: str,
     *,
@@ -44,13 +42,13 @@ def restart(
     """
     Restarts the daemon and returns when its milter socket takes connections.
 
-    With ``milter_default_action = accept`` Postfix sends mail on unsigned while the daemon is
-    away, and with ``quarantine`` when it is released; an smtpd(8) that has a client keeps the
-    configuration that it started with, so no change of main.cf closes that gap. Postfix stands
-    still for these seconds: clients are refused and come back, sendmail(1) queues. With any other
-    default action Postfix goes on.
+    With the action ``accept`` Postfix sends mail on unsigned while the daemon is away, and with
+    ``quarantine`` when it is released; an smtpd(8) that has a client keeps the configuration that
+    it started with, so no change of main.cf closes that gap. Postfix stands still for these
+    seconds: clients are refused and come back, sendmail(1) queues. With any other action at the
+    daemon's own entry Postfix goes on.
 
-    services
+    init
         Starts and stops services.
     daemon, mail_service
         The services' names.
@@ -58,7 +56,8 @@ def restart(
         The milter socket that the daemon is to make.
     milter, moved_from
         The daemon's address as main.cf writes it, and the spellings of the address that it had
-        before: main.cf follows before Postfix runs again.
+        before: main.cf and master.cf follow before Postfix runs again. Without them every milter
+        counts as this one.
     ready_within
         Seconds that the daemon has to make its socket.
 
@@ -67,13 +66,14 @@ def restart(
     Raises OpenDKIMError where the service does not restart or the socket does not come; Postfix
     runs again all the same.
     """
-    with _one_at_a_time(socket_path), _mail_held_back(services, mail_service) as paused:
-        if not services.restart(daemon):
+    ours = _ours(socket_path, milter, moved_from)
+    with _one_at_a_time(socket_path), _mail_held_back(init, mail_service, ours) as paused:
+        if not init.restart(daemon):
             raise OpenDKIMError(
                 f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
             )
         wait_until_ready(daemon, socket_path, ready_within)
-        changed = _follow(milter, moved_from)
+        changed = _follow(ours) if ours and moved_from else {}
     return {"restarted": daemon, "paused": paused, "main_cf": changed}
 
 
@@ -150,7 +150,7 @@ def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple
     chroot
         Postfix's queue directory: what lies in it has a shorter path there.
 
-    Returns spellings such as ``unix:/opendkim/opendkim.sock`` or ``inet:localhost:8891``. Source:
+    Returns spellings such as ``unix:opendkim/opendkim.sock`` or ``inet:localhost:8891``. Source:
     opendkim.conf(5) «Socket», postconf(5) «smtpd_milters».
     """
     value = ""
@@ -188,12 +188,24 @@ def _unix_spellings(path: str, chroot: str) -> Iterator[str]:
         yield f"local:{spelling}"
 
 
-def _follow(milter: str, moved_from: Sequence[str]) -> dict[str, str]:
-    if not milter or not moved_from:
-        return {}
-    changed = milters.swap(main_cf.explicit(), moved_from, milter)
+def _ours(socket_path: str, milter: str, moved_from: Sequence[str]) -> Ours | None:
+    """Return the daemon's milter with its older addresses; None where its name is not known."""
+    if not milter:
+        return None
+    older = {milter: [f"unix:{socket_path}", *moved_from]}
+    return Ours([milter], older, services.read().queue)
+
+
+def _follow(ours: Ours) -> dict[str, str]:
+    """Have main.cf and master.cf name the daemon's new address; returns what was set."""
+    found = services.read()
+    (milter,) = ours.milters
+    old = ours.older[milter]
+    changed = milters.swap(found.main, old, milter, ours.queue, found.quoting())
+    own = services.plan_swap(found, ours)
     main_cf.write(changed)
-    return changed
+    main_cf.write_own(own)
+    return {**changed, **own}
 
 
 @contextmanager
@@ -216,24 +228,16 @@ def _one_at_a_time(socket_path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _mail_held_back(services: Services, mail_service: str) -> Iterator[bool]:
-    pause = lets_mail_out_unsigned() and control.running()
+def _mail_held_back(init: Services, mail_service: str, ours: Ours | None) -> Iterator[bool]:
+    pause = reach.let_mail_go(services.read(), ours) and control.running()
     try:
         if pause:
-            services.stop(mail_service)
+            init.stop(mail_service)
             control.wait_until_stopped()
         yield pause
     finally:
-        if pause and not services.start(mail_service):
+        if pause and not init.start(mail_service):
             raise OpenDKIMError(
                 f"service {mail_service} was stopped for OpenDKIM's restart and did not start "
                 f"again; see: journalctl -u {mail_service} -n 50"
             )
-
-
-def lets_mail_out_unsigned() -> bool:
-    """Whether main.cf has milters, and has mail go on where one is away."""
-    current = main_cf.explicit_or_nothing()
-    if not current:
-        return False
-    return milters.let_mail_go(current, main_cf.in_force(milters.DEFAULT_ACTION))

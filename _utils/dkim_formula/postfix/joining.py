@@ -1,0 +1,186 @@
+"""Our milters join main.cf and master.cf, or leave them: what changes, and what is left to say."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from . import main_cf, milters, reach, services
+from .milters import CLASSES, Ours
+from .services import Configuration
+
+# What main.cf had before: it goes with main.cf into a backup.
+MEMORY = "/etc/postfix/dkim-formula.json"
+
+
+@dataclass(frozen=True)
+class Joining:
+    """
+    A plan.
+
+    found
+        The configuration that it was made from.
+    main, unset
+        Parameters of main.cf to set, and to remove.
+    own
+        Parameters of services of master.cf to set, by ``service/type/parameter``.
+    notes
+        What goes round our milters all the same, a line each.
+    remember
+        What main.cf has now and has to get back when our milters leave; None: nothing new.
+    """
+
+    found: Configuration
+    main: Mapping[str, str] = field(default_factory=dict)
+    unset: Sequence[str] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    remember: Mapping[str, str | None] | None = None
+
+    def changes(self) -> dict[str, dict[str, str | None]]:
+        """Return ``{parameter: {"old", "new"}}``; those of services have their service's name."""
+        new = {**self.main, **dict.fromkeys(self.unset), **self.own}
+        old = {**self.found.main, **self.found.own}
+        return {name: {"old": old.get(name), "new": new[name]} for name in new}
+
+    def after(self) -> Configuration:
+        """Return the configuration that the plan leads to."""
+        main = {**self.found.main, **self.main}
+        main = {name: value for name, value in main.items() if name not in self.unset}
+        return replace(self.found, main=main, own={**self.found.own, **self.own})
+
+    def apply(self) -> None:
+        """Write it. Raises PostfixError."""
+        if self.remember is not None:
+            _remember(self.remember)
+        main_cf.write(self.main, self.unset)
+        main_cf.write_own(self.own)
+
+
+def present(
+    found: Configuration,
+    ours: Sequence[str],
+    default_action: str | None = None,
+    gone: Sequence[str] = (),
+    older: Mapping[str, Sequence[str]] | None = None,
+    meant: Iterable[str] = (),
+) -> Joining:
+    """
+    Plan for mail of every way in to go through our milters.
+
+    found
+        :func:`services.read`.
+    default_action
+        At our own entries; None where the pillar does not say (:func:`milters.action`).
+    gone
+        Milters of ours that are to be there no more.
+    older
+        Addresses that our daemons had before. Those that an earlier set-up has left behind are
+        found here, and count as the first daemon's.
+    meant
+        Services that are to go round our milters: ``dkim:postfix:unsigned_services``.
+    """
+    known = _with_left_behind(found, Ours(ours, older, found.queue), older)
+    chosen = default_action or milters.action(found.main, known)
+    main = milters.plan_present(
+        found.main,
+        ours,
+        default_action,
+        gone,
+        older=known.older,
+        queue=found.queue,
+        quoting=found.quoting(),
+    )
+    own = services.plan(
+        found, known, Ours(gone, queue=found.queue), chosen, default_action is not None
+    )
+    remember = {CLASSES: found.main.get(CLASSES)} if CLASSES in main else None
+    plan = Joining(found, main, (), own, (), remember)
+    return replace(plan, notes=told(plan.after(), Ours(ours, queue=found.queue), meant))
+
+
+def absent(
+    found: Configuration,
+    ours: Sequence[str],
+    older: Mapping[str, Sequence[str]] | None = None,
+) -> Joining:
+    """Plan for our milters, at every address that they ever had, to be gone."""
+    known = _with_left_behind(found, Ours(ours, older, found.queue), older)
+    before = _remembered()
+    main, unset = milters.plan_absent(
+        found.main,
+        ours,
+        older=known.older,
+        queue=found.queue,
+        before=before,
+        quoting=found.quoting(),
+    )
+    own = services.plan_absent(found, known)
+    return Joining(found, main, unset, own, remember={} if before else None)
+
+
+def told(found: Configuration, ours: Ours, meant: Iterable[str] = ()) -> list[str]:
+    """Return what a person should know: mail that goes round us, and milters that don't answer."""
+    lines = [f"mail by {way} leaves unsigned; {REMEDY}" for way in _unsigned(found, ours, meant)]
+    lines += [
+        f"{text}; write OpenDKIM's milter, {', '.join(ours.milters)}, into its lines as well"
+        for text in services.maps(found, ours)
+    ]
+    return lines + [silence(entry) for entry in reach.silent(found, ours)]
+
+
+REMEDY = (
+    "remove what keeps the milters from it, or name the service in dkim:postfix:unsigned_services "
+    "where this is meant"
+)
+_FATE = {
+    "accept": "mail goes on without it",
+    "quarantine": "mail goes on hold",
+    "tempfail": "all its mail is refused with 451",
+    "reject": "all its mail is refused for good",
+}
+
+
+def _unsigned(found: Configuration, ours: Ours, meant: Iterable[str]) -> list[services.Way]:
+    return services.unsigned(found, ours, meant) if found.services else []
+
+
+def silence(entry: reach.Entry) -> str:
+    """Say what becomes of mail while nothing answers at an entry's address."""
+    fate = _FATE.get(entry.action, f"Postfix does not know the action {entry.action}")
+    return (
+        f"{entry.where}: nothing answers at {milters.address(entry.text)}, so {fate}; start that "
+        "milter, or remove the entry"
+    )
+
+
+def _with_left_behind(
+    found: Configuration, known: Ours, older: Mapping[str, Sequence[str]] | None
+) -> Ours:
+    left = reach.left_behind(found, known) if known.milters else []
+    if not left:
+        return known
+    first = known.milters[0]
+    every = {**(older or {}), first: [*(older or {}).get(first, ()), *left]}
+    return Ours(known.milters, every, known.queue)
+
+
+def _remembered() -> dict[str, str | None]:
+    with contextlib.suppress(OSError, ValueError):
+        with open(MEMORY, encoding="utf-8") as stream:
+            given = json.load(stream)
+        if isinstance(given, dict):
+            kept = {name: value for name, value in given.items() if name == CLASSES}
+            return {name: value for name, value in kept.items() if isinstance(value, str | None)}
+    return {}
+
+
+def _remember(values: Mapping[str, str | None]) -> None:
+    """Keep values for the day on which our milters leave; an empty mapping removes the file."""
+    with contextlib.suppress(FileNotFoundError):
+        if not values:
+            os.unlink(MEMORY)
+            return
+        with open(MEMORY, "w", encoding="utf-8") as stream:
+            json.dump(dict(values), stream)

@@ -1,0 +1,221 @@
+"""An opendkim.conf(5) that is there already: its options, what becomes of them, and its copy."""
+
+import contextlib
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import OpenDKIMError
+from ..postfix.milters import QUEUE
+from ..settings.model import Settings
+from . import daemons, unit
+from .daemons import Daemon
+from .options import OPTIONS, OWNED, spelling
+from .restart import previous_addresses
+
+COPY = ".before-dkim-formula"
+DPKG_QUERY = "/usr/bin/dpkg-query"
+
+_LARGEST = 1_000_000  # octets
+_DEPTH = 5  # of files that include files
+_SETTINGS = "dkim:opendkim:settings"
+# What the unit does in their place, so that nobody has to do anything.
+_BY_THE_UNIT = (
+    "UserID",
+    "Background",
+    "PidFile",
+    "AutoRestart",
+    "AutoRestartCount",
+    "AutoRestartRate",
+)
+# Options of a daemon with one key, and what takes their place.
+_INSTEAD = {
+    "KeyFile": "import the key by: salt-call dkim.import_key DOMAIN SELECTOR {value}",
+    "Selector": "set dkim:domains:DOMAIN:selector to {value}",
+    "Domain": "name it in dkim:domains",
+    "SubDomains": "set dkim:domains:DOMAIN:subdomains to true, or dkim:defaults:subdomains",
+    "KeyTable": "import its keys by: salt-call dkim.import_tables {value}",
+    "SigningTable": "give it to dkim.import_tables behind the KeyTable; docs/moving.md",
+    "Socket": "main.cf follows to the formula's socket; dkim:lookup:socket_directory moves it",
+    "SignatureAlgorithm": "set dkim:defaults:algorithm",
+    "ChangeRootDirectory": "the unit's sandbox takes its place; dkim:opendkim:sandbox",
+    "Include": "give its options in dkim:opendkim:settings",
+}
+_SECRET = re.compile(r"://|passw|secret", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of an opendkim.conf(5); ``name`` is in the manual's spelling where it is known."""
+
+    name: str
+    value: str
+    path: str
+    line: int
+
+
+def parse(text: str, path: str) -> list[Option]:
+    """Return the options of a file: a name, white space, a value; ``#`` begins a comment."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#", 1)[0].split(None, 1)
+        if words:
+            value = " ".join(words[1].split()) if len(words) > 1 else ""
+            found.append(Option(spelling(words[0]) or words[0], value, path, number))
+    return found
+
+
+def options(path: str, depth: int = _DEPTH) -> list[Option]:
+    """Return the options of a file and of those that it includes; none where it can't be read."""
+    found = []
+    for option in parse(_text(path), path):
+        found.append(option)
+        if option.name == "Include" and depth > 0:
+            found += options(option.value, depth - 1)
+    return found
+
+
+def is_sites_own(path: str) -> bool:
+    """Return whether a file is there that neither the formula nor the package has written."""
+    text = _text(path)
+    return bool(text) and not text.startswith(daemons.HEADER) and not _is_packaged(path, text)
+
+
+def dropped(settings: Settings, daemon: Daemon) -> list[str]:
+    """
+    Return what becomes of each option of a file of the site's that differs in the formula's, a line
+    each: its place, its value where it can't be secret, and the setting that keeps it.
+    """
+    if not is_sites_own(daemon.config_file):
+        return []
+    new = {
+        option.name: option.value
+        for option in parse(daemons.configuration(settings, daemon), daemon.config_file)
+    }
+    lines = []
+    by_unit = []
+    for option in options(daemon.config_file):
+        if option.name in _BY_THE_UNIT:
+            by_unit.append(option.name)
+        elif option.value != new.get(option.name):
+            lines.append(f"{option.path}, line {option.line}: {_fate(option, new, settings)}")
+    if by_unit:
+        listed = ", ".join(by_unit)
+        lines.append(
+            f"{daemon.config_file}: {listed}: the unit decides this; nothing is to be done"
+        )
+    if lines:
+        lines.append(f"{daemon.config_file}: the file of today is kept as {copy_wanted(daemon)}")
+    return lines
+
+
+def moved_from(found: Sequence[Daemon], lookup: Mapping[str, object]) -> dict[str, list[str]]:
+    """
+    Return the addresses that each daemon had before, by its milter: those of its file, of the
+    copies of that file, and of the command lines of its unit.
+    """
+    queue = str(lookup.get("postfix_chroot", QUEUE))
+    result = {}
+    for daemon in found:
+        texts = [_text(path) for path in [daemon.config_file, *_copies(daemon.config_file)]]
+        texts += [f"Socket {socket}" for socket in unit.sockets(daemon.service)]
+        every = [
+            address for text in texts for address in previous_addresses(text, queue, daemon.socket)
+        ]
+        result[daemon.milter] = list(dict.fromkeys(every))
+    return result
+
+
+def copy_wanted(daemon: Daemon) -> str:
+    """Return the path that the site's own file is to be kept at, or an empty string."""
+    path = daemon.config_file
+    if not is_sites_own(path):
+        return ""
+    text = _text(path)
+    copies = _copies(path)
+    same = next((copy for copy in copies if _text(copy) == text), None)
+    return same or f"{path}{COPY}{f'.{len(copies) + 1}' if copies else ''}"
+
+
+def lacks_copy(path: str, copy: str) -> bool:
+    """Return whether a file is there and its copy is not."""
+    return os.path.isfile(path) and not os.path.lexists(copy)
+
+
+def keep(path: str, copy: str) -> None:
+    """
+    Copy a file for root alone, mode 0400: it may hold a password. A copy that is there stays.
+
+    Raises OpenDKIMError where the copy can't be written.
+    """
+    try:
+        target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+        with open(path, "rb") as source, os.fdopen(target, "wb") as stream:
+            stream.write(source.read())
+    except OSError as error:
+        raise OpenDKIMError(
+            f"{path}: can't be copied to {copy}: {error.strerror}; make room there, and run again"
+        ) from None
+
+
+def _fate(option: Option, new: Mapping[str, str], settings: Settings) -> str:
+    name = option.name
+    what = f"{name} {_shown(option)}".strip()
+    if name in _INSTEAD:
+        return f"{what}: goes; {_INSTEAD[name].format(value=_shown(option))}"
+    if name in settings.opendkim.settings:
+        return f"{what}: {_SETTINGS}:{name} of the pillar takes its place"
+    if name in OWNED:
+        return f"{what}: goes; {OWNED[name]}"
+    if name not in OPTIONS:
+        return f"{what}: goes; Debian's opendkim does not know it"
+    becomes = f"becomes {new[name]}" if name in new else "goes"
+    return f"{what}: {becomes}; to keep it, set {_SETTINGS}:{name} to {_in_pillar(option)}"
+
+
+def _in_pillar(option: Option) -> str:
+    if not option.value or option.value != _shown(option):
+        return "the value that it has"
+    if OPTIONS[option.name] == "dataset" and not re.match(r"[a-z]+:|/", option.value):
+        return f"[{', '.join(repr(one.strip()) for one in option.value.split(','))}]"
+    return repr(option.value)
+
+
+def _shown(option: Option) -> str:
+    if _SECRET.search(f"{option.name} {option.value}"):
+        return "(not shown: it may hold a password)"
+    return "".join(one if one.isprintable() else "?" for one in option.value)[:200]
+
+
+def _copies(path: str) -> list[str]:
+    folder, name = os.path.split(path)
+    with contextlib.suppress(OSError):
+        found = [one for one in os.listdir(folder) if one.startswith(f"{name}{COPY}")]
+        return [os.path.join(folder, one) for one in sorted(found)]
+    return []
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(_LARGEST)
+    except (OSError, ValueError):  # ValueError: no path can have this text
+        return ""
+
+
+def _is_packaged(path: str, text: str) -> bool:
+    """Return whether a package brought the file just as it is: dpkg knows its digest."""
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return any(line == f"{path} {digest}" for line in _conffiles())
+
+
+def _conffiles() -> Iterator[str]:
+    command = [DPKG_QUERY, "--show", "--showformat=${Conffiles}\n", "opendkim"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return
+    yield from (line.strip() for line in done.stdout.splitlines())

@@ -1,0 +1,166 @@
+"""The cases of Postfix's configuration (tests/cases/README.md), by the library alone."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from dkim_formula.postfix import joining, milters, reach, services
+from dkim_formula.postfix.milters import Ours
+from dkim_formula.postfix.services import Configuration
+from dkim_formula.settings import read
+from dkim_formula.settings.lookup import DEFAULTS
+from dkim_formula.signer import config, daemons, unit
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+OURS = "unix:opendkim/opendkim.sock"
+LISTS = ("smtpd_milters", "non_smtpd_milters")
+MASTER = [
+    ["smtp", "inet", "n", "-", "y", "-", "-", "smtpd"],
+    ["cleanup", "unix", "n", "-", "y", "-", "0", "cleanup"],
+    ["pickup", "unix", "n", "-", "y", "60", "1", "pickup"],
+]
+
+
+def text(name):
+    return (CASES / name).read_text(encoding="utf-8")
+
+
+def main_cf(name):
+    lines = (line.partition("=") for line in text(f"main.cf/{name}").splitlines())
+    return {parameter.strip(): value.strip() for parameter, _, value in lines}
+
+
+def pillar_action(name):
+    return read(yaml.safe_load(text(name))["dkim"]).settings.postfix.milter_default_action
+
+
+def joined(main, action=None, older=None, listed=MASTER, own=None):
+    plan = joining.present(Configuration(main, listed, own or {}), [OURS], action, older=older)
+    after = plan.after()
+    assert joining.present(after, [OURS], action, older=older).changes() == {}
+    return plan, after
+
+
+def addresses(after, name):
+    return [milters.address(one) for one in milters.entries(after.main[name])]
+
+
+@pytest.fixture
+def nobody_answers(monkeypatch):
+    monkeypatch.setattr(reach, "answers", lambda *_: False)
+
+
+@pytest.mark.usefixtures("nobody_answers")
+def test_case_38_entry_of_an_earlier_daemon_of_ours_goes():
+    action = pillar_action("main.cf/38-dead-entry.yaml")
+    plan, after = joined(main_cf("38-dead-entry.cf"), action)
+    assert after.main["smtpd_milters"] == f"{{ {OURS}, default_action=tempfail }}"
+    assert after.main["non_smtpd_milters"] == "$smtpd_milters"
+    assert plan.notes == []
+
+
+@pytest.mark.usefixtures("nobody_answers")
+def test_case_38_other_entry_that_does_not_answer_is_named():
+    main = main_cf("38-dead-entry.cf")
+    main = {name: value.replace("8891", "11332") for name, value in main.items()}
+    plan, after = joined(main, "tempfail")
+    assert addresses(after, "smtpd_milters") == ["inet:localhost:11332", OURS]
+    assert any("nothing answers at inet:localhost:11332" in note for note in plan.notes)
+    assert "milter_default_action" not in after.main
+
+
+def test_case_38_entry_at_which_something_answers_stays(monkeypatch):
+    monkeypatch.setattr(reach, "answers", lambda *_: True)
+    plan, after = joined(main_cf("38-dead-entry.cf"), "tempfail")
+    assert addresses(after, "smtpd_milters") == ["inet:localhost:8891", OURS]
+    assert plan.notes == []
+
+
+def test_case_39_var_run_is_run():
+    daemon = daemons.daemon("rsa", DEFAULTS)
+    old = config.previous_addresses(
+        text("main.cf/39-var-run.opendkim.conf"), "/var/spool/postfix", daemon.socket
+    )
+    _, after = joined(main_cf("39-var-run.cf"), "tempfail", {OURS: old})
+    assert after.main["smtpd_milters"] == f"{{ {OURS}, default_action=tempfail }}"
+
+
+def test_case_40_service_without_milters_is_named():
+    fields = text("main.cf/40-master.cf").split()
+    own = {"smtp/inet/smtpd_milters": fields[-1].partition("=")[2]}
+    plan, _ = joined({}, None, listed=[fields[:8], *MASTER[1:]], own=own)
+    assert [note for note in plan.notes if "mail by smtp/inet" in note]
+
+
+def test_case_41_table_of_milters_is_named(tmp_path):
+    table = tmp_path / "milter_map"
+    table.write_text(text("main.cf/41-milter_map"))
+    main = main_cf("41-milter-maps.cf")
+    main = {
+        name: value.replace("/etc/postfix/milter_map", str(table)) for name, value in main.items()
+    }
+    plan, _ = joined(main)
+    (note,) = plan.notes
+    assert "smtpd_milter_maps" in note
+    assert "192.0.2.0/24 DISABLE" in note
+
+
+def test_case_42_service_outside_of_the_chroot_finds_our_socket():
+    listed = [line.split()[:8] for line in text("main.cf/42-unchrooted.master.cf").splitlines()]
+    plan, after = joined({}, None, listed=listed)
+    assert services.unsigned(after, Ours([OURS])) == []
+    assert plan.notes == []
+
+
+def test_case_43_action_of_the_site_stays():
+    pillar = read(yaml.safe_load(text("main.cf/43-own-action.yaml"))["dkim"])
+    main = main_cf("43-own-action.cf")
+    _, after = joined(main, pillar.settings.postfix.milter_default_action)
+    assert after.main["milter_default_action"] == "tempfail"
+    ours = f"{{ {OURS}, default_action=tempfail }}"
+    for name in LISTS:
+        assert after.main[name] == f"inet:localhost:11332, {ours}"
+    left = joining.absent(after, [OURS]).after()
+    assert {name: left.main[name] for name in main} == main
+
+
+def test_case_43_action_of_the_pillar_is_at_our_entry():
+    _, after = joined(main_cf("43-own-action.cf"), "accept")
+    assert after.main["milter_default_action"] == "tempfail"
+    assert after.main["smtpd_milters"].endswith(f"{{ {OURS}, default_action=accept }}")
+
+
+def test_case_67_absolute_path_becomes_the_one_that_every_service_finds():
+    _, after = joined(main_cf("67-absolute.cf"), "tempfail")
+    assert after.main["smtpd_milters"] == f"{{ {OURS}, default_action=tempfail }}"
+    assert after.main["non_smtpd_milters"] == "$smtpd_milters"
+
+
+def test_case_44_drop_in_that_wins_is_named_with_its_lines(tmp_path):
+    folder = tmp_path / "etc/systemd/system/opendkim.service.d"
+    folder.mkdir(parents=True)
+    (folder / "override.conf").write_text(text("opendkim/44-override.conf"))
+    command = "/usr/sbin/opendkim -f -x /etc/opendkim.conf"
+    found = unit.conflicts("opendkim", "opendkim", {}, command, True, str(tmp_path))
+    told = "\n".join(unit.in_words(found, "opendkim"))
+    assert all(conflict.fatal for conflict in found)
+    assert "override.conf" in told
+    assert set(re.findall(r"line (\d)", told)) == {"2", "3", "4", "5"}
+    assert "mail would leave unsigned or wait" in told
+
+
+def test_case_49_every_option_that_goes_is_named(tmp_path):
+    daemon = replace(daemons.daemon("rsa", DEFAULTS), config_file=str(tmp_path / "opendkim.conf"))
+    (tmp_path / "opendkim.conf").write_text(text("opendkim/49-opendkim.conf"))
+    settings = read({"domains": ["example.com"]}).settings
+    told = "\n".join(config.dropped(settings, daemon))
+    new = daemons.configuration(settings, daemon)
+    kept = {option.name: option.value for option in config.parse(new, "")}
+    for option in config.parse(text("opendkim/49-opendkim.conf"), ""):
+        if kept.get(option.name) != option.value:
+            assert f"{option.name} " in told, option.name
+    assert "dkim:opendkim:settings:SenderHeaders to ['Sender', 'From']" in told
+    assert "dkim:opendkim:settings:ExemptDomains to ['partner.example']" in told
+    assert config.copy_wanted(daemon) in told

@@ -1,0 +1,150 @@
+"""Files of a systemd unit: which of a site's settings win over the formula's, and which harm."""
+
+import pytest
+from dkim_formula.signer import unit
+
+COMMAND = "/usr/sbin/opendkim -f -x /etc/opendkim.conf"
+ETC = "etc/systemd/system"
+DROP_INS = f"{ETC}/opendkim.service.d"
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path, "usr/lib/systemd/system/opendkim.service", "[Service]\nType=forking\n")
+    write(tmp_path, f"{DROP_INS}/dkim-formula.conf", f"{unit.OUR_FIRST_LINE}\n")
+    return tmp_path
+
+
+def write(root, path, text):
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+def found(root, service="opendkim", environment=None):
+    return unit.conflicts(
+        service, "opendkim", environment or {}, COMMAND, service == "opendkim", str(root)
+    )
+
+
+def fatal(root, **options):
+    return [one for one in found(root, **options) if one.fatal]
+
+
+def test_unit_of_the_package_is_no_conflict(root):
+    assert found(root) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("[Service]\nExecStart=\nExecStart=/usr/sbin/opendkim -p inet:8891@localhost\n", True),
+        ("[Service]\nUser=root\n", True),
+        ("[Service]\nGroup=root\n", True),
+        ("[Service]\nType=forking\n", True),
+        ("[Service]\nDynamicUser=yes\n", True),
+        ("[Service]\nRootDirectory=/srv/jail\n", True),
+        ("[Service]\nExecCondition=/bin/false\n", True),
+        ("[Service]\nEnvironment=PGPASSFILE=/etc/other\n", True),
+        ('[Service]\nEnvironment="A=b" "PGHOSTADDR=192.0.2.1"\n', True),
+        ("[Unit]\nRefuseManualStart=yes\n", True),
+        ("[Service]\nUser = \\\n  root\n", True),
+        ("[Service]\nRestart=no\n", False),
+        ("[Unit]\nConditionPathExists=/etc/nowhere\n", False),
+        ("[Unit]\nStartLimitIntervalSec=60\n", False),
+    ],
+)
+def test_setting_that_wins_over_ours_is_told(root, text, kind):
+    write(root, f"{DROP_INS}/override.conf", text)
+    (conflict,) = found(root)
+    assert conflict.fatal is kind
+    (told,) = unit.in_words([conflict], "opendkim")
+    assert f"{DROP_INS}/override.conf, line " in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Service]\nEnvironment=LANG=C\nLimitNOFILE=8192\nNice=5\n",
+        "[Service]\nProtectHome=read-only\n",
+        "[Service]\nRestart=on-failure\nRestartSec=5\n",
+        "[Service]\nUser=opendkim\nGroup=opendkim\nType=simple\n",
+        f"[Service]\nExecStart=\nExecStart={COMMAND}\n",
+        "[Unit]\nAfter=network.target\nStartLimitIntervalSec=0\n",
+        "[Service]\n# User=root\n; ExecStart=/bin/false\n",
+        "User=root\n",
+        "",
+        "[Service]\nRuntimeDirectory=opendkim\nExecStartPre=/bin/true\n",
+    ],
+)
+def test_harmless_drop_in_passes(root, text):
+    write(root, f"{DROP_INS}/override.conf", text)
+    assert found(root) == []
+
+
+def test_drop_in_that_is_read_before_ours_loses(root):
+    write(root, f"{DROP_INS}/10-site.conf", "[Service]\nUser=root\nExecStart=/bin/false\n")
+    assert found(root) == []
+    write(root, f"{DROP_INS}/10-site.conf", "[Service]\nRootDirectory=/srv\n")
+    assert len(fatal(root)) == 1
+
+
+@pytest.mark.parametrize("folder", ["run/systemd/system", "usr/lib/systemd/system"])
+@pytest.mark.parametrize("name", ["opendkim.service.d", "service.d"])
+def test_drop_in_is_found_in_every_folder(root, folder, name):
+    write(root, f"{folder}/{name}/zz.conf", "[Service]\nUser=root\n")
+    assert len(fatal(root)) == 1
+
+
+def test_drop_in_of_the_same_name_counts_once_by_its_folder(root):
+    write(root, "usr/lib/systemd/system/opendkim.service.d/x.conf", "[Service]\nUser=root\n")
+    write(root, f"{DROP_INS}/x.conf", "[Service]\nNice=5\n")
+    assert found(root) == []
+
+
+def test_masked_drop_in_says_nothing(root):
+    write(root, "usr/lib/systemd/system/opendkim.service.d/x.conf", "[Service]\nUser=root\n")
+    (root / DROP_INS / "x.conf").symlink_to("/dev/null")
+    assert found(root) == []
+
+
+def test_whole_unit_of_the_site_loses_to_our_drop_in_where_we_set_the_same(root):
+    text = "[Service]\nUser=root\nExecStart=/usr/sbin/opendkim -p inet:8891@localhost\n"
+    write(root, f"{ETC}/opendkim.service", text)
+    assert found(root) == []
+    write(root, f"{ETC}/opendkim.service", text + "RootDirectory=/srv\n")
+    assert len(fatal(root)) == 1
+
+
+def test_unit_of_the_site_with_the_second_daemon_s_name_is_told(root):
+    write(root, f"{ETC}/opendkim-ed25519.service", "[Service]\nExecStart=/bin/true\n")
+    (conflict,) = fatal(root, service="opendkim-ed25519")
+    assert "is not the formula's" in conflict.fate
+
+
+def test_drop_ins_of_the_second_daemon_come_after_its_unit(root):
+    write(root, f"{ETC}/opendkim-ed25519.service", f"{unit.OUR_FIRST_LINE}\n[Service]\n")
+    write(root, f"{ETC}/opendkim-.service.d/a.conf", "[Service]\nUser=root\n")
+    assert len(fatal(root, service="opendkim-ed25519")) == 1
+    assert found(root) == []
+
+
+def test_value_that_may_hold_a_password_is_not_told(root):
+    text = "[Service]\nExecStart=/usr/sbin/opendkim -o x://a:hush@b\nEnvironment=PGPASSWORD=hush\n"
+    write(root, f"{DROP_INS}/override.conf", text)
+    told = "\n".join(unit.in_words(found(root), "opendkim"))
+    assert "ExecStart=" in told
+    assert "hush" not in told
+
+
+def test_variable_that_is_ours_may_be_said_again(root):
+    write(root, f"{DROP_INS}/x.conf", "[Service]\nEnvironment=PGPASSFILE=/etc/p\n")
+    assert found(root, environment={"PGPASSFILE": "/etc/p"}) == []
+    assert len(fatal(root, environment={"PGPASSFILE": "/etc/q"})) == 1
+
+
+def test_socket_of_a_command_line_is_known(root):
+    text = (
+        "[Service]\nExecStart=\nExecStart=/usr/sbin/opendkim -u opendkim -p inet:8891@localhost\n"
+    )
+    write(root, f"{DROP_INS}/override.conf", text)
+    assert unit.sockets("opendkim", str(root)) == ["inet:8891@localhost"]
