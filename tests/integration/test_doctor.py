@@ -101,9 +101,7 @@ FAULTS = {
     "main.cf names the socket for chrooted services alone": fault(
         "postconf -e smtpd_milters=unix:/opendkim/opendkim.sock", "main.cf"
     ),
-    "a service goes round the milters": fault(
-        "postconf -P smtp/inet/smtpd_milters=", "master.cf"
-    ),
+    "a service goes round the milters": fault("postconf -P smtp/inet/smtpd_milters=", "master.cf"),
     "Postfix is stopped": fault("systemctl stop postfix", "Postfix"),
     "pg_hba.conf has lost its line": fault(
         "sed -i /vmail-dkim-reader/d /etc/postgresql/*/main/pg_hba.conf; "

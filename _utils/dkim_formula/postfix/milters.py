@@ -138,7 +138,8 @@ def plan_present(
         if not wanted.get(NON_SMTPD) and not others:
             wanted[NON_SMTPD] = f"${SMTPD}"
         _join(wanted, NON_SMTPD, known, fresh)
-    if "bounce" not in _expanded(wanted, CLASSES):
+    # A plain list: braces mean nothing in it.
+    if "bounce" not in re.split(r"[,\s]+", expand(wanted.get(CLASSES, ""), wanted)):
         wanted[CLASSES] = _append(wanted.get(CLASSES, ""), ["bounce"])
     return {name: value for name, value in wanted.items() if current.get(name) != value}
 
@@ -478,11 +479,15 @@ def _put(
 
 
 def _once(value: str, known: Ours, parameters: Mapping[str, str]) -> str:
-    seen: set[str] = set()
+    # An entry that quotes others beside ours can't go, so that ours goes where it stands alone.
+    mixed = [one for one in entries(value) if not _only(one, known, parameters)]
+    seen = {ours for one in mixed for ours in known.among(entries(expand(one, parameters)))}
 
     def edit(entry: str) -> str | None:
+        if not _only(entry, known, parameters):
+            return entry
         ours = set(known.among(entries(expand(entry, parameters))))
-        if ours and ours <= seen and _only(entry, known, parameters):
+        if ours <= seen:
             return None
         seen.update(ours)
         return entry

@@ -1,0 +1,205 @@
+"""Generated main.cf, master.cf and unit files: our milters come and go, and nothing else changes."""
+
+import re
+from unittest import mock
+
+import pytest
+from dkim_formula.errors import PostfixError
+from dkim_formula.postfix import joining, milters, reach, services
+from dkim_formula.postfix.milters import Ours
+from dkim_formula.postfix.services import Configuration
+from dkim_formula.signer import config, unit
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fuzz import examples, odd_text
+
+RSA, ED25519 = "unix:opendkim/opendkim.sock", "unix:opendkim/opendkim-ed25519.sock"
+OLDER = {RSA: ["inet:localhost:8891", "unix:/run/opendkim/opendkim.sock"]}
+KNOWN = Ours([RSA, ED25519], OLDER)
+
+addresses = st.sampled_from(
+    [
+        "inet:localhost:11332",
+        "inet:[::1]:8893",
+        "unix:rspamd/milter.sock",
+        "unix:/spamass/spamass.sock",
+        "inet:localhost:8891",
+        "inet:127.0.0.1:8891",
+        "local:/var/run/opendkim/opendkim.sock",
+        RSA,
+        "unix:/opendkim/opendkim.sock",
+        "unix:/var/spool/postfix/opendkim/opendkim.sock",
+        ED25519,
+    ]
+)
+settings = st.sampled_from(
+    [
+        "connect_timeout=10s",
+        "default_action=tempfail",
+        "{ default_action = accept }",
+        "{ command_timeout = 30s }",
+    ]
+)
+braced = st.builds(
+    lambda address, given: "{ " + ", ".join([address, *given]) + " }",
+    addresses,
+    st.lists(settings, max_size=2, unique_by=lambda one: "action" in one),
+)
+quoted = st.sampled_from(
+    ["$one", "${two}", "$(one)", "${on?inet:a:1}", "${none:inet:b:2}", "${on?{inet:c:3}}"]
+)
+entry = addresses | braced | quoted
+separators = st.sampled_from([", ", ",", " ", "  ", "\t", " , "])
+lists = st.builds(
+    lambda found, between: between.join(found), st.lists(entry, max_size=4), separators
+)
+plain_lists = st.lists(addresses | braced, max_size=3).map(", ".join)
+main_cfs = st.fixed_dictionaries(
+    {"one": plain_lists, "two": plain_lists, "on": st.just("yes")},
+    optional={
+        "smtpd_milters": lists,
+        "non_smtpd_milters": lists | st.just("$smtpd_milters"),
+        "milter_default_action": st.sampled_from([*milters.DEFAULT_ACTIONS, "shutdown", ""]),
+        "internal_mail_filter_classes": st.sampled_from(["", "bounce", "notify", "notify bounce"]),
+        "receive_override_options": st.sampled_from(["", "no_milters", "no_address_mappings"]),
+        "smtpd_milter_maps": st.sampled_from(
+            ["", "cidr:/none", "inline:{ {192.0.2.1 = DISABLE} }"]
+        ),
+        "myhostname": st.just("mail.example.net"),
+    },
+)
+SERVICES = [
+    line.split()
+    for line in (
+        "smtp inet n - y - - smtpd",
+        "submission inet n - n - - smtpd",
+        "127.0.0.1:10025 inet n - - - - smtpd",
+        "pickup unix n - y 60 1 pickup",
+        "cleanup unix n - - - 0 cleanup",
+    )
+]
+master_cfs = st.dictionaries(
+    st.sampled_from(
+        [
+            f"{fields[0]}/{fields[1]}/{name}"
+            for fields in SERVICES
+            for name in ("smtpd_milters", "non_smtpd_milters", "receive_override_options")
+        ]
+        + ["127.0.0.1:10025/inet/content_filter", "smtp/inet/smtpd_milter_maps"]
+    ),
+    lists | st.sampled_from(["", "no_milters", "cidr:/none"]),
+    max_size=4,
+)
+configurations = st.builds(
+    lambda main, own: Configuration(main, SERVICES, own), main_cfs, master_cfs
+)
+ours = st.sampled_from([[RSA], [RSA, ED25519]])
+actions = st.sampled_from([None, *milters.DEFAULT_ACTIONS])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(reach, "answers", lambda *_: True)
+    monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "none"))
+
+
+def others(found, value, parameters):
+    """The entries of other milters in a list, in their order, as Postfix reads them."""
+    expanded = milters.entries(milters.expand(value, parameters))
+    return [one for one in expanded if KNOWN.which(one) is None]
+
+
+def everything_of_others(found):
+    main = {name: others(found, found.main.get(name, ""), found.main) for name in milters.LISTS}
+    own = {
+        name: others(found, found.own[name], found.parameters(name.rpartition("/")[0]))
+        for name in found.lists()
+    }
+    return {**main, **{name: [squeezed(one) for one in value] for name, value in own.items()}}
+
+
+def squeezed(text):
+    return re.sub(r"\s", "", text)
+
+
+def present(found, wanted, action):
+    return joining.present(found, wanted, action, older=OLDER)
+
+
+@examples(150)
+@given(configurations, ours, actions)
+def test_our_milters_join_once_and_nothing_of_others_changes(found, wanted, action):
+    plan = present(found, wanted, action)
+    after = plan.after()
+    assert present(after, wanted, action).changes() == {}
+    mine = everything_of_others(found)
+    for name, value in everything_of_others(after).items():
+        assert [squeezed(one) for one in value] == [squeezed(one) for one in mine[name]]
+    known = Ours(wanted, OLDER)
+    for name in milters.LISTS:
+        there = milters.entries(milters.expand(after.main[name], after.main))
+        assert set(known.among(there)) == set(wanted)
+        counted = [known.which(one) for one in there if known.which(one)]
+        # A list that the site has quote the same twice stays so.
+        if len(re.findall(r"\$", found.main.get(name, ""))) < 2:
+            assert len(counted) == len(wanted), there
+        if action:
+            literal = [one for one in there if one.startswith("{") and known.which(one)]
+            assert {milters.own_action(one) for one in literal} <= {action}
+    unchanged = set(found.main) - {*milters.LISTS, milters.CLASSES, "one", "two"}
+    assert {name: after.main[name] for name in unchanged} == {
+        name: found.main[name] for name in unchanged
+    }
+    assert after.main.get("milter_default_action") == found.main.get("milter_default_action")
+    assert not any(re.search(r"\s", value) for value in plan.own.values())
+
+
+@examples(150)
+@given(configurations, ours, actions)
+def test_our_milters_leave_and_the_site_has_what_it_had(found, wanted, action):
+    joined = present(found, wanted, action)
+    remembered = dict(joined.remember or {})
+    after = joined.after()
+    known = Ours(wanted, OLDER)
+    with mock.patch.object(joining, "_remembered", lambda: remembered):
+        left = joining.absent(after, wanted, OLDER).after()
+    assert joining.absent(left, wanted, OLDER).changes() == {}
+    for name, value in everything_of_others(left).items():
+        assert [squeezed(one) for one in value] == [
+            squeezed(one) for one in everything_of_others(found)[name]
+        ]
+    for name in (milters.DEFAULT_ACTION, milters.CLASSES):
+        before = found.main.get(name, "")
+        assert milters.entries(left.main.get(name, "")) == milters.entries(before)
+    every = [milters.expand(left.main.get(name, ""), left.main) for name in milters.LISTS]
+    assert not known.among(one for value in every for one in milters.entries(value))
+
+
+@examples(150)
+@given(
+    st.dictionaries(st.sampled_from([*milters.LISTS, milters.CLASSES, "a", "b"]), odd_text()),
+    st.dictionaries(
+        st.sampled_from(["smtp/inet/smtpd_milters", "smtp/inet/smtpd_milter_maps"]), odd_text()
+    ),
+)
+def test_configuration_of_any_text_is_read(main, own):
+    found = Configuration(main, SERVICES, own)
+    list(reach.entries(found))
+    reach.let_mail_go(found, KNOWN)
+    assert isinstance(services.ways(found, KNOWN), list)
+    try:
+        plan = present(found, [RSA], "tempfail")
+    except PostfixError as error:
+        assert "brace" in str(error)
+    else:
+        assert present(plan.after(), [RSA], "tempfail").main == {}
+    joining.absent(found, [RSA], OLDER)
+
+
+@examples(150)
+@given(st.lists(odd_text(), max_size=8).map("\n".join))
+def test_unit_file_and_opendkim_conf_of_any_text_are_read(tmp_path_factory, text):
+    for one in unit.settings(text, "/x"):
+        assert one.line <= len(text.splitlines())
+    for option in config.parse(text, "/x"):
+        assert option.name
