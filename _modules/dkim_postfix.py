@@ -130,7 +130,7 @@ def _planned(present, default_action, absent, moved_from, unsigned_services):
 
 def _leftover(absent, moved_from):
     gone = arguments.list_of(arguments.milter, absent, "absent")
-    return joining.absent(services.read(), gone, _addresses(moved_from))
+    return joining.absent(services.read(), gone, _addresses(moved_from), joining.remembered())
 
 
 def _addresses(moved_from):

@@ -104,10 +104,15 @@ def absent(
     found: Configuration,
     ours: Sequence[str],
     older: Mapping[str, Sequence[str]] | None = None,
+    before: Mapping[str, str | None] | None = None,
 ) -> Joining:
-    """Plan for our milters, at every address that they ever had, to be gone."""
+    """
+    Plan for our milters, at every address that they ever had, to be gone.
+
+    before
+        What main.cf had before they joined (:func:`remembered`).
+    """
     known = _with_left_behind(found, Ours(ours, older, found.queue), older)
-    before = _remembered()
     main, unset = milters.plan_absent(
         found.main,
         ours,
@@ -166,7 +171,8 @@ def _with_left_behind(
     return Ours(known.milters, every, known.queue)
 
 
-def _remembered() -> dict[str, str | None]:
+def remembered() -> dict[str, str | None]:
+    """Return what main.cf had before our milters joined; empty where that is not known."""
     with contextlib.suppress(OSError, ValueError):
         with open(MEMORY, encoding="utf-8") as stream:
             given = json.load(stream)
