@@ -52,7 +52,7 @@ WRONG_KINDS = (
 ODD_KINDS = (True, 5, "false", "12", "", " ", "null", {}, ["x", None], 10**5000, float("inf"))
 INTERNAL = re.compile(r"\bNone\b|\bTrue\b|\bFalse\b|Kind|Ordered|object at|<class|datetime|b'")
 # An empty list of these is the default itself.
-MAY_BE_EMPTY = {"domains", "clients", "common_names"}
+MAY_BE_EMPTY = {"domains", "clients", "common_names", "unsigned_services"}
 
 
 def known_keys():
