@@ -34,7 +34,7 @@ def copy_changes(path, copy):
 @translated
 def keep_copy(path, copy):
     """
-    Copy a configuration file, owner root and mode 0400: it may hold a password.
+    Copy a configuration file, owner root and mode 0400; a password in it is left out.
 
     path, copy
         As ``dkim_opendkim.copy_changes``.

@@ -106,6 +106,25 @@ def test_copy_is_for_root_alone_and_never_written_again(daemon):
         config.keep(daemon.config_file, copy)
 
 
+def test_copy_has_no_password(daemon):
+    text = (
+        "KeyTable dsn:pgsql://reader:hu@sh@localhost/vmail/table=k?keycol=i\n"
+        "SigningTable dsn:mysql://reader@localhost/vmail/table=s\n"
+        "ldapbindpassword  hush and more\nInternalHosts 127.0.0.1, ::1\n"
+    )
+    write(daemon, text)
+    copy = config.copy_wanted(daemon)
+    config.keep(daemon.config_file, copy)
+    with open(copy, encoding="utf-8") as stream:
+        kept = stream.read()
+    assert kept == (
+        "KeyTable dsn:pgsql://reader:LEFT-OUT@localhost/vmail/table=k?keycol=i\n"
+        "SigningTable dsn:mysql://reader@localhost/vmail/table=s\n"
+        "ldapbindpassword  LEFT-OUT\nInternalHosts 127.0.0.1, ::1\n"
+    )
+    assert config.copy_wanted(daemon) == copy
+
+
 def test_second_file_of_the_site_s_has_a_copy_of_its_own(daemon):
     write(daemon, "LogWhy yes\n")
     config.keep(daemon.config_file, config.copy_wanted(daemon))

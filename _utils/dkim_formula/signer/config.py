@@ -45,6 +45,13 @@ _INSTEAD = {
     "Include": "give its options in dkim:opendkim:settings",
 }
 _SECRET = re.compile(r"://|passw|secret", re.IGNORECASE)
+# In a data set's name, user:password@host, and the one option that is a password: opendkim(8),
+# opendkim.conf(5).
+_PASSWORDS = (
+    re.compile(r"(://[^:/@\s]*):\S*@"),
+    re.compile(r"^(\s*LDAPBindPassword\s+)\S.*$", re.IGNORECASE | re.MULTILINE),
+)
+_LEFT_OUT = "LEFT-OUT"
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def copy_wanted(daemon: Daemon) -> str:
     path = daemon.config_file
     if not is_sites_own(path):
         return ""
-    text = _text(path)
+    text = _without_passwords(_text(path))
     copies = _copies(path)
     same = next((copy for copy in copies if _text(copy) == text), None)
     return same or f"{path}{COPY}{f'.{len(copies) + 1}' if copies else ''}"
@@ -147,14 +154,15 @@ def lacks_copy(path: str, copy: str) -> bool:
 
 def keep(path: str, copy: str) -> None:
     """
-    Copy a file for root alone, mode 0400: it may hold a password. A copy that is there stays.
+    Copy a file for root alone, mode 0400. A password in it is left out: a secret stands in as few
+    files as can be, and the role that had this one loses it. A copy that is there stays.
 
     Raises OpenDKIMError where the copy can't be written.
     """
     try:
         target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        with open(path, "rb") as source, os.fdopen(target, "wb") as stream:
-            stream.write(source.read())
+        with os.fdopen(target, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(_without_passwords(_text(path)))
     except OSError as error:
         raise OpenDKIMError(
             f"{path}: can't be copied to {copy}: {error.strerror}; make room there, and run again"
@@ -190,6 +198,11 @@ def _shown(option: Option) -> str:
     return "".join(one if one.isprintable() else "?" for one in option.value)[:200]
 
 
+def _without_passwords(text: str) -> str:
+    in_name, option = _PASSWORDS
+    return option.sub(rf"\g<1>{_LEFT_OUT}", in_name.sub(rf"\g<1>:{_LEFT_OUT}@", text))
+
+
 def _copies(path: str) -> list[str]:
     folder, name = os.path.split(path)
     with contextlib.suppress(OSError):
@@ -200,7 +213,7 @@ def _copies(path: str) -> list[str]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read(_LARGEST)
     except (OSError, ValueError):  # ValueError: no path can have this text
         return ""
@@ -208,7 +221,8 @@ def _text(path: str) -> str:
 
 def _is_packaged(path: str, text: str) -> bool:
     """Return whether a package brought the file just as it is: dpkg knows its digest."""
-    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    data = text.encode("utf-8", "surrogateescape")
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return any(line == f"{path} {digest}" for line in _conffiles())
 
 
