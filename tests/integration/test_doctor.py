@@ -134,7 +134,7 @@ AT_ONCE = (
     "the socket is root's",
     "the unit is disabled",
     "the chroot is closed",
-    "main.cf has another default action",
+    "main.cf names the socket for chrooted services alone",
     "a grant is revoked",
     "a pattern is gone",
 )
