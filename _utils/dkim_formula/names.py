@@ -1,4 +1,10 @@
-"""Domain names, selectors and addresses, checked and brought to the one form that is stored."""
+"""
+Domain names, selectors and addresses, checked and brought to the one form that is stored.
+
+A name that the formula makes is as RFC 1123 and RFC 6376 have it. A name that is there already is
+served as long as OpenDKIM finds it and DNS can hold its record: underscores sign and verify all
+over the world (measured), and a key keeps its selector.
+"""
 
 import datetime
 import re
@@ -14,9 +20,14 @@ MAX_LABEL = 63
 MAX_LOCAL_PART = 64
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_PLAIN_NAME = re.compile(
-    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-)
+_MAIL_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+# PostgreSQL reads these as the same expressions.
+SERVED_DOMAIN = r"^([a-z0-9_-]{1,63}\.)*(?![0-9]+$)[a-z0-9_-]{1,63}$"
+SERVED_SELECTOR = r"^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}$"
+_SERVED_DOMAIN = re.compile(SERVED_DOMAIN)
+_SERVED_SELECTOR = re.compile(SERVED_SELECTOR)
+# The shortest name of a key record below a domain: a selector of one character.
+_LONGEST_DOMAIN = MAX_NAME - len("s._domainkey.")
 # RFC 5322, section 3.2.3: dot-atom. A quoted local part can't be looked up: OpenDKIM splits at "@".
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -37,11 +48,148 @@ def domain_name(value: object, where: str = "domain") -> str:
     Raises :class:`InvalidValue` for anything that is not a host name: RFC 1123, section 2.1,
     RFC 1035, section 2.3.4, RFC 5891, section 5.4.
     """
+    return _domain(value, where, _LABEL, "use letters, digits and inner hyphens")
+
+
+def mail_domain(value: object, where: str = "domain") -> str:
+    """
+    A domain that mail is sent from, as :func:`domain_name`, but its labels may have underscores:
+    tables of sites hold such names, and OpenDKIM signs for them (measured).
+
+    Raises :class:`InvalidValue`.
+    """
+    return _domain(value, where, _MAIL_LABEL, "use letters, digits, hyphens and underscores")
+
+
+def stored_domain(value: object, where: str = "domain") -> str:
+    """
+    The domain of rows that are there: as :func:`mail_domain` where it is one, else the text as it
+    is, so that a row with any name can be shown and deleted.
+
+    Raises :class:`InvalidValue` for what is no text.
+    """
+    name = _text(value, where, "a domain name such as example.com")
+    try:
+        return name if is_served(name) else mail_domain(name, where)
+    except InvalidValue:
+        return name
+
+
+def served_selector(value: object, where: str = "selector") -> str:
+    """
+    The selector of a key that comes from elsewhere and keeps it: upper case and underscores sign
+    and verify (measured).
+
+    Raises :class:`InvalidValue`.
+    """
+    name = _text(value, where, "letters, digits and hyphens, such as s2026")
+    if not _SERVED_SELECTOR.fullmatch(name) or len(name) > MAX_NAME:
+        raise InvalidValue(
+            where, value, "is no selector", "use letters, digits, hyphens, underscores and dots"
+        )
+    return name
+
+
+def stored_selector(value: object, where: str = "selector") -> str:
+    """
+    The selector of a key that is there, as it stands: that of a key from elsewhere may have
+    upper case or underscores.
+
+    Raises :class:`InvalidValue` for what is no text.
+    """
+    return _text(value, where, "the selector of a key, such as s2026")
+
+
+def owner_domain(domain: object, where: str = "domain") -> str:
+    """
+    The domain below which records stand: one that is served as it is, any other as
+    :func:`mail_domain` has it.
+
+    Raises :class:`InvalidValue`.
+    """
+    is_fine = isinstance(domain, str) and is_served(domain)
+    return domain if is_fine else mail_domain(domain, where)
+
+
+def is_served(domain: str) -> bool:
+    """
+    Whether OpenDKIM finds a domain that is stored so, and DNS can hold a key record below it.
+
+    OpenDKIM looks a sender up by its lower-case A-labels, without a last dot (measured).
+    """
+    return len(domain) <= _LONGEST_DOMAIN and _SERVED_DOMAIN.fullmatch(domain) is not None
+
+
+def domain_problem(domain: str) -> str:
+    """
+    What is wrong with a domain that is stored so, and what to do; empty for one that is served.
+    """
+    if is_served(domain):
+        return ""
+    shown = f"the domain {printable(domain)}"
+    if not domain.strip():
+        return f"{shown} is empty, so nobody sends mail from it; delete the row, or give it a name"
+    try:
+        meant = mail_domain(domain.strip())
+    except InvalidValue as error:
+        return f"{shown} {error.problem}, so it signs nothing; delete the row, or correct the name"
+    if meant == domain:
+        return (
+            f"{shown} is {len(domain)} characters long, too long for a key record below it "
+            f"(RFC 1035, section 2.3.4), so it has no key; use one of {_LONGEST_DOMAIN} at most"
+        )
+    if "." not in meant:
+        return (
+            f"{shown} is never looked up by OpenDKIM; where mail is sent from it, store it as "
+            f"{meant!r}"
+        )
+    return (
+        f"{shown} is never looked up by OpenDKIM, which asks for lower-case A-labels without "
+        f"blanks and without a last dot; store it as {meant!r}"
+    )
+
+
+def selector_problem(selector_: str) -> str:
+    """
+    What is wrong with a selector that is stored so, and what to do; empty for one that is served.
+    """
+    shown, meant = f"the selector {printable(selector_)}", selector_in_dns(selector_)
+    if meant is None:
+        remedy = "store it as letters, digits, hyphens, underscores and dots"
+        return f"{shown} is no name in DNS, so the key signs nothing; {remedy}"
+    if meant != selector_:
+        return f"{shown} has blanks around it, which verifiers pass over; store it as {meant!r}"
+    return ""
+
+
+def selector_in_dns(selector_: str) -> str | None:
+    """
+    The name by which verifiers look for the key of a selector that is stored so; None for none.
+
+    White space around a tag's value has no meaning (RFC 6376, section 3.2).
+    """
+    meant = selector_.strip(" \t")
+    return meant if _SERVED_SELECTOR.fullmatch(meant) else None
+
+
+def row_name(domain: str, selector_: str) -> str:
+    """Return how a row of the table of keys is called for people."""
+    shown = domain if is_served(domain) else printable(domain)
+    return f"{shown}, selector {printable(selector_)}"
+
+
+def printable(text: str, most: int = 100) -> str:
+    """A stored text in quotes, without control characters, cut where it is long."""
+    shown = repr(text)
+    return shown if len(shown) <= most else f"{shown[: most - 4]}…{shown[-1]}"
+
+
+def _domain(value: object, where: str, label_form: re.Pattern, expected: str) -> str:
     name = _text(value, where, "a domain name such as example.com")
     if not name.isascii():
         name = _to_a_labels(name, value, where)
     name = name.lower().removesuffix(".")
-    _check_labels(name, value, where)
+    _check_labels(name, value, where, label_form, expected)
     labels = name.split(".")
     if labels[-1].isdigit():
         # RFC 3696, section 2: no top-level name is all digits, so that addresses can be told.
@@ -52,19 +200,6 @@ def domain_name(value: object, where: str = "domain") -> str:
         if label.startswith("xn--"):
             _check_a_label(label, value, where)
     return name
-
-
-def is_stored_form(text: str) -> bool:
-    """
-    Whether ``text`` is a domain name as :func:`domain_name` gives it. Most are told by one look,
-    which is five times as fast: a database may host a hundred thousand.
-    """
-    if len(text) <= MAX_NAME and "xn--" not in text and _PLAIN_NAME.fullmatch(text):
-        return True
-    try:
-        return domain_name(text) == text
-    except InvalidValue:
-        return False
 
 
 def selector(value: object, where: str = "selector") -> str:
@@ -79,7 +214,7 @@ def selector(value: object, where: str = "selector") -> str:
             where, value, "has characters outside ASCII", "use letters, digits, hyphens and dots"
         )
     name = name.lower()
-    _check_labels(name, value, where)
+    _check_labels(name, value, where, _LABEL, "use letters, digits and inner hyphens")
     return name
 
 
@@ -87,10 +222,13 @@ def key_record_name(selector_: str, domain: str) -> str:
     """
     Where the key record stands: ``selector._domainkey.domain``, without a trailing dot.
 
-    Raises :class:`InvalidValue` where selector or domain is not one, or both together are longer
-    than a name can be. Source: RFC 6376, section 3.6.2.1.
+    Raises :class:`InvalidValue` where selector or domain is none that is served, or both together
+    are longer than a name can be. Source: RFC 6376, section 3.6.2.1.
     """
-    name = f"{selector(selector_)}._domainkey.{domain_name(domain)}"
+    label = selector_in_dns(selector_)
+    if label is None:
+        raise InvalidValue("selector", selector_, "is no name in DNS", "use letters and digits")
+    name = f"{label.lower()}._domainkey.{owner_domain(domain)}"
     return _checked_length(name, "selector")
 
 
@@ -100,7 +238,7 @@ def dmarc_record_name(domain: str) -> str:
 
     Raises :class:`InvalidValue` where the domain is not one or is too long to have such a record.
     """
-    return _checked_length(f"_dmarc.{domain_name(domain)}", "domain")
+    return _checked_length(f"_dmarc.{owner_domain(domain)}", "domain")
 
 
 def report_record_name(domain: str, host: str) -> str:
@@ -110,7 +248,7 @@ def report_record_name(domain: str, host: str) -> str:
 
     Raises :class:`InvalidValue` as the other names do.
     """
-    name = f"{domain_name(domain)}._report._dmarc.{domain_name(host)}"
+    name = f"{owner_domain(domain)}._report._dmarc.{mail_domain(host)}"
     return _checked_length(name, "domain")
 
 
@@ -141,7 +279,7 @@ def email_address(value: object, where: str = "address") -> str:
         )
     if len(local) > MAX_LOCAL_PART:
         raise InvalidValue(where, value, f"has a local part over {MAX_LOCAL_PART} characters")
-    return f"{local}@{domain_name(domain, where)}"
+    return f"{local}@{mail_domain(domain, where)}"
 
 
 def _text(value: object, where: str, expected: str) -> str:
@@ -176,7 +314,9 @@ def _check_a_label(label: str, value: object, where: str) -> None:
         ) from None
 
 
-def _check_labels(name: str, value: object, where: str) -> None:
+def _check_labels(
+    name: str, value: object, where: str, label_form: re.Pattern, expected: str
+) -> None:
     for label in name.split("."):
         if not label:
             raise InvalidValue(
@@ -184,13 +324,8 @@ def _check_labels(name: str, value: object, where: str) -> None:
             )
         if len(label) > MAX_LABEL:
             raise InvalidValue(where, value, f"has a label longer than {MAX_LABEL} characters")
-        if not _LABEL.fullmatch(label):
-            raise InvalidValue(
-                where,
-                value,
-                f"has the malformed label {label!r}",
-                "use letters, digits and inner hyphens",
-            )
+        if not label_form.fullmatch(label):
+            raise InvalidValue(where, value, f"has the malformed label {label!r}", expected)
     _checked_length(name, where)
 
 

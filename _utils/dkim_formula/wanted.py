@@ -7,7 +7,8 @@ from dataclasses import replace
 from .database.comparison import EveryHosted, Wanted
 from .database.keystore import Key
 from .errors import InvalidValue
-from .names import domain_name, is_stored_form
+from .names import MAX_NAME, is_served, mail_domain, printable
+from .names import domain_problem as stored_name_problem
 from .records import (
     Record,
     delegated,
@@ -96,13 +97,67 @@ def records(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) 
         by_domain.setdefault(_stored_form(key.domain), []).append(key)
     found = []
     for domain in domains:
-        shown = [key for key in by_domain.get(domain.name, ()) if key.public is not None]
-        found += [record_of(key, domain) for key in shown]
-        if domain.delegation is not None:
+        shown = [key for key in by_domain.get(domain.name, ()) if not key_problem(key, domain)]
+        found += _each_name_once([(key, record_of(key, domain)) for key in shown])
+        if domain.delegation is not None and not _record_problem(domain, domain.name):
             used = (key.selector for key in shown)
             found += delegation_records(domain.name, domain.delegation, used, domain.ttl)
         found += policy_records(domain)
     return found
+
+
+def key_problem(key: Key, domain: Domain) -> str:
+    """Why DNS can't have a key's record; empty where it can."""
+    if not key.can_sign:
+        return key.problem or "the row holds no key"
+    try:
+        record_of(key, domain)
+    except InvalidValue as error:
+        return str(error)
+    return ""
+
+
+def domain_problem(settings: Settings, name: str) -> str:
+    """Why a domain can have no key, or not the keys that the settings want for it; or empty."""
+    return stored_name_problem(name) or _record_problem(domain_settings(settings, name), name)
+
+
+def longest_domain(settings: Settings) -> int:
+    """How long a hosted domain's name can be without its records' names growing too long."""
+    template = settings.every_hosted or settings.defaults
+    return MAX_NAME - _room(template)
+
+
+def _room(domain: Domain) -> int:
+    """How many characters the longest name of a key record has beside the domain's own."""
+    selectors = [plan.selector for plan in domain.keys]
+    zone = ""
+    if domain.delegation is not None:
+        selectors += domain.delegation.selectors
+        zone = f".{domain.delegation.zone}"
+    longest = max(selectors, key=len, default="")
+    return len(f"{longest}._domainkey.{zone}")
+
+
+def _record_problem(domain: Domain, name: str) -> str:
+    """What is too long about the names of a domain's records; empty where they fit."""
+    length = _room(domain) + len(name)
+    if length <= MAX_NAME:
+        return ""
+    where = f"below {domain.delegation.zone} (delegation) " if domain.delegation else ""
+    return (
+        f"the domain {printable(name)} has no key: the name of its record {where}would be {length} "
+        f"characters long; use shorter names, {MAX_NAME} is the most (RFC 1035, section 2.3.4)"
+    )
+
+
+def _each_name_once(pairs: Sequence[tuple[Key, Record]]) -> list[Record]:
+    """One record for a name: two keys' selectors may differ in case alone, which DNS has not."""
+    found: dict[str, tuple[Key, Record]] = {}
+    for key, record in pairs:
+        if record.name not in found or key.state == "active":
+            found[record.name] = key, record
+    return [record for _, record in found.values()]
 
 
 def policy_records(domain: Domain) -> list[Record]:
@@ -146,7 +201,9 @@ def record_of(key: Key, domain: Domain) -> Record:
 
 def _is_by_every_hosted(settings: Settings, name: str) -> bool:
     named = name in settings.domains or name in settings.excluded
-    return not named and is_stored_form(name)
+    if named or not is_served(name):
+        return False
+    return not _record_problem(settings.every_hosted, name)
 
 
 def _named(template: Domain, name: str) -> Domain:
@@ -158,7 +215,7 @@ def _named(template: Domain, name: str) -> Domain:
 
 def _stored_form(hosted: str) -> str:
     try:
-        return domain_name(hosted)
+        return hosted if is_served(hosted) else mail_domain(hosted)
     except InvalidValue:
         return hosted
 

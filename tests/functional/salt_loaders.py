@@ -8,6 +8,7 @@ own: pillar ``dkim:database`` needs no more than that server's port.
 import contextlib
 import json
 import logging
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ GRAINS = {
 }
 # Salt's TRACE is 5, its GARBAGE 1 (salt._logging.impl).
 EVERYTHING = 1
+_PUBLIC_BLOCK = re.compile(r"-----BEGIN PUBLIC KEY-----[^-]*-----END PUBLIC KEY-----")
 
 
 def minion_options(folder: Path) -> dict[str, Any]:
@@ -150,7 +152,8 @@ class Minion:
 
     def _learn_keys(self) -> None:
         for key in self.private_keys():
-            lines = [line for line in key.splitlines() if line and not line.startswith("-")]
+            private = _PUBLIC_BLOCK.sub("", key)
+            lines = [line for line in private.splitlines() if len(line) > 40 and "-" not in line]
             # An RSA key's first half is its modulus, which is public.
             self.secrets.update(lines[len(lines) // 2 :])
 

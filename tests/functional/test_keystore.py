@@ -60,6 +60,7 @@ def test_plain_form_has_no_private_key_and_iso_moments(opened, ready):
         "retired",
         "revoked",
         "public_key",
+        "problem",
     }
     assert plain["created"].endswith("+00:00")
     assert plain["retired"] is None
@@ -282,6 +283,7 @@ def test_rows_of_the_sites_tool_are_completed(opened, ready):
 def test_row_that_looks_like_a_key_and_is_none_stops_signing_and_is_reported(opened, ready):
     lines = traditional_pem().splitlines(keepends=True)
     damaged = "".join([lines[0], *reversed(lines[1:-1]), lines[-1]])
+    # Its form is that of a key, which is all that the table's trigger sees.
     insert_as_howto(opened, "example.com", "default", damaged)
     assert states(opened) == {"default": "active"}
     completed, (text,) = keystore.complete(opened, ready)

@@ -19,6 +19,7 @@ KEY = {
     "retired",
     "revoked",
     "public_key",
+    "problem",
     "record",
 }
 

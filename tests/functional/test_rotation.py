@@ -359,7 +359,7 @@ def test_row_that_holds_no_key_waits_for_a_person(signing):
     (told,) = done["waiting"]
     assert "delete it" in told["for"]
     assert done["publish"] == []
-    with pytest.raises(StepRefused, match="no key that OpenDKIM could sign with"):
+    with pytest.raises(StepRefused, match="does not parse as a private key, so it does not sign"):
         rotation.activate(signing.settings, "example.com", "broken", force=True)
 
 

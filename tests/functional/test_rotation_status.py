@@ -9,7 +9,7 @@ from functional.postgres import as_role, execute, query
 from functional.test_rotation import HOLD, QUEUE
 
 COLUMNS = ["domain", "selector", "algorithm", "bits", "state", "address"]
-COLUMNS += ["age", "dns", "next", "when"]
+COLUMNS += ["age", "dns", "next", "when", "problem"]
 
 
 def lines(site, **how):

@@ -20,6 +20,7 @@ from dkim_formula.errors import (
 )
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations import keys, rotation, transfer
+from dkim_formula.private_key import read_stored
 from dkim_formula.settings.model import Domain, DomainsTable, Settings
 from functional.postgres import execute, query, rsa_key, traditional_pem
 
@@ -425,7 +426,7 @@ def test_exported_key_is_for_root_alone(with_key, tmp_path, caplog):
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    exported = PrivateKey.from_pem(target.read_bytes())
+    exported = read_stored(target.read_bytes()).private
     assert exported.public_base64() == rsa_key(0).public_base64() == found["public_key"]
     assert found == {
         "path": str(target),

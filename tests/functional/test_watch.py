@@ -112,9 +112,10 @@ def test_domain_that_nobody_chose_can_be_left_unsigned(watched):
     assert look(watched) == {}
 
 
-def test_domain_in_upper_case_is_unsigned_whatever_its_keys(watched):
+def test_name_that_opendkim_never_looks_up_is_no_alarm(watched):
+    # dkim.check and dkim.doctor name it, with what to do; an alarm here would never end.
     run(watched, "UPDATE public.domains SET domain = 'Example.com' WHERE domain = 'example.com'")
-    assert look(watched)["unsigned"] == ["Example.com"]
+    assert "Example.com" not in look(watched).get("unsigned", [])
 
 
 def test_alias_is_signed_by_another_s_key(watched):
@@ -125,7 +126,7 @@ def test_alias_is_signed_by_another_s_key(watched):
 
 
 def test_what_can_not_have_a_key_is_not_unsigned(watched):
-    run(watched, "INSERT INTO public.domains (domain) VALUES ('localhost_'), ('a b')")
+    run(watched, "INSERT INTO public.domains (domain) VALUES ('ALL'), ('a b')")
     assert look(watched) == {}
 
 

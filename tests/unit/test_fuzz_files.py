@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from dkim_formula import milter, verification
 from dkim_formula.database import hba, scram
-from dkim_formula.database.material import read_row
 from dkim_formula.dns import message
 from dkim_formula.dns.failure import NoAnswer
 from dkim_formula.dns.plan import Present, to_publish, to_remove
@@ -26,6 +25,7 @@ from dkim_formula.importing.selection import select
 from dkim_formula.importing.signing_table import SigningTable
 from dkim_formula.keys import PrivateKey
 from dkim_formula.postfix import milters
+from dkim_formula.private_key import read_stored
 from dkim_formula.records import key_record
 from dkim_formula.records.meaning import compare
 from dkim_formula.secret import Secret
@@ -69,11 +69,13 @@ def refused_or(function, *arguments, errors=InvalidValue):
 def test_damaged_key_file_is_refused_or_is_a_key(data):
     for found in (
         refused_or(material.private_key, data, "path /x"),
-        refused_or(PrivateKey.from_pem, data),
-        refused_or(read_row, data.decode("utf-8", "surrogateescape"), "key"),
+        read_stored(data).private,
+        read_stored(data.decode("utf-8", "surrogateescape")).private,
     ):
         if found is not None:
-            assert read_row(found.pem(), "key").public_base64() == found.public_base64()
+            again = read_stored(found.pem())
+            assert again.is_plain
+            assert again.private.public_base64() == found.public_base64()
 
 
 def der(tag, content):
@@ -103,8 +105,8 @@ def test_key_of_odd_numbers_is_refused(changes):
     pem = b"-----BEGIN RSA PRIVATE KEY-----\n" + base64.encodebytes(data)
     pem += b"-----END RSA PRIVATE KEY-----\n"
     found = [
-        refused_or(PrivateKey.from_pem, pem),
-        refused_or(read_row, pem.decode(), "key"),
+        read_stored(pem).private,
+        read_stored(pem.decode()).private,
         refused_or(material.private_key, data, "key"),
     ]
     for key in found:

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from dkim_formula.errors import InvalidValue
+from dkim_formula.importing.material import private_key as read
 from dkim_formula.keys import PrivateKey, check_bits
 
 # RFC 8463, appendix A.1, the RSA key, and A.2, its record.
@@ -68,14 +69,14 @@ def rsa_key():
 
 
 def test_rfc_8463_rsa_key_gives_the_published_record():
-    key = PrivateKey.from_pem(RFC8463_RSA)
+    key = read(RFC8463_RSA, "key")
     assert (key.algorithm, key.bits) == ("rsa", 1024)
     assert key.public_base64() == RFC8463_RSA_PUBLIC
 
 
 @pytest.mark.parametrize(("seed", "public"), ED25519_VECTORS)
 def test_published_ed25519_keys_give_the_published_records(seed, public):
-    key = PrivateKey.from_pem(pem_of(ed25519.Ed25519PrivateKey.from_private_bytes(seed)))
+    key = read(pem_of(ed25519.Ed25519PrivateKey.from_private_bytes(seed)), "key")
     assert (key.algorithm, key.bits) == ("ed25519", 256)
     assert key.public_base64() == public
 
@@ -103,7 +104,7 @@ def test_openssl_reads_the_pem_and_finds_the_same_public_key(algorithm):
 @pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
 def test_pem_is_read_back_as_the_same_key(algorithm):
     key = PrivateKey.generate(algorithm, 1024)
-    again = PrivateKey.from_pem(key.pem().encode())
+    again = read(key.pem().encode(), "key")
     assert again.public_base64() == key.public_base64()
     assert again.pem() == key.pem()
 
@@ -156,7 +157,7 @@ def cut_in_the_middle():
 
 
 REFUSED = {
-    "empty": (lambda: "", "not a private key in PEM form"),
+    "empty": (lambda: "", "is missing"),
     "junk": (lambda: "junk" * 100, "not a private key in PEM form"),
     "binary": (lambda: b"\x00\xff" * 100, "not a private key in PEM form"),
     "public": (public_pem, "public half"),
@@ -179,9 +180,24 @@ REFUSED = {
     "dsa": (lambda: pem_of(dsa.generate_private_key(1024)), "RSA and Ed25519"),
     "ed448": (lambda: pem_of(ed448.Ed448PrivateKey.generate()), "RSA and Ed25519"),
     "rsa 512": (lambda: openssl("genrsa", "512"), "RSA key of 512 bits"),
+}
+
+WEAK = {
+    "rsa 1023": (lambda: openssl("genrsa", "1023"), "RSA key of 1023 bits"),
     "rsa 4104": (lambda: openssl("genrsa", "4104"), "RSA key of 4104 bits"),
     "exponent 3": (lambda: pem_of(rsa.generate_private_key(3, 1024)), "public exponent 3"),
 }
+
+
+@pytest.mark.parametrize("case", WEAK)
+def test_key_that_opendkim_signs_with_is_read_and_its_weakness_told(case):
+    make, weakness = WEAK[case]
+    assert weakness in read(make(), "key").weakness
+
+
+@pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
+def test_key_that_every_verifier_takes_has_no_weakness(algorithm):
+    assert not PrivateKey.generate(algorithm).weakness
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -189,7 +205,7 @@ def test_unusable_key_is_refused_without_being_shown(case):
     make, problem = REFUSED[case]
     pem = make()
     with pytest.raises(InvalidValue, match=problem) as caught:
-        PrivateKey.from_pem(pem, "a key")
+        read(pem, "a key")
     shown = "".join(traceback.format_exception(caught.value))
     text = pem if isinstance(pem, str) else pem.decode("latin1")
     body = [line for line in text.splitlines() if line and "-----" not in line]
@@ -201,7 +217,7 @@ def test_unusable_key_is_refused_without_being_shown(case):
 def test_traditional_pem_of_the_howto_is_taken():
     key = rsa.generate_private_key(65537, 2048)
     pem = pem_of(key, form=serialization.PrivateFormat.TraditionalOpenSSL)
-    assert PrivateKey.from_pem(pem).bits == 2048
+    assert read(pem, "key").bits == 2048
 
 
 def test_key_shows_nothing_of_itself(rsa_key):

@@ -15,7 +15,7 @@ def test_key_record_is_the_howtos():
         "value": "v=DKIM1; k=rsa; t=s; p=MIIB",
         "purpose": "dkim",
         "domain": "example.com",
-        "selector": "mail",
+        "selector": "Mail",
     }
 
 

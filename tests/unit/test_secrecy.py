@@ -16,6 +16,7 @@ import dkim_formula
 import pytest
 import yaml
 from dkim_formula.database import roles
+from dkim_formula.database.adoption import Adopted
 from dkim_formula.database.evidence import Disclosure
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import InvalidValue
@@ -24,6 +25,7 @@ from dkim_formula.importing.key_table import Entry
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations.rotation.steps import Move
 from dkim_formula.operations.table_import import TableImport, Taken
+from dkim_formula.private_key import StoredKey
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read
 from dkim_formula.settings.model import (
@@ -63,6 +65,8 @@ HOLDERS = {
     "Wanted": roles.Wanted("reader", password=SECRET),
     "Entry": Entry("name", "example.com", "s", SECRET, "KeyTable, line 1"),
     "Taken": TAKEN,
+    "Adopted": Adopted("1", "example.com", "s", "rsa", 2048, "MII", "active", "", "0", text=SECRET),
+    "StoredKey": StoredKey(KEY),
     "Move": Move(None, "active", "test", new=(Wanted("example.com", "s"), KEY)),
     "TableImport": TableImport(Settings(database=DATABASE), False, [], taken={("a", "b"): TAKEN}),
     "Row of a file": parse_file(f"name example.com:s:{PEM.splitlines()[1]}", "KeyTable")[0],

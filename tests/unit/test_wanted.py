@@ -1,11 +1,12 @@
 """The keys, patterns and records that should be, from the pillar and the hosted domains."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from dkim_formula import wanted
 from dkim_formula.database.keystore import Key, Wanted
-from dkim_formula.settings.model import Address, Dmarc, Domain, KeyPlan, Settings
+from dkim_formula.settings.model import Address, Delegation, Dmarc, Domain, KeyPlan, Settings
 
 RSA = KeyPlan(selector="r1", bits=3072)
 ED25519 = KeyPlan(algorithm="ed25519", selector="e1")
@@ -70,7 +71,7 @@ def test_named_domain_is_chosen_once_however_the_site_spells_it():
     assert wanted.chosen_domains(made, ["A.Example", "a.example"]) == {"a.example": own}
 
 
-@pytest.mark.parametrize("hosted", ["not a name", "", "-x.example", "a" * 64 + ".example"])
+@pytest.mark.parametrize("hosted", ["not a name", "", "*", "a" * 64 + ".example"])
 def test_hosted_text_that_is_no_domain_is_passed_over(hosted):
     assert wanted.chosen_domains(settings(every_hosted=TEMPLATE), [hosted]) == {}
 
@@ -158,11 +159,34 @@ def test_keys_of_other_domains_are_not_in_a_domains_records():
     assert records_of(Domain("example.com"), stored(domain="other.example")) == []
 
 
-@pytest.mark.parametrize("spelling", ["Example.COM", "example.com."])
-def test_key_is_found_under_the_sites_own_spelling_of_its_domain(spelling):
-    assert records_of(Domain("example.com"), stored(domain=spelling)) == [
-        ("default._domainkey.example.com", "v=DKIM1; k=rsa; t=s; p=MIIB")
+@pytest.mark.parametrize("spelling", ["Example.COM", "example.com.", " example.com"])
+def test_row_that_opendkim_never_finds_has_no_record(spelling):
+    assert records_of(Domain("example.com"), stored(domain=spelling)) == []
+
+
+def test_selector_keeps_its_underscore_in_its_record():
+    ((name, _),) = records_of(Domain("example.com"), stored(selector="mail_2020"))
+    assert name == "mail_2020._domainkey.example.com"
+
+
+def test_two_selectors_that_differ_in_case_have_one_record_the_one_that_signs():
+    keys = [
+        stored(selector="mail", state="retired", public="MIIA"),
+        stored(selector="Mail", public="MIIB"),
     ]
+    assert records_of(Domain("example.com"), *keys) == [
+        ("mail._domainkey.example.com", "v=DKIM1; k=rsa; t=s; p=MIIB")
+    ]
+
+
+def test_hosted_domain_whose_delegated_record_would_be_too_long_is_not_chosen():
+    zone = "dkim-keys-of-customers.mail-provider.example.net"
+    template = replace(TEMPLATE, delegation=Delegation(zone, ("s1",)))
+    long = ".".join(["a" * 60] * 3) + ".long.example"
+    made = settings(every_hosted=template)
+    assert [*wanted.chosen_domains(made, [long, "good.example"])] == ["good.example"]
+    assert "would be 2" in wanted.domain_problem(made, long)
+    assert wanted.domain_problem(made, "good.example") == ""
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidValue
+from ..names import row_name
+from ..private_key import read_stored
+from ..secret import Secret
 from ..settings.model import Database
 from .connection import compose
-from .material import read_row
 from .objects import names
+from .stored_row import is_row_found, row_problem
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -31,8 +33,10 @@ class Adopted:
     """
     A row of the howto's table and what it becomes.
 
-    ``problem`` says why the key can't be used, for a row that becomes ``pending`` or ``revoked``;
-    ``digest`` is the key's md5, to know it again.
+    ``signs`` tells whether the key can be used; a row that can't becomes ``pending`` or
+    ``revoked``. ``problem`` is what is wrong with the row and what to do. ``digest`` is the key's
+    md5, to know it again. ``text`` takes the place of a key's text that OpenDKIM can't read as it
+    is, or that has more in it than one key.
     """
 
     id: str
@@ -44,6 +48,8 @@ class Adopted:
     state: str
     problem: str
     digest: str | None
+    signs: bool = True
+    text: Secret | None = field(default=None, repr=False, compare=False)
 
 
 def decide(
@@ -86,25 +92,28 @@ def notes(adopted: tuple[Adopted, ...]) -> tuple[str, ...]:
         f"{', '.join(map(repr, others))} retired (the key and its record stay)"
         for (domain, algorithm), others in retired.items()
     ]
-    said += [
-        f"{row.domain}, selector {row.selector!r}: {row.problem}; kept as {row.state}, it does "
-        "not sign"
-        for row in adopted
-        if row.problem
-    ]
+    said += [_note(row) for row in adopted if row.problem or row.text]
     return tuple(said)
 
 
+def _note(row: Adopted) -> str:
+    kept = f"; kept as {row.state}" if row.problem and not row.signs else ""
+    if row.problem:
+        return f"{row.problem}{kept}"
+    return (
+        f"{row_name(row.domain, row.selector)}: the key's text is not one PEM block with its lines "
+        "and nothing else; it is stored anew as one"
+    )
+
+
 def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> Adopted:
-    if key is None:
-        return Adopted(row_id, domain, selector, "rsa", None, None, "revoked", "no key", digest)
-    try:
-        if not key.startswith("-----BEGIN "):
-            raise InvalidValue("key", None, "does not begin with the PEM text's first dash")
-        private = read_row(key, "key")
-    except InvalidValue as error:
-        problem = f"the key {error.problem}"
-        return Adopted(row_id, domain, selector, "rsa", None, None, "pending", problem, digest)
+    stored = read_stored(key)
+    problem = row_problem(domain, selector, stored)
+    private = stored.private
+    if private is None:
+        state = "revoked" if key is None else "pending"
+        return Adopted(row_id, domain, selector, "rsa", None, None, state, problem, digest, False)
+    signs = is_row_found(domain, selector)
     return Adopted(
         row_id,
         domain,
@@ -112,28 +121,31 @@ def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> A
         private.algorithm,
         private.bits,
         private.public_base64(),
-        "active",
-        "",
+        "active" if signs else "pending",
+        problem,
         digest,
+        signs,
+        None if stored.is_plain else Secret(private.pem()),
     )
 
 
 def _with_states(cursor: pg.cursor, database: Database, rows: list[Adopted]) -> tuple[Adopted, ...]:
     groups: dict[tuple[str, str], list[Adopted]] = {}
     for row in rows:
-        if not row.problem:
+        if row.signs:
             groups.setdefault((row.domain, row.algorithm), []).append(row)
     asked = 0
     signing = set()
     for (domain, _algorithm), group in groups.items():
-        chosen = group[0]
+        # One that the daemon reads as it stands comes before one that is mended.
+        chosen = next((row for row in group if row.text is None), group[0])
         if len(group) > 1 and asked < _ASK_AT_MOST:
             asked += 1
             selector = _daemons_choice(cursor, database, domain)
             chosen = next((row for row in group if row.selector == selector), chosen)
         signing.add(chosen.id)
     return tuple(
-        row if row.problem else _in_state(row, "active" if row.id in signing else "retired")
+        _in_state(row, "active" if row.id in signing else "retired") if row.signs else row
         for row in rows
     )
 

@@ -108,6 +108,7 @@ WITH w AS NOT MATERIALIZED (
       FROM {domains} AS d
      CROSS JOIN unnest(%(selectors)s::text[], %(algorithms)s::text[], %(bits)s::integer[])
            AS e (selector, algorithm, bits)
+     WHERE d.{domain_name} IS NOT NULL
 )
 SELECT w.n IS NULL, w.domain, w.selector, w.algorithm, w.bits, w.address,
        d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,

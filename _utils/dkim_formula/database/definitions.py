@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from ..private_key import PLAIN_PEM
 from ..settings.model import Database
 from . import signing
 from .connection import compose, driver
-from .migrations.m0002_keys import WHOLE_PEM
 from .objects import (
     ALGORITHMS,
     LOCK_CLASS,
@@ -284,7 +284,7 @@ def functions(cursor: pg.cursor, database: Database, id_type: str, flat: bool) -
         "lock_class": LOCK_CLASS,
         "lock_patterns": LOCK_PATTERNS,
         "lock_class_pattern": LOCK_CLASS_PATTERN,
-        "whole": WHOLE_PEM,
+        "whole": PLAIN_PEM,
         "ed25519": ED25519_PEM,
     }
     templates = [text % values for text in (_CONFLICT, _CHECKED, _RECORDED, _PATTERN_CHECKED)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError
+from ..names import SERVED_DOMAIN
 from ..settings.model import Database
 from .connection import compose, copy_rows
 from .inspection import relation_kind
@@ -25,12 +26,35 @@ def hosted(connection: pg.connection, database: Database) -> dict[str, object]:
             compose(
                 """
                 SELECT {domain_name}::text, {domain_id} FROM {domains}
+                 WHERE {domain_name} IS NOT NULL
                  ORDER BY {domain_name}::text COLLATE "C"
                 """,
                 **known_names(database),
             )
         )
         return dict(cursor.fetchall())
+
+
+def odd(connection: pg.connection, database: Database, longest: int) -> list[str]:
+    """
+    The names of the table that OpenDKIM never looks up, and those longer than ``longest``; sorted.
+    Rows without a name are left out.
+    """
+    with connection.cursor() as cursor:
+        if not _is_there(cursor, database):
+            return []
+        cursor.execute(
+            compose(
+                """
+                SELECT DISTINCT {domain_name}::text FROM {domains}
+                 WHERE {domain_name}::text !~ %s OR length({domain_name}::text) > %s
+                 ORDER BY 1
+                """,
+                **known_names(database),
+            ),
+            (SERVED_DOMAIN, longest),
+        )
+        return [name for (name,) in cursor]
 
 
 def missing(connection: pg.connection, database: Database, names: Iterable[str]) -> list[str]:

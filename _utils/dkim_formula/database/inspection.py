@@ -225,7 +225,6 @@ def _names_advice(cursor: pg.cursor, database: Database) -> list[str]:
             f"{table}.{site.name} is {kind}, whose index does not answer a look-up by text: "
             f"CREATE INDEX ON {table} (({site.name}::text))"
         )
-    advice += _advice_on(cursor, database, *_NOT_LOWER)
     # A unique index has looked already.
     if not has_index(cursor, site.schema, site.table, site.name, unique=True):
         advice += _advice_on(cursor, database, *_TWICE)
@@ -234,10 +233,6 @@ def _names_advice(cursor: pg.cursor, database: Database) -> list[str]:
     return advice
 
 
-_NOT_LOWER = (
-    "{domain_name}::text <> lower({domain_name}::text)",
-    "not in lower case, as OpenDKIM looks them up, so no mail of theirs is signed",
-)
 _TWICE = (
     "{domain_name}::text IN"
     " (SELECT {domain_name}::text FROM {domains} GROUP BY 1 HAVING count(*) > 1)",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidValue, KeyNotFound, StepRefused
-from ..keys import PrivateKey
+from ..errors import KeyNotFound, StepRefused
+from ..keys import PrivateKey, public_weakness
+from ..names import SERVED_DOMAIN, SERVED_SELECTOR, domain_problem, selector_problem
+from ..private_key import StoredKey, read_stored
 from ..rotation.decision import GONE
 from ..settings.model import Database
 from . import quiet
 from .comparison import Comparison, Wanted, compare
 from .connection import compose, copy_rows
-from .material import read_row
 from .objects import LOCK_CLASS, LOCK_KEYS, names
+from .stored_row import is_row_found, on_weakness, row_problem
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -37,6 +39,10 @@ __all__ = [
     "writing",
 ]
 
+# So many rows without a key are read to say what is wrong with each.
+MOST_FAULTS = 1000
+_UNREAD = "the key was not read yet; run dkim.generate_missing"
+
 _SELECT = """
 SELECT k.id, coalesce(d.{domain_name}::text, '') AS domain, k.selector::text, k.algorithm, k.bits,
        k.state, k.address, k.created_at, k.activated_at, k.retired_at, k.revoked_at, k.public_key
@@ -47,7 +53,14 @@ SELECT k.id, coalesce(d.{domain_name}::text, '') AS domain, k.selector::text, k.
 
 @dataclass(frozen=True)
 class Key:
-    """A row of ``dkim`` without its private key. ``domain`` is the site's spelling of the name."""
+    """
+    A row of ``dkim`` without its private key.
+
+    domain
+        The site's spelling of the name.
+    fault
+        What is wrong with the row's text where no key could be read from it.
+    """
 
     id: int
     domain: str
@@ -61,6 +74,20 @@ class Key:
     retired: datetime | None
     revoked: datetime | None
     public: str | None
+    fault: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the row and what to do, in a sentence; empty where nothing is."""
+        found = [domain_problem(self.domain), selector_problem(self.selector), self.fault]
+        if self.state == "active":
+            found.append(on_weakness(public_weakness(self.algorithm, self.bits, self.public)))
+        return "; ".join(text for text in found if text)
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether OpenDKIM can sign with the row, and verifiers can find its record."""
+        return self.public is not None and is_row_found(self.domain, self.selector)
 
     def as_plain(self) -> dict[str, object]:
         """For a function's return: timestamps as ISO 8601 text, without the row's id."""
@@ -76,6 +103,7 @@ class Key:
             value = getattr(self, name)
             plain[name] = None if value is None else value.isoformat(timespec="seconds")
         plain["public_key"] = self.public
+        plain["problem"] = self.problem
         return plain
 
 
@@ -131,12 +159,41 @@ def active_since(connection: pg.connection, database: Database, moment: datetime
     )
 
 
+def odd(connection: pg.connection, database: Database, longest: int) -> list[Key]:
+    """
+    The keys whose row is not as it should be: see :attr:`Key.problem`.
+
+    longest
+        More characters than this make a domain's name one to look at.
+    """
+    return _keys(
+        connection,
+        database,
+        """
+        WHERE (k.public_key IS NULL AND k.state <> 'revoked')
+           OR (k.state = 'active' AND k.algorithm = 'rsa'
+               AND (k.bits NOT BETWEEN 1024 AND 4096
+                    OR k.public_key !~ '(AQAB|AQ==|AAE=)$'))
+           OR k.selector::text !~ %(selector)s OR d.{domain_name} IS NULL
+           OR d.{domain_name}::text !~ %(domain)s OR length(d.{domain_name}::text) > %(longest)s
+        """,
+        {"selector": SERVED_SELECTOR, "domain": SERVED_DOMAIN, "longest": longest},
+    )
+
+
 def find(connection: pg.connection, database: Database, domain: str, selector: str) -> Key:
-    """The one key. Raises KeyNotFound, which says what there is."""
-    found = list_keys(connection, database, domain, selector)
-    if found:
+    """
+    The one key; case and blanks of its selector count only between keys that differ in nothing
+    else.
+
+    Raises KeyNotFound, which says what there is.
+    """
+    every = list_keys(connection, database, domain)
+    found = [key for key in every if key.selector == selector]
+    found = found or [key for key in every if key.selector.strip().lower() == selector.lower()]
+    if len(found) == 1:
         return found[0]
-    others = [f"{key.selector} ({key.state})" for key in list_keys(connection, database, domain)]
+    others = [f"{key.selector} ({key.state})" for key in every]
     has = f"it has {', '.join(others)}" if others else "it has none"
     raise KeyNotFound(f"{domain} has no key with the selector {selector!r}; {has}")
 
@@ -333,8 +390,9 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
     """
     Fills in what the rows of another tool lack: algorithm, size, public key. Does not commit.
 
-    Gives the keys that were completed, and a sentence for each row whose key does not parse. Such
-    a row that is active is made ``pending``: with it each mail of that domain is deferred (451).
+    Gives the keys that were completed, and a sentence for each row that can't sign. Such a row that
+    is active is made ``pending``: with it each mail of that domain is deferred (451), or signed for
+    a domain that is none. A text that OpenDKIM would not read, or not whole, is stored anew.
     """
     with connection.cursor() as cursor:
         _begin(cursor, "completed")
@@ -351,24 +409,28 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
             )
         )
         filled, broken, reports = [], [], []
-        for number, domain, selector, key, state in cursor.fetchall():
-            try:
-                private = read_row(key, "key")
-            except InvalidValue as error:
-                reports.append(
-                    f"{domain}, selector {selector!r}: the key {error.problem}; "
-                    "it is pending and does not sign"
-                )
-                if state == "active":
-                    broken.append(number)
-                continue
-            filled.append((number, private.algorithm, private.bits, private.public_base64()))
+        for number, domain, selector, text, state in cursor.fetchall():
+            stored = read_stored(text)
+            problem = row_problem(domain, selector, stored)
+            if problem:
+                reports.append(problem)
+            if state == "active" and not (stored.private and is_row_found(domain, selector)):
+                broken.append(number)
+            if stored.private is not None:
+                filled.append((number, *_completion(stored)))
         _set_pending(cursor, database, broken)
         _fill(cursor, database, filled)
     done = _keys(
         connection, database, "WHERE k.id = ANY (%(ids)s)", {"ids": [row[0] for row in filled]}
     )
     return done, tuple(reports)
+
+
+def _completion(stored: StoredKey) -> tuple[str, int, str, str | None]:
+    """Algorithm, size, public half, and the text to be stored in the place of one that is odd."""
+    private = stored.private
+    text = None if stored.is_plain else private.pem()
+    return private.algorithm, private.bits, private.public_base64(), text
 
 
 def _begin(cursor: pg.cursor, why: str) -> None:
@@ -389,7 +451,31 @@ def _keys(
         cursor.execute(
             compose(f"{_SELECT} {condition} ORDER BY domain, k.id", **names(database)), arguments
         )
-        return [Key(*row) for row in cursor]
+        keys = [Key(*row) for row in cursor]
+        return _with_faults(cursor, database, keys)
+
+
+def _with_faults(cursor: pg.cursor, database: Database, keys: list[Key]) -> list[Key]:
+    """The keys; those without a public half with what is wrong with their text."""
+    unread = [key.id for key in keys if key.public is None and key.state != "revoked"]
+    if not unread:
+        return keys
+    # Not at once for any number of rows: what is read is a private key.
+    cursor.execute(
+        compose("SELECT id, key::text FROM {dkim} WHERE id = ANY (%s)", **names(database)),
+        (unread[:MOST_FAULTS],),
+    )
+    faults = {number: _fault(read_stored(text)) for number, text in cursor}
+    return [
+        replace(key, fault=faults.get(key.id, _UNREAD)) if key.id in set(unread) else key
+        for key in keys
+    ]
+
+
+def _fault(stored: StoredKey) -> str:
+    if stored.private is not None:
+        return _UNREAD
+    return f"the key {stored.problem}, so it does not sign; {stored.remedy}"
 
 
 def _set_pending(cursor: pg.cursor, database: Database, numbers: list[int]) -> None:
@@ -400,23 +486,24 @@ def _set_pending(cursor: pg.cursor, database: Database, numbers: list[int]) -> N
     )
 
 
-def _fill(cursor: pg.cursor, database: Database, rows: list[tuple[int, str, int, str]]) -> None:
+def _fill(cursor: pg.cursor, database: Database, rows: list[tuple[object, ...]]) -> None:
     if not rows:
         return
     cursor.execute(
         """
         CREATE TEMPORARY TABLE dkim_filled
-            (id bigint, algorithm text, bits integer, public_key text)
+            (id bigint, algorithm text, bits integer, public_key text, key text)
         ON COMMIT DROP
         """
     )
-    copy_rows(cursor, "dkim_filled", ("id", "algorithm", "bits", "public_key"), rows)
+    copy_rows(cursor, "dkim_filled", ("id", "algorithm", "bits", "public_key", "key"), rows)
     quiet.change(
         cursor,
         compose(
             """
             UPDATE {dkim} AS k
-               SET algorithm = f.algorithm, bits = f.bits, public_key = f.public_key
+               SET algorithm = f.algorithm, bits = f.bits, public_key = f.public_key,
+                   key = coalesce(f.key, k.key)
               FROM pg_temp.dkim_filled AS f
              WHERE k.id = f.id
             """,

@@ -10,9 +10,10 @@ from ..database import inspection, keystore, patterns
 from ..database.comparison import Wanted, compare
 from ..database.connection import compose, session
 from ..database.keystore import Key
-from ..database.material import read_row
 from ..database.objects import names
-from ..errors import InvalidValue
+from ..names import is_served
+from ..operations import odd_rows
+from ..private_key import read_stored
 from ..settings.model import Database, Domain
 from ..wanted import chosen_domains, wanted_keys, wanted_patterns
 from .finding import Finding, judged, right, shortened, unknown, wrong
@@ -56,10 +57,10 @@ def _damage(
     domain: str, selector: str, algorithm: str | None, public: str | None, pem: str
 ) -> str | None:
     where = f"{domain}, selector {selector!r}"
-    try:
-        key = read_row(pem, "key")
-    except InvalidValue as error:
-        return f"{where}: the key {error.problem}, so its domain's mail is deferred"
+    stored = read_stored(pem)
+    key = stored.private
+    if key is None:
+        return f"{where}: the key {stored.problem}, so its domain's mail is deferred"
     if public is None or algorithm is None:
         return None
     if (key.algorithm, key.public_base64()) != (algorithm, public):
@@ -114,7 +115,9 @@ def _unchosen(
     hosted: Iterable[str], chosen: Iterable[str], excluded: Iterable[str], keys: Iterable[Key]
 ) -> list[str]:
     signing = {key.domain for key in keys if key.state == "active"}
-    return sorted({*hosted} - {*chosen} - {*excluded} - signing)
+    others = {*hosted} - {*chosen} - {*excluded} - signing
+    # What can have no key is told of as such, not as a domain to be added.
+    return sorted(name for name in others if is_served(name))
 
 
 def agreement(site: Site) -> list[Finding]:
@@ -123,6 +126,7 @@ def agreement(site: Site) -> list[Finding]:
     with session(settings.database) as connection:
         problems = list(_differing(connection, site))
         advice = list(inspection.inspect(connection, settings.database).advice)
+        advice += odd_rows.problems(connection, settings)
     findings = [
         judged("patterns", problems, "as the pillar has them", "salt-call dkim.generate_missing")
     ]

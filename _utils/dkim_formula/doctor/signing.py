@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ..database import keystore, patterns
 from ..database.connection import compose, session
 from ..database.keystore import Key
-from ..database.material import read_row
 from ..database.objects import names
-from ..errors import InvalidValue, OpenDKIMError
+from ..errors import OpenDKIMError
 from ..milter import Answer, Connection
+from ..private_key import read_stored
 from ..records import Record
 from ..settings.model import Database, Settings
 from ..signer import signed_headers
@@ -145,10 +145,8 @@ def _active(connection: pg.connection, database: Database) -> list[Key]:
 
 
 def _public(pem: str) -> str | None:
-    try:
-        return read_row(pem, "key").public_base64()
-    except InvalidValue:
-        return None
+    private = read_stored(pem).private
+    return None if private is None else private.public_base64()
 
 
 def _patterns(owners: Iterable[tuple[str, str]], extra) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
-from ..names import domain_name, selector
+from ..names import mail_domain, served_selector
 from ..secret import Secret
 from .data_set import REFILE, DataSet, Row
 
@@ -90,5 +90,7 @@ def _entry(row: Row, kind: str) -> Entry:
         raise InvalidValue("name", "", "is empty: OpenDKIM passes over an indented line")
     if kind == REFILE and "*" in row.key:
         raise InvalidValue("name", row.key, "is a pattern", "give each key a name")
-    domain = fields[0] if fields[0] == SENDER else domain_name(fields[0], "domain")
-    return Entry(row.key, domain, selector(fields[1], "selector"), Secret(fields[2]), row.place)
+    domain = fields[0] if fields[0] == SENDER else mail_domain(fields[0], "domain")
+    return Entry(
+        row.key, domain, served_selector(fields[1], "selector"), Secret(fields[2]), row.place
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidValue
-from ..names import domain_name
+from ..names import mail_domain
 from .key_table import SENDER, Entry, Refusal
 from .signing_table import ADDRESS, EVERY, HOST, SUBDOMAINS, Line, SigningTable
 
@@ -235,6 +235,6 @@ def _signing_domain(entry: Entry, host: str) -> str:
 
 def _is_domain(name: str) -> bool:
     try:
-        return domain_name(name) == name
+        return mail_domain(name) == name
     except InvalidValue:
         return False

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
-from ..names import domain_name, email_address
+from ..names import email_address, mail_domain
 from ..secret import Secret
 from .data_set import REFILE, DataSet, Row
 from .key_table import Refusal
@@ -122,7 +122,7 @@ def _wild(pattern: str) -> tuple[str, str]:
     for prefix, kind in (("*@*.", SUBDOMAINS), ("*@", HOST), ("*.", SUBDOMAINS)):
         rest = pattern.removeprefix(prefix)
         if rest != pattern and "*" not in rest and "@" not in rest:
-            return kind, domain_name(rest, "pattern")
+            return kind, mail_domain(rest, "pattern")
     if "*" in pattern:
         raise InvalidValue("pattern", pattern, NO_COUNTERPART)
     if "@" not in pattern:
@@ -138,8 +138,8 @@ def _wild(pattern: str) -> tuple[str, str]:
 def _literal(pattern: str) -> tuple[str, str]:
     if "@" not in pattern:
         if pattern.startswith("."):
-            return SUBDOMAINS, domain_name(pattern[1:], "pattern")
-        return HOST, domain_name(pattern, "pattern")
+            return SUBDOMAINS, mail_domain(pattern[1:], "pattern")
+        return HOST, mail_domain(pattern, "pattern")
     user, _, host = pattern.rpartition("@")
     if user == "*":
         raise InvalidValue(

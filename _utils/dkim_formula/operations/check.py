@@ -13,6 +13,7 @@ from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
 from ..signer import certificates, daemons, trial
 from ..wanted import chosen_domains
+from . import odd_rows
 from .keys import not_hosted
 from .setup import nothing_there_yet
 
@@ -81,9 +82,11 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
     with session(database, setup=True) as connection:
         advice = list(inspection.inspect(connection, database).advice)
         advice += public.reached(connection, database)
-        problems = _schema(connection, database)
+        problems, notes = _schema(connection, database)
+        advice += notes
         if not problems:
             problems += _domains(connection, settings)
+            advice += odd_rows.problems(connection, settings)
         if not database.host:
             problems += access.look(connection).faults
             network = listening.inspect(connection, database)
@@ -92,12 +95,13 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
     return {"problems": problems, "advice": advice}
 
 
-def _schema(connection, database: Database) -> list[str]:
+def _schema(connection, database: Database) -> tuple[list[str], list[str]]:
+    """What forbids to make tables and views, and what is to be known of keys to be adopted."""
     try:
-        schema.plan(schema.look(connection, database), database)
+        planned = schema.plan(schema.look(connection, database), database)
     except DatabaseError as error:
-        return str(error).splitlines()
-    return []
+        return str(error).splitlines(), []
+    return [], odd_rows.shortened(planned.notes)
 
 
 def _domains(connection, settings: Settings) -> list[str]:

@@ -17,17 +17,19 @@ from ..errors import (
     keeping_what_was_done,
 )
 from ..keys import PrivateKey, check_algorithm, check_bits
-from ..names import domain_name
+from ..names import mail_domain, stored_domain, stored_selector
 from ..names import selector as checked_selector
 from ..settings.model import Database, Domain, Settings
 from ..wanted import (
     chosen_domains,
     domain_settings,
     every_hosted,
+    key_problem,
     record_of,
     wanted_keys,
     wanted_patterns,
 )
+from . import odd_rows
 from .setup import not_there_yet, nothing_there_yet
 
 # More than this many domains in one return are counted, not listed.
@@ -45,11 +47,11 @@ def missing(settings: Settings) -> dict[str, object]:
     """
     try:
         with session(settings.database) as connection:
-            unsigned, unreadable = _complete(connection, settings.database)
+            unsigned = _complete(connection, settings.database)
             course = _Course(connection, settings)
             changes = {**unsigned, **course.changes()}
             connection.rollback()
-            return {"changes": changes, "notes": [*course.notes, *_shortened(unreadable)]}
+            return {"changes": changes, "notes": course.notes}
     except DatabaseUnavailable as error:
         if not nothing_there_yet(error, settings.database):
             raise
@@ -73,32 +75,32 @@ def generate_missing(settings: Settings, progress: Progress | None = None) -> di
     Returns as :func:`missing`, what was done. Raises DatabaseError where domains are not hosted.
     """
     with session(settings.database) as connection:
-        unsigned, unreadable = _complete(connection, settings.database)
+        unsigned = _complete(connection, settings.database)
         connection.commit()
         course = _Course(connection, settings)
         with keeping_what_was_done(lambda: {**unsigned, **course.done()}):
             course.run(progress)
     changes = {**unsigned, **course.done()}
-    return {"changes": changes, "notes": [*course.notes, *_shortened(unreadable)]}
+    return {"changes": changes, "notes": course.notes}
 
 
-def _complete(connection, database: Database) -> tuple[dict[str, object], tuple[str, ...]]:
+def _complete(connection, database: Database) -> dict[str, object]:
     """
     Fill in what rows of the site's own tools lack. Return the keys that sign no more for it, as
-    changes, and a sentence for each row that can't be read. Does not commit.
+    changes. Does not commit.
     """
     if not schema.has_tables(connection, database):
-        return {}, ()
+        return {}
     before = keystore.incomplete(connection, database)
     if not before:
-        return {}, ()
-    _, unreadable = keystore.complete(connection, database)
+        return {}
+    keystore.complete(connection, database)
     now = {key.id: key.state for key in keystore.incomplete(connection, database)}
     changed = [key for key in before if now.get(key.id, key.state) != key.state]
     return {
         f"key {key.selector}._domainkey.{key.domain}": {"old": key.state, "new": now[key.id]}
         for key in changed
-    }, unreadable
+    }
 
 
 class _Course:
@@ -115,7 +117,7 @@ class _Course:
             connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
         )
         self.missing = comparison.missing
-        self.notes = _shortened(comparison.reports)
+        self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
         self.present_patterns = patterns.look(connection, self.database)
         self.patterns = wanted_patterns(self._domains_with_patterns(settings))
         self.stored: list[Key] = []
@@ -170,7 +172,7 @@ def generate(
 
     Raises StepRefused for a selector that a deleted key of the domain had.
     """
-    name = domain_name(domain, "domain")
+    name = mail_domain(domain, "domain")
     wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
     with session(settings.database) as connection:
         if domain_table.missing(connection, settings.database, [name]):
@@ -195,7 +197,7 @@ def lacking(
     bits: object = None,
 ) -> dict[str, object]:
     """What :func:`generate` would make: ``{"changes": …}``, empty where the key is there."""
-    name = domain_name(domain, "domain")
+    name = mail_domain(domain, "domain")
     wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
 
     def look(connection) -> dict[str, object]:
@@ -217,7 +219,7 @@ def leaving(
     What :func:`delete` would delete: ``{"changes": …}``, empty where there is no such key. Raises
     StepRefused for an active key without ``force``.
     """
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    name, chosen = stored_domain(domain), stored_selector(selector)
 
     def look(connection) -> dict[str, object]:
         there = keystore.list_keys(connection, settings.database, name, chosen)
@@ -258,7 +260,7 @@ def whole_keys(connection, settings: Settings, domain: str | None = None) -> lis
 
 def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
     """All keys, or a domain's: each its row without the private key, and its ``record``."""
-    name = None if domain is None else domain_name(domain, "domain")
+    name = None if domain is None else stored_domain(domain)
     with session(settings.database) as connection:
         keys = whole_keys(connection, settings, name)
     return [_plain(settings, key) for key in keys]
@@ -270,19 +272,15 @@ def public_key(settings: Settings, domain: object, selector: object = None) -> s
 
     Raises KeyNotFound where there is none, InvalidValue where two are active and none is named.
     """
-    name = domain_name(domain, "domain")
+    name = stored_domain(domain)
     with session(settings.database) as connection:
         keys = whole_keys(connection, settings, name)
         if selector is not None:
-            key = keystore.find(
-                connection, settings.database, name, checked_selector(selector, "selector")
-            )
+            key = keystore.find(connection, settings.database, name, stored_selector(selector))
         else:
             key = _the_active_one(keys, name)
     if key.public is None:
-        raise KeyNotFound(
-            f"domain {name}, selector {key.selector}: the row holds no key that could be read"
-        )
+        raise KeyNotFound(f"domain {name}, selector {key.selector!r}: {key.fault or 'no key'}")
     return key.public
 
 
@@ -290,7 +288,7 @@ def delete(
     settings: Settings, domain: object, selector: object, force: bool = False
 ) -> dict[str, object]:
     """Deletes one key for good; an active one only with ``force``. Returns what it was."""
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    name, chosen = stored_domain(domain), stored_selector(selector)
     with session(settings.database) as connection:
         key = keystore.delete(
             connection, settings.database, name, chosen, "deleted by dkim.delete", force=force
@@ -369,10 +367,11 @@ def _the_active_one(keys: Sequence[Key], domain: str) -> Key:
 
 
 def _plain(settings: Settings, key: Key) -> dict[str, object]:
-    record = None
-    if key.public is not None:
-        record = record_of(key, domain_settings(settings, key.domain.lower())).as_plain()
-    return {**key.as_plain(), "record": record}
+    domain = domain_settings(settings, key.domain.lower())
+    plain = key.as_plain()
+    if problem := key_problem(key, domain):
+        return {**plain, "problem": problem, "record": None}
+    return {**plain, "record": record_of(key, domain).as_plain()}
 
 
 def _new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:

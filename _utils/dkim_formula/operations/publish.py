@@ -13,7 +13,7 @@ from ..database.published import Published
 from ..dns.failure import NoLibrary
 from ..dns.publish import Planned, Publisher, Task, published_start
 from ..errors import DatabaseUnavailable, keeping_what_was_done
-from ..names import domain_name
+from ..names import is_served, owner_domain, stored_domain
 from ..records import BY_HAND, Record
 from ..records.record import is_inside
 from ..settings.model import Domain, Settings
@@ -220,7 +220,7 @@ def _of_keys(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _stored(domains: Iterable[str]) -> list[str]:
-    return [domain_name(domain) for domain in domains]
+    return [owner_domain(domain) for domain in domains if is_served(domain.lower())]
 
 
 def _facts_of(
@@ -236,7 +236,7 @@ def _facts_of(
 
 def _facts(settings: Settings, domain: object, test: bool) -> _Facts:
     """One look at the database; a test run also goes without one that is still to be made."""
-    name = None if domain is None else domain_name(domain, "domain")
+    name = None if domain is None else stored_domain(domain)
     database = settings.database
     only = None if name is None else {name: domain_settings(settings, name)}
     try:
@@ -263,7 +263,7 @@ def _wanted(settings: Settings, facts: _Facts) -> _Wanted:
     every = dict(facts.chosen)
     for key in facts.keys:
         name = key.domain.lower()
-        if name not in settings.excluded:
+        if name not in settings.excluded and is_served(name):
             every.setdefault(name, domain_settings(settings, name))
     found = records(settings, every.values(), facts.keys)
     by_hand = [record for record in found if _is_by_hand(record, every, settings)]

@@ -4,7 +4,7 @@ from ..database import domains as domain_table
 from ..database import keystore, schema
 from ..database.connection import session
 from ..errors import DatabaseUnavailable, InvalidValue
-from ..names import domain_name
+from ..names import is_served, mail_domain, stored_domain
 from ..records import BY_HAND, Record, mta_sts_policy, mta_sts_url, render
 from ..records.layout import Layout
 from ..settings.model import Settings
@@ -24,14 +24,14 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
     """
     with session(settings.database) as connection:
         if domain is not None:
-            name = domain_name(domain, "domain")
+            name = stored_domain(domain)
             keys = whole_keys(connection, settings, name)
             return records(settings, [domain_settings(settings, name)], keys)
         keys = whole_keys(connection, settings)
         chosen = chosen_domains(settings, domain_table.hosted(connection, settings.database))
     for key in keys:
         name = key.domain.lower()
-        if name not in chosen and name not in settings.excluded:
+        if is_served(name) and name not in chosen and name not in settings.excluded:
             chosen[name] = domain_settings(settings, name)
     return records(settings, chosen.values(), keys)
 
@@ -99,7 +99,7 @@ def policy_file(settings: Settings, domain: object) -> dict[str, str]:
 
     Raises InvalidValue for what is no domain name, or for a domain that has none.
     """
-    name = domain_name(domain, "domain")
+    name = mail_domain(domain, "domain")
     policy = domain_settings(settings, name).mta_sts
     if policy is None:
         raise InvalidValue(

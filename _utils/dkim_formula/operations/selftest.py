@@ -11,7 +11,7 @@ from ..doctor import database, signing
 from ..doctor.signing import Outcome
 from ..doctor.site import NO_OPENDKIM, Site
 from ..errors import KeyNotFound, OpenDKIMError
-from ..names import domain_name
+from ..names import stored_domain
 from ..postfix import services
 from ..postfix.services import Way
 from ..settings.model import Settings
@@ -38,7 +38,7 @@ def selftest(settings: Settings, domain: object = None) -> list[dict[str, object
     crash them.
     """
     site = Site(settings)
-    name = None if domain is None else domain_name(domain, "domain")
+    name = None if domain is None else stored_domain(domain)
     chosen = signing.with_records(settings, signing.cases(settings, name))
     if not chosen:
         raise KeyNotFound(f"no key is active for {name}" if name else "no key is active")

@@ -13,7 +13,7 @@ from ..importing.pillar import key_settings, lacking
 from ..importing.selection import Choice, Selection, select
 from ..importing.signing_table import SigningTable
 from ..keys import PrivateKey
-from ..names import domain_name
+from ..names import is_served
 from ..settings.model import Settings
 from . import keys
 
@@ -263,13 +263,7 @@ class TableImport:
 
 def _domain_names(texts: Iterable[str]) -> set[str]:
     """Those that can have a key; the site's table may hold anything."""
-    found = set()
-    for text in texts:
-        try:
-            found.add(domain_name(text))
-        except InvalidValue:
-            continue
-    return found
+    return {text for text in texts if is_served(text)}
 
 
 def selector_taken(key: Key) -> str:

@@ -13,8 +13,7 @@ from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, StepRefus
 from ..importing import data_set, material
 from ..importing.key_table import read_key_table
 from ..importing.signing_table import SigningTable
-from ..names import domain_name
-from ..names import selector as checked_selector
+from ..names import mail_domain, served_selector, stored_domain, stored_selector
 from ..settings.model import Settings
 from . import keys
 from .setup import NOT_THERE_YET, nothing_there_yet
@@ -52,7 +51,7 @@ def import_key(
     Raises InvalidValue for what is wrong with an argument or the key, StepRefused where the
     selector has another key, DatabaseError where the domain is not hosted.
     """
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    name, chosen = mail_domain(domain, "domain"), served_selector(selector, "selector")
     keys.key_holder(settings, name)
     where = f"path {path}"
     private = material.private_key(material.read_file(path, "path"), where)
@@ -165,7 +164,7 @@ def export_key(
     Raises KeyNotFound, StepRefused for a revoked key, whose private half is erased, InvalidValue
     for a path that can't be written.
     """
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    name, chosen = stored_domain(domain), stored_selector(selector)
     if not isinstance(path, str) or not path.startswith("/"):
         raise InvalidValue("path", path, "is not an absolute path", "give the whole path")
     written = False

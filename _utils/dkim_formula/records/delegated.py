@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .. import names
+from ..errors import InvalidValue
 from ..settings.model import Delegation
 from .record import Record
 
@@ -19,7 +20,15 @@ def target_name(selector: str, domain: str, zone: str) -> str:
 
     Raises :class:`dkim_formula.errors.InvalidValue` where selector or domain is not one.
     """
-    return f"{names.key_record_name(selector, domain)}.{zone}"
+    name = f"{names.key_record_name(selector, domain)}.{zone}"
+    if len(name) > names.MAX_NAME:
+        raise InvalidValue(
+            f"dkim:domains:{domain}:delegation",
+            zone,
+            f"makes the record's name {len(name)} characters long",
+            f"use a shorter zone: a name has {names.MAX_NAME} at most (RFC 1035, section 2.3.4)",
+        )
+    return name
 
 
 def delegated(record: Record, delegation: Delegation) -> Record:
@@ -39,7 +48,7 @@ def delegation_records(
     ttl
         Seconds.
     """
-    domain = names.domain_name(domain)
+    domain = names.owner_domain(domain)
     return [
         Record(
             name=names.key_record_name(selector, domain),

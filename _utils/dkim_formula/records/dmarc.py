@@ -46,7 +46,7 @@ def dmarc_record(domain: str, policy: Dmarc, ttl: int = 3600) -> Record:
         ttl=ttl,
         value="; ".join(f"{tag}={value}" for tag, value in tags if value),
         purpose="dmarc",
-        domain=names.domain_name(domain),
+        domain=names.owner_domain(domain),
     )
 
 
@@ -64,9 +64,9 @@ def report_authorisation_records(domain: str, policy: Dmarc, ttl: int = 3600) ->
     Raises :class:`dkim_formula.errors.InvalidValue` where a name is not one or grows too long.
     Source: RFC 9990, "Verifying External Destinations".
     """
-    domain = names.domain_name(domain)
+    domain = names.owner_domain(domain)
     hosts = dict.fromkeys(
-        names.domain_name(address.rpartition("@")[2]) for address in (*policy.rua, *policy.ruf)
+        names.mail_domain(address.rpartition("@")[2]) for address in (*policy.rua, *policy.ruf)
     )
     return [
         Record(

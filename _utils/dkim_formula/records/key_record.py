@@ -20,7 +20,7 @@ def key_record(
     The key record of one key.
 
     domain, selector
-        Whose key it is; brought to their stored form.
+        Whose key it is, as they are stored.
     algorithm
         ``rsa`` or ``ed25519``.
     public_base64
@@ -47,7 +47,7 @@ def key_record(
         ttl=ttl,
         value=erased if revoked else signing,
         purpose="dkim",
-        domain=names.domain_name(domain),
-        selector=names.selector(selector),
+        domain=names.owner_domain(domain),
+        selector=selector,
         replaces=(signing,) if revoked and public_base64 else (),
     )

@@ -13,7 +13,7 @@ def owner_name(prefix: str, domain: str, where: str = "domain") -> str:
 
     Raises :class:`InvalidValue` where the domain is not one, or is too long to have such a record.
     """
-    name = f"{prefix}.{names.domain_name(domain, where)}"
+    name = f"{prefix}.{names.owner_domain(domain, where)}"
     if len(name) > names.MAX_NAME:
         raise InvalidValue(
             where, name, f"is {len(name)} characters long", f"a name has {names.MAX_NAME} at most"

@@ -24,7 +24,7 @@ def spf_record(domain: str, text: str, ttl: int = 3600) -> Record:
     Raises :class:`dkim_formula.errors.InvalidValue` where the domain is not one.
     Source: RFC 7208, section 3.
     """
-    name = names.domain_name(domain)
+    name = names.owner_domain(domain)
     return Record(name=name, type="TXT", ttl=ttl, value=text, purpose="spf", domain=name)
 
 
@@ -43,7 +43,7 @@ def tls_rpt_record(domain: str, uris: Sequence[str], ttl: int = 3600) -> Record:
         ttl=ttl,
         value=f"v=TLSRPTv1; rua={','.join(uris)}",
         purpose="tls-rpt",
-        domain=names.domain_name(domain),
+        domain=names.owner_domain(domain),
     )
 
 
@@ -61,7 +61,7 @@ def mta_sts_record(domain: str, policy: MtaSts, ttl: int = 3600) -> Record:
         ttl=ttl,
         value=f"v=STSv1; id={digest[:_ID_LENGTH]};",
         purpose="mta-sts",
-        domain=names.domain_name(domain),
+        domain=names.owner_domain(domain),
     )
 
 
@@ -75,4 +75,4 @@ def mta_sts_policy(policy: MtaSts) -> str:
 
 def mta_sts_url(domain: str) -> str:
     """Where that text is looked for. Source: RFC 8461, section 3.3."""
-    return f"https://mta-sts.{names.domain_name(domain)}/.well-known/mta-sts.txt"
+    return f"https://mta-sts.{names.owner_domain(domain)}/.well-known/mta-sts.txt"

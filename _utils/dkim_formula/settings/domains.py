@@ -63,8 +63,8 @@ def bits(value: object, where: str) -> int:
 
 
 def domain_name(value: object, where: str) -> str:
-    """See :func:`dkim_formula.names.domain_name`."""
-    return names.domain_name(shown(value), where)
+    """See :func:`dkim_formula.names.mail_domain`."""
+    return names.mail_domain(shown(value), where)
 
 
 _KEY_CHECKS = {"selector": selectors, "algorithm": algorithms, "bits": bits}
@@ -159,7 +159,7 @@ def _listed_name(given: object, where: str) -> str:
         raise InvalidValue(
             where, given, "is a pattern", f"give {given[2:]!r} with subdomains: true"
         )
-    return names.domain_name(given, where)
+    return names.mail_domain(given, where)
 
 
 def _is_repeated(name: str, given: object, seen: dict[str, object], notes: Notes) -> bool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..database import schema
 from ..database.connection import compose, session
 from ..database.objects import names
-from ..errors import DatabaseError, FormulaError, InvalidValue
-from ..names import domain_name
+from ..errors import DatabaseError, FormulaError
 from ..settings.model import Settings
+from ..wanted import domain_problem
 from .facts import MOST_NAMES, Keys, Late
 
 if TYPE_CHECKING:
@@ -113,14 +113,16 @@ def _facts(connection: pg.connection, settings: Settings, at: float) -> Keys:
 
 
 def _worth_signing(settings: Settings, hosted: Iterable[str]) -> list[str]:
-    """Those of the names that have to sign, by the pillar; what is no domain name can't."""
+    """
+    Return those of the names that have to sign, by the pillar.
+
+    A name that OpenDKIM never looks up, or that is too long to have a key, would be an alarm
+    without an end: ``dkim.check`` and ``dkim.doctor`` say what is wrong with it.
+    """
     found = []
-    for text in hosted:
-        try:
-            name = domain_name(text)
-        except InvalidValue:
-            continue
+    for name in hosted:
         chosen = name in settings.domains or settings.every_hosted is not None
-        if name not in settings.excluded and (chosen or settings.watch.unsigned == "hosted"):
-            found.append(text)
+        judged = name not in settings.excluded and (chosen or settings.watch.unsigned == "hosted")
+        if judged and not domain_problem(settings, name):
+            found.append(name)
     return found

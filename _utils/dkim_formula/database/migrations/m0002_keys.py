@@ -1,16 +1,11 @@
 """The table of keys: made, or the howto's taken over with its rows as they are."""
 
+from ...private_key import PLAIN_PEM
 from ..connection import compose, copy_rows
 from ..objects import names
 
 NUMBER = 2
 TITLE = "table of keys, or the howto's adopted in place"
-
-# What OpenDKIM takes from a row (measured: a PEM text that does not begin with its first dash
-# gives 451): the whole of an unencrypted PKCS#8 or PKCS#1 private key.
-WHOLE_PEM = (
-    "^-----BEGIN (RSA )?PRIVATE KEY-----\\s[A-Za-z0-9+/=\\s]+-----END (RSA )?PRIVATE KEY-----\\s*$"
-)
 
 _CREATE = """
 CREATE TABLE {dkim} (
@@ -41,6 +36,7 @@ UPDATE {dkim} AS k
    SET algorithm = a.algorithm,
        bits = a.bits,
        public_key = a.public_key,
+       key = coalesce(a.key, k.key),
        state = a.state,
        activated_at = CASE WHEN a.state = 'active' THEN now() END,
        retired_at = CASE WHEN a.state = 'retired' THEN now() END
@@ -77,8 +73,9 @@ COMMENT ON COLUMN {dkim}.public_key IS 'base64, as the record''s p= holds it'
 
 def run(cursor, database, snapshot):
     """
-    Makes the table, or adds our columns to the howto's: ids and keys stay untouched, the states
-    are those that the snapshot's adoption settled.
+    Makes the table, or adds our columns to the howto's: ids stay, and so do the keys' texts but
+    for those that the snapshot's adoption has read and stores anew; the states are those that it
+    settled.
 
     ``created_at`` of an adopted key stays NULL, for nobody knows; its ``activated_at`` is the
     moment of adoption, from which its rotation counts.
@@ -93,18 +90,21 @@ def run(cursor, database, snapshot):
         cursor.execute(
             """
             CREATE TEMPORARY TABLE dkim_adopted
-                (id text, state text, algorithm text, bits integer, public_key text)
+                (id text, state text, algorithm text, bits integer, public_key text, key text)
             ON COMMIT DROP
             """
         )
         copy_rows(
             cursor,
             "dkim_adopted",
-            ("id", "state", "algorithm", "bits", "public_key"),
-            ((a.id, a.state, a.algorithm, a.bits, a.public) for a in snapshot.adopted),
+            ("id", "state", "algorithm", "bits", "public_key", "key"),
+            (
+                (a.id, a.state, a.algorithm, a.bits, a.public, a.text and a.text.reveal())
+                for a in snapshot.adopted
+            ),
         )
         cursor.execute("ANALYZE pg_temp.dkim_adopted")
         cursor.execute(compose(_ADOPTED, **known))
-    cursor.execute(compose(_CONSTRAINTS % WHOLE_PEM, **known))
+    cursor.execute(compose(_CONSTRAINTS % PLAIN_PEM, **known))
     cursor.execute(compose(_INDEXES, **known))
     cursor.execute(compose(_COMMENTS, **known))

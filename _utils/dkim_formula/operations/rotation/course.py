@@ -19,12 +19,12 @@ from ...database.comparison import Wanted
 from ...database.connection import session
 from ...database.keystore import Key
 from ...dns.failure import NoLibrary
-from ...errors import InvalidValue, keeping_what_was_done
-from ...names import domain_name
+from ...errors import keeping_what_was_done
 from ...records import BY_HAND
 from ...rotation.decision import Decision
 from ...rotation.evidence import RIGHT, Look, after
 from ...settings.model import Settings
+from ...wanted import domain_problem
 from .. import publish as publishing
 from ..publish import TO_BE_MADE
 from . import starting, steps
@@ -99,12 +99,9 @@ class Course:
                 progress(at + len(batch), len(every))
 
     def _is_a_name(self, name: str) -> bool:
-        try:
-            domain_name(name)
-        except InvalidValue:
-            self.outcome.note(f"{name!r} is no domain name, so OpenDKIM never looks for its keys")
-            return False
-        return True
+        if problem := domain_problem(self.settings, name):
+            self.outcome.note(problem)
+        return not problem
 
     def plan(self, situation: Situation) -> list[Move]:
         """Every key's next step; of the forced slots the next key's, whatever is missing."""
@@ -213,7 +210,7 @@ class Course:
 
     def _is_unseen(self, key: Key, looks: Mapping[int, Look], published: set[str]) -> bool:
         """Whether a look at a key's record could tell more than this run's first one did."""
-        if not is_readable(key):
+        if not is_readable(self.settings, key):
             return False
         record = records_of(self.settings, key)[0]
         seen = looks.get(key.id)
@@ -235,7 +232,7 @@ class Course:
 
     def _is_to_be_published(self, key: Key, situation: Situation) -> bool:
         """Whether a key's record is not known to be as it should, and somebody waits for it."""
-        if not is_readable(key):
+        if not is_readable(self.settings, key):
             return False
         is_new = self.outcome.changes.get(name_of(key), {}).get("new") == "active"
         if key.state not in _LOOKED_FOR and not is_new:

@@ -14,7 +14,7 @@ from ...dns.loop import run
 from ...records import Record, delegation_records
 from ...rotation.evidence import DATA, RIGHT, Look
 from ...settings.model import Settings
-from ...wanted import domain_settings, record_of
+from ...wanted import domain_settings, key_problem, record_of
 from .outcome import Outcome
 
 _EMPTY_OR_AWAY = frozenset({verdict.RIGHT, verdict.ABSENT})
@@ -29,7 +29,9 @@ def look(
     at
         The database's clock, from before this call.
     """
-    asked = [key for key in keys if key.public is not None]
+    asked = [
+        key for key in keys if not key_problem(key, domain_settings(settings, key.domain.lower()))
+    ]
     records = [records_of(settings, key) for key in asked]
     flat = [record for of_key in records for record in of_key]
     if not flat:

@@ -11,17 +11,16 @@ from ...database.connection import session
 from ...database.keystore import Key
 from ...errors import InvalidValue, StepRefused
 from ...keys import PrivateKey
-from ...names import domain_name
-from ...names import selector as checked_selector
+from ...names import stored_domain, stored_selector
 from ...rotation.decision import Decision, moment_text
 from ...rotation.evidence import RIGHT
 from ...settings.duration import in_words
 from ...settings.model import Settings
-from ...wanted import domain_settings
+from ...wanted import domain_settings, key_problem
 from . import starting
 from .course import Course, forced, to_be_made
 from .outcome import Outcome, name_of, slot_of
-from .situation import Situation, is_readable
+from .situation import Situation
 from .starting import Start
 from .steps import Move
 
@@ -41,8 +40,8 @@ def activate(
     course, key = _course(settings, domain, selector, test)
     if key.state == "revoked":
         raise StepRefused(f"{_called(key)}: the key is revoked, and its private half is gone")
-    if not is_readable(key):
-        raise StepRefused(f"{_called(key)}: its row holds no key that OpenDKIM could sign with")
+    if problem := key_problem(key, domain_settings(settings, key.domain.lower())):
+        raise StepRefused(f"{_called(key)}: {problem}")
     waits: list[Decision] = []
 
     def plan(situation: Situation) -> Iterable[Move]:
@@ -243,7 +242,7 @@ class _Revocation:
 
 
 def _may_follow(key: Key) -> bool:
-    return key.state == "pending" and is_readable(key)
+    return key.state == "pending" and key.can_sign
 
 
 def _seen(situation: Situation, key: Key) -> int:
@@ -255,7 +254,7 @@ def _seen(situation: Situation, key: Key) -> int:
 
 
 def _course(settings: Settings, domain: object, selector: object, test: bool) -> tuple[Course, Key]:
-    name, chosen = domain_name(domain, "domain"), checked_selector(selector, "selector")
+    name, chosen = stored_domain(domain), stored_selector(selector)
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
         starting.fill_in(connection, settings, [name])

@@ -11,7 +11,7 @@ from ...rotation import decision
 from ...rotation.decision import Decision
 from ...rotation.evidence import Evidence
 from ...settings.model import Settings
-from ...wanted import domain_settings
+from ...wanted import domain_settings, key_problem
 from .limits import Limits
 from .outcome import Slot, by_slot, slot_of
 
@@ -55,7 +55,8 @@ class Situation:
 
     def candidate(self, slot: Slot) -> Key | None:
         """The key to sign there next: the newest that is pending, where none newer signs."""
-        readable = [key for key in self._slots.get(slot, ()) if is_readable(key)]
+        there = self._slots.get(slot, ())
+        readable = [key for key in there if is_readable(self.settings, key)]
         pending = [key for key in readable if key.state == "pending"]
         active = self.active(slot)
         if not pending or (active is not None and active.id > pending[-1].id):
@@ -108,7 +109,7 @@ class Situation:
         rotation = self.settings.rotation
         domain = domain_settings(self.settings, key.domain.lower())
         return decision.pending(
-            is_readable(key),
+            is_readable(self.settings, key),
             slot,
             evidence,
             rotation.margin,
@@ -125,6 +126,6 @@ class Situation:
         return domain_settings(self.settings, key.domain.lower()).ttl
 
 
-def is_readable(key: Key) -> bool:
-    """Whether the row's private key could be read, and so OpenDKIM can take it."""
-    return key.public is not None
+def is_readable(settings: Settings, key: Key) -> bool:
+    """Whether OpenDKIM can sign with the row, and DNS can hold its record."""
+    return not key_problem(key, domain_settings(settings, key.domain.lower()))

@@ -18,7 +18,7 @@ from ...errors import (
     keeping_what_was_done,
 )
 from ...keys import check_algorithm
-from ...names import domain_name
+from ...names import owner_domain, stored_domain
 from ...names import selector as checked_selector
 from ...rotation.due import due_at, never_before
 from ...settings.model import Domain, Settings
@@ -56,7 +56,7 @@ def rotate(
     Raises InvalidValue for an argument that is wrong, StepRefused for a selector that was ever
     used, DatabaseError for a domain that is not hosted.
     """
-    name = domain_name(domain, "domain")
+    name = owner_domain(domain)
     wanted = key_holder(settings, name)
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
@@ -88,7 +88,7 @@ def advance(
     progress
         Called with (done, total) domains after each batch.
     """
-    name = None if domain is None else domain_name(domain, "domain")
+    name = None if domain is None else stored_domain(domain)
     if test and (note := _nothing_yet(settings)):
         return Outcome(notes=[note]).as_plain()
     with session(settings.database) as connection:

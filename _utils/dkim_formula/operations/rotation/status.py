@@ -8,11 +8,12 @@ from datetime import datetime
 from ...database import evidence as evidence_table
 from ...database.connection import session
 from ...database.keystore import Key
-from ...names import domain_name
+from ...names import stored_domain
 from ...rotation.decision import moment_text
 from ...rotation.due import due_at
 from ...rotation.evidence import Evidence, Look, after
 from ...settings.model import Settings
+from ...wanted import domain_settings, key_problem
 from ..keys import whole_keys
 from .limits import limits
 from .looking import look, records_of, value_of
@@ -36,15 +37,16 @@ def status(settings: Settings, domain: object = None, dns: bool = True) -> list[
         Ask the authoritative servers; if not, what they last showed decides.
 
     Returns a list of ``{"domain", "selector", "algorithm", "bits", "state", "address", "age",
-    "dns", "next", "when"}``: ``age`` is how long it has been in its state, ``dns`` a verdict of
-    ``dns.verdict`` or ``-``, ``when`` ISO 8601 or empty.
+    "dns", "next", "when", "problem"}``: ``age`` is how long it has been in its state, ``dns`` a
+    verdict of ``dns.verdict`` or ``-``, ``when`` ISO 8601 or empty, ``problem`` what is wrong with
+    the row, and what to do.
     """
-    name = None if domain is None else domain_name(domain, "domain")
+    name = None if domain is None else stored_domain(domain)
     with session(settings.database) as connection:
         keys = whole_keys(connection, settings, name)
         now = evidence_table.clock(connection)
         stored = evidence_table.read(connection, settings.database, [key.id for key in keys])
-    shown = [key for key in keys if _has_a_name(key)]
+    shown = [key for key in keys if is_readable(settings, key)]
     looks = look(settings, shown, now, Outcome()) if dns else {}
     known = {key.id: _known(settings, key, stored.get(key.id), looks, now) for key in shown}
     known = {number: evidence for number, evidence in known.items() if evidence is not None}
@@ -54,6 +56,7 @@ def status(settings: Settings, domain: object = None, dns: bool = True) -> list[
 
 def _line(situation: Situation, key: Key, looks: Mapping[int, Look]) -> dict[str, object]:
     following, when = _next(situation, key)
+    domain = domain_settings(situation.settings, key.domain.lower())
     return {
         "domain": key.domain,
         "selector": key.selector,
@@ -65,6 +68,7 @@ def _line(situation: Situation, key: Key, looks: Mapping[int, Look]) -> dict[str
         "dns": looks[key.id].verdict if key.id in looks else "-",
         "next": following,
         "when": "" if when is None else moment_text(when),
+        "problem": key.problem or key_problem(key, domain),
     }
 
 
@@ -89,18 +93,10 @@ def _known(
 ) -> Evidence | None:
     if key.id in looks:
         return after(evidence, looks[key.id], now)
-    is_current = evidence is not None and is_readable(key)
+    is_current = evidence is not None and is_readable(settings, key)
     if is_current and evidence.value == value_of(records_of(settings, key)[0]):
         return evidence
     return None
-
-
-def _has_a_name(key: Key) -> bool:
-    try:
-        domain_name(key.domain)
-    except ValueError:
-        return False
-    return is_readable(key)
 
 
 def _age(moment: datetime | None, now: datetime) -> str:

@@ -1,0 +1,41 @@
+"""Rows of the mail database that can't be used as they are: each named, with what to do."""
+
+from collections.abc import Sequence
+
+from ..database import domains as domain_table
+from ..database import keystore, schema
+from ..names import row_name
+from ..settings.model import Settings
+from ..wanted import domain_problem, domain_settings, key_problem, longest_domain
+
+# More than this many sentences in one return are counted, not shown.
+LISTED = 50
+
+
+def problems(connection, settings: Settings) -> list[str]:
+    """
+    Return a sentence for each odd row, in order: hosted domains that OpenDKIM never looks up or
+    that are too long to have a key, then keys that can't sign or whose record nobody finds.
+    """
+    database, longest = settings.database, longest_domain(settings)
+    table = f"{database.domains.schema}.{database.domains.table}"
+    named: dict[str, str] = {}
+    for name in domain_table.odd(connection, database, longest):
+        text = domain_problem(settings, name)
+        if text and name not in settings.excluded:
+            named[name] = f"{table}: {text}"
+    found = list(named.values())
+    if schema.has_tables(connection, database):
+        for key in keystore.odd(connection, database, longest):
+            domain = domain_settings(settings, key.domain.lower())
+            text = key.problem or key_problem(key, domain)
+            if text and not (key.domain in named and key.public is not None):
+                found.append(f"{row_name(key.domain, key.selector)}: {text}")
+    return shortened(found)
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """Return the first of the sentences, and how many more there are."""
+    if len(texts) <= LISTED:
+        return list(texts)
+    return [*texts[:LISTED], f"{len(texts) - LISTED} more such rows; dkim.list_keys shows all keys"]

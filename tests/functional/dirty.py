@@ -1,0 +1,143 @@
+"""A howto's database as sites have them: good rows, and every kind of odd one."""
+
+import base64
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from functional.postgres import HOWTO, OWNER, execute, query, rsa_key, traditional_pem
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+GOOD = ("example.com", "example.org")
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    A row of the table of keys.
+
+    domain, selector, key
+        As the row has them.
+    signs
+        Whether mail of the domain is signed with it after the adoption.
+    says
+        What has to be said of it; empty where there is nothing to say.
+    """
+
+    domain: str
+    selector: str = "default"
+    key: str = ""
+    signs: bool = False
+    says: str = ""
+
+
+def case(number: int) -> str:
+    """The text of the one file of ``tests/cases`` in ``tables`` or ``keys`` with a number."""
+    (path,) = [
+        path
+        for folder in ("tables", "keys")
+        for path in (CASES / folder).glob(f"{number:02}-*")
+        if path.suffix != ".yaml"
+    ]
+    return path.read_bytes().decode()
+
+
+def _pem(key, form=serialization.PrivateFormat.TraditionalOpenSSL, secret=None) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, secret or serialization.NoEncryption()
+    ).decode()
+
+
+def odd_keys() -> dict[str, tuple[str, bool, str]]:
+    """Key texts by kind, each with whether mail is signed with it and what is said of it."""
+    good = traditional_pem(3)
+    first, *middle, last = good.splitlines()
+    public = rsa_key(3)._key.public_key()
+    public_pem = public.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+    secret = serialization.BestAvailableEncryption(b"x")
+    return {
+        "comment-behind": (f"{good}# made 2019\n", True, ""),
+        "comment-before": (f"# made 2019\n{good}", True, ""),
+        "public-behind": (good + public_pem, True, ""),
+        "public-before": (public_pem + good, True, ""),
+        "two-keys": (good + traditional_pem(4), True, ""),
+        "crlf": (good.replace("\n", "\r\n"), True, ""),
+        "cr": (good.replace("\n", "\r"), True, ""),
+        "one-line": (good.replace("\n", ""), True, ""),
+        "blanks": (good.replace("\n", " "), True, ""),
+        "indented": (textwrap.indent(good, "  "), True, ""),
+        "base64": ("".join(middle), True, ""),
+        "base64-lines": ("\n".join(middle), True, ""),
+        "exponent-3": (_pem(rsa.generate_private_key(3, 1024)), True, "public exponent 3"),
+        "path": ("/etc/dkimkeys/mail.private", False, "path of a file"),
+        "headers": ("\n".join([first, "Comment: x", "", *middle, last]), False, "header lines"),
+        "encrypted": (_pem(rsa_key(3)._key, secret=secret), False, "is encrypted"),
+        "ec": (_pem(ec.generate_private_key(ec.SECP256R1())), False, "of another algorithm"),
+        "dsa": (_pem(dsa.generate_private_key(1024)), False, "of another algorithm"),
+        "public-alone": (public_pem, False, "public half"),
+        "cut": ("\n".join([first, *middle[14:18]]), False, "damaged"),
+        "words": ("no key at all", False, "not a private key in PEM form"),
+        "empty": ("", False, "is missing"),
+        "base64-of-words": (base64.b64encode(b"hello" * 9).decode(), False, "not a private key"),
+        "odd-ed25519": (
+            _pem(ed25519.Ed25519PrivateKey.generate(), serialization.PrivateFormat.PKCS8),
+            False,
+            "",
+        ),
+    }
+
+
+def rows() -> list[Row]:
+    """Every odd row that an encoding of any kind can hold."""
+    key = traditional_pem(2)
+    found = [
+        Row("underscore.example", "mail_2020", key, True),
+        Row("upper.example", "Mail2020", key, True),
+        Row("my_host.example", "default", key, True),
+        Row("*", key=key, says="delete the row"),
+        Row(".dot.example", key=key, says="delete the row"),
+        Row(" before.example", key=key, says="store it as 'before.example'"),
+        Row("last.example.", key=key, says="store it as 'last.example'"),
+        Row("two words.example", key=key, says="delete the row"),
+        Row("192.0.2.1", key=key, says="ends in a number"),
+        Row("a'\"\\%s{}.example", key=key, says="delete the row"),
+        Row(f"{'a' * 64}.example", key=key, says="longer than 63"),
+        Row(".".join(["a" * 60] * 4), key=key, says="too long for a key record"),
+        Row("blank.example", "mail ", key, True, "store it as 'mail'"),
+        Row("selector.example", "a;d=b", key, False, "is no name in DNS"),
+        Row("no-selector.example", "", key, False, "is no name in DNS"),
+    ]
+    for kind, (text, signs, says) in odd_keys().items():
+        found.append(Row(f"{kind}.example", "default", text, signs, says))
+    return found
+
+
+def fill(connection) -> list[Row]:
+    """Makes the howto's schema with two good domains and all odd rows; gives the odd rows."""
+    if not query(connection, "SELECT FROM pg_roles WHERE rolname = 'vmail-dkim-reader'"):
+        execute(connection, 'CREATE ROLE "vmail-dkim-reader" LOGIN')
+    execute(connection, f"SET ROLE {OWNER}")
+    execute(connection, HOWTO.replace("TEXT NOT NULL UNIQUE", "TEXT UNIQUE"))
+    for number, domain in enumerate(GOOD):
+        insert(connection, Row(domain, key=traditional_pem(number)))
+    odd = rows()
+    for row in odd:
+        insert(connection, row)
+    execute(connection, "INSERT INTO public.domains (domain) VALUES (NULL), ('ALL'), ('*.x'), ('')")
+    execute(connection, "RESET ROLE")
+    return odd
+
+
+def insert(connection, row: Row) -> None:
+    """Domain and key, as the howto's own tool inserts them."""
+    execute(connection, "INSERT INTO public.domains (domain) VALUES (%s)", (row.domain,))
+    execute(
+        connection,
+        "INSERT INTO public.dkim (domain_id, selector, key) SELECT max(id), %s, %s"
+        " FROM public.domains",
+        (row.selector, row.key),
+    )
