@@ -17,7 +17,9 @@ with contextlib.suppress(ImportError):
     from hypothesis import settings
 
     # The same examples at each run, so that a run that fails has found a change of ours;
-    # --hypothesis-profile=search looks for new ones, and prints what reproduces a failure.
+    # --hypothesis-profile=search takes thousands of new ones, and prints what reproduces a failure.
+    # bin/test fuzz repeats rounds of as many as usual, each with a seed of its own.
     settings.register_profile("fixed", derandomize=True, deadline=None)
     settings.register_profile("search", max_examples=3000, deadline=None, print_blob=True)
+    settings.register_profile("round", deadline=None, print_blob=True, database=None)
     settings.load_profile("fixed")

@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
     parser.addoption("--seed", type=int, default=1, help="of faults that come at random")
-    parser.addoption("--minutes", type=float, default=20, help="of mail, in tests/…/test_soak.py")
+    parser.addoption("--minutes", type=float, default=20, help="of a soak's mail or input")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

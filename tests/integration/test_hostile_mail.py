@@ -217,6 +217,7 @@ def test_no_generated_message_stops_a_daemon(
 
 
 @pytest.mark.soak
+@pytest.mark.fuzz
 def test_no_generated_message_stops_a_daemon_however_many_come(
     site: Site, undisturbed: None, request: pytest.FixtureRequest
 ) -> None:

@@ -5,7 +5,8 @@ unit, functional and lint run inside a throw-away machine, each release's own Py
 with them; integration runs on this host and drives machines, a few files at once, since each has
 machines of its own and waits for much of its time. A file of integration tests that is about more
 than a release runs on one of them; soak is integration with every file on every release, and the
-long tests of both that are marked as soak. What stands after -- goes to pytest.
+long tests of both that are marked as soak; fuzz takes generated input, new at each run, for as long
+as --minutes says. What stands after -- goes to pytest.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from support import signals
@@ -170,6 +171,8 @@ def main(arguments: Sequence[str]) -> int:
         inside = [part for part in parts if part in INSIDE]
         if inside:
             outcomes += _all_inside(releases, inside, options.pytest, lines, progress)
+        if "fuzz" in parts:
+            outcomes += _fuzz(releases, options, lines, progress)
         if "soak" in parts and not _names("integration", options.pytest):
             long = ["-m", "soak", *options.pytest]
             outcomes += _all_inside(releases, ["functional"], long, lines, progress)
@@ -187,12 +190,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description=__doc__.strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=(*PARTS, "soak", "all"), default="all")
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "soak", "fuzz", "all"), default="all")
     parser.add_argument(
         "--release",
         action="append",
         choices=RELEASES,
         help="only this Debian release (may be given twice; default: every one)",
+    )
+    parser.add_argument("--minutes", type=float, default=20, help="of fuzz (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=int(time.time()),
+        help="of the first round of fuzz (default: the time); the next rounds count up from it",
     )
     at = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:at])
@@ -273,10 +283,53 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
 
 def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
     command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
-    words = ["/bin/sh", "-c", command, "sh", *_targets(part, for_pytest)]
+    targets = for_pytest if part == "fuzz" else _targets(part, for_pytest)
+    words = ["/bin/sh", "-c", command, "sh", *targets]
     inside, origin = machine.command(words), f"{part} {machine.release}"
     status, said = lines.stream(inside, origin, machine.pull_the_plug)
     return _outcome(part, machine.release, status, said)
+
+
+def _fuzz(
+    releases: Sequence[str], options: argparse.Namespace, lines: Lines, progress: Progress
+) -> list[Outcome]:
+    """Generated input for so many minutes: in a machine of each release, and against daemons."""
+    end = time.monotonic() + 60 * options.minutes
+    long = ["-m", "fuzz", f"--minutes={options.minutes}", f"--seed={options.seed}"]
+    with _several(len(releases) + 1, lines) as pool:
+        daemons = pool.submit(
+            _integration, releases[-1:], True, [*long, *options.pytest], lines, progress
+        )
+        rounds = pool.map(
+            lambda release: _rounds(release, options.seed, end, options.pytest, lines, progress),
+            releases,
+        )
+        return [*rounds, *(one for one in daemons.result() if one.status != NO_TESTS)]
+
+
+def _rounds(
+    release: str,
+    seed: int,
+    end: float,
+    for_pytest: Sequence[str],
+    lines: Lines,
+    progress: Progress,
+) -> Outcome:
+    """Rounds of the tests with generated examples until the end, or until one of them fails."""
+    outcomes = []
+    with Machine(release, progress=progress) as machine:
+        machine.put_tree(ROOT, TREE)
+        machine.install(*{package for packages in REAL_PROGRAMS.values() for package in packages})
+        while not outcomes or (time.monotonic() < end and outcomes[-1].passed):
+            number = seed + len(outcomes)
+            lines.write(f"Round {len(outcomes) + 1} on {release}: --hypothesis-seed={number}")
+            words = ["tests/unit", "tests/functional", "-m", "hypothesis and not soak"]
+            words += ["--hypothesis-profile=round", f"--hypothesis-seed={number}", *for_pytest]
+            outcomes.append(_pytest_inside(machine, "fuzz", words, lines))
+    last = outcomes[-1]
+    counts = _counts(outcomes)
+    summary = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    return replace(last, summary=f"{summary} in {len(outcomes)} rounds")
 
 
 def _integration(
