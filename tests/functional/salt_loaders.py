@@ -64,13 +64,31 @@ def functions_of(kind: str) -> dict[str, Any]:
     return {name: loader[name] for name in loader}
 
 
+class _AsLoaded:
+    """
+    A loader whose values are the functions themselves. What the loader gives (``LoadedFunc``) looks
+    its name up at each call: put back in a double's place it would find itself for ever.
+    """
+
+    def __init__(self, functions: LazyLoader):
+        self._functions = functions
+
+    def get(self, name: str, default: object) -> object:
+        self._functions.get(name)  # has its module loaded
+        return self._functions._dict.get(name, default)
+
+    def __setitem__(self, name: str, function: object) -> None:
+        # By the loader: it tells the modules' own one too (salt.loader.minion_mods, Salt 3008).
+        self._functions[name] = function
+
+    def __delitem__(self, name: str) -> None:
+        del self._functions[name]
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, functions: LazyLoader, doubles: Mapping) -> None:
-    """
-    Functions of the test's in the place of Salt's. A test that needs one of these names brings a
-    double of its own: what is put back in the end looks its name up at each call, and finds itself.
-    """
+    """Put functions of the test's in the place of Salt's, until the test ends."""
     for name, double in doubles.items():
-        monkeypatch.setitem(functions, name, double)
+        monkeypatch.setitem(_AsLoaded(functions), name, double)
 
 
 class Listener(logging.Handler):
