@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from ..errors import InvalidValue
 from ..names import mail_domain
 from .key_table import SENDER, Entry, Refusal
-from .signing_table import ADDRESS, EVERY, HOST, SUBDOMAINS, Line, SigningTable
+from .signing_table import (
+    ADDRESS,
+    EVERY,
+    HOST,
+    SUBDOMAINS,
+    Line,
+    SigningTable,
+    is_any_ending,
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,11 @@ class _Selecting:
                 self.result.notes.append(
                     f"{line.label()}: the signer (i=) {line.signer!r} is not taken over; "
                     "signatures carry none"
+                )
+            if self.signing.wild and is_any_ending(line.pattern):
+                self.result.notes.append(
+                    f"{line.label()}: is taken for {line.subject}; it also matches names such as "
+                    f"sub.{line.subject} and my{line.subject}, which sign no more"
                 )
             if line.kind == EVERY:
                 self.result.notes.append(

@@ -123,6 +123,8 @@ def _wild(pattern: str) -> tuple[str, str]:
         rest = pattern.removeprefix(prefix)
         if rest != pattern and "*" not in rest and "@" not in rest:
             return kind, mail_domain(rest, "pattern")
+    if is_any_ending(pattern):
+        return HOST, mail_domain(pattern[1:], "pattern")
     if "*" in pattern:
         raise InvalidValue("pattern", pattern, NO_COUNTERPART)
     if "@" not in pattern:
@@ -133,6 +135,16 @@ def _wild(pattern: str) -> tuple[str, str]:
             f"*@{pattern} is meant, perhaps",
         )
     return ADDRESS, email_address(pattern, "pattern")
+
+
+def is_any_ending(pattern: str) -> bool:
+    """
+    Tell whether a pattern of a refile: is ``*example.com``, which stands for ``*@example.com``.
+
+    The asterisk is any text, so that sub.example.com and myexample.com match too (measured).
+    """
+    rest = pattern[1:]
+    return pattern.startswith("*") and rest[:1] not in ("", ".", "@") and not {*"*@"} & {*rest}
 
 
 def _literal(pattern: str) -> tuple[str, str]:
