@@ -24,10 +24,10 @@ HOWTO = """
 CREATE SCHEMA howto;
 CREATE VIEW howto.dkim_signing_table AS
     SELECT selector || '.' || domains.domain AS identifier, domains.domain AS pattern
-      FROM dkim INNER JOIN domains ON dkim.domain_id = domains.id;
+      FROM dkim INNER JOIN domains ON dkim.domain = domains.domain;
 CREATE VIEW howto.dkim_key_table AS
     SELECT selector || '.' || domains.domain AS identifier, domains.domain AS domain, selector, key
-      FROM dkim INNER JOIN domains ON dkim.domain_id = domains.id;
+      FROM dkim INNER JOIN domains ON dkim.domain = domains.domain;
 GRANT USAGE ON SCHEMA howto TO "vmail-dkim-reader";
 GRANT SELECT ON ALL TABLES IN SCHEMA howto TO "vmail-dkim-reader";
 """
@@ -69,13 +69,12 @@ def fill(size: int) -> Sequence[str]:
         ALTER TABLE dkim DISABLE TRIGGER USER;
         INSERT INTO domains (domain)
         SELECT 'd' || n || '.example' FROM generate_series(1, {size}) n;
-        INSERT INTO dkim (domain_id, selector, key, algorithm, bits, public_key, state)
-        SELECT id, 'default', $pem${key.pem()}$pem$, 'rsa', 2048, '{key.public_base64()}', 'active'
+        INSERT INTO dkim (domain, selector, key, algorithm, bits, public_key, state)
+        SELECT domain, 'default', $pem${key.pem()}$pem$, 'rsa', 2048, '{key.public_base64()}',
+               'active'
           FROM domains;
         ALTER TABLE dkim ENABLE TRIGGER USER;
-        INSERT INTO dkim_signing (pattern, algorithm, identifier, domain_name)
-        SELECT d.domain, k.algorithm, k.id::text, d.domain
-          FROM dkim AS k JOIN domains AS d ON d.id = k.domain_id;
+        SELECT dkim_signing_redraw();
         """
     )
     # Freshly loaded rows are checked for visibility at each look-up until a VACUUM has been.

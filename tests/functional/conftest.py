@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import schema
+from dkim_formula.postgres import schema
 from functional.postgres import (
     HOWTO,
+    HOWTO_TABLES,
     OWNER,
     SOCKET_DIRECTORY,
     Server,
@@ -105,15 +106,21 @@ def connection(database):
 
 @pytest.fixture(scope="session")
 def ready_template(server):
-    """The name of a database that has our schema and two domains, for others to be made from."""
+    """
+    The name of a database that has our schema and two domains, for others to be made from. Its
+    table of keys was the howto's, so that other tools can go on inserting by ``domain_id``.
+    """
     settings = replace(server.settings, name="ready")
     with db.session(server.settings, autocommit=True) as connection:
         make_database(connection, settings.name, "template0")
     with db.session(settings) as opened:
-        schema.apply(opened, settings)
+        execute(opened, f"SET ROLE {OWNER}")
+        execute(opened, HOWTO_TABLES)
         execute(
             opened, "INSERT INTO public.domains (domain) VALUES ('example.com'), ('example.org')"
         )
+        execute(opened, "RESET ROLE")
+        schema.apply(opened, settings)
     return settings.name
 
 

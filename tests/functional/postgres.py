@@ -66,7 +66,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-HOWTO = """
+HOWTO_TABLES = """
 CREATE TABLE public.domains (id SERIAL PRIMARY KEY, domain TEXT NOT NULL UNIQUE);
 CREATE TABLE public.dkim (
     id SERIAL PRIMARY KEY,
@@ -81,9 +81,14 @@ CREATE VIEW public.dkim_signing_table AS
 CREATE VIEW public.dkim_key_table AS
     SELECT selector || '.' || domains.domain AS identifier, domains.domain AS domain, selector, key
     FROM public.dkim INNER JOIN public.domains ON dkim.domain_id = domains.id;
+"""
+HOWTO = (
+    HOWTO_TABLES
+    + """
 GRANT SELECT ON public.dkim_signing_table TO "vmail-dkim-reader";
 GRANT SELECT ON public.dkim_key_table TO "vmail-dkim-reader";
 """
+)
 
 
 def insert_as_howto(connection, domain: str, selector: str, key: str) -> None:

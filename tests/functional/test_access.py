@@ -12,8 +12,8 @@ import yaml
 from dkim_formula.database import access, hba, listening, objects, roles
 from dkim_formula.database import connection as db
 from dkim_formula.database import server as databases
-from dkim_formula.database.inspection import Inspection
 from dkim_formula.errors import AccessFileError
+from dkim_formula.postgres.inspection import Inspection
 from dkim_formula.secret import Secret
 from dkim_formula.settings.model import Reader
 from functional.postgres import as_postgres, execute, query

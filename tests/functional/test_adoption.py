@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, schema
-from dkim_formula.database.adoption import decide
+from dkim_formula.database import keystore
 from dkim_formula.database.comparison import EveryHosted
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
-from dkim_formula.settings.model import DomainsTable, KeyPlan
+from dkim_formula.postgres import schema
+from dkim_formula.postgres.adoption import decide
+from dkim_formula.settings.model import HostedTable, KeyPlan
 from functional.postgres import (
     HOWTO,
     OWNER,
@@ -150,7 +151,7 @@ def test_domain_with_several_keys_signs_with_the_one_that_the_daemon_gets_today(
         }
     other = {"default": "second", "second": "default"}[today]
     assert chosen == {today: "active", other: "retired"}
-    (note,) = planned.notes
+    (_, note) = planned.notes
     assert f"{today!r} signs" in note
     assert f"{other!r} retired" in note
 
@@ -159,7 +160,7 @@ def test_without_views_the_lowest_id_signs(howto):
     with db.session(howto) as connection:
         insert_as_howto(connection, "example.com", "second", traditional_pem(2))
         execute(connection, "DROP VIEW public.dkim_signing_table, public.dkim_key_table")
-        rows = decide(connection, howto)
+        rows = decide(connection, howto, "id")
     chosen = {row.selector: row.state for row in rows if row.domain == "example.com"}
     assert chosen == {"default": "active", "second": "retired"}
 
@@ -193,7 +194,7 @@ def test_row_that_is_no_key_is_kept_and_told_of(howto, material):
         assert query(connection, "SELECT key FROM public.dkim WHERE selector = 'broken'") == [
             (material,)
         ]
-        (note,) = planned.notes
+        (_, note) = planned.notes
         assert "example.org" in note
         assert "'broken'" in note
         assert len(query(connection, "SELECT * FROM public.dkim_key_table")) == 2
@@ -218,7 +219,7 @@ def test_table_without_the_unique_selector_gets_it(howto):
 
 
 def test_sites_own_columns_and_names_stay(database, connection):
-    settings = replace(database, domains=DomainsTable(table="vdomains", id="nr", name="fqdn"))
+    settings = replace(database, domains=HostedTable(table="vdomains", name="fqdn"))
     execute(connection, 'CREATE ROLE "vmail-dkim-reader"')
     own = HOWTO.replace("public.domains (id SERIAL", "public.domains (nr SERIAL")
     own = own.replace("domains.domain", "domains.fqdn").replace("domain TEXT", "fqdn TEXT")
@@ -316,7 +317,6 @@ def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
         assert keystore.compare(connection, howto, (), every) == by_every
     assert before.missing == (wanted[2], wanted[3])
     assert by_every.missing == (wanted[2], Wanted("example.org", "ed", "ed25519"))
-    assert before.not_hosted == ("new.example",)
 
 
 def test_history_begins_with_the_adoption(howto):
@@ -330,6 +330,60 @@ def test_history_begins_with_the_adoption(howto):
             ("example.com", "default", None, "active", "adopted"),
             ("example.org", "default", None, "active", "adopted"),
         ]
+
+
+ODD = ["*", ".", " lead.example", "a b.example", "dot.example.", "b\u00fccher.example", "A" * 300]
+
+
+def test_odd_names_spoil_themselves_alone(howto):
+    with db.session(howto) as connection:
+        for number, name in enumerate(ODD):
+            execute(connection, "INSERT INTO public.domains (domain) VALUES (%s)", (name,))
+            insert_as_howto(connection, name, f"odd{number}", traditional_pem(2))
+        notes = schema.apply(connection, howto).notes
+        found = states(connection)
+        assert len(query(connection, "SELECT * FROM public.dkim_signing_table")) == 2
+    assert {found[f"odd{number}"] for number in range(len(ODD))} == {"pending"}
+    assert all(any(f"'odd{number}'" in note for note in notes) for number in range(len(ODD)))
+
+
+def test_row_without_a_name_and_names_that_come_twice_are_kept(howto):
+    with db.session(howto) as connection:
+        execute(connection, "ALTER TABLE public.domains ALTER domain DROP NOT NULL")
+        execute(
+            connection,
+            "INSERT INTO public.domains (domain) VALUES (NULL), (NULL), ('Example.com'),"
+            " ('Example.org')",
+        )
+        execute(
+            connection,
+            "INSERT INTO public.dkim (domain_id, selector, key)"
+            " SELECT id, CASE domain WHEN 'Example.org' THEN 'other' ELSE 'default' END, %s"
+            "   FROM public.domains WHERE id > 2",
+            (traditional_pem(2),),
+        )
+        before = digests(connection)
+        schema.apply(connection, howto)
+        assert not schema.apply(connection, howto)
+        assert digests(connection) == before
+        rows = query(connection, "SELECT domain, selector, state FROM public.dkim ORDER BY id")
+    assert rows == [
+        ("example.com", "default", "active"),
+        ("example.org", "default", "active"),
+        (None, "default", "pending"),
+        (None, "default", "pending"),
+        ("Example.com", "default", "pending"),
+        ("example.org", "other", "retired"),
+    ]
+
+
+def test_sites_foreign_keys_to_the_table_of_keys_stay(howto):
+    with db.session(howto) as connection:
+        execute(connection, "CREATE TABLE public.notes (dkim_id int REFERENCES public.dkim (id))")
+        schema.apply(connection, howto)
+        kept = "SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+        kept += " AND conrelid = 'public.notes'::regclass"
+        assert query(connection, kept) == [("public.dkim",)]
 
 
 def test_owner_of_the_howtos_database_is_no_superuser(howto):

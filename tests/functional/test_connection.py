@@ -8,9 +8,8 @@ from dataclasses import replace
 import psycopg2
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import schema
 from dkim_formula.errors import DatabaseError, DatabaseUnavailable
-from dkim_formula.postgres import servers
+from dkim_formula.postgres import schema, servers
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query, rsa_key
 from hypothesis import HealthCheck, given, settings

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from dkim_formula import settings
 from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, objects, roles, schema
+from dkim_formula.database import keystore, objects, roles
 from dkim_formula.database.connection import compose
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import FormulaError
 from dkim_formula.keys import PrivateKey
+from dkim_formula.postgres import hosted, schema
 from functional.postgres import execute, query, traditional_pem
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def named(given_, database):
     reading = settings.read(
         {
             "database": {
-                "domains": {key: given_[key] for key in ("schema", "table", "id", "name")},
+                "domains": {key: given_[key] for key in ("schema", "table", "name")},
                 "reader": {"name": given_["reader"], "password": given_["password"]},
             },
             "domains": ["example.com"],
@@ -48,7 +49,14 @@ def named(given_, database):
     if reading.problems:
         return None
     read = reading.settings.database
-    return replace(database, domains=read.domains, reader=read.reader)
+    return replace(
+        database,
+        preset=read.preset,
+        schema=read.schema,
+        domains=read.domains,
+        assumed=read.assumed,
+        reader=read.reader,
+    )
 
 
 def make_site(connection, site):
@@ -57,9 +65,8 @@ def make_site(connection, site):
     execute(
         connection,
         compose(
-            "CREATE TABLE {table} ({id} serial PRIMARY KEY, {name} text NOT NULL)",
+            "CREATE TABLE {table} ({name} text NOT NULL)",
             table=(site.schema, site.table),
-            id=site.id,
             name=site.name,
         ),
     )
@@ -84,7 +91,7 @@ def name_of(what, not_in_it=""):
 @examples(8, **KEPT)
 @given(
     st.fixed_dictionaries(
-        {what: name_of(what) for what in ("schema", "table", "id", "name")}
+        {what: name_of(what) for what in ("schema", "table", "name")}
         | {what: name_of(what, ":/@+?='\"\\ ,#") for what in ("reader", "password")}
     )
 )
@@ -99,6 +106,7 @@ def test_names_of_any_form_are_names_and_nothing_else(database, sentinel, names)
             # Two of the names are the same, or PostgreSQL keeps one for itself.
             assume(False)
         schema.apply(connection, wanted)
+        assert hosted.hosted(connection, wanted) == ["example.com"]
         keystore.store(connection, wanted, [(Wanted("example.com", "s"), KEY)], names["table"])
         relations = objects.reader_relations(wanted)
         role = roles.Wanted(
@@ -110,7 +118,7 @@ def test_names_of_any_form_are_names_and_nothing_else(database, sentinel, names)
         seen = [query(connection, compose("SELECT * FROM {view}", view=view)) for view in relations]
         assert KEY.pem() in str(seen).replace("\\n", "\n")
         execute(connection, "RESET ROLE")
-        keystore.delete(connection, wanted, "example.com", "s", names["id"], force=True)
+        keystore.delete(connection, wanted, "example.com", "s", names["name"], force=True)
 
 
 ROWS = st.fixed_dictionaries(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import domains, generation, keystore
+from dkim_formula.database import generation, keystore
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
@@ -22,7 +22,9 @@ LIBRARY = Path(generation.__file__).parents[2]
 def host(settings, count):
     names = [f"d{number:03}.example" for number in range(count)]
     with db.session(settings) as connection:
-        domains.insert_missing(connection, settings, names)
+        execute(
+            connection, "INSERT INTO public.domains (domain) SELECT unnest(%s::text[])", (names,)
+        )
     # Ed25519 keys are made in no time: it is the course of a run that is tested here.
     return [Wanted(name, "default", "ed25519") for name in names]
 
@@ -62,10 +64,11 @@ def test_rsa_key_has_the_wanted_size(ready):
     assert (key.algorithm, key.bits) == ("rsa", 1024)
 
 
-def test_domain_that_is_not_hosted_is_left_out(ready):
+def test_domain_that_no_table_hosts_gets_its_key(ready):
     with db.session(ready) as connection:
         wanted = [Wanted("nowhere.example", "s", "ed25519")]
-        assert generation.generate(connection, ready, wanted, "test") == []
+        (key,) = generation.generate(connection, ready, wanted, "test")
+    assert (key.domain, key.state) == ("nowhere.example", "active")
 
 
 def test_run_that_fails_keeps_its_batches_and_the_next_goes_on(ready):
@@ -99,14 +102,15 @@ def test_failed_run_leaves_no_lock_behind(ready):
 BULK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dkim_formula.database import connection, domains, generation
+from dkim_formula.database import connection, generation
 from dkim_formula.database.keystore import Wanted
+from dkim_formula.postgres import hosted
 from dkim_formula.settings.model import Database
 settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
 with connection.session(settings) as opened:
     wanted = [
         Wanted(name, "default", "rsa", 1024)
-        for name in domains.hosted(opened, settings)
+        for name in hosted.hosted(opened, settings)
         if name.startswith("d")
     ]
     generation.generate(opened, settings, wanted, "test", workers=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import schema
 from dkim_formula.database import server as databases
 from dkim_formula.errors import DatabaseError, DatabaseUnavailable
+from dkim_formula.postgres import schema
 from dkim_formula.settings.model import Database
 from functional.postgres import (
     SOCKET_DIRECTORY,
@@ -89,6 +89,10 @@ def test_new_database_is_in_utf_8_with_a_locale_that_fits(german):
         ) == [("UTF8", "C.UTF-8", "C.UTF-8")]
         schema.apply(connection, german)
     with db.session(german) as connection:
-        execute(connection, "INSERT INTO public.domains (domain) VALUES ('münchen.example')")
-        assert query(connection, "SELECT domain FROM public.domains") == [("münchen.example",)]
+        execute(
+            connection,
+            "INSERT INTO public.dkim_history (dkim_id, domain, selector, algorithm,"
+            " address, who) VALUES (1, 'münchen.example', 's', 'rsa', '', 'me')",
+        )
+        assert query(connection, "SELECT domain FROM public.dkim_history") == [("münchen.example",)]
     assert not databases.apply(german)

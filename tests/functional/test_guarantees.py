@@ -35,10 +35,9 @@ def insert(connection, domain, selector, **columns):
     columns = {"key": rsa_key().pem(), **columns}
     execute(
         connection,
-        f"INSERT INTO public.dkim (domain_id, selector, {', '.join(columns)})"
-        f" SELECT id, %s, {', '.join(['%s'] * len(columns))}"
-        " FROM public.domains WHERE domain = %s",
-        (selector, *columns.values(), domain),
+        f"INSERT INTO public.dkim (domain, selector, {', '.join(columns)})"
+        f" VALUES (%s, %s, {', '.join(['%s'] * len(columns))})",
+        (domain, selector, *columns.values()),
     )
 
 
@@ -106,8 +105,8 @@ def test_second_active_key_of_an_algorithm_is_refused(opened):
     opened.commit()
     text = refused(
         opened,
-        "INSERT INTO public.dkim (domain_id, selector, key, state)"
-        " SELECT domain_id, 'two', key, 'active' FROM public.dkim",
+        "INSERT INTO public.dkim (domain, selector, key, state)"
+        " SELECT domain, 'two', key, 'active' FROM public.dkim",
     )
     assert "dkim_one_active" in text
 
@@ -126,7 +125,9 @@ def test_active_keys_of_two_algorithms_are_allowed(opened):
         ("bits = 0", "0 bits"),
         ("key = NULL", "only a revoked key"),
         ("key = 'words'", "no whole private key"),
-        ("domain_id = NULL", "domain_id"),
+        ("domain = NULL", "needs a domain"),
+        ("domain = '*'", "no domain name"),
+        ("domain = 'Upper.example'", "no domain name"),
         ("selector = NULL", "selector"),
     ],
 )
@@ -196,8 +197,7 @@ TWICE = r"example\.org has an active rsa key"
 def add_pattern(connection, pattern, domain):
     execute(
         connection,
-        "INSERT INTO public.dkim_pattern (pattern, domain_id)"
-        " SELECT %s, id FROM public.domains WHERE domain = %s",
+        "INSERT INTO public.dkim_pattern (pattern, domain) VALUES (%s, %s)",
         (pattern, domain),
     )
 
@@ -243,16 +243,35 @@ def test_pattern_that_could_never_match_is_refused(opened, pattern):
         add_pattern(opened, pattern, "example.com")
 
 
-def test_patterns_go_with_their_domain(opened):
-    add_pattern(opened, ".example.com", "example.com")
-    execute(opened, "DELETE FROM public.domains WHERE domain = 'example.com'")
-    assert query(opened, "SELECT * FROM public.dkim_pattern") == []
+def test_domain_with_a_key_is_deleted_and_renamed_as_without(opened):
+    insert_as_howto(opened, "example.com", "one", traditional_pem())
+    execute(opened, "UPDATE public.domains SET domain = 'new.example' WHERE id = 1")
+    execute(opened, "DELETE FROM public.domains")
+    assert row(opened, "one")[0] == "active"
 
 
-def test_domain_with_a_key_is_not_deleted_under_it(opened):
-    insert(opened, "example.com", "one", state="active")
-    with pytest.raises(DatabaseError, match="23503"), db.errors_translated():
-        execute(opened, "DELETE FROM public.domains")
+def test_tools_row_gets_the_name_of_its_domain(opened):
+    execute(opened, "INSERT INTO public.domains (domain) VALUES ('Mixed.Example')")
+    insert_as_howto(opened, "Mixed.Example", "one", traditional_pem())
+    assert query(opened, "SELECT domain, state FROM public.dkim") == [("mixed.example", "active")]
+
+
+def test_tools_row_of_no_domain_is_refused(opened, server):
+    before = len(server.log())
+    text = refused(
+        opened,
+        "INSERT INTO public.dkim (domain_id, selector, key) VALUES (77, 'one', 'secret text')",
+    )
+    assert "no domain has the domain_id 77" in text
+    assert "DETAIL" not in server.log()[before:]
+
+
+@pytest.mark.parametrize("name", ["*", ".", "a b.example", " lead.example", "b\u00fccher.example"])
+def test_key_of_a_row_that_is_no_domain_name_does_not_sign(opened, name):
+    execute(opened, "INSERT INTO public.domains (domain) VALUES (%s)", (name,))
+    insert_as_howto(opened, name, "one", traditional_pem())
+    assert row(opened, "one")[0] == "pending"
+    assert query(opened, "SELECT * FROM public.dkim_signing_table") == []
 
 
 def both_at_once(settings, first, second):

@@ -97,12 +97,8 @@ def key_states(ready):
     """What keys_managed may change, as the state's changes name it."""
     with db.session(ready, setup=True) as connection:
         found = {}
-        for (name,) in query(connection, "SELECT domain FROM public.domains"):
-            found[f"domain {name}"] = "hosted"
         for selector, name, state in query(
-            connection,
-            "SELECT k.selector, d.domain, k.state FROM public.dkim AS k"
-            " JOIN public.domains AS d ON d.id = k.domain_id",
+            connection, "SELECT selector, domain, state FROM public.dkim"
         ):
             found[f"key {selector}._domainkey.{name}"] = state
         for (pattern,) in query(connection, "SELECT pattern FROM public.dkim_pattern"):
@@ -137,7 +133,6 @@ def test_keys_that_are_kept_are_told_wherever_the_run_fails(
     with db.session(ready, setup=True) as connection:
         execute(connection, "DELETE FROM public.dkim; DELETE FROM public.dkim_pattern")
         execute(connection, "DELETE FROM public.dkim_history")
-        execute(connection, "DELETE FROM public.domains WHERE domain LIKE 'd%'")
     start = key_states(ready)
     assert total > 30
     for number in range(1 + part, total + 1, 4):
@@ -150,7 +145,6 @@ def test_keys_that_are_kept_are_told_wherever_the_run_fails(
         with db.session(ready, setup=True) as connection:
             execute(connection, "DELETE FROM public.dkim; DELETE FROM public.dkim_pattern")
             execute(connection, "DELETE FROM public.dkim_history")
-            execute(connection, "DELETE FROM public.domains WHERE domain LIKE 'd%'")
 
 
 def _failing(faults, number, settings):
@@ -187,9 +181,6 @@ def test_keys_that_are_kept_are_told_where_the_database_is_away_afterwards(ready
     kept = {f"key {key.selector}._domainkey.{key.domain}" for key in stored}
     assert kept
     assert {what for what in made["changes"] if what.startswith("key ")} == kept
-    assert {what for what in made["changes"] if what.startswith("domain ")} == {
-        f"domain {name}" for name in settings.domains
-    }
 
 
 def test_rights_of_a_role_come_together_or_not_at_all(ready, monkeypatch):

@@ -4,12 +4,13 @@ import functools
 
 import pytest
 from dkim_formula.database import connection as db
-from dkim_formula.database import generation, keystore, roles, schema, scram
+from dkim_formula.database import generation, keystore, roles, scram
 from dkim_formula.database.connection import compose
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.database.scram import verifier
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
+from dkim_formula.postgres import schema
 from dkim_formula.secret import Secret
 from functional.postgres import execute, move, query, rsa_key, traditional_pem
 

@@ -21,7 +21,7 @@ from dkim_formula.errors import (
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations import keys, rotation, transfer
 from dkim_formula.private_key import read_stored
-from dkim_formula.settings.model import Domain, DomainsTable, Settings
+from dkim_formula.settings.model import Domain, Settings
 from functional.postgres import execute, query, rsa_key, traditional_pem
 
 WEAK = (
@@ -37,15 +37,14 @@ WEAK = (
 
 @pytest.fixture
 def settings(ready):
-    """A database with example.com and example.org, to which no domain may be added."""
-    table = replace(ready.domains, create_missing=False)
-    return Settings(database=replace(ready, domains=table))
+    """A database with example.com and example.org, and nothing else in the pillar."""
+    return Settings(database=ready)
 
 
 @pytest.fixture
-def may_insert(ready):
-    table = replace(ready.domains, create_missing=True)
-    return Settings(database=replace(ready, domains=table))
+def with_net(ready):
+    """The same, and example.net in the pillar."""
+    return Settings(database=ready, domains={"example.net": Domain("example.net")})
 
 
 @pytest.fixture
@@ -169,12 +168,12 @@ def test_weak_key_is_taken_when_it_is_allowed(settings, tmp_path):
     assert transfer.import_key(settings, "example.com", "weak", str(path), True)["bits"] == 1024
 
 
-def test_domain_of_an_imported_key_is_hosted_or_may_be(settings, may_insert, tmp_path):
+def test_domain_of_an_imported_key_is_hosted_or_in_the_pillar(settings, with_net, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    with pytest.raises(DatabaseError, match=r"example\.net: not in column 'domain'"):
+    with pytest.raises(DatabaseError, match=r"example\.net is neither in dkim:domains nor hosted"):
         transfer.import_key(settings, "example.net", "mail", str(path))
-    assert transfer.import_key(may_insert, "example.net", "mail", str(path))["state"] == "active"
+    assert transfer.import_key(with_net, "example.net", "mail", str(path))["state"] == "active"
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ def test_good_keys_sign_and_the_rest_is_named(settings, old):
     assert "does not parse" in reasons["broken"]
     assert "another key under selector 'mail'" in reasons["other"]
     assert "No such file" in reasons["gone"]
-    assert "example.net: not in column" in reasons["foreign"]
+    assert "example.net is neither in dkim:domains nor hosted" in reasons["foreign"]
     assert len(found["present"]) == 1
     assert found["present"][0].startswith("again for example.com")
 
@@ -249,10 +248,9 @@ def test_second_import_changes_nothing(settings, old):
     assert (stored(settings), whys(settings)) == before
 
 
-def test_domains_are_inserted_where_they_may_be(may_insert, old):
-    found = transfer.import_tables(may_insert, *fill(old))
-    assert found["changes"]["domain example.net"] == {"old": None, "new": "hosted"}
-    assert states(may_insert)["example.net", "mail"] == "active"
+def test_key_of_a_domain_of_the_pillar_needs_no_row(with_net, old):
+    transfer.import_tables(with_net, *fill(old))
+    assert states(with_net)["example.net", "mail"] == "active"
 
 
 def test_weak_keys_are_taken_when_they_are_allowed(settings, old):
@@ -336,7 +334,7 @@ def test_percent_in_a_path_is_the_domain(settings, old):
     }
 
 
-def test_import_that_fails_leaves_nothing(may_insert, old, monkeypatch):
+def test_import_that_fails_leaves_nothing(with_net, old, monkeypatch):
     def fail(*arguments, state, **named):
         if state == "retired":
             raise DatabaseError("no")
@@ -346,11 +344,8 @@ def test_import_that_fails_leaves_nothing(may_insert, old, monkeypatch):
     real = keystore.store
     monkeypatch.setattr(keystore, "store", fail)
     with pytest.raises(DatabaseError):
-        transfer.import_tables(may_insert, *tables)
-    assert stored(may_insert) == {}
-    with db.session(may_insert.database) as connection:
-        names = query(connection, "SELECT domain FROM public.domains ORDER BY 1")
-    assert names == [("example.com",), ("example.org",)]
+        transfer.import_tables(with_net, *tables)
+    assert stored(with_net) == {}
 
 
 def test_two_imports_at_once_leave_one_key_each(settings, old):
@@ -369,25 +364,25 @@ def test_two_imports_at_once_leave_one_key_each(settings, old):
 
 
 def test_test_of_an_import_before_there_is_a_database_tells_what_a_new_one_gets(database, old):
-    nothing = replace(database, name="not_made_yet", domains=DomainsTable())
+    nothing = replace(database, name="not_made_yet")
     old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
     tables = old.tables()
-    found = transfer.import_tables(Settings(database=nothing), *tables, test=True)
-    assert set(found["changes"]) == {"domain example.com", "key mail._domainkey.example.com"}
+    settings = Settings(database=nothing, domains={"example.com": Domain("example.com")})
+    found = transfer.import_tables(settings, *tables, test=True)
+    assert set(found["changes"]) == {"key mail._domainkey.example.com"}
     with pytest.raises(DatabaseUnavailable):
-        transfer.import_tables(Settings(database=nothing), *tables)
+        transfer.import_tables(settings, *tables)
 
 
-def test_many_changes_are_counted_and_refusals_cut(may_insert, old):
+def test_many_changes_are_counted_and_refusals_cut(ready, old):
+    names = [f"d{number}.example.com" for number in range(60)]
+    settings = Settings(database=ready, domains={name: Domain(name) for name in names})
     old.keys += [f"k{n} d{n}.example.com:s:{old.folder}/one" for n in range(60)]
     old.keys += [f"m{n} d{n}.example.com:t:/nowhere" for n in range(60)]
     (old.folder / "one").write_text(traditional_pem(0))
     key_table, _ = old.tables()
-    found = transfer.import_tables(may_insert, key_table)
-    assert found["changes"] == {
-        "domains": {"old": None, "new": "60 new"},
-        "keys": {"old": None, "new": "60 new"},
-    }
+    found = transfer.import_tables(settings, key_table)
+    assert found["changes"] == {"keys": {"old": None, "new": "60 new"}}
     assert len(found["refused"]) == 60
     notes = transfer.summary(found)["notes"]
     assert len([note for note in notes if note.startswith("Refused: ")]) == keys.LISTED + 1

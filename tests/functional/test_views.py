@@ -3,10 +3,10 @@
 import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import keystore, objects, patterns, roles
-from dkim_formula.database import signing as signing_table
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import PrivateKey
+from dkim_formula.postgres import signing_table
 from functional.postgres import as_role, execute, move, query, rsa_key
 
 READER = "vmail-dkim-reader"
@@ -155,39 +155,21 @@ def test_address_with_a_key_of_its_own_leads_to_that(signing):
         assert query(connection, selector, (domains,)) == [("new",)]
 
 
-def test_renamed_domain_signs_with_its_own_key_first(signing):
-    """The site renames a domain to what is an alias of another: no trigger of ours sees it."""
-    with db.session(signing) as connection:
-        patterns.apply(connection, signing, {"alias.example": ("example.com", "")})
-        execute(
-            connection,
-            "UPDATE public.domains SET domain = 'alias.example' WHERE domain = 'example.org'",
-        )
-        found = query(connection, SIGNER.format("public.dkim_signing_table", "alias.example"))
-        first = "SELECT selector FROM public.dkim_key_table WHERE identifier = %s"
-        assert query(connection, first, found[0]) == [("mail",)]
-
-
 def fill(connection, settings, count):
     """Rows whose keys are short: only their number matters. Triggers and references rest."""
     execute(connection, "SET session_replication_role = replica")
     execute(
         connection,
-        "INSERT INTO public.domains (domain)"
-        " SELECT 'd' || n || '.example' FROM generate_series(1, %s) AS n",
+        "INSERT INTO public.dkim (domain, algorithm, state, key)"
+        " SELECT 'd' || n || '.example', 'rsa', 'active',"
+        r" E'-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n'"
+        " FROM generate_series(1, %s) AS n",
         (count,),
     )
     execute(
         connection,
-        "INSERT INTO public.dkim (domain_id, algorithm, state, key)"
-        " SELECT id, 'rsa', 'active',"
-        r" E'-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n'"
-        " FROM public.domains WHERE domain LIKE 'd%.example'",
-    )
-    execute(
-        connection,
-        "INSERT INTO public.dkim_pattern (pattern, domain_id)"
-        " SELECT '.' || domain, id FROM public.domains WHERE domain LIKE 'd%.example'",
+        "INSERT INTO public.dkim_pattern (pattern, domain)"
+        " SELECT '.' || domain, domain FROM public.dkim",
     )
     execute(connection, "RESET session_replication_role")
     with connection.cursor() as cursor:
@@ -223,7 +205,7 @@ def test_look_ups_and_the_walk_cost_the_same_at_any_size(ready):
         execute(connection, "SET search_path TO public")
         read = (
             "SELECT sum(pg_stat_get_xact_numscans(oid)) FROM pg_class"
-            " WHERE relname IN ('dkim_signing', 'dkim_signing_pkey')"
+            " WHERE relname IN ('dkim_signing', 'dkim_one_signer')"
         )
         before = query(connection, read)
         assert query(connection, WALK.format("dkim_signing_table")) == []

@@ -112,10 +112,14 @@ def test_domain_that_nobody_chose_can_be_left_unsigned(watched):
     assert look(watched) == {}
 
 
-def test_name_that_opendkim_never_looks_up_is_no_alarm(watched):
-    # dkim.check and dkim.doctor name it, with what to do; an alarm here would never end.
+def test_domain_is_the_same_in_upper_case(watched):
     run(watched, "UPDATE public.domains SET domain = 'Example.com' WHERE domain = 'example.com'")
-    assert "Example.com" not in look(watched).get("unsigned", [])
+    assert look(watched) == {}
+
+
+def test_domain_of_the_pillar_without_a_key_is_unsigned_though_no_table_hosts_it(watched):
+    watched.pillar["domains"]["elsewhere.example"] = {}
+    assert look(watched) == {"unsigned": ["elsewhere.example"]}
 
 
 def test_alias_is_signed_by_another_s_key(watched):

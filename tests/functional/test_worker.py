@@ -7,6 +7,7 @@ from dkim_formula.database import connection as db
 from dkim_formula.database import objects, published, rights, roles, worker
 from dkim_formula.errors import DatabaseError
 from dkim_formula.operations import keys, records, setup, transfer
+from dkim_formula.postgres import hosted
 from dkim_formula.settings import read
 from functional.postgres import execute, query, rsa_key
 
@@ -86,11 +87,9 @@ def test_published_records_can_be_remembered_and_forgotten(site):
         assert published.published(connection, site.database) == []
 
 
-def test_missing_domains_are_added_where_that_is_the_formulas(site):
-    wider = replace(site, domains={**site.domains, "new.example": site.domains["example.com"]})
-    keys.generate_missing(wider)
+def test_worker_reads_hosted_domains_by_the_function_alone(site):
     with db.session(site.database) as connection:
-        assert query(connection, "SELECT count(*) FROM public.domains") == [(3,)]
+        assert hosted.hosted(connection, site.database) == ["example.com", "example.org"]
 
 
 def test_second_set_up_changes_nothing(site):
@@ -196,7 +195,7 @@ def test_too_wide_rights_are_taken_back(site):
     "loss",
     [
         f'REVOKE INSERT ON public.dkim FROM "{KEEPER}"',
-        f'REVOKE SELECT (domain) ON public.domains FROM "{KEEPER}"',
+        f'REVOKE EXECUTE ON FUNCTION public.dkim_hosted () FROM "{KEEPER}"',
         f'ALTER ROLE "{KEEPER}" NOLOGIN',
     ],
 )
@@ -215,9 +214,9 @@ def test_work_goes_on_where_the_line_is_lost_until_set_up_puts_it_back(site, ser
     assert who(site.database) == [(KEEPER, KEEPER)]
 
 
-def test_table_that_numbers_by_a_sequence_takes_keys_and_domains(howto, access_files):
+def test_table_that_numbers_by_a_sequence_takes_keys(howto, access_files):
     """The howto's ``serial``: its sequence is an object with rights of its own."""
-    given = {"name": howto.name, "port": howto.port, "domains": {"create_missing": True}}
+    given = {"name": howto.name, "port": howto.port}
     domains = {name: {"algorithm": "ed25519"} for name in ("example.com", "new.example")}
     settings = read({"database": given, "domains": domains}).settings
     set_up(settings.database)

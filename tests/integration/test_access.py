@@ -51,7 +51,7 @@ SET ROLE gatekeeper;
 GRANT keeper TO "{READER}";
 RESET ROLE;
 GRANT ALL ON dkim, site.users, site.logins TO "{READER}";
-GRANT UPDATE (domain) ON domains TO "{READER}";
+GRANT UPDATE (domain) ON dkim_pattern TO "{READER}";
 GRANT INSERT ON dkim_key_table TO "{READER}" WITH GRANT OPTION;
 GRANT USAGE, CREATE ON SCHEMA site TO "{READER}";
 GRANT CREATE ON SCHEMA public TO "{READER}";

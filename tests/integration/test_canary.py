@@ -162,7 +162,6 @@ def pillar(password: str = ADMIN, secret: bytes = TSIG, **sections: object) -> d
         "password": password,
         "sslmode": "verify-full",
         "sslrootcert": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
-        "domains": {"create_missing": True},
         "reader": {"auth": "password", "password": READER},
     }
     key = {"name": "dkim.", "secret": base64.b64encode(secret).decode()}
@@ -224,9 +223,8 @@ class Site:
             return
         rows = server.sql(
             self.machine,
-            "SELECT json_agg(ARRAY[selector || '._domainkey.' || domain, key, k.public_key])"
-            " FROM dkim k JOIN domains d ON d.id = k.domain_id"
-            " WHERE key IS NOT NULL AND k.public_key IS NOT NULL",
+            "SELECT json_agg(ARRAY[selector || '._domainkey.' || domain, key, public_key])"
+            " FROM dkim WHERE key IS NOT NULL AND public_key IS NOT NULL",
         )
         for name, key, public in json.loads(rows or "null") or []:
             self.markers.add_key(f"key {name}", key, public)
@@ -355,8 +353,8 @@ def crash(site: Site) -> None:
     box = mail.Mailbox(site.machine)
     mail.sent_by_smtp(box, "someone@example.com")
     site.quietly(
-        "UPDATE dkim SET key = overlay(key PLACING '' FROM 613 FOR 260) FROM domains d"
-        " WHERE d.id = domain_id AND domain = 'example.org' AND state = 'active'"
+        "UPDATE dkim SET key = overlay(key PLACING '' FROM 613 FOR 260)"
+        " WHERE domain = 'example.org' AND state = 'active'"
     )
     site.run(send_one("example.org"))
     # It has just held a key; an outage crashes it too, but not every time.

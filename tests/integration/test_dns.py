@@ -51,7 +51,6 @@ def pillar(**example_com):
     policies = {"bits": 1024, "dmarc": {"policy": "none"}, "spf": "v=spf1 mx -all", **example_com}
     return {
         "dkim": {
-            "database": {"domains": {"create_missing": True}},
             "domains": {
                 "example.com": policies,
                 "example.org": {"bits": 1024},

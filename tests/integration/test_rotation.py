@@ -90,11 +90,7 @@ def query(machine: Machine, sql: str) -> list[list[str]]:
 
 def states(machine: Machine, domain: str) -> dict[str, str]:
     """A domain's keys: state by selector."""
-    sql = (
-        "SELECT k.selector, k.state FROM dkim k JOIN domains d ON d.id = k.domain_id "
-        f"WHERE d.domain = '{domain}'"
-    )
-    return dict(query(machine, sql))
+    return dict(query(machine, f"SELECT selector, state FROM dkim WHERE domain = '{domain}'"))
 
 
 def history(machine: Machine, domain: str, selector: str) -> list[tuple[str, str]]:

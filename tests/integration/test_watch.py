@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from support import faults, salt
+from support import faults, salt, server
 from support.exposition import parse
 from support.machine import Machine
 
@@ -101,6 +101,12 @@ def site(machine: Machine) -> Iterator[Site]:
     machine.write("/root/listen.py", LISTENER)
     site = Site(machine)
     # No minion runs yet: this is what the first one starts with.
+    site.apply()
+    server.sql(
+        machine,
+        "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE);"
+        " INSERT INTO domains (domain) VALUES ('example.com')",
+    )
     site.apply()
     machine.run("systemctl daemon-reload && systemctl start salt-minion")
     machine.wait_for(f"ls {CONFIG}/run/minion_event_*_pub.ipc")

@@ -18,7 +18,7 @@ PILLAR = {"dkim": {"domains": {"example.com": {"algorithm": "ed25519"}}}}
 SPOILED = f"""
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{READER}", "{KEEPER}";
 REVOKE ALL ON SCHEMA public FROM "{READER}", "{KEEPER}";
-GRANT SELECT ON dkim, domains TO "{READER}";
+GRANT SELECT ON dkim, dkim_pattern TO "{READER}";
 GRANT SELECT ON dkim, dkim_key_table TO PUBLIC;
 GRANT UPDATE, DELETE ON dkim_history TO "{KEEPER}";
 GRANT EXECUTE ON FUNCTION dkim_recorded TO PUBLIC;

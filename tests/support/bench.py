@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from support import salt, signals
+from support import salt, server, signals
 from support.machine import ContainerError, ImageError, Machine, NotInTime, host
 from support.progress import Progress
 
-PILLAR = {"dkim": {"database": {"domains": {"create_missing": True}}, "domains": {"*": {}}}}
+PILLAR = {"dkim": {"domains": {"*": {}}}}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
             with progress.step("Applying the formula"):
                 salt.install_formula(machine, PILLAR)
                 run = salt.apply(machine)
+                server.sql(machine, "CREATE TABLE domains (id serial, domain text UNIQUE)")
+                run = salt.apply(machine, "dkim.database") if run.succeeded else run
                 machine.install("opendkim-tools")
             if not run.succeeded:
                 print(run)

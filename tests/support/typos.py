@@ -87,7 +87,9 @@ def _paths(value: Any, above: tuple = ()) -> Iterator[tuple]:
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield (*above, key)
-            yield from _paths(below, (*above, key))
+            # Columns and values of a site's own table: what is wrong there its catalogue tells.
+            if key != "only":
+                yield from _paths(below, (*above, key))
 
 
 def _at(value: Any, path: tuple) -> Any:

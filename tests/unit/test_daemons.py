@@ -143,8 +143,7 @@ def test_second_daemon_reads_views_of_its_own():
 
 
 def test_views_are_found_in_the_schema_that_they_stand_in():
-    table = model.DomainsTable(schema="mail")
-    found = configured(database=model.Database(domains=table))
+    found = configured(database=model.Database(schema="mail"))
     assert "/table=mail.dkim_signing_table?" in found["SigningTable"]
     assert "/table=mail.dkim_key_table?" in found["KeyTable"]
 

@@ -16,7 +16,6 @@ import dkim_formula
 import pytest
 import yaml
 from dkim_formula.database import roles
-from dkim_formula.database.adoption import Adopted
 from dkim_formula.database.evidence import Disclosure
 from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import InvalidValue
@@ -25,6 +24,7 @@ from dkim_formula.importing.key_table import Entry
 from dkim_formula.keys import PrivateKey
 from dkim_formula.operations.rotation.steps import Move
 from dkim_formula.operations.table_import import TableImport, Taken
+from dkim_formula.postgres.adoption import Adopted
 from dkim_formula.private_key import StoredKey
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read

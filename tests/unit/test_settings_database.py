@@ -3,7 +3,7 @@
 import pytest
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read
-from dkim_formula.settings.model import DomainsTable
+from dkim_formula.settings.model import HostedTable
 
 
 def database(**given):
@@ -47,7 +47,7 @@ def test_reader_is_no_one_elses_role(name):
     assert only_problem(reader={"name": name}).startswith("dkim:database:reader:name: ")
 
 
-@pytest.mark.parametrize("key", ["table", "schema", "id", "name"])
+@pytest.mark.parametrize("key", ["table", "schema", "name"])
 @pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "x" * 64, 5])
 def test_sites_names_are_checked(key, name):
     assert only_problem(domains={key: name}).startswith(f"dkim:database:domains:{key}: ")
@@ -59,7 +59,7 @@ def test_sites_names_may_be_odd(name):
 
 
 def test_table_may_have_its_schema_before_it():
-    assert database(domains={"table": "mail.domains"}).domains == DomainsTable("mail", "domains")
+    assert database(domains={"table": "mail.domains"}).domains == HostedTable("mail", "domains")
 
 
 def test_two_schemas_are_a_problem():

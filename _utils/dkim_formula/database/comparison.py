@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..postgres import schema
+from ..postgres.hosted import copy_hosted, hosted
 from ..settings.model import Database, KeyPlan
-from . import schema
 from .connection import compose, copy_rows
-from .domains import hosted
 from .objects import names
 
 if TYPE_CHECKING:
@@ -54,16 +54,13 @@ class Comparison:
     The wanted keys against the database's.
 
     missing
-        To be generated, those of domains that are not hosted among them.
+        To be generated.
     reports
         Sentences on what differs from the wanted, and is left as it is.
-    not_hosted
-        Domains that the site's table has not, sorted.
     """
 
     missing: tuple[Wanted, ...] = ()
     reports: tuple[str, ...] = ()
-    not_hosted: tuple[str, ...] = ()
 
 
 def compare(
@@ -85,33 +82,28 @@ def compare(
         rows = _differences(connection, database, wanted, every)
     else:
         rows = _differences_before_adoption(connection, database, wanted, every)
-    missing, reports, not_hosted = [], [], set()
+    missing, reports = [], []
     for one, difference in rows:
-        if not difference.hosted:
-            not_hosted.add(one.domain)
-            missing.append(one)
-        elif text := _report(one, difference):
+        if text := _report(one, difference):
             reports.append(text)
         elif difference.active_selector is None:
             missing.append(one)
-    return Comparison(tuple(missing), tuple(reports), tuple(sorted(not_hosted)))
+    return Comparison(tuple(missing), tuple(reports))
 
 
 # Only rows that differ come back, so that a hundred thousand satisfied ones cost nothing here. No
-# lock is taken, as dkim_conflict would: two runs that compare before they write must not wait for
-# each other.
+# lock is taken: two runs that compare before they write must not wait for each other.
 _COMPARE = """
 WITH w AS NOT MATERIALIZED (
     SELECT n, domain, selector, algorithm, bits, address FROM pg_temp.dkim_wanted
     UNION ALL
-    SELECT NULL, d.{domain_name}::text, e.selector, e.algorithm, e.bits, ''
-      FROM {domains} AS d
+    SELECT NULL, d.domain, e.selector, e.algorithm, e.bits, ''
+      FROM pg_temp.dkim_now_hosted AS d
      CROSS JOIN unnest(%(selectors)s::text[], %(algorithms)s::text[], %(bits)s::integer[])
            AS e (selector, algorithm, bits)
-     WHERE d.{domain_name} IS NOT NULL
 )
 SELECT w.n IS NULL, w.domain, w.selector, w.algorithm, w.bits, w.address,
-       d.{domain_id} IS NOT NULL, a.selector::text, a.bits, s.state, s.algorithm, s.address,
+       a.selector::text, a.bits, s.state, s.algorithm, s.address,
        EXISTS (
            SELECT FROM {history} AS h
             WHERE h.domain = w.domain
@@ -119,23 +111,16 @@ SELECT w.n IS NULL, w.domain, w.selector, w.algorithm, w.bits, w.address,
                    OR h.selector = a.selector AND h.from_state IS NULL AND h.why LIKE 'rotation:%%')
        ),
        coalesce(
-           (SELECT p.pattern
-              FROM {pattern} AS p
-              JOIN {dkim} AS k ON k.domain_id = p.domain_id AND k.address = p.address
-             WHERE p.pattern = d.{domain_name}::text AND w.address = ''
-               AND k.algorithm = w.algorithm AND k.state = 'active'),
-           (SELECT min(p.pattern)
-              FROM {pattern} AS p
-              JOIN {domains} AS o ON o.{domain_name}::text = p.pattern
-              JOIN {dkim} AS k ON k.domain_id = o.{domain_id} AND k.address = ''
-             WHERE p.domain_id = d.{domain_id} AND p.address = w.address
-               AND k.algorithm = w.algorithm AND k.state = 'active')
+           (SELECT g.pattern FROM {signing} AS g
+             WHERE w.address = '' AND g.pattern = w.domain AND g.algorithm = w.algorithm),
+           (SELECT min(g.pattern)
+              FROM {pattern} AS p JOIN {signing} AS g ON g.pattern = p.pattern
+             WHERE p.domain = w.domain AND p.address = w.address AND g.algorithm = w.algorithm)
        )
   FROM w
-  LEFT JOIN {domains} AS d ON d.{domain_name}::text = w.domain
-  LEFT JOIN {dkim} AS a ON a.domain_id = d.{domain_id} AND a.address = w.address
+  LEFT JOIN {dkim} AS a ON a.domain = w.domain AND a.address = w.address
        AND a.algorithm = w.algorithm AND a.state = 'active'
-  LEFT JOIN {dkim} AS s ON s.domain_id = d.{domain_id} AND s.selector = w.selector
+  LEFT JOIN {dkim} AS s ON s.domain = w.domain AND s.selector = w.selector
  WHERE a.id IS NULL OR a.selector <> w.selector
     OR (w.algorithm = 'rsa' AND a.bits IS DISTINCT FROM w.bits)
  ORDER BY w.n, w.domain COLLATE "C", w.algorithm DESC
@@ -149,7 +134,6 @@ class _Difference:
     used before or a rotation has chosen the active key's.
     """
 
-    hosted: bool
     active_selector: str | None
     active_bits: int | None
     same_state: str | None
@@ -168,6 +152,10 @@ def _differences(
     plans = every.keys if every else ()
     with connection.cursor() as cursor:
         _copy_wanted(cursor, wanted)
+        if every is None:
+            cursor.execute("CREATE TEMPORARY TABLE dkim_now_hosted (domain text) ON COMMIT DROP")
+        else:
+            copy_hosted(cursor, database)
         cursor.execute(
             compose(_COMPARE, **names(database)),
             {
@@ -181,7 +169,7 @@ def _differences(
             for by_every, domain, selector, algorithm, bits, address, *facts in cursor
             if not by_every or every.covers(domain)
         ]
-        cursor.execute("DROP TABLE pg_temp.dkim_wanted")
+        cursor.execute("DROP TABLE pg_temp.dkim_wanted, pg_temp.dkim_now_hosted")
     return rows
 
 
@@ -191,17 +179,16 @@ def _differences_before_adoption(
     wanted: Sequence[Wanted],
     every: EveryHosted | None,
 ) -> list[tuple[Wanted, _Difference]]:
-    there = hosted(connection, database)
+    there = hosted(connection, database) if every else []
     adopted = schema.look(connection, database).adopted
-    active = {(row.domain, row.algorithm): row for row in adopted if row.state == "active"}
-    by_selector = {(row.domain, row.selector): row for row in adopted}
+    active = {(row.stored, row.algorithm): row for row in adopted if row.state == "active"}
+    by_selector = {(row.stored, row.selector): row for row in adopted}
     rows = []
     by_every = [one for name in there for one in every.wanted(name)] if every else []
     for one in (*wanted, *by_every):
         mine = None if one.address else active.get((one.domain, one.algorithm))
         same = by_selector.get((one.domain, one.selector))
         facts = _Difference(
-            hosted=one.domain in there,
             active_selector=mine and mine.selector,
             active_bits=mine and mine.bits,
             same_state=same and same.state,

@@ -7,12 +7,12 @@ from dataclasses import astuple, dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ..postgres.catalog import relation_kind
 from ..rotation.evidence import Evidence
 from ..secret import Secret
 from ..settings.model import Database
 from . import quiet
 from .connection import compose, copy_rows
-from .inspection import relation_kind
 from .objects import names
 
 if TYPE_CHECKING:
@@ -155,10 +155,9 @@ def keep_for_disclosure(
                 """
                 INSERT INTO {disclosure}
                        (dkim_id, domain, selector, algorithm, public_key, key, ttl)
-                SELECT k.id, d.{domain_name}::text, k.selector, k.algorithm, k.public_key, k.key,
+                SELECT k.id, coalesce(k.domain, ''), k.selector, k.algorithm, k.public_key, k.key,
                        greatest(s.ttl, s.other_ttl)
                   FROM {dkim} AS k
-                  JOIN {domains} AS d ON d.{domain_id} = k.domain_id
                   LEFT JOIN {seen} AS s ON s.dkim_id = k.id
                  WHERE k.id = ANY (%s) AND k.key IS NOT NULL AND k.public_key IS NOT NULL
                 ON CONFLICT (dkim_id) DO NOTHING
@@ -172,7 +171,7 @@ def keep_for_disclosure(
 def disclosures(connection: pg.connection, database: Database) -> list[Disclosure]:
     """What waits for its disclosure; nothing before the migration that makes the table."""
     with connection.cursor() as cursor:
-        if not relation_kind(cursor, database.domains.schema, "dkim_disclosure"):
+        if not relation_kind(cursor, database.schema, "dkim_disclosure"):
             return []
         cursor.execute(
             compose(

@@ -104,8 +104,7 @@ def _batches(
 def _missing(
     connection: pg.connection, database: Database, wanted: Sequence[Wanted]
 ) -> list[Wanted]:
-    found = compare(connection, database, wanted)
-    return [one for one in found.missing if one.domain not in found.not_hosted]
+    return list(compare(connection, database, wanted).missing)
 
 
 def _lock(connection: pg.connection, function: str) -> None:

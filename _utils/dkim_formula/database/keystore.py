@@ -44,20 +44,19 @@ MOST_FAULTS = 1000
 _UNREAD = "the key was not read yet; run dkim.generate_missing"
 
 _SELECT = """
-SELECT k.id, coalesce(d.{domain_name}::text, '') AS domain, k.selector::text, k.algorithm, k.bits,
+SELECT k.id, coalesce(k.domain, '') AS domain, k.selector::text, k.algorithm, k.bits,
        k.state, k.address, k.created_at, k.activated_at, k.retired_at, k.revoked_at, k.public_key
   FROM {dkim} AS k
-  LEFT JOIN {domains} AS d ON d.{domain_id} = k.domain_id
 """
 
 
 @dataclass(frozen=True)
 class Key:
     """
-    A row of ``dkim`` without its private key.
+    A row of the table of keys without its private key.
 
     domain
-        The site's spelling of the name.
+        '' where the row has no name.
     fault
         What is wrong with the row's text where no key could be read from it.
     """
@@ -117,7 +116,7 @@ def list_keys(
     return _keys(
         connection,
         database,
-        "WHERE (%(domain)s::text IS NULL OR d.{domain_name}::text = %(domain)s)"
+        "WHERE (%(domain)s::text IS NULL OR k.domain = %(domain)s)"
         " AND (%(selector)s::text IS NULL OR k.selector::text = %(selector)s)",
         {"domain": domain, "selector": selector},
     )
@@ -128,7 +127,7 @@ def list_of(connection: pg.connection, database: Database, domains: Collection[s
     return _keys(
         connection,
         database,
-        "WHERE d.{domain_name}::text = ANY (%(domains)s)",
+        "WHERE k.domain = ANY (%(domains)s)",
         {"domains": list(domains)},
     )
 
@@ -139,9 +138,8 @@ def unfinished(connection: pg.connection, database: Database) -> list[str]:
         cursor.execute(
             compose(
                 """
-                SELECT DISTINCT d.{domain_name}::text
-                  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
-                 WHERE k.state <> 'active' ORDER BY 1
+                SELECT DISTINCT k.domain FROM {dkim} AS k
+                 WHERE k.state <> 'active' AND k.domain IS NOT NULL ORDER BY 1
                 """,
                 **names(database),
             )
@@ -174,8 +172,8 @@ def odd(connection: pg.connection, database: Database, longest: int) -> list[Key
            OR (k.state = 'active' AND k.algorithm = 'rsa'
                AND (k.bits NOT BETWEEN 1024 AND 4096
                     OR k.public_key !~ '(AQAB|AQ==|AAE=)$'))
-           OR k.selector::text !~ %(selector)s OR d.{domain_name} IS NULL
-           OR d.{domain_name}::text !~ %(domain)s OR length(d.{domain_name}::text) > %(longest)s
+           OR k.selector::text !~ %(selector)s OR k.domain IS NULL
+           OR k.domain !~ %(domain)s OR length(k.domain) > %(longest)s
         """,
         {"selector": SERVED_SELECTOR, "domain": SERVED_DOMAIN, "longest": longest},
     )
@@ -209,8 +207,7 @@ def store(
     Stores new keys, and gives those that were stored. Does not commit.
 
     A key that is there already (the selector, or for ``active`` an active key of that algorithm
-    and address) is left as it is, and a pair whose domain is not in the table stays out: of two
-    runs at once one stores. No key shows in PostgreSQL's log.
+    and address) is left as it is: of two runs at once one stores. No key shows in PostgreSQL's log.
 
     why
         For the history.
@@ -255,12 +252,18 @@ def store(
 
 _STORE = """
 WITH stored AS (
-    INSERT INTO {dkim} (domain_id, selector, algorithm, bits, address, public_key, key, state)
-    SELECT d.{domain_id}, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key, %s
+    INSERT INTO {dkim} (domain, selector, algorithm, bits, address, public_key, key, state)
+    SELECT n.domain, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key, %s
       FROM pg_temp.dkim_new AS n
-      JOIN {domains} AS d ON d.{domain_name}::text = n.domain
-     WHERE %s IS DISTINCT FROM 'active' OR {conflict}(d.{domain_id}, n.address, n.algorithm) IS NULL
-     ORDER BY d.{domain_id}, n.selector
+     WHERE %s IS DISTINCT FROM 'active'
+        OR NOT EXISTS (
+           SELECT FROM {signing} AS s
+            WHERE s.pattern = n.domain AND s.algorithm = n.algorithm AND n.address = '')
+       AND NOT EXISTS (
+           SELECT FROM {pattern} AS p
+             JOIN {signing} AS s ON s.pattern = p.pattern AND s.algorithm = n.algorithm
+            WHERE p.domain = n.domain AND p.address = n.address)
+     ORDER BY n.domain, n.selector
     ON CONFLICT DO NOTHING
     RETURNING id
 )
@@ -335,7 +338,7 @@ def switch_to(
                 """
                 UPDATE {dkim} AS k SET state = %(instead)s
                   FROM {dkim} AS chosen
-                 WHERE chosen.id = ANY (%(ids)s) AND k.domain_id = chosen.domain_id
+                 WHERE chosen.id = ANY (%(ids)s) AND k.domain = chosen.domain
                    AND k.address = chosen.address AND k.algorithm = chosen.algorithm
                    AND k.state = 'active' AND k.id <> chosen.id
                 """,
@@ -399,9 +402,8 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
         cursor.execute(
             compose(
                 """
-                SELECT k.id, coalesce(d.{domain_name}::text, ''), k.selector::text, k.key::text,
-                       k.state
-                  FROM {dkim} AS k LEFT JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+                SELECT k.id, coalesce(k.domain, ''), k.selector::text, k.key::text, k.state
+                  FROM {dkim} AS k
                  WHERE k.public_key IS NULL AND k.key IS NOT NULL
                  ORDER BY k.id
                 """,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from ..postgres.inspection import Inspection
 from ..settings.model import Database
-from .inspection import Inspection
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg

@@ -1,4 +1,4 @@
-"""The names of our tables and views beside the site's, and the locks that guard them."""
+"""The names of our tables, views and functions, and the locks that guard them."""
 
 from __future__ import annotations
 
@@ -30,44 +30,35 @@ def key_view(algorithm: str) -> str:
 
 # Our functions, by the names that ``names`` has.
 FUNCTIONS = (
-    "conflict",
+    "hosted_rows",
+    "hosted",
+    "startup_scan",
     "checked",
     "recorded",
-    "pattern_checked",
-    "signing_set",
     "signing_kept",
-    "signing_followed",
+    "signing_redraw",
+)
+# It says whether a query is the daemon's own at its start: who reads the views calls it.
+OPEN_FUNCTION = "startup_scan"
+TABLES = (
+    "dkim",
+    "pattern",
+    "signing",
+    "history",
+    "published",
+    "seen",
+    "disclosure",
+    "migration",
 )
 VIEWS = tuple(view(algorithm) for algorithm in ALGORITHMS for view in (signing_view, key_view))
 
 
 def names(database: Database) -> dict[str, str | tuple[str, str]]:
-    """
-    What :func:`connection.compose` takes: the site's table and columns, and our tables. Ours are
-    in the schema of the site's table, where the howto has them.
-    """
-    site = database.domains
-    return {
-        "schema": site.schema,
-        "domains": (site.schema, site.table),
-        "domain_id": site.id,
-        "domain_name": site.name,
-        "dkim": (site.schema, "dkim"),
-        "pattern": (site.schema, "dkim_pattern"),
-        "signing": (site.schema, "dkim_signing"),
-        "history": (site.schema, "dkim_history"),
-        "published": (site.schema, "dkim_published"),
-        "seen": (site.schema, "dkim_seen"),
-        "disclosure": (site.schema, "dkim_disclosure"),
-        "migration": (site.schema, "dkim_migration"),
-        "conflict": (site.schema, "dkim_conflict"),
-        "checked": (site.schema, "dkim_checked"),
-        "recorded": (site.schema, "dkim_recorded"),
-        "pattern_checked": (site.schema, "dkim_pattern_checked"),
-        "signing_set": (site.schema, "dkim_signing_set"),
-        "signing_kept": (site.schema, "dkim_signing_kept"),
-        "signing_followed": (site.schema, "dkim_signing_followed"),
-    }
+    """What :func:`connection.compose` takes: our tables and functions, in our schema."""
+    known: dict[str, str | tuple[str, str]] = {"schema": database.schema}
+    known |= {thing: (database.schema, f"dkim_{thing}") for thing in (*TABLES, *FUNCTIONS)}
+    known["dkim"] = (database.schema, database.keys_table)
+    return known
 
 
 def quoted(name: str) -> str:
@@ -84,10 +75,9 @@ def view_name(database: Database, kind: str, algorithm: str = "rsa") -> str:
         ``signing`` or ``key``.
     """
     view = {"signing": signing_view, "key": key_view}[kind](algorithm)
-    schema = database.domains.schema
-    return view if schema == "public" else f"{schema}.{view}"
+    return view if database.schema == "public" else f"{database.schema}.{view}"
 
 
 def reader_relations(database: Database) -> tuple[tuple[str, str], ...]:
     """The (schema, view) pairs that the reader may SELECT from, and nothing else."""
-    return tuple((database.domains.schema, view) for view in VIEWS)
+    return tuple((database.schema, view) for view in VIEWS)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..settings.model import Database
-from .objects import VIEWS, names, quoted
+from .objects import FUNCTIONS, OPEN_FUNCTION, TABLES, VIEWS, names, quoted
 from .plan import Plan, change
-from .worker import TABLES
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -59,21 +58,17 @@ SELECT format('schema %%I (CREATE)', n.nspname)
 
 def look(connection: pg.connection, database: Database) -> tuple[Grant, ...]:
     """PUBLIC's rights on our tables, views and functions."""
-    known = {
-        thing: name[1]
-        for thing, name in names(database).items()
-        if isinstance(name, tuple) and thing != "domains"
-    }
+    known = {thing: name[1] for thing, name in names(database).items() if thing != "schema"}
     with connection.cursor() as cursor:
         cursor.execute(
             _GRANTS,
             {
-                "schema": database.domains.schema,
+                "schema": database.schema,
                 "relations": [*(known[table] for table in TABLES), *VIEWS],
-                "functions": [name for thing, name in known.items() if thing not in TABLES],
+                "functions": [known[thing] for thing in FUNCTIONS if thing != OPEN_FUNCTION],
             },
         )
-        return tuple(_grant(database.domains.schema, *row) for row in cursor)
+        return tuple(_grant(database.schema, *row) for row in cursor)
 
 
 def plan(grants: tuple[Grant, ...]) -> Plan:
@@ -104,7 +99,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
 def reached(connection: pg.connection, database: Database) -> list[str]:
     """A sentence on what the reader can reach beside our views, by whatever way; or none."""
     given = {
-        "schema": database.domains.schema,
+        "schema": database.schema,
         "views": list(VIEWS),
         "reader": database.reader.name,
     }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ..settings.model import Database
-from . import domains as domain_table
 from .connection import is_superuser
-from .inspection import columns
 from .objects import names, quoted
-from .worker import TABLES
+from .worker import FUNCTIONS, TABLES
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -26,51 +23,25 @@ def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
         A set-up session's; None where there is no database yet, for what it will be.
     """
     known = names(database)
-    schema = database.domains.schema
     found: set[Grant] = {
         ("DATABASE", quoted(database.name), "CONNECT"),
         ("DATABASE", quoted(database.name), "TEMPORARY"),
-        ("SCHEMA", quoted(schema), "USAGE"),
-        ("FUNCTION", _signature(cursor, database), "EXECUTE"),
+        ("SCHEMA", quoted(database.schema), "USAGE"),
     }
     if cursor is None or is_superuser(cursor.connection):
         # For quiet.change, where a site has taken it from PUBLIC.
         found.add(("LANGUAGE", quoted("plpgsql"), "USAGE"))
+    found |= {("FUNCTION", f"{_qualified(*known[name])}()", "EXECUTE") for name in FUNCTIONS}
     for table, privileges in TABLES.items():
         found |= {("TABLE", _qualified(*known[table]), privilege) for privilege in privileges}
-    domains = _qualified(*known["domains"])
-    site = database.domains
-    found |= {("COLUMN", f"{domains}({quoted(name)})", "SELECT") for name in (site.id, site.name)}
-    numbered = [(schema, "dkim", "id")]
-    if _may_insert(cursor, database):
-        found.add(("COLUMN", f"{domains}({quoted(site.name)})", "INSERT"))
-        numbered.append((schema, site.table, site.id))
     if cursor is not None:
+        numbered = [(*known["dkim"], "id")]
         found |= {("SEQUENCE", one, "USAGE") for one in _sequences(cursor, numbered)}
     return frozenset(found)
 
 
 def _qualified(schema: str, name: str) -> str:
     return f"{quoted(schema)}.{quoted(name)}"
-
-
-def _signature(cursor: pg.cursor | None, database: Database) -> str:
-    """dkim_conflict as GRANT names it: it is what a new key is compared by, and PUBLIC's not."""
-    schema, function = names(database)["conflict"]
-    site = database.domains
-    id_type = "integer"
-    if cursor is not None:
-        given = columns(cursor, site.schema, site.table).get(site.id, id_type)
-        # A function's arguments have no length and no precision.
-        id_type = re.sub(r"\([0-9, ]+\)", "", given)
-    arguments = f"its_domain {id_type}, its_address text, its_algorithm text"
-    return f"{_qualified(schema, function)}({arguments})"
-
-
-def _may_insert(cursor: pg.cursor | None, database: Database) -> bool:
-    if cursor is not None:
-        return domain_table.may_insert(cursor.connection, database)
-    return database.domains.create_missing is not False
 
 
 def _sequences(cursor: pg.cursor, numbered: list[tuple[str, str, str]]) -> list[str]:

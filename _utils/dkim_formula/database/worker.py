@@ -24,9 +24,11 @@ TABLES: dict[str, tuple[str, ...]] = {
     "published": ("SELECT", "INSERT", "DELETE"),
     "seen": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "disclosure": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "signing": (),
+    "signing": ("SELECT",),
     "migration": ("SELECT",),
 }
+# By which it reads the tables of domains, whose columns its own role can't.
+FUNCTIONS = ("hosted_rows", "hosted")
 
 
 def sufficient(cursor: pg.cursor, database: Database) -> bool:
@@ -46,14 +48,11 @@ def sufficient(cursor: pg.cursor, database: Database) -> bool:
         return False
     cursor.execute(
         """
-        SELECT count(*) = 2
-          FROM pg_attribute AS a
-          JOIN pg_class AS c ON c.oid = a.attrelid
-          JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s AND a.attname IN (%s, %s)
-           AND has_schema_privilege(n.oid, 'USAGE')
-           AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+        SELECT count(*) = %s
+          FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+         WHERE n.nspname = %s AND p.proname = ANY (%s)
+           AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')
         """,
-        (*known["domains"], known["domain_id"], known["domain_name"]),
+        (len(FUNCTIONS), database.schema, [known[name][1] for name in FUNCTIONS]),
     )
     return cursor.fetchone()[0]

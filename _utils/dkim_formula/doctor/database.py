@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..database import schema
 from ..database.connection import compose, driver, session
 from ..database.objects import key_view, names, signing_view
 from ..errors import DatabaseError, DatabaseUnavailable, OpenDKIMError
 from ..operations import setup
+from ..postgres import schema
 from ..settings.model import Database
 from ..signer.daemons import Daemon, environment
 from . import child
@@ -26,8 +26,8 @@ _NO_PRIVILEGE = "42501"
 
 # Not from the views: what they show is the question.
 _ACTIVE = """
-SELECT d.{domain_name}::text, k.id::text
-  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+SELECT k.domain, k.identifier
+  FROM {dkim} AS k
  WHERE k.state = 'active' AND k.address = '' AND k.algorithm = %s
  LIMIT 1
 """
@@ -155,7 +155,7 @@ def as_reader(database: Database, algorithm: str, known: tuple[str, str] | None)
             (key_view(algorithm), "identifier", "key", identifier),
         )
         for view, column, data, value in views:
-            yield from _read_view(connection, (database.domains.schema, view), column, data, value)
+            yield from _read_view(connection, (database.schema, view), column, data, value)
         yield from _read_table(connection, database)
     finally:
         connection.close()
@@ -197,13 +197,13 @@ def _read_view(
 
 
 def _read_table(connection: pg.connection, database: Database) -> Iterator[str]:
-    table = (database.domains.schema, "dkim")
+    table = (database.schema, database.keys_table)
     with connection.cursor() as cursor:
         try:
             cursor.execute(compose("SELECT key FROM {table} LIMIT 0", table=table))
         except driver().Error as error:
             if error.pgcode != _NO_PRIVILEGE:
-                yield f"the table dkim: {_primary(error)}"
+                yield f"the table {database.keys_table}: {_primary(error)}"
             return
         yield f"{database.reader.name} can read the table of keys itself"
 

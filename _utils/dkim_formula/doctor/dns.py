@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from ..database import domains as domain_table
 from ..database import keystore
 from ..database.connection import session
 from ..dns import check as dns_check
@@ -10,6 +9,7 @@ from ..dns import verdict
 from ..dns.check import Checked
 from ..dns.failure import NoLibrary
 from ..dns.loop import run
+from ..postgres import hosted as hosted_domains
 from ..records import Record
 from ..settings.model import Settings
 from ..wanted import chosen_domains, records
@@ -46,7 +46,7 @@ def check(site: Site) -> list[Finding]:
 def _records(settings: Settings) -> tuple[list[Record], int]:
     """Of a sample of domains, and how many domains there are. Writes nothing."""
     with session(settings.database) as connection:
-        hosted = domain_table.hosted(connection, settings.database)
+        hosted = hosted_domains.hosted(connection, settings.database)
         keys = keystore.list_keys(connection, settings.database)
     chosen = chosen_domains(settings, hosted)
     some = evenly([*chosen.values()], SAMPLE)

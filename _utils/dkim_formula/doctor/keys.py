@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..database import domains as domain_table
-from ..database import inspection, keystore, patterns
+from ..database import keystore, patterns
 from ..database.comparison import Wanted, compare
 from ..database.connection import compose, session
 from ..database.keystore import Key
 from ..database.objects import names
 from ..names import is_served
 from ..operations import odd_rows
+from ..postgres import hosted as hosted_domains
+from ..postgres import inspection
 from ..private_key import read_stored
 from ..settings.model import Database, Domain
 from ..wanted import chosen_domains, wanted_keys, wanted_patterns
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 MOST_READ = 2_000
 
 _ACTIVE = """
-SELECT d.{domain_name}::text, k.selector::text, k.algorithm, k.public_key, k.key::text,
-       count(*) OVER ()
-  FROM {dkim} AS k JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+SELECT k.domain, k.selector::text, k.algorithm, k.public_key, k.key::text, count(*) OVER ()
+  FROM {dkim} AS k
  WHERE k.state = 'active'
  ORDER BY k.public_key IS NULL DESC, random()
  LIMIT %s
@@ -72,7 +72,7 @@ def unsigned(site: Site) -> list[Finding]:
     """Every domain that the pillar chooses signs; hosted ones that it does not name are told of."""
     settings = site.settings
     with session(settings.database) as connection:
-        hosted = domain_table.hosted(connection, settings.database)
+        hosted = hosted_domains.hosted(connection, settings.database)
         keys = keystore.list_keys(connection, settings.database)
         chosen = chosen_domains(settings, hosted)
         missing = _missing(chosen, keys)
@@ -125,7 +125,8 @@ def agreement(site: Site) -> list[Finding]:
     settings = site.settings
     with session(settings.database) as connection:
         problems = list(_differing(connection, site))
-        advice = list(inspection.inspect(connection, settings.database).advice)
+        with connection.cursor() as cursor:
+            advice = inspection.names_advice(cursor, settings.database)
         advice += odd_rows.problems(connection, settings)
     findings = [
         judged("patterns", problems, "as the pillar has them", "salt-call dkim.generate_missing")
@@ -137,7 +138,7 @@ def agreement(site: Site) -> list[Finding]:
 
 def _differing(connection: pg.connection, site: Site) -> Iterator[str]:
     database: Database = site.settings.database
-    hosted = domain_table.hosted(connection, database)
+    hosted = hosted_domains.hosted(connection, database)
     wanted = wanted_patterns(chosen_domains(site.settings, hosted))
     planned = patterns.plan(patterns.look(connection, database), wanted)
     for what, one in planned.changes.items():

@@ -3,16 +3,15 @@
 import os
 from collections.abc import Mapping
 
-from ..database import access, inspection, listening, public, schema
-from ..database import domains as domain_table
+from ..database import access, listening, public
 from ..database.connection import session
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..health import site
+from ..postgres import inspection, schema
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
 from ..signer import certificates, daemons, trial
-from ..wanted import chosen_domains
 from . import odd_rows
 from .keys import not_hosted
 from .setup import nothing_there_yet
@@ -85,7 +84,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
         problems, notes = _schema(connection, database)
         advice += notes
         if not problems:
-            problems += _domains(connection, settings)
+            advice += not_hosted(connection, settings)
             advice += odd_rows.problems(connection, settings)
         if not database.host:
             problems += access.look(connection).faults
@@ -102,11 +101,3 @@ def _schema(connection, database: Database) -> tuple[list[str], list[str]]:
     except DatabaseError as error:
         return str(error).splitlines(), []
     return [], odd_rows.shortened(planned.notes)
-
-
-def _domains(connection, settings: Settings) -> list[str]:
-    chosen = chosen_domains(settings, ())
-    lacking = domain_table.missing(connection, settings.database, chosen)
-    if lacking and not domain_table.may_insert(connection, settings.database):
-        return [not_hosted(settings, lacking)]
-    return []

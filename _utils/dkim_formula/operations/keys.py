@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..database import domains as domain_table
-from ..database import generation, keystore, patterns, schema
+from ..database import generation, keystore, patterns
 from ..database.comparison import Wanted, compare, selector_used
 from ..database.connection import session
 from ..database.keystore import Key
@@ -19,6 +18,8 @@ from ..errors import (
 from ..keys import PrivateKey, check_algorithm, check_bits
 from ..names import mail_domain, stored_domain, stored_selector
 from ..names import selector as checked_selector
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema
 from ..settings.model import Database, Domain, Settings
 from ..wanted import (
     chosen_domains,
@@ -58,7 +59,7 @@ def missing(settings: Settings) -> dict[str, object]:
         note = not_there_yet(error)
     chosen = chosen_domains(settings, ())
     return {
-        "changes": _changes(list(chosen), wanted_keys(chosen), _new_patterns(chosen)),
+        "changes": _changes(wanted_keys(chosen), _new_patterns(chosen)),
         "notes": [note],
     }
 
@@ -66,13 +67,13 @@ def missing(settings: Settings) -> dict[str, object]:
 def generate_missing(settings: Settings, progress: Progress | None = None) -> dict[str, object]:
     """
     Makes every key that the settings want and the database lacks, for all domains in one course:
-    domains where they may be inserted, then patterns, then keys.
+    patterns, then keys.
 
     progress
         Called with (done, total) as batches are stored. A run that is stopped keeps what it has
         made, and the next goes on.
 
-    Returns as :func:`missing`, what was done. Raises DatabaseError where domains are not hosted.
+    Returns as :func:`missing`, what was done.
     """
     with session(settings.database) as connection:
         unsigned = _complete(connection, settings.database)
@@ -110,9 +111,6 @@ class _Course:
         self.connection = connection
         self.database = settings.database
         self.first_state = "pending" if settings.rotation.first_key_waits else "active"
-        self.new_domains = domain_table.missing(connection, self.database, settings.domains)
-        if self.new_domains and not domain_table.may_insert(connection, self.database):
-            raise DatabaseError(not_hosted(settings, self.new_domains))
         comparison = compare(
             connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
         )
@@ -127,22 +125,20 @@ class _Course:
         """The names of all that are hosted are read only where ``'*'`` has patterns for them."""
         if settings.every_hosted is None or not settings.every_hosted.subdomains:
             return settings.domains
-        return chosen_domains(settings, domain_table.hosted(self.connection, self.database))
+        return chosen_domains(settings, hosted_domains.hosted(self.connection, self.database))
 
     def changes(self) -> dict[str, object]:
         planned = patterns.plan(self.present_patterns, self.patterns)
-        return _changes(self.new_domains, self.missing, planned.changes)
+        return _changes(self.missing, planned.changes)
 
     def done(self) -> dict[str, object]:
         """The changes that are made for good by now."""
         if not self._begun:
             return {}
         planned = patterns.plan(self.present_patterns, self.patterns)
-        return _changes(self.new_domains, self.stored, planned.changes)
+        return _changes(self.stored, planned.changes)
 
     def run(self, progress: Progress | None) -> None:
-        if self.new_domains:
-            domain_table.insert_missing(self.connection, self.database, self.new_domains)
         patterns.apply(self.connection, self.database, self.patterns)
         self.connection.commit()
         self._begun = True
@@ -165,7 +161,8 @@ def generate(
     bits: object = None,
 ) -> dict[str, object]:
     """
-    One key for a hosted domain. What is not given is as the settings have it for that domain.
+    One key for a domain that is hosted or in the pillar. What is not given is as the settings have
+    it for that domain.
 
     Returns the key as :func:`list_keys` does, with ``existed``: True where the domain has such a
     key already; that one is returned and left as it is.
@@ -175,8 +172,7 @@ def generate(
     name = mail_domain(domain, "domain")
     wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
     with session(settings.database) as connection:
-        if domain_table.missing(connection, settings.database, [name]):
-            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        refuse_unknown(connection, settings, name)
         there = _existing(connection, settings, wanted, selector is not None)
         existed = there is not None
         if not existed:
@@ -201,14 +197,13 @@ def lacking(
     wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
 
     def look(connection) -> dict[str, object]:
-        if domain_table.missing(connection, settings.database, [name]):
-            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        refuse_unknown(connection, settings, name)
         if _existing(connection, settings, wanted, selector is not None):
             return {}
         _refuse_used(connection, settings, wanted)
         return new
 
-    new = _changes([], [wanted], {})
+    new = _changes([wanted], {})
     return {"changes": _looked_up(settings, look, new)}
 
 
@@ -296,14 +291,42 @@ def delete(
     return _plain(settings, key)
 
 
-def not_hosted(settings: Settings, names: Sequence[str], where: str = "dkim:domains") -> str:
-    """The text for domains that the site's table has not."""
-    table = settings.database.domains
-    shown = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+def refuse_unknown(connection, settings: Settings, name: str, where: str = "domain") -> None:
+    """Raises DatabaseError for a domain that is neither hosted nor in the pillar."""
+    if name in settings.domains:
+        return
+    if hosted_domains.missing(connection, settings.database, [name]):
+        raise DatabaseError(unknown_domain(settings, name, where))
+
+
+def unknown_domain(settings: Settings, name: str, where: str = "domain") -> str:
+    """The text for a domain that is neither hosted nor in the pillar."""
     return (
-        f"{where}: {shown}: not in column {table.name!r} of table {table.schema}.{table.table} of "
-        f"database {settings.database.name!r}; add them there, or set "
-        "dkim:database:domains:create_missing to true"
+        f"{where}: {name} is neither in dkim:domains nor hosted, which is what "
+        f"{_tables(settings)} of database {settings.database.name!r} says; add it to one of them"
+    )
+
+
+def not_hosted(connection, settings: Settings) -> list[str]:
+    """Advice on domains of the pillar that the mail database does not host, where it hosts any."""
+    with connection.cursor() as cursor:
+        if not hosted_domains.present(cursor, settings.database):
+            return []
+    lacking = hosted_domains.missing(connection, settings.database, settings.domains)
+    if not lacking:
+        return []
+    shown = ", ".join(lacking[:LISTED]) + (", …" if len(lacking) > LISTED else "")
+    return [
+        f"dkim:domains: {shown}: not hosted, which is what {_tables(settings)} of database "
+        f"{settings.database.name!r} says; each gets its key all the same, so see that the name is "
+        "right"
+    ]
+
+
+def _tables(settings: Settings) -> str:
+    return " and ".join(
+        f"column {one.name!r} of {one.schema}.{one.table}"
+        for _, one in hosted_domains.tables(settings.database)
     )
 
 
@@ -384,17 +407,13 @@ def _shortened(notes: Sequence[str]) -> list[str]:
     return [*notes[:LISTED], f"… and {len(notes) - LISTED} more such keys; see dkim.list_keys"]
 
 
-def _changes(
-    new_domains: Sequence[str], keys: Sequence[Wanted | Key], new_patterns: Mapping[str, object]
-) -> dict[str, object]:
-    if len(keys) + len(new_domains) > LISTED:
-        counts = {"domains": len(new_domains), "keys": len(keys), "patterns": len(new_patterns)}
+def _changes(keys: Sequence[Wanted | Key], new_patterns: Mapping[str, object]) -> dict[str, object]:
+    if len(keys) > LISTED:
+        counts = {"keys": len(keys), "patterns": len(new_patterns)}
         return {
             kind: {"old": None, "new": f"{count} new"} for kind, count in counts.items() if count
         }
     changes: dict[str, object] = {}
-    for name in new_domains:
-        changes[f"domain {name}"] = {"old": None, "new": "hosted"}
     for wanted in keys:
         size = f" {wanted.bits}" if wanted.algorithm == "rsa" else ""
         whose = f" for {wanted.address}" if wanted.address else ""

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from ..database import domains as domain_table
-from ..database import keystore, schema
+from ..database import keystore
 from ..names import row_name
+from ..postgres import hosted, schema
 from ..settings.model import Settings
 from ..wanted import domain_problem, domain_settings, key_problem, longest_domain
 
@@ -18,12 +18,12 @@ def problems(connection, settings: Settings) -> list[str]:
     that are too long to have a key, then keys that can't sign or whose record nobody finds.
     """
     database, longest = settings.database, longest_domain(settings)
-    table = f"{database.domains.schema}.{database.domains.table}"
+    table = " and ".join(f"{one.schema}.{one.table}" for _, one in hosted.tables(database))
     named: dict[str, str] = {}
-    for name in domain_table.odd(connection, database, longest):
-        text = domain_problem(settings, name)
-        if text and name not in settings.excluded:
-            named[name] = f"{table}: {text}"
+    for name in hosted.odd(connection, database, longest):
+        if name in settings.excluded or name.lower() in settings.domains:
+            continue
+        named[name] = f"{table}: {domain_problem(settings, name) or _one_label(name)}"
     found = list(named.values())
     if schema.has_tables(connection, database):
         for key in keystore.odd(connection, database, longest):
@@ -32,6 +32,13 @@ def problems(connection, settings: Settings) -> list[str]:
             if text and not (key.domain in named and key.public is not None):
                 found.append(f"{row_name(key.domain, key.selector)}: {text}")
     return shortened(found)
+
+
+def _one_label(name: str) -> str:
+    return (
+        f"the domain {name!r} has one label, as rows of mail panels that are no domain, and is "
+        "left out; name it in dkim:domains to have it signed for"
+    )
 
 
 def shortened(texts: Sequence[str]) -> list[str]:

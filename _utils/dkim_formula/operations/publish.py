@@ -3,8 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..database import domains as domain_table
-from ..database import keystore, schema
+from ..database import keystore
 from ..database import published as memory
 from ..database.comparison import Wanted, compare
 from ..database.connection import session
@@ -14,6 +13,8 @@ from ..dns.failure import NoLibrary
 from ..dns.publish import Planned, Publisher, Task, published_start
 from ..errors import DatabaseUnavailable, keeping_what_was_done
 from ..names import is_served, owner_domain, stored_domain
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema
 from ..records import BY_HAND, Record
 from ..records.record import is_inside
 from ..settings.model import Domain, Settings
@@ -242,7 +243,7 @@ def _facts(settings: Settings, domain: object, test: bool) -> _Facts:
     try:
         with session(database) as connection:
             if not test or schema.has_tables(connection, database):
-                hosted = domain_table.hosted(connection, database)
+                hosted = hosted_domains.hosted(connection, database)
                 chosen = only or chosen_domains(settings, hosted)
                 return _Facts(
                     chosen,

@@ -1,10 +1,11 @@
 """The records to publish, from the settings and the keys in the database."""
 
-from ..database import domains as domain_table
-from ..database import keystore, schema
+from ..database import keystore
 from ..database.connection import session
 from ..errors import DatabaseUnavailable, InvalidValue
 from ..names import is_served, mail_domain, stored_domain
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema
 from ..records import BY_HAND, Record, mta_sts_policy, mta_sts_url, render
 from ..records.layout import Layout
 from ..settings.model import Settings
@@ -28,7 +29,7 @@ def record_set(settings: Settings, domain: object = None) -> list[Record]:
             keys = whole_keys(connection, settings, name)
             return records(settings, [domain_settings(settings, name)], keys)
         keys = whole_keys(connection, settings)
-        chosen = chosen_domains(settings, domain_table.hosted(connection, settings.database))
+        chosen = chosen_domains(settings, hosted_domains.hosted(connection, settings.database))
     for key in keys:
         name = key.domain.lower()
         if is_served(name) and name not in chosen and name not in settings.excluded:
@@ -45,7 +46,7 @@ def to_show(settings: Settings, domain: object = None) -> str:
         with session(settings.database) as connection:
             if not schema.has_tables(connection, settings.database):
                 return NOT_YET
-            hosted = domain_table.hosted(connection, settings.database)
+            hosted = hosted_domains.hosted(connection, settings.database)
         every = len(hosted) if settings.every_hosted else len(settings.domains)
         if every > MOST_SHOWN:
             return f"The records of {every} domains are to be published; {PRINTED_BY}"

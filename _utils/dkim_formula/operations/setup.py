@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from ..arguments import list_of
-from ..database import access, objects, public, rights, roles, schema, server
+from ..database import access, objects, public, rights, roles, server
 from ..database.connection import session
 from ..database.plan import Plan
 from ..errors import MISSING, DatabaseUnavailable, InvalidValue
-from ..postgres import former_roles
+from ..postgres import former_roles, schema
 from ..secret import Secret
 from ..settings.database import identifier, qualified_table
 from ..settings.model import Database

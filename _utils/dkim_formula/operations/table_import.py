@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..database import domains as domain_table
 from ..database import keystore, patterns
 from ..database.keystore import Key, Wanted
 from ..errors import DatabaseError, InvalidValue, StepRefused
@@ -14,6 +13,7 @@ from ..importing.selection import Choice, Selection, select
 from ..importing.signing_table import SigningTable
 from ..keys import PrivateKey
 from ..names import is_served
+from ..postgres import hosted as hosted_domains
 from ..settings.model import Settings
 from . import keys
 
@@ -56,7 +56,6 @@ class TableImport:
         settings = self.settings
         # Until a look at the database: a new one, with the pillar's domains and no key.
         self._hosted: set[str] = set()
-        self._may_insert = settings.database.domains.create_missing is not False
         self._there: dict[tuple[str, str], Key] = {}
         self._signing: dict[tuple[str, str, str], Key | Taken] = {}
         self._aliases = {
@@ -67,8 +66,7 @@ class TableImport:
     def look(self, connection) -> None:
         """Reads domains, keys and patterns."""
         database = self.settings.database
-        self._hosted = set(domain_table.hosted(connection, database))
-        self._may_insert = domain_table.may_insert(connection, database)
+        self._hosted = set(hosted_domains.hosted(connection, database))
         for pattern, (signer, _address) in patterns.look(connection, database).items():
             self._aliases.setdefault(pattern, signer)
         for key in keystore.list_keys(connection, database):
@@ -123,8 +121,8 @@ class TableImport:
                 f"dkim:domains:{domain}:alias_of: the domain signs as {self._aliases[domain]}; "
                 "a key of its own would never be used"
             )
-        if domain not in self._hosted and not self._may_insert:
-            raise DatabaseError(keys.not_hosted(self.settings, [domain], "domain"))
+        if domain not in self._hosted and domain not in self.settings.domains:
+            raise DatabaseError(keys.unknown_domain(self.settings, domain))
 
     def _private_key(self, choice: Choice) -> PrivateKey:
         """The key of an entry; one that many domains share is read once."""
@@ -175,13 +173,11 @@ class TableImport:
 
     def store(self, connection) -> None:
         """
-        Inserts domains and keys. Does not commit.
+        Inserts the keys. Does not commit.
 
         Raises DatabaseError where the database has changed since the look at it.
         """
         database = self.settings.database
-        if self._new_domains():
-            domain_table.insert_missing(connection, database, self._new_domains())
         stored = []
         for state in ("active", "pending", "retired"):
             pairs = [(t.wanted, t.private) for t in self.taken.values() if t.state == state]
@@ -207,19 +203,10 @@ class TableImport:
             "notes": self.notes,
         }
 
-    def _new_domains(self) -> list[str]:
-        return sorted({taken.wanted.domain for taken in self.taken.values()} - self._hosted)
-
     def _changes(self) -> dict[str, dict[str, object]]:
-        new_domains = self._new_domains()
-        if len(self.taken) + len(new_domains) > keys.LISTED:
-            counts = {"domains": len(new_domains), "keys": len(self.taken)}
-            return {
-                kind: {"old": None, "new": f"{count} new"}
-                for kind, count in counts.items()
-                if count
-            }
-        changes = {f"domain {name}": {"old": None, "new": "hosted"} for name in new_domains}
+        if len(self.taken) > keys.LISTED:
+            return {"keys": {"old": None, "new": f"{len(self.taken)} new"}}
+        changes = {}
         for taken in self.taken.values():
             size = f" {taken.wanted.bits}" if taken.wanted.algorithm == "rsa" else ""
             whose = f" for {taken.wanted.address}" if taken.wanted.address else ""

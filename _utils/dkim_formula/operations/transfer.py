@@ -4,12 +4,11 @@ import logging
 import os
 from collections.abc import Mapping
 
-from ..database import domains as domain_table
 from ..database import keystore
 from ..database.connection import compose, session
 from ..database.keystore import Key, Wanted
 from ..database.objects import names
-from ..errors import DatabaseError, DatabaseUnavailable, InvalidValue, StepRefused
+from ..errors import DatabaseUnavailable, InvalidValue, StepRefused
 from ..importing import data_set, material
 from ..importing.key_table import read_key_table
 from ..importing.signing_table import SigningTable
@@ -49,7 +48,7 @@ def import_key(
     this very key under this selector already.
 
     Raises InvalidValue for what is wrong with an argument or the key, StepRefused where the
-    selector has another key, DatabaseError where the domain is not hosted.
+    selector has another key, DatabaseError where the domain is neither hosted nor in the pillar.
     """
     name, chosen = mail_domain(domain, "domain"), served_selector(selector, "selector")
     keys.key_holder(settings, name)
@@ -57,10 +56,7 @@ def import_key(
     private = material.private_key(material.read_file(path, "path"), where)
     material.check_strength(private, allow_weak, where)
     with session(settings.database) as connection:
-        if domain_table.missing(connection, settings.database, [name]):
-            if not domain_table.may_insert(connection, settings.database):
-                raise DatabaseError(keys.not_hosted(settings, [name], "domain"))
-            domain_table.insert_missing(connection, settings.database, [name])
+        keys.refuse_unknown(connection, settings, name)
         keystore.complete(connection, settings.database)
         there = keystore.list_keys(connection, settings.database, name)
         same = next((key for key in there if key.selector == chosen), None)

@@ -1,1 +1,8 @@
-"""PostgreSQL: sessions, the database, its roles, and which comments mark what the formula made."""
+"""
+PostgreSQL: the formula's objects and roles in the mail database, and what they are drawn from.
+
+``presets`` and ``hosted`` read the mail database's own tables; ``tables``, ``triggers``,
+``signing_table`` and ``views`` have the SQL of the formula's objects; ``adoption`` takes over a
+table of keys that was made by the howto; ``schema`` plans and applies all of it. Comments mark what
+the formula made, roles too.
+"""

@@ -18,13 +18,10 @@ SELECT w.privilege, n.nspname, c.relname
   JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relation
  WHERE NOT has_table_privilege(c.oid, w.privilege)
 """
-_COLUMNS = """
-SELECT n.nspname, c.relname, a.attname
-  FROM pg_attribute AS a
-  JOIN pg_class AS c ON c.oid = a.attrelid
-  JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE n.nspname = %s AND c.relname = %s AND a.attname IN (%s, %s)
-   AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+_FUNCTIONS = """
+SELECT n.nspname, p.proname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+ WHERE n.nspname = %s AND p.proname = ANY (%s) AND NOT has_function_privilege(p.oid, 'EXECUTE')
+ ORDER BY 2
 """
 # Whose member the session's role would have to be, for what ALTER and GRANT ask.
 _OWNERS = """
@@ -50,11 +47,9 @@ def lacking(cursor: pg.cursor, database: Database) -> list[str]:
     wants = [(*known[table], right) for table, rights in worker.TABLES.items() for right in rights]
     cursor.execute(_TABLES, tuple(map(list, zip(*wants, strict=True))))
     grants += [f"{right} ON {quoted(schema)}.{quoted(name)}" for right, schema, name in cursor]
-    cursor.execute(_COLUMNS, (*known["domains"], known["domain_id"], known["domain_name"]))
-    grants += [
-        f"SELECT ({quoted(column)}) ON {quoted(schema)}.{quoted(name)}"
-        for schema, name, column in cursor
-    ]
+    functions = [known[function][1] for function in worker.FUNCTIONS]
+    cursor.execute(_FUNCTIONS, (database.schema, functions))
+    grants += [f"EXECUTE ON FUNCTION {quoted(schema)}.{quoted(name)}()" for schema, name in cursor]
     if not grants:
         grants = _for_setup(cursor, database)
     return [f"GRANT {grant} TO {me}" for grant in grants]
@@ -67,22 +62,24 @@ def _places(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]
         found.append(("DATABASE", database.name, "TEMPORARY"))
     cursor.execute(
         "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s",
-        (database.domains.schema,),
+        (database.schema,),
     )
     if cursor.fetchone() == (False,):
-        found.append(("SCHEMA", database.domains.schema, "USAGE"))
+        found.append(("SCHEMA", database.schema, "USAGE"))
     return found
 
 
 def _for_setup(cursor: pg.cursor, database: Database) -> list[str]:
     known = names(database)
-    tables = [known[table] for table in ("domains", *worker.TABLES)]
+    tables = [known[table] for table in worker.TABLES]
+    read = (database.domains, database.aliases)
+    tables += [(one.schema, one.table) for one in read if one is not None]
     cursor.execute(_OWNERS, tuple(map(list, zip(*tables, strict=True))))
     grants = [quoted(owner) for (owner,) in cursor]
     cursor.execute(
         "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s",
-        (database.domains.schema,),
+        (database.schema,),
     )
     if cursor.fetchone() == (False,):
-        grants.append(f"CREATE ON SCHEMA {quoted(database.domains.schema)}")
+        grants.append(f"CREATE ON SCHEMA {quoted(database.schema)}")
     return grants

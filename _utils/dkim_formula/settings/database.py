@@ -5,10 +5,12 @@ import re
 import stringprep
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import InvalidValue
 from ..secret import Secret
 from .check import (
+    Kind,
     Notes,
     absolute_path,
     boolean,
@@ -20,7 +22,8 @@ from .check import (
     shown,
     text,
 )
-from .model import Database, DomainsTable, Reader, Worker
+from .model import Database, HostedTable, Reader, Worker
+from .presets import PRESETS
 
 WHERE = "dkim:database"
 
@@ -36,6 +39,8 @@ _CONF_DELIMITERS = ",#"
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+# A name that SQL takes without quotes, and means by it what it says.
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _MAP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 # With a dot: `all`, `samehost` and `samenet` mean something else in pg_hba.conf.
 _CLIENT_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -187,6 +192,63 @@ def qualified_table(value: object, where: str) -> str:
     return name
 
 
+def own_schema(value: object, where: str) -> str:
+    """
+    The schema of the formula's own objects: OpenDKIM writes it into its queries as it stands, so
+    it is a name that needs no quotes.
+    """
+    name = identifier(value, where)
+    if not _PLAIN.fullmatch(name) or name.startswith("pg_") or name == "information_schema":
+        raise InvalidValue(
+            where,
+            name,
+            "is not a name that OpenDKIM can ask for",
+            "use lower-case letters, digits and '_', a letter first",
+        )
+    return name
+
+
+def only(value: object, where: str) -> tuple[tuple[str, tuple[str | None, ...]], ...]:
+    """
+    The rows of a table that count: each column with the value, or the values, that it may have.
+
+    A value is text, as SQL compares a quoted literal with a column of any type: ``true`` and ``1``
+    are both ``'1'``, which a boolean and a smallint take (measured, PostgreSQL 15).
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidValue(
+            where,
+            shown(value),
+            "is not a mapping of columns to values",
+            "give such as active: true",
+        )
+    return tuple(
+        (identifier(column, where), _values(given, f"{where}:{column}"))
+        for column, given in value.items()
+    )
+
+
+def _values(value: object, where: str) -> tuple[str | None, ...]:
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not given:
+        raise InvalidValue(where, Kind(value), "is empty", "give a value or leave the column out")
+    return tuple(dict.fromkeys(_literal(one, where) for one in given))
+
+
+def _literal(value: object, where: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidValue(
+            where, shown(value), "is not a value of a column", "give text, a number or a boolean"
+        )
+    return value
+
+
 def system_user(value: object, where: str) -> str:
     """The name of an account of the system."""
     return _matching(_SYSTEM_USER, value, where, "is not the name of an account")
@@ -210,16 +272,17 @@ _DATABASE = {
     "sslrootcert": absolute_path,
     "sslcert": absolute_path,
     "sslkey": absolute_path,
+    "preset": choice(*PRESETS),
+    "schema": own_schema,
     "domains": section,
+    "aliases": section,
     "reader": section,
     "worker": section,
 }
-_DOMAINS = {
-    "schema": identifier,
-    "table": qualified_table,
-    "id": identifier,
-    "name": identifier,
-    "create_missing": boolean,
+_HOSTED = {"schema": identifier, "table": qualified_table, "name": identifier, "only": only}
+_HOSTED_HINTS = {
+    "create_missing": "unknown key: nothing is added to a table of yours any more, and a domain of "
+    "dkim:domains gets its key without a row; remove it",
 }
 _READER = {
     "name": reader_name,
@@ -244,7 +307,7 @@ _WORKER = {
 def read_database(value: object, notes: Notes) -> Database:
     """The section's settings; whatever is wrong is noted and stands at its default."""
     read = read_section(value, WHERE, _DATABASE, notes)
-    read["domains"] = _read_domains(read.get("domains"), notes)
+    read |= _read_hosted(read, notes)
     read["reader"] = _read_reader(read.get("reader"), notes)
     read["worker"] = Worker(**read_section(read.get("worker"), f"{WHERE}:worker", _WORKER, notes))
     # A database on another host is not ours to install.
@@ -256,9 +319,49 @@ def read_database(value: object, notes: Notes) -> Database:
     return database
 
 
-def _read_domains(value: object, notes: Notes) -> DomainsTable:
-    where = f"{WHERE}:domains"
-    read = read_section(value, where, _DOMAINS, notes)
+def _read_hosted(read: Mapping[str, object], notes: Notes) -> dict[str, object]:
+    """Where hosted domains are read from: the preset's tables, each key overruled by the pillar."""
+    given = read.get("domains")
+    table = _read_table(given, f"{WHERE}:domains", notes)
+    preset = read.get("preset")
+    if preset is None and table.get("table", "domains") == "domains":
+        # The howto's own name: whatever else is said of the table, its other names stay too.
+        preset = "howto"
+    base = PRESETS[preset] if preset else PRESETS["howto"]
+    domains = replace(base.domains, **table)
+    aliases = base.aliases
+    if read.get("aliases") is not None:
+        start = aliases or HostedTable(schema=domains.schema, table="", name=domains.name)
+        where = f"{WHERE}:aliases"
+        aliases = replace(start, **_read_table(read["aliases"], where, notes))
+        if not aliases.table:
+            notes.problem(f"{where}:table: missing; give the table of alias domains")
+            aliases = None
+    elif aliases is not None and "schema" in table:
+        aliases = replace(aliases, schema=domains.schema)
+    return {
+        "preset": preset,
+        "schema": read.get("schema") or _default_schema(preset, domains),
+        "domains": domains,
+        "aliases": aliases,
+        "assumed": read.get("preset") is None and not given,
+        "only_given": "only" in table or read.get("preset") is not None,
+    }
+
+
+def _default_schema(preset: str | None, domains: HostedTable) -> str:
+    if preset != "howto":
+        return "dkim"
+    # The howto has its tables and views beside the table of domains.
+    return domains.schema if _PLAIN.fullmatch(domains.schema) else "public"
+
+
+def _read_table(value: object, where: str, notes: Notes) -> dict[str, object]:
+    given = value
+    if isinstance(value, Mapping) and "id" in value:
+        given = {key: one for key, one in value.items() if key != "id"}
+        notes.advise(f"{where}:id", "is not used: a key belongs to a domain's name; remove it")
+    read = read_section(given, where, _HOSTED, notes, _HOSTED_HINTS)
     schema, dot, table = str(read.get("table", "")).rpartition(".")
     if dot:
         if read.get("schema", schema) != schema:
@@ -271,7 +374,7 @@ def _read_domains(value: object, notes: Notes) -> DomainsTable:
                 )
             )
         read |= {"schema": schema, "table": table}
-    return DomainsTable(**read)
+    return read
 
 
 def _read_reader(value: object, notes: Notes) -> Reader:

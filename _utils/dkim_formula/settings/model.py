@@ -8,15 +8,20 @@ SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @dataclass(frozen=True)
-class DomainsTable:
-    """The site's own table of domains (pillar ``dkim:database:domains``)."""
+class HostedTable:
+    """
+    A table of the mail database that hosted domains are read from (pillar
+    ``dkim:database:domains`` and ``dkim:database:aliases``).
+
+    only
+        Pairs of a column and its values, as text; None stands for NULL. A row counts where every
+        column has one of its values.
+    """
 
     schema: str = "public"
     table: str = "domains"
-    id: str = "id"
     name: str = "domain"
-    # None: domains missing from the table are inserted only where the formula made the table.
-    create_missing: bool | None = None
+    only: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,26 @@ class Database:
     sslkey: str | None = None
     sslmode: str = "verify-full"  # libpq's, where host is not the socket
     sslrootcert: str | None = None
-    domains: DomainsTable = field(default_factory=DomainsTable)
+    # Whose tables these are (settings.presets); None: the pillar describes them by hand.
+    preset: str | None = "howto"
+    schema: str = "public"  # of the formula's own tables, views and functions
+    domains: HostedTable = field(default_factory=HostedTable)
+    aliases: HostedTable | None = None
+    # The pillar names neither preset nor table: a database without the table hosts no domain.
+    assumed: bool = True
+    # The pillar says which rows of the table of domains count, or that all do.
+    only_given: bool = False
     reader: Reader = field(default_factory=Reader)
     worker: Worker = field(default_factory=Worker)
+
+    @property
+    def keys_table(self) -> str:
+        """
+        The name of the table of keys. Outside the howto it is not ``dkim``: PostfixAdmin's upgrade
+        from 3 to 4 makes none of its own tables where any schema has a relation of that name
+        (measured, 4.0.5).
+        """
+        return "dkim" if self.preset == "howto" else "dkim_keys"
 
     @property
     def has_worker(self) -> bool:

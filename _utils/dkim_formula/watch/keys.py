@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..database import schema
 from ..database.connection import compose, session
 from ..database.objects import names
 from ..errors import DatabaseError, FormulaError
+from ..postgres import schema
 from ..settings.model import Settings
 from ..wanted import domain_problem
 from .facts import MOST_NAMES, Keys, Late
@@ -31,7 +31,7 @@ SELECT k.algorithm, extract(epoch FROM min(k.activated_at))::float8
 # is made; one without a date was adopted, and nobody has mended it since.
 _LATE = """
 WITH life AS (
-    SELECT k.id, k.selector::text AS selector, lower(d.{domain_name}::text) AS domain, k.state,
+    SELECT k.id, k.selector::text AS selector, k.domain, k.state,
            CASE k.state
                WHEN 'active' THEN k.activated_at + make_interval(secs => %(every)s)
                WHEN 'pending' THEN k.created_at
@@ -39,8 +39,7 @@ WITH life AS (
                ELSE k.revoked_at + make_interval(secs => %(revoke_for)s)
            END AS due
       FROM {dkim} AS k
-      JOIN {domains} AS d ON d.{domain_id} = k.domain_id
-     WHERE lower(d.{domain_name}::text) <> ALL (%(excluded)s)
+     WHERE k.domain <> ALL (%(excluded)s)
 ), late AS (
     SELECT * FROM life
      WHERE coalesce(due + make_interval(secs => %(overdue)s), '-infinity') < now()
@@ -55,19 +54,12 @@ SELECT selector || '._domainkey.' || domain, state, extract(epoch FROM due)::flo
 )
 _LATE_COUNTS = _LATE + "SELECT state, count(*)::integer FROM late GROUP BY 1 ORDER BY 1"
 
-# OpenDKIM looks a domain up in lower case (measured): a key of a row in upper case is never found.
+# Of the hosted domains and of the pillar's own: those that no key signs for.
 _UNSIGNED = """
-SELECT d.{domain_name}::text
-  FROM {domains} AS d
- WHERE d.{domain_name}::text <> lower(d.{domain_name}::text)
-    OR NOT EXISTS (
-           SELECT FROM {dkim} AS k
-            WHERE k.domain_id = d.{domain_id} AND k.address = '' AND k.state = 'active')
-   AND NOT EXISTS (
-           SELECT FROM {pattern} AS p
-             JOIN {dkim} AS k ON k.domain_id = p.domain_id AND k.address = p.address
-            WHERE p.pattern = d.{domain_name}::text AND k.state = 'active')
- ORDER BY 1
+SELECT d.domain
+  FROM (SELECT domain FROM {hosted} () UNION SELECT unnest(%(named)s::text[])) AS d (domain)
+ WHERE NOT EXISTS (SELECT FROM {signing} AS s WHERE s.pattern = d.domain)
+ ORDER BY d.domain COLLATE "C"
 """
 
 
@@ -91,6 +83,7 @@ def _facts(connection: pg.connection, settings: Settings, at: float) -> Keys:
         "revoke_for": rotation.revoke_for,
         "overdue": settings.watch.overdue,
         "excluded": sorted(settings.excluded),
+        "named": sorted(settings.domains),
         "most": MOST_NAMES,
     }
     with connection.cursor() as cursor:
@@ -106,7 +99,7 @@ def _facts(connection: pg.connection, settings: Settings, at: float) -> Keys:
             oldest=tuple(rows(_OLDEST)),
             late=tuple(Late(*row) for row in rows(_LATE_NAMES)),
             late_counts=tuple(rows(_LATE_COUNTS)),
-            hosted=rows("SELECT count(*)::integer FROM {domains}")[0][0],
+            hosted=rows("SELECT count(*)::integer FROM {hosted} ()")[0][0],
             unsigned=tuple(unsigned[:MOST_NAMES]),
             unsigned_count=len(unsigned),
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...database import domains as domain_table
 from ...database import evidence as evidence_table
-from ...database import keystore, schema
+from ...database import keystore
 from ...database.comparison import selector_used
 from ...database.connection import session
 from ...database.keystore import Key
 from ...errors import (
-    DatabaseError,
     DatabaseUnavailable,
     InvalidValue,
     StepRefused,
@@ -20,10 +18,12 @@ from ...errors import (
 from ...keys import check_algorithm
 from ...names import owner_domain, stored_domain
 from ...names import selector as checked_selector
+from ...postgres import hosted as hosted_domains
+from ...postgres import schema
 from ...rotation.due import due_at, never_before
 from ...settings.model import Domain, Settings
 from ...wanted import chosen_domains
-from ..keys import key_holder, not_hosted
+from ..keys import key_holder, refuse_unknown
 from ..setup import NOT_THERE_YET, not_there_yet, nothing_there_yet
 from .course import Course, Progress
 from .disclosure import disclose
@@ -60,8 +60,7 @@ def rotate(
     wanted = key_holder(settings, name)
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
-        if domain_table.missing(connection, settings.database, [name]):
-            raise DatabaseError(not_hosted(settings, [name], "domain"))
+        refuse_unknown(connection, settings, name)
         keys = keystore.list_of(connection, settings.database, [name])
         slots = planned_slots(wanted, keys)
         if algorithm is not None:
@@ -139,7 +138,7 @@ def _due(connection, settings: Settings) -> list[Start]:
     old = keystore.active_since(connection, settings.database, now - never_before(rotation))
     if not old:
         return []
-    hosted = domain_table.hosted(connection, settings.database)
+    hosted = hosted_domains.hosted(connection, settings.database)
     chosen = chosen_domains(settings, hosted)
     due = {
         slot_of(key)

@@ -1,18 +1,26 @@
-"""Our tables and views in the site's database: looked at, planned, migrated."""
+"""The formula's tables, functions and views in the mail database: looked at, planned, made."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..database.connection import compose
+from ..database.objects import (
+    FUNCTIONS,
+    LOCK_CLASS,
+    LOCK_SCHEMA,
+    OPEN_FUNCTION,
+    TABLES,
+    VIEWS,
+    names,
+)
+from ..database.plan import Plan, change
 from ..errors import DatabaseError
 from ..settings.model import Database
-from . import adoption, definitions, inspection, signing
-from .connection import compose
-from .migrations import MIGRATIONS, m0002_keys, m0003_patterns, m0004_history
-from .migrations.m0001_domains import MARK
-from .objects import FUNCTIONS, LOCK_CLASS, LOCK_SCHEMA, VIEWS, names
-from .plan import Plan, change
+from . import adoption, hosted, inspection, signing_table, tables, triggers, views
+from .catalog import relation_kind
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -21,10 +29,7 @@ if TYPE_CHECKING:
 # milter_default_action=accept a milter that does not answer means unsigned mail.
 _LOCK_TIMEOUT = "10s"
 
-NEWEST = MIGRATIONS[-1].NUMBER
-# The migrations that make what keys are kept in: a formula that is newer than the database can
-# still compare, and so foresee under test=True.
-_FOR_KEYS = {m0002_keys.NUMBER, m0003_patterns.NUMBER, m0004_history.NUMBER}
+NEWEST = tables.NUMBER
 DEFINITIONS = "views and triggers"
 ADOPTED = "adopted keys"
 
@@ -32,16 +37,16 @@ ADOPTED = "adopted keys"
 @dataclass(frozen=True)
 class Snapshot:
     """
-    What the database holds of ours, of the howto's and of the site's.
+    What the database holds of the formula's and of the howto's.
 
-    domains
-        The site's table is there; ``domains_ours``: the formula made it.
-    domain_id_type
-        The type of its id column.
+    schema
+        The schema of the formula's objects is there.
     dkim
-        A table of keys is there; ``selector_unique``: with its unique (domain_id, selector).
+        A table of keys is there.
     applied
         The numbers of the migrations that it has had.
+    site_id
+        The column of the table of domains that the howto's ``domain_id`` refers to.
     definitions
         ``None`` (none of our views is there), ``foreign`` (views that are not ours, or not as we
         made them) or ``current``.
@@ -53,19 +58,17 @@ class Snapshot:
         Why nothing can be done, a sentence each.
     """
 
-    domains: bool = False
-    domains_ours: bool = False
-    domain_id_type: str = "integer"
+    schema: bool = False
     dkim: bool = False
-    selector_unique: bool = False
     applied: tuple[int, ...] = ()
+    site_id: str | None = None
     definitions: str | None = None
     owner: str | None = None
     adopted: tuple[adoption.Adopted, ...] = ()
     problems: tuple[str, ...] = ()
 
 
-ABSENT = Snapshot()
+ABSENT = Snapshot(schema=True)
 
 
 def look(
@@ -83,14 +86,17 @@ def look(
         if not problems:
             problems = _foreign_dependents(cursor, database, snapshot)
         snapshot = replace(snapshot, problems=problems)
-    if not problems and snapshot.dkim and m0002_keys.NUMBER not in snapshot.applied:
-        snapshot = replace(snapshot, adopted=adoption.decide(connection, database, known))
+        if not problems:
+            snapshot = replace(snapshot, definitions=_definitions(cursor, database, snapshot))
+    if not problems and snapshot.dkim and not is_migrated(snapshot):
+        adopted = adoption.decide(connection, database, snapshot.site_id, known)
+        snapshot = replace(snapshot, adopted=adopted)
     return snapshot
 
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
     """
-    Which migrations and definitions are due.
+    Which tables and definitions are due.
 
     Raises DatabaseError, with every reason, where the schema can't be brought there.
     """
@@ -101,20 +107,13 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
             f"the database has migration {newest}, this formula knows {NEWEST} at most: update "
             "the formula"
         )
-    if not snapshot.domains and not database.manage:
-        site = database.domains
-        problems.append(
-            f"dkim:database:domains:table: there is no table {site.schema}.{site.table} in the "
-            f"database {database.name}; name the site's own table, or set dkim:database:manage "
-            "to true to have one made"
-        )
     if problems:
         raise DatabaseError("\n".join(problems))
-    changes = {
-        f"migration {step.NUMBER}": change(None, step.TITLE)
-        for step in MIGRATIONS
-        if step.NUMBER not in snapshot.applied
-    }
+    changes = {}
+    if not snapshot.schema:
+        changes[f"schema {database.schema}"] = change(None, "made")
+    if not is_migrated(snapshot):
+        changes[f"migration {tables.NUMBER}"] = change(None, tables.TITLE)
     if snapshot.adopted:
         counts = {"active": 0, "retired": 0, "pending": 0, "revoked": 0}
         for row in snapshot.adopted:
@@ -124,18 +123,21 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
         )
     if snapshot.definitions != "current":
         changes[DEFINITIONS] = change(snapshot.definitions, "current")
-    return Plan(changes, adoption.notes(snapshot.adopted))
+    notes = adoption.notes(snapshot.adopted)
+    if snapshot.dkim and not is_migrated(snapshot):
+        notes = (adoption.FREED.format(table=f"{database.schema}.{database.keys_table}"), *notes)
+    return Plan(changes, notes)
 
 
 def is_migrated(snapshot: Snapshot) -> bool:
     """Whether the tables are there that keys are compared with and stored in."""
-    return _is_complete(snapshot.applied)
+    return tables.NUMBER in snapshot.applied
 
 
 def has_tables(connection: pg.connection, database: Database) -> bool:
     """What :func:`is_migrated` says, without the rest of a look."""
     with connection.cursor() as cursor:
-        return _is_complete(_applied(cursor, database))
+        return tables.NUMBER in _applied(cursor, database)
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
@@ -161,122 +163,79 @@ def apply(connection: pg.connection, database: Database) -> Plan:
         snapshot = look(connection, database, before.adopted)
         planned = plan(snapshot, database)
         if planned:
-            _migrate(cursor, database, snapshot)
+            _make(cursor, database, snapshot)
     connection.commit()
     return planned
 
 
-def _migrate(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    known = names(database)
+def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     cursor.execute("SELECT set_config('client_min_messages', 'warning', true)")
-    due = [step for step in MIGRATIONS if step.NUMBER not in snapshot.applied]
+    if not snapshot.schema:
+        cursor.execute(compose("CREATE SCHEMA {schema}", **names(database)))
+    due = not is_migrated(snapshot)
     # Readers wait from here on. Where no table changes, only for the views themselves.
-    before = due or not signing.follows(cursor, database)
-    acls = _set_aside_views(cursor, database) if before else None
-    cursor.execute(
-        compose(
-            """
-            CREATE TABLE IF NOT EXISTS {migration} (
-                number integer PRIMARY KEY,
-                title text NOT NULL,
-                applied_at timestamptz NOT NULL DEFAULT now(),
-                applied_by text NOT NULL DEFAULT session_user
-            )
-            """,
-            **known,
-        )
-    )
-    for step in due:
-        step.run(cursor, database, snapshot)
-        cursor.execute(
-            compose("INSERT INTO {migration} (number, title) VALUES (%s, %s)", **known),
-            (step.NUMBER, step.TITLE),
-        )
-    id_type = _domain_id_type(cursor, database) or snapshot.domain_id_type
-    flat = signing.wanted(cursor, database)
-    for statement in definitions.functions(cursor, database, id_type, flat):
+    acls = _set_aside_views(cursor, database) if due else None
+    if due:
+        adopted = snapshot.adopted if snapshot.dkim else None
+        tables.make(cursor, database, adopted, snapshot.site_id)
+    for statement in _functions(cursor, database, snapshot.site_id):
         cursor.execute(statement)
-    signing.fill(cursor, database)
+    signing_table.fill(cursor, database)
     if acls is None:
         acls = _set_aside_views(cursor, database)
-    for statement in definitions.views(cursor, database, flat).values():
+    for statement in views.statements(cursor, database).values():
         cursor.execute(statement)
     _give_to_owner(cursor, database, snapshot)
-    _leave_mark(cursor, database, id_type)
+    _let_owner_read(cursor, database, snapshot.owner)
+    _leave_mark(cursor, database, snapshot.site_id)
     _restore_grants(cursor, database, acls)
 
 
-def _leave_mark(cursor: pg.cursor, database: Database, id_type: str) -> None:
+def _functions(cursor: pg.cursor, database: Database, site_id: str | None) -> list[str]:
+    return [
+        *hosted.functions(cursor, database),
+        views.function(cursor, database),
+        *triggers.functions(cursor, database, site_id),
+    ]
+
+
+def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> None:
     """What :func:`_definitions` reads: whether what we made is as it has to be."""
-    mark = (
-        f"{definitions.fingerprint(cursor, database, id_type)} "
-        f"{definitions.views_digest(cursor, database)}"
-    )
-    schema = database.domains.schema
+    mark = f"{_fingerprint(cursor, database, site_id)} {views.digest(cursor, database)}"
     cursor.execute(
-        compose("COMMENT ON VIEW {view} IS %s", view=(schema, VIEWS[0])),
+        compose("COMMENT ON VIEW {view} IS %s", view=(database.schema, VIEWS[0])),
         (f"Made by the dkim formula: {mark}",),
     )
 
 
+def _fingerprint(cursor: pg.cursor, database: Database, site_id: str | None) -> str:
+    """A short hash of all definitions as they should be, given the pillar's names."""
+    statements = _functions(cursor, database, site_id)
+    text = "\n".join([*statements, *views.statements(cursor, database).values()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
-    site = database.domains
-    cursor.execute(
-        """
-        SELECT obj_description(c.oid, 'pg_class') = %s
-          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s
-        """,
-        (MARK, site.schema, site.table),
-    )
-    row = cursor.fetchone()
+    cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = %s", (database.schema,))
+    (count,) = cursor.fetchone()
+    kind = relation_kind(cursor, database.schema, database.keys_table)
     return Snapshot(
-        domains=row is not None,
-        domains_ours=row is not None and bool(row[0]),
-        domain_id_type=_domain_id_type(cursor, database) or "integer",
-        dkim=inspection.relation_kind(cursor, site.schema, "dkim") is not None,
-        selector_unique=_selector_is_unique(cursor, database),
+        schema=bool(count),
+        dkim=kind is not None,
         applied=_applied(cursor, database),
-        definitions=_definitions(cursor, database),
+        site_id=adoption.site_id(cursor, database),
         owner=_owner(cursor, database),
     )
 
 
-def _is_complete(applied: tuple[int, ...]) -> bool:
-    return set(applied) >= _FOR_KEYS
-
-
 def _applied(cursor: pg.cursor, database: Database) -> tuple[int, ...]:
-    if not inspection.relation_kind(cursor, database.domains.schema, "dkim_migration"):
+    if not relation_kind(cursor, database.schema, "dkim_migration"):
         return ()
     cursor.execute(compose("SELECT number FROM {migration} ORDER BY 1", **names(database)))
     return tuple(number for (number,) in cursor)
 
 
-def _domain_id_type(cursor: pg.cursor, database: Database) -> str | None:
-    site = database.domains
-    return inspection.columns(cursor, site.schema, site.table).get(site.id)
-
-
-def _selector_is_unique(cursor: pg.cursor, database: Database) -> bool:
-    cursor.execute(
-        """
-        SELECT count(*) > 0
-          FROM pg_index AS i
-          JOIN pg_class AS c ON c.oid = i.indrelid
-          JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = 'dkim' AND i.indisunique AND i.indpred IS NULL
-           AND (SELECT array_agg(a.attname::text ORDER BY a.attname)
-                  FROM pg_attribute AS a
-                 WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey))
-               = ARRAY['domain_id', 'selector']
-        """,
-        (database.domains.schema,),
-    )
-    return cursor.fetchone()[0]
-
-
-def _definitions(cursor: pg.cursor, database: Database) -> str | None:
+def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> str | None:
     cursor.execute(
         """
         SELECT obj_description(c.oid, 'pg_class')
@@ -284,48 +243,73 @@ def _definitions(cursor: pg.cursor, database: Database) -> str | None:
          WHERE n.nspname = %s AND c.relname = ANY (%s)
          ORDER BY c.relname <> %s
         """,
-        (database.domains.schema, list(VIEWS), VIEWS[0]),
+        (database.schema, list(VIEWS), VIEWS[0]),
     )
     row = cursor.fetchone()
     if row is None:
         return None
-    id_type = _domain_id_type(cursor, database)
-    digest = definitions.views_digest(cursor, database)
-    followed = signing.follows(cursor, database) == signing.wanted(cursor, database)
-    if id_type is None or digest is None or not followed:
+    digest = views.digest(cursor, database)
+    if digest is None or _lacking(cursor, database, snapshot.owner):
         return "foreign"
-    wanted = f"{definitions.fingerprint(cursor, database, id_type)} {digest}"
+    wanted = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
     return "current" if (row[0] or "").endswith(wanted) else "foreign"
 
 
 def _owner(cursor: pg.cursor, database: Database) -> str:
-    """The owner of the howto's table, else of the site's, else of the database."""
-    site = database.domains
+    """The owner of the table of keys that is there, else of the database."""
     cursor.execute(
         """
         SELECT pg_get_userbyid(coalesce(
             (SELECT c.relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-              WHERE n.nspname = %(schema)s AND c.relname = 'dkim'),
-            (SELECT c.relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-              WHERE n.nspname = %(schema)s AND c.relname = %(table)s),
+              WHERE n.nspname = %s AND c.relname = %s),
             (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())
         ))
         """,
-        {"schema": site.schema, "table": site.table},
+        (database.schema, database.keys_table),
     )
     return cursor.fetchone()[0]
 
 
+def _lacking(cursor: pg.cursor, database: Database, owner: str) -> list[tuple[str, str, str]]:
+    """The columns, as (schema, table, column), that the functions read and their owner may not."""
+    read = hosted.columns_read(cursor, database)
+    site_id = adoption.site_id(cursor, database)
+    if site_id is not None:
+        read.append((database.domains, (site_id,)))
+    return hosted.lacking(cursor, read, owner)
+
+
+def _let_owner_read(cursor: pg.cursor, database: Database, owner: str) -> None:
+    """All that is asked of the mail database's own tables: SELECT of the columns that are read."""
+    for schema, table, column in _lacking(cursor, database, owner):
+        known = {"schema": schema, "table": (schema, table), "column": column, "owner": owner}
+        cursor.execute(compose("GRANT USAGE ON SCHEMA {schema} TO {owner}", **known))
+        cursor.execute(compose("GRANT SELECT ({column}) ON {table} TO {owner}", **known))
+
+
 def _has_our_columns(cursor: pg.cursor, database: Database, view: str) -> bool:
-    found = inspection.columns(cursor, database.domains.schema, view)
-    return tuple(found) == definitions.COLUMNS[view] and set(found.values()) == {"text"}
+    cursor.execute(
+        """
+        SELECT a.attname::text, a.atttypid = 'text'::regtype, a.attcollation = '"C"'::regcollation
+          FROM pg_attribute AS a
+          JOIN pg_class AS c ON c.oid = a.attrelid
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0
+         ORDER BY a.attnum
+        """,
+        (database.schema, view),
+    )
+    # CREATE OR REPLACE VIEW changes neither a column's type nor its collation.
+    return cursor.fetchall() == [
+        (name, True, name in views.LOOKED_UP) for name in views.COLUMNS[view]
+    ]
 
 
 def _foreign_dependents(
     cursor: pg.cursor, database: Database, snapshot: Snapshot
 ) -> tuple[str, ...]:
     """A sentence for each view of the site's that stands on one that has to be made anew."""
-    schema = database.domains.schema
+    schema = database.schema
     problems = []
     for view in VIEWS:
         if _has_our_columns(cursor, database, view):
@@ -371,10 +355,10 @@ def _set_aside_views(cursor: pg.cursor, database: Database) -> list[_Grants]:
     A view goes before its tables are touched: a reader locks in that order too, so it waits for
     us, and never we for it and it for us. After the wait it finds the new view by its name.
     """
-    schema = database.domains.schema
+    schema = database.schema
     kept = []
     for view in VIEWS:
-        if inspection.relation_kind(cursor, schema, view) != "v":
+        if relation_kind(cursor, schema, view) != "v":
             continue
         if _has_our_columns(cursor, database, view) and _dependents(cursor, schema, view):
             continue
@@ -421,7 +405,7 @@ def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) 
         # The owner's rights are those that the view reads with, and these tables are new to them.
         cursor.execute(
             compose(
-                "GRANT SELECT ON {pattern}, {signing} TO {owner}",
+                "GRANT SELECT ON {dkim}, {signing} TO {owner}",
                 owner=view.owner,
                 **names(database),
             )
@@ -441,30 +425,22 @@ def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) 
 
 
 def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    """What is new belongs to whom the site's tables belong to, and PUBLIC gets nothing of it."""
+    """What is new belongs to the owner, and PUBLIC gets nothing of it but what does no harm."""
     known = {**names(database), "owner": snapshot.owner}
-    schema = database.domains.schema
-    tables = ["migration", "pattern", "signing", "history", "published", "seen", "disclosure"]
-    tables += [] if snapshot.dkim else ["dkim"]
-    tables += [] if snapshot.domains else ["domains"]
-    for table in tables:
+    if not snapshot.schema:
+        cursor.execute(compose("ALTER SCHEMA {schema} OWNER TO {owner}", **known))
+    for table in TABLES:
+        if table == "dkim" and snapshot.dkim:
+            continue
         cursor.execute(compose(f"ALTER TABLE {{{table}}} OWNER TO {{owner}}", **known))
         cursor.execute(compose(f"REVOKE ALL ON {{{table}}} FROM PUBLIC", **known))
     for view in VIEWS:
-        cursor.execute(
-            compose("ALTER VIEW {view} OWNER TO {owner}", view=(schema, view), owner=snapshot.owner)
-        )
-        cursor.execute(compose("REVOKE ALL ON {view} FROM PUBLIC", view=(schema, view)))
-    cursor.execute(
-        """
-        SELECT p.oid::regprocedure::text
-          FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-         WHERE n.nspname = %s AND p.proname = ANY (%s)
-        """,
-        (schema, [known[name][1] for name in FUNCTIONS]),
-    )
-    # regprocedure's text is quoted and qualified, for the session's search_path is pg_catalog.
-    for (function,) in cursor.fetchall():
-        named = function.replace("{", "{{").replace("}", "}}")
-        cursor.execute(compose(f"ALTER FUNCTION {named} OWNER TO {{owner}}", **known))
-        cursor.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+        named = {"view": (database.schema, view), "owner": snapshot.owner}
+        cursor.execute(compose("ALTER VIEW {view} OWNER TO {owner}", **named))
+        cursor.execute(compose("REVOKE ALL ON {view} FROM PUBLIC", **named))
+    for function in FUNCTIONS:
+        cursor.execute(compose(f"ALTER FUNCTION {{{function}}} () OWNER TO {{owner}}", **known))
+        if function != OPEN_FUNCTION:
+            cursor.execute(
+                compose(f"REVOKE ALL ON FUNCTION {{{function}}} () FROM PUBLIC", **known)
+            )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..names import row_name
+from ..database.connection import compose
+from ..database.objects import names
+from ..database.stored_row import is_row_found, row_problem
+from ..names import is_served, row_name
 from ..private_key import read_stored
 from ..secret import Secret
 from ..settings.model import Database
-from .connection import compose
-from .objects import names
-from .stored_row import is_row_found, row_problem
+from . import tables
+from .catalog import columns, relation_kind
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
 _ASK_AT_MOST = 200
 
 _ROWS = """
-SELECT k.id::text, d.{domain_name}::text, k.selector::text, k.key::text, md5(k.key)
+SELECT k.id::text, d.{name}::text, k.selector::text, k.key::text, md5(k.key)
   FROM {dkim} AS k
-  LEFT JOIN {domains} AS d ON d.{domain_id} = k.domain_id
+  LEFT JOIN {domains} AS d ON d.{id} = k.domain_id
  ORDER BY k.id
 """
+
+FREED = (
+    "{table}: the foreign key of domain_id is dropped, so that a domain can be deleted while a key "
+    "is there; the column stays, and a row that is inserted by domain_id gets the domain's name"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Adopted:
     ``signs`` tells whether the key can be used; a row that can't becomes ``pending`` or
     ``revoked``. ``problem`` is what is wrong with the row and what to do. ``digest`` is the key's
     md5, to know it again. ``text`` takes the place of a key's text that OpenDKIM can't read as it
-    is, or that has more in it than one key.
+    is, or that has more in it than one key. ``stored`` is the name that the row gets: in lower
+    case where OpenDKIM finds it so, and None where there is none for it.
     """
 
     id: str
@@ -50,10 +58,32 @@ class Adopted:
     digest: str | None
     signs: bool = True
     text: Secret | None = field(default=None, repr=False, compare=False)
+    stored: str | None = None
+
+
+def site_id(cursor: pg.cursor, database: Database) -> str | None:
+    """
+    The column of the table of domains that ``domain_id`` of a table of keys refers to: as its
+    foreign key says, or said before that was dropped; None where there is no such column.
+    """
+    if "domain_id" not in columns(cursor, database.schema, database.keys_table):
+        return None
+    site = database.domains
+    there = columns(cursor, site.schema, site.table)
+    found = [column for _, column in tables.references(cursor, database)]
+    if relation_kind(cursor, database.schema, "dkim_migration"):
+        cursor.execute(
+            compose("SELECT site_id FROM {migration} WHERE site_id IS NOT NULL", **names(database))
+        )
+        found += [column for (column,) in cursor]
+    return next((column for column in (*found, "id") if column in there), None)
 
 
 def decide(
-    connection: pg.connection, database: Database, known: tuple[Adopted, ...] = ()
+    connection: pg.connection,
+    database: Database,
+    site_id: str | None,
+    known: tuple[Adopted, ...] = (),
 ) -> tuple[Adopted, ...]:
     """
     Reads every key and settles its state, by id.
@@ -64,18 +94,25 @@ def decide(
     for a new one, as it would a pending one. What is not a key is kept as ``pending``; a row
     without any, as ``revoked``.
 
+    site_id
+        The column of the table of domains that ``domain_id`` refers to.
     known
         An earlier decision: keys that are in it unchanged are not parsed again.
     """
-    parsed = {(row.id, row.digest): row for row in known}
+    site = database.domains
+    site_names = {"domains": (site.schema, site.table), "name": site.name, "id": site_id}
+    parsed = {(row.id, row.domain, row.digest): row for row in known}
+    taken: set[tuple[str, str]] = set()
     rows = []
     # A named cursor: the keys pass through, and are not all in memory at once.
     with connection.cursor("dkim_adoption") as cursor:
         cursor.itersize = 1000
-        cursor.execute(compose(_ROWS, **names(database)))
-        for row_id, domain, selector, key, digest in cursor:
-            before = parsed.get((row_id, digest))
-            rows.append(before or _read(row_id, domain or "", selector, key, digest))
+        cursor.execute(compose(_ROWS, **names(database), **site_names))
+        for row_id, given, selector, key, digest in cursor:
+            domain = _folded(given or "")
+            before = parsed.get((row_id, domain, digest))
+            row = before or _read(row_id, domain, selector, key, digest)
+            rows.append(_placed(row, given, taken))
     with connection.cursor() as cursor:
         return _with_states(cursor, database, rows)
 
@@ -129,11 +166,32 @@ def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> A
     )
 
 
+def _folded(domain: str) -> str:
+    """The name in lower case, where OpenDKIM finds it so; else as it stands."""
+    return domain.lower() if is_served(domain.lower()) else domain
+
+
+def _placed(row: Adopted, given: str | None, taken: set[tuple[str, str]]) -> Adopted:
+    """
+    The row with the name that it is stored under. Of two rows that come to one name and selector
+    the second keeps its own spelling, or has no name, and does not sign.
+    """
+    stored = row.domain or None
+    if stored is not None and (stored, row.selector) in taken:
+        twin = f"{row_name(given, row.selector)}: another row has this selector for {stored}"
+        state = "pending" if row.signs else row.state
+        row = replace(row, signs=False, state=state, problem=f"{twin}; delete one of them")
+        stored = given if (given, row.selector) not in taken else None
+    if stored is not None:
+        taken.add((stored, row.selector))
+    return replace(row, stored=stored)
+
+
 def _with_states(cursor: pg.cursor, database: Database, rows: list[Adopted]) -> tuple[Adopted, ...]:
-    groups: dict[tuple[str, str], list[Adopted]] = {}
+    groups: dict[tuple[str | None, str], list[Adopted]] = {}
     for row in rows:
         if row.signs:
-            groups.setdefault((row.domain, row.algorithm), []).append(row)
+            groups.setdefault((row.stored, row.algorithm), []).append(row)
     asked = 0
     signing = set()
     for (domain, _algorithm), group in groups.items():
@@ -159,7 +217,7 @@ def _daemons_choice(cursor: pg.cursor, database: Database, domain: str) -> str |
     The selector that OpenDKIM signs with today: it takes the first row of this very query and of
     the next (measured, log_statement=all). None where the howto's views are not there.
     """
-    schema = database.domains.schema
+    schema = database.schema
     cursor.execute(
         """
         SELECT count(*) FROM information_schema.columns

@@ -1,0 +1,462 @@
+"""Hosted domains, as the mail database's own tables have them: read, and never touched."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from dkim_formula.database import connection as db
+from dkim_formula.errors import DatabaseError
+from dkim_formula.operations import check, keys
+from dkim_formula.postgres import hosted, inspection, schema
+from dkim_formula.settings import read
+from dkim_formula.settings.model import HostedTable
+from functional.postgres import execute, query, traditional_pem
+
+CASES = Path(__file__).resolve().parents[1] / "cases" / "tables"
+
+
+def load(database, *files):
+    """The database with the SQL of some cases in it."""
+    with db.session(database, setup=True) as connection:
+        execute(connection, "SET search_path TO public")
+        for file in files:
+            execute(connection, (CASES / file).read_text())
+
+
+def pillar_of(database, name=None):
+    """The pillar of a case, on the test's own database."""
+    pillar = {"database": {"manage": False}, "domains": {"*": {}}}
+    if name is not None:
+        pillar = yaml.safe_load((CASES / name).read_text())["dkim"]
+    return {
+        **pillar,
+        "database": {**pillar["database"], "name": database.name, "port": database.port},
+    }
+
+
+def reading_of(database, name=None, **overruled):
+    pillar = pillar_of(database, name)
+    pillar["database"] |= overruled
+    return read(pillar)
+
+
+def run(settings):
+    """What a highstate does in the database; gives the domains that have an active key."""
+    with db.session(settings.database, setup=True) as connection:
+        schema.apply(connection, settings.database)
+    keys.generate_missing(settings)
+    return signing(settings)
+
+
+def signing(settings):
+    return {key["domain"] for key in keys.list_keys(settings) if key["state"] == "active"}
+
+
+def test_case_05_row_without_a_name_is_left_out_and_counted(database):
+    load(database, "howto.sql", "05-null-name.sql")
+    with db.session(database, setup=True) as connection:
+        execute(connection, "INSERT INTO public.domains (domain) VALUES ('other.example')")
+    reading = reading_of(database, "05-null-name.yaml")
+    assert run(reading.settings) == {"good.example", "other.example"}
+    (advice,) = [text for text in check.check(reading)["advice"] if "public.domains" in text]
+    assert advice.endswith("left out: 1")
+
+
+def test_case_07_table_that_wants_more_than_a_name_is_left_alone(database):
+    """Keys belong to names, so that new.example needs no row; ``create_missing`` is refused."""
+    load(database, "07-not-null.sql")
+    reading = reading_of(database, "07-not-null.yaml")
+    (problem,) = reading.problems
+    assert problem.startswith("dkim:database:domains:create_missing: unknown key: nothing is added")
+    reading = reading_of(database, "07-not-null.yaml", domains={})
+    assert check.check(reading)["problems"] == []
+    assert run(reading.settings) == {"good.example", "new.example"}
+    with db.session(database, setup=True) as connection:
+        assert query(connection, "SELECT domain FROM public.domains") == [("good.example",)]
+    (advice,) = [text for text in check.check(reading)["advice"] if "new.example" in text]
+    assert "not hosted" in advice
+
+
+def test_case_08_sites_own_delete_succeeds(database):
+    load(database, "howto.sql")
+    settings = reading_of(database).settings
+    with db.session(database, setup=True) as connection:
+        (freed, *_) = schema.apply(connection, settings.database).notes
+    assert "foreign key of domain_id is dropped" in freed
+    keys.generate_missing(settings)
+    load(database, "08-delete-domain.sql")
+    with db.session(database, setup=True) as connection:
+        assert query(connection, "SELECT * FROM public.domains") == []
+    assert signing(settings) == {"good.example"}
+
+
+def test_case_09_inactive_and_backup_domains_get_no_key(database):
+    load(database, "09-inactive.sql")
+    reading = reading_of(database, "09-inactive.yaml")
+    assert reading.problems == ()
+    assert run(reading.settings) == {"good.example"}
+    advice = check.check(reading)["advice"]
+    assert any(text.endswith("left out: 1") for text in advice)
+    (named,) = [text for text in advice if "'ALL'" in text]
+    assert "store it as 'all'" in named
+    assert any(text.startswith("dkim:database:domains:only: missing") for text in advice)
+
+
+def test_case_10_names_that_a_panel_has_stay_its(database):
+    load(database, "10-names-taken.sql")
+    reading = reading_of(database, "10-names-taken.yaml")
+    assert check.check(reading)["problems"] == []
+    tables = "SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class WHERE"
+    tables += " relnamespace = 'public'::regnamespace ORDER BY 1"
+    with db.session(database, setup=True) as connection:
+        before = query(connection, tables)
+    assert run(reading.settings) == {"good.example"}
+    with db.session(database, setup=True) as connection:
+        assert query(connection, tables) == before
+        assert query(connection, "SELECT pattern FROM dkim.dkim_signing_table") == [
+            ("good.example",)
+        ]
+
+
+# --- Any table ------------------------------------------------------------------------------------
+
+
+def by_hand(database, **given):
+    """Settings whose table is described by hand."""
+    return replace(database, preset=None, schema="dkim", assumed=False, only_given=True, **given)
+
+
+def names_of(database):
+    with db.session(database, setup=True) as connection:
+        schema.apply(connection, database)
+        assert not schema.apply(connection, database)
+    with db.session(database) as connection:
+        return hosted.hosted(connection, database)
+
+
+def make(connection, *statements):
+    for statement in statements:
+        execute(connection, statement)
+    connection.commit()
+
+
+@pytest.mark.parametrize("kind", ["boolean", "smallint", "integer", "text", "char(1)", "numeric"])
+@pytest.mark.parametrize("given", [True, 1, "1", [1, 7]])
+def test_flag_of_any_type_is_read_whatever_way_the_pillar_writes_it(
+    database, connection, kind, given
+):
+    if kind == "boolean" and given == [1, 7]:
+        given = ["t", "1"]
+    make(
+        connection,
+        f"CREATE TABLE public.mail (name text, flag {kind});"
+        " INSERT INTO public.mail VALUES ('on.example', '1'), ('off.example', '0'),"
+        " ('null.example', NULL)",
+    )
+    reading = read(
+        {"database": {"domains": {"table": "mail", "name": "name", "only": {"flag": given}}}}
+    )
+    assert reading.problems == ()
+    table = reading.settings.database.domains
+    assert names_of(by_hand(database, domains=table)) == ["on.example"]
+
+
+def test_value_that_is_null_is_one_like_others(database, connection):
+    make(
+        connection,
+        "CREATE TABLE public.mail (name text, kind text);"
+        " INSERT INTO public.mail VALUES ('a.example', 'local'), ('b.example', NULL),"
+        " ('c.example', 'relay')",
+    )
+    table = HostedTable("public", "mail", "name", (("kind", ("local", None)),))
+    assert names_of(by_hand(database, domains=table)) == ["a.example", "b.example"]
+
+
+ODD = ["ALL", "admin", "*", "", " lead.example", "a b.example", "dot.example.", "bücher.example"]
+
+
+def test_names_are_folded_counted_once_and_odd_rows_left_out(database, connection):
+    make(
+        connection,
+        "CREATE TABLE public.mail (name text); CREATE TABLE public.also (name varchar(255));"
+        " INSERT INTO public.mail VALUES ('Mixed.Example'), ('mixed.example'), (NULL);"
+        " INSERT INTO public.also VALUES ('mixed.example'), ('alias.example')",
+    )
+    execute(connection, "INSERT INTO public.mail SELECT unnest(%s)", (ODD,))
+    connection.commit()
+    both = by_hand(
+        database,
+        domains=HostedTable("public", "mail", "name"),
+        aliases=HostedTable("public", "also", "name"),
+    )
+    assert names_of(both) == ["alias.example", "mixed.example"]
+    with db.session(both) as opened:
+        assert hosted.left_out(opened, both) == len(ODD) + 1
+        assert set(hosted.odd(opened, both, 240)) == set(ODD)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"table": "nowhere"}, ["domains:table: there is no table public.nowhere"]),
+        ({"name": "title"}, ["domains:name: public.mail has no column 'title'; use one of name"]),
+        ({"only": (("on", ("1",)),)}, ["only:on: public.mail has no column 'on'"]),
+        ({"only": (("flag", ("maybe",)),)}, ["only:flag: 'maybe' can't be compared", "boolean"]),
+        ({"only": (("made", ("1",)),)}, ["only:made: '1' can't be compared", "timestamp"]),
+    ],
+)
+def test_what_the_pillar_names_is_checked_against_the_catalogue(database, connection, given, says):
+    make(
+        connection,
+        "CREATE TABLE public.mail (name text, flag boolean, made timestamptz, data json)",
+    )
+    table = replace(HostedTable("public", "mail", "name"), **given)
+    with pytest.raises(DatabaseError) as caught:
+        schema.apply(connection, by_hand(database, domains=table))
+    assert all(text in str(caught.value) for text in says)
+
+
+def test_view_that_is_broken_is_a_problem(database, connection):
+    make(
+        connection,
+        "CREATE FUNCTION public.one() RETURNS text LANGUAGE plpgsql STABLE AS"
+        " $$ BEGIN RAISE 'it is broken'; END $$;"
+        " CREATE VIEW public.mail AS SELECT public.one() AS name",
+    )
+    broken = by_hand(database, domains=HostedTable("public", "mail", "name"))
+    (problem,) = inspection.inspect(connection, broken).problems
+    assert problem.endswith("public.mail can't be read: it is broken")
+
+
+@pytest.mark.parametrize("kind", ["text", "varchar(255)", "char(40)", "name"])
+def test_name_column_of_any_type_is_read_and_can_be_altered(database, connection, kind):
+    make(
+        connection,
+        f"CREATE TABLE public.mail (name {kind} PRIMARY KEY);"
+        " INSERT INTO public.mail VALUES ('a.example')",
+    )
+    site = by_hand(database, domains=HostedTable("public", "mail", "name"))
+    assert names_of(site) == ["a.example"]
+    make(connection, "ALTER TABLE public.mail ALTER name TYPE varchar(300)")
+    assert names_of(site) == ["a.example"]
+
+
+def test_table_of_another_owner_is_read_by_a_grant_of_select_alone(database, connection):
+    make(
+        connection,
+        "CREATE ROLE panel; CREATE SCHEMA mail AUTHORIZATION panel;"
+        " CREATE TABLE mail.domain (name text PRIMARY KEY, quota int, active boolean);"
+        " ALTER TABLE mail.domain OWNER TO panel;"
+        " INSERT INTO mail.domain VALUES ('a.example', 1, true)",
+    )
+    table = HostedTable("mail", "domain", "name", (("active", ("1",)),))
+    assert names_of(by_hand(database, domains=table)) == ["a.example"]
+    granted = query(
+        connection,
+        "SELECT a.attname::text, x.privilege_type FROM pg_attribute AS a, aclexplode(a.attacl) AS x"
+        " WHERE a.attrelid = 'mail.domain'::regclass ORDER BY 1",
+    )
+    assert granted == [("active", "SELECT"), ("name", "SELECT")]
+    foreign = query(
+        connection,
+        "SELECT count(*) FROM pg_constraint WHERE confrelid = 'mail.domain'::regclass",
+    )
+    assert foreign == [(0,)]
+    assert query(
+        connection, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'mail.domain'::regclass"
+    ) == [(0,)]
+
+
+def test_change_of_the_pillar_is_foretold_as_the_run_does_it(database, connection):
+    make(
+        connection,
+        "CREATE TABLE public.mail (name text, flag boolean);"
+        " INSERT INTO public.mail VALUES ('a.example', true), ('b.example', false)",
+    )
+    every = by_hand(database, domains=HostedTable("public", "mail", "name"))
+    some = replace(every, domains=replace(every.domains, only=(("flag", ("1",)),)))
+    assert names_of(every) == ["a.example", "b.example"]
+    with db.session(some) as opened:
+        assert hosted.hosted(opened, some) == ["a.example"]
+    assert names_of(some) == ["a.example"]
+
+
+# --- No table, and known ones ---------------------------------------------------------------------
+
+
+def test_bare_database_hosts_nothing_and_signs_for_the_pillars_domains(database):
+    pillar = pillar_of(database) | {"domains": {"good.example": {}}}
+    reading = read(pillar)
+    assert check.check(reading)["problems"] == []
+    assert run(reading.settings) == {"good.example"}
+    assert check.check(reading)["problems"] == []
+    assert not [text for text in check.check(reading)["advice"] if "hosted" in text]
+
+
+KNOWN = {
+    "postfixadmin": (
+        "CREATE TABLE domain (domain varchar(255) PRIMARY KEY, description varchar(255),"
+        " transport varchar(255), backupmx boolean NOT NULL DEFAULT false,"
+        " active boolean NOT NULL DEFAULT true);"
+        "CREATE TABLE alias_domain (alias_domain varchar(255) PRIMARY KEY REFERENCES domain,"
+        " target_domain varchar(255) REFERENCES domain, active boolean NOT NULL DEFAULT true);"
+        "INSERT INTO domain (domain, backupmx, active) VALUES ('ALL', false, true),"
+        " ('good.example', false, true), ('alias.example', false, true),"
+        " ('off.example', false, false), ('relay.example', true, true);"
+        "INSERT INTO alias_domain VALUES ('alias.example', 'good.example', true)"
+    ),
+    "iredmail": (
+        "CREATE TABLE domain (domain varchar(255) NOT NULL DEFAULT '' PRIMARY KEY,"
+        " settings text, backupmx int2 NOT NULL DEFAULT 0, expired timestamp,"
+        " active int2 NOT NULL DEFAULT 1);"
+        "CREATE TABLE alias_domain (alias_domain varchar(255) PRIMARY KEY,"
+        " target_domain varchar(255) NOT NULL DEFAULT '', active int2 NOT NULL DEFAULT 1);"
+        "INSERT INTO domain (domain, backupmx, active) VALUES ('good.example', 0, 1),"
+        " ('off.example', 0, 0), ('relay.example', 1, 1);"
+        "INSERT INTO alias_domain VALUES ('alias.example', 'good.example', 1),"
+        " ('alias-off.example', 'good.example', 0)"
+    ),
+    "modoboa": (
+        "CREATE TABLE admin_domain (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
+        " name varchar(253) UNIQUE, enabled boolean NOT NULL, type varchar(20) NOT NULL);"
+        "CREATE TABLE admin_domainalias (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
+        " name varchar(254) UNIQUE, enabled boolean NOT NULL,"
+        " target_id int REFERENCES admin_domain DEFERRABLE INITIALLY DEFERRED);"
+        "INSERT INTO admin_domain (name, enabled, type) VALUES ('good.example', true, 'domain'),"
+        " ('off.example', false, 'domain'), ('relay.example', true, 'relaydomain');"
+        "INSERT INTO admin_domainalias (name, enabled, target_id) VALUES"
+        " ('alias.example', true, 1), ('alias-off.example', false, 1)"
+    ),
+    "ispmail": (
+        "CREATE TABLE virtual_domains (id serial PRIMARY KEY, name varchar(50) NOT NULL);"
+        "INSERT INTO virtual_domains (name) VALUES ('good.example'), ('alias.example'),"
+        " ('good.example')"
+    ),
+    "vexim": (
+        "CREATE TABLE domains (domain_id serial PRIMARY KEY,"
+        " domain varchar(255) NOT NULL DEFAULT '' UNIQUE, enabled smallint NOT NULL DEFAULT 1,"
+        " type varchar(5));"
+        "CREATE TABLE domainalias (domain_id int REFERENCES domains ON DELETE CASCADE,"
+        " alias varchar(255) PRIMARY KEY);"
+        "INSERT INTO domains (domain, enabled, type) VALUES ('admin', 1, NULL),"
+        " ('good.example', 1, 'local'), ('off.example', 0, 'local'), ('relay.example', 1, 'relay');"
+        "INSERT INTO domainalias VALUES (2, 'alias.example')"
+    ),
+    "howto": (
+        "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE);"
+        "INSERT INTO domains (domain) VALUES ('good.example'), ('alias.example')"
+    ),
+}
+
+
+@pytest.fixture(params=KNOWN)
+def known(request, database):
+    """A preset's name, and a database with that program's tables, of an owner of its own."""
+    with db.session(database, setup=True) as connection:
+        execute(connection, "CREATE ROLE panel; GRANT CREATE ON SCHEMA public TO panel")
+        execute(connection, "SET ROLE panel; SET search_path TO public")
+        execute(connection, KNOWN[request.param])
+    return request.param, database
+
+
+def test_preset_takes_the_good_domains_and_aliases(known):
+    preset, database = known
+    reading = reading_of(database, preset=preset)
+    assert reading.problems == ()
+    assert check.check(reading)["problems"] == []
+    assert run(reading.settings) == {"good.example", "alias.example"}
+    with db.session(database, setup=True) as connection:
+        assert not schema.apply(connection, reading.settings.database)
+    assert keys.missing(reading.settings)["changes"] == {}
+
+
+def test_known_tables_are_named_with_their_preset(known):
+    preset, database = known
+    problems = check.check(reading_of(database))["problems"]
+    if preset == "howto":
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.startswith("dkim:database:preset: missing")
+        assert f"set preset: {preset}," in problem
+
+
+def test_no_relation_of_ours_is_called_dkim_but_the_howtos(known):
+    preset, database = known
+    run(reading_of(database, preset=preset).settings)
+    with db.session(database, setup=True) as connection:
+        named = query(
+            connection,
+            "SELECT n.nspname::text, c.relkind::text FROM pg_class AS c"
+            " JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relname = 'dkim'",
+        )
+        assert named == ([("public", "r")] if preset == "howto" else [])
+        # What PostfixAdmin, say, makes later by that name finds its place.
+        if preset != "howto":
+            execute(connection, "CREATE TABLE public.dkim (id serial)")
+    assert signing(reading_of(database, preset=preset).settings)
+
+
+def test_keys_of_any_preset_are_given_to_the_reader(known):
+    preset, database = known
+    settings = reading_of(database, preset=preset).settings
+    run(settings)
+    where = settings.database.schema
+    with db.session(database, setup=True) as connection:
+        rows = query(connection, f"SELECT pattern FROM {where}.dkim_signing_table ORDER BY 1")
+        assert rows == [("alias.example",), ("good.example",)]
+
+
+@pytest.mark.parametrize("preset", [one for one in KNOWN if one != "howto"])
+def test_key_of_a_preset_can_be_overruled(preset):
+    reading = read(
+        {"database": {"preset": preset, "domains": {"table": "other"}, "schema": "mine"}}
+    )
+    found = reading.settings.database
+    assert reading.problems == ()
+    assert (found.domains.table, found.schema, found.keys_table) == ("other", "mine", "dkim_keys")
+
+
+def test_howtos_keys_are_not_left_behind_by_another_preset(howto):
+    """Their domain would get a new key, which signs before its record is anywhere."""
+    other = by_hand(howto, domains=howto.domains)
+    with db.session(howto) as connection, pytest.raises(DatabaseError, match="preset to howto"):
+        schema.apply(connection, other)
+
+
+def test_formulas_own_tables_are_not_left_behind(ready):
+    other = by_hand(ready, domains=ready.domains)
+    with db.session(ready) as connection, pytest.raises(DatabaseError, match="as they were"):
+        schema.apply(connection, other)
+
+
+def test_key_material_is_the_howtos_after_its_adoption_in_any_schema(database, connection):
+    """A table of domains elsewhere, and the howto's tables beside it."""
+    make(
+        connection,
+        "CREATE SCHEMA mail; SET search_path TO mail;"
+        " CREATE TABLE virtual_domains (nr bigserial PRIMARY KEY, fqdn varchar(80) UNIQUE);"
+        " CREATE TABLE dkim (id serial PRIMARY KEY, domain_id bigint NOT NULL"
+        " REFERENCES virtual_domains, selector text NOT NULL DEFAULT 'default', key text NOT NULL,"
+        " UNIQUE (domain_id, selector));"
+        " INSERT INTO virtual_domains (fqdn) VALUES ('a.example'), ('b.example');",
+    )
+    execute(
+        connection, "INSERT INTO mail.dkim (domain_id, key) VALUES (1, %s)", (traditional_pem(),)
+    )
+    given = {"preset": "howto", "domains": {"table": "mail.virtual_domains", "name": "fqdn"}}
+    settings = reading_of(database, **given).settings
+    connection.commit()
+    assert settings.database.schema == "mail"
+    assert run(settings) == {"a.example", "b.example"}
+    execute(
+        connection,
+        "INSERT INTO mail.dkim (domain_id, selector, key) VALUES (2, 'own', %s)",
+        (traditional_pem(1),),
+    )
+    assert query(connection, "SELECT domain, domain_id FROM mail.dkim ORDER BY id") == [
+        ("a.example", 1),
+        ("b.example", 2),
+        ("b.example", 2),
+    ]
