@@ -79,8 +79,9 @@ def own_database(server, template):
         execute(connection, f"DROP DATABASE IF EXISTS {settings.name} WITH (FORCE)")
         for (role,) in query(
             connection,
-            "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)' AND rolname <> %s",
-            (OWNER,),
+            "SELECT rolname FROM pg_roles"
+            " WHERE rolname !~ '^(pg_|postgres)' AND rolname <> ALL (%s)",
+            ([OWNER, server.settings.keys_owner],),
         ):
             execute(connection, f'DROP ROLE "{role}"')
 

@@ -53,6 +53,7 @@ def row(connection, selector):
 def test_tool_that_knows_the_howtos_columns_alone_goes_on_working(opened):
     execute(opened, f"SET ROLE {OWNER}")
     insert_as_howto(opened, "example.com", "default", traditional_pem())
+    execute(opened, "RESET ROLE")
     assert row(opened, "default") == ("active", "rsa", None, None)
     assert query(opened, "SELECT selector FROM public.dkim_key_table") == [("default",)]
 

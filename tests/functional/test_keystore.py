@@ -305,6 +305,8 @@ def test_hosted_domain_in_upper_case_is_compared_as_opendkim_looks_it_up(opened,
 
 
 def test_owner_who_is_no_superuser_can_do_the_work(ready):
+    with db.session(ready) as connection:
+        execute(connection, f'GRANT "{ready.keys_owner}" TO {ready.owner}')
     with db.session(ready, role=ready.owner) as connection:
         put(connection, replace(ready), "s")
         move(connection, ready, "s", "retired")

@@ -79,15 +79,15 @@ def test_two_runs_at_once_migrate_once(database):
     assert sorted(bool(plan) for plan in plans) == [False, False, True]
 
 
-def test_everything_new_belongs_to_the_databases_owner(database, connection):
+def test_everything_new_belongs_to_a_role_of_its_own(database, connection):
     schema.apply(connection, database)
-    assert set(relations(connection).values()) == {OWNER}
+    assert set(relations(connection).values()) == {database.keys_owner}
     functions = query(
         connection,
         "SELECT DISTINCT pg_get_userbyid(proowner) FROM pg_proc"
         " WHERE pronamespace = 'public'::regnamespace",
     )
-    assert functions == [(OWNER,)]
+    assert functions == [(database.keys_owner,)]
 
 
 def test_public_gets_nothing(database, connection):
@@ -116,7 +116,14 @@ def test_owner_of_the_table_of_domains_owns_nothing_else(database, connection):
     schema.apply(connection, database)
     owners = relations(connection)
     assert owners.pop("domains") == "mailadm"
-    assert set(owners.values()) == {OWNER}
+    assert set(owners.values()) == {database.keys_owner}
+    readable = query(
+        connection,
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relkind IN ('r', 'v') AND relname <> 'domains'"
+        " AND has_any_column_privilege('mailadm', oid, 'SELECT, INSERT, UPDATE')",
+    )
+    assert readable == []
 
 
 @pytest.mark.parametrize("id_type", ["integer", "bigint", "uuid"])
@@ -204,9 +211,13 @@ def test_table_that_holds_no_keys_is_refused_and_left_alone(database, connection
     assert set(relations(connection)) == {"dkim"}
 
 
-def test_inspection_of_a_good_site_is_silent(ready):
+def test_inspection_tells_who_reads_keys_in_a_table_of_the_howtos_and_nothing_else(ready):
     with db.session(ready) as connection:
+        (advice,) = inspection.inspect(connection, ready).advice
+        assert f"public.dkim: the private keys can be read by {OWNER}, as before" in advice
+        execute(connection, f'ALTER TABLE public.dkim OWNER TO "{ready.keys_owner}"')
         assert inspection.inspect(connection, ready) == inspection.Inspection()
+        assert not schema.apply(connection, ready)
 
 
 def test_table_of_domains_without_the_column_is_a_problem(database, connection):
@@ -233,9 +244,8 @@ def test_owner_of_the_keys_is_let_at_the_table_of_domains(howto):
     with db.session(howto) as connection:
         execute(connection, "CREATE ROLE other")
         execute(connection, "ALTER TABLE public.domains OWNER TO other")
-        execute(connection, f"REVOKE ALL ON public.domains FROM {OWNER}")
         schema.apply(connection, howto)
         assert hosted.hosted(connection, howto) == ["example.com", "example.org"]
-        execute(connection, f"REVOKE ALL ON public.domains FROM {OWNER}")
+        execute(connection, f'REVOKE ALL ON public.domains FROM "{howto.keys_owner}"')
         assert set(schema.apply(connection, howto).changes) == {schema.DEFINITIONS}
         assert hosted.hosted(connection, howto) == ["example.com", "example.org"]

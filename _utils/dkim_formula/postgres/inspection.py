@@ -52,8 +52,12 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
     """
     with connection.cursor() as cursor:
         found = problems(cursor, database)
-        advice = () if found else tuple(names_advice(cursor, database))
-    return Inspection(found, advice)
+        advice = []
+        if not found:
+            advice += presets.advice(cursor, database)
+            advice += _readers_of_keys(cursor, database)
+            advice += names_advice(cursor, database)
+    return Inspection(found, tuple(advice))
 
 
 def problems(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
@@ -207,8 +211,8 @@ def _view_problems(cursor: pg.cursor, database: Database) -> list[str]:
 
 
 def names_advice(cursor: pg.cursor, database: Database) -> list[str]:
-    """The second half of :func:`inspect`, which the worker may ask for too."""
-    advice = presets.advice(cursor, database)
+    """What of :func:`inspect` is about names, which the worker may ask for too."""
+    advice = []
     count = hosted.left_out(cursor.connection, database)
     if count:
         advice.append(
@@ -220,3 +224,32 @@ def names_advice(cursor: pg.cursor, database: Database) -> list[str]:
 
 def _listed_tables(database: Database) -> str:
     return " and ".join(f"{one.schema}.{one.table}" for _, one in hosted.tables(database))
+
+
+def _readers_of_keys(cursor: pg.cursor, database: Database) -> list[str]:
+    """Who else reads private keys in a table that the howto made."""
+    if adoption.site_id(cursor, database) is None:
+        return []
+    cursor.execute(
+        """
+        SELECT r.rolname
+          FROM pg_roles AS r, pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE n.nspname = %s AND c.relname = %s AND r.rolname <> ALL (%s) AND NOT r.rolsuper
+           AND r.rolname !~ '^pg_' AND has_column_privilege(r.oid, c.oid, 'key', 'SELECT')
+         ORDER BY 1
+        """,
+        (
+            database.schema,
+            database.keys_table,
+            [database.keys_owner, database.worker.name, database.reader.name],
+        ),
+    )
+    found = [name for (name,) in cursor]
+    if not found:
+        return []
+    table = f"{database.schema}.{database.keys_table}"
+    return [
+        f"{table}: the private keys can be read by {', '.join(found)}, as before the formula came; "
+        f'where that is not meant, ALTER TABLE {table} OWNER TO "{database.keys_owner}", and '
+        "REVOKE SELECT from the others"
+    ]

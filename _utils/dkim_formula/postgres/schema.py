@@ -19,7 +19,7 @@ from ..database.objects import (
 from ..database.plan import Plan, change
 from ..errors import DatabaseError
 from ..settings.model import Database
-from . import adoption, hosted, inspection, signing_table, tables, triggers, views
+from . import adoption, hosted, inspection, owners, signing_table, tables, triggers, views
 from .catalog import relation_kind
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ class Snapshot:
     definitions
         ``None`` (none of our views is there), ``foreign`` (views that are not ours, or not as we
         made them) or ``current``.
-    owner
-        Who is to own what is new.
     adopted
         The keys of the howto's table, decided upon, while it waits for its adoption.
     problems
@@ -63,7 +61,6 @@ class Snapshot:
     applied: tuple[int, ...] = ()
     site_id: str | None = None
     definitions: str | None = None
-    owner: str | None = None
     adopted: tuple[adoption.Adopted, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -170,6 +167,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
 
 def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     cursor.execute("SELECT set_config('client_min_messages', 'warning', true)")
+    owners.make(cursor, database.keys_owner)
     if not snapshot.schema:
         cursor.execute(compose("CREATE SCHEMA {schema}", **names(database)))
     due = not is_migrated(snapshot)
@@ -185,8 +183,9 @@ def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
         acls = _set_aside_views(cursor, database)
     for statement in views.statements(cursor, database).values():
         cursor.execute(statement)
-    _give_to_owner(cursor, database, snapshot)
-    _let_owner_read(cursor, database, snapshot.owner)
+    with owners.may_create(cursor, database.keys_owner, database.schema):
+        _give_to_owner(cursor, database, snapshot)
+    _let_owner_read(cursor, database)
     _leave_mark(cursor, database, snapshot.site_id)
     _restore_grants(cursor, database, acls)
 
@@ -224,7 +223,6 @@ def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
         dkim=kind is not None,
         applied=_applied(cursor, database),
         site_id=adoption.site_id(cursor, database),
-        owner=_owner(cursor, database),
     )
 
 
@@ -249,39 +247,50 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
     if row is None:
         return None
     digest = views.digest(cursor, database)
-    if digest is None or _lacking(cursor, database, snapshot.owner):
+    if digest is None or not _is_owners(cursor, database) or _lacking(cursor, database):
         return "foreign"
     wanted = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
     return "current" if (row[0] or "").endswith(wanted) else "foreign"
 
 
-def _owner(cursor: pg.cursor, database: Database) -> str:
-    """The owner of the table of keys that is there, else of the database."""
+def _is_owners(cursor: pg.cursor, database: Database) -> bool:
+    """Whether every object is the owner's, and an adopted table of keys open to it."""
+    known = names(database)
     cursor.execute(
         """
-        SELECT pg_get_userbyid(coalesce(
-            (SELECT c.relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-              WHERE n.nspname = %s AND c.relname = %s),
-            (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())
-        ))
+        SELECT count(*) = 0
+          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE n.nspname = %s AND c.relname = ANY (%s)
+           AND CASE WHEN c.relname = %s
+                    THEN NOT coalesce(
+                        (SELECT has_table_privilege(r.oid, c.oid, 'SELECT')
+                           FROM pg_roles AS r WHERE r.rolname = %s), false)
+                    ELSE pg_get_userbyid(c.relowner) <> %s END
         """,
-        (database.schema, database.keys_table),
+        (
+            database.schema,
+            [*(known[table][1] for table in TABLES), *VIEWS],
+            database.keys_table,
+            database.keys_owner,
+            database.keys_owner,
+        ),
     )
     return cursor.fetchone()[0]
 
 
-def _lacking(cursor: pg.cursor, database: Database, owner: str) -> list[tuple[str, str, str]]:
+def _lacking(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]:
     """The columns, as (schema, table, column), that the functions read and their owner may not."""
     read = hosted.columns_read(cursor, database)
     site_id = adoption.site_id(cursor, database)
     if site_id is not None:
         read.append((database.domains, (site_id,)))
-    return hosted.lacking(cursor, read, owner)
+    return hosted.lacking(cursor, read, database.keys_owner)
 
 
-def _let_owner_read(cursor: pg.cursor, database: Database, owner: str) -> None:
+def _let_owner_read(cursor: pg.cursor, database: Database) -> None:
     """All that is asked of the mail database's own tables: SELECT of the columns that are read."""
-    for schema, table, column in _lacking(cursor, database, owner):
+    owner = database.keys_owner
+    for schema, table, column in _lacking(cursor, database):
         known = {"schema": schema, "table": (schema, table), "column": column, "owner": owner}
         cursor.execute(compose("GRANT USAGE ON SCHEMA {schema} TO {owner}", **known))
         cursor.execute(compose("GRANT SELECT ({column}) ON {table} TO {owner}", **known))
@@ -340,10 +349,9 @@ def _dependents(cursor: pg.cursor, schema: str, view: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Grants:
-    """A view's owner and grants: (grantee, None for PUBLIC; privilege, column, grantable)."""
+    """A view's grants: (grantee, None for PUBLIC; privilege, column, grantable)."""
 
     view: tuple[str, str]
-    owner: str
     grants: tuple[tuple[str | None, str, str | None, bool], ...]
 
 
@@ -370,13 +378,13 @@ def _set_aside_views(cursor: pg.cursor, database: Database) -> list[_Grants]:
 def _grants(cursor: pg.cursor, schema: str, view: str) -> _Grants:
     cursor.execute(
         """
-        SELECT pg_get_userbyid(c.relowner), c.oid
+        SELECT c.oid
           FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE n.nspname = %s AND c.relname = %s
         """,
         (schema, view),
     )
-    owner, oid = cursor.fetchone()
+    (oid,) = cursor.fetchone()
     cursor.execute(
         """
         SELECT r.rolname, g.privilege_type, g.attname, g.is_grantable
@@ -394,22 +402,11 @@ def _grants(cursor: pg.cursor, schema: str, view: str) -> _Grants:
         """,
         {"oid": oid},
     )
-    return _Grants((schema, view), owner, tuple(cursor.fetchall()))
+    return _Grants((schema, view), tuple(cursor.fetchall()))
 
 
 def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) -> None:
     for view in kept:
-        cursor.execute(
-            compose("ALTER VIEW {view} OWNER TO {owner}", view=view.view, owner=view.owner)
-        )
-        # The owner's rights are those that the view reads with, and these tables are new to them.
-        cursor.execute(
-            compose(
-                "GRANT SELECT ON {dkim}, {signing} TO {owner}",
-                owner=view.owner,
-                **names(database),
-            )
-        )
         for grantee, privilege, column, grantable in view.grants:
             # The privilege is one of PostgreSQL's own words, from aclexplode.
             what = privilege if column is None else f"{privilege} ({{column}})"
@@ -426,16 +423,20 @@ def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) 
 
 def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     """What is new belongs to the owner, and PUBLIC gets nothing of it but what does no harm."""
-    known = {**names(database), "owner": snapshot.owner}
-    if not snapshot.schema:
+    known = {**names(database), "owner": database.keys_owner}
+    if snapshot.schema:
+        cursor.execute(compose("GRANT USAGE ON SCHEMA {schema} TO {owner}", **known))
+    else:
         cursor.execute(compose("ALTER SCHEMA {schema} OWNER TO {owner}", **known))
     for table in TABLES:
-        if table == "dkim" and snapshot.dkim:
+        if table == "dkim" and snapshot.site_id is not None:
+            # The howto's: its owner's own tool goes on writing to it.
+            cursor.execute(compose("GRANT SELECT ON {dkim} TO {owner}", **known))
             continue
         cursor.execute(compose(f"ALTER TABLE {{{table}}} OWNER TO {{owner}}", **known))
         cursor.execute(compose(f"REVOKE ALL ON {{{table}}} FROM PUBLIC", **known))
     for view in VIEWS:
-        named = {"view": (database.schema, view), "owner": snapshot.owner}
+        named = {"view": (database.schema, view), "owner": database.keys_owner}
         cursor.execute(compose("ALTER VIEW {view} OWNER TO {owner}", **named))
         cursor.execute(compose("REVOKE ALL ON {view} FROM PUBLIC", **named))
     for function in FUNCTIONS:

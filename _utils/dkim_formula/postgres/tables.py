@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .adoption import Adopted
 
 NUMBER = 1
-TITLE = "tables of keys, patterns, history and evidence"
+TITLE = "tables of keys, patterns, history and evidence, owned by a role of their own"
 
 # What OpenDKIM looks a sender's domain up by. '*' would match every sender that no other row does
 # (measured), and so sign other people's mail.

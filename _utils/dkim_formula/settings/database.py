@@ -263,6 +263,7 @@ _DATABASE = {
     "name": dsn_name,
     "manage": boolean,
     "owner": identifier,
+    "keys_owner": worker_name,
     "host": hosts,
     "port": integer(1, 65535),
     "user": identifier,
@@ -414,6 +415,15 @@ def _check_access(database: Database, reader_given: Mapping, notes: Notes) -> No
                 worker.name,
                 "is the owner or the reader",
                 "give the worker a role of its own",
+            )
+        )
+    if database.keys_owner in (database.owner, reader.name, worker.name, database.user):
+        notes.problem(
+            InvalidValue(
+                f"{WHERE}:keys_owner",
+                database.keys_owner,
+                "is a role that is used for something else",
+                "use one that owns the formula's tables and nothing else",
             )
         )
     if reader.map == worker.map:

@@ -74,7 +74,10 @@ class Database:
 
     name: str = "vmail"
     manage: bool = True
-    owner: str = "vmail"  # owns what the formula makes in a database that it made itself
+    owner: str = "vmail"  # owns a database that the formula makes
+    # Owns the formula's own tables, views and functions, and nobody logs in as it: who owns the
+    # mail database's tables can then read no private key.
+    keys_owner: str = "vmail-dkim-owner"
     host: str = ""  # '' is the local socket
     port: int = 5432
     # The account for set-up and key work. None: on the local socket postgres sets up and the worker
