@@ -290,6 +290,9 @@ def _text(value: object, where: str, expected: str) -> str:
         raise InvalidValue(where, value, "is not a string", remedy)
     if not value:
         raise InvalidValue(where, value, "is empty", f"give {expected}")
+    if "\0" in value:
+        # No text of PostgreSQL holds one, so no row has such a name either.
+        raise InvalidValue(where, value, "has a NUL character", f"give {expected}")
     return value
 
 

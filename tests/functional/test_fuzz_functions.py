@@ -152,7 +152,16 @@ WRONG_KINDS = (
     (["a"], ("a list", "['a']")),
     ({"a": 1}, ("a mapping", "{'a': 1}")),
 )
-TAKES_MORE = {"lookup", "reads", "moved_from", "relations", "present", "absent", "sockets"}
+TAKES_MORE = {
+    "absent",
+    "lookup",
+    "moved_from",
+    "present",
+    "reads",
+    "relations",
+    "sockets",
+    "unsigned_services",
+}
 # What is Python's, and no word of who administers mail.
 INTERNAL = re.compile(r"\bNone\b|\bTrue\b|\bFalse\b|Kind|Ordered|object at|<class|Traceback")
 ODD_TEXTS = (

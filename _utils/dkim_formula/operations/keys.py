@@ -244,8 +244,12 @@ def whole_keys(connection, settings: Settings, domain: str | None = None) -> lis
     """
     All keys, or a domain's, also those that a tool of the site's has put in since the last run:
     what such a row lacks is filled in first.
+
+    Raises InvalidValue for a text that no row has and that is no domain name either.
     """
     keys = keystore.list_keys(connection, settings.database, domain)
+    if domain is not None and not keys:
+        mail_domain(domain)
     # Filling in waits for whoever is making keys, so it is done where there is something to fill.
     if any(key.public is None and key.state != "revoked" for key in keys):
         keystore.complete(connection, settings.database)

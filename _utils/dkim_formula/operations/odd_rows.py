@@ -12,10 +12,13 @@ from ..wanted import domain_problem, domain_settings, key_problem, longest_domai
 LISTED = 50
 
 
-def problems(connection, settings: Settings) -> list[str]:
+def problems(connection, settings: Settings, damaged: bool = True) -> list[str]:
     """
     Return a sentence for each odd row, in order: hosted domains that OpenDKIM never looks up or
     that are too long to have a key, then keys that can't sign or whose record nobody finds.
+
+    damaged
+        Name active keys whose text is damaged, too.
     """
     database, longest = settings.database, longest_domain(settings)
     table = " and ".join(f"{one.schema}.{one.table}" for _, one in hosted.tables(database))
@@ -27,6 +30,8 @@ def problems(connection, settings: Settings) -> list[str]:
     found = list(named.values())
     if schema.has_tables(connection, database):
         for key in keystore.odd(connection, database, longest):
+            if key.state == "active" and key.fault and not damaged:
+                continue
             domain = domain_settings(settings, key.domain.lower())
             text = key.problem or key_problem(key, domain)
             if text and not (key.domain in named and key.public is not None):
