@@ -618,7 +618,7 @@ class _Services:
 
 
 @translated
-def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
+def restart(service, socket, mail_service="postfix", milter="", moved_from=(), test=False):
     """
     Restarts an OpenDKIM daemon and waits until its milter socket takes connections. Where Postfix
     would send mail on unsigned in the meantime (``milter_default_action = accept``), it stands
@@ -631,7 +631,10 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
     milter, moved_from
         The daemon's address in main.cf, and the addresses that it had there before.
 
-    Returns ``{"restarted": service, "paused": bool, "main_cf": {parameter: value}}``.
+    test
+        Only tell: the return is that of a run, and nothing is changed.
+
+    Returns ``{"restarted": service, "paused": bool, "main_cf": {parameter: {"old", "new"}}}``.
 
     CLI Example:
 
@@ -646,6 +649,7 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=()):
         mail_service=arguments.text(mail_service, "mail_service"),
         milter=milter and arguments.milter(milter, "milter"),
         moved_from=arguments.list_of(arguments.text, moved_from, "moved_from"),
+        test=test,
     )
 
 

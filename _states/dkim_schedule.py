@@ -5,6 +5,8 @@ Salt's own ``schedule.present`` tells nothing of a change under ``test=True`` an
 whether a minion runs (``offline``, Salt 3008); these find out, and obey.
 """
 
+from dkim_formula.converge import failed
+from dkim_formula.errors import keeping_what_was_done
 from dkim_formula.settings.duration import in_words
 from dkim_salt import converged
 from salt.exceptions import CommandExecutionError
@@ -53,8 +55,11 @@ def absent(name):
         dkim_rotation:
           dkim_schedule.absent: []
     """
-    # What was ever added is in the file too, which costs less to read.
-    offline = not _job(name, offline=True) or not _minion_runs()
+    try:
+        # What was ever added is in the file too, which costs less to read.
+        offline = not _job(name, offline=True) or not _minion_runs()
+    except CommandExecutionError as error:
+        return failed(name, error)
     return _converged(name, None, offline, [])
 
 
@@ -65,10 +70,14 @@ def _converged(name, job, offline, notes):
         return {"changes": {} if there == job else {name: change}, "notes": notes}
 
     def change():
-        if _job(name, offline):
-            _tell("delete", name, offline)
-        if job:
-            _tell("add", name, offline, **job)
+        done = {}
+        with keeping_what_was_done(lambda: done):
+            there = _job(name, offline)
+            if there:
+                _tell("delete", name, offline)
+                done[name] = {"old": _text(there), "new": None}
+            if job:
+                _tell("add", name, offline, **job)
 
     return converged(
         __opts__,

@@ -76,9 +76,14 @@ def mod_watch(name, sfun, reload=False, **kwargs):
     ret = {"name": name, "changes": {name: {"old": None, "new": f"{what}ed"}}}
     if __opts__["test"]:
         return {**ret, "result": None, "comment": f"The service {name} would be {what}ed"}
+    ran = __salt__["service.status"](name)
     try:
         _tell(name, what)
     except CommandExecutionError as error:
+        runs = __salt__["service.status"](name)
+        if runs != ran:
+            # An init script restarts by a stop and a start, and the start may fail.
+            error.done = {name: {"old": ran, "new": runs}}
         return failed(name, error)
     return {**ret, "result": True, "comment": f"The service {name} was {what}ed"}
 

@@ -169,7 +169,17 @@ def opendkim_running(
             - watch:
               - file: /etc/opendkim.conf
     """
-    if __salt__["dkim.is_current"](socket, reads, user):
+    is_current = __salt__["dkim.is_current"](socket, reads, user)
+    if is_current and moved_from:
+        # An earlier run may have failed between the daemon's start and main.cf.
+        try:
+            due = __salt__["dkim.restart"](
+                name, socket, milter=milter, moved_from=moved_from, test=True
+            )
+        except (CommandExecutionError, SaltInvocationError) as error:
+            return failed(name, error)
+        is_current = not due["main_cf"]
+    if is_current:
         comment = "It runs, with its files as they are"
         return {"name": name, "result": True, "changes": {}, "comment": comment}
     return _restarted(name, socket, mail_service, milter, moved_from)
@@ -186,15 +196,22 @@ def mod_watch(
 
 
 def _restarted(name, socket, mail_service, milter, moved_from):
-    ret = {"name": name, "result": None, "changes": {name: {"old": None, "new": "restarted"}}}
-    if __opts__["test"]:
-        return {**ret, "comment": f"{name} would be restarted"}
+    test = __opts__["test"]
     try:
         done = __salt__["dkim.restart"](
-            name, socket, mail_service=mail_service, milter=milter, moved_from=moved_from
+            name,
+            socket,
+            mail_service=mail_service,
+            milter=milter,
+            moved_from=moved_from,
+            test=test,
         )
-    except CommandExecutionError as error:
+    except (CommandExecutionError, SaltInvocationError) as error:
         return failed(name, error)
+    changes = {name: {"old": None, "new": "restarted"}, **done["main_cf"]}
+    ret = {"name": name, "result": None, "changes": changes}
+    if test:
+        return {**ret, "comment": f"{name} would be restarted"}
     comment = f"{name} was restarted"
     if done["paused"]:
         comment += f"; {mail_service} stood still meanwhile, so that no mail left unsigned"
@@ -306,7 +323,8 @@ def records_published(name, domain=None, adopt=False):
     try:
         done = __salt__["dkim.publish"](domain, adopt=adopt, test=test)
     except (CommandExecutionError, SaltInvocationError) as error:
-        return failed(name, error)
+        ret = failed(name, error)
+        return {**ret, "changes": summed_up(ret["changes"])}
     changes, problems = summed_up(done["changes"]), done["problems"]
     if problems:
         comment, result = "Not everything could be published", False

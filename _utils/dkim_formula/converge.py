@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from .errors import done_before
+from .errors import done_before, keeping_what_was_done
 
 
 def converge(
@@ -47,7 +47,8 @@ def converge(
     changes = seen["changes"]
     if isinstance(made, Mapping) and isinstance(made.get("changes"), Mapping):
         changes = made["changes"]
-    left = look()
+    with keeping_what_was_done(lambda: changes):
+        left = look()
     if left["changes"]:
         return _return(
             name,

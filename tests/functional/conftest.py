@@ -1,6 +1,7 @@
 """A real PostgreSQL, thrown away afterwards, that logs every statement; a database a test."""
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -74,22 +75,30 @@ def own_database(server, template):
     settings = replace(server.settings, name=f"vmail{next(_numbers)}")
     with db.session(server.settings, autocommit=True) as connection:
         make_database(connection, settings.name, template)
-    yield settings
-    with db.session(server.settings, autocommit=True) as connection:
-        execute(connection, f"DROP DATABASE IF EXISTS {settings.name} WITH (FORCE)")
-        for (role,) in query(
-            connection,
-            "SELECT rolname FROM pg_roles"
-            " WHERE rolname !~ '^(pg_|postgres)' AND rolname <> ALL (%s)",
-            ([OWNER, server.settings.keys_owner],),
-        ):
-            execute(connection, f'DROP ROLE "{role}"')
+    try:
+        yield settings
+    finally:
+        with db.session(server.settings, autocommit=True) as connection:
+            execute(connection, f"DROP DATABASE IF EXISTS {settings.name} WITH (FORCE)")
+            for (role,) in query(
+                connection,
+                "SELECT rolname FROM pg_roles"
+                " WHERE rolname !~ '^(pg_|postgres)' AND rolname <> ALL (%s)",
+                ([OWNER, server.settings.keys_owner],),
+            ):
+                execute(connection, f'DROP ROLE "{role}"')
 
 
 def make_database(connection, name, template):
     if not query(connection, "SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)):
         execute(connection, f"CREATE ROLE {OWNER}")
     execute(connection, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")
+
+
+@pytest.fixture
+def another_database(server):
+    """A function that makes a database from a template, for a test that needs many in turn."""
+    return functools.partial(own_database, server)
 
 
 @pytest.fixture

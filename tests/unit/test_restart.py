@@ -213,7 +213,7 @@ def test_main_cf_follows_the_daemon_before_postfix_runs_again(machine):
     machine.main_cf["smtpd_milters"] = "inet:localhost:8891"
     done = restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
     assert machine.events[-2:] == ["main.cf written", "start postfix"]
-    assert done["main_cf"] == {"smtpd_milters": MILTER}
+    assert done["main_cf"] == {"smtpd_milters": {"old": "inet:localhost:8891", "new": MILTER}}
     assert machine.main_cf == SIGNING
 
 

@@ -253,7 +253,7 @@ def apply(
             snapshot.hba_path: (snapshot.hba_text, _new_hba(snapshot, ours, former)),
             snapshot.ident_path: (snapshot.ident_text, _new_ident(snapshot, ours, former)),
         }
-        with _put_back_unless_sound(new):
+        with _put_back_unless_sound(new, planned):
             for path, (old, text) in new.items():
                 if text != old:
                     _write(path, text)
@@ -465,13 +465,23 @@ def _write(path: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _put_back_unless_sound(files: dict[str, tuple[str, str]]) -> Iterator[None]:
+def _put_back_unless_sound(files: dict[str, tuple[str, str]], planned: Plan) -> Iterator[None]:
+    """Put the old texts back at an error, which has the files that stay new as done."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        left = {}
         for path, (old, new) in files.items():
-            if old != new:
-                _write(path, old)
+            name = os.path.basename(path)
+            # Each by itself: what keeps one file from being put back may spare the other.
+            try:
+                if old != new and _read(path) != old:
+                    left[name] = planned.changes[name]
+                    _write(path, old)
+                    del left[name]
+            except (OSError, AccessFileError):
+                continue
+        error.done = left
         raise
 
 

@@ -23,6 +23,19 @@ class Overtaken(DnsError):
     """An update came too late: somebody else has changed the name since it was looked at."""
 
 
+class Uncertain(DnsError):
+    """
+    An update that the server may have taken, since no answer came that could be used.
+
+    overtaken
+        It was sent a second time, and refused since the name had changed: perhaps by the first.
+    """
+
+    def __init__(self, text: str, overtaken: bool = False):
+        self.overtaken = overtaken
+        super().__init__(text)
+
+
 class NoAnswer(DnsError):
     """
     A server gave no answer that could be used.

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..settings.model import TsigKey
-from .failure import DnsError, Overtaken, no_library
+from .failure import DnsError, Overtaken, Uncertain, no_library
 from .message import absolute, plain_name
 from .place import Place
 from .plan import Present, Step
@@ -52,6 +52,8 @@ class Primary:
         self._timeout = timeout
         self._socket: socket.socket | None = None
         self._dead: str | None = None
+        # Of the last message: whether it was sent, and whether a second time.
+        self._sent = self._again = False
         # How TXT values are split there: to delete a record its strings have to be told exactly.
         self._rdatas: dict[tuple[str, str], dict[bytes, list[dns.rdata.Rdata]]] = {}
 
@@ -115,7 +117,24 @@ class Primary:
             update.absent(name, step.type)
         if step.add is not None:
             update.add(name, step.ttl, _rdata(step.type, step.add))
-        self._checked(self._exchanged(update), "the update")
+        try:
+            reply = self._exchanged(update)
+        except DnsError as error:
+            if self._sent:
+                raise Uncertain(str(error)) from None
+            raise
+        try:
+            self._checked(reply, "the update")
+        except Overtaken as error:
+            if self._again:
+                raise Uncertain(str(error), overtaken=True) from None
+            raise
+
+    def look_again(self, name: str, rtype: str) -> Present:
+        """What a name holds, by a new connection: after an update that got no answer."""
+        self.close()
+        self._dead = None
+        return self.read(name, rtype)[1]
 
     def _asked(self, name: str, rtype: str) -> dns.message.Message:
         try:
@@ -153,6 +172,7 @@ class Primary:
         import dns.exception
         import dns.tsig
 
+        self._sent = self._again = False
         if self._dead is not None:
             raise DnsError(self._dead)
         wire = message.to_wire()
@@ -160,6 +180,7 @@ class Primary:
             try:
                 answer = self._over_connection(wire)
             except (ConnectionError, EOFError):
+                self._again = self._sent
                 answer = self._over_connection(wire)
         except (OSError, EOFError) as error:
             self._dead = f"{self}: {_no_answer(error, self._timeout)}"
@@ -203,6 +224,7 @@ class Primary:
             if self._socket is None:
                 address = (self._place.address, self._place.port)
                 self._socket = socket.create_connection(address, self._timeout)
+            self._sent = True
             self._socket.sendall(len(wire).to_bytes(2, "big") + wire)
             return self._received(int.from_bytes(self._received(2), "big"))
         except BaseException:

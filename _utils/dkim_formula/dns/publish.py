@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..records.record import Record, is_inside
 from ..settings.model import Dns, TsigKey
 from .exchange import Exchange
-from .failure import DnsError, NoLibrary, NoSuchDomain, Overtaken
+from .failure import DnsError, NoLibrary, NoSuchDomain, Overtaken, Uncertain
 from .loop import run
 from .place import Place
 from .plan import Foreign, Present, Step, is_there, to_publish, to_remove
@@ -120,15 +120,30 @@ class Publisher:
             planned.sent = True
             step = planned.step
             _, present = primary.read(task.name, task.type)
+        except Uncertain as error:
+            self._find_out(planned, error)
+            return
         except DnsError as error:
             planned.problem = self._told(planned, error)
             planned.overtaken = isinstance(error, Overtaken)
             return
-        gone = [value for value in step.delete if value != step.add]
-        is_added = step.add is None or is_there(step.add, step, present)
-        if not is_added or any(value in present.values for value in gone):
+        if not _is_done(step, present):
             planned.problem = f"{primary}: it took the update, and does not show it"
             planned.sent = False
+
+    def _find_out(self, planned: Planned, error: Uncertain) -> None:
+        """Look, by another connection, whether an update that got no answer took effect."""
+        task, step = planned.task, planned.step
+        try:
+            present = planned.primary.look_again(task.name, task.type)
+        except DnsError:
+            planned.problem = f"{self._told(planned, error)}; it may have taken the update before"
+            return
+        same_ttl = step.add not in step.delete or present.ttl == step.ttl
+        planned.sent = _is_done(step, present) and same_ttl
+        if not planned.sent:
+            planned.problem = self._told(planned, error)
+            planned.overtaken = error.overtaken
 
     def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
         planned = Planned(task, base=base)
@@ -163,6 +178,13 @@ class Publisher:
         if at not in self._primaries:
             self._primaries[at] = Primary(place, key, self._dns.timeout)
         return self._primaries[at]
+
+
+def _is_done(step: Step, present: Present) -> bool:
+    """Whether a name looks as it has to after a step."""
+    gone = [value for value in step.delete if value != step.add]
+    is_added = step.add is None or is_there(step.add, step, present)
+    return is_added and not any(value in present.values for value in gone)
 
 
 def _send(planned: Planned) -> None:

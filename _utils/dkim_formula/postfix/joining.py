@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..errors import PostfixError, keeping_what_was_done
+from ..files import replace_file
 from . import main_cf, milters, reach, services
 from .milters import CLASSES, Ours
 from .services import Configuration
@@ -51,11 +53,25 @@ class Joining:
         return replace(self.found, main=main, own={**self.found.own, **self.own})
 
     def apply(self) -> None:
-        """Write it. Raises PostfixError."""
-        if self.remember is not None:
-            _remember(self.remember)
-        main_cf.write(self.main, self.unset)
-        main_cf.write_own(self.own)
+        """
+        Write it. Raises PostfixError, with what was written (:func:`errors.done_before`).
+
+        Each call of postconf(1) writes a file whole. What main.cf had before is remembered before
+        it changes, and forgotten when our milters are gone: a run that fails between leaves the
+        next one all that it needs.
+        """
+        due, done = self.changes(), []
+        with keeping_what_was_done(lambda: {name: due[name] for name in done}):
+            if self.remember:
+                _remember(self.remember)
+            main_cf.write(self.main)
+            done += self.main
+            main_cf.write({}, self.unset)
+            done += self.unset
+            main_cf.write_own(self.own)
+            done += self.own
+            if self.remember is not None and not self.remember:
+                _forget()
 
 
 def present(
@@ -183,10 +199,17 @@ def remembered() -> dict[str, str | None]:
 
 
 def _remember(values: Mapping[str, str | None]) -> None:
-    """Keep values for the day on which our milters leave; an empty mapping removes the file."""
+    """Keep values for the day on which our milters leave."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            replace_file(MEMORY, json.dumps(dict(values)), 0o644)
+    except OSError as error:
+        raise PostfixError(
+            f"{MEMORY}: what main.cf has now can't be kept for later: {error.strerror}; make room "
+            "there, and run again"
+        ) from None
+
+
+def _forget() -> None:
     with contextlib.suppress(FileNotFoundError):
-        if not values:
-            os.unlink(MEMORY)
-            return
-        with open(MEMORY, "w", encoding="utf-8") as stream:
-            json.dump(dict(values), stream)
+        os.unlink(MEMORY)

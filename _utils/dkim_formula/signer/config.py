@@ -157,12 +157,19 @@ def keep(path: str, copy: str) -> None:
     Copy a file for root alone, mode 0400. A password in it is left out: a secret stands in as few
     files as can be, and the role that had this one loses it. A copy that is there stays.
 
-    Raises OpenDKIMError where the copy can't be written.
+    Raises OpenDKIMError where the copy can't be written; no part of it is left then.
     """
+    written = False
     try:
         target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        with os.fdopen(target, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(_without_passwords(_text(path)))
+        try:
+            with os.fdopen(target, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(_without_passwords(_text(path)))
+            written = True
+        finally:
+            # The next run would take a part for the copy.
+            if not written:
+                os.unlink(copy)
     except OSError as error:
         raise OpenDKIMError(
             f"{path}: can't be copied to {copy}: {error.strerror}; make room there, and run again"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from ..errors import OpenDKIMError
+from ..errors import OpenDKIMError, keeping_what_was_done
 from ..postfix import control, main_cf, milters, reach, services
 from ..postfix.milters import LOOPBACK, Ours
 
@@ -38,6 +38,7 @@ def restart(
     milter: str = "",
     moved_from: Sequence[str] = (),
     ready_within: float = READY_WITHIN,
+    test: bool = False,
 ) -> dict[str, object]:
     """
     Restarts the daemon and returns when its milter socket takes connections.
@@ -60,21 +61,35 @@ def restart(
         counts as this one.
     ready_within
         Seconds that the daemon has to make its socket.
+    test
+        Only tell: the return is that of a run, and nothing is changed.
 
-    Returns ``{"restarted": daemon, "paused": bool, "main_cf": {name: value}}``.
+    Returns ``{"restarted": daemon, "paused": bool, "main_cf": {parameter: {"old", "new"}}}``.
 
     Raises OpenDKIMError where the service does not restart or the socket does not come; Postfix
-    runs again all the same.
+    runs again all the same. An error has what had been done (:func:`errors.done_before`).
     """
     ours = _ours(socket_path, milter, moved_from)
-    with _one_at_a_time(socket_path), _mail_held_back(init, mail_service, ours) as paused:
-        if not init.restart(daemon):
-            raise OpenDKIMError(
-                f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
-            )
+    if test:
+        followed = _Following(ours if moved_from else None)
+        paused = _has_to_pause(ours)
+        return {"restarted": daemon, "paused": paused, "main_cf": followed.changes()}
+    done: dict[str, object] = {}
+    with (
+        keeping_what_was_done(lambda: done),
+        _one_at_a_time(socket_path),
+        _mail_held_back(init, mail_service, ours, done) as paused,
+    ):
+        with _fate_told(daemon, socket_path, done):
+            if not init.restart(daemon):
+                raise OpenDKIMError(
+                    f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
+                )
+        done[daemon] = {"old": None, "new": "restarted"}
         wait_until_ready(daemon, socket_path, ready_within)
-        changed = _follow(ours) if ours and moved_from else {}
-    return {"restarted": daemon, "paused": paused, "main_cf": changed}
+        followed = _Following(ours if moved_from else None)
+        followed.write(done)
+    return {"restarted": daemon, "paused": paused, "main_cf": followed.changes()}
 
 
 def wait_until_ready(daemon: str, socket_path: str, ready_within: float = READY_WITHIN) -> None:
@@ -196,16 +211,57 @@ def _ours(socket_path: str, milter: str, moved_from: Sequence[str]) -> Ours | No
     return Ours([milter], older, services.read().queue)
 
 
-def _follow(ours: Ours) -> dict[str, str]:
-    """Have main.cf and master.cf name the daemon's new address; returns what was set."""
-    found = services.read()
-    (milter,) = ours.milters
-    old = ours.older[milter]
-    changed = milters.swap(found.main, old, milter, ours.queue, found.quoting())
-    own = services.plan_swap(found, ours)
-    main_cf.write(changed)
-    main_cf.write_own(own)
-    return {**changed, **own}
+class _Following:
+    """What of main.cf and master.cf has to name a daemon's new address; nothing without one."""
+
+    def __init__(self, ours: Ours | None):
+        self._found = services.read() if ours else services.Configuration()
+        self._main: dict[str, str] = {}
+        self._own: dict[str, str] = {}
+        if ours:
+            (milter,) = ours.milters
+            old, found = ours.older[milter], self._found
+            self._main = milters.swap(found.main, old, milter, ours.queue, found.quoting())
+            self._own = services.plan_swap(found, ours)
+
+    def changes(self) -> dict[str, dict[str, str | None]]:
+        """Return each parameter, old and new."""
+        return {**self._changes(self._main), **self._changes(self._own)}
+
+    def write(self, done: dict[str, object]) -> None:
+        """Set them; ``done`` gets what is set."""
+        main_cf.write(self._main)
+        done.update(self._changes(self._main))
+        main_cf.write_own(self._own)
+        done.update(self._changes(self._own))
+
+    def _changes(self, new: dict[str, str]) -> dict[str, dict[str, str | None]]:
+        old = {**self._found.main, **self._found.own}
+        return {name: {"old": old.get(name), "new": new[name]} for name in new}
+
+
+@contextmanager
+def _fate_told(daemon: str, socket_path: str, done: dict[str, object]) -> Iterator[None]:
+    """Note what became of a daemon whose restart failed: it may be stopped now, or run anew."""
+    before = _life(socket_path)
+    try:
+        yield
+    except Exception:
+        now = _life(socket_path)
+        if now is None and before is not None:
+            done[daemon] = {"old": "running", "new": "stopped"}
+        elif now != before:
+            done[daemon] = {"old": None, "new": "restarted"}
+        raise
+
+
+def _life(socket_path: str) -> tuple[int, int] | None:
+    """Return what tells one life of a daemon from the next: it makes its socket at its start."""
+    try:
+        status = os.stat(socket_path)
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns) if answers(socket_path) else None
 
 
 @contextmanager
@@ -228,16 +284,33 @@ def _one_at_a_time(socket_path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _mail_held_back(init: Services, mail_service: str, ours: Ours | None) -> Iterator[bool]:
-    pause = reach.let_mail_go(services.read(), ours) and control.running()
+def _mail_held_back(
+    init: Services, mail_service: str, ours: Ours | None, done: dict[str, object]
+) -> Iterator[bool]:
+    pause = _has_to_pause(ours)
     try:
         if pause:
             init.stop(mail_service)
             control.wait_until_stopped()
         yield pause
     finally:
-        if pause and not init.start(mail_service):
-            raise OpenDKIMError(
-                f"service {mail_service} was stopped for OpenDKIM's restart and did not start "
-                f"again; see: journalctl -u {mail_service} -n 50"
-            )
+        if pause:
+            _start_again(init, mail_service, done)
+
+
+def _has_to_pause(ours: Ours | None) -> bool:
+    return reach.let_mail_go(services.read(), ours) and control.running()
+
+
+def _start_again(init: Services, mail_service: str, done: dict[str, object]) -> None:
+    started = False
+    try:
+        started = init.start(mail_service)
+    finally:
+        if not started and not control.running():
+            done[mail_service] = {"old": "running", "new": "stopped"}
+    if not started:
+        raise OpenDKIMError(
+            f"service {mail_service} was stopped for OpenDKIM's restart and did not start "
+            f"again; see: journalctl -u {mail_service} -n 50"
+        )
