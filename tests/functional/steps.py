@@ -1,0 +1,197 @@
+"""
+Steps that change something outside the process: each can be made to fail in its turn.
+
+A step is a statement, a commit or a new session of PostgreSQL, a command, a file that is opened for
+writing, written, given away or put in its place, a message to a name server, and whatever a test
+hands to :meth:`Steps.step`.
+"""
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import psycopg2
+
+# How a step fails.
+ONCE = "refused"  # it is not done; what comes after it works
+LOST = "lost"  # it is done, and an error comes back all the same
+FOR_GOOD = "away"  # it is not done, and neither is anything after it
+SILENT = "silent"  # a server gets it and says nothing
+TAKEN = "taken in silence"  # a server does it and says nothing
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+class Steps:
+    """
+    Counts the steps while :meth:`failing` is open, and lets one of them fail.
+
+    folders
+        Where files are the formula's to write; others are Salt's and the test's own.
+    """
+
+    def __init__(self, monkeypatch, folders: Iterable[Path]):
+        self.has_failed = False
+        self._folders = tuple(f"{folder}/" for folder in folders)
+        self._number: int | None = None
+        self._how = ""
+        self._counted = 0
+        monkeypatch.setattr(psycopg2, "connect", self._connect(psycopg2.connect))
+        monkeypatch.setattr(subprocess, "run", self._run(subprocess.run))
+        monkeypatch.setattr(os, "fdopen", self._fdopen(os.fdopen))
+        monkeypatch.setattr(sys.modules[__name__], "_current", self)
+        _hook_once()
+
+    @contextlib.contextmanager
+    def failing(self, number: int, how: str) -> Iterator[None]:
+        """While this is open the ``number``-th step fails; ``has_failed`` tells whether it came."""
+        self._number, self._how, self._counted, self.has_failed = number, how, 0, False
+        try:
+            yield
+        finally:
+            self._number = None
+
+    def idle(self, action: Callable[[], object]) -> object:
+        """What the test itself does meanwhile: nothing of it counts."""
+        number, self._number = self._number, None
+        try:
+            return action()
+        finally:
+            self._number = number
+
+    def step(self, action: Callable[[], object], fail: Callable[[], object]) -> object:
+        """Take one step, or have ``fail`` raise its error or return its failure."""
+        if not self._fails():
+            return action()
+        if self._how in (LOST, TAKEN):
+            action()
+        return fail()
+
+    def message(self, forward: Callable[[], bytes], refused: Callable[[], bytes]) -> bytes | None:
+        """One message to a name server: its answer; empty for an end without one, None: silence."""
+        if not self._fails():
+            return forward()
+        if self._how in (LOST, TAKEN):
+            forward()
+        if self._how == ONCE:
+            return refused()
+        return None if self._how in (SILENT, TAKEN) else b""
+
+    def _fails(self) -> bool:
+        if self._number is None:
+            return False
+        self._counted += 1
+        here = self._counted == self._number
+        fails = here or (self._how == FOR_GOOD and self._counted > self._number)
+        self.has_failed = self.has_failed or fails
+        return fails
+
+    def file_step(self, path: object) -> None:
+        """A file that is about to be changed; by its path, or by a descriptor."""
+        if self._number is None:
+            return
+        is_ours = isinstance(path, int) or os.fsdecode(path).startswith(self._folders)
+        if is_ours and self._fails():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _connect(self, connect):
+        def connecting(**given):
+            factory = _connection_class(self)
+            return self.step(
+                lambda: connect(**given, connection_factory=factory), lambda: _lost("no session")
+            )
+
+        return connecting
+
+    def _run(self, run):
+        def running(command, **given):
+            if not sys._getframe(1).f_globals["__name__"].startswith("dkim_formula."):
+                return run(command, **given)  # Salt's own
+
+            def fail():
+                is_text = any(given.get(one) for one in ("text", "encoding", "errors"))
+                out, told = ("", "the fault") if is_text else (b"", b"the fault")
+                return subprocess.CompletedProcess(command, 1, out, told)
+
+            return self.step(lambda: run(command, **given), fail)
+
+        return running
+
+    def _fdopen(self, fdopen):
+        return lambda *given, **named: _Writing(self, fdopen(*given, **named))
+
+
+class _Writing:
+    """A stream over a full disk: half of the text is written when it fails."""
+
+    def __init__(self, steps: Steps, stream):
+        self._steps = steps
+        self._stream = stream
+
+    def __enter__(self):
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self._stream.__exit__(*error)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        def half():
+            self._stream.write(text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return self._steps.step(lambda: self._stream.write(text), half)
+
+
+def _lost(what: str) -> None:
+    raise psycopg2.OperationalError(f"{what}: the fault of the test")
+
+
+def _connection_class(steps: Steps):
+    class Cursor(psycopg2.extensions.cursor):
+        def execute(self, *given):
+            parent = super()
+            return steps.step(lambda: parent.execute(*given), lambda: _lost("statement"))
+
+        def copy_expert(self, *given):
+            parent = super()
+            return steps.step(lambda: parent.copy_expert(*given), lambda: _lost("COPY"))
+
+    class Connection(psycopg2.extensions.connection):
+        def cursor(self, *given, **named):
+            return super().cursor(*given, cursor_factory=Cursor, **named)
+
+        def commit(self):
+            parent = super()
+            return steps.step(parent.commit, lambda: _lost("commit"))
+
+    return Connection
+
+
+_current: Steps | None = None
+_hooked: list[bool] = []
+
+
+def _hook_once() -> None:
+    # Python takes no audit hook back (PEP 578).
+    if not _hooked:
+        _hooked.append(True)
+        sys.addaudithook(_audit)
+
+
+def _audit(event: str, given: tuple) -> None:
+    if _current is None:
+        return
+    if event == "open" and isinstance(given[0], str) and (given[2] or 0) & _WRITING:
+        _current.file_step(given[0])
+    elif event == "os.rename":
+        _current.file_step(given[1])
+    elif event in ("os.chmod", "os.chown"):
+        _current.file_step(given[0])
