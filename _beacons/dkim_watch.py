@@ -14,6 +14,7 @@ import signal
 import time
 
 from dkim_formula.operations import watch
+from dkim_formula.text import octets_shown
 from dkim_salt import pillar_at_hand, read_pillar
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def beacon(config):  # pylint: disable=unused-argument
     reading, folder = read_pillar(_pillar()), os.path.join(__opts__["cachedir"], watch.FOLDER)
     _see_to_look(reading, folder)
     told = watch.beat(reading, folder, __salt__["service.status"])
-    return [{"tag": f"{one['kind']}/{one['change']}", **one} for one in told]
+    return octets_shown([{"tag": f"{one['kind']}/{one['change']}", **one} for one in told])
 
 
 def _pillar():

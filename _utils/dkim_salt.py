@@ -7,6 +7,7 @@ import salt.pillar
 from dkim_formula import arguments, settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
+from dkim_formula.text import octets_shown
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred
@@ -30,11 +31,11 @@ def translated(function):
             raise SaltInvocationError(f"{function.__name__}: {error}") from None
         try:
             given = arguments.as_meant(signature, given, _typed(function))
-            return function(*given.args, **given.kwargs)
+            return octets_shown(function(*given.args, **given.kwargs))
         except InvalidValue as error:
-            raise SaltInvocationError(str(error)) from error
+            raise SaltInvocationError(octets_shown(str(error))) from error
         except FormulaError as error:
-            raise CommandExecutionError(str(error)) from error
+            raise CommandExecutionError(octets_shown(str(error))) from error
         except OSError as error:
             # A full disk, a directory that is gone: of the machine, and not a fault of the library.
             raise CommandExecutionError(f"{error.filename or ''}: {error.strerror}") from error

@@ -12,6 +12,7 @@ import re
 import idna
 
 from .errors import InvalidValue
+from .text import octets_meant
 
 # RFC 1035, section 2.3.4: 255 octets on the wire are 253 characters of text without the root's dot.
 MAX_NAME = 253
@@ -64,11 +65,13 @@ def mail_domain(value: object, where: str = "domain") -> str:
 def stored_domain(value: object, where: str = "domain") -> str:
     """
     The domain of rows that are there: as :func:`mail_domain` where it is one, else the text as it
-    is, so that a row with any name can be shown and deleted.
+    is, so that a row with any name, or none (''), can be shown and deleted.
 
     Raises :class:`InvalidValue` for what is no text.
     """
-    name = _text(value, where, "a domain name such as example.com")
+    if value == "":
+        return value
+    name = octets_meant(_text(value, where, "a domain name such as example.com"))
     try:
         return name if is_served(name) else mail_domain(name, where)
     except InvalidValue:
@@ -93,11 +96,13 @@ def served_selector(value: object, where: str = "selector") -> str:
 def stored_selector(value: object, where: str = "selector") -> str:
     """
     The selector of a key that is there, as it stands: that of a key from elsewhere may have
-    upper case or underscores.
+    upper case or underscores, and that of an odd row may be empty.
 
     Raises :class:`InvalidValue` for what is no text.
     """
-    return _text(value, where, "the selector of a key, such as s2026")
+    if value == "":
+        return value
+    return octets_meant(_text(value, where, "the selector of a key, such as s2026"))
 
 
 def owner_domain(domain: object, where: str = "domain") -> str:
@@ -179,8 +184,11 @@ def row_name(domain: str, selector_: str) -> str:
 
 
 def printable(text: str, most: int = 100) -> str:
-    """A stored text in quotes, without control characters, cut where it is long."""
-    shown = repr(text)
+    """
+    A stored text in quotes, without control characters, cut where it is long; octets that are no
+    UTF-8 as :func:`.text.octets_shown` writes them.
+    """
+    shown = repr(text).replace("\\udc", "\\x")
     return shown if len(shown) <= most else f"{shown[: most - 4]}…{shown[-1]}"
 
 

@@ -2,14 +2,16 @@
 
 import base64
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from dkim_formula.database import connection as db
 from functional.postgres import HOWTO, OWNER, execute, query, rsa_key, traditional_pem
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
+ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
 GOOD = ("example.com", "example.org")
 
 
@@ -28,7 +30,7 @@ class Row:
 
     domain: str
     selector: str = "default"
-    key: str = ""
+    key: str = field(default="", repr=False)
     signs: bool = False
     says: str = ""
 
@@ -116,7 +118,18 @@ def rows() -> list[Row]:
     return found
 
 
-def fill(connection) -> list[Row]:
+def undecodable() -> list[Row]:
+    """Rows with octets that are no UTF-8, as a database of another encoding holds them."""
+    key = traditional_pem(2)
+    return [
+        Row("b\xfccher.example", key=key, says="is never looked up"),
+        Row("octets-selector.example", "m\xe4rz", key, says="is no name in DNS"),
+        Row("octets-key.example", "default", f"# gemacht f\xfcr uns\n{key}", True),
+        Row("octets-alone.example", "default", "\xe4\xf6\xfc", says="not a private key"),
+    ]
+
+
+def fill(connection, encoding: str = "UTF8") -> list[Row]:
     """Makes the howto's schema with two good domains and all odd rows; gives the odd rows."""
     if not query(connection, "SELECT FROM pg_roles WHERE rolname = 'vmail-dkim-reader'"):
         execute(connection, 'CREATE ROLE "vmail-dkim-reader" LOGIN')
@@ -128,8 +141,34 @@ def fill(connection) -> list[Row]:
     for row in odd:
         insert(connection, row)
     execute(connection, "INSERT INTO public.domains (domain) VALUES (NULL), ('ALL'), ('*.x'), ('')")
+    _insert_nulls(connection)
+    if encoding != "UTF8":
+        raw = undecodable()
+        for row in raw:
+            _insert_octets(connection, row)
+        odd += [_as_told(row, encoding) for row in raw]
     execute(connection, "RESET ROLE")
     return odd
+
+
+def _insert_nulls(connection) -> None:
+    """What stands in tables whose tools never heard of NOT NULL and foreign keys."""
+    execute(
+        connection,
+        """
+        ALTER TABLE public.dkim ALTER key DROP NOT NULL, ALTER selector DROP NOT NULL,
+            ALTER domain_id DROP NOT NULL, DROP CONSTRAINT dkim_domain_id_fkey;
+        INSERT INTO public.domains (domain) VALUES ('null-key.example'), ('null-selector.example');
+        INSERT INTO public.dkim (domain_id, selector, key)
+            SELECT id, 'default', NULL FROM public.domains WHERE domain = 'null-key.example';
+        """,
+    )
+    key = traditional_pem(5)
+    statement = "INSERT INTO public.dkim (domain_id, selector, key) VALUES "
+    for number in ("NULL", "0", "(SELECT id FROM public.domains WHERE domain IS NULL)"):
+        execute(connection, f"{statement} ({number}, 'default', %s)", (key,))
+    null = "(SELECT id FROM public.domains WHERE domain = 'null-selector.example')"
+    execute(connection, f"{statement} ({null}, NULL, %s)", (key,))
 
 
 def insert(connection, row: Row) -> None:
@@ -141,3 +180,43 @@ def insert(connection, row: Row) -> None:
         " FROM public.domains",
         (row.selector, row.key),
     )
+
+
+def _as_told(row: Row, encoding: str) -> Row:
+    """A row's names as functions return them: SQL_ASCII knows no characters beyond ASCII."""
+    if encoding != "SQL_ASCII":
+        return row
+    domain, selector = (
+        "".join(one if one.isascii() else f"\\x{ord(one):02x}" for one in text)
+        for text in (row.domain, row.selector)
+    )
+    # PostgreSQL does not know which letters these octets are.
+    says = row.says.replace("is never looked up", "is not an internationalised name")
+    return replace(row, domain=domain, selector=selector, says=says)
+
+
+def _insert_octets(connection, row: Row) -> None:
+    """A row whose every character is one octet: such escapes are in the encoding of the server."""
+
+    def octets(text: str) -> str:
+        return "E'" + "".join(f"\\x{ord(one):02x}" for one in text) + "'"
+
+    execute(connection, f"INSERT INTO public.domains (domain) VALUES ({octets(row.domain)})")
+    execute(
+        connection,
+        f"INSERT INTO public.dkim (domain_id, selector, key) SELECT max(id),"
+        f" {octets(row.selector)}, {octets(row.key)} FROM public.domains",
+    )
+
+
+def make_again(server, database, encoding: str) -> list[Row]:
+    """Makes a database anew in an encoding, with every odd row; gives the odd rows."""
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, f"DROP DATABASE {database.name}")
+        execute(
+            connection,
+            f"CREATE DATABASE {database.name} OWNER {OWNER} TEMPLATE template0"
+            f" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'",
+        )
+    with db.session(database, setup=True) as connection:
+        return fill(connection, encoding)

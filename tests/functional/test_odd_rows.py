@@ -192,23 +192,10 @@ def test_case_71_names_never_looked_up_are_named_once_and_no_alarm(site):
     assert "add them to dkim:domains" not in doctor_text(site)
 
 
-@pytest.fixture(params=["UTF8", "LATIN1", "SQL_ASCII"])
+@pytest.fixture(params=dirty.ENCODINGS)
 def dirty_site(site, server, request):
     """The minion with every odd row, in a database of each encoding."""
-    name = site.database.name
-    with db.session(server.settings, autocommit=True) as connection:
-        execute(connection, f"DROP DATABASE {name}")
-        execute(
-            connection,
-            f"CREATE DATABASE {name} OWNER vmail TEMPLATE template0 ENCODING '{request.param}'"
-            " LC_COLLATE 'C' LC_CTYPE 'C'",
-        )
-    with db.session(site.database) as connection:
-        site.odd = dirty.fill(connection)
-        if request.param != "UTF8":
-            execute(
-                connection, r"INSERT INTO public.domains (domain) VALUES (E'b\374cher.example')"
-            )
+    site.odd = dirty.make_again(server, site.database, request.param)
     return site
 
 
@@ -228,3 +215,33 @@ def test_dirty_database_is_adopted_and_each_odd_row_used_or_named(dirty_site, fo
         if row.says:
             assert row.says in listed[row.domain, row.selector]["problem"], row.domain
             assert row.domain in advice or repr(row.domain)[1:60] in advice, row.domain
+
+
+@pytest.mark.parametrize(
+    ("domain", "selector"),
+    [
+        ("*", "default"),
+        ("last.example.", "default"),
+        ("192.0.2.1", "default"),
+        ("two words.example", "default"),
+        ("later.example", "a;d=good.example"),
+        ("later.example", ""),
+    ],
+)
+def test_odd_row_that_a_tool_inserts_later_signs_nothing_and_is_named(
+    site, folder, domain, selector
+):
+    load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
+    adopt(site)
+    with db.session(site.database) as connection:
+        dirty.insert(connection, dirty.Row(domain, selector, dirty.traditional_pem(2)))
+    sender = "any.example" if domain == "*" else domain.rstrip(".").lower()
+    assert signatures(site, folder, sender, "good.example") == {sender: "unsigned"} | GOOD
+    adopt(site)
+    every = site.call("dkim.list_keys")
+    (odd,) = [key for key in every if (key["domain"], key["selector"]) == (domain, selector)]
+    assert (odd["state"], odd["problem"] != "", odd["record"]) == ("pending", True, None)
+    assert any(odd["problem"][:40] in text for text in site.call("dkim.check")["advice"])
+    # A domain whose only key can't be used gets one that can.
+    own = "d=later.example s=default" if sender == "later.example" else "unsigned"
+    assert signatures(site, folder, sender, "good.example") == {sender: own} | GOOD

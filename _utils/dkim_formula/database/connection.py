@@ -161,6 +161,11 @@ def _lacking_rights_named(connection: pg.connection, database: Database) -> Iter
         translated = DatabaseError(text)
         translated.done = done_before(error)
         raise translated from None
+    except UnicodeEncodeError:
+        # Without the text, which may be anything: psycopg2 encodes arguments before it sends them.
+        raise DatabaseError(
+            "a name has octets that are no UTF-8, and this database holds none"
+        ) from None
 
 
 def _settle(connection: pg.connection) -> None:

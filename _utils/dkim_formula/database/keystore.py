@@ -44,7 +44,8 @@ MOST_FAULTS = 1000
 _UNREAD = "the key was not read yet; run dkim.generate_missing"
 
 _SELECT = """
-SELECT k.id, coalesce(k.domain, '') AS domain, k.selector::text, k.algorithm, k.bits,
+SELECT k.id, coalesce(k.domain, '') AS domain, coalesce(k.selector::text, ''), k.algorithm,
+       k.bits,
        k.state, k.address, k.created_at, k.activated_at, k.retired_at, k.revoked_at, k.public_key
   FROM {dkim} AS k
 """
@@ -116,8 +117,9 @@ def list_keys(
     return _keys(
         connection,
         database,
-        "WHERE (%(domain)s::text IS NULL OR k.domain = %(domain)s)"
-        " AND (%(selector)s::text IS NULL OR k.selector::text = %(selector)s)",
+        "WHERE (%(domain)s::text IS NULL OR k.domain = %(domain)s"
+        " OR (%(domain)s = '' AND k.domain IS NULL))"
+        " AND (%(selector)s::text IS NULL OR coalesce(k.selector::text, '') = %(selector)s)",
         {"domain": domain, "selector": selector},
     )
 
@@ -172,7 +174,7 @@ def odd(connection: pg.connection, database: Database, longest: int) -> list[Key
            OR (k.state = 'active' AND k.algorithm = 'rsa'
                AND (k.bits NOT BETWEEN 1024 AND 4096
                     OR k.public_key !~ '(AQAB|AQ==|AAE=)$'))
-           OR k.selector::text !~ %(selector)s OR k.domain IS NULL
+           OR k.selector IS NULL OR k.selector::text !~ %(selector)s OR k.domain IS NULL
            OR k.domain !~ %(domain)s OR length(k.domain) > %(longest)s
         """,
         {"selector": SERVED_SELECTOR, "domain": SERVED_DOMAIN, "longest": longest},
@@ -184,16 +186,18 @@ def find(connection: pg.connection, database: Database, domain: str, selector: s
     The one key; case and blanks of its selector count only between keys that differ in nothing
     else.
 
+    Of rows without a name there may be several, each as the others: the first is given.
+
     Raises KeyNotFound, which says what there is.
     """
     every = list_keys(connection, database, domain)
     found = [key for key in every if key.selector == selector]
     found = found or [key for key in every if key.selector.strip().lower() == selector.lower()]
-    if len(found) == 1:
+    if len(found) == 1 or (found and not domain):
         return found[0]
-    others = [f"{key.selector} ({key.state})" for key in every]
+    others = [f"{key.selector or repr('')} ({key.state})" for key in every]
     has = f"it has {', '.join(others)}" if others else "it has none"
-    raise KeyNotFound(f"{domain} has no key with the selector {selector!r}; {has}")
+    raise KeyNotFound(f"{domain or repr('')} has no key with the selector {selector!r}; {has}")
 
 
 def store(
@@ -402,7 +406,8 @@ def complete(connection: pg.connection, database: Database) -> tuple[list[Key], 
         cursor.execute(
             compose(
                 """
-                SELECT k.id, coalesce(k.domain, ''), k.selector::text, k.key::text, k.state
+                SELECT k.id, coalesce(k.domain, ''), coalesce(k.selector::text, ''), k.key::text,
+                       k.state
                   FROM {dkim} AS k
                  WHERE k.public_key IS NULL AND k.key IS NOT NULL
                  ORDER BY k.id

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ASK_AT_MOST = 200
 
 _ROWS = """
-SELECT k.id::text, d.{name}::text, k.selector::text, k.key::text, md5(k.key)
+SELECT k.id::text, d.{name}::text, coalesce(k.selector::text, ''), k.key::text, md5(k.key)
   FROM {dkim} AS k
   LEFT JOIN {domains} AS d ON d.{id} = k.domain_id
  ORDER BY k.id

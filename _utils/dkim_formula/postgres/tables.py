@@ -153,7 +153,8 @@ COMMENT ON TABLE {history} IS
     'A line for each new, moved and deleted key; from_state is empty for a new one, to_state for '
     'a deleted one';
 INSERT INTO {history} (dkim_id, domain, selector, algorithm, address, who, to_state, why)
-SELECT k.id, k.domain, k.selector, k.algorithm, k.address, session_user, k.state, 'adopted'
+SELECT k.id, k.domain, coalesce(k.selector, ''), k.algorithm, k.address, session_user, k.state,
+       'adopted'
   FROM {dkim} AS k
  ORDER BY k.id
 """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..database.connection import compose
 from ..database.objects import names
+from ..names import SERVED_SELECTOR
 from ..private_key import PLAIN_PEM
 from ..settings.model import Database
 from . import signing_table
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 # PKCS#8 of an Ed25519 key begins with the same twelve octets always (RFC 8410, section 7), so
 # with the same sixteen characters of base64.
 _ED25519_PEM = "^-----BEGIN PRIVATE KEY-----\\sMC4CAQAwBQYDK2Vw"
+
+# White space around a tag's value has no meaning (RFC 6376, section 3.2). A selector with anything
+# else in it would be a tag of its own in each signature: "a;d=b".
+_SELECTOR = SERVED_SELECTOR.replace("^", "^[ \\t]*", 1).removesuffix("$") + "[ \\t]*$"
 
 # Every function runs with its owner's rights, so that another tool needs none on the tables that
 # it does not write to, and with a search_path that nobody else can put anything in.
@@ -38,7 +43,7 @@ DECLARE
 BEGIN
     as_new := TG_OP = 'INSERT';
 %(named)s
-    IF NEW.selector IS NULL THEN
+    IF NEW.selector IS NULL AND (as_new OR OLD.selector IS NOT NULL) THEN
         RAISE 'dkim: a key needs a selector' USING ERRCODE = 'not_null_violation';
     END IF;
     IF NEW.domain IS NULL AND (as_new OR OLD.domain IS NOT NULL) THEN
@@ -77,6 +82,11 @@ BEGIN
         IF NEW.state = 'active' AND NOT may_sign THEN
             RAISE 'dkim: %% is no domain name in lower case, so its key can not be active',
                 coalesce(NEW.domain, 'NULL') USING ERRCODE = 'check_violation';
+        END IF;
+        may_sign := may_sign AND coalesce(NEW.selector ~ '%(selector)s', false);
+        IF NEW.state = 'active' AND NOT may_sign THEN
+            RAISE 'dkim: %% is no selector, so its key can not be active',
+                quote_nullable(NEW.selector) USING ERRCODE = 'check_violation';
         END IF;
     ELSIF NEW.state NOT IN ('pending', 'retired', 'revoked') THEN
         RAISE 'dkim: %% is not a state; use pending, active, retired or revoked', NEW.state
@@ -164,17 +174,19 @@ BEGIN
     its_why := nullif(current_setting('dkim.why', true), '');
     IF TG_OP = 'INSERT' THEN
         INSERT INTO {history} (dkim_id, domain, selector, algorithm, address, who, to_state, why)
-        SELECT n.id, n.domain, n.selector, n.algorithm, n.address, its_who, n.state, its_why
+        SELECT n.id, n.domain, coalesce(n.selector, ''), n.algorithm, n.address, its_who,
+               n.state, its_why
           FROM new_rows AS n ORDER BY n.id;
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO {history} (dkim_id, domain, selector, algorithm, address, who, from_state, why)
-        SELECT o.id, o.domain, o.selector, o.algorithm, o.address, its_who, o.state, its_why
+        SELECT o.id, o.domain, coalesce(o.selector, ''), o.algorithm, o.address, its_who,
+               o.state, its_why
           FROM old_rows AS o ORDER BY o.id;
     ELSE
         INSERT INTO {history}
                (dkim_id, domain, selector, algorithm, address, who, from_state, to_state, why)
-        SELECT n.id, n.domain, n.selector, n.algorithm, n.address, its_who, o.state, n.state,
-               its_why
+        SELECT n.id, n.domain, coalesce(n.selector, ''), n.algorithm, n.address, its_who,
+               o.state, n.state, its_why
           FROM new_rows AS n JOIN old_rows AS o ON o.id = n.id
          WHERE o.state <> n.state ORDER BY n.id;
     END IF;
@@ -216,6 +228,7 @@ def functions(cursor: pg.cursor, database: Database, site_id: str | None = None)
         "rights": RIGHTS,
         "whole": PLAIN_PEM,
         "name": NAME.replace("{", "{{").replace("}", "}}"),
+        "selector": _SELECTOR.replace("{", "{{").replace("}", "}}"),
         "ed25519": _ED25519_PEM,
         "named": named % {},
     }

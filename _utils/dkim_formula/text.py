@@ -1,0 +1,34 @@
+"""Text from elsewhere, in a form that people can read and type."""
+
+import re
+
+_TYPED_OCTET = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def octets_shown(value: object) -> object:
+    """
+    Return plain data in which octets that are no UTF-8 are written as ``\\xfc``.
+
+    A database in SQL_ASCII may hold them; they come as lone surrogates (PEP 383). msgpack packs no
+    lone surrogate, so a minion could return none (measured).
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _shown(value)
+    if isinstance(value, dict):
+        return {octets_shown(key): octets_shown(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [octets_shown(below) for below in value]
+    return value
+
+
+def octets_meant(text: str) -> str:
+    """Return a name that was typed as :func:`octets_shown` writes it, as the database has it."""
+    return _TYPED_OCTET.sub(lambda found: chr(0xDC00 + int(found.group(1), 16)), text)
+
+
+def _shown(text: str) -> str:
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no octet
+        data = text.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")

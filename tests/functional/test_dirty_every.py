@@ -1,0 +1,188 @@
+"""
+Every execution function and every state over a database with every odd row, in each encoding.
+
+A function or state without an example in test_module_every.py or test_state_every.py fails there.
+"""
+
+import sys
+
+import pytest
+from dkim_formula.database import connection as db
+from dkim_formula.doctor import database as doctor_database
+from dkim_formula.doctor import site as doctor_site
+from dkim_formula.postfix import control, joining, main_cf
+from dkim_formula.signer import trial
+from functional import dirty
+from functional.postgres import execute, insert_as_howto, move, query, traditional_pem
+from functional.salt_loaders import stand_in, watched
+from functional.test_module_every import EXAMPLES
+from functional.test_state_every import CASES, PASSWORD, World
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+GOOD = "example.com"
+# After all others, since they end what others begin.
+LAST = ("dkim.revoke", "dkim.delete", "dkim.retire")
+
+
+class DirtyWorld(World):
+    """A world whose database is there already, odd as it is."""
+
+    def start_anew(self):
+        """The pillar and the services as they were; what is in the database stays."""
+        self.minion.set_pillar(
+            database={"manage": False, "reader": {"password": PASSWORD}},
+            domains={
+                "*": {},
+                GOOD: {"mta_sts": {"mx": ["mail.example.com"]}},
+                "example.org": {},
+                "example.net": {},
+            },
+            dns={"resolver": "127.0.0.1@1", "timeout": 1},
+            rotation={"first_key_waits": False},
+        )
+        self.services.failing.clear()
+
+    def schema(self):
+        self.minion.call("dkim_postgres.migrate")
+
+    def key(self, selector="default"):
+        with db.session(self.minion.database) as connection:
+            if not query(connection, "SELECT FROM public.dkim WHERE selector = %s", (selector,)):
+                insert_as_howto(connection, GOOD, selector, traditional_pem(8))
+        self.minion.call("dkim.generate_missing")
+
+    def retired_key(self):
+        self.key("s2024")
+        with db.session(self.minion.database) as connection:
+            move(connection, self.minion.database, "s2024", "retired")
+
+
+@pytest.fixture
+def clean_server(server):
+    """The server, whose access files are put back."""
+    access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
+    yield server
+    for path, text in access_files.items():
+        path.write_text(text)
+    with db.session(server.settings) as connection:
+        execute(connection, "SELECT pg_reload_conf()")
+
+
+@pytest.fixture(params=dirty.ENCODINGS)
+def world(loaded, clean_server, database, caplog, tmp_path, monkeypatch, request):
+    """A minion whose howto database has every odd row, not yet adopted."""
+    odd = dirty.make_again(clean_server, database, request.param)
+    with watched(loaded, database, caplog) as minion:
+        world = DirtyWorld(minion, clean_server, tmp_path)
+        world.odd = odd
+        minion.secrets.add(PASSWORD)
+        doubles = {**world.services.functions(), **world.schedule.functions()}
+        stand_in(monkeypatch, minion.functions, doubles)
+        monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
+        monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "memory.json"))
+        monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
+        monkeypatch.setattr(trial, "PROGRAM", "/bin/true")
+        monkeypatch.setattr(doctor_site, "OPENDKIM", sys.executable)
+        monkeypatch.setattr(doctor_database, "logins", lambda site: [])
+        for name in ("mail.private", "KeyTable"):
+            text = traditional_pem(9) if name == "mail.private" else ""
+            (tmp_path / name).write_text(text or f"a example.net:mail:{tmp_path}/mail.private\n")
+            (tmp_path / name).chmod(0o600)
+        world.start_anew()
+        yield world
+        world.daemon.stop()
+
+
+def arguments_of(function, folder):
+    return [
+        one.format(folder=folder) if isinstance(one, str) else one for one in EXAMPLES[function][0]
+    ]
+
+
+def tried(world, function, *arguments, refusals=()):
+    """What a function returns, or the failure as a line of text; refusals are None."""
+    try:
+        return world.minion.call(function, *arguments), ""
+    except refusals:
+        return None, ""
+    except Exception as error:
+        return None, f"{function}{arguments}: {type(error).__name__}: {error}"
+
+
+def good_keys(world):
+    """Selector and state of the keys that signed before, and what is said of them."""
+    listed = world.minion.call("dkim.list_keys")
+    return {
+        key["domain"]: (key["state"], key["problem"])
+        for key in listed
+        if key["domain"] == "example.org" and key["selector"] == "default"
+    }
+
+
+def test_every_function_runs_on_a_dirty_database_before_and_after_adoption(world, tmp_path):
+    failures = [tried(world, "dkim.check")[1], tried(world, "dkim.doctor")[1]]
+    world.schema()
+    world.minion.call("dkim.generate_missing")
+    world.minion.call("dkim.generate", GOOD, "s2026", "rsa")
+    for function in [*(one for one in EXAMPLES if one not in LAST), *LAST]:
+        world.start_anew()
+        _, failure = tried(world, function, *arguments_of(function, tmp_path))
+        failures.append(failure)
+    assert [failure for failure in failures if failure] == []
+    assert good_keys(world) == {"example.org": ("active", "")}
+
+
+def test_every_function_takes_the_name_of_an_odd_row_or_refuses_it_in_words(world):
+    world.schema()
+    world.minion.call("dkim.generate_missing")
+    failures = []
+    refusals = (CommandExecutionError, SaltInvocationError)
+    for key in world.minion.call("dkim.list_keys"):
+        name, selector = key["domain"], key["selector"]
+        for function, *arguments in (
+            ("dkim.list_keys", name),
+            ("dkim.status", name),
+            ("dkim.records", name),
+            ("dkim.public_key", name, selector),
+            ("dkim.rotate", name),
+            ("dkim.advance", name),
+            ("dkim.retire", name, selector),
+            ("dkim.delete", name, selector),
+        ):
+            failures.append(tried(world, function, *arguments, refusals=refusals)[1])
+    assert [failure for failure in failures if failure] == []
+
+
+def test_each_odd_row_is_named_and_goes_by_dkim_delete(world):
+    world.schema()
+    world.minion.call("dkim.generate_missing")
+    for function in ("dkim.list_keys", "dkim.status"):
+        said = {(key["domain"], key["selector"]): key for key in world.minion.call(function)}
+        for row in world.odd:
+            if row.says and (row.domain, row.selector) in said:
+                assert row.says in said[row.domain, row.selector]["problem"], row.domain
+    for row in [row for row in world.odd if not row.signs]:
+        stored = [
+            key for key in world.minion.call("dkim.list_keys", row.domain) if not key["public_key"]
+        ]
+        for key in stored:
+            world.minion.call("dkim.delete", key["domain"], key["selector"], True)
+
+
+@pytest.mark.parametrize("kind", ["test", "run"])
+def test_every_state_runs_on_a_dirty_database(world, monkeypatch, kind):
+    world.schema()
+    world.minion.call("dkim.generate_missing")
+    stand_in(monkeypatch, world.minion.functions, {"dkim.publish": world.dns.publish})
+    failures = []
+    for state, case in CASES.items():
+        world.start_anew()
+        prepare = getattr(DirtyWorld, case.prepare.__name__, case.prepare)
+        prepare(world)
+        given = {"name": case.name, **case.given(world)}
+        done = world.minion.state(state, test=kind == "test", **given)
+        if done["result"] is False or "Traceback" in done["comment"]:
+            failures.append((state, done["comment"][-300:]))
+    assert failures == []
+    world.start_anew()
+    assert good_keys(world) == {"example.org": ("active", "")}
