@@ -1,0 +1,216 @@
+"""
+The formula over the databases of the real PostfixAdmin and Modoboa.
+
+Their own programs build the tables, and add, switch off, rename and delete domains.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from support import mail_panels, salt
+from support.machine import Machine, panels
+from support.mail_panels import Modoboa, PostfixAdmin, psql
+from support.progress import to_stderr
+
+# The programs are the same on each release.
+ON = panels.RELEASE
+SIGNED = {"alias.example", "good.example"}
+
+
+def pillar(program: str) -> dict:
+    database = {"name": program, "manage": False, "preset": program}
+    return {"dkim": {"database": database, "domains": {"*": {}}}}
+
+
+def started(program: str) -> Iterator[Machine]:
+    with Machine(ON, layers=panels.layers(to_stderr())) as machine:
+        machine.run("systemctl start postgresql")
+        mail_panels.make_database(machine, program)
+        yield machine
+
+
+def own_tables(machine: Machine, database: str) -> str:
+    """The program's own tables and all that stands on them, without what is granted on them."""
+    command = ["pg_dump", "--schema-only", "--schema=public", "--no-acl", database]
+    dump = machine.run(command, user="postgres").stdout
+    # Versions 15.14 and later write a random word at the head and at the end.
+    return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
+
+
+def grants(machine: Machine, database: str) -> set[str]:
+    """The privileges that anybody but the program's own role has on its tables."""
+    statement = f"""
+        SELECT DISTINCT acl.privilege_type
+          FROM pg_class AS c
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'public'
+          LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid
+         CROSS JOIN LATERAL (
+               SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(a.attacl)
+               ) AS acl
+         WHERE acl.grantee <> '{database}'::regrole
+    """
+    return set(psql(machine, database, statement).split())
+
+
+def key_states(machine: Machine) -> dict[str, str]:
+    return {key["domain"]: key["state"] for key in salt.call(machine, "dkim.list_keys")}
+
+
+def applied(machine: Machine, program: str) -> salt.Run:
+    run = salt.apply(machine, pillar=pillar(program))
+    assert run.succeeded, str(run)
+    return run
+
+
+def assert_taken_as_it_is(machine: Machine, program: str) -> None:
+    """Sign for what is hosted, change nothing of the program's, and nothing at a second run."""
+    before = own_tables(machine, program)
+    salt.install_formula(machine, pillar(program))
+    applied(machine, program)
+    assert key_states(machine) == dict.fromkeys(SIGNED, "active")
+    assert own_tables(machine, program) == before
+    assert grants(machine, program) <= {"SELECT"}
+    second = applied(machine, program)
+    assert second.changed == [], str(second)
+
+
+@pytest.fixture(scope="module")
+def postfixadmin() -> Iterator[PostfixAdmin]:
+    for machine in started("postfixadmin"):
+        program = PostfixAdmin(machine, 3)
+        program.set_up()
+        for name in ("good", "alias", "off", "relay", "gone"):
+            program.add_domain(f"{name}.example")
+        program.cli("domain", "update", "off.example", "--active", "0")
+        program.cli("domain", "update", "relay.example", "--backupmx", "1")
+        program.add_alias("alias.example", "good.example")
+        # As its setup.php does.
+        psql(machine, "postfixadmin", "INSERT INTO domain (domain, active) VALUES ('ALL', true)")
+        program.cli("domain", "delete", "gone.example")
+        yield program
+
+
+def test_postfixadmin_is_taken_as_it_is(postfixadmin: PostfixAdmin) -> None:
+    assert_taken_as_it_is(postfixadmin.machine, "postfixadmin")
+
+
+def test_role_of_postfixadmin_reads_no_private_key(postfixadmin: PostfixAdmin) -> None:
+    statement = """
+        SELECT count(*) FROM information_schema.columns AS c
+         WHERE c.table_schema = 'dkim' AND c.column_name = 'key'
+           AND has_column_privilege('postfixadmin', format('%I.%I', table_schema, table_name),
+                                    column_name, 'SELECT')
+    """
+    assert psql(postfixadmin.machine, "postfixadmin", statement) == "0"
+
+
+def test_daily_work_is_done_without_a_superuser(postfixadmin: PostfixAdmin) -> None:
+    machine = postfixadmin.machine
+    machine.run("truncate -s 0 /var/log/postgresql/*.log")
+    psql(machine, "postgres", "ALTER SYSTEM SET log_connections = on")
+    psql(machine, "postgres", "SELECT pg_reload_conf()")
+    salt.call(machine, "dkim.generate_missing")
+    salt.call(machine, "dkim.status")
+    log = machine.run("cat /var/log/postgresql/*.log").stdout
+    assert "user=vmail-dkim-keeper database=postfixadmin" in log
+    assert "user=postgres database=postfixadmin" not in log
+
+
+def test_domain_that_postfixadmin_adds_gets_its_key(postfixadmin: PostfixAdmin) -> None:
+    postfixadmin.add_domain("new.example")
+    salt.call(postfixadmin.machine, "dkim.generate_missing")
+    assert key_states(postfixadmin.machine)["new.example"] == "active"
+
+
+def test_postfixadmin_deletes_and_switches_off(postfixadmin: PostfixAdmin) -> None:
+    machine = postfixadmin.machine
+    postfixadmin.cli("domain", "update", "good.example", "--active", "0")
+    said = postfixadmin.cli("domain", "delete", "new.example")
+    assert "ERROR" not in said
+    rows = psql(machine, "postfixadmin", "SELECT domain FROM domain WHERE domain = 'new.example'")
+    assert rows == ""
+    assert salt.call(machine, "dkim.check") is not None
+    postfixadmin.cli("domain", "update", "good.example", "--active", "1")
+
+
+def test_postfixadmin_alters_its_name_column(postfixadmin: PostfixAdmin) -> None:
+    psql(
+        postfixadmin.machine,
+        "postfixadmin",
+        "ALTER TABLE domain ALTER COLUMN domain TYPE varchar(250)",
+        role="postfixadmin",
+    )
+
+
+def test_postfixadmin_upgrades_from_3_to_4(postfixadmin: PostfixAdmin) -> None:
+    machine = postfixadmin.machine
+    PostfixAdmin(machine, 4).set_up()
+    tables = psql(
+        machine,
+        "postfixadmin",
+        "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class AS c"
+        " JOIN pg_namespace AS n ON n.oid = relnamespace AND nspname = 'public'"
+        " WHERE relkind = 'r' AND relname LIKE 'dkim%'",
+    )
+    assert tables == "dkim dkim_signing"
+    assert key_states(machine)["good.example"] == "active"
+    run = applied(machine, "postfixadmin")
+    assert run.changed == [], str(run)
+
+
+def test_postfixadmin_4_is_taken_as_it_is() -> None:
+    for machine in started("postfixadmin"):
+        program = PostfixAdmin(machine, 4)
+        program.set_up()
+        for name in ("good", "alias"):
+            program.add_domain(f"{name}.example")
+        program.add_alias("alias.example", "good.example")
+        assert_taken_as_it_is(machine, "postfixadmin")
+        assert psql(machine, "postfixadmin", "SELECT count(*) FROM public.dkim") == "0"
+
+
+@pytest.fixture(scope="module")
+def modoboa() -> Iterator[Modoboa]:
+    for machine in started("modoboa"):
+        program = Modoboa(machine)
+        program.set_up()
+        program.run(
+            "good = Domain.objects.create(name='good.example', type='domain')\n"
+            "Domain.objects.create(name='off.example', type='domain', enabled=False)\n"
+            "Domain.objects.create(name='relay.example', type='relaydomain')\n"
+            "DomainAlias.objects.create(name='alias.example', target=good)\n"
+            "DomainAlias.objects.create(name='off-alias.example', target=good, enabled=False)"
+        )
+        # As its installer makes it for an OpenDKIM of its own.
+        psql(
+            machine,
+            "modoboa",
+            "CREATE VIEW dkim AS SELECT id, name AS domain_name, dkim_private_key_path AS"
+            " private_key_path, dkim_key_selector AS selector FROM admin_domain WHERE enable_dkim",
+            role="modoboa",
+        )
+        yield program
+
+
+def test_modoboa_is_taken_as_it_is(modoboa: Modoboa) -> None:
+    assert_taken_as_it_is(modoboa.machine, "modoboa")
+
+
+def test_modoboa_renames_and_deletes(modoboa: Modoboa) -> None:
+    modoboa.run(
+        "Domain.objects.filter(name='good.example').update(name='renamed.example')\n"
+        "Domain.objects.filter(name='off.example').delete()"
+    )
+    salt.call(modoboa.machine, "dkim.generate_missing")
+    assert key_states(modoboa.machine)["renamed.example"] == "active"
+
+
+def test_modoboa_migrates(modoboa: Modoboa) -> None:
+    psql(modoboa.machine, "modoboa", "DROP VIEW dkim", role="modoboa")
+    psql(
+        modoboa.machine,
+        "modoboa",
+        "ALTER TABLE admin_domain ALTER COLUMN name TYPE varchar(254)",
+        role="modoboa",
+    )

@@ -1,0 +1,105 @@
+"""PostfixAdmin and Modoboa in a test machine, each with its own database on local PostgreSQL."""
+
+from dataclasses import dataclass
+
+from support.machine import Machine
+
+# The programs log in over TCP with a password, as their own guides have it.
+PASSWORD = "panels-own-password"
+
+
+def make_database(machine: Machine, name: str) -> None:
+    """Make a database in UTF-8 and its owner, a login role of the same name with a password."""
+    psql(machine, "postgres", f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    psql(
+        machine,
+        "postgres",
+        f"CREATE DATABASE {name} OWNER {name} ENCODING 'UTF8' TEMPLATE template0",
+    )
+
+
+def psql(machine: Machine, database: str, statement: str, role: str = "postgres") -> str:
+    """Run a statement as a superuser, or with the rights of a role; return rows without heads."""
+    set_role = f"SET ROLE {role}; " if role != "postgres" else ""
+    command = ["psql", "-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", database]
+    result = machine.run([*command, "-c", f"{set_role}{statement}"], user="postgres")
+    return result.stdout.strip()
+
+
+@dataclass(frozen=True)
+class PostfixAdmin:
+    """
+    PostfixAdmin of a major version, 3 or 4, as Debian packages it, over a database.
+
+    Two versions over one database are an upgrade.
+    """
+
+    machine: Machine
+    version: int
+    database: str = "postfixadmin"
+
+    @property
+    def folder(self) -> str:
+        return f"/usr/share/postfixadmin-{self.version}"
+
+    def set_up(self) -> str:
+        """Run its upgrade script, which builds or upgrades the tables; return what it said."""
+        settings = {
+            "configured": "true",
+            "database_type": "'pgsql'",
+            "database_host": "'localhost'",
+            "database_user": f"'{self.database}'",
+            "database_password": f"'{PASSWORD}'",
+            "database_name": f"'{self.database}'",
+            "encrypt": "'php_crypt:SHA512'",
+            "emailcheck_resolve_domain": "'NO'",
+        }
+        lines = [f"$CONF['{name}'] = {value};" for name, value in settings.items()]
+        self.machine.write(f"{self.folder}/config.local.php", "\n".join(["<?php", *lines, ""]))
+        # A run does some of the steps, and says how to go on: the next request does the others.
+        command = f"cd {self.folder}/public && php -d session.save_path=/tmp upgrade.php"
+        said = ""
+        for _ in range(3):
+            said += self.machine.run(command).stdout
+        return said
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        """Call ``postfixadmin-cli``; return what it wrote."""
+        result = self.machine.run(
+            ["bash", f"{self.folder}/scripts/postfixadmin-cli", *arguments], check=check
+        )
+        return result.stdout + result.stderr
+
+    def add_domain(self, name: str) -> None:
+        """Add a domain, active, without limits."""
+        self.cli("domain", "add", name, "--description", name, "--aliases", "0", "--mailboxes", "0")
+
+    def add_alias(self, name: str, target: str) -> None:
+        """Make a domain that is there an alias of another."""
+        self.cli("aliasdomain", "add", name, "--target-domain", target)
+
+
+@dataclass(frozen=True)
+class Modoboa:
+    """An instance of Modoboa: its migrations build the tables, its models change them."""
+
+    machine: Machine
+    database: str = "modoboa"
+
+    def set_up(self) -> None:
+        """Deploy the instance, with the cache that it wants."""
+        self.machine.run("systemctl start redis-server")
+        address = f"default:postgres://{self.database}:{PASSWORD}@localhost:5432/{self.database}"
+        self.machine.run(
+            "cd /root && /opt/modoboa/bin/modoboa-admin.py deploy instance"
+            f" --dburl {address} --domain mail.example.net"
+        )
+
+    def run(self, statements: str) -> str:
+        """Run Python statements with ``Domain`` and ``DomainAlias`` imported; return the output."""
+        head = "from modoboa.admin.models import Domain, DomainAlias\n"
+        result = self.machine.run(
+            ["/opt/modoboa/bin/python", "/root/instance/manage.py", "shell"],
+            input=f"{head}{statements}\n",
+        )
+        return result.stdout
