@@ -44,6 +44,15 @@ _HEADER = re.compile(rb"[A-Za-z-]+:")
 _GIVE = "store an unencrypted RSA or Ed25519 private key as PEM"
 
 
+# RFC 8017, appendix A.1.2: version 1, and then the modulus, of 256 octets or more. OpenDKIM signs
+# with such a key (measured); pyca/cryptography reads none, so there is no telling its public half.
+_MORE_PRIMES = b"\x02\x01\x01\x02\x82"
+_MANY_PRIMES = (
+    "is an RSA key of more than two primes, which few programs read",
+    "make another with dkim.generate under a new selector, and publish its record",
+)
+
+
 @dataclass(frozen=True)
 class StoredKey:
     """
@@ -130,7 +139,7 @@ def _first_key(data: bytes):
     if bare.startswith((b"/", b"./", b"../")):
         raise _Unusable(
             "is the path of a file: private keys belong in the table",
-            "import the file with dkim.import_key",
+            "put the file's key into this row with dkim.import_key DOMAIN SELECTOR PATH",
         )
     if bare.startswith((b"MII", b"MC4")):
         return _load_der(_decoded(bare))
@@ -172,6 +181,8 @@ def _load_der(der: bytes):
     except TypeError:
         raise _Unusable("is encrypted", "store it without a passphrase") from None
     except (ValueError, UnsupportedAlgorithm):
+        if _MORE_PRIMES in der[:48]:
+            raise _Unusable(*_MANY_PRIMES) from None
         raise _Unusable("does not parse as a private key") from None
     if not isinstance(key, (rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
         raise _Unusable("is of another algorithm: DKIM signs with RSA and Ed25519")

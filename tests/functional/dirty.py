@@ -110,6 +110,7 @@ def rows() -> list[Row]:
         Row(f"{'a' * 64}.example", key=key, says="longer than 63"),
         Row(".".join(["a" * 60] * 4), key=key, says="too long for a key record"),
         Row("blank.example", "mail ", key, True, "store it as 'mail'"),
+        Row("tab.example", "mail\t", key, False, "is no name in DNS"),
         Row("selector.example", "a;d=b", key, False, "is no name in DNS"),
         Row("no-selector.example", "", key, False, "is no name in DNS"),
     ]

@@ -26,6 +26,15 @@ def folder():
 
 
 @pytest.fixture
+def key_folder():
+    """A folder that OpenDKIM takes a key file from: all above it are root's alone to write to."""
+    made = Path(tempfile.mkdtemp(prefix="dkim-keys-", dir="/var/lib"))
+    shutil.chown(made, "postgres")
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
 def site(loaded, database, caplog):
     """A minion with an empty database, whose pillar is that of the cases."""
     with watched(loaded, database, caplog) as minion:
@@ -226,6 +235,8 @@ def test_dirty_database_is_adopted_and_each_odd_row_used_or_named(dirty_site, fo
         ("two words.example", "default"),
         ("later.example", "a;d=good.example"),
         ("later.example", ""),
+        ("later.example", "mail\t"),
+        ("later.example", "m\u00e4rz"),
     ],
 )
 def test_odd_row_that_a_tool_inserts_later_signs_nothing_and_is_named(
@@ -245,3 +256,23 @@ def test_odd_row_that_a_tool_inserts_later_signs_nothing_and_is_named(
     # A domain whose only key can't be used gets one that can.
     own = "d=later.example s=default" if sender == "later.example" else "unsigned"
     assert signatures(site, folder, sender, "good.example") == {sender: own} | GOOD
+
+
+def test_row_with_a_path_gets_the_key_of_its_file_by_the_way_that_is_named(
+    site, folder, key_folder
+):
+    load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
+    file = key_folder / "mail.private"
+    file.write_text(dirty.traditional_pem(2))
+    file.chmod(0o600)
+    shutil.chown(file, "postgres")
+    with db.session(site.database) as connection:
+        dirty.insert(connection, dirty.Row("odd.example", "default", str(file)))
+    before = signatures(site, folder, "odd.example")
+    assert before == {"odd.example": "d=odd.example s=default"}
+    adopt(site)
+    told_everywhere(site, "dkim.import_key DOMAIN SELECTOR PATH")
+    imported = site.call("dkim.import_key", "odd.example", "default", str(file))
+    assert (imported["state"], imported["problem"], imported["existed"]) == ("active", "", False)
+    assert signatures(site, folder, "odd.example", "good.example") == before | GOOD
+    assert site.call("dkim.import_key", "odd.example", "default", str(file))["existed"] is True

@@ -275,6 +275,26 @@ INSERT INTO pg_temp.dkim_stored SELECT id FROM stored
 """
 
 
+def put_into(
+    connection: pg.connection, database: Database, key: Key, private: PrivateKey, why: str
+) -> None:
+    """
+    Store a private key in a row that no key could be read from. Does not commit.
+
+    The key signs where nothing else does for the domain, and is ``pending`` else.
+    """
+    values = (key.id, private.algorithm, private.bits, private.public_base64(), private.pem())
+    with connection.cursor() as cursor:
+        _begin(cursor, why)
+        _fill(cursor, database, [values])
+        # The table's own trigger settles the state.
+        quiet.change(
+            cursor,
+            compose("UPDATE {dkim} SET state = NULL WHERE id = %s", **names(database)),
+            (key.id,),
+        )
+
+
 @contextlib.contextmanager
 def writing(connection: pg.connection, why: str = "") -> Iterator[None]:
     """

@@ -37,7 +37,9 @@ def import_key(
 ) -> dict[str, object]:
     """
     Takes one private key from a file. It signs where the domain has no active key of its
-    algorithm; else it is ``pending``.
+    algorithm; else it is ``pending``. A row that no key could be read from gets the key: such a
+    row of the selector may have the file's path. No run reads a file that a row names: whoever
+    may write rows could have root copy any key of the machine to where he reads it.
 
     path
         Absolute; PEM, or DER with or without base64, unencrypted.
@@ -60,9 +62,12 @@ def import_key(
         keystore.complete(connection, settings.database)
         there = keystore.list_keys(connection, settings.database, name)
         same = next((key for key in there if key.selector == chosen), None)
-        if same is not None and same.public != private.public_base64():
+        is_unread = same is not None and same.public is None and same.state == "pending"
+        if is_unread:
+            keystore.put_into(connection, settings.database, same, private, IMPORTED)
+        elif same is not None and same.public != private.public_base64():
             raise StepRefused(selector_taken(same))
-        if same is None:
+        elif same is None:
             wanted = Wanted(name, chosen, private.algorithm, private.bits)
             # The table's own trigger settles the state: no other run can come in between.
             stored = keystore.store(
@@ -73,7 +78,7 @@ def import_key(
                     f"a key has come in under selector {chosen!r} of {name} meanwhile; try again"
                 )
     found = (key for key in keys.list_keys(settings, name) if key["selector"] == chosen)
-    return {**next(found), "existed": same is not None}
+    return {**next(found), "existed": same is not None and not is_unread}
 
 
 def import_tables(

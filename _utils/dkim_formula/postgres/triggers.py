@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # with the same sixteen characters of base64.
 _ED25519_PEM = "^-----BEGIN PRIVATE KEY-----\\sMC4CAQAwBQYDK2Vw"
 
-# White space around a tag's value has no meaning (RFC 6376, section 3.2). A selector with anything
-# else in it would be a tag of its own in each signature: "a;d=b".
-_SELECTOR = SERVED_SELECTOR.replace("^", "^[ \\t]*", 1).removesuffix("$") + "[ \\t]*$"
+# As names.selector_in_dns: what is behind a semicolon would be a tag of its own in each signature
+# ("a;d=b"), and with a tab or a letter beyond ASCII the daemon ends (measured).
+_SELECTOR = SERVED_SELECTOR.replace("^", "^ *", 1).removesuffix("$") + " *$"
 
 # Every function runs with its owner's rights, so that another tool needs none on the tables that
 # it does not write to, and with a search_path that nobody else can put anything in.

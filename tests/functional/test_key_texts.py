@@ -1,0 +1,257 @@
+"""
+Generated key texts, names and selectors against the real OpenDKIM, before and after adoption.
+
+One database and one daemon serve all examples: each example is a row of the howto's table, which
+the daemon is asked about as it stands, and then as the formula stores it.
+"""
+
+import base64
+import shutil
+import subprocess
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from dkim_formula.database import connection as db
+from dkim_formula.database.stored_row import is_row_found
+from dkim_formula.errors import OpenDKIMError
+from dkim_formula.private_key import read_stored
+from functional.conftest import own_database
+from functional.postgres import execute, rsa_key, traditional_pem
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from support.fuzz import examples
+from support.signing_daemon import SigningDaemon
+
+PKCS8 = rsa_key(6).pem()
+PKCS1 = traditional_pem(6)
+DER = base64.b64encode(
+    rsa_key(6)._key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+).decode()
+PUBLIC = (
+    rsa_key(6)
+    ._key.public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+OTHER = traditional_pem(7)
+
+ALONE = {"suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+
+
+class Bench:
+    """The real daemon over one row."""
+
+    def __init__(self, connection, daemon):
+        self.connection = connection
+        self.daemon = daemon
+
+    def verdict(self, text, domain="example.com", selector="s", sender=None):
+        """What a message gets with the row: d= and s=, ``unsigned``, or the daemon's refusal."""
+        execute(
+            self.connection,
+            "UPDATE public.one SET domain = %s, selector = %s, key = %s",
+            (domain, selector, text),
+        )
+        return self.daemon.signature(sender or domain)
+
+
+@pytest.fixture(scope="module")
+def bench(server):
+    folder = Path(tempfile.mkdtemp(prefix="dkim-daemon-"))
+    shutil.chown(folder, "postgres")
+    folder.chmod(0o755)
+    with (
+        own_database(server, "template0") as database,
+        db.session(database, autocommit=True) as connection,
+    ):
+        execute(
+            connection,
+            """
+            CREATE TABLE public.one (domain text, selector text, key text);
+            INSERT INTO public.one VALUES ('example.com', 's', '');
+            CREATE VIEW public.dkim_signing_table AS
+                SELECT domain AS pattern, 'x'::text AS identifier FROM public.one
+                 WHERE current_query() LIKE '%WHERE%';
+            CREATE VIEW public.dkim_key_table AS
+                SELECT 'x'::text AS identifier, domain, selector, key FROM public.one;
+            """,
+        )
+        with SigningDaemon(database, folder) as daemon:
+            yield Bench(connection, daemon)
+    shutil.rmtree(folder)
+
+
+def check(bench, text):
+    """A text that the daemon signs with is read; what is stored of a text that is read signs."""
+    before = bench.verdict(text)
+    stored = read_stored(text)
+    if stored.private is None:
+        assert before != "d=example.com s=s", stored.problem
+        assert stored.problem
+        assert stored.remedy
+        return
+    after = text if stored.is_plain else stored.private.pem()
+    if stored.private.algorithm == "rsa":
+        assert bench.verdict(after) == "d=example.com s=s", (before, stored.is_plain)
+
+
+LINE_ENDS = ("\n", "\r\n", "\r", "", " ", "\\n", "\n\n", " \n", "\t\n", "\n ")
+AROUND = (
+    "",
+    "\n",
+    " ",
+    "# made in 2019\n",
+    "-----\n",
+    "-----foo\n",
+    "\ufeff",
+    PUBLIC,
+    OTHER,
+    "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+    "x" * 3000 + "\n",
+    "\u00e4\n",
+)
+
+
+@st.composite
+def key_texts(draw):
+    """A key as tools leave it: wrapped, indented, with text around it, or damaged."""
+    whole = draw(st.sampled_from([PKCS1, PKCS8]))
+    first, *_, last = whole.splitlines()
+    body = "".join(whole.splitlines()[1:-1])
+    lines = textwrap.wrap(
+        body, draw(st.sampled_from([1, 48, 60, 64, 65, 76, 79, 80, 100, 253, 2000]))
+    )
+    first += draw(st.sampled_from(["", "", "", " ", "\t", "-", " x"]))
+    last = draw(st.sampled_from(["", "", "", " ", "-"])) + last
+    header = draw(
+        st.sampled_from([[], [], [], [""], ["Comment: x", ""], ["Proc-Type: 4,CLEAR", ""]])
+    )
+    text = draw(st.sampled_from(LINE_ENDS)).join([first, *header, *lines, last, ""])
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(text)))
+        put = draw(st.sampled_from(["\n", " ", "=", "-", "A", "\x0b", "\u00a0", "-----", ""]))
+        text = text[:at] + put + text[at + draw(st.integers(0, 2)) :]
+    return draw(st.sampled_from(AROUND)) + text + draw(st.sampled_from(AROUND))
+
+
+@st.composite
+def bare_texts(draw):
+    """A key's base64 alone."""
+    lines = textwrap.wrap(DER, draw(st.sampled_from([10, 64, 76, 5000])))
+    text = draw(st.sampled_from(LINE_ENDS)).join(lines)
+    text = text.rstrip("=") if draw(st.booleans()) else text
+    return (
+        draw(st.sampled_from(["", " ", "\n"]))
+        + text
+        + draw(st.sampled_from(["", "\n", " # x", "=="]))
+    )
+
+
+@examples(60, **ALONE)
+@given(text=key_texts() | bare_texts())
+def test_key_that_signs_is_used_and_what_is_used_signs(bench, text):
+    check(bench, text)
+
+
+def openssl(*arguments):
+    return subprocess.run(
+        ["openssl", *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def small(bits):
+    return openssl("genrsa", "-traditional", str(bits))
+
+
+def made(algorithm, *options):
+    given_ = [word for option in options for word in ("-pkeyopt", option)]
+    return openssl("genpkey", "-algorithm", algorithm, *given_)
+
+
+def elliptic():
+    return (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+KINDS = {
+    "512 bits": lambda: small(512),
+    "1016 bits": lambda: small(1016),
+    "1017 bits": lambda: small(1017),
+    "1023 bits": lambda: small(1023),
+    "1024 bits": lambda: small(1024),
+    "4096 bits": lambda: small(4096),
+    "exponent 3": lambda: made("RSA", "rsa_keygen_bits:2048", "rsa_keygen_pubexp:3"),
+    "large exponent": lambda: made("RSA", "rsa_keygen_bits:2048", "rsa_keygen_pubexp:8589934609"),
+    "PSS": lambda: made("RSA-PSS", "rsa_keygen_bits:2048"),
+    "Ed25519": lambda: made("ED25519"),
+    "elliptic before RSA": lambda: elliptic() + PKCS1,
+    "parameters before": lambda: openssl("ecparam", "-genkey", "-name", "prime256v1"),
+    "PKCS#1 labelled as PKCS#8": lambda: PKCS1.replace("RSA PRIVATE", "PRIVATE"),
+    "PKCS#8 labelled as PKCS#1": lambda: PKCS8.replace("PRIVATE", "RSA PRIVATE"),
+    "60 kB behind": lambda: PKCS1 + "x" * 60000,
+    "66 kB behind": lambda: PKCS1 + "x" * 66000,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kind_of_key_that_signs_is_used_and_what_is_used_signs(bench, kind):
+    check(bench, KINDS[kind]())
+
+
+@pytest.mark.parametrize("behind", ["", "# made in 2019\n"])
+def test_key_of_three_primes_signs_today_and_is_named_with_what_to_do(bench, behind):
+    text = made("RSA", "rsa_keygen_bits:2048", "rsa_keygen_primes:3") + behind
+    assert bench.verdict(text) == "d=example.com s=s"
+    assert "more than two primes" in read_stored(text).problem
+    assert "dkim.generate" in read_stored(text).remedy
+
+
+NAME_PIECES = st.sampled_from(
+    [*"aB1-_. ;=*@:/%\t\"'", "\u00fc", "xn--bcher-kva", "a" * 63, "example", ".com", "co\\.uk"]
+)
+
+
+@examples(60, **ALONE)
+@given(pieces=st.lists(NAME_PIECES, min_size=1, max_size=6))
+def test_name_that_is_served_signs_and_any_other_is_never_looked_up(bench, pieces):
+    name = "".join(pieces)
+    sender = name.lower() if name.isascii() else "example.com"
+    if not all(one.isalnum() or one in "-_." for one in sender) or not sender.isascii():
+        return
+    found = bench.verdict(PKCS8, domain=name, sender=sender)
+    if is_row_found(name, "s"):
+        assert found == f"d={name} s=s"
+
+
+@examples(60, **ALONE)
+@given(pieces=st.lists(NAME_PIECES, min_size=1, max_size=4))
+def test_selector_that_is_served_signs_as_it_stands(bench, pieces):
+    selector = "".join(pieces)
+    if is_row_found("example.com", selector):
+        found = bench.verdict(PKCS8, selector=selector)
+        assert found.partition(" s=")[2].strip() == selector.strip()
+
+
+@pytest.mark.parametrize("selector", ["mail\t", "\tmail", "m\u00e4rz", "ma\til"])
+def test_selector_that_ends_the_daemon_is_never_served(bench, selector):
+    assert not is_row_found("example.com", selector)
+    with pytest.raises(OpenDKIMError):
+        bench.verdict(PKCS8, selector=selector)
+    bench.daemon.stop()
+    bench.daemon.start()
+    assert bench.verdict(PKCS8) == "d=example.com s=s"
