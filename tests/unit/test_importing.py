@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
+from dkim_formula import settings
 from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import data_set, material
 from dkim_formula.importing.data_set import FILE, REFILE, DataSet
 from dkim_formula.importing.key_table import read_key_table
-from dkim_formula.importing.pillar import lacking
+from dkim_formula.importing.pillar import key_settings, lacking
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.signing_table import (
     ADDRESS,
@@ -548,3 +549,21 @@ def test_case_48_pattern_without_an_at_sign_is_taken_and_told_of():
     (choice,) = found.choices
     assert (choice.domain, choice.signs) == ("example.com", True)
     assert "sub.example.com and myexample.com" in found.notes[0]
+
+
+@pytest.mark.parametrize("number", [47, 48, 69])
+def test_case_47_48_69_pillar_that_the_import_prints_is_one_that_is_taken(number):
+    wanted = {
+        choice.domain: key_settings({"rsa": choice.entry.selector})
+        for choice in case_tables(number).choices
+    }
+    assert settings.read({"domains": lacking(Settings(), wanted)}).problems == ()
+
+
+def test_selector_that_the_pillar_refuses_or_folds_is_left_out_of_what_it_lacks():
+    for name in ("mail_2020", "Mail2020"):
+        assert key_settings({"rsa": name}) == {"algorithm": "rsa"}
+    assert key_settings({"rsa": "mail_2020", "ed25519": "s2020"}) == {
+        "selector": {"ed25519": "s2020"},
+        "algorithm": ["rsa", "ed25519"],
+    }

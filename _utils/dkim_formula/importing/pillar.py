@@ -2,16 +2,33 @@
 
 from collections.abc import Mapping
 
+from ..errors import InvalidValue
 from ..keys import ALGORITHMS
+from ..names import selector
 from ..settings.model import Domain, Settings
 
 
 def key_settings(selectors: Mapping[str, str]) -> dict[str, object]:
-    """Selector and algorithm as ``dkim:domains`` has them."""
+    """
+    Selector and algorithm as ``dkim:domains`` has them.
+
+    A selector that the pillar does not take for a new key (``mail_2020``) is left out: an active
+    key satisfies, whatever its selector.
+    """
     algorithms = [algorithm for algorithm in ALGORITHMS if algorithm in selectors]
+    named = {name: selectors[name] for name in algorithms if _is_taken(selectors[name])}
     if len(algorithms) == 1:
-        return {"selector": selectors[algorithms[0]], "algorithm": algorithms[0]}
-    return {"selector": {name: selectors[name] for name in algorithms}, "algorithm": algorithms}
+        (algorithm,) = algorithms
+        given = {"selector": named[algorithm]} if named else {}
+        return {**given, "algorithm": algorithm}
+    return {**({"selector": named} if named else {}), "algorithm": algorithms}
+
+
+def _is_taken(text: str) -> bool:
+    try:
+        return selector(text) == text
+    except InvalidValue:
+        return False
 
 
 def lacking(
