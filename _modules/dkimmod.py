@@ -301,7 +301,8 @@ def list_keys(domain=None):
     Every key in the database, or a domain's.
 
     Returns a list of ``{domain, selector, algorithm, bits, state, address, timestamps,
-    public_key, record}``; never the private key.
+    public_key, problem, record, orphaned}``; never the private key. ``orphaned`` says what comes
+    next for the key of a domain that is neither hosted nor in the pillar; else it is empty.
 
     CLI Example:
 
@@ -427,16 +428,23 @@ def rotate(domain, selector=None, algorithm=None, force=False, test=False):
 
 
 @translated
-def advance(domain=None, test=False):
+def advance(domain=None, test=False, force=False):
     """
     Takes every key that is on its way as far as it can go: pending keys to sign, retired ones out
     of DNS once no mail that they signed can be on its way (RFC 5321, section 4.5.4.1), revoked ones
     out of the table. Any number of calls at once do no harm.
 
+    The key of a domain that is neither hosted nor in the pillar any more is retired; a domain that
+    comes back before the key is revoked has it again.
+
     domain
         Default: all domains.
     test
         As ``dkim.rotate``.
+    force
+        True: domains that went suddenly are meant to go. Without it, more than ten and more than a
+        tenth of those with keys at once, or a table that is empty, gone or unreadable, is a
+        problem, and their keys stay.
 
     Returns as ``dkim.rotate``.
 
@@ -447,17 +455,19 @@ def advance(domain=None, test=False):
         salt-call dkim.advance
     """
     pillar = pillar_at_hand(__opts__, __grains__, __pillar__)
-    return rotations.advance(sound_settings(pillar), domain, test, _progress("domains"))
+    return rotations.advance(sound_settings(pillar), domain, test, _progress("domains"), force)
 
 
 @translated
-def rotate_due(test=False):
+def rotate_due(test=False, force=False):
     """
     Starts every rotation that is due by ``rotation:every``, and takes those under way as far as
     they can go, as ``dkim.advance``. Each domain has its own day, so that not all come at once.
 
     test
         As ``dkim.rotate``.
+    force
+        As ``dkim.advance``.
 
     Returns as ``dkim.rotate``. Source of the times: pillar ``dkim:rotation``.
 
@@ -468,7 +478,7 @@ def rotate_due(test=False):
         salt-call dkim.rotate_due
     """
     pillar = pillar_at_hand(__opts__, __grains__, __pillar__)
-    return rotations.rotate_due(sound_settings(pillar), test, _progress("domains"))
+    return rotations.rotate_due(sound_settings(pillar), test, _progress("domains"), force)
 
 
 @translated

@@ -7,11 +7,14 @@ import pytest
 import yaml
 from dkim_formula.database import connection as db
 from dkim_formula.errors import DatabaseError
-from dkim_formula.operations import check, keys
+from dkim_formula.operations import check, keys, rotation
 from dkim_formula.postgres import hosted, inspection, schema
 from dkim_formula.settings import read
 from dkim_formula.settings.model import HostedTable
 from functional.postgres import execute, query, traditional_pem
+from functional.rotations import Site
+from functional.test_rotation import change
+from support.nameserver import Nameserver
 
 CASES = Path(__file__).resolve().parents[1] / "cases" / "tables"
 
@@ -88,7 +91,36 @@ def test_case_08_sites_own_delete_succeeds(database):
     load(database, "08-delete-domain.sql")
     with db.session(database, setup=True) as connection:
         assert query(connection, "SELECT * FROM public.domains") == []
+    # It was the table's only row, which a table that was emptied by mistake looks like.
+    told = rotation.rotate_due(settings)
+    assert told["problems"][0].startswith("1 of 1 domains with keys are neither hosted nor in")
     assert signing(settings) == {"good.example"}
+    comes_to_its_end(database, force=True)
+
+
+def test_case_08_key_of_a_deleted_domain_comes_to_its_end_by_rotation(database):
+    load(database, "howto.sql")
+    with db.session(database, setup=True) as connection:
+        execute(connection, "INSERT INTO public.domains (domain) VALUES ('other.example')")
+    settings = reading_of(database).settings
+    assert run(settings) == {"good.example", "other.example"}
+    load(database, "08-delete-domain.sql")
+    comes_to_its_end(database)
+    assert signing(settings) == {"other.example"}
+
+
+def comes_to_its_end(database, force=False):
+    """The key of good.example is retired, revoked and gone, each in its time."""
+    name = "default._domainkey.good.example"
+    site = Site(database, ())
+    with Nameserver({"good.example": ""}) as server:
+        zones = {"good.example": {"nameservers": [str(server)]}}
+        settings = read(pillar_of(database) | {"dns": {"timeout": 1, "zones": zones}}).settings
+        for step in (("active", "retired"), ("retired", "revoked"), ("revoked", None)):
+            told = rotation.rotate_due(settings, test=True, force=force)
+            done = rotation.rotate_due(settings, force=force)
+            assert told["changes"] == done["changes"] == {name: change(*step)}
+            site.pass_time(30 * 86400)
 
 
 def test_case_09_inactive_and_backup_domains_get_no_key(database):

@@ -124,7 +124,7 @@ def test_keys_are_listed_for_all_domains_or_one(mailhost):
     mailhost.call("dkim.generate_missing")
     every = mailhost.call("dkim.list_keys")
     assert [key["domain"] for key in every] == ["example.com", "example.org"]
-    assert all(key.keys() == KEY for key in every)
+    assert all(key.keys() == KEY | {"orphaned"} for key in every)
     assert mailhost.call("dkim.list_keys", "example.org") == every[1:]
 
 

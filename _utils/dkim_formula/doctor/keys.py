@@ -11,7 +11,7 @@ from ..database.connection import compose, session
 from ..database.keystore import Key
 from ..database.objects import names
 from ..names import is_served
-from ..operations import odd_rows
+from ..operations import odd_rows, orphans
 from ..postgres import hosted as hosted_domains
 from ..postgres import inspection
 from ..private_key import read_stored
@@ -118,6 +118,21 @@ def _unchosen(
     others = {*hosted} - {*chosen} - {*excluded} - signing
     # What can have no key is told of as such, not as a domain to be added.
     return sorted(name for name in others if is_served(name))
+
+
+def orphaned(site: Site) -> list[Finding]:
+    """Keys of domains that are neither hosted nor in the pillar come to their end by rotation."""
+    name = "orphaned keys"
+    found = orphans.look(site.settings)
+    if found.sudden:
+        do = "restore the table of domains; or, if it is meant: salt-call dkim.advance force=True"
+        return [wrong(name, found.sudden, do)]
+    if found.due:
+        return [right(name, orphans.waiting(found.due))]
+    if found.gone:
+        said = shortened(sorted(found.gone))
+        return [right(name, f"retired or revoked, and on their way to their end: {said}")]
+    return [right(name, "none")]
 
 
 def agreement(site: Site) -> list[Finding]:

@@ -12,7 +12,7 @@ from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
 from ..signer import certificates, daemons, trial
-from . import odd_rows
+from . import odd_rows, orphans
 from .keys import not_hosted
 from .setup import nothing_there_yet
 
@@ -86,6 +86,8 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
         if not problems:
             advice += not_hosted(connection, settings)
             advice += odd_rows.problems(connection, settings)
+        if schema.has_tables(connection, database):
+            advice += orphans.advice(settings)
         if not database.host:
             problems += access.look(connection).faults
             network = listening.inspect(connection, database)

@@ -61,6 +61,7 @@ CHECKS = (
     Check("login", database.logins, after=("database",), seconds=60.0),
     Check("keys", keys.whole, ("database",), seconds=MANY_KEYS),
     Check("domains", keys.unsigned, ("database",), seconds=MANY_KEYS),
+    Check("orphaned keys", keys.orphaned, ("database",), seconds=MANY_KEYS),
     Check("patterns", keys.agreement, ("database",), seconds=MANY_KEYS),
     Check("signing", signing.check, ("socket", "database", "login"), seconds=MANY_KEYS),
     Check("DNS", dns.check, ("database",), seconds=MANY_KEYS),

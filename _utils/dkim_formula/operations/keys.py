@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ..database import generation, keystore, patterns
+from ..database import orphans as orphan_table
 from ..database.comparison import Wanted, compare, selector_used
 from ..database.connection import session
 from ..database.keystore import Key
@@ -30,7 +31,7 @@ from ..wanted import (
     wanted_keys,
     wanted_patterns,
 )
-from . import odd_rows
+from . import odd_rows, orphans
 from .setup import not_there_yet, nothing_there_yet
 
 # More than this many domains in one return are counted, not listed.
@@ -114,12 +115,26 @@ class _Course:
         comparison = compare(
             connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
         )
-        self.missing = comparison.missing
+        waiting = self._with_former_keys(comparison.missing)
+        self.missing = [one for one in comparison.missing if one not in waiting]
         self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
+        self.notes += [
+            f"{one.domain} was gone and is back: dkim.advance has its former {one.algorithm} key "
+            "sign again, or makes a new one"
+            for one in waiting[:LISTED]
+        ]
         self.present_patterns = patterns.look(connection, self.database)
         self.patterns = wanted_patterns(self._domains_with_patterns(settings))
         self.stored: list[Key] = []
         self._begun = False
+
+    def _with_former_keys(self, missing: Sequence[Wanted]) -> list[Wanted]:
+        """Those that domains came back for whose keys were retired meanwhile."""
+        if not missing or not schema.has_tables(self.connection, self.database):
+            return []
+        retired = orphan_table.orphaned(self.connection, self.database, orphans.WHY)
+        slots = {slot for _, slot in retired}
+        return [one for one in missing if (one.domain, one.address, one.algorithm) in slots]
 
     def _domains_with_patterns(self, settings: Settings) -> Mapping[str, Domain]:
         """The names of all that are hosted are read only where ``'*'`` has patterns for them."""
@@ -258,11 +273,15 @@ def whole_keys(connection, settings: Settings, domain: str | None = None) -> lis
 
 
 def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
-    """All keys, or a domain's: each its row without the private key, and its ``record``."""
+    """
+    All keys, or a domain's: each its row without the private key, its ``record``, and ``orphaned``:
+    what comes next where its domain is neither hosted nor in the pillar, else ''.
+    """
     name = None if domain is None else stored_domain(domain)
     with session(settings.database) as connection:
         keys = whole_keys(connection, settings, name)
-    return [_plain(settings, key) for key in keys]
+    found = orphans.look(settings)
+    return [{**_plain(settings, key), "orphaned": orphans.next_of(found, key)} for key in keys]
 
 
 def public_key(settings: Settings, domain: object, selector: object = None) -> str:

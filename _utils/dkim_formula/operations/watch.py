@@ -14,6 +14,7 @@ from ..watch.facts import Facts, Keys, Local, Names
 from ..watch.news import iso, news
 from ..watch.store import Kept
 from ..watch.trouble import judge
+from . import orphans
 from .records import record_set
 
 Runs = Callable[[str], bool]
@@ -209,7 +210,10 @@ def _wanted(settings: Settings, kept: Kept) -> Sequence[Keys | Names | None]:
 def _ask_dns(settings: Settings) -> Names:
     at = time.time()
     try:
-        checked = run(check.check(record_set(settings), settings.dns))
+        # Whose domain is gone may have taken its zone away.
+        gone = orphans.look(settings).gone
+        wanted = [record for record in record_set(settings) if record.domain not in gone]
+        checked = run(check.check(wanted, settings.dns))
     except FormulaError as error:
         return Names(at, str(error))
     return names.summed_up(checked, at)

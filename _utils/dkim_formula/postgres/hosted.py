@@ -31,6 +31,8 @@ _READABLE = (
     f"lower(name) ~ '{SERVED_DOMAIN}' AND strpos(name, '.') > 0 AND length(name) <= {MAX_NAME}"
 )
 
+_NO_ROWS = "SELECT NULL::text AS name WHERE false"
+
 
 def tables(database: Database) -> list[tuple[str, HostedTable]]:
     """The tables that hosted domains are read from, each with its place in the pillar."""
@@ -64,7 +66,7 @@ def rows_query(cursor: pg.cursor, database: Database) -> str:
     sql = driver().sql
     parts = [_select(table) for table in present(cursor, database)]
     if not parts:
-        return "SELECT NULL::text AS name WHERE false"
+        return _NO_ROWS
     return sql.SQL("\nUNION ALL\n").join(parts).as_string(cursor)
 
 
@@ -104,6 +106,45 @@ def hosted(connection: pg.connection, database: Database) -> list[str]:
     with _source(connection, database) as (cursor, rows):
         cursor.execute(f"SELECT DISTINCT lower(name) FROM ({rows}) AS r WHERE {_READABLE}")
         return sorted(name for (name,) in cursor)
+
+
+def row_names(connection: pg.connection, database: Database) -> list[str]:
+    """The names of all rows as they stand there, those too that hold no domain name."""
+    with _source(connection, database) as (cursor, rows):
+        cursor.execute(f"SELECT DISTINCT name FROM ({rows}) AS r WHERE name IS NOT NULL")
+        return [name for (name,) in cursor]
+
+
+def gone(cursor: pg.cursor, database: Database, is_expected: bool) -> str:
+    """
+    A table of domains that should be there and is not, or ''.
+
+    is_expected
+        Whether there has to be one even where the pillar names none.
+    """
+    absent = [
+        f"{table.schema}.{table.table}"
+        for _, table in tables(database)
+        if relation_kind(cursor, table.schema, table.table) is None
+    ]
+    if not absent:
+        return ""
+    if database.assumed and not is_expected:
+        schema, keys = known_names(database)["dkim"]
+        # A column of the howto's, or a function that reads a table, tells that there was one.
+        if "domain_id" not in columns(cursor, schema, keys) and _body(cursor, database) == _NO_ROWS:
+            return ""
+    return absent[0]
+
+
+def empty(cursor: pg.cursor, database: Database) -> str:
+    """The table of domains where none of its rows counts, or ''. One of aliases may be empty."""
+    table = with_flags(cursor, database, database.domains)
+    if relation_kind(cursor, table.schema, table.table) is None:
+        return ""
+    exists = driver().sql.SQL("SELECT EXISTS ({})").format(_select(table))
+    cursor.execute(exists)
+    return "" if cursor.fetchone()[0] else f"{table.schema}.{table.table}"
 
 
 @contextlib.contextmanager
@@ -198,6 +239,11 @@ def is_current(cursor: pg.cursor, database: Database) -> bool:
     Whether the functions are there and read what the pillar says. They are not before the first
     run, nor before the first one after a change of the pillar.
     """
+    return _body(cursor, database) == rows_query(cursor, database)
+
+
+def _body(cursor: pg.cursor, database: Database) -> str | None:
+    """The text of the function ``dkim_hosted_rows``; None where there is none."""
     schema, function = known_names(database)["hosted_rows"]
     cursor.execute(
         """
@@ -207,7 +253,7 @@ def is_current(cursor: pg.cursor, database: Database) -> bool:
         (schema, function),
     )
     row = cursor.fetchone()
-    return row is not None and row[0] == rows_query(cursor, database)
+    return None if row is None else row[0]
 
 
 def problems(cursor: pg.cursor, database: Database) -> list[str]:

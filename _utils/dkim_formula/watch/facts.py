@@ -40,6 +40,8 @@ class Keys:
         Keys whose next step is late, the first ones of them; and (state, number).
     hosted, unsigned, unsigned_count
         How many domains the site's table has; those whose mail leaves unsigned.
+    sudden
+        Why keys of domains that are gone are not retired; '' where nothing is odd.
     """
 
     at: float
@@ -51,6 +53,7 @@ class Keys:
     hosted: int = 0
     unsigned: tuple[str, ...] = ()
     unsigned_count: int = 0
+    sudden: str = ""
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> "Keys":

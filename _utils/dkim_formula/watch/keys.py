@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ..database.connection import compose, session
 from ..database.objects import names
 from ..errors import DatabaseError, FormulaError
+from ..operations import orphans
+from ..operations.orphans import Orphans
 from ..postgres import schema
 from ..settings.model import Settings
 from ..wanted import domain_problem
@@ -65,24 +67,26 @@ SELECT d.domain
 
 def look(settings: Settings) -> Keys:
     """One session with the database; where there can't be one, ``problem`` says why."""
-    at = time.time()
+    at, sudden = time.time(), ""
     try:
         with session(settings.database) as connection:
             if not schema.has_tables(connection, settings.database):
                 raise DatabaseError("the database has none of the formula's tables")
-            return _facts(connection, settings, at)
+            found = orphans.look(settings)
+            sudden = found.sudden
+            return _facts(connection, settings, at, found)
     except FormulaError as error:
-        return Keys(at, str(error))
+        return Keys(at, sudden or str(error))
 
 
-def _facts(connection: pg.connection, settings: Settings, at: float) -> Keys:
+def _facts(connection: pg.connection, settings: Settings, at: float, found: Orphans) -> Keys:
     known, rotation = names(settings.database), settings.rotation
     limits = {
         "every": rotation.every,
         "retire_for": rotation.retire_for,
         "revoke_for": rotation.revoke_for,
         "overdue": settings.watch.overdue,
-        "excluded": sorted(settings.excluded),
+        "excluded": sorted(settings.excluded | found.gone),
         "named": sorted(settings.domains),
         "most": MOST_NAMES,
     }
@@ -102,6 +106,7 @@ def _facts(connection: pg.connection, settings: Settings, at: float) -> Keys:
             hosted=rows("SELECT count(*)::integer FROM {hosted} ()")[0][0],
             unsigned=tuple(unsigned[:MOST_NAMES]),
             unsigned_count=len(unsigned),
+            sudden=found.sudden,
         )
 
 

@@ -120,6 +120,11 @@ def _of_database(keys: Keys) -> Trouble:
 
 
 def _of_keys(settings: Settings, keys: Keys) -> Iterator[Trouble]:
+    if keys.sudden:
+        todo = (
+            "see to the table of domains; or, if it is meant: `salt-call dkim.advance force=True`"
+        )
+        yield Trouble(DATABASE, "", keys.at, keys.sudden, todo)
     counts = dict(keys.late_counts)
     old = counts.pop("active", 0)
     limit = in_words(settings.rotation.every + settings.watch.overdue)

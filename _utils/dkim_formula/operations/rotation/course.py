@@ -26,12 +26,13 @@ from ...rotation.evidence import RIGHT, Look, after
 from ...settings.model import Settings
 from ...wanted import domain_problem
 from .. import publish as publishing
+from ..orphans import Orphans
 from ..publish import TO_BE_MADE
 from . import starting, steps
 from .limits import Limits, limits
 from .looking import look, records_of, value_of
 from .outcome import Outcome, Slot, name_of, slot_of
-from .situation import NEXT, Situation, is_readable
+from .situation import NO_ORPHANS, Situation, is_readable
 from .starting import Start
 from .steps import Move, Planner
 
@@ -57,6 +58,10 @@ class Course:
         Whether steps wait for a look; if not, it comes after them.
     mark
         The history's newest line when the call began.
+    orphans
+        Which domains are gone, and which have come back.
+    anew
+        Rotations to be started where a domain that came back can't have its former key.
     """
 
     settings: Settings
@@ -66,6 +71,8 @@ class Course:
     planner: Planner | None = None
     looks_first: bool = True
     mark: int = 0
+    orphans: Orphans = NO_ORPHANS
+    anew: Sequence[Start] = ()
     outcome: Outcome = field(default_factory=Outcome)
 
     def __post_init__(self):
@@ -131,10 +138,33 @@ class Course:
             self._publish(domains)
         looks = self._look(self._keys(domains)) if self.looks_first else {}
         steps.take(self._facts(domains, looks), self.plan, self.outcome)
+        self._begin_anew(domains, looks)
         published = self._publish(domains)
         keys = [key for key in self._keys(domains) if self._is_unseen(key, looks, published)]
         looks |= self._look(keys)
         self._report(steps.see(self._facts(domains, looks)))
+
+    def _begin_anew(self, domains: Sequence[str], looks: Mapping[int, Look]) -> None:
+        """New keys for domains that came back and whose former keys can't sign again."""
+        starts = [start for start in self.anew if start.slot[0] in domains]
+        if not starts:
+            return
+        facts = self._facts(domains, looks)
+        with session(self.settings.database) as connection:
+            situation = steps.read(connection, facts)
+        starts = [start for start in starts if situation.is_unsigned(start.slot)]
+        if starts:
+            starting.begin(self.settings, self.limits, starts, self.mark, self.outcome)
+            steps.take(facts, lambda now: self._first_steps(now, starts), self.outcome)
+
+    def _first_steps(self, situation: Situation, starts: Sequence[Start]) -> list[Move]:
+        """The steps of keys that have just been made for the starts."""
+        slots = {start.slot for start in starts}
+        return [
+            move
+            for move in self.plan(situation)
+            if slot_of(move.key) in slots and move.key.state == "pending"
+        ]
 
     def _tell(self, domains: Sequence[str], starts: Sequence[Start]) -> None:
         """What :meth:`_batch` would do."""
@@ -150,6 +180,16 @@ class Course:
             self.outcome.change(key, "pending")
         situation = replace(situation, keys=[*situation.keys, *new])
         keys = steps.tell(situation, self.plan(situation), self.outcome)
+        situation = replace(situation, keys=keys)
+        starts = [one for one in self.anew if situation.is_unsigned(one.slot)]
+        starts = [one for one in starts if one.slot[0] in domains]
+        more = starting.choose(situation, used, starts, self.outcome).values()
+        first = [to_be_made(len(new) + number, one) for number, one in enumerate(more)]
+        for key in first:
+            self.outcome.change(key, "pending")
+        situation = replace(situation, keys=[*keys, *first])
+        keys = steps.tell(situation, self._first_steps(situation, starts), self.outcome)
+        wanted = [*wanted, *more]
         if self.settings.dns.publish == "rfc2136":
             there = [key for key in keys if key.public != TO_BE_MADE]
             self._tell_dns(publishing.foretell_keys(self.settings, domains, there, list(wanted)))
@@ -169,7 +209,7 @@ class Course:
         return replace(situation, keys=keys, looked=looked)
 
     def _facts(self, domains: Sequence[str], looks: Mapping[int, Look]) -> steps.Facts:
-        return steps.Facts(self.settings, self.limits, domains, looks, self.mark)
+        return steps.Facts(self.settings, self.limits, domains, looks, self.mark, self.orphans)
 
     def read(self, connection, domain: str) -> Situation:
         """What is known of one domain, without a look."""
@@ -186,7 +226,8 @@ class Course:
         return keys
 
     def _look(self, keys: Sequence[Key]) -> dict[int, Look]:
-        of_interest = [key for key in keys if key.state in _LOOKED_FOR or key.id in self.asked]
+        asked = {*self.asked, *self.orphans.back}
+        of_interest = [key for key in keys if key.state in _LOOKED_FOR or key.id in asked]
         return look(self.settings, of_interest, self._at, self.outcome)
 
     def _publish(self, domains: Sequence[str]) -> set[str]:
@@ -220,7 +261,7 @@ class Course:
         by_machine = self.settings.dns.publish == "rfc2136"
         next_run = Decision(waits_for="the next run", until=situation.now)
         for key, decided in situation.decisions():
-            self.outcome.wait(key, NEXT[key.state], next_run if decided.step else decided)
+            self.outcome.wait(key, situation.next_state(key), next_run if decided.step else decided)
         for key in situation.keys:
             if self._is_to_be_published(key, situation):
                 records = records_of(self.settings, key)

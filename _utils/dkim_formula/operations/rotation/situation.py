@@ -9,14 +9,19 @@ from datetime import datetime
 from ...database.keystore import Key
 from ...rotation import decision
 from ...rotation.decision import Decision
-from ...rotation.evidence import Evidence
+from ...rotation.evidence import PARTLY_SILENT, RIGHT, Evidence
 from ...settings.model import Settings
 from ...wanted import domain_settings, key_problem
+from ..orphans import WHY, WHY_BACK, Orphans
 from .limits import Limits
 from .outcome import Slot, by_slot, slot_of
 
+NO_ORPHANS = Orphans()
 # The state that each is on its way to.
 NEXT = {"pending": "active", "retired": "revoked", "revoked": decision.GONE}
+
+# What becomes of the keys of a domain that is gone.
+_OF_ORPHANS = {"active": "retired", "pending": "revoked"}
 
 
 @dataclass
@@ -32,6 +37,8 @@ class Situation:
         That of the keys that this run has looked at: no other may decide on what a record shows.
     switched
         Slots in which a key became active since the call began.
+    orphans
+        Which domains are gone, and which have come back.
     """
 
     settings: Settings
@@ -41,6 +48,7 @@ class Situation:
     evidence: Mapping[int, Evidence] = field(default_factory=dict)
     looked: Mapping[int, Evidence] = field(default_factory=dict)
     switched: Collection[Slot] = ()
+    orphans: Orphans = NO_ORPHANS
 
     def __post_init__(self):
         self._slots = by_slot(self.keys)
@@ -64,10 +72,17 @@ class Situation:
         return pending[-1]
 
     def decide(self, key: Key) -> Decision:
-        """The next step of one key, or what it waits for; an active key has neither."""
+        """
+        The next step of one key, or what it waits for; an active key has neither, but in a domain
+        that is gone.
+        """
+        if key.domain in self.orphans.due and key.state in _OF_ORPHANS:
+            return Decision(_OF_ORPHANS[key.state], WHY)
         if key.state == "pending":
             return self._pending(key)
         if key.state == "retired":
+            if (back := self.comeback(key)) is not None:
+                return back
             limits = self.limits.with_ttl(self.ttl(key))
             return decision.retired(key.retired, self.now, limits.retire_for, limits.longest)
         if key.state == "revoked":
@@ -91,16 +106,48 @@ class Situation:
         known = self.looked if evidence is None else evidence
         return self._gate(key, decision.Slot(signs), known.get(key.id))
 
+    def comeback(self, key: Key) -> Decision | None:
+        """
+        Whether a key that was retired as orphaned signs again: its domain is back, and DNS shows
+        its record still. None where a new key has to.
+        """
+        if key.id not in self.orphans.back or key.state != "retired":
+            return None
+        evidence = self.looked.get(key.id)
+        is_shown = evidence is not None and evidence.verdict in {RIGHT, *PARTLY_SILENT}
+        if not is_shown or self.active(slot_of(key)) is not None:
+            return None
+        decided = self._gate(key, decision.Slot(None), evidence)
+        return decided if decided.step is None else Decision(decided.step, WHY_BACK)
+
+    def is_unsigned(self, slot: Slot) -> bool:
+        """Whether no key signs in a slot, and none that is there is about to."""
+        if self.active(slot) is not None or self.candidate(slot) is not None:
+            return False
+        return all(self.comeback(key) is None for key in self._slots.get(slot, ()))
+
+    def next_state(self, key: Key) -> str:
+        """The state that a key is on its way to."""
+        if key.state == "active":
+            return "retired"
+        if key.domain in self.orphans.due and key.state == "pending":
+            return "revoked"
+        return NEXT[key.state] if self.comeback(key) is None else "active"
+
     def decisions(self) -> Iterator[tuple[Key, Decision]]:
         """Every key that is on its way, with what follows for it."""
         for key in self.keys:
-            if key.state in NEXT:
+            if key.state in NEXT or key.domain in self.orphans.due:
                 yield key, self.decide(key)
 
     def _pending(self, key: Key) -> Decision:
         slot = slot_of(key)
         active, candidate = self.active(slot), self.candidate(slot)
         signs = None if active is None else active.selector
+        for one in self.slot(key):
+            # A key that DNS shows already goes before one that waits for that.
+            if self.comeback(one) is not None:
+                signs = one.selector
         superseded = active is not None and active.id > key.id
         slot = decision.Slot(signs, candidate is key, superseded)
         return self._gate(key, slot, self.looked.get(key.id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ...database import evidence as evidence_table
 from ...database import keystore
@@ -18,12 +18,13 @@ from ...errors import (
 from ...keys import check_algorithm
 from ...names import owner_domain, stored_domain
 from ...names import selector as checked_selector
-from ...postgres import hosted as hosted_domains
 from ...postgres import schema
 from ...rotation.due import due_at, never_before
 from ...settings.model import Domain, Settings
 from ...wanted import chosen_domains
+from .. import orphans
 from ..keys import key_holder, refuse_unknown
+from ..orphans import Orphans
 from ..setup import NOT_THERE_YET, not_there_yet, nothing_there_yet
 from .course import Course, Progress
 from .disclosure import disclose
@@ -77,13 +78,21 @@ def rotate(
 
 
 def advance(
-    settings: Settings, domain: object = None, test: bool = False, progress: Progress | None = None
+    settings: Settings,
+    domain: object = None,
+    test: bool = False,
+    progress: Progress | None = None,
+    force: bool = False,
 ) -> dict[str, object]:
     """
-    Takes every key that is on its way (pending, retired, revoked) as far as it can go.
+    Takes every key that is on its way (pending, retired, revoked) as far as it can go. Keys of
+    domains that are neither hosted nor in the pillar any more are retired; a domain that comes back
+    has its key again, or a new one.
 
     domain
         Default: all domains but those that the pillar leaves out.
+    force
+        A sudden disappearance of domains is meant.
     progress
         Called with (done, total) domains after each batch.
     """
@@ -93,7 +102,13 @@ def advance(
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
         names = [name] if name is not None else _unfinished(connection, settings)
-    course = Course(settings, test, mark=mark)
+    found = orphans.look(settings, force)
+    anew = _anew(settings, found)
+    if name is None:
+        names = {*names, *found.due, *(start.slot[0] for start in anew)}
+    course = Course(settings, test, mark=mark, orphans=found, anew=anew)
+    if name is None or name in found.gone:
+        _tell_of_orphans(course, found)
     course.run(names, progress=progress)
     if name is None:
         with keeping_what_was_done(course.outcome.done):
@@ -102,19 +117,27 @@ def advance(
 
 
 def rotate_due(
-    settings: Settings, test: bool = False, progress: Progress | None = None
+    settings: Settings,
+    test: bool = False,
+    progress: Progress | None = None,
+    force: bool = False,
 ) -> dict[str, object]:
     """
     Starts the rotations that are due, of the domains that the pillar chooses, and takes those that
-    are under way as far as they can go.
+    are under way as far as they can go, as :func:`advance`.
     """
     if test and (note := _nothing_yet(settings)):
         return Outcome(notes=[note]).as_plain()
     with session(settings.database) as connection:
         mark = evidence_table.history_mark(connection, settings.database)
-        starts = _due(connection, settings)
-        names = {*_unfinished(connection, settings), *(start.slot[0] for start in starts)}
-    course = Course(settings, test, mark=mark)
+        unfinished = _unfinished(connection, settings)
+    found = orphans.look(settings, force)
+    with session(settings.database) as connection:
+        starts = _due(connection, settings, found.hosted)
+    anew = _anew(settings, found)
+    names = {*unfinished, *found.due, *(start.slot[0] for start in [*starts, *anew])}
+    course = Course(settings, test, mark=mark, orphans=found, anew=anew)
+    _tell_of_orphans(course, found)
     course.run(names, starts, progress)
     with keeping_what_was_done(course.outcome.done):
         disclose(settings, course.outcome, test)
@@ -132,13 +155,31 @@ def _nothing_yet(settings: Settings) -> str:
         return not_there_yet(error)
 
 
-def _due(connection, settings: Settings) -> list[Start]:
+def _tell_of_orphans(course: Course, found: Orphans) -> None:
+    if found.sudden:
+        course.outcome.problem(found.sudden)
+    elif found.due:
+        course.outcome.note(orphans.ending(found.due))
+
+
+def _anew(settings: Settings, found: Orphans) -> list[Start]:
+    """The starts of domains that came back, should their former keys not sign again."""
+    chosen = chosen_domains(settings, found.hosted) if found.lost else {}
+    lost = [slot for slot in found.lost if slot[0] in chosen]
+    return [
+        Start(slot, plan)
+        for name in sorted({domain for domain, _, _ in lost})
+        for slot, plan in planned_slots(chosen[name], ()).items()
+        if slot in lost and _is_planned(chosen[name], slot)
+    ]
+
+
+def _due(connection, settings: Settings, hosted: Iterable[str]) -> list[Start]:
     rotation = settings.rotation
     now = evidence_table.clock(connection)
     old = keystore.active_since(connection, settings.database, now - never_before(rotation))
     if not old:
         return []
-    hosted = hosted_domains.hosted(connection, settings.database)
     chosen = chosen_domains(settings, hosted)
     due = {
         slot_of(key)

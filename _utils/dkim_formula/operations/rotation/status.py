@@ -14,11 +14,12 @@ from ...rotation.due import due_at
 from ...rotation.evidence import Evidence, Look, after
 from ...settings.model import Settings
 from ...wanted import domain_settings, key_problem
+from .. import orphans
 from ..keys import whole_keys
 from .limits import limits
 from .looking import look, records_of, value_of
 from .outcome import Outcome
-from .situation import NEXT, Situation, is_readable
+from .situation import Situation, is_readable
 
 _MOMENTS = {
     "pending": "created",
@@ -46,11 +47,12 @@ def status(settings: Settings, domain: object = None, dns: bool = True) -> list[
         keys = whole_keys(connection, settings, name)
         now = evidence_table.clock(connection)
         stored = evidence_table.read(connection, settings.database, [key.id for key in keys])
+    found = orphans.look(settings)
     shown = [key for key in keys if is_readable(settings, key)]
     looks = look(settings, shown, now, Outcome()) if dns else {}
     known = {key.id: _known(settings, key, stored.get(key.id), looks, now) for key in shown}
     known = {number: evidence for number, evidence in known.items() if evidence is not None}
-    situation = Situation(settings, limits(settings), now, keys, known, known)
+    situation = Situation(settings, limits(settings), now, keys, known, known, orphans=found)
     return [_line(situation, key, looks) for key in keys]
 
 
@@ -73,15 +75,23 @@ def _line(situation: Situation, key: Key, looks: Mapping[int, Look]) -> dict[str
 
 
 def _next(situation: Situation, key: Key) -> tuple[str, datetime | None]:
-    if key.state == "active":
+    following, when = _step(situation, key)
+    is_gone = key.domain in situation.orphans.gone
+    return (f"orphaned; {following}" if is_gone else following), when
+
+
+def _step(situation: Situation, key: Key) -> tuple[str, datetime | None]:
+    decided = situation.decide(key)
+    if key.state == "active" and decided.step is None:
+        if key.domain in situation.orphans.gone:
+            return "signs on until dkim.advance force=True; dkim.check says why", None
         if key.activated is None:
             return "rotation", None
         rotation = situation.settings.rotation
         return "rotation", due_at(key.activated, rotation, key.domain, key.algorithm)
-    decided = situation.decide(key)
     if decided.step is not None:
         return f"{decided.step} at the next dkim.advance", situation.now
-    return f"{NEXT[key.state]}: {decided.waits_for}", decided.until
+    return f"{situation.next_state(key)}: {decided.waits_for}", decided.until
 
 
 def _known(

@@ -15,10 +15,11 @@ from ...keys import PrivateKey
 from ...rotation.decision import GONE
 from ...rotation.evidence import Look, after
 from ...settings.model import Settings
+from ..orphans import Orphans
 from .limits import Limits
 from .looking import records_of, value_of
 from .outcome import Outcome, slot_of
-from .situation import Situation
+from .situation import NO_ORPHANS, Situation
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Facts:
         What it saw, by the keys' ids.
     mark
         The history's newest line when it began.
+    orphans
+        Which domains are gone, and which have come back.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class Facts:
     domains: Collection[str]
     looks: Mapping[int, Look]
     mark: int
+    orphans: Orphans = NO_ORPHANS
 
 
 def read(connection, facts: Facts) -> Situation:
@@ -85,7 +89,14 @@ def read(connection, facts: Facts) -> Situation:
                 looked[key.id] = evidence
     switched = evidence_table.switched_since(connection, settings.database, facts.mark)
     return Situation(
-        settings, facts.limits, now, keys, {**stored, **looked}, looked, switched.keys()
+        settings,
+        facts.limits,
+        now,
+        keys,
+        {**stored, **looked},
+        looked,
+        switched.keys(),
+        facts.orphans,
     )
 
 
