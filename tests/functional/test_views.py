@@ -120,7 +120,7 @@ def test_readers_own_function_is_not_shown_the_keys_that_the_view_leaves_out(sig
             execute(
                 connection,
                 "CREATE FUNCTION pg_temp.look(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001"
-                " AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$",
+                " AS $$ BEGIN RAISE WARNING '%', $1; RETURN true; END $$",
             )
             shown = query(
                 connection, "SELECT selector FROM public.dkim_key_table WHERE pg_temp.look(key)"
