@@ -71,7 +71,10 @@ def server():
 
 @contextlib.contextmanager
 def own_database(server, template):
-    """A database for one test; afterwards it goes, and with it every role that the test made."""
+    """
+    A database for one test; afterwards it goes, and with it every role that the test made, and
+    every membership.
+    """
     settings = replace(server.settings, name=f"vmail{next(_numbers)}")
     with db.session(server.settings, autocommit=True) as connection:
         make_database(connection, settings.name, template)
@@ -87,6 +90,12 @@ def own_database(server, template):
                 ([OWNER, server.settings.keys_owner],),
             ):
                 execute(connection, f'DROP ROLE "{role}"')
+            for role, member in query(
+                connection,
+                "SELECT roleid::regrole, member::regrole FROM pg_auth_members"
+                " WHERE roleid::regrole::text !~ '^pg_'",
+            ):
+                execute(connection, f"REVOKE {role} FROM {member}")
 
 
 def make_database(connection, name, template):

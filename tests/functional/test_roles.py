@@ -67,7 +67,7 @@ def test_second_run_changes_nothing(opened, wanted):
         "GRANT ALL ON public.dkim_key_table TO {}",
         "GRANT SELECT ON public.dkim_key_table TO {} WITH GRANT OPTION",
         "GRANT USAGE ON public.dkim_id_seq TO {}",
-        "GRANT EXECUTE ON FUNCTION public.dkim_conflict TO {}",
+        "GRANT EXECUTE ON FUNCTION public.dkim_hosted TO {}",
         "GRANT CREATE ON SCHEMA public TO {}",
         "GRANT USAGE ON SCHEMA public TO {} WITH GRANT OPTION",
         "GRANT CREATE ON DATABASE current TO {}",

@@ -2,7 +2,7 @@
 
 import argparse
 
-from support import bench, salt
+from support import bench
 
 # One release tells; `bin/test soak` runs it on both.
 ON = "bookworm"
@@ -22,10 +22,8 @@ FIGURES = (
 
 
 def test_every_benchmark_runs_at_small_sizes(machine):
-    salt.install_formula(machine, bench.PILLAR)
-    run = salt.apply(machine)
+    run = bench.set_up(machine)
     assert run.succeeded, run
-    machine.install("opendkim-tools")
     options = argparse.Namespace(short=True, names=[])
     said = machine.run(bench.command(options), timeout=900).stdout
     table = said.rpartition("what ")[2]
