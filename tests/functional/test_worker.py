@@ -6,9 +6,9 @@ import pytest
 from dkim_formula.database import connection as db
 from dkim_formula.database import objects, published, rights, roles, worker
 from dkim_formula.errors import DatabaseError
-from dkim_formula.operations import keys, records, setup, transfer
+from dkim_formula.operations import check, keys, records, rotation, setup, transfer
 from dkim_formula.postgres import hosted
-from dkim_formula.settings import read
+from dkim_formula.settings import Reading, read
 from functional.postgres import execute, query, rsa_key
 
 KEEPER = "vmail-dkim-keeper"
@@ -271,3 +271,29 @@ def test_root_alone_is_mapped_to_the_worker(site, server):
     assert [line.split()[:3] for line in text.splitlines() if KEEPER in line] == [
         ["maildkim-keeper", "root", f'"{KEEPER}"']
     ]
+
+
+def test_check_says_that_another_account_does_the_workers_work(site):
+    def said():
+        advice = check.check(Reading(site, (), ()))["advice"]
+        return [text for text in advice if "daily work" in text]
+
+    assert said() == []
+    admin(site.database, f'REVOKE SELECT ON public.dkim FROM "{KEEPER}"')
+    (advice,) = said()
+    assert "'postgres', a superuser, does the daily work" in advice
+    assert "state.apply dkim.database" in advice
+    set_up(site.database)
+    assert said() == []
+
+
+def test_worker_retires_the_key_of_a_domain_that_is_gone(site):
+    keys.generate_missing(site)
+    left = replace(site, domains={"example.org": site.domains["example.org"]})
+    admin(site.database, "DELETE FROM public.domains WHERE domain = 'example.com'")
+    done = rotation.advance(left)
+    assert done["problems"] == []
+    assert [*done["changes"]] == ["default._domainkey.example.com"]
+    admin(site.database, "DROP TABLE public.domains CASCADE")
+    (problem,) = rotation.advance(replace(left, domains={}))["problems"]
+    assert "there is no table public.domains" in problem

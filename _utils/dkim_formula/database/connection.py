@@ -364,6 +364,21 @@ def _as_worker(database: Database, application_name: str) -> pg.connection | Non
     return connection
 
 
+def worker_advice(database: Database) -> str:
+    """Say that another account does the daily work in the worker's place, and what ends that."""
+    if not _is_local(database):
+        return ""
+    with session(database) as connection:
+        user = connection.info.user
+    worker_name = database.worker.name
+    if user == worker_name:
+        return ""
+    return (
+        f"dkim:database:worker: {worker_name!r} can't log in or lacks a right, so {user!r}, a "
+        "superuser, does the daily work; run salt-call state.apply dkim.database"
+    )
+
+
 def _connect(database: Database, dbname: str, application_name: str) -> pg.connection:
     psycopg2 = driver()
     parameters = _parameters(database, dbname, application_name)

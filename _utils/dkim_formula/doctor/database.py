@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose, driver, session
+from ..database.connection import compose, driver, session, worker_advice
 from ..database.objects import key_view, names, signing_view
 from ..errors import DatabaseError, DatabaseUnavailable, OpenDKIMError
 from ..operations import setup
@@ -45,7 +45,8 @@ def reachable(site: Site) -> list[Finding]:
     except DatabaseUnavailable as error:
         return [_unavailable(name, site, error)]
     place = f"at {database.host}" if database.host else "at the local socket"
-    return [right(name, f"PostgreSQL {version} {place} has {database.name!r}")]
+    found = [f"PostgreSQL {version} {place} has {database.name!r}", worker_advice(database)]
+    return [right(name, "; ".join(filter(None, found)))]
 
 
 def _unavailable(name: str, site: Site, error: DatabaseUnavailable) -> Finding:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from ..database import access, listening, public
-from ..database.connection import session
+from ..database.connection import session, worker_advice
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..health import site
 from ..postgres import inspection, schema
@@ -88,6 +88,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
             advice += odd_rows.problems(connection, settings)
         if schema.has_tables(connection, database):
             advice += orphans.advice(settings)
+            advice += filter(None, [worker_advice(database)])
         if not database.host:
             problems += access.look(connection).faults
             network = listening.inspect(connection, database)

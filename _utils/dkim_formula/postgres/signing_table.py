@@ -111,7 +111,7 @@ $$
 """
 
 # For rows that were loaded while the triggers rested. Hash joins, whatever PostgreSQL believes of
-# the tables' sizes: with nested loops 100,000 keys took more than ten minutes (measured).
+# the tables' sizes: with nested loops 100,000 keys had not finished after seven minutes (measured).
 _REDRAW = f"""
 CREATE OR REPLACE FUNCTION {{signing_redraw}} () RETURNS void %(rights)s
     SET enable_nestloop = off AS $$
