@@ -27,6 +27,7 @@ NOT_RUN = {
 # Paths of «What is touched» that this pillar has no need of.
 NOT_MADE = {
     "/etc/opendkim-ed25519.conf",
+    "/etc/opendkim.conf.before-dkim-formula",
     "/etc/opendkim-pgpass",
     "/etc/opendkim-pgservice.conf",
 }
@@ -93,10 +94,12 @@ class Told:
     functions: set[str] = field(default_factory=set)
 
 
+def query(machine: Machine, statement: str) -> str:
+    return machine.run(["psql", "-d", "vmail", "-qAtc", statement], user="postgres").stdout
+
+
 def read_keys(machine: Machine) -> str:
-    query = "SELECT domain_id, selector, state, md5(key) FROM dkim ORDER BY id"
-    command = ["psql", "-d", "vmail", "-Atc", query]
-    return machine.run(command, user="postgres").stdout
+    return query(machine, "SELECT domain, selector, state, md5(key) FROM dkim ORDER BY id")
 
 
 def touched_paths() -> list[str]:
@@ -145,13 +148,12 @@ def after_the_removal(machine: Machine, told: Told) -> None:
 
 def after_the_end_of_the_keys(machine: Machine, told: Told) -> None:
     """The database has nothing of ours."""
-    query = (
+    left = (
         "SELECT relname FROM pg_class WHERE relname LIKE '%dkim%' UNION ALL "
         "SELECT proname FROM pg_proc WHERE proname LIKE '%dkim%' UNION ALL "
         "SELECT rolname FROM pg_roles WHERE rolname LIKE '%dkim%'"
     )
-    command = ["psql", "-d", "vmail", "-Atc", query]
-    assert machine.run(command, user="postgres").stdout == ""
+    assert query(machine, left) == ""
 
 
 Scene = Callable[[Machine, Told], None]
@@ -201,13 +203,18 @@ def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
 
 
 def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
-    """``dkim.check`` finds nothing wrong with it on this machine."""
+    """``dkim.check`` finds nothing wrong with it on this machine, given the tables that it names."""
     before = machine.read(PILLAR)
+    has_tables = "preset: howto" in block.text
+    if has_tables:
+        query(machine, "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE)")
     machine.write(PILLAR, block.text, mode=0o600)
     try:
         output = machine.run(["salt-call", "--out", "json", "dkim.check"]).stdout
     finally:
         machine.write(PILLAR, before, mode=0o600)
+        if has_tables:
+            query(machine, "DROP TABLE domains")
     problems = json.loads(output)["local"]["problems"]
     return not problems, "\n".join(problems)
 
