@@ -344,14 +344,29 @@ def imported(old: Machine, signed_before: Callable) -> dict:
         said = salt.call(old, "state.single", "dkim.keys_imported", **arguments, **more)
         return next(iter(said.values()))
 
-    told = salt.call(old, "dkim.import_tables", KEY_TABLE, SIGNING_TABLE, test=True)
-    runs = {"told": told, "test": state(test=True), "run": state(), "again": state()}
+    def tables() -> dict:
+        return salt.call(old, "dkim.import_tables", KEY_TABLE, SIGNING_TABLE, test=True)
+
+    unknown = tables()
     pillar = json.loads(json.dumps(PILLAR))
-    pillar["dkim"]["domains"] |= told["pillar"]
+    pillar["dkim"]["domains"] |= unknown["pillar"]
     salt.set_pillar(old, pillar)
+    runs = {"unknown": unknown, "told": tables()}
+    runs |= {"test": state(test=True), "run": state(), "again": state()}
     # Patterns come from the pillar, which has the settings now that the import gave.
     salt.call(old, "dkim.generate_missing")
     return runs
+
+
+def test_key_of_an_unknown_domain_is_refused_with_the_pillar_that_lets_it_in(
+    imported: dict,
+) -> None:
+    unknown = imported["unknown"]
+    assert unknown["imported"] == []
+    reasons = {entry["entry"].split()[0]: entry["reason"] for entry in unknown["refused"]}
+    assert "one.test is neither in dkim:domains nor hosted" in reasons["good"]
+    assert {"one.test", "two.test", "three.test"} <= unknown["pillar"].keys()
+    assert imported["told"]["pillar"] == {}
 
 
 def test_import_announces_what_it_does_and_does_it_once(imported: dict) -> None:
@@ -426,6 +441,9 @@ def test_key_of_rfc_8463_signs_and_has_the_published_record(
     old: Machine, box: mail.Mailbox
 ) -> None:
     old.write("/root/brisbane.private", RFC_KEY, mode=0o600)
+    pillar = json.loads(old.read(salt.PILLAR))
+    pillar["dkim"]["domains"]["football.example.com"] = {}
+    salt.set_pillar(old, pillar)
     key = salt.call(
         old, "dkim.import_key", "football.example.com", "brisbane", "/root/brisbane.private"
     )

@@ -502,14 +502,14 @@ def test_pillar_that_has_it_all_lacks_nothing():
         },
         "example.net": {"alias_of": "example.com"},
     }
-    assert lacking(Settings(domains=domains), wanted) == {}
-    assert lacking(Settings(), wanted) == wanted
+    assert lacking(Settings(domains=domains), wanted, ()) == {}
+    assert lacking(Settings(), wanted, ()) == wanted
 
 
 def test_pillar_lacks_what_differs():
     domains = {"example.com": Domain("example.com")}
     wanted = {"example.com": {"selector": "s2019", "algorithm": "rsa", "subdomains": True}}
-    assert lacking(Settings(domains=domains), wanted) == {
+    assert lacking(Settings(domains=domains), wanted, ()) == {
         "example.com": {"selector": "s2019", "subdomains": True}
     }
 
@@ -519,9 +519,10 @@ def test_every_hosted_domain_may_have_any_selector():
         "example.com": {"selector": "s2019", "algorithm": "rsa"},
         "example.net": {"alias_of": "example.com"},
     }
-    assert lacking(Settings(every_hosted=Domain("*")), wanted) == {
+    assert lacking(Settings(every_hosted=Domain("*")), wanted, wanted) == {
         "example.net": {"alias_of": "example.com"}
     }
+    assert lacking(Settings(every_hosted=Domain("*")), wanted, ()) == wanted
 
 
 def case_tables(number):
@@ -557,7 +558,7 @@ def test_case_47_48_69_pillar_that_the_import_prints_is_one_that_is_taken(number
         choice.domain: key_settings({"rsa": choice.entry.selector})
         for choice in case_tables(number).choices
     }
-    assert settings.read({"domains": lacking(Settings(), wanted)}).problems == ()
+    assert settings.read({"domains": lacking(Settings(), wanted, ())}).problems == ()
 
 
 def test_selector_that_the_pillar_refuses_or_folds_is_left_out_of_what_it_lacks():

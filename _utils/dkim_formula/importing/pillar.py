@@ -1,6 +1,6 @@
 """What a site's tables come to, as pillar ``dkim:domains``."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..errors import InvalidValue
 from ..keys import ALGORITHMS
@@ -32,25 +32,28 @@ def _is_taken(text: str) -> bool:
 
 
 def lacking(
-    settings: Settings, wanted: Mapping[str, dict[str, object]]
+    settings: Settings, wanted: Mapping[str, dict[str, object]], hosted: Collection[str]
 ) -> dict[str, dict[str, object]]:
     """
     What the pillar lacks of the settings that a site's tables come to.
 
     wanted
         By domain, in the words of ``dkim:domains``.
+    hosted
+        The domains that ``'*'`` means.
     """
     found = {}
     for name, given in wanted.items():
         domain = settings.domains.get(name)
+        is_chosen = settings.every_hosted is not None and name in hosted
         if domain is not None:
             missing = _difference(domain, given)
-        elif settings.every_hosted is not None:
+        elif is_chosen:
             # Any active key satisfies '*', whatever its selector.
             missing = {k: v for k, v in given.items() if k not in ("selector", "algorithm")}
         else:
             missing = given
-        if missing or (domain is None and settings.every_hosted is None):
+        if missing or (domain is None and not is_chosen):
             found[name] = missing
     return found
 

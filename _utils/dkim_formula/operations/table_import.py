@@ -110,6 +110,10 @@ class TableImport:
         taken = Taken(wanted, private, self._state(choice, private.algorithm))
         if taken.state == "active":
             self._signing[domain, choice.address, private.algorithm] = taken
+        if domain not in self._hosted and domain not in self.settings.domains:
+            # Not before: the pillar that is printed has the domain, for the next try.
+            unknown = keys.unknown_domain(self.settings, domain)
+            raise DatabaseError(f"{unknown}; what to add is in `pillar`")
         self.taken[domain, selector] = taken
 
     def _check_domain(self, choice: Choice) -> None:
@@ -121,8 +125,6 @@ class TableImport:
                 f"dkim:domains:{domain}:alias_of: the domain signs as {self._aliases[domain]}; "
                 "a key of its own would never be used"
             )
-        if domain not in self._hosted and domain not in self.settings.domains:
-            raise DatabaseError(keys.unknown_domain(self.settings, domain))
 
     def _private_key(self, choice: Choice) -> PrivateKey:
         """The key of an entry; one that many domains share is read once."""
@@ -245,7 +247,7 @@ class TableImport:
             wanted[domain] = {"alias_of": signer}
         for domain in self.selection.subdomains:
             wanted.setdefault(domain, {})["subdomains"] = True
-        return lacking(self.settings, wanted)
+        return lacking(self.settings, wanted, self._hosted)
 
 
 def _domain_names(texts: Iterable[str]) -> set[str]:
