@@ -203,7 +203,7 @@ def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
 
 
 def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
-    """``dkim.check`` finds nothing wrong with it on this machine, given the tables that it names."""
+    """``dkim.check`` finds nothing wrong with it on this machine, with the tables that it names."""
     before = machine.read(PILLAR)
     has_tables = "preset: howto" in block.text
     if has_tables:

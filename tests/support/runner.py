@@ -56,7 +56,9 @@ REAL_PROGRAMS = {
         "bind9-utils",
         "knot",
         "knot-dnssecutils",
+        "opendkim",
         "opendkim-tools",
+        "libopendbx1-pgsql",
     ),
 }
 

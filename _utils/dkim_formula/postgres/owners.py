@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose, is_superuser
+from ..database.connection import compose, execute_or_tell, is_superuser
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -21,7 +21,9 @@ def make(cursor: pg.cursor, owner: str) -> None:
         # Who makes an object another role's has to be a member of it (ALTER TABLE, Notes).
         cursor.execute("SELECT pg_has_role(%s, 'USAGE')", (owner,))
         if not cursor.fetchone()[0]:
-            cursor.execute(compose("GRANT {owner} TO CURRENT_USER", owner=owner))
+            # From PostgreSQL 16 on it may, where it made the role itself.
+            me = cursor.connection.info.user
+            execute_or_tell(cursor, compose("GRANT {owner} TO {me}", owner=owner, me=me))
 
 
 @contextlib.contextmanager
