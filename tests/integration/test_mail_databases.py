@@ -130,8 +130,10 @@ def test_postfixadmin_deletes_and_switches_off(postfixadmin: PostfixAdmin) -> No
     assert "ERROR" not in said
     rows = psql(machine, "postfixadmin", "SELECT domain FROM domain WHERE domain = 'new.example'")
     assert rows == ""
-    assert salt.call(machine, "dkim.check") is not None
     postfixadmin.cli("domain", "update", "good.example", "--active", "1")
+    applied(machine, "postfixadmin")
+    states = key_states(machine)
+    assert (states["good.example"], states["new.example"]) == ("active", "retired")
 
 
 def test_postfixadmin_alters_its_name_column(postfixadmin: PostfixAdmin) -> None:
