@@ -6,10 +6,11 @@ Salt has no state that joins a list in main.cf; this module reads and writes it 
 
 from collections.abc import Mapping
 
-from dkim_formula import arguments
 from dkim_formula.errors import InvalidValue
-from dkim_formula.postfix import joining, milters, services
-from dkim_formula.settings.check import shown
+from dkim_formula.postfix import joining, service_milters
+from dkim_formula.settings import arguments
+from dkim_formula.settings.model import MILTER_DEFAULT_ACTIONS
+from dkim_formula.settings.validation import shown
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import translated
 
@@ -19,9 +20,18 @@ def __virtual__():
 
 
 @translated
-def milter_changes(present, default_action=None, absent=(), moved_from=None, unsigned_services=()):
+def manage_milters(
+    present,
+    default_action=None,
+    absent=(),
+    sockets=(),
+    moved_from=None,
+    unsigned_services=(),
+    test=False,
+):
     """
-    Return what main.cf and master.cf lack for mail to go through our milters.
+    Set what main.cf and master.cf lack for mail to go through our milters. Postfix has to be
+    restarted afterwards.
 
     present
         A list of our milters, as main.cf writes them: ``unix:opendkim/opendkim.sock``. The path is
@@ -31,14 +41,20 @@ def milter_changes(present, default_action=None, absent=(), moved_from=None, uns
         what the entry says, else ``milter_default_action`` of main.cf, else ``accept``.
     absent
         Milters of ours that are to be there no more.
+    sockets
+        The milters' sockets as this machine sees them; CommandExecutionError, and nothing is
+        changed, where one of them does not answer.
     moved_from
         A mapping of our milters to lists of addresses that the same daemon had before.
     unsigned_services
         Services of master.cf that are to go round our milters: ``smtp/inet``.
+    test
+        True changes nothing, and returns what would be changed.
 
-    Returns ``{"changes": {parameter: {"old", "new"}}, "notes": [text]}``; everything is missing
-    where Postfix is not installed yet. A parameter of master.cf is ``service/type/parameter``. The
-    notes name mail that goes round our milters all the same, and other milters that don't answer.
+    Returns ``{"changes": {parameter: {"old", "new"}}, "notes": [text]}``; under ``test`` everything
+    is missing where Postfix is not installed yet. A parameter of master.cf is
+    ``service/type/parameter``. The notes name mail that goes round our milters all the same, and
+    other milters that don't answer.
 
     Raises CommandExecutionError where main.cf can't be read.
 
@@ -46,91 +62,54 @@ def milter_changes(present, default_action=None, absent=(), moved_from=None, uns
 
     .. code-block:: bash
 
-        salt-call dkim_postfix.milter_changes '[unix:opendkim/opendkim.sock]' tempfail
+        salt-call dkim_postfix.manage_milters '[unix:opendkim/opendkim.sock]' tempfail test=True
     """
-    return _told(_planned(present, default_action, absent, moved_from, unsigned_services))
+    sockets = arguments.list_of(arguments.absolute_path, sockets, "sockets")
+    if not test:
+        for socket in sockets:
+            opendkim_restart.must_answer(socket)
+    plan = _planned(present, default_action, absent, moved_from, unsigned_services)
+    return _carried_out(plan, test)
 
 
 @translated
-def join_milters(
-    present, default_action=None, absent=(), sockets=(), moved_from=None, unsigned_services=()
-):
+def remove_milters(absent, moved_from=None, test=False):
     """
-    Set what ``dkim_postfix.milter_changes`` tells, and return it. Postfix has to be restarted.
-
-    present, default_action, absent, moved_from, unsigned_services
-        As ``dkim_postfix.milter_changes``.
-    sockets
-        The milters' sockets as this machine sees them; CommandExecutionError, and nothing is
-        changed, where one of them does not answer.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postfix.join_milters '[unix:opendkim/opendkim.sock]' tempfail
-    """
-    for socket in arguments.list_of(arguments.absolute_path, sockets, "sockets"):
-        opendkim_restart.must_answer(socket)
-    return _applied(_planned(present, default_action, absent, moved_from, unsigned_services))
-
-
-@translated
-def leftover_changes(absent, moved_from=None):
-    """
-    Return what main.cf and master.cf still have of our milters.
+    Take our milters out of main.cf and master.cf; other milters stay.
 
     absent
         A list of our milters.
     moved_from
-        As ``dkim_postfix.milter_changes``.
+        As ``dkim_postfix.manage_milters``.
+    test
+        True changes nothing, and returns what would be changed.
 
-    Returns and raises as ``dkim_postfix.milter_changes``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postfix.leftover_changes '[unix:opendkim/opendkim.sock]'
-    """
-    return _told(_leftover(absent, moved_from))
-
-
-@translated
-def leave_milters(absent, moved_from=None):
-    """
-    Take our milters out of main.cf and master.cf; other people's stay.
-
-    absent, moved_from
-        As ``dkim_postfix.leftover_changes``.
-
-    Returns what was changed, as ``dkim_postfix.leftover_changes``.
+    Returns and raises as ``dkim_postfix.manage_milters``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call dkim_postfix.leave_milters '[unix:opendkim/opendkim.sock]'
+        salt-call dkim_postfix.remove_milters '[unix:opendkim/opendkim.sock]' test=True
     """
-    return _applied(_leftover(absent, moved_from))
+    gone = arguments.list_of(arguments.milter, absent, "absent")
+    plan = joining.absent(
+        service_milters.read(), gone, _addresses(moved_from), joining.remembered()
+    )
+    return _carried_out(plan, test)
 
 
 def _planned(present, default_action, absent, moved_from, unsigned_services):
     if default_action is not None:
-        arguments.choice(*milters.DEFAULT_ACTIONS)(default_action, "default_action")
+        arguments.choice(*MILTER_DEFAULT_ACTIONS)(default_action, "default_action")
     return joining.present(
-        services.read(),
+        service_milters.read(),
         arguments.list_of(arguments.milter, present, "present"),
         default_action,
         arguments.list_of(arguments.milter, absent, "absent"),
         _addresses(moved_from),
         arguments.list_of(arguments.text, unsigned_services, "unsigned_services"),
     )
-
-
-def _leftover(absent, moved_from):
-    gone = arguments.list_of(arguments.milter, absent, "absent")
-    return joining.absent(services.read(), gone, _addresses(moved_from), joining.remembered())
 
 
 def _addresses(moved_from):
@@ -151,10 +130,7 @@ def _addresses(moved_from):
     }
 
 
-def _applied(plan):
-    plan.apply()
-    return _told(plan)
-
-
-def _told(plan):
+def _carried_out(plan, test):
+    if not test:
+        plan.apply()
     return {"changes": plan.changes(), "notes": list(plan.notes)}

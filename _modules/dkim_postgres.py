@@ -2,13 +2,13 @@
 PostgreSQL for the dkim formula: the database, its schema, the two roles and their ways in.
 
 Root takes the local ``postgres`` account's identity for connecting; pillar ``dkim:database`` names
-another server, or another account. Each thing has two functions: one tells what differs, one makes
-it so. No password is ever in an argument or a return.
+another server, or another account. Each function changes what differs from the pillar, and with
+``test=True`` returns what it would change. No password is ever in an argument or a return.
 
 :depends: psycopg2
 """
 
-from dkim_formula.operations import setup
+from dkim_formula.postgres import commands as postgres_commands
 from dkim_salt import read_pillar, sound_settings, translated
 
 
@@ -22,9 +22,12 @@ def _database(present=True):
 
 
 @translated
-def database_changes():
+def manage_database(test=False):
     """
-    Whether the virtual-mail database and its owner role are there.
+    Make the virtual-mail database and its owner role where they are missing.
+
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -32,29 +35,19 @@ def database_changes():
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.database_changes
+        salt-call dkim_postgres.manage_database test=True
     """
-    return setup.database_changes(_database())
+    return postgres_commands.manage_database(_database(), test)
 
 
 @translated
-def make_database():
+def manage_schema(test=False):
     """
-    Makes the database and its owner role where they are missing; returns what was made.
+    Bring the schema up to date in one transaction. A table that was made by hand is adopted in
+    place.
 
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.make_database
-    """
-    return setup.make_database(_database())
-
-
-@translated
-def schema_changes():
-    """
-    Which migrations and which views are due in the database.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -62,39 +55,27 @@ def schema_changes():
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.schema_changes
+        salt-call dkim_postgres.manage_schema test=True
     """
-    return setup.schema_changes(_database())
+    return postgres_commands.manage_schema(_database(), test)
 
 
 @translated
-def migrate():
+def manage_role(name, password="keep", relations=None, test=False):
     """
-    Brings the schema up to date, in one transaction: a table made by hand or by an older tool is
-    adopted in place. Returns what was done.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.migrate
-    """
-    return setup.migrate(_database())
-
-
-@translated
-def role_changes(name, password="keep", relations=None):
-    """
-    What of a role is not as it is to be: it logs in, has no other attribute, is a member of no
-    role, and may SELECT from the given relations and do nothing else in the database.
+    Let a role log in and SELECT from the given relations, and do nothing else in the database.
+    Other attributes, memberships and rights are taken back. A password goes to PostgreSQL as a
+    SCRAM verifier alone.
 
     name
         The role.
     password
-        ``keep`` leaves it as it is, ``absent`` takes it away, ``pillar`` makes it the one of
-        ``dkim:database:reader:password``.
+        ``keep`` leaves the password as it is, ``absent`` takes it away, ``pillar`` makes it the one
+        of ``dkim:database:reader:password``.
     relations
         A list of ``schema.relation``; default: the views that OpenDKIM reads.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -102,33 +83,21 @@ def role_changes(name, password="keep", relations=None):
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.role_changes vmail-dkim-reader
+        salt-call dkim_postgres.manage_role vmail-dkim-reader password=absent test=True
     """
     database = _database()
-    return setup.role_changes(database, setup.wanted_role(database, name, password, relations))
+    wanted = postgres_commands.wanted_role(database, name, password, relations)
+    return postgres_commands.manage_role(database, wanted, test)
 
 
 @translated
-def manage_role(name, password="keep", relations=None):
+def manage_writer(test=False):
     """
-    Makes the role so; rights that are too wide are taken back. A password goes to PostgreSQL as a
-    SCRAM verifier alone. Arguments and return as ``dkim_postgres.role_changes``.
+    Let the role of ``dkim:database:writer`` log in, with the rights that keys, rotation and records
+    need, and no others.
 
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.manage_role vmail-dkim-reader password=absent
-    """
-    database = _database()
-    return setup.manage_role(database, setup.wanted_role(database, name, password, relations))
-
-
-@translated
-def worker_changes():
-    """
-    What of the worker's role, ``dkim:database:worker``, is not as it is to be: it logs in, has no
-    other attribute, owns nothing, and has the rights that keys, rotation and records need.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -136,30 +105,20 @@ def worker_changes():
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.worker_changes
+        salt-call dkim_postgres.manage_writer test=True
     """
-    return setup.worker_changes(_database())
+    return postgres_commands.manage_writer(_database(), test)
 
 
 @translated
-def manage_worker():
+def revoke_public(test=False):
     """
-    Makes that role so; rights that are too wide are taken back. Returns as
-    ``dkim_postgres.worker_changes``.
+    Take from PUBLIC, which is every role, each right on the formula's tables, views and functions.
+    With pillar ``dkim:database:close_keys`` also take the reading of private keys from every role
+    but the formula's, whose the table of keys becomes. The notes name who reads private keys.
 
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.manage_worker
-    """
-    return setup.manage_worker(_database())
-
-
-@translated
-def public_changes():
-    """
-    Which rights on the formula's tables, views and functions PUBLIC has, and with it every role.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -167,72 +126,44 @@ def public_changes():
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.public_changes
+        salt-call dkim_postgres.revoke_public test=True
     """
-    return setup.public_changes(_database())
+    return postgres_commands.revoke_public(_database(), test)
 
 
 @translated
-def close_to_public():
+def remove_password(name, test=False):
     """
-    Takes these rights back. Returns as ``dkim_postgres.public_changes``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.close_to_public
-    """
-    return setup.close_to_public(_database())
-
-
-@translated
-def password_changes(name):
-    """
-    Whether a role has a password.
+    Take a role's password away. A role that is missing has none.
 
     name
         The role.
+    test
+        True changes nothing, and returns what would be changed.
 
-    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``, without changes where it has
-    none or is not there.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.password_changes vmail-dkim-reader
-    """
-    return setup.password_changes(_database(), name)
-
-
-@translated
-def remove_password(name):
-    """
-    Takes a role's password away.
-
-    name
-        The role.
-
-    Returns what was changed, as ``dkim_postgres.password_changes``.
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.remove_password vmail-dkim-reader
+        salt-call dkim_postgres.remove_password vmail-dkim-reader test=True
     """
-    return setup.remove_password(_database(), name)
+    return postgres_commands.remove_password(_database(), name, test)
 
 
 @translated
-def former_role_changes(at_restart=False):
+def remove_former_roles(at_restart=False, test=False):
     """
-    Which readers and workers of former settings are to go. A role that the formula made is dropped,
-    unless it owns something; one that was there before loses its rights in the database and stays.
+    Remove readers and writers of former settings. A role that the formula made is dropped, unless
+    it owns something or still has a session; one that was there before loses its rights in the
+    database and stays.
 
     at_restart
-        True: only those whose sessions end with the restart of this machine's OpenDKIM.
+        Under ``test``: True returns only those whose sessions end with the restart of this
+        machine's OpenDKIM.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -240,35 +171,23 @@ def former_role_changes(at_restart=False):
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.former_role_changes
+        salt-call dkim_postgres.remove_former_roles test=True
     """
-    return setup.former_role_changes(_database(), at_restart)
+    return postgres_commands.remove_former_roles(_database(), at_restart, test)
 
 
 @translated
-def remove_former_roles():
+def manage_access(present=True, also_root=False, test=False):
     """
-    Removes these roles and rights, but for those of a role that still has a session. Returns as
-    ``dkim_postgres.former_role_changes``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.remove_former_roles
-    """
-    return setup.remove_former_roles(_database())
-
-
-@translated
-def access_changes(present=True, also_root=False):
-    """
-    Which of the formula's lines in ``pg_hba.conf`` and ``pg_ident.conf`` are to come, move or go.
+    Write the formula's lines of ``pg_hba.conf`` and ``pg_ident.conf``, have PostgreSQL check both
+    files and reload. What PostgreSQL finds fault with is put back.
 
     present
-        False: they are to go.
+        False removes the lines.
     also_root
         True lets root log in as the reader too: for a daemon that an init script starts as root.
+    test
+        True changes nothing, and returns what would be changed.
 
     Returns ``{"changes": {file: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
     where a file is broken already.
@@ -277,21 +196,7 @@ def access_changes(present=True, also_root=False):
 
     .. code-block:: bash
 
-        salt-call dkim_postgres.access_changes
+        salt-call dkim_postgres.manage_access test=True
     """
-    return setup.access_changes(_database(present), present, also_root)
-
-
-@translated
-def manage_access(present=True, also_root=False):
-    """
-    Writes these lines, has PostgreSQL check both files and reload; what PostgreSQL finds fault
-    with is put back. Arguments and return as ``dkim_postgres.access_changes``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call dkim_postgres.manage_access
-    """
-    return setup.manage_access(_database(present), present, also_root)
+    database = _database(present)
+    return postgres_commands.manage_access(database, present, also_root, test)

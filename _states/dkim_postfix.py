@@ -1,6 +1,8 @@
 """States of the milters in Postfix's main.cf."""
 
-from dkim_salt import converged
+import functools
+
+from dkim_salt import managed
 
 
 def __virtual__():
@@ -21,7 +23,7 @@ def milters_present(
     comment names mail that goes round them all the same, and other milters that don't answer.
 
     present, default_action, absent, moved_from, unsigned_services
-        As ``dkim_postfix.milter_changes``.
+        As ``dkim_postfix.manage_milters``.
     sockets
         The milters' sockets as this machine sees them. main.cf is left as it is where one does not
         answer: with ``tempfail`` a milter that is away keeps all mail back.
@@ -36,14 +38,14 @@ def milters_present(
     arguments = {
         "default_action": default_action,
         "absent": absent,
+        "sockets": sockets,
         "moved_from": moved_from,
         "unsigned_services": unsigned_services,
     }
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postfix.milter_changes"](present, **arguments),
-        lambda: __salt__["dkim_postfix.join_milters"](present, sockets=sockets, **arguments),
+        functools.partial(__salt__["dkim_postfix.manage_milters"], present, **arguments),
         in_order="Postfix has our milters",
         pending="Postfix's configuration would be changed",
         done="Postfix's configuration was changed",
@@ -55,7 +57,7 @@ def milters_absent(name, absent, moved_from=None):
     main.cf and master.cf have none of our milters; other people's stay.
 
     absent, moved_from
-        As ``dkim_postfix.leftover_changes``.
+        As ``dkim_postfix.remove_milters``.
 
     .. code-block:: yaml
 
@@ -63,11 +65,10 @@ def milters_absent(name, absent, moved_from=None):
           dkim_postfix.milters_absent:
             - absent: ['unix:opendkim/opendkim.sock']
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postfix.leftover_changes"](absent, moved_from),
-        lambda: __salt__["dkim_postfix.leave_milters"](absent, moved_from),
+        functools.partial(__salt__["dkim_postfix.remove_milters"], absent, moved_from),
         in_order="Postfix has no milter of ours",
         pending="Postfix's configuration would be changed",
         done="Postfix's configuration was changed",

@@ -4,7 +4,9 @@ States of the virtual-mail database: that it exists, its schema, the reader's ro
 Each looks, tells under ``test=True`` what a run would change, changes it, and looks again.
 """
 
-from dkim_salt import converged
+import functools
+
+from dkim_salt import managed
 
 
 def __virtual__():
@@ -20,11 +22,10 @@ def database_present(name):
         The virtual-mail database exists:
           dkim_postgres.database_present: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        __salt__["dkim_postgres.database_changes"],
-        __salt__["dkim_postgres.make_database"],
+        __salt__["dkim_postgres.manage_database"],
         in_order="The database is there",
         pending="The database would be made",
         done="The database was made",
@@ -41,11 +42,10 @@ def schema_present(name):
         The database holds DKIM keys:
           dkim_postgres.schema_present: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        __salt__["dkim_postgres.schema_changes"],
-        __salt__["dkim_postgres.migrate"],
+        __salt__["dkim_postgres.manage_schema"],
         in_order="The schema is up to date",
         pending="The schema would be brought up to date",
         done="The schema was brought up to date",
@@ -60,7 +60,7 @@ def role_present(name, password="keep", relations=None):
     name
         The role.
     password, relations
-        As ``dkim_postgres.role_changes``.
+        As ``dkim_postgres.manage_role``.
 
     .. code-block:: yaml
 
@@ -69,32 +69,30 @@ def role_present(name, password="keep", relations=None):
             - password: absent
     """
     arguments = {"password": password, "relations": relations}
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postgres.role_changes"](name, **arguments),
-        lambda: __salt__["dkim_postgres.manage_role"](name, **arguments),
+        functools.partial(__salt__["dkim_postgres.manage_role"], name, **arguments),
         in_order="The role is as it should be",
         pending="The role would be changed",
         done="The role was changed",
     )
 
 
-def worker_present(name):
+def writer_present(name):
     """
-    The role of ``dkim:database:worker``, which the daily work is done with, has the rights for that
+    The role of ``dkim:database:writer``, which the daily work is done with, has the rights for that
     and no others.
 
     .. code-block:: yaml
 
         Salt's role does the daily work:
-          dkim_postgres.worker_present: []
+          dkim_postgres.writer_present: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        __salt__["dkim_postgres.worker_changes"],
-        __salt__["dkim_postgres.manage_worker"],
+        __salt__["dkim_postgres.manage_writer"],
         in_order="The role is as it should be",
         pending="The role would be changed",
         done="The role was changed",
@@ -103,27 +101,28 @@ def worker_present(name):
 
 def closed_to_public(name):
     """
-    PUBLIC, which is every role, has no right on the formula's tables, views and functions.
+    PUBLIC, which is every role, has no right on the formula's tables, views and functions. With
+    pillar ``dkim:database:close_keys`` no other role reads private keys either; without it the
+    comment names the roles that do.
 
     .. code-block:: yaml
 
         The keys are nobody else's:
           dkim_postgres.closed_to_public: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        __salt__["dkim_postgres.public_changes"],
-        __salt__["dkim_postgres.close_to_public"],
-        in_order="PUBLIC has no right on them",
-        pending="Rights of PUBLIC would be taken back",
-        done="Rights of PUBLIC were taken back",
+        __salt__["dkim_postgres.revoke_public"],
+        in_order="Nobody has a right on them that is to be taken back",
+        pending="Rights of others would be taken back",
+        done="Rights of others were taken back",
     )
 
 
 def former_roles_absent(name, after_restart=False):
     """
-    No reader and no worker of former settings has a right in the database; those that the formula
+    No reader and no writer of former settings has a right in the database; those that the formula
     made are gone. A role that still has a session stays until a run finds none, and the comment
     says so.
 
@@ -136,11 +135,12 @@ def former_roles_absent(name, after_restart=False):
         Roles of former settings are gone:
           dkim_postgres.former_roles_absent: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postgres.former_role_changes"](after_restart and __opts__["test"]),
-        __salt__["dkim_postgres.remove_former_roles"],
+        functools.partial(
+            __salt__["dkim_postgres.remove_former_roles"], after_restart and __opts__["test"]
+        ),
         in_order="No role of former settings can be removed",
         pending="Roles of former settings would be removed",
         done="Roles of former settings were removed",
@@ -159,11 +159,10 @@ def password_absent(name):
         vmail-dkim-reader:
           dkim_postgres.password_absent: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postgres.password_changes"](name),
-        lambda: __salt__["dkim_postgres.remove_password"](name),
+        functools.partial(__salt__["dkim_postgres.remove_password"], name),
         in_order="The role has no password",
         pending="The role's password would be removed",
         done="The role's password was removed",
@@ -172,7 +171,7 @@ def password_absent(name):
 
 def access_present(name, also_root=False):
     """
-    The reader's and the worker's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, in force.
+    The reader's and the writer's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, in force.
     PostgreSQL checks both files before they are loaded; one that it finds fault with is put back.
 
     also_root
@@ -188,7 +187,7 @@ def access_present(name, also_root=False):
 
 def access_absent(name):
     """
-    The reader's and the worker's lines are in neither file.
+    The reader's and the writer's lines are in neither file.
 
     .. code-block:: yaml
 
@@ -200,11 +199,10 @@ def access_absent(name):
 
 def _access(name, present, also_root):
     arguments = {"present": present, "also_root": also_root}
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim_postgres.access_changes"](**arguments),
-        lambda: __salt__["dkim_postgres.manage_access"](**arguments),
+        functools.partial(__salt__["dkim_postgres.manage_access"], **arguments),
         in_order="The access files are as they should be",
         pending="The access files would be changed",
         done="The access files were changed and loaded",

@@ -5,11 +5,14 @@ Each looks, tells under ``test=True`` what a run would change, changes it, and l
 second run changes nothing. The settings are pillar ``dkim``; see ``pillar.example``.
 """
 
+import functools
+
 from dkim_formula.converge import failed
-from dkim_formula.operations.publish import shortened, summed_up
-from dkim_formula.operations.rotation_told import told
-from dkim_formula.operations.transfer import summary
-from dkim_salt import converged
+from dkim_formula.dns.commands import changes_summary
+from dkim_formula.importing.commands import summary
+from dkim_formula.rotation.report import comment
+from dkim_formula.text import listed
+from dkim_salt import managed
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "dkim"
@@ -41,28 +44,6 @@ def checked(name):
     return ret
 
 
-def configuration_accepted(name):
-    """
-    OpenDKIM takes its new configuration, by its own word. Fails where it would not start, before
-    the file that it runs with is replaced, also under ``test=True``. Changes nothing.
-
-    .. code-block:: yaml
-
-        OpenDKIM takes its settings:
-          dkim.configuration_accepted: []
-    """
-    try:
-        found = __salt__["dkim.configuration_problems"]()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return failed(name, error)
-    ret = {"name": name, "changes": {}, "result": not found["problems"]}
-    if found["problems"]:
-        return {**ret, "comment": "\n".join(found["problems"])}
-    if not found["asked"]:
-        return {**ret, "comment": "OpenDKIM is not installed yet: the run asks it once it is"}
-    return {**ret, "comment": "OpenDKIM takes its new configuration"}
-
-
 def keys_managed(name):
     """
     Every domain of the pillar has the keys that the pillar wants, in one course for all of them. An
@@ -73,10 +54,9 @@ def keys_managed(name):
         Every domain has its keys:
           dkim.keys_managed: []
     """
-    return converged(
+    return managed(
         __opts__,
         name,
-        __salt__["dkim.missing_keys"],
         __salt__["dkim.generate_missing"],
         in_order="Every domain has its keys",
         pending="Keys would be made",
@@ -100,11 +80,10 @@ def key_present(name, selector=None, algorithm=None, bits=None):
             - selector: s2026
     """
     arguments = {"selector": selector, "algorithm": algorithm, "bits": bits}
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim.lacking_key"](name, **arguments),
-        lambda: __salt__["dkim.generate"](name, **arguments),
+        functools.partial(__salt__["dkim.generate"], name, **arguments),
         in_order="The key is there",
         pending="The key would be made",
         done="The key was made",
@@ -130,123 +109,22 @@ def key_absent(name, selector, force=False):
             - selector: s2024
     """
 
-    return converged(
+    return managed(
         __opts__,
         name,
-        lambda: __salt__["dkim.leaving_key"](name, selector, force=force),
-        lambda: __salt__["dkim.delete"](name, selector, force=force),
+        functools.partial(__salt__["dkim.delete"], name, selector, force=force),
         in_order="There is no such key",
         pending="The key would be deleted",
         done="The key was deleted",
     )
 
 
-def opendkim_running(
-    name, socket, reads, mail_service="postfix", milter="", moved_from=(), user=None
-):
-    """
-    An OpenDKIM daemon runs, its milter socket takes connections, and it has read its files as they
-    are now. See ``dkim.restart`` for what happens to mail while it is restarted.
-
-    name
-        The daemon's service.
-    socket
-        Its milter socket. The daemon makes it at its start, so it is as old as the daemon.
-    reads
-        The files that the daemon reads at its start; one that is younger asks for a restart, also
-        where an earlier run was stopped before it came to that.
-    mail_service, milter, moved_from
-        As ``dkim.restart``.
-    user
-        The account that the socket has to belong to, open for its group; any without it.
-
-    .. code-block:: yaml
-
-        opendkim:
-          dkim.opendkim_running:
-            - socket: /var/spool/postfix/opendkim/opendkim.sock
-            - reads: [/etc/opendkim.conf]
-            - watch:
-              - file: /etc/opendkim.conf
-    """
-    is_current = __salt__["dkim.is_current"](socket, reads, user)
-    if is_current and moved_from:
-        # An earlier run may have failed between the daemon's start and main.cf.
-        try:
-            due = __salt__["dkim.restart"](
-                name, socket, milter=milter, moved_from=moved_from, test=True
-            )
-        except (CommandExecutionError, SaltInvocationError) as error:
-            return failed(name, error)
-        is_current = not due["main_cf"]
-    if is_current:
-        comment = "It runs, with its files as they are"
-        return {"name": name, "result": True, "changes": {}, "comment": comment}
-    return _restarted(name, socket, mail_service, milter, moved_from)
-
-
-def mod_watch(
-    name, sfun, socket, reads=(), mail_service="postfix", milter="", moved_from=(), **_kwargs
-):
-    """A restart of the daemon where something that it watches has changed."""
-    if sfun != "opendkim_running":
-        comment = f"dkim.{sfun} watches nothing"
-        return {"name": name, "result": False, "changes": {}, "comment": comment}
-    return _restarted(name, socket, mail_service, milter, moved_from)
-
-
-def _restarted(name, socket, mail_service, milter, moved_from):
-    test = __opts__["test"]
-    try:
-        done = __salt__["dkim.restart"](
-            name,
-            socket,
-            mail_service=mail_service,
-            milter=milter,
-            moved_from=moved_from,
-            test=test,
-        )
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return failed(name, error)
-    changes = {name: {"old": None, "new": "restarted"}, **done["main_cf"]}
-    ret = {"name": name, "result": None, "changes": changes}
-    if test:
-        return {**ret, "comment": f"{name} would be restarted"}
-    comment = f"{name} was restarted"
-    if done["paused"]:
-        comment += f"; {mail_service} stood still meanwhile, so that no mail left unsigned"
-    return {**ret, "result": True, "comment": comment}
-
-
-def password_file_present(name, user):
-    """
-    The file that OpenDKIM takes the reader's password from is there, for the daemon alone.
-
-    name
-        The file's path.
-    user
-        The daemon's system user.
-
-    .. code-block:: yaml
-
-        /etc/opendkim-pgpass:
-          dkim.password_file_present:
-            - user: opendkim
-    """
-    return converged(
-        __opts__,
-        name,
-        lambda: __salt__["dkim.password_file_changes"](name, user),
-        lambda: __salt__["dkim.write_password_file"](name, user),
-        in_order="The file is as it should be",
-        pending="The file would be written",
-        done="The file was written",
-    )
-
-
 def records_shown(name, domain=None):
     """
-    Shows the records to publish, as lines for a zone file, in the comment. Changes nothing.
+    Show the records that are left to publish, as lines for a zone file, in the comment: those that
+    the authoritative servers do not show as desired, and that the formula does not publish by
+    itself. Changes nothing. Name servers have 20 seconds at most. Of more than 100 domains none is
+    asked, and the comment names the functions that tell.
 
     domain
         Default: every domain of the formula.
@@ -257,46 +135,56 @@ def records_shown(name, domain=None):
           dkim.records_shown: []
     """
     try:
-        comment = __salt__["dkim.records_to_show"](domain)
+        comment = __salt__["dkim_sls.records_summary"](domain)
     except (CommandExecutionError, SaltInvocationError) as error:
         return failed(name, error)
     return {"name": name, "result": True, "changes": {}, "comment": comment}
 
 
-def keys_imported(name, key_table, signing_table=None, allow_weak=False):
+def keys_imported(
+    name,
+    key_table=None,
+    signing_table=None,
+    allow_weak=False,
+    source=None,
+    config=None,
+    folder=None,
+    selector_map=None,
+    path_map=None,
+):
     """
-    The database has the keys of an OpenDKIM that has them in files. What can't be taken is named in
-    the comment, with the reason, and does not fail the state.
+    The database has the keys that another program, or another OpenDKIM, signs with. What can't be
+    taken is named in the comment, with the reason, and does not fail the state.
 
-    key_table, signing_table, allow_weak
+    key_table, signing_table, allow_weak, source, config, folder, selector_map, path_map
         As ``dkim.import_tables``.
 
     It belongs before ``dkim.keys_managed``, which makes a new key where a domain has none.
 
     .. code-block:: yaml
 
-        The keys of the old OpenDKIM are in the database:
+        The keys of rspamd are in the database:
           dkim.keys_imported:
-            - key_table: /etc/opendkim/KeyTable
-            - signing_table: refile:/etc/opendkim/SigningTable
+            - source: rspamd
             - require:
               - sls: dkim.database
             - require_in:
               - dkim: Every domain has its keys
     """
-    arguments = {"signing_table": signing_table, "allow_weak": allow_weak}
+    arguments = {
+        "signing_table": signing_table,
+        "allow_weak": allow_weak,
+        "source": source,
+        "config": config,
+        "folder": folder,
+        "selector_map": selector_map,
+        "path_map": path_map,
+    }
 
-    def look():
-        return summary(__salt__["dkim.import_tables"](key_table, test=True, **arguments))
-
-    def change():
-        return summary(__salt__["dkim.import_tables"](key_table, **arguments))
-
-    return converged(
+    return managed(
         __opts__,
         name,
-        look,
-        change,
+        lambda test: summary(__salt__["dkim.import_tables"](key_table, test=test, **arguments)),
         in_order="Every key that can be taken is in the database",
         pending="Keys would be imported",
         done="Keys were imported",
@@ -305,14 +193,14 @@ def keys_imported(name, key_table, signing_table=None, allow_weak=False):
 
 def records_published(name, domain=None, adopt=False):
     """
-    The records are in DNS, by dynamic update, and none that was published before and is wanted no
-    more. Fails where a server refuses, or where a record of others is in the way; what can be
-    published is published all the same.
+    Ensure that the desired records are in DNS, each zone's in its own way, and no published record
+    that is no longer desired. Fails where a server or provider refuses, or where another record of
+    the same kind exists; the other names are published all the same.
 
     domain
         Default: every domain of the formula.
     adopt
-        True replaces records of others at our names.
+        True replaces other records of the same kind.
 
     .. code-block:: yaml
 
@@ -324,10 +212,10 @@ def records_published(name, domain=None, adopt=False):
         done = __salt__["dkim.publish"](domain, adopt=adopt, test=test)
     except (CommandExecutionError, SaltInvocationError) as error:
         ret = failed(name, error)
-        return {**ret, "changes": summed_up(ret["changes"])}
-    changes, problems = summed_up(done["changes"]), done["problems"]
+        return {**ret, "changes": changes_summary(ret["changes"])}
+    changes, problems = changes_summary(done["changes"]), done["problems"]
     if problems:
-        comment, result = "Not everything could be published", False
+        comment, result = "Some records could not be published", False
     elif not changes:
         comment, result = f"DNS holds the records, {done['unchanged']} of them", True
     elif test:
@@ -335,19 +223,41 @@ def records_published(name, domain=None, adopt=False):
     else:
         comment, result = "Records were published", True
     lines = [comment, *problems, *done["notes"]]
-    if done["by_hand"]:
-        lines.append(f"For the zones of others: {shortened(done['by_hand'])}")
+    if done["manual"]:
+        lines.append(f"Publish these by hand: {listed(done['manual'])}")
     return {"name": name, "result": result, "changes": changes, "comment": "\n".join(lines)}
+
+
+def signing_verified(name):
+    """
+    A sample of messages is signed through the daemons' own sockets, and the signatures are good by
+    the keys that sign. Changes nothing and delivers no message. A test run tries the same, and does
+    not fail: what it announces may be what this host lacks.
+
+    .. code-block:: yaml
+
+        Mail is signed and verified:
+          dkim.signing_verified: []
+    """
+    try:
+        problems = __salt__["dkim_sls.signing_problems"]()
+    except (CommandExecutionError, SaltInvocationError) as error:
+        problems = [str(error)]
+    ret = {"name": name, "changes": {}, "result": not problems or __opts__["test"]}
+    if not problems:
+        return {**ret, "comment": "Messages are signed, and their signatures are good"}
+    said = ["Mail is not signed yet; a run fails if that stays so"] if __opts__["test"] else []
+    return {**ret, "comment": "\n".join([*said, *problems])}
 
 
 def rotated(name):
     """
-    Every domain's keys are younger than ``rotation:every``: where one is due, its rotation begins;
-    and every rotation under way is as far as it can be. See ``docs/rotation.md``.
+    Ensure that keys are rotated when they are due by ``rotation:every``, and that every key in
+    progress is in the state that the evidence allows. See ``docs/rotation.md``.
 
-    A key that waits, for its record to be in DNS or for time to pass, is no failure and no change:
-    the comment says for what and until when. Fails where something is wrong, such as a name server
-    that refuses; what can go on does so all the same.
+    A key that waits, for its record in DNS or for a time, is no failure and no change: the comment
+    says for what and until when. Fails where something is wrong, such as a name server that
+    refuses; the other keys are moved all the same.
 
     .. code-block:: yaml
 
@@ -359,7 +269,8 @@ def rotated(name):
 
 def rotations_advanced(name, domain=None):
     """
-    Every rotation under way is as far as it can be; none is begun. Otherwise as ``dkim.rotated``.
+    Ensure that every key in progress is in the state that the evidence allows; no rotation begins.
+    Otherwise as ``dkim.rotated``.
 
     domain
         Default: every domain of the formula.
@@ -379,5 +290,5 @@ def _rotation(name, function, **arguments):
         done = __salt__[function](test=test, **arguments)
     except (CommandExecutionError, SaltInvocationError) as error:
         return failed(name, error)
-    result, changes, comment = told(done, test)
-    return {"name": name, "result": result, "changes": changes, "comment": comment}
+    result, changes, text = comment(done, test)
+    return {"name": name, "result": result, "changes": changes, "comment": text}

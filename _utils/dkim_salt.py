@@ -2,13 +2,18 @@
 
 import functools
 import inspect
+import logging
 
 import salt.pillar
-from dkim_formula import arguments, settings
+from dkim_formula import settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
+from dkim_formula.postgres import stand_in
+from dkim_formula.settings import arguments
 from dkim_formula.text import octets_shown
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+log = logging.getLogger(__name__)
 
 # The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred
 # thousand domains takes seconds. The object is kept beside what was read from it, so that no other
@@ -31,7 +36,12 @@ def translated(function):
             raise SaltInvocationError(f"{function.__name__}: {error}") from None
         try:
             given = arguments.as_meant(signature, given, _typed(function))
-            return octets_shown(function(*given.args, **given.kwargs))
+            with stand_in.collected() as said:
+                found = octets_shown(function(*given.args, **given.kwargs))
+            # Of a function whose return has no notes to carry them.
+            for text in said:
+                log.warning("%s: %s", function.__name__, text)
+            return found
         except InvalidValue as error:
             raise SaltInvocationError(octets_shown(str(error))) from error
         except FormulaError as error:
@@ -68,9 +78,9 @@ def read_pillar(pillar):
 
 def pillar_at_hand(opts, grains, pillar):
     """
-    The pillar for what a minion calls by itself. A minion without a master has an empty one until
-    somebody has it refreshed, and gives that to its beacons and the jobs of its schedule (measured,
-    Salt 3008.3, ``master_type: disable``); it is rendered anew at each call then.
+    The pillar for a beacon. A minion without a master has an empty one until somebody has it
+    refreshed, and gives that to its beacons (measured, Salt 3008.3, ``master_type: disable``); it
+    is rendered anew at each call then.
 
     opts, grains, pillar
         ``__opts__``, ``__grains__``, ``__pillar__``.
@@ -86,6 +96,14 @@ def sound_settings(pillar):
     if reading.problems:
         raise SeveralProblems(reading.problems)
     return reading.settings
+
+
+def managed(opts, name, manage, **comments):
+    """
+    Return a state's return, from one execution function: with ``test=True`` it returns what it
+    would change, else what it changed.
+    """
+    return converged(opts, name, lambda: manage(test=True), lambda: manage(test=False), **comments)
 
 
 def converged(opts, name, look, change, **comments):

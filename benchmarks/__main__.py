@@ -2,14 +2,18 @@
 
 import sys
 
-from . import generation, messages, noop, restarts
+from . import filling, generation, messages, noop, peers, restarts, screens, sizing
 from .table import show
 
 BENCHMARKS = {
     "messages": messages.run,
     "restarts": restarts.run,
+    "filling": filling.run,
     "generation": generation.run,
     "noop": noop.run,
+    "screens": screens.run,
+    "sizing": sizing.run,
+    "peers": peers.run,
 }
 
 

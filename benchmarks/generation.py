@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from dkim_formula.operations import keys
+from dkim_formula.keys import commands as keys_commands
 
 from . import site
 from .table import Figure, rounds
@@ -29,7 +29,7 @@ def run(short: bool) -> Iterator[Figure]:
         site.fill(many)
         site.sql("DELETE FROM dkim; TRUNCATE dkim_history;")
         begin = time.monotonic()
-        keys.generate_missing(settings)
+        keys_commands.generate_missing(settings)
         took = time.monotonic() - begin
         made = int(site.sql("SELECT count(*) FROM dkim WHERE state = 'active';"))
         if made != many:

@@ -1,23 +1,36 @@
 """Loads a milter with messages over several connections at once."""
 
+import contextlib
 import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from dkim_formula.milter import Connection
+from dkim_formula.signer.milter import Answer, Connection
 
-BODY = b"Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod.\r\n" * 20
+LINE = b"Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod.\r\n"
+BODY = LINE * 20
+HEADERS = (
+    ("To", "somebody@example.net"),
+    ("Subject", "A message"),
+    ("Date", "Sun, 22 Nov 2026 12:00:00 +0000"),
+)
 
 
 @dataclass(frozen=True)
 class Load:
-    """``sent`` messages in ``seconds``, of which ``signed`` came back with a signature."""
+    """
+    ``sent`` messages in ``seconds``, of which ``signed`` came back with every signature.
+
+    latencies
+        Of each message, in seconds, ascending.
+    """
 
     sent: int
     signed: int
     seconds: float
+    latencies: Sequence[float]
 
     @property
     def rate(self) -> float:
@@ -25,39 +38,56 @@ class Load:
         return self.sent / self.seconds
 
 
-def load(path: str, domains: Sequence[str], messages: int, connections: int = 4) -> Load:
+def load(
+    paths: Sequence[str],
+    domains: Sequence[str],
+    messages: int,
+    connections: int = 4,
+    body: bytes = BODY,
+) -> Load:
     """
     Sends messages over several connections at once, their senders drawn from ``domains``.
 
-    path
-        The milter's socket.
+    paths
+        The sockets of the milters that each message passes, one after the other.
     messages
         How many in all.
     """
-    each = messages // connections
-    begin = time.monotonic()
+    each = max(1, messages // connections)
     with ProcessPoolExecutor(connections) as pool:
-        signed = sum(
-            pool.map(_client, [(path, domains, each, seed) for seed in range(connections)])
-        )
-    return Load(each * connections, signed, time.monotonic() - begin)
+        work = [(paths, domains, each, body, random.random()) for _ in range(connections)]
+        done = list(pool.map(_client, work))
+    begin, end = min(one[1] for one in done), max(one[2] for one in done)
+    latencies = sorted(seconds for one in done for seconds in one[3])
+    return Load(each * connections, sum(one[0] for one in done), end - begin, latencies)
 
 
-def _client(work: tuple[str, Sequence[str], int, int]) -> int:
-    path, domains, messages, seed = work
+Work = tuple[Sequence[str], Sequence[str], int, bytes, float]
+
+
+def _client(work: Work) -> tuple[int, float, float, list[float]]:
+    """Return how many came back signed, the first's beginning, the last's end, each one's time."""
+    paths, domains, messages, body, seed = work
     choice = random.Random(seed)
-    with Connection(path) as connection:
-        return sum(
-            _is_signed(connection, f"someone@{choice.choice(domains)}") for _ in range(messages)
-        )
+    signed, latencies = 0, []
+    with contextlib.ExitStack() as stack:
+        milters = [stack.enter_context(Connection(path)) for path in paths]
+        begin = before = time.monotonic()
+        for _ in range(messages):
+            sender = f"someone@{choice.choice(domains)}"
+            signed += all(signatures(passed(milter, sender, body)) for milter in milters)
+            now = time.monotonic()
+            latencies.append(now - before)
+            before = now
+        return signed, begin, before, latencies
 
 
-def _is_signed(connection: Connection, sender: str) -> bool:
-    headers = [
-        ("From", sender),
-        ("To", "somebody@example.net"),
-        ("Subject", "A message"),
-        ("Date", "Sun, 22 Nov 2026 12:00:00 +0000"),
-        ("Message-ID", f"<{random.random()}@example.net>"),
-    ]
-    return bool(connection.message(sender, headers, BODY).headers("DKIM-Signature"))
+def passed(connection: Connection, sender: str, body: bytes = BODY) -> Answer:
+    """What the milter says of one message."""
+    identifier = ("Message-ID", f"<{random.random()}@example.net>")
+    return connection.message(sender, [("From", sender), *HEADERS, identifier], body)
+
+
+def signatures(answer: Answer) -> list[str]:
+    """The signatures that a milter has added."""
+    return answer.headers("DKIM-Signature")

@@ -40,7 +40,7 @@ class Figure:
         spread = f"{self.spread[0]:.2f}-{self.spread[1]:.2f}" if self.spread else ""
         goal = f"{self.goal[0]} {self.goal[1]:g}" if self.goal else ""
         mark = {True: "met", False: "MISSED", None: ""}[self.met]
-        return f"{self.what:<66} {self.ratio:>8.3f} {spread:>11} {goal:>8} {mark:<7} {self.detail}"
+        return f"{self.what:<77} {self.ratio:>8.3f} {spread:>11} {goal:>8} {mark:<7} {self.detail}"
 
 
 def rounds(
@@ -74,5 +74,5 @@ def rounds(
 
 def show(figures: Sequence[Figure]) -> str:
     """The table as text."""
-    head = f"{'what':<66} {'ratio':>8} {'spread':>11} {'goal':>8}"
+    head = f"{'what':<77} {'ratio':>8} {'spread':>11} {'goal':>8}"
     return "\n".join([head, *(str(figure) for figure in figures)])

@@ -2,8 +2,8 @@
   Everything that could stop the run, found before the first change and shown at once. Every other
   SLS of the formula requires this one.
 #}
-{#- What dkim.watch takes away: dkim.clean includes these too, and there they require no check. #}
-{%- set shared = ['dkim.watch.beacon.clean', 'dkim.watch.metrics.clean'] %}
+{#- What dkim.monitoring and dkim.rotation take away: dkim.clean includes these too, and there they require no check. #}
+{%- set shared = ['dkim.monitoring.beacon.clean', 'dkim.monitoring.metrics.clean', 'dkim.monitoring.report.clean', 'dkim.rotation.clean'] %}
 include:
   - dkim.python
 

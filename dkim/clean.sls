@@ -1,11 +1,11 @@
 {#-
-  Takes the formula's configuration off the machine: what watches it and what runs by
+  Takes the formula's configuration off the machine: what monitors it and what runs by
   itself first, then Postfix before all
   others, so that mail flows throughout.
   Keys, tables and the database role stay.
 #}
 include:
-  - dkim.watch.clean
+  - dkim.monitoring.clean
   - dkim.rotation.clean
   - dkim.postfix.clean
   - dkim.opendkim.clean

@@ -1,5 +1,6 @@
 {#-
-  The whole of it: database, keys, OpenDKIM, Postfix, rotations, the records to publish, and watching.
+  The whole of it: database, keys, mail (OpenDKIM, Postfix, monitoring), rotations, and the records to
+  publish.
   Each of these can be applied alone: state.apply dkim.database, dkim.keys, ...
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
@@ -9,11 +10,9 @@ include:
   - dkim.database
   - dkim.database.former
   - dkim.keys
-  - dkim.opendkim
-  - dkim.postfix
+  - dkim.mail
   - dkim.rotation
   - dkim.dns
-  - dkim.watch
 
 {#- What the roles can't say of each other, since each can be applied alone: in which order. #}
 extend:
@@ -25,28 +24,15 @@ extend:
         - sls: dkim.database
         - sls: dkim.keys
   {{ daemon.service }} runs with these settings:
-    dkim:
+    dkim_opendkim:
       - require:
         - sls: dkim.database
         - sls: dkim.keys
-  {%- endfor %}
-  {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}
-  {#- As long as main.cf names its socket, mail waits for it. #}
-  {{ daemon.service }} is stopped:
-    dkim_service:
-      - require:
-        - dkim_postfix: Postfix has OpenDKIM sign
   {%- endfor %}
   {#- Its session as a role of former settings ends with its restart. #}
   Roles of former settings are gone:
     dkim_postgres:
       - require:
         {%- for daemon in dkim.daemons %}
-        - dkim: {{ daemon.service }} runs with these settings
-        {%- endfor %}
-  Postfix has OpenDKIM sign:
-    dkim_postfix:
-      - require:
-        {%- for daemon in dkim.daemons %}
-        - dkim: {{ daemon.service }} runs with these settings
+        - dkim_opendkim: {{ daemon.service }} runs with these settings
         {%- endfor %}

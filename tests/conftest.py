@@ -1,7 +1,11 @@
-"""Lets pytest work in one process with Salt."""
+"""Shares the tests between the releases, and lets pytest work in one process with Salt."""
 
 import contextlib
 import sys
+
+import pytest
+from support.machine import RELEASES
+from support.share import releases_of
 
 with contextlib.suppress(ImportError):
     import salt._logging
@@ -14,6 +18,16 @@ with contextlib.suppress(ImportError):
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 with contextlib.suppress(ImportError):
+    import saltfactories.plugins
+
+    # Here and not by pytest itself, which would import Salt before the lines above.
+    pytest_plugins = [
+        f"saltfactories.plugins.{name}"
+        for name in ("event_listener", "factories", "log_server", "markers", "sysinfo")
+    ]
+    pytest_plugins.append(saltfactories.plugins.__name__)
+
+with contextlib.suppress(ImportError):
     from hypothesis import settings
 
     # The same examples at each run, so that a run that fails has found a change of ours;
@@ -23,3 +37,19 @@ with contextlib.suppress(ImportError):
     settings.register_profile("search", max_examples=3000, deadline=None, print_blob=True)
     settings.register_profile("round", deadline=None, print_blob=True, database=None)
     settings.load_profile("fixed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share",
+        choices=RELEASES,
+        help="leave to the other release what is marked as one_release and is not this one's",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another release has by rule, where both run."""
+    share = config.getoption("--share")
+    others = [item for item in items if share and share not in releases_of(item)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]

@@ -102,6 +102,11 @@ def _scalar_as_yaml(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def without_secrets(text: str) -> str:
+    """Return a text of another program, without what looks like a key or a URL's password."""
+    return _BASE64.sub("<secret>", _URL_PASSWORD.sub(r"\1<secret>@", text))
+
+
 def _is_key_text(value: str) -> bool:
     return "PRIVATE KEY-----" in value or bool(_BASE64.fullmatch(value))
 
@@ -151,3 +156,72 @@ class OpenDKIMError(FormulaError):
 
 class PostfixError(FormulaError):
     """``postconf`` failed or is not there."""
+
+
+class DnsError(FormulaError):
+    """A problem with a zone, a server, a record or an update."""
+
+
+class NoLibrary(DnsError):
+    """The Python that runs Salt has no dnspython."""
+
+    def __init__(self):
+        super().__init__(
+            "the Python package dnspython is not installed in the Python that runs Salt; apply the "
+            "state dkim.python, or run: salt-pip install dnspython"
+        )
+
+
+class NoAddress(DnsError):
+    """A server's name without an address in DNS."""
+
+
+class NoSuchDomain(DnsError):
+    """
+    A domain that nobody has registered, as a resolver says.
+
+    name
+        The domain.
+    parent
+        The zone without a delegation of the domain; '' is the root.
+    """
+
+    def __init__(self, name: str, parent: str):
+        self.name, self.parent = name, parent
+        super().__init__(f"{name} does not exist in DNS (NXDOMAIN) and has no zone")
+
+
+class RecordConflict(DnsError):
+    """A record at the formula's name that the formula does not manage."""
+
+
+class ConcurrentChange(DnsError):
+    """An update that the server refused: the records at the name changed after they were read."""
+
+
+class UncertainUpdate(DnsError):
+    """
+    An update without a usable answer, which the server may have applied.
+
+    has_conflict
+        Whether the update was sent twice and the server refused the second: the first may have
+        changed the name.
+    """
+
+    def __init__(self, text: str, has_conflict: bool = False):
+        self.has_conflict = has_conflict
+        super().__init__(text)
+
+
+class NoAnswer(DnsError):
+    """
+    A question without a usable answer.
+
+    kind
+        ``silent`` (no answer in time), ``closed`` (the port is closed), ``unreachable`` (this
+        machine has no route), ``broken`` (what came answers no question).
+    """
+
+    def __init__(self, kind: str, text: str):
+        self.kind = kind
+        super().__init__(text)

@@ -7,6 +7,7 @@ over the world (measured), and a key keeps its selector.
 """
 
 import datetime
+import fnmatch
 import re
 
 import idna
@@ -27,8 +28,9 @@ SERVED_DOMAIN = r"^([a-z0-9_-]{1,63}\.)*(?![0-9]+$)[a-z0-9_-]{1,63}$"
 SERVED_SELECTOR = r"^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}$"
 _SERVED_DOMAIN = re.compile(SERVED_DOMAIN)
 _SERVED_SELECTOR = re.compile(SERVED_SELECTOR)
-# The shortest name of a key record below a domain: a selector of one character.
-_LONGEST_DOMAIN = MAX_NAME - len("s._domainkey.")
+# The shortest name of a key record (record_names.py) has 13 characters before the domain: those of
+# a selector of one character, and of the label between.
+_LONGEST_DOMAIN = MAX_NAME - 13
 # RFC 5322, section 3.2.3: dot-atom. A quoted local part can't be looked up: OpenDKIM splits at "@".
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -91,6 +93,29 @@ def served_selector(value: object, where: str = "selector") -> str:
             where, value, "is no selector", "use letters, digits, hyphens, underscores and dots"
         )
     return name
+
+
+def domain_glob(value: object) -> re.Pattern | None:
+    """
+    Return what domains a text with ``*`` or ``?`` stands for, by their A-labels or their U-labels;
+    None for any other value.
+    """
+    if not isinstance(value, str) or not {"*", "?"} & set(value):
+        return None
+    # Brackets are letters: a row of another tool may hold an address literal for a domain.
+    glob = octets_meant(value).lower().replace("[", "[[]")
+    return re.compile(fnmatch.translate(glob))
+
+
+def u_labels(domain: str) -> str:
+    """Return a domain with U-labels (RFC 5890, section 2.3.2.1), or as it is without such."""
+    if "xn--" not in domain:
+        return domain
+    try:
+        found = idna.decode(domain)
+    except UnicodeError:  # IDNAError is one, and so is what punycode raises
+        return domain
+    return found if found.isprintable() else domain
 
 
 def stored_selector(value: object, where: str = "selector") -> str:
@@ -228,40 +253,6 @@ def selector(value: object, where: str = "selector") -> str:
     return name
 
 
-def key_record_name(selector_: str, domain: str) -> str:
-    """
-    Where the key record stands: ``selector._domainkey.domain``, without a trailing dot.
-
-    Raises :class:`InvalidValue` where selector or domain is none that is served, or both together
-    are longer than a name can be. Source: RFC 6376, section 3.6.2.1.
-    """
-    label = selector_in_dns(selector_)
-    if label is None:
-        raise InvalidValue("selector", selector_, "is no name in DNS", "use letters and digits")
-    name = f"{label.lower()}._domainkey.{owner_domain(domain)}"
-    return _checked_length(name, "selector")
-
-
-def dmarc_record_name(domain: str) -> str:
-    """
-    Where the DMARC policy record stands: ``_dmarc.domain``. Source: RFC 9989, section 4.5.
-
-    Raises :class:`InvalidValue` where the domain is not one or is too long to have such a record.
-    """
-    return _checked_length(f"_dmarc.{owner_domain(domain)}", "domain")
-
-
-def report_record_name(domain: str, host: str) -> str:
-    """
-    Where ``host`` says that it takes the reports about ``domain``. Source: RFC 9990,
-    "Verifying External Destinations".
-
-    Raises :class:`InvalidValue` as the other names do.
-    """
-    name = f"{owner_domain(domain)}._report._dmarc.{mail_domain(host)}"
-    return _checked_length(name, "domain")
-
-
 def email_address(value: object, where: str = "address") -> str:
     """
     ``local@domain`` with the domain as :func:`domain_name` gives it and the local part untouched.
@@ -339,10 +330,11 @@ def _check_labels(
             raise InvalidValue(where, value, f"has a label longer than {MAX_LABEL} characters")
         if not label_form.fullmatch(label):
             raise InvalidValue(where, value, f"has the malformed label {label!r}", expected)
-    _checked_length(name, where)
+    checked_length(name, where)
 
 
-def _checked_length(name: str, where: str) -> str:
+def checked_length(name: str, where: str) -> str:
+    """Return a name that is no longer than DNS takes it. Raises InvalidValue for another."""
     if len(name) > MAX_NAME:
         raise InvalidValue(
             where, name, f"is {len(name)} characters long", f"a name has {MAX_NAME} at most"

@@ -1,295 +1,170 @@
-"""
-Private keys as other tools store them: which of them OpenDKIM signs with, and what is wrong else.
-
-What signs is what the daemon makes of a text. It takes what begins with five hyphens for PEM and
-gives it to OpenSSL, which reads the first block that it can and passes over all text around the
-blocks; what begins with MII it decodes as base64; any other text gives 451 (libopendkim, dkim.c;
-measured on both releases, tests/functional/test_key_texts.py). This module reads every text that
-the daemon signs with, and some that it does not, whose meaning is plain all the same: PEM with
-lost, doubled or indented line ends, or behind other text. A key in such a text is to be stored
-anew, as :meth:`PrivateKey.pem` writes it, which the daemon reads.
-"""
-
-from __future__ import annotations
+"""Private keys: made, read and turned into what a key record shows. Their text never leaks."""
 
 import base64
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from .keys import MIN_BITS, PrivateKey
+from .errors import InvalidValue
+from .multi_prime import MultiPrimeKey
 
-# What the table holds without a second look: PEM of one block, its lines ended, and nothing else.
-# PostgreSQL reads it as the same expression. OpenSSL reads each text that it matches (measured).
-PLAIN_PEM = (
-    "^-----BEGIN (PRIVATE KEY-----\\r?\\n([A-Za-z0-9+/=]+\\r?\\n)+-----END |"
-    "RSA PRIVATE KEY-----\\r?\\n([A-Za-z0-9+/=]+\\r?\\n)+-----END RSA )PRIVATE KEY-----\\s*$"
-)
-_PLAIN = re.compile(PLAIN_PEM, re.ASCII)
+ALGORITHMS = ("rsa", "ed25519")
 
-# Longer than any key with whatever stands around it; reading is bounded by it.
-MOST_CHARACTERS = 1 << 20
-# OpenSSL works with no larger one (OPENSSL_RSA_MAX_MODULUS_BITS of rsa.h).
-_MOST_BITS = 16384
+# RFC 8301, section 3.2: signers use 1024 bits at least, verifiers need to take 1024 to 4096.
+MIN_BITS = 1024
+MAX_BITS = 4096
+DEFAULT_BITS = 2048
 
-_BLOCK = re.compile(
-    rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----((?:(?!-----).)*)-----END \1-----", re.DOTALL
-)
-_NOT_BASE64 = re.compile(rb"\\[nrt]|[^A-Za-z0-9+/]")
-_HEADER = re.compile(rb"[A-Za-z-]+:")
-_GIVE = "store an unencrypted RSA or Ed25519 private key as PEM"
+ED25519_BITS = 256
+
+EXPONENT = 65537
+# FIPS 186-5, section A.1.1 wants more than 2**16; Go's crypto/rsa, and so the verifiers written
+# in Go, takes no more than 31 bits.
+_EXPONENTS = range(EXPONENT, 2**31)
+_EXPONENT_AS_DER = b"\x02\x03\x01\x00\x01"
 
 
-# RFC 8017, appendix A.1.2: version 1, and then the modulus, of 256 octets or more. OpenDKIM signs
-# with such a key (measured); pyca/cryptography reads none, so there is no telling its public half.
-_MORE_PRIMES = b"\x02\x01\x01\x02\x82"
-_MANY_PRIMES = (
-    "is an RSA key of more than two primes, which few programs read",
-    "make another with dkim.generate under a new selector, and publish its record",
-)
-
-
-@dataclass(frozen=True)
-class StoredKey:
+def check_algorithm(value: object, where: str = "algorithm") -> str:
     """
-    What a stored text holds.
+    One of :data:`ALGORITHMS`. Raises :class:`InvalidValue` for anything else.
 
-    private
-        The key; None where OpenDKIM could not sign with it.
-    problem
-        Why there is no key, as the end of a sentence that begins with "the key".
-    remedy
-        What to do about the problem.
-    is_plain
-        Whether the text is fit for the table as it is; else :meth:`PrivateKey.pem` is.
+    Source: RFC 6376, section 3.3.1 (rsa); RFC 8463, section 3 (ed25519).
     """
-
-    private: PrivateKey | None = None
-    problem: str = ""
-    remedy: str = ""
-    is_plain: bool = True
+    if value not in ALGORITHMS:
+        raise InvalidValue(where, value, "is not an algorithm", f"use {' or '.join(ALGORITHMS)}")
+    return value
 
 
-class _Unusable(Exception):
-    """What is wrong with a text, and what to do."""
-
-    def __init__(self, problem: str, remedy: str = _GIVE):
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
-
-
-def read_stored(text: str | bytes | None) -> StoredKey:
+def check_bits(value: object, where: str = "bits") -> int:
     """
-    Read a private key from the text of a row or a file. Never raises, and shows nothing of the key.
+    The size of an RSA key in bits, as an int from 1024 to 4096; a string of digits is taken too.
 
-    The primality of RSA factors is not checked: OpenSSL's full check costs 60 ms for 2048 bits, so
-    an hour and a half for a hundred thousand rows (measured). Who wrote the row could as well have
-    written another key.
+    Raises :class:`InvalidValue`. Source: RFC 8301, section 3.2.
     """
+    allowed = f"use {MIN_BITS} to {MAX_BITS}, best {DEFAULT_BITS}"
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        bits = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        bits = value
+    else:
+        raise InvalidValue(where, value, "is not a number of bits", allowed)
+    if bits < MIN_BITS:
+        raise InvalidValue(
+            where, value, f"is too small: RFC 8301 forbids RSA keys below {MIN_BITS} bits", allowed
+        )
+    if bits > MAX_BITS:
+        raise InvalidValue(
+            where,
+            value,
+            f"is too large: verifiers need not take more than {MAX_BITS} bits",
+            allowed,
+        )
+    return bits
+
+
+def public_weakness(algorithm: str, bits: int | None, public: str | None) -> str:
+    """
+    Return what verifiers may not like of a key; empty for one that all have to take.
+
+    public
+        As :meth:`PrivateKey.public_base64` gives it.
+    """
+    if algorithm != "rsa" or bits is None or public is None:
+        return ""
+    if not MIN_BITS <= bits <= MAX_BITS:
+        return f"is an RSA key of {bits} bits: RFC 8301 allows {MIN_BITS} to {MAX_BITS}"
+    # RFC 8017, appendix A.1.1: the exponent comes last. Most are told by one look.
     try:
-        return _read(text)
-    except _Unusable as error:
-        return StoredKey(problem=error.problem, remedy=error.remedy)
+        if base64.b64decode(public[-16:]).endswith(_EXPONENT_AS_DER):
+            return ""
+        key = serialization.load_der_public_key(base64.b64decode(public))
+    except ValueError:
+        return "has a public half that does not parse"
+    exponent = key.public_numbers().e
+    if exponent in _EXPONENTS:
+        return ""
+    return f"is an RSA key with the public exponent {exponent}, which verifiers may refuse"
 
 
-def _read(text: str | bytes | None) -> StoredKey:
-    if text is None or not text.strip():
-        raise _Unusable("is missing")
-    if len(text) > MOST_CHARACTERS:
-        raise _Unusable(f"has {len(text)} characters, more than any key")
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    plain = _PLAIN.match(data.decode("latin-1")) is not None
-    found = _load_pem(data) if plain else None
-    if found is None or not _is_consistent(found):
-        plain = False
-        found = _first_key(data)
-    _refuse_short(found)
-    found = _sound(found)
-    return StoredKey(PrivateKey(found), is_plain=plain)
-
-
-def _load_pem(data: bytes):
-    try:
-        key = serialization.load_pem_private_key(
-            data, password=None, unsafe_skip_rsa_key_validation=True
-        )
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-    return key
-
-
-def _first_key(data: bytes):
-    """The first key in a text that OpenSSL, or anybody who knows PEM, would find there."""
-    problems = []
-    for label, body in _blocks(data):
-        try:
-            return _key_of_block(label, body)
-        except _Unusable as error:
-            problems.append(error)
-    if problems:
-        raise problems[0]
-    if data.startswith(b"\x30"):
-        return _load_der(data)
-    bare = data.strip().removeprefix(b"\xef\xbb\xbf").strip()
-    if bare.startswith((b"/", b"./", b"../")):
-        raise _Unusable(
-            "is the path of a file: private keys belong in the table",
-            "put the file's key into this row with dkim.import_key DOMAIN SELECTOR PATH",
-        )
-    if bare.startswith((b"MII", b"MC4")):
-        return _load_der(_decoded(bare))
-    raise _Unusable(*_not_pem(data))
-
-
-def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for found in _BLOCK.finditer(data):
-        yield found.group(1), found.group(2)
-
-
-def _key_of_block(label: bytes, body: bytes):
-    if label.startswith(b"ENCRYPTED") or b"ENCRYPTED" in body:
-        raise _Unusable("is encrypted", "store it without a passphrase")
-    if _HEADER.search(body):
-        # OpenSSL takes them for an encryption that it can't undo (measured: 451).
-        raise _Unusable(
-            "has header lines between its BEGIN line and the base64 text", "remove these lines"
-        )
-    if label.startswith(b"OPENSSH"):
-        raise _Unusable("is in OpenSSH's own form", "store it as PEM: ssh-keygen -p -m PEM")
-    return _load_der(_decoded(body))
-
-
-def _decoded(body: bytes) -> bytes:
-    """Octets of base64 text, up to its padding; as OpenDKIM itself, it passes over other signs."""
-    digits = _NOT_BASE64.sub(b"", body.partition(b"=")[0])
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
-
-
-def _load_der(der: bytes):
-    # OpenSSL passes over what follows the outermost element (measured).
-    der = der[: _element_length(der)]
-    try:
-        key = serialization.load_der_private_key(
-            der, password=None, unsafe_skip_rsa_key_validation=True
-        )
-    except TypeError:
-        raise _Unusable("is encrypted", "store it without a passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
-        if _MORE_PRIMES in der[:48]:
-            raise _Unusable(*_MANY_PRIMES) from None
-        raise _Unusable("does not parse as a private key") from None
-    if not isinstance(key, (rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
-        raise _Unusable("is of another algorithm: DKIM signs with RSA and Ed25519")
-    return key
-
-
-def _element_length(der: bytes) -> int:
-    """How many octets the first DER element has, header included."""
-    if len(der) < 2 or der[1] < 0x80:
-        return len(der)
-    octets = der[1] & 0x7F
-    return 2 + octets + int.from_bytes(der[2 : 2 + octets], "big")
-
-
-def _not_pem(data: bytes) -> tuple[str, str]:
-    if b"PRIVATE KEY" in data:
-        return "does not parse as a private key: its BEGIN or END line is damaged", _GIVE
-    if b"PUBLIC KEY-----" in data:
-        return "is not a private key: it is the public half", _GIVE
-    if b"CERTIFICATE-----" in data:
-        return "is not a private key: it is a certificate", _GIVE
-    return "is not a private key in PEM form", _GIVE
-
-
-def _is_consistent(key) -> bool:
-    """RFC 8017, section 3.2: what the two primes and the exponents have to do with each other."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return True
-    if not isinstance(key, rsa.RSAPrivateKey):
-        return False
-    private = key.private_numbers()
-    public = private.public_numbers
-    p, q, d, e = private.p, private.q, private.d, public.e
-    return (
-        key.key_size <= _MOST_BITS
-        and e > 1
-        and p > 1
-        and q > 1
-        and p * q == public.n
-        and e * d % (p - 1) == 1
-        and e * d % (q - 1) == 1
-        and private.dmp1 == d % (p - 1)
-        and private.dmq1 == d % (q - 1)
-        and private.iqmp * q % p == 1
-    )
-
-
-def _sound(key):
+class PrivateKey:
     """
-    The key with its numbers in agreement.
+    A private key that signs for a domain.
 
-    OpenSSL signs with a key whose private exponent or one of whose primes is damaged (measured):
-    it uses the primes, looks whether the signature verifies, and if not uses the exponent.
+    ``repr`` shows algorithm and size alone; the object can't be pickled or copied, and
+    :meth:`pem` is the only way to the material.
+
+    algorithm
+        ``rsa`` or ``ed25519``.
+    bits
+        The size; of an Ed25519 key always 256.
     """
-    if _is_consistent(key):
-        return key
-    private = key.private_numbers()
-    public = private.public_numbers
-    if key.key_size <= _MOST_BITS and public.e % 2 == 1 and public.e > 1:
-        for primes in (_primes_by_exponent, _primes_as_given):
-            try:
-                found = _of_primes(public, *primes(private))
-            except (ValueError, ZeroDivisionError):
-                continue
-            if _is_consistent(found):
-                return found
-    raise _Unusable("does not parse as a private key: its numbers contradict each other")
 
+    __slots__ = ("_key", "algorithm", "bits")
 
-def _primes_by_exponent(private: rsa.RSAPrivateNumbers) -> tuple[int, int]:
-    public = private.public_numbers
-    if pow(pow(2, private.d, public.n), public.e, public.n) != 2:
-        raise ValueError
-    return rsa.rsa_recover_prime_factors(public.n, public.e, private.d)
+    def __init__(self, key: rsa.RSAPrivateKey | MultiPrimeKey | ed25519.Ed25519PrivateKey):
+        self._key = key
+        if isinstance(key, (rsa.RSAPrivateKey, MultiPrimeKey)):
+            self.algorithm, self.bits = "rsa", key.key_size
+        else:
+            self.algorithm, self.bits = "ed25519", ED25519_BITS
 
+    @property
+    def weakness(self) -> str:
+        """What verifiers may not like of the key; empty for one that all have to take."""
+        return public_weakness(self.algorithm, self.bits, self.public_base64())
 
-def _primes_as_given(private: rsa.RSAPrivateNumbers) -> tuple[int, int]:
-    n = private.public_numbers.n
-    for p in (private.p, private.q):
-        if 1 < p < n and n % p == 0:
-            return p, n // p
-    raise ValueError
+    @property
+    def oddity(self) -> str:
+        """What other programs may not like of the private half; verifiers don't see it."""
+        if isinstance(self._key, MultiPrimeKey):
+            return "is an RSA key of more than two primes, which few programs read"
+        return ""
 
+    @classmethod
+    def generate(cls, algorithm: str = "rsa", bits: int = DEFAULT_BITS) -> "PrivateKey":
+        """
+        A new key.
 
-def _of_primes(public: rsa.RSAPublicNumbers, p: int, q: int) -> rsa.RSAPrivateKey:
-    d = pow(public.e, -1, (p - 1) * (q - 1))
-    numbers = rsa.RSAPrivateNumbers(
-        p=p,
-        q=q,
-        d=d,
-        dmp1=rsa.rsa_crt_dmp1(d, p),
-        dmq1=rsa.rsa_crt_dmq1(d, q),
-        iqmp=rsa.rsa_crt_iqmp(p, q),
-        public_numbers=public,
-    )
-    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+        algorithm
+            ``rsa`` or ``ed25519``.
+        bits
+            The size of an RSA key; an Ed25519 key has only one.
 
+        Raises :class:`InvalidValue` as :func:`check_algorithm` and :func:`check_bits` do.
+        """
+        if check_algorithm(algorithm) == "ed25519":
+            return cls(ed25519.Ed25519PrivateKey.generate())
+        return cls(rsa.generate_private_key(public_exponent=EXPONENT, key_size=check_bits(bits)))
 
-def _refuse_short(key) -> None:
-    """
-    Raise for an RSA key that OpenDKIM signs nothing with: it rejects the message.
+    def public_base64(self) -> str:
+        """
+        The public key as the record's ``p=`` holds it.
 
-    OpenDKIM counts whole octets: 1017 bits are as good as 1024 to it (measured).
-    """
-    if isinstance(key, rsa.RSAPrivateKey) and (key.key_size + 7) // 8 * 8 < MIN_BITS:
-        raise _Unusable(
-            f"is an RSA key of {key.key_size} bits, and OpenDKIM refuses mail rather than sign "
-            f"with less than {MIN_BITS}",
-            "make another key with dkim.generate",
-        )
+        RSA: base64 of the SubjectPublicKeyInfo in DER, as RFC 6376, appendix C, makes it and
+        verifiers take it; Ed25519: base64 of the 32 bytes (RFC 8463, section 4.2).
+        """
+        public = self._key.public_key()
+        if self.algorithm == "ed25519":
+            data = public.public_bytes_raw()
+        else:
+            data = public.public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        return base64.b64encode(data).decode("ascii")
+
+    def pem(self) -> str:
+        """
+        The private key as unencrypted PEM, PKCS#8 but for a key of more than two primes: for the
+        table, by COPY, and nothing else.
+        """
+        return self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"<PrivateKey {self.algorithm} {self.bits}>"
+
+    def __reduce__(self):
+        raise TypeError("a private key is not serialised")

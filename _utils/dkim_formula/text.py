@@ -1,6 +1,7 @@
 """Text from elsewhere, in a form that people can read and type."""
 
 import re
+from collections.abc import Sequence
 
 _TYPED_OCTET = re.compile(r"\\x([89a-f][0-9a-f])")
 
@@ -24,6 +25,23 @@ def octets_shown(value: object) -> object:
 def octets_meant(text: str) -> str:
     """Return a name that was typed as :func:`octets_shown` writes it, as the database has it."""
     return _TYPED_OCTET.sub(lambda found: chr(0xDC00 + int(found.group(1), 16)), text)
+
+
+def listed(names: Sequence[str], most: int = 20, count: int | None = None) -> str:
+    """
+    Return names with commas between; past ``most`` of them the rest is counted.
+
+    count
+        How many there are, where ``names`` are the first of them.
+    """
+    left = (len(names) if count is None else count) - most
+    more = f" and {left} more" if left > 0 else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 key``, ``2 keys``, ``100,000 keys``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _shown(text: str) -> str:

@@ -46,10 +46,10 @@ OpenDKIM's role reads the views and nothing else:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 
-{%- if dkim.database.has_worker %}
+{%- if dkim.database.has_writer %}
 
 Salt's role does the daily work:
-  dkim_postgres.worker_present:
+  dkim_postgres.writer_present:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 {%- endif %}
@@ -58,7 +58,7 @@ Roles of former settings that nobody uses are gone:
   dkim_postgres.former_roles_absent:
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
-      {%- if dkim.database.has_worker %}
+      {%- if dkim.database.has_writer %}
       - dkim_postgres: Salt's role does the daily work
       {%- endif %}
 
@@ -73,7 +73,7 @@ The roles have their ways in:
     {%- endif %}
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
-      {%- if dkim.database.has_worker %}
+      {%- if dkim.database.has_writer %}
       - dkim_postgres: Salt's role does the daily work
       {%- endif %}
 {%- endif %}

@@ -4,7 +4,7 @@
 include:
   - dkim.check
 
-{%- if dkim.dns.publish == 'rfc2136' %}
+{%- if dkim.dns.is_published %}
 
 The records are published:
   dkim.records_published:

@@ -1,7 +1,7 @@
 {#-
   Stops OpenDKIM and takes its configuration off the machine: what the formula made here, by its own
-  first line in each file, whatever the pillar says meanwhile. The packages stay; see README,
-  «Removing», for getting the packaged configuration back.
+  first line in each file, whatever the pillar says meanwhile. The packages stay; see
+  docs/remove.md for getting the packaged configuration back.
 #}
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
 {%- set services = (dkim.installed | map(attribute='service') | list) + [lookup.opendkim_service] %}

@@ -1,4 +1,4 @@
-{#- Nothing calls the rotation any more; keys stay in the states that they are in. #}
-Rotations are called by nobody:
-  dkim_schedule.absent:
-    - name: dkim_rotation
+{#- No timer calls the rotation any more; keys stay in the states that they are in. #}
+{%- from 'dkim/unattended/job.jinja' import absent with context %}
+
+{{- absent('rotation', 'rotations') }}

@@ -1,41 +1,39 @@
 {#-
   Rotations go on at each run, as far as DNS and time allow; those that are due begin where the
-  pillar lets them begin by themselves. Salt's schedule does the same between the runs, where wanted.
+  pillar lets them begin by themselves. A timer of systemd does the same between the runs, where
+  wanted.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
-{%- set job = 'dkim_rotation' %}
+{%- from 'dkim/unattended/job.jinja' import present with context %}
+{%- set schedule = dkim.rotation.schedule %}
 
 include:
   - dkim.check
+{%- if not schedule %}
+  - dkim.rotation.clean
+{%- endif %}
 
 {%- if dkim.rotation.automatic %}
 
 Keys are rotated when they are due:
   dkim.rotated:
+    {#- Behind Postfix (dkim.postfix.service): a mail about records to publish is signed. #}
+    - order: 20002
     - require:
       - sls: dkim.check
 {%- else %}
 
 Rotations under way go on:
   dkim.rotations_advanced:
+    {#- Behind Postfix (dkim.postfix.service): a mail about records to publish is signed. #}
+    - order: 20002
     - require:
       - sls: dkim.check
 {%- endif %}
 
-{%- if dkim.rotation.schedule %}
-
-Rotations go on between the runs:
-  dkim_schedule.present:
-    - name: {{ job | json }}
-    - calls: {{ 'dkim.rotate_due' if dkim.rotation.automatic else 'dkim.advance' }}
-    - every: {{ dkim.rotation.schedule | json }}
-    - require:
-      - sls: dkim.check
-{%- else %}
-
-Rotations wait for the next run:
-  dkim_schedule.absent:
-    - name: {{ job | json }}
-    - require:
-      - sls: dkim.check
+{%- if schedule %}
+{#- The first run after a boot or a change comes soon: a machine may not be up for a whole turn. #}
+{{- present(
+  dkim, 'rotation', 'rotations', 'Due rotations of DKIM keys', 'man:opendkim(8)',
+  '', [schedule, 300] | min, schedule, dkim.rotation.calls) }}
 {%- endif %}

@@ -1,13 +1,15 @@
 """A howto's database as sites have them: good rows, and every kind of odd one."""
 
 import base64
+import functools
+import subprocess
 import textwrap
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from dkim_formula.database import connection as db
+from dkim_formula.postgres import connection as db
 from functional.postgres import HOWTO, OWNER, execute, query, rsa_key, traditional_pem
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -52,6 +54,14 @@ def _pem(key, form=serialization.PrivateFormat.TraditionalOpenSSL, secret=None) 
     ).decode()
 
 
+@functools.cache
+def more_primes() -> str:
+    """A key of three primes, as OpenSSL makes one."""
+    options = ("-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", "rsa_keygen_primes:3")
+    command = ["openssl", "genpkey", "-algorithm", "RSA", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def odd_keys() -> dict[str, tuple[str, bool, str]]:
     """Key texts by kind, each with whether mail is signed with it and what is said of it."""
     good = traditional_pem(3)
@@ -76,6 +86,7 @@ def odd_keys() -> dict[str, tuple[str, bool, str]]:
         "base64-lines": ("\n".join(middle), True, ""),
         "exponent-3": (_pem(rsa.generate_private_key(3, 1024)), True, "public exponent 3"),
         "path": ("/etc/dkimkeys/mail.private", False, "path of a file"),
+        "more-primes": (more_primes(), True, "more than two primes"),
         "headers": ("\n".join([first, "Comment: x", "", *middle, last]), False, "header lines"),
         "encrypted": (_pem(rsa_key(3)._key, secret=secret), False, "is encrypted"),
         "ec": (_pem(ec.generate_private_key(ec.SECP256R1())), False, "of another algorithm"),

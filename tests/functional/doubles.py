@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # As far as the library uses it: postconf(1) with -n, -e, -X and -xh, on a file of its own.
-_POSTCONF = """#!{python}
+_POSTCONF = """#!{python} -IS
 import pathlib, sys
 
 path = pathlib.Path({path!r})
@@ -36,7 +36,7 @@ class OpenDKIM:
         self.stop()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(self.path)
-        self._listening.listen(16)
+        self._listening.listen(socket.SOMAXCONN)  # nobody takes the connections
 
     def stop(self) -> None:
         if self._listening is not None:
@@ -109,43 +109,6 @@ class Postfix:
         )
 
 
-class Schedule:
-    """Salt's ``schedule`` functions over one file, and a minion's event bus where one runs."""
-
-    def __init__(self):
-        self.jobs: dict[str, dict[str, object]] = {}
-        self.minion_runs = True
-        self.broken = False
-        self.asked: set[bool] = set()  # whether the file, and whether the minion
-
-    def functions(self) -> dict[str, object]:
-        """By the names that ``__salt__`` knows them by."""
-        return {
-            "schedule.list": self.list,
-            "schedule.add": self.add,
-            "schedule.delete": self.delete,
-            "event.fire": lambda _data, _tag: self.minion_runs,
-        }
-
-    def list(self, offline=False, **_kwargs) -> dict[str, dict[str, object]]:
-        self.asked.add(offline)
-        return {name: {**job, "enabled": True} for name, job in self.jobs.items()}
-
-    def add(self, name, offline=False, **job) -> dict[str, object]:
-        self.asked.add(offline)
-        if self.broken:
-            return {"result": False, "comment": f"Failed to add job {name} to schedule."}
-        self.jobs[name] = job
-        return {"result": True, "comment": ""}
-
-    def delete(self, name, offline=False) -> dict[str, object]:
-        self.asked.add(offline)
-        if self.broken:
-            return {"result": False, "comment": f"Failed to delete job {name} from schedule."}
-        del self.jobs[name]
-        return {"result": True, "comment": ""}
-
-
 class Dns:
     """``dkim.publish`` over a server that holds nothing yet and takes everything, unless told."""
 
@@ -164,4 +127,4 @@ class Dns:
 
 
 def _published(changes: dict[str, object], problems: list[str]) -> dict[str, object]:
-    return {"changes": changes, "unchanged": 0, "problems": problems, "by_hand": [], "notes": []}
+    return {"changes": changes, "unchanged": 0, "problems": problems, "manual": [], "notes": []}

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from dkim_formula.database import keystore
-from dkim_formula.keys import PrivateKey
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import table as keys_table
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings.model import Database
 
 SOCKET_DIRECTORY = Path("/var/run/postgresql")  # libpq's default in Debian and in psycopg2-binary
@@ -103,12 +106,12 @@ def insert_as_howto(connection, domain: str, selector: str, key: str) -> None:
 
 def move(connection, database, selector: str, state: str, domain="example.com", why="test"):
     """Moves a key by the library, whatever speaks for it; gives it as it is then."""
-    key = keystore.find(connection, database, domain, selector)
+    key = keys_table.find(connection, database, domain, selector)
     if state == "active":
-        keystore.switch_to(connection, database, [key.id], why)
+        key_changes.switch_to(connection, database, [key.id], why)
     else:
-        keystore.move(connection, database, [key.id], state, why)
-    return keystore.find(connection, database, domain, selector)
+        key_changes.move(connection, database, [key.id], state, why)
+    return keys_table.find(connection, database, domain, selector)
 
 
 def rsa_key(number: int = 0) -> PrivateKey:
@@ -151,3 +154,42 @@ def as_role(connection, role: str):
     finally:
         connection.rollback()
         execute(connection, "RESET SESSION AUTHORIZATION")
+
+
+def set_up(database: Database) -> None:
+    """Set up the whole database, as a highstate does."""
+    postgres_commands.manage_schema(database)
+    postgres_commands.revoke_public(database)
+    postgres_commands.manage_role(
+        database, postgres_commands.wanted_role(database, database.reader.name, password="keep")
+    )
+    postgres_commands.manage_writer(database)
+    postgres_commands.manage_access(database)
+
+
+_READABLE = """
+SELECT format('%%I.%%I', n.nspname, c.relname),
+       string_agg(format('%%I::text', a.attname), ', ' ORDER BY a.attnum)
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname !~ '^pg_|^information_schema$'
+   AND has_schema_privilege(%(role)s, n.oid, 'USAGE')
+   AND has_column_privilege(%(role)s, c.oid, a.attnum, 'SELECT')
+ GROUP BY 1
+"""
+
+
+def private_keys_read_by(database: Database, role: str) -> list[str]:
+    """The relations in which a role sees the text of a private key."""
+    found = []
+    with db.session(database, setup=True) as connection:
+        readable = query(connection, _READABLE, {"role": role})
+        execute(connection, f"SET SESSION AUTHORIZATION {role}")
+        for relation, text in readable:
+            ((count,),) = query(
+                connection,
+                f"SELECT count(*) FROM {relation} WHERE concat({text}) LIKE '%%PRIVATE KEY%%'",
+            )
+            found += [relation] if count else []
+    return found

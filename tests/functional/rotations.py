@@ -6,8 +6,9 @@ import dns.name
 import dns.rdataset
 import pytest
 from dkim_formula import settings as pillar_settings
-from dkim_formula.database import connection as db
-from dkim_formula.operations import keys, records
+from dkim_formula.dns.desired import desired_records
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import connection as db
 from functional.postgres import execute, query
 from support.nameserver import Nameserver
 
@@ -15,9 +16,11 @@ from support.nameserver import Nameserver
 ROTATION = {"margin": 0, "retire_for": "1d", "revoke_for": "1h", "every": 180}
 _MOMENTS = {
     "dkim": ("created_at", "activated_at", "retired_at", "revoked_at"),
-    "dkim_seen": ("looked_at", "seen_since"),
-    "dkim_disclosure": ("seen_since",),
+    "dkim_observation": ("observed_at", "visible_since"),
+    "dkim_disclosure": ("gone_since",),
     "dkim_history": ("at",),
+    "dkim_awaited": ("told_at", "seen_at", "last_seen_at"),
+    "dkim_replica": ("mark_at", "reached_at"),
 }
 
 
@@ -46,7 +49,7 @@ class Site:
         return replace(reading.settings, database=self.database)
 
     def make_keys(self):
-        keys.generate_missing(self.settings)
+        keys_commands.generate_missing(self.settings)
 
     def states(self, domain="example.com"):
         return dict(self.rows("selector, state", domain))
@@ -82,7 +85,7 @@ class Site:
         """By hand: what dkim.records says of a selector."""
         (record,) = (
             one
-            for one in records.record_set(self.settings, domain)
+            for one in desired_records(self.settings, domain)
             if one.selector == selector and one.type == "TXT"
         )
         self.put(record.name, record.value, servers)
@@ -106,7 +109,9 @@ class Site:
 
 
 @pytest.fixture
-def site(ready):
+def site(ready, monkeypatch):
+    # The tests' server lets no writer in, and each return would say so: test_writer.py has that.
+    monkeypatch.setattr(db, "tell_of_stand_in", lambda *_given: None)
     zones = {"example.com": "", "example.org": ""}
     with Nameserver(zones) as first, Nameserver(zones) as second:
         yield Site(ready, (first, second))

@@ -18,8 +18,8 @@ import pytest
 import salt.config
 import salt.payload
 import salt.state
-from dkim_formula.database import connection as db
 from dkim_formula.errors import DatabaseError
+from dkim_formula.postgres import connection as db
 from dkim_formula.settings.model import Database
 from functional.postgres import query
 from salt.loader.lazy import LazyLoader
@@ -158,7 +158,7 @@ class Minion:
     def private_keys(self) -> list[str]:
         """The private keys in its database."""
         try:
-            with db.session(self.database) as connection:
+            with db.session(self.database, setup=True) as connection:
                 return [key for (key,) in query(connection, "SELECT key FROM public.dkim") if key]
         except DatabaseError:  # no database or no table yet
             return []

@@ -2,8 +2,8 @@
 Steps that change something outside the process: each can be made to fail in its turn.
 
 A step is a statement, a commit or a new session of PostgreSQL, a command, a file that is opened for
-writing, written, given away or put in its place, a message to a name server, and whatever a test
-hands to :meth:`Steps.step`.
+writing, written, given away, put in its place or removed, a message to a name server, and whatever
+a test hands to :meth:`Steps.step`. Each is of a kind: what a statement begins with, a program.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psycopg2
@@ -23,6 +23,8 @@ FOR_GOOD = "away"  # it is not done, and neither is anything after it
 SILENT = "silent"  # a server gets it and says nothing
 TAKEN = "taken in silence"  # a server does it and says nothing
 
+FEW = 5
+COMMIT_OF_CHANGES = "commit of changes"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -36,6 +38,7 @@ class Steps:
 
     def __init__(self, monkeypatch, folders: Iterable[Path]):
         self.has_failed = False
+        self.kinds: list[str] = []
         self._folders = tuple(f"{folder}/" for folder in folders)
         self._number: int | None = None
         self._how = ""
@@ -48,12 +51,20 @@ class Steps:
 
     @contextlib.contextmanager
     def failing(self, number: int, how: str) -> Iterator[None]:
-        """While this is open the ``number``-th step fails; ``has_failed`` tells whether it came."""
+        """
+        While this is open the ``number``-th step fails; ``has_failed`` tells whether it came, and
+        ``kinds`` what steps there were.
+        """
         self._number, self._how, self._counted, self.has_failed = number, how, 0, False
+        self.kinds = []
         try:
             yield
         finally:
             self._number = None
+
+    def counting(self) -> contextlib.AbstractContextManager[None]:
+        """While this is open nothing fails, and ``kinds`` gets what steps there are."""
+        return self.failing(0, ONCE)
 
     def idle(self, action: Callable[[], object]) -> object:
         """What the test itself does meanwhile: nothing of it counts."""
@@ -63,9 +74,9 @@ class Steps:
         finally:
             self._number = number
 
-    def step(self, action: Callable[[], object], fail: Callable[[], object]) -> object:
+    def step(self, kind: str, action: Callable[[], object], fail: Callable[[], object]) -> object:
         """Take one step, or have ``fail`` raise its error or return its failure."""
-        if not self._fails():
+        if not self._fails(kind):
             return action()
         if self._how in (LOST, TAKEN):
             action()
@@ -73,7 +84,7 @@ class Steps:
 
     def message(self, forward: Callable[[], bytes], refused: Callable[[], bytes]) -> bytes | None:
         """One message to a name server: its answer; empty for an end without one, None: silence."""
-        if not self._fails():
+        if not self._fails("message"):
             return forward()
         if self._how in (LOST, TAKEN):
             forward()
@@ -81,28 +92,31 @@ class Steps:
             return refused()
         return None if self._how in (SILENT, TAKEN) else b""
 
-    def _fails(self) -> bool:
+    def _fails(self, kind: str) -> bool:
         if self._number is None:
             return False
         self._counted += 1
+        self.kinds.append(kind)
         here = self._counted == self._number
-        fails = here or (self._how == FOR_GOOD and self._counted > self._number)
+        fails = here or (self._how == FOR_GOOD and self._counted > self._number > 0)
         self.has_failed = self.has_failed or fails
         return fails
 
-    def file_step(self, path: object) -> None:
+    def file_step(self, what: str, path: object) -> None:
         """A file that is about to be changed; by its path, or by a descriptor."""
         if self._number is None:
             return
         is_ours = isinstance(path, int) or os.fsdecode(path).startswith(self._folders)
-        if is_ours and self._fails():
+        if is_ours and self._fails(what):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _connect(self, connect):
         def connecting(**given):
             factory = _connection_class(self)
             return self.step(
-                lambda: connect(**given, connection_factory=factory), lambda: _lost("no session")
+                "connect",
+                lambda: connect(**given, connection_factory=factory),
+                lambda: _lost("no session"),
             )
 
         return connecting
@@ -117,7 +131,8 @@ class Steps:
                 out, told = ("", "the fault") if is_text else (b"", b"the fault")
                 return subprocess.CompletedProcess(command, 1, out, told)
 
-            return self.step(lambda: run(command, **given), fail)
+            kind = " ".join(map(os.path.basename, command[:2]))
+            return self.step(kind, lambda: run(command, **given), fail)
 
         return running
 
@@ -147,7 +162,25 @@ class _Writing:
             self._stream.write(text[: len(text) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        return self._steps.step(lambda: self._stream.write(text), half)
+        return self._steps.step("write", lambda: self._stream.write(text), half)
+
+
+def spread(kinds: Sequence[str], hows: Sequence[str]) -> list[tuple[int, str]]:
+    """
+    Return steps to fail at, each with a way: of each kind the first and the last, in turn in each
+    way. A commit of changes is lost too, and what comes after it is away for good: then no second
+    look can tell what was committed. Of a few steps: each, in every way.
+    """
+    if len(kinds) <= FEW:
+        return [(number, how) for number in range(1, len(kinds) + 1) for how in hows]
+    places: dict[str, list[int]] = {}
+    for number, kind in enumerate(kinds, 1):
+        places.setdefault(kind, []).append(number)
+    chosen = {number for found in places.values() for number in (found[0], found[-1])}
+    due = {(number, hows[at % len(hows)]) for at, number in enumerate(sorted(chosen))}
+    for number in sorted(chosen & {*places.get(COMMIT_OF_CHANGES, ())}):
+        due |= {(number, LOST), (number + 1, FOR_GOOD)}
+    return sorted(due)
 
 
 def _lost(what: str) -> None:
@@ -156,13 +189,29 @@ def _lost(what: str) -> None:
 
 def _connection_class(steps: Steps):
     class Cursor(psycopg2.extensions.cursor):
-        def execute(self, *given):
+        def execute(self, statement, *given):
             parent = super()
-            return steps.step(lambda: parent.execute(*given), lambda: _lost("statement"))
+            kind = self._begins(statement)
+            return steps.step(
+                kind, lambda: parent.execute(statement, *given), lambda: _lost("statement")
+            )
+
+        def executemany(self, statement, rows):
+            for row in rows:
+                self.execute(statement, row)
 
         def copy_expert(self, *given):
             parent = super()
-            return steps.step(lambda: parent.copy_expert(*given), lambda: _lost("COPY"))
+            return steps.step("COPY", lambda: parent.copy_expert(*given), lambda: _lost("COPY"))
+
+        def _begins(self, statement):
+            text = statement
+            if isinstance(statement, bytes):
+                text = statement.decode(errors="replace")
+            elif not isinstance(statement, str):
+                text = statement.as_string(self)
+            words = text.split(None, 2)
+            return " ".join(words[: 1 if words[0] in ("SELECT", "SET") else 2])
 
     class Connection(psycopg2.extensions.connection):
         def cursor(self, *given, **named):
@@ -170,7 +219,17 @@ def _connection_class(steps: Steps):
 
         def commit(self):
             parent = super()
-            return steps.step(parent.commit, lambda: _lost("commit"))
+            if self.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+                return parent.commit()  # psycopg2 sends nothing then
+            kind = COMMIT_OF_CHANGES if self._has_written() else "commit"
+            return steps.step(kind, parent.commit, lambda: _lost("commit"))
+
+        def _has_written(self):
+            if self.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_INTRANS:
+                return False  # an error has ended it
+            with super().cursor() as cursor:
+                cursor.execute("SELECT txid_current_if_assigned() IS NOT NULL")
+                return cursor.fetchone()[0]
 
     return Connection
 
@@ -190,8 +249,11 @@ def _audit(event: str, given: tuple) -> None:
     if _current is None:
         return
     if event == "open" and isinstance(given[0], str) and (given[2] or 0) & _WRITING:
-        _current.file_step(given[0])
+        _current.file_step("open", given[0])
     elif event == "os.rename":
-        _current.file_step(given[1])
+        _current.file_step("rename", given[1])
     elif event in ("os.chmod", "os.chown"):
-        _current.file_step(given[0])
+        _current.file_step("rights", given[0])
+    elif event == "os.remove" and not os.path.basename(given[0]).startswith("."):
+        # A temporary file goes on a full disk too.
+        _current.file_step("remove", given[0])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.database import access, hba, listening, objects, roles
-from dkim_formula.database import connection as db
-from dkim_formula.database import server as databases
 from dkim_formula.errors import AccessFileError
+from dkim_formula.postgres import access_files, hba, objects, roles
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import server as databases
 from dkim_formula.postgres.inspection import Inspection
 from dkim_formula.secret import Secret
 from dkim_formula.settings.model import Reader
@@ -46,12 +46,12 @@ def settings(ready, files):
 
 def apply(settings, **more):
     with db.session(settings, setup=True, dbname=databases.MAINTENANCE) as connection:
-        return access.apply(connection, settings, **more)
+        return access_files.apply(connection, settings, **more)
 
 
 def look(settings):
     with db.session(settings, setup=True, dbname=databases.MAINTENANCE) as connection:
-        return access.look(connection)
+        return access_files.look(connection)
 
 
 def reads_views(server, settings, as_user="nobody"):
@@ -88,9 +88,9 @@ def test_root_is_let_in_where_that_is_asked_for_and_out_again(server, settings):
 
 
 def test_what_is_announced_is_what_the_run_does(settings):
-    announced = access.plan(look(settings), settings)
+    announced = access_files.plan(look(settings), settings)
     assert set(announced.changes) == {"pg_hba.conf", "pg_ident.conf"}
-    assert announced.changes == access.plan(access.ABSENT, settings).changes
+    assert announced.changes == access_files.plan(access_files.ABSENT, settings).changes
     assert apply(settings) == announced
 
 
@@ -153,14 +153,14 @@ def test_files_are_put_back_where_postgresql_finds_fault(server, settings, files
 
 def test_files_are_put_back_where_a_write_fails(settings, files, monkeypatch):
     before = [path.read_bytes() for path in files]
-    write = access._write
+    write = access_files._write
 
     def fail(path, text):
         if Path(path) == files[1] and b"opendkim" not in before[1] and "nobody" in text:
             raise OSError(28, "No space left on device")
         write(path, text)
 
-    monkeypatch.setattr(access, "_write", fail)
+    monkeypatch.setattr(access_files, "_write", fail)
     with pytest.raises((AccessFileError, OSError)):
         apply(settings)
     assert [path.read_bytes() for path in files] == before
@@ -198,26 +198,26 @@ def our_lines(files):
 
 
 def renamed(settings, **names):
-    """The settings of another pillar: another reader, worker, map or database."""
+    """The settings of another pillar: another reader, writer, map or database."""
     reader = replace(
         settings.reader,
         name=names.get("reader", settings.reader.name),
         map=names.get("map", settings.reader.map),
     )
-    worker = replace(
-        settings.worker,
-        name=names.get("worker", settings.worker.name),
-        map=names.get("worker_map", settings.worker.map),
+    writer = replace(
+        settings.writer,
+        name=names.get("writer", settings.writer.name),
+        map=names.get("writer_map", settings.writer.map),
     )
     name = names.get("database", settings.name)
-    return replace(settings, name=name, reader=reader, worker=worker)
+    return replace(settings, name=name, reader=reader, writer=writer)
 
 
 RENAMES = {
     "reader": "mail-signer",
-    "worker": "mail-keeper",
+    "writer": "mail-writer",
     "map": "signermap",
-    "worker_map": "keepermap",
+    "writer_map": "writermap",
     "database": "postgres",
 }
 
@@ -231,7 +231,7 @@ def test_case_51_renamed_reader_and_map_leave_no_line_behind(server, settings, f
     with db.session(new) as connection:
         relations = objects.reader_relations(new)
         roles.apply(connection, roles.Wanted(second["name"], relations=relations))
-    announced = access.plan(look(new), new)
+    announced = access_files.plan(look(new), new)
     assert apply(new) == announced
     text = "".join(path.read_text() for path in files)
     assert READER.name not in text
@@ -272,7 +272,7 @@ def test_way_in_of_a_mail_host_that_still_has_its_former_settings_stays(settings
     apply(settings)
     new = renamed(settings, reader="mail-signer", map="signermap")
     snapshot = replace(look(new), sessions=frozenset({(settings.name, READER.name)}))
-    planned = access.plan(snapshot, new)
+    planned = access_files.plan(snapshot, new)
     assert any(READER.name in note and "session" in note for note in planned.notes)
     assert READER.name not in str(planned.changes["pg_hba.conf"]["old"])
     assert READER.name not in str(planned.changes["pg_ident.conf"]["old"])
@@ -376,7 +376,7 @@ def rules(settings, role=READER.name):
 
 def test_clients_are_let_in_over_tls_by_password(settings, certified, files):
     wanted = with_clients(settings)
-    announced = access.plan(look(wanted), wanted)
+    announced = access_files.plan(look(wanted), wanted)
     assert apply(wanted) == announced
     assert [row[:3] for row in rules(wanted)] == [
         ("local", "", "peer"),
@@ -428,50 +428,50 @@ def test_clients_with_certificates_are_known_by_their_common_names(settings, cer
     assert "maildkim-cert" not in files[1].read_text()
 
 
-def test_workers_clients_have_their_own_lines(settings, certified, files):
-    worker = replace(settings.worker, clients=("192.0.2.25/32",), password=Secret("x"))
-    apply(replace(settings, worker=worker))
-    assert [row[:3] for row in rules(settings, worker.name)] == [
+def test_writers_clients_have_their_own_lines(settings, certified, files):
+    writer = replace(settings.writer, clients=("192.0.2.25/32",), password=Secret("x"))
+    apply(replace(settings, writer=writer))
+    assert [row[:3] for row in rules(settings, writer.name)] == [
         ("local", "", "peer"),
         ("hostssl", "192.0.2.25", "scram-sha-256"),
     ]
 
 
-def test_workers_clients_with_certificates_have_a_map_of_their_own(settings, certified, files):
-    worker = replace(
-        settings.worker, clients=("192.0.2.25/32",), common_names=("mail.example.net",)
+def test_writers_clients_with_certificates_have_a_map_of_their_own(settings, certified, files):
+    writer = replace(
+        settings.writer, clients=("192.0.2.25/32",), common_names=("mail.example.net",)
     )
-    wanted = replace(settings, worker=worker)
+    wanted = replace(settings, writer=writer)
     apply(wanted)
-    local, network = rules(settings, worker.name)
+    local, network = rules(settings, writer.name)
     assert local[0] == "local"
     assert network[:3] == ("hostssl", "192.0.2.25", "cert")
-    assert f"map={worker.map}-cert" in network[3]
-    mappings = [line for line in files[1].read_text().splitlines() if worker.name in line]
+    assert f"map={writer.map}-cert" in network[3]
+    mappings = [line for line in files[1].read_text().splitlines() if writer.name in line]
     assert ["mail.example.net" in line for line in mappings] == [False, True]
     assert not apply(wanted)
     back = apply(settings)
     assert not back.notes
-    assert f"{worker.map}-cert" not in files[1].read_text() + files[0].read_text()
+    assert f"{writer.map}-cert" not in files[1].read_text() + files[0].read_text()
 
 
-def test_sites_own_account_needs_no_line_for_the_worker(settings):
-    planned = access.plan(look(settings), replace(settings, user="admin"))
+def test_sites_own_account_needs_no_line_for_the_writer(settings):
+    planned = access_files.plan(look(settings), replace(settings, user="admin"))
     assert READER.name in str(planned.changes)
-    assert settings.worker.name not in str(planned.changes)
+    assert settings.writer.name not in str(planned.changes)
 
 
 def test_server_that_clients_can_not_get_to_is_told_of(settings):
     with db.session(settings, setup=True) as connection:
-        assert listening.inspect(connection, settings) == Inspection()
-        found = listening.inspect(connection, with_clients(settings, auth="cert"))
+        assert databases.inspect_for_clients(connection, settings) == Inspection()
+        found = databases.inspect_for_clients(connection, with_clients(settings, auth="cert"))
     assert "ssl = off" in found.problems[0]
     assert "ssl_ca_file" in found.problems[1]
     assert "listen_addresses" in found.advice[0]
-    worker = replace(settings.worker, clients=CLIENTS, common_names=("mail.example.net",))
+    writer = replace(settings.writer, clients=CLIENTS, common_names=("mail.example.net",))
     with db.session(settings, setup=True) as connection:
-        found = listening.inspect(connection, replace(settings, worker=worker))
-    assert found.problems[1].startswith("dkim:database:worker:common_names needs")
+        found = databases.inspect_for_clients(connection, replace(settings, writer=writer))
+    assert found.problems[1].startswith("dkim:database:writer:common_names needs")
 
 
 def test_lines_that_the_server_can_not_take_are_put_back(settings, files):

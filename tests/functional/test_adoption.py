@@ -5,14 +5,14 @@ import threading
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore
-from dkim_formula.database.comparison import EveryHosted
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import PrivateKey
-from dkim_formula.postgres import schema
+from dkim_formula.keys import table as keys_table
+from dkim_formula.keys.comparison import EveryHosted, compare
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import safe_errors, schema
 from dkim_formula.postgres.adoption import decide
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings.model import HostedTable, KeyPlan
 from functional.postgres import (
     HOWTO,
@@ -44,7 +44,7 @@ def test_ids_and_keys_stay_untouched(howto):
 def test_keys_become_active_with_size_and_public_half(howto):
     with db.session(howto) as connection:
         schema.apply(connection, howto)
-        keys = keystore.list_keys(connection, howto)
+        keys = keys_table.list_keys(connection, howto)
     assert [(key.state, key.algorithm, key.bits) for key in keys] == [("active", "rsa", 2048)] * 2
     assert [key.public for key in keys] == [rsa_key(0).public_base64(), rsa_key(1).public_base64()]
 
@@ -52,7 +52,7 @@ def test_keys_become_active_with_size_and_public_half(howto):
 def test_age_counts_from_the_adoption(howto):
     with db.session(howto) as connection:
         schema.apply(connection, howto)
-        key = keystore.find(connection, howto, "example.com", "default")
+        key = keys_table.find(connection, howto, "example.com", "default")
         assert key.created is None
         assert query(connection, "SELECT now() - %s < '1 minute'", (key.activated,)) == [(True,)]
 
@@ -150,7 +150,8 @@ def test_domain_with_several_keys_signs_with_the_one_that_the_daemon_gets_today(
         execute(connection, "SET search_path TO pg_catalog, pg_temp")
         planned = schema.apply(connection, howto)
         chosen = {
-            key.selector: key.state for key in keystore.list_keys(connection, howto, "example.com")
+            key.selector: key.state
+            for key in keys_table.list_keys(connection, howto, "example.com")
         }
     other = {"default": "second", "second": "default"}[today]
     assert chosen == {today: "active", other: "retired"}
@@ -217,7 +218,7 @@ def test_table_without_the_unique_selector_gets_it(howto):
     with db.session(howto) as connection:
         execute(connection, "ALTER TABLE public.dkim DROP CONSTRAINT dkim_domain_id_selector_key")
         schema.apply(connection, howto)
-        with pytest.raises(DatabaseError, match="23505"), db.errors_translated():
+        with pytest.raises(DatabaseError, match="23505"), safe_errors.errors_translated():
             insert_as_howto(connection, "example.com", "default", traditional_pem(2))
 
 
@@ -247,7 +248,7 @@ def test_readers_see_the_old_views_or_the_new_and_never_none(howto):
     def read(connection):
         while not over.is_set():
             try:
-                with db.errors_translated():
+                with safe_errors.errors_translated():
                     found = query(
                         connection,
                         "SELECT identifier FROM public.dkim_signing_table"
@@ -293,11 +294,14 @@ def test_writer_waits_and_then_writes_as_before(howto):
 
 
 def test_someone_holding_the_table_is_waited_for_only_so_long(howto, monkeypatch):
-    monkeypatch.setattr(schema, "_LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "200ms")
     with db.session(howto) as other, db.session(howto) as connection:
         execute(other, "LOCK TABLE public.dkim IN ACCESS SHARE MODE")
         before = digests(connection)
-        with pytest.raises(DatabaseError, match="somebody holds the table"), db.errors_translated():
+        with (
+            pytest.raises(DatabaseError, match="somebody holds the table"),
+            safe_errors.errors_translated(),
+        ):
             schema.apply(connection, howto)
         connection.rollback()
         assert digests(connection) == before
@@ -313,11 +317,11 @@ def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
     ]
     every = EveryHosted((KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")), str.islower)
     with db.session(howto) as connection:
-        before = keystore.compare(connection, howto, wanted)
-        by_every = keystore.compare(connection, howto, (), every)
+        before = compare(connection, howto, wanted)
+        by_every = compare(connection, howto, (), every)
         schema.apply(connection, howto)
-        assert keystore.compare(connection, howto, wanted) == before
-        assert keystore.compare(connection, howto, (), every) == by_every
+        assert compare(connection, howto, wanted) == before
+        assert compare(connection, howto, (), every) == by_every
     assert before.missing == (wanted[2], wanted[3])
     assert by_every.missing == (wanted[2], Wanted("example.org", "ed", "ed25519"))
 

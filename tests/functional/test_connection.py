@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import psycopg2
 import pytest
-from dkim_formula.database import connection as db
 from dkim_formula.errors import DatabaseError, DatabaseUnavailable
-from dkim_formula.postgres import schema, servers
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import schema, sql
+from dkim_formula.postgres.listening import listens
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query, rsa_key
 from hypothesis import HealthCheck, given, settings
@@ -137,16 +138,16 @@ def test_server_that_refuses_is_told_from_none_whatever_it_says(database, monkey
 )
 def test_listening_server_is_found_by_its_socket(host, expected):
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        assert servers.listens(host, listening.getsockname()[1]) is expected
+        assert listens(host, listening.getsockname()[1]) is expected
 
 
 def test_closed_port_and_left_over_socket_file_are_no_server(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert not servers.listens("127.0.0.1", port)
+    assert not listens("127.0.0.1", port)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / ".s.PGSQL.5432"))
-    assert not servers.listens(str(tmp_path), 5432)
+    assert not listens(str(tmp_path), 5432)
 
 
 ODD_SETTINGS = {
@@ -232,7 +233,7 @@ def test_text_of_any_encoding_comes_and_goes(server, database, encoding):
                 assert query(connection, "SELECT count(*) FROM t WHERE v = %s", odd) == [(1,)]
             assert query(connection, "SELECT count(*) FROM t WHERE v = 'plain'") == [(2,)]
             with connection.cursor() as cursor:
-                db.copy_rows(cursor, "t", ("v",), [("plain",)])
+                sql.copy_rows(cursor, "t", ("v",), [("plain",)])
     finally:
         with db.session(server.settings, autocommit=True) as connection:
             execute(connection, "DROP DATABASE encoded")
@@ -241,18 +242,18 @@ def test_text_of_any_encoding_comes_and_goes(server, database, encoding):
 LACKING = {
     "USAGE": "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
     "TEMPORARY": "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
-    "SELECT": "REVOKE SELECT ON public.dkim FROM worker",
-    "UPDATE": "REVOKE UPDATE ON public.dkim_pattern FROM worker",
+    "SELECT": "REVOKE SELECT ON public.dkim FROM writer",
+    "UPDATE": "REVOKE UPDATE ON public.dkim_pattern FROM writer",
 }
 
 
 @pytest.mark.parametrize("right", LACKING)
 def test_statement_that_is_refused_names_the_right_that_lacks_and_the_grant_helps(ready, right):
     with db.session(ready, setup=True) as connection:
-        execute(connection, "CREATE ROLE worker")
+        execute(connection, "CREATE ROLE writer")
         execute(
             connection,
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO worker",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO writer",
         )
         execute(connection, LACKING[right].format(database=ready.name))
     statements = (
@@ -263,7 +264,7 @@ def test_statement_that_is_refused_names_the_right_that_lacks_and_the_grant_help
 
     def work():
         with db.session(ready, setup=True) as connection:
-            execute(connection, "SET SESSION AUTHORIZATION worker")
+            execute(connection, "SET SESSION AUTHORIZATION writer")
             connection.commit()
             for statement in statements:
                 execute(connection, statement)
@@ -325,6 +326,6 @@ def test_copied_text_arrives_as_it_was(connection):
     values = ["a\tb", "c\nd", "e\\f", "\\N", "", "ü", "\r\n", None]
     execute(connection, "CREATE TEMPORARY TABLE copied (n integer, value text)")
     with connection.cursor() as cursor:
-        db.copy_rows(cursor, "copied", ("n", "value"), enumerate(values))
+        sql.copy_rows(cursor, "copied", ("n", "value"), enumerate(values))
     found = query(connection, "SELECT value FROM pg_temp.copied ORDER BY n")
     assert [value for (value,) in found] == values

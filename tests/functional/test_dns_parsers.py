@@ -10,7 +10,7 @@ import checkdmarc.smtp_tls_reporting
 import checkdmarc.spf
 import pytest
 import yaml
-from dkim_formula.keys import PrivateKey
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import (
     delegated,
     delegation_records,

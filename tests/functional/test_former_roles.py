@@ -1,19 +1,18 @@
-"""Readers and workers of former settings: their rights go, and the roles that nobody needs."""
+"""Readers and writers of former settings: their rights go, and the roles that nobody needs."""
 
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import objects, roles
-from dkim_formula.operations import setup
-from dkim_formula.postgres import former_roles
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import former_roles, objects, roles
 from functional.postgres import execute, query
 
 OLD, NEW = "vmail-dkim-reader", "mail-signer"
 
 
 def manage_reader(settings):
-    wanted = setup.wanted_role(settings, settings.reader.name, "keep")
+    wanted = postgres_commands.wanted_role(settings, settings.reader.name, "keep")
     with db.session(settings, setup=True) as connection:
         return roles.apply(connection, wanted)
 
@@ -42,7 +41,7 @@ def roles_there(settings):
 
 def rights(settings, role):
     with db.session(settings, setup=True) as connection:
-        return roles.look(connection, roles.Wanted(role)).grants
+        return roles.look(connection, roles.Wanted(role)).granted
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import access, hba, objects, roles
-from dkim_formula.database import connection as db
 from dkim_formula.errors import AccessFileError
+from dkim_formula.postgres import access_files, hba, objects, roles
+from dkim_formula.postgres import connection as db
 from dkim_formula.settings.model import Reader
 from functional.postgres import execute, query
 from hypothesis import HealthCheck, given, settings
@@ -62,7 +62,7 @@ others = st.sampled_from(
 )
 mappings = st.builds(
     "{} {} {}{}".format,
-    st.sampled_from(["own", "maildkim", '"maildkim"', "maildkim-keeper"]),
+    st.sampled_from(["own", "maildkim", '"maildkim"', "maildkim-writer"]),
     st.sampled_from(["somebody", "/^(.*)@example\\.com$", '"some one"', "root"]),
     st.sampled_from(["{role}", "\\1", "all", '"all"', "+pg_monitor", "/^x", "backup"]),
     st.sampled_from(["", " # why", "\t"]),
@@ -102,7 +102,7 @@ def site(ready):
 
 def apply(site, **more):
     with db.session(site, setup=True, dbname="postgres") as connection:
-        return access.apply(connection, site, **more)
+        return access_files.apply(connection, site, **more)
 
 
 def foreign(path):

@@ -9,9 +9,10 @@ import re
 
 import pytest
 import yaml
-from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, joining, main_cf, milters
-from functional.doubles import OpenDKIM, Postfix, Schedule, Services
+from dkim_formula.postgres import connection as db
+from dkim_formula.unattended import saved
+from functional.doubles import OpenDKIM, Postfix, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
 from functional.test_module_every import EXAMPLES
@@ -19,6 +20,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from support.fuzz import ROOT, examples, odd_text, odd_value
+
+pytestmark = pytest.mark.one_release
 
 # Every table of the database, with what would show an injection: the sentinel stands beside them.
 TABLES = """
@@ -44,7 +47,12 @@ FUNCTIONS = {
     if inspect.signature(function).parameters
 }
 # These write to the path that they are given, whatever it is: here into the test's own folder.
-WRITERS = {"dkim.export_key", "dkim.write_password_file", "dkim.write_metrics"}
+WRITERS = {
+    "dkim.export_key",
+    "dkim_opendkim.write_password_file",
+    "dkim.report",
+    "dkim.write_metrics",
+}
 
 
 class Site:
@@ -75,7 +83,9 @@ def site(loaded, mailhost, server, tmp_path, monkeypatch):
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
     daemon.start()
-    stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
+    doubles = Services(daemon).functions() | {"event.fire": lambda _data, _tag: True}
+    stand_in(monkeypatch, loaded.functions, doubles)
+    monkeypatch.setattr(saved, "FOLDER", str(tmp_path / "jobs"))
     postfix = Postfix(tmp_path)
     monkeypatch.setattr(main_cf, "POSTCONF", str(postfix.postconf))
     monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "memory.json"))
@@ -159,6 +169,7 @@ TAKES_MORE = {
     "present",
     "reads",
     "relations",
+    "roles",
     "sockets",
     "unsigned_services",
 }

@@ -6,19 +6,21 @@ from dataclasses import replace
 
 import pytest
 from dkim_formula import settings
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, objects, roles
-from dkim_formula.database.connection import compose
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import FormulaError
-from dkim_formula.keys import PrivateKey
-from dkim_formula.postgres import hosted, schema
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import hosted, objects, roles, schema
+from dkim_formula.postgres.sql import compose
+from dkim_formula.private_key import PrivateKey
 from functional.postgres import execute, query, traditional_pem
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from psycopg2 import Error
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from support.fuzz import examples, odd_text
+
+pytestmark = pytest.mark.one_release
 
 KEY = PrivateKey.generate("ed25519")
 NUMBERS = itertools.count()
@@ -55,6 +57,7 @@ def named(given_, database):
         schema=read.schema,
         domains=read.domains,
         assumed=read.assumed,
+        described=read.described,
         reader=read.reader,
     )
 
@@ -107,7 +110,7 @@ def test_names_of_any_form_are_names_and_nothing_else(database, sentinel, names)
             assume(False)
         schema.apply(connection, wanted)
         assert hosted.hosted(connection, wanted) == ["example.com"]
-        keystore.store(connection, wanted, [(Wanted("example.com", "s"), KEY)], names["table"])
+        key_changes.store(connection, wanted, [(Wanted("example.com", "s"), KEY)], names["table"])
         relations = objects.reader_relations(wanted)
         role = roles.Wanted(
             wanted.reader.name, password=wanted.reader.password, relations=relations
@@ -118,7 +121,7 @@ def test_names_of_any_form_are_names_and_nothing_else(database, sentinel, names)
         seen = [query(connection, compose("SELECT * FROM {view}", view=view)) for view in relations]
         assert KEY.pem() in str(seen).replace("\\n", "\n")
         execute(connection, "RESET ROLE")
-        keystore.delete(connection, wanted, "example.com", "s", names["name"], force=True)
+        key_changes.delete(connection, wanted, "example.com", "s", names["name"], force=True)
 
 
 ROWS = st.fixed_dictionaries(
@@ -142,7 +145,7 @@ def test_rows_of_another_tool_are_taken_or_told(mailhost, rows, every):
                 add(connection, {name: text.replace("\0", "") for name, text in row.items()})
         except (FormulaError, UnicodeEncodeError):
             continue
-    for function in ("check", "missing_keys", "generate_missing", "list_keys", "records", "status"):
+    for function in ("check", "generate_missing", "list_keys", "records", "status"):
         for format_ in ("bind", "nsupdate", "octodns") if function == "records" else (None,):
             given_ = {} if format_ is None else {"format": format_}
             told(mailhost, f"dkim.{function}", **given_)

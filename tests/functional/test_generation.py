@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import generation, keystore
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import PrivateKey
+from dkim_formula.keys import generate as keys_generate
+from dkim_formula.keys.comparison import compare
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
 from functional.postgres import execute, query
 
-LIBRARY = Path(generation.__file__).parents[2]
+LIBRARY = Path(keys_generate.__file__).parents[2]
 
 
 def host(settings, count):
@@ -40,25 +41,25 @@ def test_every_missing_key_is_made_and_progress_is_told(ready):
     wanted = host(ready, 100)
     told = []
     with db.session(ready) as connection:
-        stored = generation.generate(
+        stored = keys_generate.generate(
             connection, ready, wanted, "test", lambda *at: told.append(at), workers=1
         )
         assert len(stored) == 100
-        assert keystore.compare(connection, ready, wanted).missing == ()
+        assert compare(connection, ready, wanted).missing == ()
     assert told == [(32, 100), (64, 100), (96, 100), (100, 100)]
 
 
 def test_second_run_makes_nothing(ready, monkeypatch):
     wanted = host(ready, 40)
     with db.session(ready) as connection:
-        generation.generate(connection, ready, wanted, "test")
+        keys_generate.generate(connection, ready, wanted, "test")
         monkeypatch.setattr(PrivateKey, "generate", None)
-        assert generation.generate(connection, ready, wanted, "test") == []
+        assert keys_generate.generate(connection, ready, wanted, "test") == []
 
 
 def test_rsa_key_has_the_wanted_size(ready):
     with db.session(ready) as connection:
-        (key,) = generation.generate(
+        (key,) = keys_generate.generate(
             connection, ready, [Wanted("example.com", "s", "rsa", 1024)], "test"
         )
     assert (key.algorithm, key.bits) == ("rsa", 1024)
@@ -67,7 +68,7 @@ def test_rsa_key_has_the_wanted_size(ready):
 def test_domain_that_no_table_hosts_gets_its_key(ready):
     with db.session(ready) as connection:
         wanted = [Wanted("nowhere.example", "s", "ed25519")]
-        (key,) = generation.generate(connection, ready, wanted, "test")
+        (key,) = keys_generate.generate(connection, ready, wanted, "test")
     assert (key.domain, key.state) == ("nowhere.example", "active")
 
 
@@ -79,10 +80,10 @@ def test_run_that_fails_keeps_its_batches_and_the_next_goes_on(ready):
             raise InterruptedError
 
     with pytest.raises(InterruptedError), db.session(ready) as connection:
-        generation.generate(connection, ready, wanted, "test", stop, workers=1)
+        keys_generate.generate(connection, ready, wanted, "test", stop, workers=1)
     with db.session(ready) as connection:
         assert inserts(connection) == (64, 64)
-        assert len(generation.generate(connection, ready, wanted, "test")) == 36
+        assert len(keys_generate.generate(connection, ready, wanted, "test")) == 36
         assert inserts(connection) == (100, 100)
 
 
@@ -94,7 +95,7 @@ def test_failed_run_leaves_no_lock_behind(ready):
 
     with db.session(ready) as connection:
         with pytest.raises(InterruptedError):
-            generation.generate(connection, ready, wanted, "test", stop, workers=1)
+            keys_generate.generate(connection, ready, wanted, "test", stop, workers=1)
         locks = query(connection, "SELECT * FROM pg_locks WHERE locktype = 'advisory'")
         assert locks == []
 
@@ -102,9 +103,9 @@ def test_failed_run_leaves_no_lock_behind(ready):
 BULK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dkim_formula.database import connection, generation
-from dkim_formula.database.keystore import Wanted
-from dkim_formula.postgres import hosted
+from dkim_formula.keys import generate
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection, hosted
 from dkim_formula.settings.model import Database
 settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
 with connection.session(settings) as opened:
@@ -113,7 +114,7 @@ with connection.session(settings) as opened:
         for name in hosted.hosted(opened, settings)
         if name.startswith("d")
     ]
-    generation.generate(opened, settings, wanted, "test", workers=1)
+    generate.generate(opened, settings, wanted, "test", workers=1)
 """
 
 
@@ -169,7 +170,7 @@ def test_two_calls_for_one_domain_leave_one_key(ready):
         with db.session(ready) as connection:
             meeting.wait()
             made.extend(
-                generation.generate(connection, ready, [Wanted("example.com", "s")], "test")
+                keys_generate.generate(connection, ready, [Wanted("example.com", "s")], "test")
             )
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
@@ -183,9 +184,11 @@ def test_two_calls_for_one_domain_leave_one_key(ready):
 
 def test_single_call_does_not_wait_for_a_bulk_run(ready):
     with db.session(ready) as bulk, db.session(ready) as single:
-        generation._lock(bulk, "pg_advisory_lock")
+        keys_generate._lock(bulk, "pg_advisory_lock")
         execute(single, "SET lock_timeout = '1s'")
-        (key,) = generation.generate(single, ready, [Wanted("example.com", "s", "ed25519")], "test")
+        (key,) = keys_generate.generate(
+            single, ready, [Wanted("example.com", "s", "ed25519")], "test"
+        )
         assert key.state == "active"
 
 
@@ -194,7 +197,7 @@ def test_threads_are_as_many_as_the_cores_that_we_may_use(ready, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     told = []
     with db.session(ready) as connection:
-        generation.generate(connection, ready, wanted, "test", lambda *at: told.append(at))
+        keys_generate.generate(connection, ready, wanted, "test", lambda *at: told.append(at))
     assert told == [(96, 97), (97, 97)]
 
 
@@ -211,5 +214,5 @@ def test_server_that_goes_away_is_the_error_that_is_shown(ready):
 
     cause = r"terminat|server closed"
     with pytest.raises(DatabaseError, match=cause), db.session(ready) as connection:
-        generation.generate(connection, ready, wanted, "test", cut, workers=1)
+        keys_generate.generate(connection, ready, wanted, "test", cut, workers=1)
     assert stored(ready) == 32

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import server as databases
 from dkim_formula.errors import DatabaseError, DatabaseUnavailable
+from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import schema
+from dkim_formula.postgres import server as databases
 from dkim_formula.settings.model import Database
 from functional.postgres import (
     SOCKET_DIRECTORY,

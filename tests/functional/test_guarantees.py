@@ -3,9 +3,10 @@
 import threading
 
 import pytest
-from dkim_formula.database import connection as db
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import PrivateKey
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import safe_errors
+from dkim_formula.private_key import PrivateKey
 from functional.postgres import (
     OWNER,
     execute,
@@ -24,7 +25,7 @@ def opened(ready):
 
 def refused(connection, statement, arguments=None):
     """The error of a statement that has to fail."""
-    with pytest.raises(DatabaseError) as caught, db.errors_translated():
+    with pytest.raises(DatabaseError) as caught, safe_errors.errors_translated():
         execute(connection, statement, arguments)
     connection.rollback()
     return str(caught.value)
@@ -206,21 +207,21 @@ def add_pattern(connection, pattern, domain):
 def test_alias_of_a_domain_that_signs_itself_is_refused(opened):
     insert(opened, "example.com", "one", state="active")
     insert(opened, "example.org", "one", state="active")
-    with pytest.raises(DatabaseError, match=TWICE), db.errors_translated():
+    with pytest.raises(DatabaseError, match=TWICE), safe_errors.errors_translated():
         add_pattern(opened, "example.org", "example.com")
 
 
 def test_key_of_a_domain_that_is_an_alias_is_refused(opened):
     insert(opened, "example.com", "one", state="active")
     add_pattern(opened, "example.org", "example.com")
-    with pytest.raises(DatabaseError, match=TWICE), db.errors_translated():
+    with pytest.raises(DatabaseError, match=TWICE), safe_errors.errors_translated():
         insert(opened, "example.org", "one", state="active")
 
 
 def test_key_that_an_alias_waits_for_is_refused_where_the_alias_signs_itself(opened):
     insert(opened, "example.org", "one", state="active")
     add_pattern(opened, "example.org", "example.com")
-    with pytest.raises(DatabaseError, match=TWICE), db.errors_translated():
+    with pytest.raises(DatabaseError, match=TWICE), safe_errors.errors_translated():
         insert(opened, "example.com", "one", state="active")
 
 
@@ -240,7 +241,7 @@ def test_tools_key_for_an_alias_is_pending(opened):
 
 @pytest.mark.parametrize("pattern", ["Example.net", "user@Example.net", "", "a b", "a@b@c"])
 def test_pattern_that_could_never_match_is_refused(opened, pattern):
-    with pytest.raises(DatabaseError, match="dkim_pattern_form"), db.errors_translated():
+    with pytest.raises(DatabaseError, match="dkim_pattern_form"), safe_errors.errors_translated():
         add_pattern(opened, pattern, "example.com")
 
 

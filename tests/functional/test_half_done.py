@@ -8,13 +8,18 @@ import psycopg2
 import pytest
 from dkim_formula import errors
 from dkim_formula.converge import converge, failed
-from dkim_formula.database import access, generation, keystore
-from dkim_formula.database import connection as db
-from dkim_formula.database import roles as role_table
-from dkim_formula.database import server as databases
-from dkim_formula.operations import keys, setup
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.keys import generate as keys_generate
+from dkim_formula.postgres import access_files
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import roles as role_table
+from dkim_formula.postgres import server as databases
 from dkim_formula.settings.model import Domain, KeyPlan, Settings
 from functional.postgres import execute, query
+
+pytestmark = pytest.mark.one_release
 
 COMMENTS = {"in_order": "in order", "pending": "pending", "done": "done"}
 READER = "vmail-dkim-reader"
@@ -109,7 +114,7 @@ def key_states(ready):
 def role_states(settings):
     with db.session(settings, setup=True) as connection:
         snapshot = role_table.look(connection, role_table.Wanted(READER))
-        return {"exists": snapshot.exists, "grants": snapshot.grants}
+        return {"exists": snapshot.exists, "granted": snapshot.granted}
 
 
 def statements(faults, action):
@@ -124,11 +129,11 @@ def test_keys_that_are_kept_are_told_wherever_the_run_fails(
     server, ready_template, ready, monkeypatch, part
 ):
     """Every statement in turn, a quarter of them in each part."""
-    monkeypatch.setattr(generation, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generation.os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setattr(keys_generate, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(keys_generate.os, "sched_getaffinity", lambda _pid: {0, 1})
     faults = Faulty(monkeypatch)
     settings = wanted(ready)
-    total = statements(faults, lambda: keys.generate_missing(settings))
+    total = statements(faults, lambda: keys_commands.generate_missing(settings))
     everything = set(key_states(ready))
     with db.session(ready, setup=True) as connection:
         execute(connection, "DELETE FROM public.dkim; DELETE FROM public.dkim_pattern")
@@ -136,11 +141,14 @@ def test_keys_that_are_kept_are_told_wherever_the_run_fails(
     start = key_states(ready)
     assert total > 30
     for number in range(1 + part, total + 1, 4):
-        made = run(lambda: keys.missing(settings), partial(_failing, faults, number, settings))
+        made = run(
+            lambda: keys_commands.generate_missing(settings, test=True),
+            partial(_failing, faults, number, settings),
+        )
         now = key_states(ready)
         different = {what for what in {*start, *now} if start.get(what) != now.get(what)}
         assert set(made["changes"]) == different, number
-        keys.generate_missing(settings)
+        keys_commands.generate_missing(settings)
         assert set(key_states(ready)) == everything
         with db.session(ready, setup=True) as connection:
             execute(connection, "DELETE FROM public.dkim; DELETE FROM public.dkim_pattern")
@@ -149,25 +157,25 @@ def test_keys_that_are_kept_are_told_wherever_the_run_fails(
 
 def _failing(faults, number, settings):
     with faults.at(number):
-        return keys.generate_missing(settings)
+        return keys_commands.generate_missing(settings)
 
 
 def test_keys_that_are_kept_are_told_where_the_database_is_away_afterwards(ready, monkeypatch):
     """No second look can tell, so that the run itself has to."""
-    monkeypatch.setattr(generation, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generation.os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setattr(keys_generate, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(keys_generate.os, "sched_getaffinity", lambda _pid: {0, 1})
     settings = wanted(ready)
-    store = keystore.store
+    store = key_changes.store
     stored = []
 
-    def once(*given):
+    def once(*given, **more):
         if stored:
             raise errors.DatabaseError("the fault of the test")
-        stored.extend(store(*given))
+        stored.extend(store(*given, **more))
         return stored
 
-    monkeypatch.setattr(generation, "store", once)
-    looks = iter([keys.missing(settings)])
+    monkeypatch.setattr(keys_generate, "store", once)
+    looks = iter([keys_commands.generate_missing(settings, test=True)])
 
     def look():
         try:
@@ -175,7 +183,7 @@ def test_keys_that_are_kept_are_told_where_the_database_is_away_afterwards(ready
         except StopIteration:
             raise errors.DatabaseError("the database is away") from None
 
-    made = run(look, lambda: keys.generate_missing(settings))
+    made = run(look, lambda: keys_commands.generate_missing(settings))
     assert made["result"] is False
     assert made["comment"] == "the fault of the test"
     kept = {f"key {key.selector}._domainkey.{key.domain}" for key in stored}
@@ -185,16 +193,16 @@ def test_keys_that_are_kept_are_told_where_the_database_is_away_afterwards(ready
 
 def test_rights_of_a_role_come_together_or_not_at_all(ready, monkeypatch):
     faults = Faulty(monkeypatch)
-    role = setup.wanted_role(ready, READER, "absent")
+    role = postgres_commands.wanted_role(ready, READER, "absent")
 
     def look():
-        return setup.role_changes(ready, role)
+        return postgres_commands.manage_role(ready, role, test=True)
 
     def reset():
         with db.session(ready, setup=True) as connection:
             execute(connection, f'DROP OWNED BY "{READER}"; DROP ROLE "{READER}"')
 
-    total = statements(faults, lambda: setup.manage_role(ready, role))
+    total = statements(faults, lambda: postgres_commands.manage_role(ready, role))
     full = role_states(ready)
     for number in range(1, total + 1):
         reset()
@@ -202,13 +210,13 @@ def test_rights_of_a_role_come_together_or_not_at_all(ready, monkeypatch):
 
         def fail(number=number):
             with faults.at(number):
-                return setup.manage_role(ready, role)
+                return postgres_commands.manage_role(ready, role)
 
         made = run(look, fail)
         # The last statements come after the commit.
         expected = announced if role_states(ready) == full else {}
         assert made["changes"] == expected, number
-        setup.manage_role(ready, role)
+        postgres_commands.manage_role(ready, role)
         assert role_states(ready) == full
 
 
@@ -219,10 +227,13 @@ def test_owner_that_was_made_before_the_database_failed_is_told(server, database
         raise errors.DatabaseError("no space for a database")
 
     monkeypatch.setattr(databases, "_create", fail)
-    made = run(lambda: setup.database_changes(settings), lambda: setup.make_database(settings))
+    made = run(
+        lambda: postgres_commands.manage_database(settings, test=True),
+        lambda: postgres_commands.manage_database(settings),
+    )
     assert set(made["changes"]) == {"role halfowner"}
     monkeypatch.undo()
-    assert set(setup.make_database(settings)["changes"]) == {"database halfmail"}
+    assert set(postgres_commands.manage_database(settings)["changes"]) == {"database halfmail"}
     with db.session(server.settings, setup=True, autocommit=True) as connection:
         execute(connection, "DROP DATABASE halfmail")
 
@@ -234,9 +245,12 @@ def test_access_files_that_are_written_and_not_loaded_are_told(server, ready, mo
     def fail(*_given):
         raise errors.AccessFileError("PostgreSQL did not load its access files")
 
-    monkeypatch.setattr(access, "_wait_until_loaded", fail)
+    monkeypatch.setattr(access_files, "_wait_until_loaded", fail)
     try:
-        made = run(lambda: setup.access_changes(ready), lambda: setup.manage_access(ready))
+        made = run(
+            lambda: postgres_commands.manage_access(ready, test=True),
+            lambda: postgres_commands.manage_access(ready),
+        )
         assert [path.read_bytes() for path in files] != before
         assert set(made["changes"]) == {"pg_hba.conf", "pg_ident.conf"}
     finally:
@@ -257,9 +271,9 @@ def test_key_that_a_run_takes_out_of_use_is_announced(ready):
             " SELECT id, 'odd', 'no key at all' FROM public.domains WHERE domain = 'example.com'",
         )
     before = key_states(ready)
-    announced = keys.missing(settings)["changes"]
+    announced = keys_commands.generate_missing(settings, test=True)["changes"]
     assert key_states(ready) == before
-    assert keys.generate_missing(settings)["changes"] == announced
+    assert keys_commands.generate_missing(settings)["changes"] == announced
     now = key_states(ready)
     assert {what for what in now if now.get(what) != before.get(what)} == set(announced)
-    assert keys.missing(settings)["changes"] == {}
+    assert keys_commands.generate_missing(settings, test=True)["changes"] == {}

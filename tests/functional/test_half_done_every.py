@@ -21,25 +21,32 @@ import dns.rcode
 import dns.update
 import dns.zone
 import pytest
-from dkim_formula.database import access, generation
-from dkim_formula.database import connection as db
+from dkim_formula.keys import generate as keys_generate
 from dkim_formula.postfix import control, joining, main_cf
+from dkim_formula.postgres import access_files
+from dkim_formula.postgres import connection as db
 from dkim_formula.signer import trial
+from dkim_formula.unattended import saved
 from functional import test_state_every as every
 from functional.doubles import Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
-from functional.steps import FOR_GOOD, LOST, ONCE, SILENT, TAKEN, Steps
-from salt.exceptions import CommandExecutionError
+from functional.steps import FOR_GOOD, LOST, ONCE, SILENT, TAKEN, Steps, spread
 from support.dns_daemons import Bind
+from support.nameserver import Nameserver
+
+pytestmark = pytest.mark.one_release
 
 OLD_ADDRESS = "inet:localhost:8891"
 # What a run keeps for its own use: what it has seen, and what it is about to send. A row more of
 # these changes nothing for anybody.
-NOTES = {"dkim_seen", "dkim_published", "dkim_disclosure"}
-# The most steps that a state has here, and then some: one that never ends is a fault.
-MOST = 400
+NOTES = {"dkim_awaited", "dkim_observation", "dkim_published", "dkim_disclosure", "dkim_replica"}
 ADDRESS = "127.0.53.151"
+MILTERS_BEFORE = {
+    "smtpd_milters": "inet:localhost:11332",
+    "internal_mail_filter_classes": "notify",
+    "notify_classes": "resource, software",
+}
 
 
 class SteppedServices(Services):
@@ -57,7 +64,7 @@ class SteppedServices(Services):
     def _told_to(self, what, name):
         parts = ("stop", "start") if what == "restart" else (what,)
         return all(
-            self._steps.step(functools.partial(self._do, part, name), lambda: False)
+            self._steps.step(part, functools.partial(self._do, part, name), lambda: False)
             for part in parts
         )
 
@@ -142,6 +149,7 @@ class World(every.World):
         self.steps = steps
         self.services = SteppedServices(self.daemon, steps)
         self.zones = None
+        self.refusing = None  # a resolver that answers nothing, and at once
 
     def schema(self):
         """There already."""
@@ -152,13 +160,21 @@ class World(every.World):
         self.minion.set_pillar(domains={"example.com": {}})
         self.minion.call("dkim.generate_missing")
 
+    def rows_of_another_tool(self):
+        """One that is to be read, and one that can't be."""
+        with db.session(self.minion.database) as connection:
+            every.insert_as_howto(connection, "example.com", "other", traditional_pem(2))
+            every.insert_as_howto(connection, "example.org", "odd", "no key at all")
+
     def many_keys(self):
-        """Keys of several batches, domains that are to be inserted, and patterns."""
+        """Keys of several batches, patterns, and rows that another tool has put in."""
+        self.rows_of_another_tool()
         plan = {"algorithm": "ed25519", "subdomains": True}
         self.minion.set_pillar(domains={f"d{number}.example": dict(plan) for number in range(3)})
 
     def keys_in_files(self):
-        """Keys of two domains, one of which is not hosted yet."""
+        """Keys of two domains, one of which is not hosted yet, beside rows of another tool."""
+        self.rows_of_another_tool()
         lines = []
         for domain, number in (("example.com", 0), ("example.net", 1)):
             pem = self.folder / f"{domain}.private"
@@ -176,6 +192,15 @@ class World(every.World):
             domains={"example.com": {"selector": "mail"}, "example.org": plan, "d.example": plan}
         )
 
+    def old_key(self):
+        super().old_key()
+        with db.session(self.minion.database) as connection:
+            execute(connection, "DELETE FROM public.dkim WHERE domain = 'example.org'")
+            every.insert_as_howto(connection, "example.org", "odd", "no key at all")
+
+    def _without_dns(self):
+        self.minion.set_pillar(dns={"resolver": str(self.refusing), "timeout": 1})
+
     def moving_daemon(self):
         """OpenDKIM runs at another address than it is to, and Postfix lets mail go meanwhile."""
         self.daemon.start()
@@ -185,13 +210,17 @@ class World(every.World):
 
     def milters_to_join(self):
         self.daemon.start()
-        self.postfix.set(smtpd_milters="inet:localhost:11332", notify_classes="resource, software")
+        self.postfix.set(**MILTERS_BEFORE)
+
+    def milters_left(self):
+        self.minion.call("dkim_postfix.remove_milters", [every.MILTER])
+        assert self.postfix.values() == MILTERS_BEFORE
 
     def milters_to_leave(self):
         """As the formula joined them, beside nothing else: what only milters need goes too."""
         self.daemon.start()
         self.postfix.set(notify_classes="resource")
-        self.minion.call("dkim_postfix.join_milters", [every.MILTER], "tempfail")
+        self.minion.call("dkim_postfix.manage_milters", [every.MILTER], "tempfail")
 
     def two_zones(self):
         """Several names to publish in each of two zones, and one to take away again."""
@@ -219,7 +248,6 @@ class World(every.World):
         """Everything that a state may change, and nothing that only says how it came about."""
         return {
             "files": self.files(),
-            "schedule": dict(self.schedule.jobs),
             "services": (dict(self.services.runs), self.services.lives),
             "dns": self.zones.texts() if self.zones else None,
             **databases(self.minion.database),
@@ -232,12 +260,11 @@ class World(every.World):
         return {str(path): path.read_bytes() for path in paths}
 
     def files(self):
-        """The same with owners and modes, without what main.cf had before our milters joined."""
+        """The same with owners and modes."""
         found = {}
         for path, content in self.contents().items():
             status = os.stat(path)
-            if not path.endswith("/memory.json"):
-                found[path] = (content, status.st_mode, status.st_uid)
+            found[path] = (content, status.st_mode, status.st_uid)
         return found
 
 
@@ -291,15 +318,20 @@ class Row:
         The ways in which each step fails.
     changes
         Whether it changes anything at all.
+    dns
+        It publishes in zones.
+    undo
+        What is done when it is complete; the world is then the same wherever it had failed.
     """
 
     name: str
     prepare: Callable[[World], None] = every._nothing
     arguments: dict[str, Any] | Callable[[World], dict[str, Any]] = field(default_factory=dict)
     bare: bool = False
-    hows: tuple[str, ...] = (ONCE,)
+    hows: tuple[str, ...] = (ONCE, LOST, FOR_GOOD)
     changes: bool = True
     dns: bool = False
+    undo: Callable[[World], None] = every._nothing
 
     def given(self, world):
         found = self.arguments(world) if callable(self.arguments) else self.arguments
@@ -330,12 +362,13 @@ def _moved(world):
 
 
 def _watching(world):
-    return {**_moved(world), "sfun": "opendkim_running"}
+    return {**_moved(world), "sfun": "running"}
 
 
 ROWS = {
     "dkim.checked": of("dkim.checked"),
-    "dkim.configuration_accepted": of("dkim.configuration_accepted"),
+    "dkim.signing_verified": of("dkim.signing_verified"),
+    "dkim_opendkim.configuration_accepted": of("dkim_opendkim.configuration_accepted"),
     "dkim.key_absent": of("dkim.key_absent"),
     "dkim.key_present": of("dkim.key_present", arguments={"algorithm": "ed25519"}),
     "dkim.keys_imported": of("dkim.keys_imported", prepare=World.keys_in_files),
@@ -343,9 +376,9 @@ ROWS = {
     "dkim.keys_managed after an import": of(
         "dkim.keys_managed", prepare=World.keys_in_files_then_made
     ),
-    "dkim.mod_watch": Row("opendkim", World.moving_daemon, _watching),
-    "dkim.opendkim_running": Row("opendkim", World.moving_daemon, _moved),
-    "dkim.password_file_present": of("dkim.password_file_present"),
+    "dkim_opendkim.mod_watch": Row("opendkim", World.moving_daemon, _watching),
+    "dkim_opendkim.running": Row("opendkim", World.moving_daemon, _moved),
+    "dkim_opendkim.password_file_present": of("dkim_opendkim.password_file_present"),
     "dkim.records_published": of(
         "dkim.records_published",
         prepare=World.two_zones,
@@ -356,11 +389,12 @@ ROWS = {
     "dkim.rotated": of("dkim.rotated"),
     "dkim.rotations_advanced": of("dkim.rotations_advanced"),
     "dkim_opendkim.configuration_kept": of("dkim_opendkim.configuration_kept"),
+    "dkim_opendkim.login_accepted": of("dkim_opendkim.login_accepted"),
     "dkim_postfix.milters_absent": of(
         "dkim_postfix.milters_absent", prepare=World.milters_to_leave
     ),
     "dkim_postfix.milters_present": of(
-        "dkim_postfix.milters_present", prepare=World.milters_to_join
+        "dkim_postfix.milters_present", prepare=World.milters_to_join, undo=World.milters_left
     ),
     "dkim_postgres.access_absent": of("dkim_postgres.access_absent"),
     "dkim_postgres.access_present": of("dkim_postgres.access_present"),
@@ -374,9 +408,9 @@ ROWS = {
     "dkim_postgres.password_absent": of("dkim_postgres.password_absent"),
     "dkim_postgres.role_present": of("dkim_postgres.role_present"),
     "dkim_postgres.schema_present": of("dkim_postgres.schema_present", bare=True),
-    "dkim_postgres.worker_present": of("dkim_postgres.worker_present"),
-    "dkim_schedule.absent": of("dkim_schedule.absent"),
-    "dkim_schedule.present": of("dkim_schedule.present", prepare=World.scheduled),
+    "dkim_postgres.writer_present": of("dkim_postgres.writer_present"),
+    "dkim_job.absent": of("dkim_job.absent"),
+    "dkim_job.configured": of("dkim_job.configured"),
     "dkim_service.dead": of("dkim_service.dead"),
     "dkim_service.mod_watch": Row(
         # What an init script says of a restart is all that anybody knows of it.
@@ -421,15 +455,20 @@ def steps(monkeypatch, tmp_path, server):
 
 
 @pytest.fixture
-def surroundings(minion, server, another_database, tmp_path, monkeypatch, steps):
+def surroundings(minion, server, another_database, tmp_path, monkeypatch, steps, refusing):
     """A function that gives a new world each time: its own database and files, nothing running."""
     minion.secrets.add(every.PASSWORD)
-    monkeypatch.setattr(generation, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generation.os, "sched_getaffinity", lambda _pid: {0})
-    monkeypatch.setattr(access, "RELOADED_WITHIN", 5.0)
+    monkeypatch.setattr(keys_generate, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(keys_generate.os, "sched_getaffinity", lambda _pid: {0})
+    monkeypatch.setattr(access_files, "RELOADED_WITHIN", 5.0)
     waiting = functools.partial(control.wait_until_stopped, within=0)
     monkeypatch.setattr(control, "wait_until_stopped", waiting)
     monkeypatch.setattr(trial, "PROGRAM", "/bin/true")
+    # Encrypts each time to the same: the files of two courses are compared.
+    creds = tmp_path / "systemd-creds"
+    creds.write_text("#!/bin/sh\nexec cat\n")
+    creds.chmod(0o755)
+    monkeypatch.setattr(saved, "PROGRAM", str(creds))
     learn, numbers = minion._learn_keys, itertools.count(1)
     minion._learn_keys = lambda: steps.idle(learn)
 
@@ -441,11 +480,12 @@ def surroundings(minion, server, another_database, tmp_path, monkeypatch, steps)
             minion.database = settings
             minion.set_pillar()
             world = World(minion, server, folder, steps)
-            world.zones = zones
+            world.zones, world.refusing = zones, refusing
             with monkeypatch.context() as patch, restored(server, settings, world):
                 stand_in(patch, minion.functions, doubles_of(world))
                 patch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
                 patch.setattr(joining, "MEMORY", str(folder / "memory.json"))
+                patch.setattr(saved, "FOLDER", str(folder / "jobs"))
                 patch.setattr(control, "running", lambda: world.services.runs["postfix"])
                 row.prepare(world)
                 yield world
@@ -454,25 +494,9 @@ def surroundings(minion, server, another_database, tmp_path, monkeypatch, steps)
 
 
 def doubles_of(world):
-    def stepped(double):
-        def fail():
-            return {"result": False, "comment": "the fault of the test"}
-
-        return lambda *given, **named: world.steps.step(lambda: double(*given, **named), fail)
-
-    def silent(*given, **named):
-        def fail():
-            raise CommandExecutionError("the schedule can't be read")
-
-        return world.steps.step(lambda: world.schedule.list(*given, **named), fail)
-
-    schedule = world.schedule.functions()
     return {
         **world.services.functions(),
-        **schedule,
-        "schedule.list": silent,
-        "schedule.add": stepped(schedule["schedule.add"]),
-        "schedule.delete": stepped(schedule["schedule.delete"]),
+        "dkim_sls.signing_problems": list,  # no daemon signs here
     }
 
 
@@ -490,6 +514,13 @@ def restored(server, settings, world):
                     path.write_bytes(text)
                 execute(connection, "SELECT pg_reload_conf()")
             execute(connection, f"DROP DATABASE IF EXISTS {settings.name}new")
+
+
+@pytest.fixture(scope="module")
+def refusing():
+    with Nameserver({}) as server:
+        server.rcode = dns.rcode.REFUSED
+        yield server
 
 
 @pytest.fixture
@@ -513,79 +544,89 @@ def test_every_state_has_a_row():
     assert {key.partition(" ")[0] for key in ROWS} == set(functions_of("states"))
 
 
-# Those take seconds; the others, with hundreds of statements, run with ``-m soak``.
-QUICK = (
-    "dkim.password_file_present",
-    "dkim_opendkim.configuration_kept",
-    "dkim_postfix.milters_absent",
-    "dkim_postfix.milters_present",
-    "dkim_schedule.absent",
-    "dkim_schedule.present",
-    "dkim_service.dead",
-    "dkim_service.mod_watch",
-    "dkim_service.running",
-    "dkim.opendkim_running",
-)
+@pytest.fixture
+def fails(surroundings, ready_template, zones_of, steps):
+    """A function that has a row fail at some of its steps, and complete it after each."""
+
+    def run(key, choose):
+        row, zones = ROWS[key], zones_of(ROWS[key])
+
+        @contextlib.contextmanager
+        def course():
+            with surroundings(row, ready_template, zones) as world:
+                opened = Course(world, key, row)
+                yield opened
+                ends.append(opened.end())
+
+        ends = []
+        with course() as whole:
+            due = choose(whole.count(), row.hows)
+        while due:
+            with course() as one:
+                due = one.fail_at(due)
+        for end in ends:
+            assert end == ends[0]
+
+    return run
 
 
-def pairs():
-    return [
-        pytest.param(name, how, marks=() if name in QUICK else pytest.mark.soak)
-        for name, row in ROWS.items()
-        for how in row.hows
-    ]
+@pytest.mark.parametrize("key", ROWS)
+def test_state_that_fails_tells_what_it_had_done(fails, key):
+    """At steps of every kind: it tells, the run after it completes, and one more rests."""
+    fails(key, spread)
 
 
-@pytest.mark.parametrize(("key", "how"), pairs())
-def test_state_that_fails_tells_what_it_had_done(
-    surroundings, ready_template, zones_of, steps, key, how
-):
-    """At every step that there is, in every way; the run after it completes, and one more rests."""
-    row, zones = ROWS[key], zones_of(ROWS[key])
-    number, ends = 1, []
-    while number:
-        assert number < MOST, f"{key} does not come to an end"
-        with surroundings(row, ready_template, zones) as world:
-            course = Course(world, key, row, how)
-            number = course.fail_from(number)
-            ends.append(course.end())
-    assert all(end == ends[-1] for end in ends)
+@pytest.mark.soak
+@pytest.mark.parametrize("key", ROWS)
+def test_state_that_fails_at_any_step_tells_what_it_had_done(fails, key):
+    fails(key, lambda kinds, hows: [(at, how) for how in hows for at in range(1, len(kinds) + 1)])
 
 
 class Course:
-    """Failing runs of a state in a world, until one of them leaves something behind."""
+    """Runs of a state in a world, until one that fails leaves something behind."""
 
-    def __init__(self, world, key, row, how):
+    def __init__(self, world, key, row):
         self.world = world
         self.state = key.partition(" ")[0]
         self.row = row
-        self.how = how
-        self.label = f"{key}, {how}"
+        self.key = key
+        self.announced = self.apply(test=True)["changes"]
+        assert bool(self.announced) is self.row.changes, key
 
     def apply(self, test=False):
         return self.world.minion.state(self.state, test=test, **self.row.given(self.world))
 
-    def fail_from(self, number):
-        """Fail at one step after the other; the step to go on from in a new world, 0 at the end."""
-        announced = self.apply(test=True)["changes"]
-        assert bool(announced) is self.row.changes, self.label
+    def count(self):
+        """Run as announced; the kinds of the steps that this takes."""
+        with self.world.steps.counting():
+            self.whole(self.apply())
+        self.rest(self.key)
+        return self.world.steps.kinds
+
+    def whole(self, returned):
+        assert (returned["result"], returned["changes"]) == (True, self.announced), returned
+
+    def fail_at(self, due):
+        """Fail at one step after the other; those that are left for a new world."""
         before = self.world.seen()
-        while True:
-            with self.world.steps.failing(number, self.how):
+        for at, (number, how) in enumerate(due, 1):
+            with self.world.steps.failing(number, how):
                 returned = self.apply()
-            told = (self.label, number, returned)
+            told = (self.key, number, how, self.world.steps.kinds[-1:], returned)
             assert "Traceback" not in returned["comment"], returned["comment"]
             if not self.world.steps.has_failed:
-                assert (returned["result"], returned["changes"]) == (True, announced), told
-                return 0
+                self.whole(returned)
+                self.rest(told)
+                return due[at:]
             after = self.world.seen()
             differing = [what for what in before | after if before.get(what) != after.get(what)]
             assert bool(returned["changes"]) is bool(differing), (told, differing)
-            number += 1
             if differing:
-                self.compare(announced, returned["changes"], told)
+                self.compare(self.announced, returned["changes"], told)
                 self.complete(told)
-                return number
+                return due[at:]
+        self.complete("at the end")
+        return []
 
     def compare(self, announced, changes, told):
         """What is due no more was done, and what was done as announced is due no more."""
@@ -602,18 +643,21 @@ class Course:
     def complete(self, told):
         done = self.apply()
         assert done["result"] is True, (told, done)
+        self.rest(told)
+
+    def rest(self, told):
         if not self.state.endswith("mod_watch"):
             for test in (False, True):
                 rest = self.apply(test=test)
                 assert (rest["result"], rest["changes"]) == (True, {}), (told, rest)
 
     def end(self):
-        """The files that the state has left, whatever the world is called."""
+        """The files that are left, whatever the world is called."""
+        self.row.undo(self.world)
         folder, database = str(self.world.folder), self.world.minion.database.name
         return {
             path.replace(folder, ""): content.replace(folder.encode(), b"").replace(
                 database.encode(), b"vmail"
             )
             for path, content in self.world.contents().items()
-            if not path.endswith("/memory.json")  # forgotten at the end, or overwritten at a join
         }

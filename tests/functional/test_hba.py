@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import hba
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import hba
 from functional.postgres import query
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

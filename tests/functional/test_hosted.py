@@ -5,16 +5,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.database import connection as db
 from dkim_formula.errors import DatabaseError
-from dkim_formula.operations import check, keys, rotation
+from dkim_formula.health import preflight
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, inspection, schema
+from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings import read
 from dkim_formula.settings.model import HostedTable
+from dkim_formula.settings.presets import PRESETS
 from functional.postgres import execute, query, traditional_pem
 from functional.rotations import Site
 from functional.test_rotation import change
 from support.nameserver import Nameserver
+
+pytestmark = pytest.mark.one_release
 
 CASES = Path(__file__).resolve().parents[1] / "cases" / "tables"
 
@@ -48,12 +53,12 @@ def run(settings):
     """What a highstate does in the database; gives the domains that have an active key."""
     with db.session(settings.database, setup=True) as connection:
         schema.apply(connection, settings.database)
-    keys.generate_missing(settings)
+    keys_commands.generate_missing(settings)
     return signing(settings)
 
 
 def signing(settings):
-    return {key["domain"] for key in keys.list_keys(settings) if key["state"] == "active"}
+    return {key["domain"] for key in keys_commands.list_keys(settings) if key["state"] == "active"}
 
 
 def test_case_05_row_without_a_name_is_left_out_and_counted(database):
@@ -62,7 +67,7 @@ def test_case_05_row_without_a_name_is_left_out_and_counted(database):
         execute(connection, "INSERT INTO public.domains (domain) VALUES ('other.example')")
     reading = reading_of(database, "05-null-name.yaml")
     assert run(reading.settings) == {"good.example", "other.example"}
-    (advice,) = [text for text in check.check(reading)["advice"] if "public.domains" in text]
+    (advice,) = [text for text in preflight.check(reading)["advice"] if "public.domains" in text]
     assert advice.endswith("left out: 1")
 
 
@@ -73,11 +78,11 @@ def test_case_07_table_that_wants_more_than_a_name_is_left_alone(database):
     (problem,) = reading.problems
     assert problem.startswith("dkim:database:domains:create_missing: unknown key: nothing is added")
     reading = reading_of(database, "07-not-null.yaml", domains={})
-    assert check.check(reading)["problems"] == []
+    assert preflight.check(reading)["problems"] == []
     assert run(reading.settings) == {"good.example", "new.example"}
     with db.session(database, setup=True) as connection:
         assert query(connection, "SELECT domain FROM public.domains") == [("good.example",)]
-    (advice,) = [text for text in check.check(reading)["advice"] if "new.example" in text]
+    (advice,) = [text for text in preflight.check(reading)["advice"] if "new.example" in text]
     assert "not hosted" in advice
 
 
@@ -87,12 +92,12 @@ def test_case_08_sites_own_delete_succeeds(database):
     with db.session(database, setup=True) as connection:
         (freed, *_) = schema.apply(connection, settings.database).notes
     assert "foreign key of domain_id is dropped" in freed
-    keys.generate_missing(settings)
+    keys_commands.generate_missing(settings)
     load(database, "08-delete-domain.sql")
     with db.session(database, setup=True) as connection:
         assert query(connection, "SELECT * FROM public.domains") == []
     # It was the table's only row, which a table that was emptied by mistake looks like.
-    told = rotation.rotate_due(settings)
+    told = rotation_commands.rotate_due(settings)
     assert told["problems"][0].startswith("1 of 1 domains with keys are neither hosted nor in")
     assert signing(settings) == {"good.example"}
     comes_to_its_end(database, force=True)
@@ -117,8 +122,8 @@ def comes_to_its_end(database, force=False):
         zones = {"good.example": {"nameservers": [str(server)]}}
         settings = read(pillar_of(database) | {"dns": {"timeout": 1, "zones": zones}}).settings
         for step in (("active", "retired"), ("retired", "revoked"), ("revoked", None)):
-            told = rotation.rotate_due(settings, test=True, force=force)
-            done = rotation.rotate_due(settings, force=force)
+            told = rotation_commands.rotate_due(settings, test=True, force=force)
+            done = rotation_commands.rotate_due(settings, force=force)
             assert told["changes"] == done["changes"] == {name: change(*step)}
             site.pass_time(30 * 86400)
 
@@ -128,7 +133,7 @@ def test_case_09_inactive_and_backup_domains_get_no_key(database):
     reading = reading_of(database, "09-inactive.yaml")
     assert reading.problems == ()
     assert run(reading.settings) == {"good.example"}
-    advice = check.check(reading)["advice"]
+    advice = preflight.check(reading)["advice"]
     assert any(text.endswith("left out: 1") for text in advice)
     (named,) = [text for text in advice if "'ALL'" in text]
     assert "store it as 'all'" in named
@@ -138,7 +143,7 @@ def test_case_09_inactive_and_backup_domains_get_no_key(database):
 def test_case_10_names_that_a_panel_has_stay_its(database):
     load(database, "10-names-taken.sql")
     reading = reading_of(database, "10-names-taken.yaml")
-    assert check.check(reading)["problems"] == []
+    assert preflight.check(reading)["problems"] == []
     tables = "SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class WHERE"
     tables += " relnamespace = 'public'::regnamespace ORDER BY 1"
     with db.session(database, setup=True) as connection:
@@ -156,7 +161,15 @@ def test_case_10_names_that_a_panel_has_stay_its(database):
 
 def by_hand(database, **given):
     """Settings whose table is described by hand."""
-    return replace(database, preset=None, schema="dkim", assumed=False, only_given=True, **given)
+    return replace(
+        database,
+        preset=None,
+        schema="dkim",
+        assumed=False,
+        described=True,
+        only_given=True,
+        **given,
+    )
 
 
 def names_of(database):
@@ -314,133 +327,19 @@ def test_change_of_the_pillar_is_foretold_as_the_run_does_it(database, connectio
     assert names_of(some) == ["a.example"]
 
 
-# --- No table, and known ones ---------------------------------------------------------------------
+# --- No table, and presets ------------------------------------------------------------------------
 
 
 def test_bare_database_hosts_nothing_and_signs_for_the_pillars_domains(database):
     pillar = pillar_of(database) | {"domains": {"good.example": {}}}
     reading = read(pillar)
-    assert check.check(reading)["problems"] == []
+    assert preflight.check(reading)["problems"] == []
     assert run(reading.settings) == {"good.example"}
-    assert check.check(reading)["problems"] == []
-    assert not [text for text in check.check(reading)["advice"] if "hosted" in text]
+    assert preflight.check(reading)["problems"] == []
+    assert not [text for text in preflight.check(reading)["advice"] if "hosted" in text]
 
 
-KNOWN = {
-    "postfixadmin": (
-        "CREATE TABLE domain (domain varchar(255) PRIMARY KEY, description varchar(255),"
-        " transport varchar(255), backupmx boolean NOT NULL DEFAULT false,"
-        " active boolean NOT NULL DEFAULT true);"
-        "CREATE TABLE alias_domain (alias_domain varchar(255) PRIMARY KEY REFERENCES domain,"
-        " target_domain varchar(255) REFERENCES domain, active boolean NOT NULL DEFAULT true);"
-        "INSERT INTO domain (domain, backupmx, active) VALUES ('ALL', false, true),"
-        " ('good.example', false, true), ('alias.example', false, true),"
-        " ('off.example', false, false), ('relay.example', true, true);"
-        "INSERT INTO alias_domain VALUES ('alias.example', 'good.example', true)"
-    ),
-    "iredmail": (
-        "CREATE TABLE domain (domain varchar(255) NOT NULL DEFAULT '' PRIMARY KEY,"
-        " settings text, backupmx int2 NOT NULL DEFAULT 0, expired timestamp,"
-        " active int2 NOT NULL DEFAULT 1);"
-        "CREATE TABLE alias_domain (alias_domain varchar(255) PRIMARY KEY,"
-        " target_domain varchar(255) NOT NULL DEFAULT '', active int2 NOT NULL DEFAULT 1);"
-        "INSERT INTO domain (domain, backupmx, active) VALUES ('good.example', 0, 1),"
-        " ('off.example', 0, 0), ('relay.example', 1, 1);"
-        "INSERT INTO alias_domain VALUES ('alias.example', 'good.example', 1),"
-        " ('alias-off.example', 'good.example', 0)"
-    ),
-    "modoboa": (
-        "CREATE TABLE admin_domain (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
-        " name varchar(253) UNIQUE, enabled boolean NOT NULL, type varchar(20) NOT NULL);"
-        "CREATE TABLE admin_domainalias (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
-        " name varchar(254) UNIQUE, enabled boolean NOT NULL,"
-        " target_id int REFERENCES admin_domain DEFERRABLE INITIALLY DEFERRED);"
-        "INSERT INTO admin_domain (name, enabled, type) VALUES ('good.example', true, 'domain'),"
-        " ('off.example', false, 'domain'), ('relay.example', true, 'relaydomain');"
-        "INSERT INTO admin_domainalias (name, enabled, target_id) VALUES"
-        " ('alias.example', true, 1), ('alias-off.example', false, 1)"
-    ),
-    "ispmail": (
-        "CREATE TABLE virtual_domains (id serial PRIMARY KEY, name varchar(50) NOT NULL);"
-        "INSERT INTO virtual_domains (name) VALUES ('good.example'), ('alias.example'),"
-        " ('good.example')"
-    ),
-    "vexim": (
-        "CREATE TABLE domains (domain_id serial PRIMARY KEY,"
-        " domain varchar(255) NOT NULL DEFAULT '' UNIQUE, enabled smallint NOT NULL DEFAULT 1,"
-        " type varchar(5));"
-        "CREATE TABLE domainalias (domain_id int REFERENCES domains ON DELETE CASCADE,"
-        " alias varchar(255) PRIMARY KEY);"
-        "INSERT INTO domains (domain, enabled, type) VALUES ('admin', 1, NULL),"
-        " ('good.example', 1, 'local'), ('off.example', 0, 'local'), ('relay.example', 1, 'relay');"
-        "INSERT INTO domainalias VALUES (2, 'alias.example')"
-    ),
-    "howto": (
-        "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE);"
-        "INSERT INTO domains (domain) VALUES ('good.example'), ('alias.example')"
-    ),
-}
-
-
-@pytest.fixture(params=KNOWN)
-def known(request, database):
-    """A preset's name, and a database with that program's tables, of an owner of its own."""
-    with db.session(database, setup=True) as connection:
-        execute(connection, "CREATE ROLE panel; GRANT CREATE ON SCHEMA public TO panel")
-        execute(connection, "SET ROLE panel; SET search_path TO public")
-        execute(connection, KNOWN[request.param])
-    return request.param, database
-
-
-def test_preset_takes_the_good_domains_and_aliases(known):
-    preset, database = known
-    reading = reading_of(database, preset=preset)
-    assert reading.problems == ()
-    assert check.check(reading)["problems"] == []
-    assert run(reading.settings) == {"good.example", "alias.example"}
-    with db.session(database, setup=True) as connection:
-        assert not schema.apply(connection, reading.settings.database)
-    assert keys.missing(reading.settings)["changes"] == {}
-
-
-def test_known_tables_are_named_with_their_preset(known):
-    preset, database = known
-    problems = check.check(reading_of(database))["problems"]
-    if preset == "howto":
-        assert problems == []
-    else:
-        (problem,) = problems
-        assert problem.startswith("dkim:database:preset: missing")
-        assert f"set preset: {preset}," in problem
-
-
-def test_no_relation_of_ours_is_called_dkim_but_the_howtos(known):
-    preset, database = known
-    run(reading_of(database, preset=preset).settings)
-    with db.session(database, setup=True) as connection:
-        named = query(
-            connection,
-            "SELECT n.nspname::text, c.relkind::text FROM pg_class AS c"
-            " JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relname = 'dkim'",
-        )
-        assert named == ([("public", "r")] if preset == "howto" else [])
-        # What PostfixAdmin, say, makes later by that name finds its place.
-        if preset != "howto":
-            execute(connection, "CREATE TABLE public.dkim (id serial)")
-    assert signing(reading_of(database, preset=preset).settings)
-
-
-def test_keys_of_any_preset_are_given_to_the_reader(known):
-    preset, database = known
-    settings = reading_of(database, preset=preset).settings
-    run(settings)
-    where = settings.database.schema
-    with db.session(database, setup=True) as connection:
-        rows = query(connection, f"SELECT pattern FROM {where}.dkim_signing_table ORDER BY 1")
-        assert rows == [("alias.example",), ("good.example",)]
-
-
-@pytest.mark.parametrize("preset", [one for one in KNOWN if one != "howto"])
+@pytest.mark.parametrize("preset", [one for one in PRESETS if one != "howto"])
 def test_key_of_a_preset_can_be_overruled(preset):
     reading = read(
         {"database": {"preset": preset, "domains": {"table": "other"}, "schema": "mine"}}

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from dkim_formula.database import connection as db
-from dkim_formula.database.stored_row import is_row_found
 from dkim_formula.errors import OpenDKIMError
-from dkim_formula.private_key import read_stored
+from dkim_formula.key_text import read_stored
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres.stored_row import is_row_found, read_row
 from functional.conftest import own_database
 from functional.postgres import execute, rsa_key, traditional_pem
 from hypothesis import HealthCheck, given
@@ -213,12 +213,80 @@ def test_kind_of_key_that_signs_is_used_and_what_is_used_signs(bench, kind):
     check(bench, KINDS[kind]())
 
 
-@pytest.mark.parametrize("behind", ["", "# made in 2019\n"])
-def test_key_of_three_primes_signs_today_and_is_named_with_what_to_do(bench, behind):
-    text = made("RSA", "rsa_keygen_bits:2048", "rsa_keygen_primes:3") + behind
+def more_primes(bits, primes):
+    return made("RSA", f"rsa_keygen_bits:{bits}", f"rsa_keygen_primes:{primes}")
+
+
+def traditional(pem):
+    done = ["openssl", "rsa", "-traditional"]
+    return subprocess.run(done, input=pem, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("bits", "primes"), [(1024, 3), (2048, 3), (4096, 3), (4096, 4)])
+@pytest.mark.parametrize("form", [str, traditional])
+@pytest.mark.parametrize("around", ["{}", "{}# made in 2019\n", "# made in 2019\n{}"])
+def test_key_of_more_than_two_primes_signs_and_has_its_public_half(
+    bench, bits, primes, form, around
+):
+    pem = form(more_primes(bits, primes))
+    stored = read_stored(around.format(pem))
+    assert "more than two primes" in stored.private.oddity
+    public = subprocess.run(
+        ["openssl", "rsa", "-pubout", "-outform", "DER"],
+        input=pem.encode(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert stored.private.public_base64() == base64.b64encode(public).decode()
+    assert stored.private.bits == bits
+    check(bench, around.format(pem))
+
+
+MORE_PRIMES = traditional(more_primes(2048, 3))
+
+
+@examples(40, **ALONE)
+@given(data=st.data())
+def test_damaged_key_of_more_than_two_primes_is_read_only_where_it_signs(bench, data):
+    der = bytearray(base64.b64decode("".join(MORE_PRIMES.splitlines()[1:-1])))
+    at = data.draw(st.integers(0, len(der) - 1))
+    der[at] ^= data.draw(st.integers(1, 255))
+    body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+    text = f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n"
+    if read_stored(text).private is not None:
+        assert bench.verdict(text) == "d=example.com s=s"
+
+
+@pytest.fixture
+def key_file():
+    """A file that OpenDKIM takes a key from: all folders above it are root's alone to write to."""
+    folder = Path(tempfile.mkdtemp(prefix="dkim-keys-", dir="/var/lib"))
+    shutil.chown(folder, "postgres")
+    file = folder / "example.com.private"
+    file.write_text(PKCS1)
+    file.chmod(0o600)
+    shutil.chown(file, "postgres")
+    yield file
+    shutil.rmtree(folder)
+
+
+PATHS = ("{}", ".{}", "..{}", "/.{}", "//{}")
+
+
+@pytest.mark.parametrize("form", [*PATHS, " {}", "{} ", "{}\n", "file:{}", "\t{}", "{}/"])
+def test_path_is_read_as_the_daemon_reads_it(bench, key_file, form):
+    text = form.format(key_file)
+    found = bench.verdict(text)
+    assert (found == "d=example.com s=s") == (form in PATHS)
+    row = read_row("example.com", "s", text, "active")
+    assert (row.private is not None) == (found == "d=example.com s=s")
+
+
+def test_percent_sign_in_a_path_stands_for_the_domain(bench, key_file):
+    text = str(key_file).replace("example.com", "%")
     assert bench.verdict(text) == "d=example.com s=s"
-    assert "more than two primes" in read_stored(text).problem
-    assert "dkim.generate" in read_stored(text).remedy
+    assert read_row("example.com", "s", text, "active").private is not None
+    assert read_row("example.org", "s", text, "active").private is None
 
 
 NAME_PIECES = st.sampled_from(

@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, patterns
-from dkim_formula.database.comparison import EveryHosted
-from dkim_formula.database.keystore import Wanted
-from dkim_formula.errors import (
-    DatabaseError,
-    KeyNotFound,
-    StepRefused,
-)
-from dkim_formula.keys import PrivateKey
+from dkim_formula.errors import DatabaseError, KeyNotFound, StepRefused
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import patterns
+from dkim_formula.keys import table as keys_table
+from dkim_formula.keys.comparison import EveryHosted, compare
+from dkim_formula.keys.completion import complete_rows, incomplete
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import safe_errors
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings.model import KeyPlan
 from functional.postgres import execute, insert_as_howto, move, query, rsa_key, traditional_pem
 
@@ -25,7 +25,7 @@ def opened(ready):
 
 def put(connection, database, selector, number=0, domain="example.com", state="active", **more):
     wanted = Wanted(domain, selector, **more)
-    return keystore.store(connection, database, [(wanted, rsa_key(number))], "test", state)
+    return key_changes.store(connection, database, [(wanted, rsa_key(number))], "test", state)
 
 
 def states(connection):
@@ -82,25 +82,25 @@ def test_key_beside_an_active_one_is_pending_where_the_database_chooses(opened, 
 
 def test_key_needs_no_row_in_the_table_of_domains(opened, ready):
     (key,) = put(opened, ready, "s", domain="nowhere.example")
-    assert keystore.find(opened, ready, "nowhere.example", "s") == key
+    assert keys_table.find(opened, ready, "nowhere.example", "s") == key
 
 
 def test_missing_key_says_what_there_is(opened, ready):
     put(opened, ready, "mail")
     with pytest.raises(KeyNotFound, match=r"'default'; it has mail \(active\)"):
-        keystore.find(opened, ready, "example.com", "default")
+        keys_table.find(opened, ready, "example.com", "default")
     with pytest.raises(KeyNotFound, match="it has none"):
-        keystore.find(opened, ready, "example.org", "default")
+        keys_table.find(opened, ready, "example.org", "default")
 
 
 def test_list_is_by_domain_and_can_be_narrowed(opened, ready):
     put(opened, ready, "b", domain="example.org")
     put(opened, ready, "a")
     put(opened, ready, "b", number=1, state="pending")
-    listed = [(key.domain, key.selector) for key in keystore.list_keys(opened, ready)]
+    listed = [(key.domain, key.selector) for key in keys_table.list_keys(opened, ready)]
     assert listed == [("example.com", "a"), ("example.com", "b"), ("example.org", "b")]
-    assert len(keystore.list_keys(opened, ready, "example.com")) == 2
-    assert len(keystore.list_keys(opened, ready, selector="b")) == 2
+    assert len(keys_table.list_keys(opened, ready, "example.com")) == 2
+    assert len(keys_table.list_keys(opened, ready, selector="b")) == 2
 
 
 def test_comparison_sorts_the_wanted_keys(opened, ready):
@@ -111,7 +111,7 @@ def test_comparison_sorts_the_wanted_keys(opened, ready):
         Wanted("example.org", "default"),
         Wanted("gone.example", "default"),
     ]
-    found = keystore.compare(opened, ready, wanted)
+    found = compare(opened, ready, wanted)
     assert found.missing == (wanted[1], wanted[2], wanted[3])
     assert found.reports == ()
 
@@ -129,7 +129,7 @@ def test_every_hosted_domain_is_compared_where_it_stands(opened, ready):
         (KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")),
         lambda name: name not in {"example.com", "out.example"},
     )
-    found = keystore.compare(opened, ready, [own], every)
+    found = compare(opened, ready, [own], every)
     assert found.missing == (
         own,
         Wanted("a.example", "ed", "ed25519"),
@@ -147,8 +147,8 @@ def test_comparison_changes_nothing(opened, ready):
     before = query(
         opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim"
     )
-    keystore.compare(opened, ready, [Wanted("example.com", "default")])
-    keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    compare(opened, ready, [Wanted("example.com", "default")])
+    compare(opened, ready, [Wanted("example.com", "default")])
     assert (
         query(opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim")
         == before
@@ -159,15 +159,15 @@ def test_rotated_key_satisfies_silently(opened, ready):
     put(opened, ready, "default")
     put(opened, ready, "next", number=1, state="pending")
     move(opened, ready, "next", "active", why="rotation")
-    found = keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    found = compare(opened, ready, [Wanted("example.com", "default")])
     assert (found.missing, found.reports) == ((), ())
-    keystore.delete(opened, ready, "example.com", "default", "rotation")
-    found = keystore.compare(opened, ready, [Wanted("example.com", "default")])
+    key_changes.delete(opened, ready, "example.com", "default", "rotation")
+    found = compare(opened, ready, [Wanted("example.com", "default")])
     assert (found.missing, found.reports) == ((), ())
 
 
 def report(opened, ready, **wanted):
-    found = keystore.compare(opened, ready, [Wanted("example.com", **wanted)])
+    found = compare(opened, ready, [Wanted("example.com", **wanted)])
     assert found.missing == ()
     (text,) = found.reports
     return text
@@ -191,7 +191,7 @@ def test_selector_of_a_retired_key_is_not_used_again(opened, ready):
 
 def test_selector_of_a_deleted_key_is_not_used_again(opened, ready):
     put(opened, ready, "default")
-    keystore.delete(opened, ready, "example.com", "default", "test", force=True)
+    key_changes.delete(opened, ready, "example.com", "default", "test", force=True)
     assert "deleted" in report(opened, ready, selector="default")
 
 
@@ -209,7 +209,7 @@ def test_selector_of_another_algorithm_is_reported(opened, ready):
 def test_domain_that_is_an_alias_is_reported(opened, ready):
     put(opened, ready, "default")
     patterns.apply(opened, ready, {"example.org": ("example.com", "")})
-    found = keystore.compare(opened, ready, [Wanted("example.org", "default")])
+    found = compare(opened, ready, [Wanted("example.org", "default")])
     assert found.missing == ()
     assert "example.org is signed by another key" in found.reports[0]
 
@@ -217,9 +217,9 @@ def test_domain_that_is_an_alias_is_reported(opened, ready):
 def test_address_is_a_key_of_its_own(opened, ready):
     put(opened, ready, "default")
     wanted = Wanted("example.com", "ceo", address="ceo@example.com")
-    assert keystore.compare(opened, ready, [wanted]).missing == (wanted,)
+    assert compare(opened, ready, [wanted]).missing == (wanted,)
     put(opened, ready, "ceo", number=1, address="ceo@example.com")
-    assert keystore.compare(opened, ready, [wanted]).missing == ()
+    assert compare(opened, ready, [wanted]).missing == ()
     assert states(opened) == {"default": "active", "ceo": "active"}
 
 
@@ -233,7 +233,7 @@ def test_activating_retires_the_key_that_was_active(opened, ready):
 def test_activating_leaves_other_algorithms_and_addresses_alone(opened, ready):
     put(opened, ready, "ceo", number=2, address="ceo@example.com")
     ed25519 = PrivateKey.generate("ed25519")
-    keystore.store(opened, ready, [(Wanted("example.com", "ed", "ed25519"), ed25519)], "test")
+    key_changes.store(opened, ready, [(Wanted("example.com", "ed", "ed25519"), ed25519)], "test")
     put(opened, ready, "next", number=1, state="pending")
     move(opened, ready, "next", "active", why="go")
     assert set(states(opened).values()) == {"active"}
@@ -257,14 +257,14 @@ def test_reason_reaches_the_history(opened, ready):
 def test_active_key_is_not_deleted_without_force(opened, ready):
     put(opened, ready, "s")
     with pytest.raises(StepRefused, match="retire it first"):
-        keystore.delete(opened, ready, "example.com", "s", "test")
-    assert keystore.delete(opened, ready, "example.com", "s", "test", force=True).selector == "s"
+        key_changes.delete(opened, ready, "example.com", "s", "test")
+    assert key_changes.delete(opened, ready, "example.com", "s", "test", force=True).selector == "s"
     assert states(opened) == {}
 
 
 def test_deleted_key_leaves_its_history(opened, ready):
     put(opened, ready, "s")
-    keystore.delete(opened, ready, "example.com", "s", "moved away", force=True)
+    key_changes.delete(opened, ready, "example.com", "s", "moved away", force=True)
     assert query(opened, "SELECT to_state, why FROM public.dkim_history ORDER BY id") == [
         ("active", "test"),
         (None, "moved away"),
@@ -273,10 +273,10 @@ def test_deleted_key_leaves_its_history(opened, ready):
 
 def test_rows_of_the_sites_tool_are_completed(opened, ready):
     insert_as_howto(opened, "example.com", "default", traditional_pem())
-    (key,), reports = keystore.complete(opened, ready)
+    ((_, key),), reports = complete_rows(opened, ready)
     assert (key.state, key.bits, key.public) == ("active", 2048, rsa_key().public_base64())
     assert reports == ()
-    assert keystore.complete(opened, ready) == ([], ())
+    assert complete_rows(opened, ready) == ([], ())
 
 
 def test_row_that_looks_like_a_key_and_is_none_stops_signing_and_is_reported(opened, ready):
@@ -285,22 +285,58 @@ def test_row_that_looks_like_a_key_and_is_none_stops_signing_and_is_reported(ope
     # Its form is that of a key, which is all that the table's trigger sees.
     insert_as_howto(opened, "example.com", "default", damaged)
     assert states(opened) == {"default": "active"}
-    completed, (text,) = keystore.complete(opened, ready)
-    assert completed == []
+    ((before, after),), (text,) = complete_rows(opened, ready)
+    assert (before.state, after.state) == ("active", "pending")
+    assert after.public is None
     assert "example.com, selector 'default'" in text
     assert lines[1].strip() not in text
     assert states(opened) == {"default": "pending"}
 
 
+def test_names_over_any_limit_are_odd(opened, ready):
+    put(opened, ready, "default")
+    long = f"{'long.' * 10}example"
+    execute(
+        opened,
+        "INSERT INTO public.dkim (selector, key, domain, state)"
+        " VALUES ('default', %s, %s, 'pending')",
+        (rsa_key(0).pem(), long),
+    )
+    complete_rows(opened, ready)
+    assert [key.domain for key in keys_table.odd(opened, ready, len(long) - 1)] == [long]
+    assert keys_table.odd(opened, ready, len(long)) == []
+
+
+@pytest.mark.parametrize("longest", [100, 230])
+def test_odd_rows_are_found_by_their_index_alone(opened, ready, longest):
+    put(opened, ready, "default")
+    execute(
+        opened,
+        "INSERT INTO public.dkim (selector, key, domain, state)"
+        " VALUES ('default', 'no key', 'odd.example', 'pending'), ('b c', 'none', %s, 'pending')",
+        (f"{'long.' * 50}example",),
+    )
+    read = (
+        "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'public.dkim'::regclass",
+        "SELECT current_setting('enable_seqscan'),"
+        " current_setting('max_parallel_workers_per_gather')",
+    )
+    before = [query(opened, statement) for statement in read]
+    odd = {key.domain for key in keys_table.odd(opened, ready, longest)}
+    unread = {key.domain for key in incomplete(opened, ready)}
+    assert odd == unread == {"odd.example", f"{'long.' * 50}example"}
+    assert [query(opened, statement) for statement in read] == before
+
+
 def test_schema_that_is_missing_is_told_of(database, connection):
-    with pytest.raises(DatabaseError, match=r"dkim\.database"), db.errors_translated():
-        keystore.list_keys(connection, database)
+    with pytest.raises(DatabaseError, match=r"dkim\.database"), safe_errors.errors_translated():
+        keys_table.list_keys(connection, database)
 
 
 def test_hosted_domain_in_upper_case_is_compared_as_opendkim_looks_it_up(opened, ready):
     execute(opened, "INSERT INTO public.domains (domain) VALUES ('Upper.example')")
     every = EveryHosted((KeyPlan("rsa", "s"),), lambda name: name == "upper.example")
-    found = keystore.compare(opened, ready, [], every)
+    found = compare(opened, ready, [], every)
     assert found.missing == (Wanted("upper.example", "s"),)
 
 
@@ -316,7 +352,7 @@ def test_owner_who_is_no_superuser_can_do_the_work(ready):
 def test_selector_that_a_rotation_chose_is_not_remarked_on(opened, ready):
     put(opened, ready, "default")
     pair = (Wanted("example.com", "mail-20261122"), rsa_key(1))
-    keystore.store(opened, ready, [pair], "rotation: the next key", "pending")
+    key_changes.store(opened, ready, [pair], "rotation: the next key", "pending")
     move(opened, ready, "mail-20261122", "active")
-    found = keystore.compare(opened, ready, [Wanted("example.com", "mail")])
+    found = compare(opened, ready, [Wanted("example.com", "mail")])
     assert (found.missing, found.reports) == ((), ())

@@ -4,18 +4,26 @@ Every execution function, by the same rules: plain data out, Salt's errors, no s
 A new function without an example here fails :func:`test_every_function_has_an_example`.
 """
 
+import inspect
+import os
+import pty
 import stat
 import sys
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.doctor import database, site
+from dkim_formula import progress
+from dkim_formula.health import check_database, model
 from dkim_formula.postfix import control, joining, main_cf
-from functional.doubles import OpenDKIM, Postfix, Schedule, Services
+from dkim_formula.postgres import connection as db
+from dkim_formula.screens.commands import SCREENS
+from dkim_formula.unattended import saved
+from functional.doubles import OpenDKIM, Postfix, Services
 from functional.postgres import execute, query, traditional_pem
 from functional.salt_loaders import TREE, functions_of, stand_in
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from yaml import safe_load
+
+pytestmark = pytest.mark.one_release
 
 MILTER = "unix:opendkim/opendkim.sock"
 READER = "vmail-dkim-reader"
@@ -23,7 +31,7 @@ PASSWORD = "Correct-Horse-Battery"
 LOOKUP = safe_load((TREE / "dkim" / "defaults.yaml").read_text())
 
 CHANGES = {"changes", "notes"}
-ROTATION = {"changes", "dns", "waiting", "publish", "come_back", "notes", "problems"}
+ROTATION = {"changes", "dns", "waiting", "to_publish", "next_check", "notes", "problems"}
 
 # For each function its arguments, where {folder} is the test's, and what the return has to be: the
 # keys of a mapping, or a type.
@@ -31,78 +39,92 @@ EXAMPLES = {
     "dkim.activate": (["example.com", "s2026"], ROTATION),
     "dkim.advance": ([], ROTATION),
     "dkim.check": ([], {"problems", "advice", "looked"}),
-    "dkim.check_dns": (["example.net"], {"right", "counts", "records"}),
-    "dkim.configuration_problems": ([], {"problems", "asked"}),
+    "dkim.check_dns": (["example.net"], {"ok", "counts", "records"}),
+    "dkim_opendkim.configuration_problems": ([], {"problems", "asked"}),
+    "dkim.delegations": ([], {"ok", "counts", "delegations"}),
     "dkim.delete": (["example.com", "s2026"], {"domain", "state"}),
     "dkim.doctor": ([], list),
     "dkim.export_key": (["example.com", "default", "{folder}/out"], {"path", "public_key"}),
+    "dkim.forget_replica": (["192.0.2.11"], CHANGES),
     "dkim.generate": (["example.org", "s2027"], {"domain", "record", "existed"}),
     "dkim.generate_missing": ([], CHANGES),
     "dkim.import_key": (["example.org", "old", "{folder}/mail.private"], {"record", "existed"}),
     "dkim.import_tables": (
         ["{folder}/KeyTable"],
-        {"imported", "present", "refused", "patterns", "pillar", "changes", "notes"},
+        {
+            "imported",
+            "present",
+            "refused",
+            "patterns",
+            "pillar",
+            "changes",
+            "notes",
+            "files",
+            "also_signs",
+        },
     ),
-    "dkim.is_current": (["{folder}/opendkim.sock"], bool),
-    "dkim.lacking_key": (["example.org"], {"changes"}),
-    "dkim.leaving_key": (["example.com", "s2026"], {"changes"}),
+    "dkim_opendkim.is_up_to_date": (["{folder}/opendkim.sock"], bool),
     "dkim.list_keys": ([], list),
-    "dkim.missing_keys": ([], CHANGES),
     "dkim.metrics": ([], str),
     "dkim.mta_sts_policy": (["example.com"], {"url", "text"}),
-    "dkim.password_file_changes": (["{folder}/pgpass", "postgres"], CHANGES),
+    "dkim.notify": ([], {"changes", "told", "text", "waiting", "notes", "problems"}),
     "dkim.public_key": (["example.com", "default"], str),
-    "dkim.publish": (["example.net"], {"changes", "unchanged", "problems", "by_hand", "notes"}),
+    "dkim.publish": (["example.net"], {"changes", "unchanged", "problems", "manual", "notes"}),
     "dkim.records": ([], list),
-    "dkim.records_to_show": ([], str),
-    "dkim.restart": (["opendkim", "{folder}/opendkim.sock"], {"restarted", "paused", "main_cf"}),
+    "dkim_sls.records_summary": ([], str),
+    "dkim_opendkim.restart": (
+        ["opendkim", "{folder}/opendkim.sock"],
+        {"restarted", "paused", "main_cf"},
+    ),
     "dkim.retire": (["example.com", "default", True], ROTATION),
     "dkim.revoke": (["example.com", "s2026"], ROTATION),
     "dkim.selftest": (["example.com"], list),
     "dkim.rotate": (["example.com"], ROTATION),
     "dkim.rotate_due": ([], ROTATION),
-    "dkim.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
-    "dkim.tell_minion": ([60], {"told"}),
-    "dkim.watch": ([], {"troubles", "unknown", "looked"}),
+    "dkim_sls.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
+    "dkim_sls.notify_minion": ([60], {"told"}),
+    "dkim_sls.manage_job": (["metrics"], CHANGES),
+    "dkim_sls.remove_job": (["metrics"], CHANGES),
+    "dkim_sls.host_report": (
+        [["mail"]],
+        {"formula", "opendkim", "daemons", "sockets", "database", "selftest", "problems"},
+    ),
+    "dkim_sls.signing_problems": ([], list),
+    "dkim_opendkim.login_problems": ([], {"problems", "untried"}),
+    "dkim.health": ([], {"problems", "unknown", "checked"}),
     "dkim.write_metrics": (["{folder}/dkim.prom"], {"path"}),
+    "dkim.report": (["{folder}/index.html"], {"path", "group", "changes"}),
     "dkim.status": ([], list),
-    "dkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
-    "dkim_opendkim.copy_changes": (["{folder}/KeyTable", "{folder}/copy"], CHANGES),
+    "dkim_opendkim.write_password_file": (["{folder}/pgpass", "postgres"], CHANGES),
     "dkim_opendkim.keep_copy": (["{folder}/KeyTable", "{folder}/copy"], CHANGES),
-    "dkim_postfix.join_milters": ([[MILTER]], CHANGES),
-    "dkim_postfix.leave_milters": ([[MILTER]], CHANGES),
-    "dkim_postfix.leftover_changes": ([[MILTER]], CHANGES),
-    "dkim_postfix.milter_changes": ([[MILTER]], CHANGES),
-    "dkim_postgres.access_changes": ([], CHANGES),
-    "dkim_postgres.close_to_public": ([], CHANGES),
-    "dkim_postgres.database_changes": ([], CHANGES),
-    "dkim_postgres.former_role_changes": ([], CHANGES),
-    "dkim_postgres.make_database": ([], CHANGES),
+    "dkim_postfix.manage_milters": ([[MILTER]], CHANGES),
+    "dkim_postfix.remove_milters": ([[MILTER]], CHANGES),
+    "dkim_postgres.revoke_public": ([], CHANGES),
+    "dkim_postgres.manage_database": ([], CHANGES),
     "dkim_postgres.manage_access": ([], CHANGES),
-    "dkim_postgres.manage_worker": ([], CHANGES),
+    "dkim_postgres.manage_writer": ([], CHANGES),
     "dkim_postgres.manage_role": ([READER, "pillar"], CHANGES),
-    "dkim_postgres.migrate": ([], CHANGES),
-    "dkim_postgres.password_changes": ([READER], CHANGES),
-    "dkim_postgres.public_changes": ([], CHANGES),
+    "dkim_postgres.manage_schema": ([], CHANGES),
     "dkim_postgres.remove_former_roles": ([], CHANGES),
     "dkim_postgres.remove_password": ([READER], CHANGES),
-    "dkim_postgres.role_changes": ([READER, "pillar"], CHANGES),
-    "dkim_postgres.schema_changes": ([], CHANGES),
-    "dkim_postgres.worker_changes": ([], CHANGES),
 }
 
 # These take all that they need as arguments, so that a wrong pillar is none of their business.
 WITHOUT_PILLAR = {
     "dkim.doctor",
-    "dkim.is_current",
-    "dkim.restart",
-    "dkim.settings",
+    "dkim_opendkim.is_up_to_date",
+    "dkim_opendkim.restart",
+    "dkim_sls.settings",
     "dkim.check",
     "dkim.metrics",
-    "dkim.tell_minion",
-    "dkim.watch",
+    "dkim_sls.notify_minion",
+    "dkim_sls.remove_job",
+    "dkim_sls.host_report",
+    "dkim.health",
     "dkim.write_metrics",
-} | {name for name in EXAMPLES if name.startswith(("dkim_opendkim.", "dkim_postfix."))}
+    "dkim.report",
+    "dkim_opendkim.keep_copy",
+} | {name for name in EXAMPLES if name.startswith("dkim_postfix.")}
 
 
 @pytest.fixture
@@ -110,13 +132,15 @@ def surroundings(loaded, server, tmp_path, monkeypatch):
     """A daemon, a Postfix, and a key in a file."""
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     daemon = OpenDKIM(tmp_path / "opendkim.sock")
-    stand_in(monkeypatch, loaded.functions, Services(daemon).functions() | Schedule().functions())
+    doubles = Services(daemon).functions() | {"event.fire": lambda _data, _tag: True}
+    stand_in(monkeypatch, loaded.functions, doubles)
+    monkeypatch.setattr(saved, "FOLDER", str(tmp_path / "jobs"))
     monkeypatch.setattr(main_cf, "POSTCONF", str(Postfix(tmp_path).postconf))
     monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "memory.json"))
     monkeypatch.setattr(control, "running", lambda: True)
     # dkim.selftest goes as far as the sockets, which are not there.
-    monkeypatch.setattr(site, "OPENDKIM", sys.executable)
-    monkeypatch.setattr(database, "logins", lambda site: [])
+    monkeypatch.setattr(model, "OPENDKIM", sys.executable)
+    monkeypatch.setattr(check_database, "logins", lambda host: [])
     (tmp_path / "mail.private").write_text(traditional_pem())
     (tmp_path / "mail.private").chmod(0o600)
     (tmp_path / "KeyTable").write_text(f"a example.org:mail:{tmp_path}/mail.private\n")
@@ -148,19 +172,37 @@ def machine(surroundings, mailhost):
     )
     mailhost.call("dkim.generate", "example.com")
     mailhost.call("dkim.generate", "example.com", "s2026")
+    with db.session(mailhost.database) as connection:
+        standby = "INSERT INTO public.dkim_replica (name, address, mark_lsn) VALUES"
+        execute(connection, f"{standby} ('second', '192.0.2.11', '0/0')")
     return mailhost
 
 
-def call(minion, function, folder):
+def call(minion, function, folder, **more):
     arguments = [
         text.format(folder=folder) if isinstance(text, str) else text
         for text in EXAMPLES[function][0]
     ]
-    return minion.call(function, *arguments)
+    return minion.call(function, *arguments, **more)
 
 
 def test_every_function_has_an_example():
     assert functions_of("module").keys() == EXAMPLES.keys()
+
+
+def test_module_of_people_lists_what_people_call_and_nothing_else(loaded):
+    """What sys.list_functions dkim and a shell's completion show; states have their own modules."""
+    listed = loaded.functions["sys.list_functions"]("dkim")
+    assert {name.removeprefix("dkim.") for name in listed} == SCREENS.keys()
+
+
+def test_every_function_of_people_is_drawn_for_them():
+    outputters = {
+        inspect.unwrap(function).__globals__["__outputter__"].get(name.removeprefix("dkim."))
+        for name, function in functions_of("module").items()
+        if name.startswith("dkim.")
+    }
+    assert outputters == {"dkim_screen"}
 
 
 @pytest.mark.parametrize("function", EXAMPLES)
@@ -172,6 +214,30 @@ def test_function_returns_plain_data_and_keeps_secrets(machine, tmp_path, functi
     else:
         assert isinstance(returned, expected)
     assert not machine.leaks()
+
+
+# A restart is a change at each call; an announcement of records counts keys that a run makes first.
+ANOTHER_TEST = {"dkim_opendkim.restart", "dkim.publish"}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        name
+        for name, function in functions_of("module").items()
+        if "test" in inspect.signature(function).parameters and name not in ANOTHER_TEST
+    ],
+)
+def test_function_under_test_changes_nothing_and_returns_what_it_then_does(
+    machine, tmp_path, function
+):
+    told = [call(machine, function, tmp_path, test=True)["changes"] for _ in range(2)]
+    assert told[0] == told[1]
+    done = call(machine, function, tmp_path)
+    if "changes" in done:
+        assert done["changes"] == told[0]
+    else:
+        assert told[0]
 
 
 @pytest.mark.parametrize("function", [name for name in EXAMPLES if name not in WITHOUT_PILLAR])
@@ -190,8 +256,8 @@ def test_function_tells_of_a_wrong_pillar(minion, tmp_path, function):
         name
         for name in EXAMPLES
         if name not in WITHOUT_PILLAR
-        and name not in {"dkim.configuration_problems", "dkim.mta_sts_policy"}
-        and "password_file" not in name
+        and not name.startswith("dkim_opendkim.")
+        and name not in ("dkim.mta_sts_policy", "dkim.notify", "dkim_sls.manage_job")
     ],
 )
 def test_function_tells_of_a_database_that_is_not_there(bare, tmp_path, function):
@@ -249,7 +315,7 @@ def test_key_that_is_none_is_refused_without_its_content(machine, tmp_path):
 
 
 def test_password_file_has_the_password_for_the_daemon_alone(machine, tmp_path):
-    machine.call("dkim.write_password_file", str(tmp_path / "pgpass"), "postgres")
+    machine.call("dkim_opendkim.write_password_file", str(tmp_path / "pgpass"), "postgres")
     assert (tmp_path / "pgpass").read_text().endswith(f":{READER}:{PASSWORD}\n")
     assert stat.S_IMODE((tmp_path / "pgpass").stat().st_mode) == 0o400
 
@@ -267,11 +333,11 @@ def test_password_reaches_the_server_as_a_verifier(machine, server):
 
 def test_password_given_as_an_argument_is_refused_unshown(machine):
     with pytest.raises(SaltInvocationError, match="keep, absent, pillar"):
-        machine.call("dkim_postgres.role_changes", READER, PASSWORD)
+        machine.call("dkim_postgres.manage_role", READER, PASSWORD)
 
 
 def test_settings_for_the_states_hold_no_secret(machine):
-    assert PASSWORD not in str(machine.call("dkim.settings", LOOKUP))
+    assert PASSWORD not in str(machine.call("dkim_sls.settings", LOOKUP))
 
 
 def test_check_finds_everything_at_once(machine):
@@ -286,16 +352,60 @@ def test_check_finds_everything_at_once(machine):
 
 
 def test_milters_join_behind_those_of_others_and_leave_them(machine):
-    assert machine.call("dkim_postfix.join_milters", ["inet:localhost:11332"])["changes"]
-    joined = machine.call("dkim_postfix.join_milters", [MILTER])["changes"]
+    assert machine.call("dkim_postfix.manage_milters", ["inet:localhost:11332"])["changes"]
+    joined = machine.call("dkim_postfix.manage_milters", [MILTER])["changes"]
     ours = f"{{ {MILTER}, default_action=accept }}"
     assert joined["smtpd_milters"]["new"].endswith(f", {ours}")
-    left = machine.call("dkim_postfix.leave_milters", [MILTER])["changes"]
+    left = machine.call("dkim_postfix.remove_milters", [MILTER])["changes"]
     assert "inet:localhost:11332" in left["smtpd_milters"]["new"]
     assert MILTER not in left["smtpd_milters"]["new"]
 
 
 def test_milter_that_does_not_answer_is_not_joined(machine, tmp_path):
     with pytest.raises(CommandExecutionError, match="no milter answers"):
-        machine.call("dkim_postfix.join_milters", [MILTER], sockets=[str(tmp_path / "none")])
-    assert machine.call("dkim_postfix.milter_changes", [MILTER])["changes"]
+        machine.call("dkim_postfix.manage_milters", [MILTER], sockets=[str(tmp_path / "none")])
+    assert machine.call("dkim_postfix.manage_milters", [MILTER], test=True)["changes"]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal where every step is drawn: what writes to it, and what was seen there."""
+    ours, theirs = pty.openpty()
+    stream = os.fdopen(theirs, "w")
+    monkeypatch.setattr(progress, "DELAY", 0)
+    monkeypatch.setattr(progress, "REDRAWN", 0)
+
+    def seen():
+        stream.write("END")
+        stream.flush()
+        text = ""
+        while not text.endswith("END"):
+            text += os.read(ours, 4096).decode()
+        return text
+
+    yield stream, seen
+    stream.close()
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "what"),
+    [
+        ("dkim.check_dns", [], "1 of 2 records"),
+        ("dkim.status", [], "1 of 2 records"),
+        ("dkim.import_tables", ["{folder}/KeyTable"], "0 of 1 keys"),
+    ],
+)
+@pytest.mark.parametrize(("cli", "is_seen"), [("salt-call", True), ("salt-minion", False)])
+def test_progress_is_for_who_waits_at_a_terminal(
+    machine, tmp_path, monkeypatch, terminal, function, arguments, what, cli, is_seen
+):
+    machine.set_pillar(
+        domains={"example.com": {"algorithm": "ed25519"}},
+        dns={"resolver": "127.0.0.1@1", "timeout": 1},
+    )
+    stream, seen = terminal
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setitem(machine.functions.opts, "__cli", cli)
+    machine.call(function, *(text.format(folder=tmp_path) for text in arguments))
+    assert (what in seen()) == is_seen

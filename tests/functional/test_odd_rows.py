@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.database import connection as db
+from dkim_formula.errors import DatabaseError
+from dkim_formula.postgres import connection as db
 from functional import dirty
 from functional.dirty import case
-from functional.postgres import execute
+from functional.postgres import execute, query
 from functional.salt_loaders import watched
+from salt.exceptions import CommandExecutionError
 from support.signing_daemon import SigningDaemon
 
 LOOKUP = yaml.safe_load((dirty.CASES.parents[1] / "dkim" / "defaults.yaml").read_text())
@@ -65,7 +67,7 @@ def howto_with_key(site, number):
 
 
 def adopt(site):
-    site.call("dkim_postgres.migrate")
+    site.call("dkim_postgres.manage_schema")
     return site.call("dkim.generate_missing")
 
 
@@ -196,7 +198,7 @@ def test_case_71_names_never_looked_up_are_named_once_and_no_alarm(site):
     advice = site.call("dkim.check")["advice"]
     for name in ("'bücher.example'", "'dot.example.'", "'ALL'"):
         assert len([text for text in advice if name in text and "store it as" in text]) == 1
-    kinds = {one["kind"] for one in site.call("dkim.watch", fresh=True)["troubles"]}
+    kinds = {one["check"] for one in site.call("dkim.health", fresh=True)["problems"]}
     assert "unsigned" not in kinds
     assert "add them to dkim:domains" not in doctor_text(site)
 
@@ -258,21 +260,156 @@ def test_odd_row_that_a_tool_inserts_later_signs_nothing_and_is_named(
     assert signatures(site, folder, sender, "good.example") == {sender: own} | GOOD
 
 
-def test_row_with_a_path_gets_the_key_of_its_file_by_the_way_that_is_named(
+def key_file(folder, text, name="mail.private"):
+    """A file that OpenDKIM takes a key from."""
+    file = folder / name
+    file.write_text(text)
+    file.chmod(0o600)
+    shutil.chown(file, "postgres")
+    return file
+
+
+def howto_with_text(site, text, domain="odd.example"):
+    load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
+    with db.session(site.database) as connection:
+        dirty.insert(connection, dirty.Row(domain, "default", text))
+
+
+def stored_text(site, domain="odd.example"):
+    with db.session(site.database) as connection:
+        return query(connection, "SELECT key FROM public.dkim WHERE domain = %s", (domain,))[0][0]
+
+
+ODD = {"odd.example": "d=odd.example s=default"}
+
+
+def test_row_with_a_path_signs_as_before_and_is_named_with_what_takes_it_in(
+    site, folder, key_folder
+):
+    file = key_file(key_folder, dirty.traditional_pem(2))
+    howto_with_text(site, str(file))
+    assert signatures(site, folder, "odd.example") == ODD
+    command = f"dkim.import_key odd.example default {file}"
+    assert any(command in text for text in site.call("dkim.check")["advice"])
+    changed = adopt(site)["changes"]
+    assert not any("odd.example" in name for name in changed)
+    assert signatures(site, folder, "odd.example", "good.example") == ODD | GOOD
+    told_everywhere(site, command)
+    public = dirty.rsa_key(2).public_base64()
+    assert site.call("dkim.public_key", "odd.example") == public
+    names = {record["name"]: record["value"] for record in site.call("dkim.records")}
+    assert public in names["default._domainkey.odd.example"]
+    assert stored_text(site) == str(file)
+    imported = site.call("dkim.import_key", "odd.example", "default", str(file))
+    assert (imported["state"], imported["problem"], imported["existed"]) == ("active", "", False)
+    assert stored_text(site) == dirty.rsa_key(2).pem()
+    file.unlink()
+    assert signatures(site, folder, "odd.example", "good.example") == ODD | GOOD
+    assert site.call("dkim.public_key", "odd.example") == public
+
+
+def test_record_of_a_path_is_that_of_the_key_which_the_file_has_now(site, folder, key_folder):
+    file = key_file(key_folder, dirty.traditional_pem(2))
+    howto_with_text(site, str(file))
+    adopt(site)
+    key_file(key_folder, dirty.traditional_pem(3))
+    assert signatures(site, folder, "odd.example") == ODD
+    assert site.call("dkim.public_key", "odd.example") == dirty.rsa_key(3).public_base64()
+    copy = key_file(key_folder, dirty.traditional_pem(4), "copy.private")
+    with pytest.raises(CommandExecutionError, match="the path of a file of another key"):
+        site.call("dkim.import_key", "odd.example", "default", str(copy))
+    assert stored_text(site) == str(file)
+
+
+def test_row_whose_file_is_not_there_stays_as_it_was_and_is_named(site, folder, key_folder):
+    howto_with_text(site, f"{key_folder}/mail.private")
+    before = signatures(site, folder, "odd.example")
+    assert before == {"odd.example": "deferred"}
+    adopt(site)
+    assert signatures(site, folder, "odd.example", "good.example") == before | GOOD
+    told_everywhere(site, "its record is not known")
+    key = keys_of(site)["odd.example"]
+    assert (key["state"], key["public_key"], key["record"]) == ("active", None, None)
+    assert site.call("dkim.advance")["problems"] == []
+    # The daemon looks for the file at each message.
+    key_file(key_folder, dirty.traditional_pem(2))
+    assert signatures(site, folder, "odd.example") == ODD
+    assert site.call("dkim.public_key", "odd.example") == dirty.rsa_key(2).public_base64()
+
+
+@pytest.mark.parametrize("text", ["", "no key", dirty.odd_keys()["odd-ed25519"][0]])
+def test_row_whose_file_has_no_key_that_signs_makes_room_for_one_that_does(
+    site, folder, key_folder, text
+):
+    howto_with_text(site, str(key_file(key_folder, text)))
+    assert signatures(site, folder, "odd.example") == {"odd.example": "deferred"}
+    site.set_pillar(
+        database={"manage": False},
+        defaults={"selector": "s2026"},
+        domains={"*": {}},
+        dns={"resolver": "127.0.0.1@1", "timeout": 1},
+        rotation={"first_key_waits": False},
+    )
+    adopt(site)
+    found = signatures(site, folder, "odd.example", "good.example")
+    assert found == GOOD | {"odd.example": "d=odd.example s=s2026"}
+    told_everywhere(site, "is the path of a file, so it does not sign; take its key")
+
+
+def test_path_that_a_tool_inserts_later_is_not_read_and_its_import_is_the_next_to_sign(
     site, folder, key_folder
 ):
     load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
-    file = key_folder / "mail.private"
-    file.write_text(dirty.traditional_pem(2))
-    file.chmod(0o600)
-    shutil.chown(file, "postgres")
-    with db.session(site.database) as connection:
-        dirty.insert(connection, dirty.Row("odd.example", "default", str(file)))
-    before = signatures(site, folder, "odd.example")
-    assert before == {"odd.example": "d=odd.example s=default"}
     adopt(site)
-    told_everywhere(site, "dkim.import_key DOMAIN SELECTOR PATH")
-    imported = site.call("dkim.import_key", "odd.example", "default", str(file))
-    assert (imported["state"], imported["problem"], imported["existed"]) == ("active", "", False)
-    assert signatures(site, folder, "odd.example", "good.example") == before | GOOD
-    assert site.call("dkim.import_key", "odd.example", "default", str(file))["existed"] is True
+    file = key_file(key_folder, dirty.traditional_pem(2))
+    with db.session(site.database) as connection:
+        dirty.insert(connection, dirty.Row("odd.example", "mail", str(file)))
+    adopt(site)
+    # The new key signs, since no run reads what a row names.
+    assert signatures(site, folder, "odd.example", "good.example") == ODD | GOOD
+    told_everywhere(site, f"dkim.import_key odd.example mail {file}")
+    with pytest.raises(DatabaseError, match="no whole"), db.session(site.database) as connection:
+        execute(connection, "UPDATE public.dkim SET key = '/x' WHERE domain = 'good.example'")
+    imported = site.call("dkim.import_key", "odd.example", "mail", str(file))
+    assert (imported["state"], imported["existed"]) == ("pending", False)
+    assert imported["public_key"] == dirty.rsa_key(2).public_base64()
+    site.call("dkim.advance")
+    assert site.call("dkim.list_keys", "odd.example")[-1]["state"] == "pending"
+    site.call("dkim.activate", "odd.example", "mail", force=True)
+    expected = {"odd.example": "d=odd.example s=mail"}
+    assert signatures(site, folder, "odd.example", "good.example") == expected | GOOD
+
+
+def test_key_by_a_path_ends_by_rotation_and_its_file_is_never_disclosed(site, folder, key_folder):
+    file = key_file(key_folder, dirty.traditional_pem(2))
+    howto_with_text(site, str(file))
+    site.set_pillar(
+        database={"manage": False},
+        domains={"*": {}},
+        dns={"resolver": "127.0.0.1@1", "timeout": 1},
+        rotation={"publish_private": str(key_folder / "public")},
+    )
+    adopt(site)
+    site.call("dkim.rotate", "odd.example", selector="s2026", force=True)
+    expected = {"odd.example": "d=odd.example s=s2026"}
+    assert signatures(site, folder, "odd.example") == expected
+    public = dirty.rsa_key(2).public_base64()
+    assert public in str(site.call("dkim.records", "odd.example"))
+    with pytest.raises(CommandExecutionError, match="has the path of a file"):
+        site.call("dkim.export_key", "odd.example", "default", str(key_folder / "out"))
+    site.call("dkim.revoke", "odd.example", "default", force=True)
+    records = {one["name"]: one["value"] for one in site.call("dkim.records", "odd.example")}
+    assert records["default._domainkey.odd.example"].endswith("p=")
+    with db.session(site.database) as connection:
+        assert query(connection, "SELECT FROM public.dkim_disclosure") == []
+    assert file.read_text() == dirty.traditional_pem(2)
+
+
+def test_key_of_three_primes_signs_as_before_and_is_named(site, folder):
+    howto_with_text(site, dirty.more_primes())
+    assert signatures(site, folder, "odd.example") == ODD
+    adopt(site)
+    assert signatures(site, folder, "odd.example", "good.example") == ODD | GOOD
+    told_everywhere(site, "more than two primes")
+    assert stored_text(site) == dirty.more_primes()
+    assert site.call("dkim.list_keys", "odd.example")[0]["bits"] == 2048

@@ -1,10 +1,12 @@
 """Patterns, as a set."""
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, patterns
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import patterns
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import safe_errors
 from functional.postgres import rsa_key
 
 WANTED = {
@@ -52,9 +54,9 @@ def test_pattern_with_two_keys_is_refused_with_a_clear_error(opened, ready):
         (Wanted("example.com", "s"), rsa_key(0)),
         (Wanted("example.org", "s"), rsa_key(1)),
     ]
-    keystore.store(opened, ready, pairs, "test")
+    key_changes.store(opened, ready, pairs, "test")
     twice = r"example\.org has an active rsa key already"
-    with pytest.raises(DatabaseError, match=twice), db.errors_translated():
+    with pytest.raises(DatabaseError, match=twice), safe_errors.errors_translated():
         patterns.apply(opened, ready, {"example.org": ("example.com", "")})
 
 

@@ -1,8 +1,10 @@
 """What other roles of the same database can do to us: see nothing, and put nothing in our way."""
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.operations import check, keys, setup
+from dkim_formula.health import preflight
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
 from dkim_formula.settings import read
 from functional.postgres import execute, query
 
@@ -59,10 +61,10 @@ def settings(ready):
 @pytest.mark.parametrize("grant", OPENED)
 def test_right_of_everybody_is_taken_back(ready, grant):
     admin(ready, grant)
-    announced = setup.public_changes(ready)["changes"]
+    announced = postgres_commands.revoke_public(ready, test=True)["changes"]
     assert announced
-    assert setup.close_to_public(ready)["changes"] == announced
-    assert not setup.public_changes(ready)["changes"]
+    assert postgres_commands.revoke_public(ready)["changes"] == announced
+    assert not postgres_commands.revoke_public(ready, test=True)["changes"]
 
 
 def test_right_that_another_role_passed_on_is_taken_back(ready):
@@ -74,18 +76,18 @@ def test_right_that_another_role_passed_on_is_taken_back(ready):
         "SET ROLE gossip",
         "GRANT SELECT ON public.dkim TO PUBLIC",
     )
-    assert setup.close_to_public(ready)["changes"]
-    assert not setup.public_changes(ready)["changes"]
+    assert postgres_commands.revoke_public(ready)["changes"]
+    assert not postgres_commands.revoke_public(ready, test=True)["changes"]
 
 
 def test_fresh_schema_gives_everybody_nothing(ready):
-    assert not setup.public_changes(ready)["changes"]
+    assert not postgres_commands.revoke_public(ready, test=True)["changes"]
 
 
 def test_sites_own_grants_stay(ready):
     admin(ready, "GRANT SELECT ON public.domains TO PUBLIC", "CREATE ROLE tool")
     admin(ready, "GRANT INSERT ON public.dkim TO tool")
-    setup.close_to_public(ready)
+    postgres_commands.revoke_public(ready)
     with db.session(ready, setup=True) as connection:
         can = "SELECT has_table_privilege('tool', 'public.dkim', 'INSERT')"
         assert query(connection, can) == [(True,)]
@@ -95,11 +97,13 @@ def test_sites_own_grants_stay(ready):
 
 def test_check_tells_what_the_reader_reaches_by_others_grants(ready, settings):
     reading = read({"database": {"name": ready.name, "port": ready.port}, "domains": {}})
-    setup.manage_role(ready, setup.wanted_role(ready, ready.reader.name, "keep"))
-    assert not any("can reach" in text for text in check.check(reading)["advice"])
+    postgres_commands.manage_role(
+        ready, postgres_commands.wanted_role(ready, ready.reader.name, "keep")
+    )
+    assert not any("can reach" in text for text in preflight.check(reading)["advice"])
     admin(ready, "CREATE TABLE public.users (password text)")
     admin(ready, "GRANT SELECT ON public.users TO PUBLIC")
-    (told,) = (text for text in check.check(reading)["advice"] if "can reach" in text)
+    (told,) = (text for text in preflight.check(reading)["advice"] if "can reach" in text)
     assert "1 things beside" in told
     assert "public.users" in told
 
@@ -113,15 +117,17 @@ def test_nothing_that_another_role_made_is_ever_called_by_us(ready, settings):
     owner = "vmail"
     admin(ready, f"ALTER SCHEMA public OWNER TO {owner}", f"SET ROLE {owner}", TRIPWIRES)
     admin(ready, f"ALTER DATABASE {ready.name} SET search_path = public, pg_catalog, pg_temp")
-    setup.migrate(ready)
-    setup.manage_role(ready, setup.wanted_role(ready, ready.reader.name, "keep"))
-    setup.manage_worker(ready)
-    setup.close_to_public(ready)
-    keys.generate_missing(settings)
-    keys.generate(settings, "example.com", "second")
-    keys.list_keys(settings)
-    keys.delete(settings, "example.com", "second")
-    assert check.check(read({"database": {"name": ready.name, "port": ready.port}}))["looked"]
+    postgres_commands.manage_schema(ready)
+    postgres_commands.manage_role(
+        ready, postgres_commands.wanted_role(ready, ready.reader.name, "keep")
+    )
+    postgres_commands.manage_writer(ready)
+    postgres_commands.revoke_public(ready)
+    keys_commands.generate_missing(settings)
+    keys_commands.generate(settings, "example.com", "second")
+    keys_commands.list_keys(settings)
+    keys_commands.delete(settings, "example.com", "second")
+    assert preflight.check(read({"database": {"name": ready.name, "port": ready.port}}))["looked"]
     with db.session(ready, setup=True) as connection:
         execute(connection, f'SET ROLE "{ready.reader.name}"')
         execute(connection, "SELECT * FROM public.dkim_signing_table WHERE pattern = 'example.com'")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from dkim_formula.keys import PrivateKey
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import key_record
 from dkim_formula.records.meaning import compare
 from hypothesis import given

@@ -8,7 +8,8 @@ import copy
 import itertools
 import sys
 
-import dkim_formula.operations.watch as watching
+import dkim_formula.health.commands as monitoring
+import jinja2
 import pytest
 import salt.state
 from dkim_formula import settings
@@ -16,12 +17,16 @@ from functional.salt_loaders import TREE, minion_options, stand_in
 from hypothesis import HealthCheck, given
 from support.fuzz import PILLARS, changed_pillar, examples
 
+pytestmark = pytest.mark.one_release
+
 CHECK = "dkim.check"
 SLS = sorted(
     ".".join(path.relative_to(TREE).with_suffix("").parts).removesuffix(".init")
     for path in (TREE / "dkim").rglob("*.sls")
 )
-ALONE = [sls for sls in SLS if not sls.endswith(".clean")]
+# The master renders these, and no minion. An orchestration applies the others.
+MASTERS = ("dkim.orchestrate.", "dkim.reactor.")
+ALONE = [sls for sls in SLS if not sls.endswith(".clean") and not sls.startswith(MASTERS)]
 REMOVING = [sls for sls in SLS if sls.endswith(".clean")]
 
 # A run goes on from these only where they succeed.
@@ -30,7 +35,11 @@ STOPPING = ("require", "watch")
 CHANGING = ("onchanges", "prereq")
 
 SOUND = {"domains": ["example.com"]}
-WATCHED = {"beacon": True, "textfile": "/var/lib/prometheus/node-exporter"}
+MONITORED = {
+    "beacon": True,
+    "textfile": "/var/lib/prometheus/node-exporter",
+    "report": {"path": "/var/www/dkim/index.html", "group": "www-data"},
+}
 ELSEWHERE = {
     "host": "db.example.com",
     "manage": False,
@@ -41,8 +50,8 @@ SHAPES = [
     for changed in (
         {},
         {"defaults": {"algorithm": ["rsa", "ed25519"]}},
-        {"watch": WATCHED},
-        {"watch": {"beacon": True}},
+        {"monitoring": MONITORED},
+        {"monitoring": {"beacon": True}},
         {"database": ELSEWHERE},
         {"database": {**ELSEWHERE, "reader": {"auth": "cert", "sslcert": "/c", "sslkey": "/k"}}},
         {"database": {"manage": False, "user": "me"}},
@@ -57,20 +66,18 @@ MACHINES = list(itertools.product((True, False), (True, False)))
 class Formula:
     """The formula's SLS files on a minion whose pillar and machine a test chooses."""
 
-    def __init__(self, folder, monkeypatch):
-        options = minion_options(folder)
-        options.update(
-            file_roots={"base": [str(TREE)]},
-            pillar={"dkim": {}},
-        )
-        options["grains"]["pythonexecutable"] = sys.executable
-        self._high = salt.state.HighState(options, initial_pillar=options["pillar"])
+    def __init__(self, high, folder, monkeypatch):
+        self._high = high
         self._patch = monkeypatch
-        leftovers = folder / "dkim-watch.service"
+        leftovers = folder / "dkim-metrics.service"
         left = folder / "dkim.prom"
         left.write_text("")
         leftovers.write_text(f"ExecStart=salt-call dkim.write_metrics {left}\n")
-        monkeypatch.setattr(watching, "UNIT", str(leftovers))
+        monkeypatch.setattr(monitoring, "UNIT", str(leftovers))
+        page = folder / "page.html"
+        page.write_text("")
+        (folder / "dkim-report.service").write_text(f"ExecStart=salt-call dkim.report {page}\n")
+        monkeypatch.setattr(monitoring, "REPORT_UNIT", str(folder / "dkim-report.service"))
 
     def machine(self, files: bool, folders: bool) -> None:
         """Whether every file, and every folder, that an SLS asks for is there."""
@@ -120,9 +127,33 @@ class Formula:
         return self._high.state.call_high(self.high(sls))
 
 
+def compile_once(compile_template):
+    """Jinja's compiling function with a memory for all of Salt's environments, which are alike."""
+    compiled = {}
+
+    def compile_it(environment, *source, **options):
+        key = (source, *options.items())
+        if key not in compiled:
+            compiled[key] = compile_template(environment, *source, **options)
+        return compiled[key]
+
+    return compile_it
+
+
+@pytest.fixture(scope="module")
+def high(tmp_path_factory):
+    """Salt's highstate with its loaders, and templates that are compiled once: it takes seconds."""
+    options = minion_options(tmp_path_factory.mktemp("salt"))
+    options.update(file_roots={"base": [str(TREE)]}, pillar={"dkim": {}})
+    options["grains"]["pythonexecutable"] = sys.executable
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once(jinja2.Environment.compile))
+        yield salt.state.HighState(options, initial_pillar=options["pillar"])
+
+
 @pytest.fixture
-def formula(tmp_path, monkeypatch):
-    return Formula(tmp_path, monkeypatch)
+def formula(high, tmp_path, monkeypatch):
+    return Formula(high, tmp_path, monkeypatch)
 
 
 def targets(chunk, chunks, kinds):

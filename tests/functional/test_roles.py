@@ -1,9 +1,9 @@
 """The reader's role: exactly what it is to have, taken back where it is more."""
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import objects, roles
 from dkim_formula.errors import DatabaseError
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import objects, roles, safe_errors, sql
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query
 
@@ -158,7 +158,7 @@ def test_connection_limit_and_memberships(opened):
 
 def test_grant_on_what_is_not_there_is_an_error_and_nothing_changes(opened):
     wanted = roles.Wanted(NAME, relations=(("public", "nowhere"),))
-    with pytest.raises(DatabaseError, match="nowhere"), db.errors_translated():
+    with pytest.raises(DatabaseError, match="nowhere"), safe_errors.errors_translated():
         roles.apply(opened, wanted)
     opened.rollback()
     assert not roles.look(opened, wanted).exists
@@ -167,7 +167,9 @@ def test_grant_on_what_is_not_there_is_an_error_and_nothing_changes(opened):
 @pytest.mark.parametrize("relation", ["Odd Name", 'quo"ted', "select", "user", "ünïcode"])
 def test_odd_names_converge(opened, relation):
     with opened.cursor() as cursor:
-        cursor.execute(db.compose("CREATE VIEW {name} AS SELECT 1 AS n", name=("public", relation)))
+        cursor.execute(
+            sql.compose("CREATE VIEW {name} AS SELECT 1 AS n", name=("public", relation))
+        )
     wanted = roles.Wanted(NAME, relations=(("public", relation),))
     roles.apply(opened, wanted)
     assert not roles.apply(opened, wanted)

@@ -3,12 +3,16 @@
 import threading
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import evidence
+from dkim_formula.dns.desired import desired_records
 from dkim_formula.errors import DatabaseError, InvalidValue, KeyNotFound, StepRefused
-from dkim_formula.operations import keys, records, rotation
-from dkim_formula.operations.rotation import steps
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.rotation import commands as rotation_commands
+from dkim_formula.rotation import observe
+from dkim_formula.rotation import run as rotation_run
 from functional.postgres import execute, insert_as_howto, query, traditional_pem
+
+pytestmark = pytest.mark.one_release
 
 HOLD = 30  # seconds: the servers' negative TTL, without a margin
 QUEUE = 5 * 86400  # where there is no Postfix
@@ -16,8 +20,8 @@ NOTHING = {
     "changes": {},
     "dns": {},
     "waiting": [],
-    "publish": [],
-    "come_back": None,
+    "to_publish": [],
+    "next_check": None,
     "notes": [],
     "problems": [],
 }
@@ -32,7 +36,7 @@ def change(old, new):
 
 
 def advance(site):
-    done = rotation.advance(site.settings)
+    done = rotation_commands.advance(site.settings)
     assert done["problems"] == []
     return done
 
@@ -47,7 +51,7 @@ def signing(site):
 @pytest.fixture
 def waiting(signing):
     """A rotation that waits for its record; with the new key's selector."""
-    rotation.rotate(signing.settings, "example.com")
+    rotation_commands.rotate(signing.settings, "example.com")
     (signing.new,) = signing.selectors("pending")
     return signing
 
@@ -65,14 +69,14 @@ def rotated(waiting):
 
 def test_rotation_goes_from_a_new_key_to_the_end_of_the_old_one(signing):
     signing.publish("default")
-    done = rotation.rotate(signing.settings, "example.com")
+    done = rotation_commands.rotate(signing.settings, "example.com")
     (new,) = signing.selectors("pending")
     assert done["changes"] == {name(new): change(None, "pending")}
-    assert [record["name"] for record in done["publish"]] == [name(new)]
+    assert [record["name"] for record in done["to_publish"]] == [name(new)]
     signing.publish(new)
     first = advance(signing)
     assert first["changes"] == {}
-    assert first["come_back"] == first["waiting"][0]["until"] is not None
+    assert first["next_check"] == first["waiting"][0]["not_before"] is not None
     signing.pass_time(HOLD - 1)
     assert advance(signing)["changes"] == {}
     signing.pass_time(2)
@@ -83,7 +87,7 @@ def test_rotation_goes_from_a_new_key_to_the_end_of_the_old_one(signing):
     signing.pass_time(QUEUE + 1)
     done = advance(signing)
     assert done["changes"] == {name("default"): change("retired", "revoked")}
-    assert [record["value"][-2:] for record in done["publish"]] == ["p="]
+    assert [record["value"][-2:] for record in done["to_publish"]] == ["p="]
     signing.publish("default")
     signing.pass_time(3601)
     assert advance(signing)["changes"] == {name("default"): change("revoked", None)}
@@ -93,19 +97,19 @@ def test_rotation_goes_from_a_new_key_to_the_end_of_the_old_one(signing):
 
 def test_history_says_on_what_evidence(rotated):
     (why,) = [why for selector, _, to, why in rotated.history() if to == "active"][1:]
-    assert why.startswith("rotation: record seen at 2 servers since ")
+    assert why.startswith("rotation: record visible at 2 servers since ")
     assert why.endswith("negative TTL 30 s")
 
 
 def test_waiting_rotation_tells_what_for_and_until_when(waiting):
     (told,) = advance(waiting)["waiting"]
     assert (told["selector"], told["state"], told["next"]) == (waiting.new, "pending", "active")
-    assert "absent" in told["for"]
-    assert told["until"] is None
+    assert "missing" in told["waits_for"]
+    assert told["not_before"] is None
     waiting.publish(waiting.new)
     (told,) = advance(waiting)["waiting"]
-    assert "seen for 30s" in told["for"]
-    assert told["until"] is not None
+    assert "visible for 30s" in told["waits_for"]
+    assert told["not_before"] is not None
 
 
 def test_record_at_one_server_alone_does_not_pass(waiting):
@@ -113,7 +117,7 @@ def test_record_at_one_server_alone_does_not_pass(waiting):
     for _ in range(3):
         assert advance(waiting)["changes"] == {}
         waiting.pass_time(HOLD * 10)
-    assert "disagrees" in advance(waiting)["waiting"][0]["for"]
+    assert "inconsistent" in advance(waiting)["waiting"][0]["waits_for"]
     waiting.publish(waiting.new)
     assert advance(waiting)["changes"] == {}
     waiting.pass_time(HOLD)
@@ -156,7 +160,7 @@ def test_silent_server_holds_the_gate_shut_and_starts_nothing_again(waiting):
 def test_record_that_a_panel_writes_anew_passes(waiting):
     (record,) = (
         one
-        for one in records.record_set(waiting.settings, "example.com")
+        for one in desired_records(waiting.settings, "example.com")
         if one.selector == waiting.new
     )
     public = record.value.partition("; p=")[2]
@@ -182,7 +186,7 @@ def test_server_that_never_answers_holds_the_gate_shut_for_a_day_more(waiting):
     waiting.pass_time(HOLD * 2)
     done = advance(waiting)
     assert done["changes"] == {}
-    assert "a day more" in done["waiting"][0]["for"]
+    assert "a day more" in done["waiting"][0]["waits_for"]
     waiting.pass_time(86400)
     assert len(advance(waiting)["changes"]) == 2
 
@@ -214,7 +218,7 @@ def test_retired_key_waits_while_the_clock_is_set_back(rotated):
 
 
 def test_record_of_a_revoked_key_that_is_still_there_keeps_it(rotated):
-    found = records.record_set(rotated.settings, "example.com")
+    found = desired_records(rotated.settings, "example.com")
     (old,) = [record for record in found if record.selector == "default"]
     rotated.put(old.name, old.value)
     rotated.pass_time(QUEUE)
@@ -222,7 +226,7 @@ def test_record_of_a_revoked_key_that_is_still_there_keeps_it(rotated):
     rotated.pass_time(10 * 86400)
     done = advance(rotated)
     assert done["changes"] == {}
-    assert "still holds a key" in done["waiting"][0]["for"]
+    assert "still holds a key" in done["waiting"][0]["waits_for"]
     rotated.put(old.name, None, servers=rotated.servers[:1])
     rotated.publish("default", servers=rotated.servers[1:])
     assert advance(rotated)["changes"] == {name("default"): change("revoked", None)}
@@ -238,11 +242,11 @@ def test_private_key_is_erased_at_the_revocation(rotated):
 def test_selector_of_a_gone_key_is_never_used_again(signing):
     made = []
     for _ in range(4):
-        rotation.rotate(signing.settings, "example.com", force=True)
+        rotation_commands.rotate(signing.settings, "example.com", force=True)
         made += signing.selectors("active")
     for selector in (*made[:-1], "default"):
-        keys.delete(signing.settings, "example.com", selector)
-    rotation.rotate(signing.settings, "example.com")
+        keys_commands.delete(signing.settings, "example.com", selector)
+    rotation_commands.rotate(signing.settings, "example.com")
     (new,) = signing.selectors("pending")
     assert len({*made, "default", new}) == 6
     assert new == f"{made[0]}-5"
@@ -252,7 +256,7 @@ def test_new_key_is_as_the_settings_have_it_now(site):
     site.pillar["domains"] = {"example.com": {"bits": 1024}}
     site.make_keys()
     site.pillar["domains"] = {"example.com": {"bits": 2048}}
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     assert site.rows("state, bits") == [("active", 1024), ("pending", 2048)]
 
 
@@ -266,9 +270,9 @@ def test_both_algorithms_and_addresses_of_a_domain_are_rotated(site):
     }
     site.make_keys()
     assert len(site.selectors("active")) == 3
-    rotation.rotate(site.settings, "example.com", algorithm="rsa")
+    rotation_commands.rotate(site.settings, "example.com", algorithm="rsa")
     assert len(site.selectors("pending")) == 1
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     found = site.rows("algorithm, address, state")
     for slot in (("rsa", ""), ("ed25519", ""), ("ed25519", "news@example.com")):
         assert [state for *where, state in found if tuple(where) == slot] == ["active", "pending"]
@@ -276,7 +280,7 @@ def test_both_algorithms_and_addresses_of_a_domain_are_rotated(site):
 
 def test_named_selector_is_the_new_keys(signing):
     for _ in range(2):
-        rotation.rotate(signing.settings, "example.com", selector="s2027")
+        rotation_commands.rotate(signing.settings, "example.com", selector="s2027")
         assert signing.states() == {"default": "active", "s2027": "pending"}
 
 
@@ -293,32 +297,32 @@ def test_named_selector_is_the_new_keys(signing):
     ],
 )
 def test_wrong_argument_changes_nothing(signing, arguments, error):
-    keys.generate(signing.settings, "example.com", "gone")
-    keys.delete(signing.settings, "example.com", "gone")
+    keys_commands.generate(signing.settings, "example.com", "gone")
+    keys_commands.delete(signing.settings, "example.com", "gone")
     with pytest.raises(error):
-        rotation.rotate(signing.settings, **{"domain": "example.com", **arguments})
+        rotation_commands.rotate(signing.settings, **{"domain": "example.com", **arguments})
     assert signing.states() == {"default": "active"}
 
 
 def test_selector_for_one_of_two_algorithms_needs_to_know_which(site):
     site.pillar["domains"] = {"example.com": {"algorithm": ["rsa", "ed25519"], "bits": 1024}}
     site.make_keys()
-    with pytest.raises(InvalidValue, match="give one of ed25519, rsa"):
-        rotation.rotate(site.settings, "example.com", selector="s2027")
-    rotation.rotate(site.settings, "example.com", "s2027", "ed25519")
+    with pytest.raises(InvalidValue, match="use one of ed25519, rsa"):
+        rotation_commands.rotate(site.settings, "example.com", selector="s2027")
+    rotation_commands.rotate(site.settings, "example.com", "s2027", "ed25519")
     assert site.states()["s2027"] == "pending"
 
 
 def test_alias_names_whose_keys_sign(signing):
     signing.pillar["domains"]["example.org"] = {"alias_of": "example.com"}
     with pytest.raises(InvalidValue, match=r"the keys of example\.com sign"):
-        rotation.rotate(signing.settings, "example.org")
+        rotation_commands.rotate(signing.settings, "example.org")
 
 
 def test_key_that_was_generated_beside_another_is_taken_on(signing):
-    keys.generate(signing.settings, "example.com", "s2027")
+    keys_commands.generate(signing.settings, "example.com", "s2027")
     assert advance(signing)["waiting"][0]["selector"] == "s2027"
-    rotation.rotate(signing.settings, "example.com")
+    rotation_commands.rotate(signing.settings, "example.com")
     assert signing.states() == {"default": "active", "s2027": "pending"}
 
 
@@ -336,7 +340,7 @@ def test_key_that_a_tool_of_the_site_put_in_is_taken_on(signing):
 
 def test_newest_of_several_pending_keys_signs_and_the_others_never(signing):
     for selector in ("one", "two", "three"):
-        keys.generate(signing.settings, "example.com", selector)
+        keys_commands.generate(signing.settings, "example.com", selector)
     for selector in ("one", "three"):
         signing.publish(selector)
     advance(signing)
@@ -354,19 +358,19 @@ def test_row_that_holds_no_key_waits_for_a_person(signing):
     with db.session(signing.database) as connection:
         insert_as_howto(connection, "example.com", "broken", damaged)
         execute(connection, "UPDATE public.dkim SET state = 'pending' WHERE selector = 'broken'")
-    done = rotation.advance(signing.settings)
+    done = rotation_commands.advance(signing.settings)
     assert done["changes"] == {}
     (told,) = done["waiting"]
-    assert "delete it" in told["for"]
-    assert done["publish"] == []
+    assert "delete the row" in told["waits_for"]
+    assert done["to_publish"] == []
     with pytest.raises(StepRefused, match="does not parse as a private key, so it does not sign"):
-        rotation.activate(signing.settings, "example.com", "broken", force=True)
+        rotation_commands.activate(signing.settings, "example.com", "broken", force=True)
 
 
 def test_first_key_signs_at_once(site):
-    done = rotation.rotate(site.settings, "example.com")
+    done = rotation_commands.rotate(site.settings, "example.com")
     assert done["changes"] == {name("default"): change(None, "active")}
-    assert [record["selector"] for record in done["publish"]] == ["default"]
+    assert [record["selector"] for record in done["to_publish"]] == ["default"]
 
 
 def test_first_key_waits_where_it_is_to(site):
@@ -374,7 +378,7 @@ def test_first_key_waits_where_it_is_to(site):
     site.make_keys()
     assert site.states() == {"default": "pending"}
     site.make_keys()
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     assert site.states() == {"default": "pending"}
     site.publish("default")
     advance(site)
@@ -385,16 +389,16 @@ def test_first_key_waits_where_it_is_to(site):
 
 def test_generated_first_key_waits_where_it_is_to(site):
     site.pillar["rotation"]["first_key_waits"] = True
-    assert keys.generate(site.settings, "example.com")["state"] == "pending"
+    assert keys_commands.generate(site.settings, "example.com")["state"] == "pending"
 
 
 def test_forced_rotation_says_what_it_goes_without(signing):
-    done = rotation.rotate(signing.settings, "example.com", force=True)
+    done = rotation_commands.rotate(signing.settings, "example.com", force=True)
     (new,) = signing.selectors("active")
     assert signing.states() == {"default": "retired", new: "active"}
     (note,) = done["notes"]
     assert "without this evidence" in note
-    assert "absent" in note
+    assert "missing" in note
     assert "forced" in signing.history()[-1][3]
 
 
@@ -403,11 +407,11 @@ def test_forced_rotation_says_what_it_goes_without(signing):
 
 def test_key_is_rotated_before_it_is_older_than_every(signing):
     signing.pass_time(149 * 86400)
-    assert rotation.rotate_due(signing.settings) == NOTHING
+    assert rotation_commands.rotate_due(signing.settings) == NOTHING
     signing.pass_time(31 * 86400)
-    done = rotation.rotate_due(signing.settings)
+    done = rotation_commands.rotate_due(signing.settings)
     assert [one["new"] for one in done["changes"].values()] == ["pending"]
-    again = rotation.rotate_due(signing.settings)
+    again = rotation_commands.rotate_due(signing.settings)
     assert again["changes"] == {}
     assert len(signing.selectors("pending")) == 1
 
@@ -415,7 +419,7 @@ def test_key_is_rotated_before_it_is_older_than_every(signing):
 def test_domain_that_the_pillar_does_not_choose_is_not_due(signing):
     signing.pillar["domains"] = {"example.org": {}}
     signing.pass_time(400 * 86400)
-    assert rotation.rotate_due(signing.settings) == NOTHING
+    assert rotation_commands.rotate_due(signing.settings) == NOTHING
 
 
 def test_algorithms_go_together_where_they_are_to(site):
@@ -426,9 +430,9 @@ def test_algorithms_go_together_where_they_are_to(site):
         execute(connection, f"{old}, created_at = NULL WHERE algorithm = 'ed25519'")
     site.pillar["rotation"]["spread"] = "2d"
     site.pass_time(2 * 86400)
-    apart = rotation.rotate_due(site.settings, test=True)["changes"]
+    apart = rotation_commands.rotate_due(site.settings, test=True)["changes"]
     site.pillar["rotation"]["together"] = True
-    together = rotation.rotate_due(site.settings, test=True)["changes"]
+    together = rotation_commands.rotate_due(site.settings, test=True)["changes"]
     assert (len(apart), len(together)) == (1, 2)
 
 
@@ -450,23 +454,23 @@ def cname(site, selector, servers=None):
 
 
 def test_delegated_domain_rotates_through_its_fixed_selectors(delegated):
-    rotation.rotate(delegated.settings, "example.com", force=True)
+    rotation_commands.rotate(delegated.settings, "example.com", force=True)
     assert delegated.states() == {"default": "retired", "default-2": "active"}
-    done = rotation.rotate(delegated.settings, "example.com", force=True)
-    assert "has none that is free" in done["problems"][0]
+    done = rotation_commands.rotate(delegated.settings, "example.com", force=True)
+    assert "has no free selector" in done["problems"][0]
     assert delegated.states() == {"default": "retired", "default-2": "active"}
-    keys.delete(delegated.settings, "example.com", "default")
-    rotation.rotate(delegated.settings, "example.com")
+    keys_commands.delete(delegated.settings, "example.com", "default")
+    rotation_commands.rotate(delegated.settings, "example.com")
     assert delegated.states() == {"default-2": "active", "default": "pending"}
 
 
 def test_delegated_key_waits_for_the_cname_too(delegated):
-    rotation.rotate(delegated.settings, "example.com")
+    rotation_commands.rotate(delegated.settings, "example.com")
     delegated.publish("default-2")
     done = advance(delegated)
-    assert done["publish"][-1]["purpose"] == "delegation"
+    assert done["to_publish"][-1]["purpose"] == "delegation"
     delegated.pass_time(10000)
-    assert "CNAME" in advance(delegated)["waiting"][0]["for"]
+    assert "CNAME" in advance(delegated)["waiting"][0]["waits_for"]
     cname(delegated, "default-2")
     advance(delegated)
     delegated.pass_time(3600 - 60)
@@ -478,7 +482,7 @@ def test_delegated_key_waits_for_the_cname_too(delegated):
 
 def test_selector_without_a_cname_is_refused(delegated):
     with pytest.raises(InvalidValue, match="use one of default, default-2"):
-        rotation.rotate(delegated.settings, "example.com", selector="s2027")
+        rotation_commands.rotate(delegated.settings, "example.com", selector="s2027")
 
 
 # --- Many at once, and runs that end early -------------------------------------------------------
@@ -506,7 +510,7 @@ def at_once(calls):
 @pytest.mark.parametrize("force", [False, True])
 def test_six_rotations_at_once_come_to_one_new_key(signing, force):
     settings = signing.settings
-    at_once([lambda: rotation.rotate(settings, "example.com", force=force)] * 6)
+    at_once([lambda: rotation_commands.rotate(settings, "example.com", force=force)] * 6)
     found = sorted(signing.states().values())
     assert found == (["active", "retired"] if force else ["active", "pending"])
 
@@ -517,8 +521,8 @@ def test_six_that_advance_at_once_make_one_switch(waiting):
     waiting.pass_time(HOLD)
     settings = waiting.settings
     at_once(
-        [lambda: rotation.advance(settings)] * 3
-        + [lambda: rotation.rotate(settings, "example.com")] * 3
+        [lambda: rotation_commands.advance(settings)] * 3
+        + [lambda: rotation_commands.rotate(settings, "example.com")] * 3
     )
     assert waiting.states()["default"] == "retired"
     switches = [to for _, _, to, _ in waiting.history() if to == "active"]
@@ -531,18 +535,19 @@ def test_look_that_is_older_than_the_revocation_is_no_evidence_of_it(rotated, mo
     rotated.pass_time(QUEUE)
     rotated.pillar["rotation"]["revoke_for"] = 0
     settings = rotated.settings
-    take = steps.take
-    meanwhile = [lambda: rotation.revoke(settings, "example.com", "default", force=True)]
+    observe = rotation_run.observe
+    meanwhile = [lambda: rotation_commands.revoke(settings, "example.com", "default", force=True)]
 
     def late(*arguments):
+        observed = observe(*arguments)
         if meanwhile:
             meanwhile.pop()()
-        return take(*arguments)
+        return observed
 
-    monkeypatch.setattr(steps, "take", late)
-    rotation.activate(settings, "example.com", "default")
+    monkeypatch.setattr(rotation_run, "observe", late)
+    rotation_commands.activate(settings, "example.com", "default")
     assert rotated.states()["default"] == "revoked"
-    rotation.advance(settings)
+    rotation_commands.advance(settings)
     assert rotated.states()["default"] == "revoked"
 
 
@@ -553,7 +558,7 @@ def test_step_that_the_database_refuses_in_one_domain_keeps_no_other_back(site):
     }
     site.make_keys()
     for domain in ("example.com", "example.org"):
-        keys.generate(site.settings, domain, "next")
+        keys_commands.generate(site.settings, domain, "next")
         site.publish("next", domain=domain)
     advance(site)
     site.pass_time(HOLD)
@@ -564,7 +569,7 @@ def test_step_that_the_database_refuses_in_one_domain_keeps_no_other_back(site):
             " (state <> 'active' OR selector <> 'next' OR domain_id <>"
             " (SELECT 1)) NOT VALID".replace("(SELECT 1)", str(_id_of(connection, "example.com"))),
         )
-    done = rotation.advance(site.settings)
+    done = rotation_commands.advance(site.settings)
     assert site.states("example.com") == {"default": "active", "next": "pending"}
     assert site.states("example.org") == {"default": "retired", "next": "active"}
     (problem,) = done["problems"]
@@ -579,18 +584,20 @@ def _id_of(connection, domain):
 def test_evidence_goes_with_its_key(waiting):
     waiting.publish(waiting.new)
     advance(waiting)
-    keys.delete(waiting.settings, "example.com", waiting.new)
+    keys_commands.delete(waiting.settings, "example.com", waiting.new)
     with db.session(waiting.database) as connection:
-        assert query(connection, "SELECT * FROM public.dkim_seen") == []
-        assert evidence.read(connection, waiting.database, [1, 2, 3]) == {}
+        assert query(connection, "SELECT * FROM public.dkim_observation") == []
+        assert observe.read_evidence(connection, waiting.database, [1, 2, 3]) == {}
 
 
 def test_no_key_shows_in_a_return_a_log_or_postgresql_s_log(waiting, server, caplog):
     caplog.set_level("DEBUG")
     with db.session(waiting.database) as connection:
         pems = [pem for (pem,) in query(connection, "SELECT key FROM public.dkim")]
-    said = [rotation.rotate(waiting.settings, "example.com", force=True)]
-    said.append(rotation.revoke(waiting.settings, "example.com", waiting.new, compromised=True))
+    said = [rotation_commands.rotate(waiting.settings, "example.com", force=True)]
+    said.append(
+        rotation_commands.revoke(waiting.settings, "example.com", waiting.new, compromised=True)
+    )
     told = str(said) + caplog.text + server.log()
     assert len(pems) == 2
     for pem in pems:
@@ -601,17 +608,17 @@ def test_no_key_shows_in_a_return_a_log_or_postgresql_s_log(waiting, server, cap
 
 
 def test_key_that_is_not_there_is_told(signing):
-    for step in (rotation.activate, rotation.retire, rotation.revoke):
+    for step in (rotation_commands.activate, rotation_commands.retire, rotation_commands.revoke):
         with pytest.raises(KeyNotFound, match="default"):
             step(signing.settings, "example.com", "nothere")
 
 
 def test_compromised_key_goes_and_another_signs_at_once(signing):
     signing.publish("default")
-    done = rotation.revoke(signing.settings, "example.com", "default", compromised=True)
+    done = rotation_commands.revoke(signing.settings, "example.com", "default", compromised=True)
     (new,) = signing.selectors("active")
     assert signing.states() == {"default": "revoked", new: "active"}
-    assert {record["selector"] for record in done["publish"]} == {"default", new}
+    assert {record["selector"] for record in done["to_publish"]} == {"default", new}
     cost, reach = done["notes"]
     assert "does not verify any more" in cost
     assert new in reach
@@ -623,9 +630,9 @@ def test_pending_key_with_evidence_takes_a_compromised_ones_place(waiting):
     waiting.publish(waiting.new)
     advance(waiting)
     waiting.pass_time(HOLD)
-    rotation.advance(waiting.settings, test=True)
-    keys.generate(waiting.settings, "example.com", "newer")
-    done = rotation.revoke(waiting.settings, "example.com", "default", compromised=True)
+    rotation_commands.advance(waiting.settings, test=True)
+    keys_commands.generate(waiting.settings, "example.com", "newer")
+    done = rotation_commands.revoke(waiting.settings, "example.com", "default", compromised=True)
     assert waiting.states() == {"default": "revoked", waiting.new: "active", "newer": "pending"}
     assert len(done["changes"]) == 2
 
@@ -633,20 +640,20 @@ def test_pending_key_with_evidence_takes_a_compromised_ones_place(waiting):
 def test_compromised_key_is_not_waited_for_silent_servers(signing):
     for server in signing.servers:
         server.silent = {"udp", "tcp"}
-    rotation.revoke(signing.settings, "example.com", "default", compromised=True)
+    rotation_commands.revoke(signing.settings, "example.com", "default", compromised=True)
     assert signing.states()["default"] == "revoked"
 
 
 def test_compromised_key_that_none_can_follow_is_revoked_by_force_alone(delegated):
-    keys.generate(delegated.settings, "example.com", "default-2")
-    rotation.revoke(delegated.settings, "example.com", "default-2")
+    keys_commands.generate(delegated.settings, "example.com", "default-2")
+    rotation_commands.revoke(delegated.settings, "example.com", "default-2")
     before = delegated.states()
-    told = rotation.revoke(delegated.settings, "example.com", "default", compromised=True)
+    told = rotation_commands.revoke(delegated.settings, "example.com", "default", compromised=True)
     assert told["changes"] == {}
     assert delegated.states() == before
-    assert "has none that is free" in told["problems"][0]
+    assert "has no free selector" in told["problems"][0]
     assert "force=True" in told["problems"][0]
-    done = rotation.revoke(
+    done = rotation_commands.revoke(
         delegated.settings, "example.com", "default", compromised=True, force=True
     )
     assert set(delegated.states().values()) == {"revoked"}
@@ -655,14 +662,14 @@ def test_compromised_key_that_none_can_follow_is_revoked_by_force_alone(delegate
 
 
 def test_retired_key_signs_again_where_its_record_is_there(rotated):
-    done = rotation.activate(rotated.settings, "example.com", "default")
+    done = rotation_commands.activate(rotated.settings, "example.com", "default")
     assert done["changes"] == {}
     assert [one["next"] for one in done["waiting"] if one["selector"] == "default"] == [
         "revoked",
         "active",
     ]
     rotated.publish("default")
-    rotation.activate(rotated.settings, "example.com", "default")
+    rotation_commands.activate(rotated.settings, "example.com", "default")
     rotated.pass_time(HOLD)
-    rotation.activate(rotated.settings, "example.com", "default")
+    rotation_commands.activate(rotated.settings, "example.com", "default")
     assert rotated.states() == {"default": "active", rotated.new: "retired"}

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import StepRefused
-from dkim_formula.operations import keys, rotation
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.rotation import commands as rotation_commands
 from functional.test_rotation import HOLD, QUEUE
+
+pytestmark = pytest.mark.one_release
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "rotation.md"
 
@@ -14,13 +17,13 @@ REFUSED = "refused"
 
 def _retired(site):
     site.make_keys()
-    rotation.rotate(site.settings, "example.com", force=True)
+    rotation_commands.rotate(site.settings, "example.com", force=True)
     return "default"
 
 
 def _pending(site):
     site.make_keys()
-    keys.generate(site.settings, "example.com", "next")
+    keys_commands.generate(site.settings, "example.com", "next")
     return "next"
 
 
@@ -32,7 +35,7 @@ def _active(site):
 def _revoked(site):
     selector = _retired(site)
     site.publish(selector)
-    rotation.revoke(site.settings, "example.com", selector, force=True)
+    rotation_commands.revoke(site.settings, "example.com", selector, force=True)
     return selector
 
 
@@ -47,20 +50,20 @@ def _command(function, **arguments):
 
 
 def _advance(site, _selector, **test):
-    return rotation.advance(site.settings, "example.com", **test)
+    return rotation_commands.advance(site.settings, "example.com", **test)
 
 
 COMMANDS = {
     "advance": _advance,
-    "activate": _command(rotation.activate),
-    "activate force": _command(rotation.activate, force=True),
-    "retire": _command(rotation.retire),
-    "retire force": _command(rotation.retire, force=True),
-    "revoke": _command(rotation.revoke),
-    "revoke force": _command(rotation.revoke, force=True),
-    "revoke compromised": _command(rotation.revoke, compromised=True),
-    "delete": _command(keys.delete),
-    "delete force": _command(keys.delete, force=True),
+    "activate": _command(rotation_commands.activate),
+    "activate force": _command(rotation_commands.activate, force=True),
+    "retire": _command(rotation_commands.retire),
+    "retire force": _command(rotation_commands.retire, force=True),
+    "revoke": _command(rotation_commands.revoke),
+    "revoke force": _command(rotation_commands.revoke, force=True),
+    "revoke compromised": _command(rotation_commands.revoke, compromised=True),
+    "delete": _command(keys_commands.delete),
+    "delete force": _command(keys_commands.delete, force=True),
 }
 
 
@@ -132,7 +135,7 @@ def _let_pass(site, selector, state):
     """What the key waits for comes: its record in DNS, and time."""
     site.publish(selector)
     if state in ("pending", "retired"):
-        rotation.activate(site.settings, "example.com", selector)
+        rotation_commands.activate(site.settings, "example.com", selector)
     site.pass_time(QUEUE if state == "retired" else HOLD)
     if state == "revoked":
         site.pass_time(3600)
@@ -160,7 +163,7 @@ def _said(site, command, selector, **test):
         return REFUSED
     return {
         "changes": done["changes"],
-        "publish": [record["name"] for record in done["publish"]],
+        "publish": [record["name"] for record in done["to_publish"]],
         "waiting": [(one["selector"], one["next"]) for one in done["waiting"]],
         "problems": done["problems"],
     }
@@ -171,9 +174,11 @@ def _said(site, command, selector, **test):
 def test_test_run_of_a_rotation_tells_the_key_that_is_to_be_made(site, force, made):
     if made:
         site.make_keys()
-    told = rotation.rotate(site.settings, "example.com", force=force, test=True)
+    told = rotation_commands.rotate(site.settings, "example.com", force=force, test=True)
     assert site.states() == ({"default": "active"} if made else {})
-    done = rotation.rotate(site.settings, "example.com", force=force)
+    done = rotation_commands.rotate(site.settings, "example.com", force=force)
     assert told["changes"] == done["changes"]
-    assert [one["name"] for one in told["publish"]] == [one["name"] for one in done["publish"]]
-    assert told["publish"][0]["value"] == "the record of a key that is to be made"
+    assert [one["name"] for one in told["to_publish"]] == [
+        one["name"] for one in done["to_publish"]
+    ]
+    assert told["to_publish"][0]["value"] == "the record of a key that is to be made"

@@ -3,12 +3,14 @@
 from collections import Counter
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.keys import PrivateKey
-from dkim_formula.operations import rotation
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
+from dkim_formula.rotation import commands as rotation_commands
 from functional.postgres import execute, query
 from functional.rotations import Site
 from support.dns_daemons import Bind
+
+pytestmark = pytest.mark.one_release
 
 # Ten thousand are for when there is time (-m soak): each is asked for over UDP and TCP.
 SIZES = [1200, pytest.param(10_000, marks=pytest.mark.soak)]
@@ -29,18 +31,18 @@ def test_domains_that_are_all_due_are_rotated_in_one_pass(ready, bind, count):
     _fill(ready, count)
     site.pass_time(200 * 86400)
     told = []
-    done = rotation.rotate_due(site.settings, progress=lambda *at: told.append(at))
+    done = rotation_commands.rotate_due(site.settings, progress=lambda *at: told.append(at))
     assert done["problems"] == []
     assert done["changes"] == {f"{count} keys, none to pending": {"old": None, "new": "pending"}}
-    assert len(done["waiting"]) == len(done["publish"]) == 100
+    assert len(done["waiting"]) == len(done["to_publish"]) == 100
     assert f"{count - 100} more keys wait" in done["notes"]
     assert told == [(min(at + 500, count), count) for at in range(0, count, 500)]
     with db.session(ready) as connection:
         states = Counter(state for (state,) in query(connection, "SELECT state FROM public.dkim"))
-        ((seen,),) = query(connection, "SELECT count(*) FROM public.dkim_seen")
+        ((seen,),) = query(connection, "SELECT count(*) FROM public.dkim_observation")
     assert states == {"active": count, "pending": count}
     assert seen == count
-    again = rotation.rotate_due(site.settings)
+    again = rotation_commands.rotate_due(site.settings)
     assert again["changes"] == {}
 
 

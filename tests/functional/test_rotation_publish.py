@@ -9,16 +9,21 @@ import dns.tsig
 import dns.update
 import pytest
 import yaml
-from dkim_formula.database import connection as db
-from dkim_formula.dns.primary import Primary
+from dkim_formula.dns import publish
+from dkim_formula.dns.desired import desired_records
+from dkim_formula.dns.providers.rfc2136 import Rfc2136Provider
 from dkim_formula.errors import DatabaseError, done_before
-from dkim_formula.operations import keys, publish, records, rotation
-from dkim_formula.operations.rotation import course
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.rotation import commands as rotation_commands
+from dkim_formula.rotation import run as rotation_run
 from functional.postgres import query
 from functional.rotations import Site
 from functional.test_half_done import Faulty
 from functional.test_rotation import HOLD, QUEUE, at_once, change, name
 from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind
+
+pytestmark = pytest.mark.one_release
 
 
 @pytest.fixture
@@ -43,28 +48,33 @@ def site(ready, bind):
 
 def in_dns(site, bind):
     """Each key's record as DNS has it, against what it should be."""
-    wanted = {one.name: {one.value.encode()} for one in records.record_set(site.settings)}
+    wanted = {one.name: {one.value.encode()} for one in desired_records(site.settings)}
     return {owner: bind.texts(owner) for owner in wanted}, wanted
 
 
 def advanced(site):
     """What a run does, which its test run has told before."""
-    told = rotation.advance(site.settings, test=True)
-    done = rotation.advance(site.settings)
+    told = rotation_commands.advance(site.settings, test=True)
+    done = rotation_commands.advance(site.settings)
     assert (told["changes"], told["dns"]) == (done["changes"], done["dns"])
     assert done["problems"] == []
     return done
 
 
 def test_rotation_goes_by_itself_from_beginning_to_end(site, bind):
-    told = rotation.rotate(site.settings, "example.com", test=True)
-    done = rotation.rotate(site.settings, "example.com")
+    goes_to_its_end(site, bind)
+
+
+def goes_to_its_end(site, bind):
+    """One rotation, from the new key to the end of the old one."""
+    told = rotation_commands.rotate(site.settings, "example.com", test=True)
+    done = rotation_commands.rotate(site.settings, "example.com")
     (new,) = site.selectors("pending")
     assert told["changes"] == done["changes"]
     assert [*told["dns"]] == [*done["dns"]] == [f"{name(new)} TXT"]
     assert told["dns"][f"{name(new)} TXT"]["new"] == "the record of a key that is to be made"
-    assert done["publish"] == []
-    assert done["come_back"] is not None
+    assert done["to_publish"] == []
+    assert done["next_check"] is not None
     site.pass_time(HOLD)
     done = advanced(site)
     assert done["changes"] == {
@@ -99,7 +109,7 @@ def rewrite(bind, owner):
 
 def test_rotation_goes_to_its_end_under_a_panel_that_writes_records_anew(site, bind):
     rewrite(bind, name("default"))
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     (new,) = site.selectors("pending")
     rewrite(bind, name(new))
     assert advanced(site)["dns"] == {}
@@ -127,12 +137,12 @@ def test_form_that_a_panel_gave_our_record_is_left_alone(site, bind):
 
 def test_other_records_of_the_domain_are_left_to_dkim_publish(site, bind):
     site.pillar["domains"]["example.com"]["spf"] = "v=spf1 -all"
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     assert bind.texts("example.com") == set()
 
 
 def test_compromised_key_is_out_of_dns_and_the_new_one_in_it_at_once(site, bind):
-    done = rotation.revoke(site.settings, "example.com", "default", compromised=True)
+    done = rotation_commands.revoke(site.settings, "example.com", "default", compromised=True)
     assert len(done["dns"]) == 2
     there, wanted = in_dns(site, bind)
     assert there == wanted
@@ -152,24 +162,26 @@ def test_run_that_dies_between_commit_and_dns_is_completed_by_the_next(
     site, bind, monkeypatch, command
 ):
     commands = {
-        "rotate": lambda: rotation.rotate(site.settings, "example.com"),
-        "revoke": lambda: rotation.revoke(site.settings, "example.com", "default", force=True),
+        "rotate": lambda: rotation_commands.rotate(site.settings, "example.com"),
+        "revoke": lambda: rotation_commands.revoke(
+            site.settings, "example.com", "default", force=True
+        ),
     }
     if command == "revoke":
-        rotation.rotate(site.settings, "example.com", force=True)
+        rotation_commands.rotate(site.settings, "example.com", force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(course.publishing, "publish_keys", _die)
+        patch.setattr(rotation_run.publishing, "publish_keys", _die)
         with pytest.raises(_Killed):
             commands[command]()
     there, wanted = in_dns(site, bind)
     assert there != wanted
-    rotation.advance(site.settings)
+    rotation_commands.advance(site.settings)
     there, wanted = in_dns(site, bind)
     assert there == wanted
 
 
 def test_run_that_dies_after_one_of_two_updates_is_completed_by_the_next(site, bind, monkeypatch):
-    send, left = Primary.send, [1]
+    send, left = Rfc2136Provider.send, [1]
 
     def dying(*arguments):
         if not left:
@@ -178,10 +190,10 @@ def test_run_that_dies_after_one_of_two_updates_is_completed_by_the_next(site, b
         send(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Primary, "send", dying)
+        patch.setattr(Rfc2136Provider, "send", dying)
         with pytest.raises(_Killed):
-            rotation.revoke(site.settings, "example.com", "default", compromised=True)
-    rotation.advance(site.settings)
+            rotation_commands.revoke(site.settings, "example.com", "default", compromised=True)
+    rotation_commands.advance(site.settings)
     publish.publish(site.settings)
     there, wanted = in_dns(site, bind)
     assert there == wanted
@@ -189,17 +201,19 @@ def test_run_that_dies_after_one_of_two_updates_is_completed_by_the_next(site, b
 
 def test_publisher_that_began_before_a_revocation_ends_with_what_it_left(site, bind, monkeypatch):
     """One run has read the key as it was; another revokes and publishes; the first goes on."""
-    rotation.rotate(site.settings, "example.com", force=True)
-    carry_out = publish._carry_out
-    meanwhile = [lambda: rotation.revoke(site.settings, "example.com", "default", force=True)]
+    rotation_commands.rotate(site.settings, "example.com", force=True)
+    apply = publish._apply
+    meanwhile = [
+        lambda: rotation_commands.revoke(site.settings, "example.com", "default", force=True)
+    ]
 
     def late(*arguments):
         if meanwhile:
             meanwhile.pop()()
-        return carry_out(*arguments)
+        return apply(*arguments)
 
-    keys.generate(site.settings, "example.com", "other")
-    monkeypatch.setattr(publish, "_carry_out", late)
+    keys_commands.generate(site.settings, "example.com", "other")
+    monkeypatch.setattr(publish, "_apply", late)
     done = publish.publish(site.settings)
     assert done["problems"] == []
     there, wanted = in_dns(site, bind)
@@ -210,15 +224,15 @@ def test_publisher_that_began_before_a_revocation_ends_with_what_it_left(site, b
 def test_runs_at_once_leave_dns_as_the_database_is(site, bind):
     settings = site.settings
     for selector in ("a", "b", "c"):
-        keys.generate(settings, "example.com", selector)
+        keys_commands.generate(settings, "example.com", selector)
     at_once(
         [
-            lambda: rotation.revoke(settings, "example.com", "a"),
-            lambda: rotation.revoke(settings, "example.com", "b"),
+            lambda: rotation_commands.revoke(settings, "example.com", "a"),
+            lambda: rotation_commands.revoke(settings, "example.com", "b"),
             lambda: publish.publish(settings),
-            lambda: rotation.advance(settings),
-            lambda: rotation.rotate(settings, "example.com", force=True),
-            lambda: rotation.revoke(settings, "example.com", "default", compromised=True),
+            lambda: rotation_commands.advance(settings),
+            lambda: rotation_commands.rotate(settings, "example.com", force=True),
+            lambda: rotation_commands.revoke(settings, "example.com", "default", compromised=True),
         ]
     )
     there, wanted = in_dns(site, bind)
@@ -227,24 +241,24 @@ def test_runs_at_once_leave_dns_as_the_database_is(site, bind):
 
 
 def test_server_that_is_away_is_a_problem_and_changes_no_decision(site, bind):
-    rotation.rotate(site.settings, "example.com")
+    rotation_commands.rotate(site.settings, "example.com")
     site.pass_time(HOLD)
     site.pillar["dns"]["server"] = "127.0.53.151"
-    done = rotation.advance(site.settings)
+    done = rotation_commands.advance(site.settings)
     assert len(done["changes"]) == 2
     assert "127.0.53.151" in done["problems"][0]
 
 
 def test_no_connection_is_open_while_dns_is_asked(site, bind, monkeypatch):
     counts = []
-    check = course.look
+    observe = rotation_run.observe
 
     def counted(*arguments):
         counts.append(len(_sessions(site)))
-        return check(*arguments)
+        return observe(*arguments)
 
-    monkeypatch.setattr(course, "look", counted)
-    rotation.rotate(site.settings, "example.com")
+    monkeypatch.setattr(rotation_run, "observe", counted)
+    rotation_commands.rotate(site.settings, "example.com")
     assert counts == [0] * len(counts)
     assert threading.active_count() < 20
 
@@ -281,7 +295,7 @@ def test_case_36_record_of_a_deleted_delegated_key_goes_from_our_zone(ready, tmp
         owner = f"default._domainkey.example.com.{zone}"
         done = publish.publish(site.settings)
         assert [*done["changes"]] == [f"{owner} TXT"]
-        keys.delete(site.settings, "example.com", "default", force=True)
+        keys_commands.delete(site.settings, "example.com", "default", force=True)
         site.pillar["domains"] = {"example.org": False}
         told = publish.publish(site.settings, test=True)
         done = publish.publish(site.settings)
@@ -308,7 +322,7 @@ def test_rotation_that_fails_midway_tells_what_it_did(site, bind, monkeypatch, p
         before = stored(site, bind)
         try:
             with faults.at(number):
-                rotation.rotate(site.settings, "example.com", f"r{number}", force=True)
+                rotation_commands.rotate(site.settings, "example.com", f"r{number}", force=True)
         except DatabaseError as error:
             done = done_before(error)
             failures += 1
@@ -320,7 +334,7 @@ def test_rotation_that_fails_midway_tells_what_it_did(site, bind, monkeypatch, p
         }
         assert set(done) == found, number
     assert failures > 5
-    rotation.advance(site.settings)
-    last = rotation.rotate(site.settings, "example.com", "last", force=True)
+    rotation_commands.advance(site.settings)
+    last = rotation_commands.rotate(site.settings, "example.com", "last", force=True)
     assert last["problems"] == []
     assert site.selectors("active") == ["last"]

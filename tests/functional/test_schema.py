@@ -4,20 +4,23 @@ import threading
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, inspection, schema
 from dkim_formula.settings.model import HostedTable
-from functional.postgres import OWNER, execute, query, rsa_key
+from functional.postgres import execute, query, rsa_key
 
 OURS = {
     "dkim",
     "dkim_history",
     "dkim_migration",
     "dkim_published",
-    "dkim_seen",
+    "dkim_observation",
+    "dkim_awaited",
+    "dkim_replica",
     "dkim_disclosure",
     "dkim_pattern",
     "dkim_signing",
@@ -44,9 +47,15 @@ def test_bare_database_gets_all_of_it(database, connection):
     assert set(relations(connection)) == OURS
 
 
-def test_what_is_announced_without_a_database_is_what_the_run_does(database, connection):
-    announced = schema.plan(schema.ABSENT, database)
-    assert schema.apply(connection, database) == announced
+@pytest.mark.parametrize("owner", ["vmail-dkim-owner", "another-owner"])
+def test_what_is_announced_without_a_database_is_what_the_run_does(server, database, owner):
+    database = replace(database, keys_owner=owner)
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, f"DROP DATABASE {database.name}")
+    announced = postgres_commands.manage_schema(database, test=True)["changes"]
+    postgres_commands.manage_database(database)
+    assert postgres_commands.manage_schema(database)["changes"] == announced
+    assert postgres_commands.manage_schema(database, test=True)["changes"] == {}
 
 
 def test_what_is_announced_is_what_the_run_does(database, connection):
@@ -146,7 +155,7 @@ def test_site_with_names_and_types_of_its_own(database, connection, id_type, nam
         connection, """INSERT INTO "Mail Site"."virtual domains" ("Name") VALUES ('a.example')"""
     )
     schema.apply(connection, settings)
-    keystore.store(connection, settings, [(Wanted("a.example", "s"), rsa_key())], "test")
+    key_changes.store(connection, settings, [(Wanted("a.example", "s"), rsa_key())], "test")
     assert hosted.hosted(connection, settings) == ["a.example"]
     signing = query(connection, "SELECT pattern, identifier FROM dkim.dkim_signing_table")
     assert signing == [("a.example", "1")]
@@ -211,10 +220,9 @@ def test_table_that_holds_no_keys_is_refused_and_left_alone(database, connection
     assert set(relations(connection)) == {"dkim"}
 
 
-def test_inspection_tells_who_reads_keys_in_a_table_of_the_howtos_and_nothing_else(ready):
+def test_inspection_finds_nothing_in_a_table_of_the_howtos_that_was_adopted(ready):
     with db.session(ready) as connection:
-        (advice,) = inspection.inspect(connection, ready).advice
-        assert f"public.dkim: the private keys can be read by {OWNER}, as before" in advice
+        assert inspection.inspect(connection, ready) == inspection.Inspection()
         execute(connection, f'ALTER TABLE public.dkim OWNER TO "{ready.keys_owner}"')
         assert inspection.inspect(connection, ready) == inspection.Inspection()
         assert not schema.apply(connection, ready)

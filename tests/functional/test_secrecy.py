@@ -3,14 +3,17 @@
 import functools
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import generation, keystore, roles, scram
-from dkim_formula.database.connection import compose
-from dkim_formula.database.keystore import Wanted
-from dkim_formula.database.scram import verifier
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import PrivateKey
-from dkim_formula.postgres import schema
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import generate as keys_generate
+from dkim_formula.keys import table as keys_table
+from dkim_formula.keys.completion import complete_rows
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import roles, schema, scram
+from dkim_formula.postgres.scram import verifier
+from dkim_formula.postgres.sql import compose
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.secret import Secret
 from functional.postgres import execute, move, query, rsa_key, traditional_pem
 
@@ -80,7 +83,7 @@ def assert_silent(log, *pems):
 
 def test_storing_shows_no_key(ready, said):
     with db.session(ready) as connection:
-        keystore.store(connection, ready, [(Wanted("example.com", "s"), rsa_key())], "test")
+        key_changes.store(connection, ready, [(Wanted("example.com", "s"), rsa_key())], "test")
     log = said()
     assert "COPY pg_temp.dkim_new" in log
     assert_silent(log, rsa_key().pem())
@@ -88,11 +91,11 @@ def test_storing_shows_no_key(ready, said):
 
 def test_generating_and_moving_shows_no_key(ready, said):
     with db.session(ready) as connection:
-        generation.generate(connection, ready, [Wanted("example.com", "s")], "test")
+        keys_generate.generate(connection, ready, [Wanted("example.com", "s")], "test")
         ((pem,),) = query(connection, "SELECT key FROM public.dkim")
         for state in ("retired", "active", "revoked"):
             move(connection, ready, "s", state)
-        keystore.delete(connection, ready, "example.com", "s", "test")
+        key_changes.delete(connection, ready, "example.com", "s", "test")
     assert_silent(said(), pem)
 
 
@@ -104,7 +107,7 @@ def test_adopting_and_completing_shows_no_key(howto, said):
             "INSERT INTO public.dkim (domain_id, selector, key)"
             " SELECT 1, 'later', key FROM public.dkim WHERE id = 2",
         )
-        keystore.complete(connection, howto)
+        complete_rows(connection, howto)
     log = said()
     assert "ALTER TABLE" in log
     assert_silent(log, traditional_pem(0), traditional_pem(1))
@@ -117,8 +120,8 @@ def test_adopting_and_completing_shows_no_key(howto, said):
     [
         ("selector <> 'unwanted'", lambda *given: store(*given, "unwanted")),
         ("state <> 'revoked'", lambda *given: move(*given, "s", "revoked")),
-        ("state <> 'retired'", lambda *given: keystore.move(*given, ids(*given), "retired", "")),
-        ("bits < 256", keystore.complete),
+        ("state <> 'retired'", lambda *given: key_changes.move(*given, ids(*given), "retired", "")),
+        ("bits < 256", complete_rows),
     ],
     ids=["insert", "revoke", "retire", "complete"],
 )
@@ -143,11 +146,13 @@ def test_row_that_a_constraint_of_the_site_refuses_shows_no_key(
 
 
 def store(connection, database, selector):
-    keystore.store(connection, database, [(Wanted(KEY[0], selector), ed25519_key())], "test", None)
+    key_changes.store(
+        connection, database, [(Wanted(KEY[0], selector), ed25519_key())], "test", None
+    )
 
 
 def ids(connection, database):
-    return [key.id for key in keystore.list_keys(connection, database)]
+    return [key.id for key in keys_table.list_keys(connection, database)]
 
 
 def test_store_that_is_cut_off_shows_no_key(ready, said):
@@ -157,7 +162,7 @@ def test_store_that_is_cut_off_shows_no_key(ready, said):
         with db.session(ready) as connection:
             # A session sets its own limit, so one of the database would not count.
             execute(connection, "SET statement_timeout = '1ms'")
-            keystore.store(connection, ready, pairs, "test", "pending")
+            key_changes.store(connection, ready, pairs, "test", "pending")
 
     with pytest.raises(DatabaseError) as caught:
         store()

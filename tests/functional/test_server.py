@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import server as databases
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import server as databases
 from functional.postgres import execute, query
 
 
@@ -42,4 +42,4 @@ def test_existing_database_keeps_its_owner(wanted, server):
     with db.session(server.settings, autocommit=True) as connection:
         execute(connection, 'CREATE DATABASE "mail ""site"""')
     assert not databases.apply(wanted)
-    assert not databases.look(wanted).owner_exists
+    assert not databases.look(wanted).owner.exists

@@ -4,10 +4,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import roles
 from dkim_formula.errors import AccessFileError, DatabaseError
-from dkim_formula.operations import setup
+from dkim_formula.postgres import commands as postgres_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import roles
 from dkim_formula.secret import Secret
 from functional.postgres import execute, query
 
@@ -55,17 +55,32 @@ def admin(server, database, trusted):
 
 def steps(settings):
     """Every step of set-up that needs no access files, as the states take them."""
-    yield setup.database_changes(settings), lambda: setup.make_database(settings)
-    yield setup.schema_changes(settings), lambda: setup.migrate(settings)
-    yield setup.public_changes(settings), lambda: setup.close_to_public(settings)
-    password = "pillar" if settings.reader.password else "absent"
-    reader = setup.wanted_role(settings, READER, password)
     yield (
-        setup.role_changes(settings, reader),
-        lambda: setup.manage_role(settings, reader),
+        postgres_commands.manage_database(settings, test=True),
+        lambda: postgres_commands.manage_database(settings),
     )
-    yield setup.worker_changes(settings), lambda: setup.manage_worker(settings)
-    yield setup.former_role_changes(settings), lambda: setup.remove_former_roles(settings)
+    yield (
+        postgres_commands.manage_schema(settings, test=True),
+        lambda: postgres_commands.manage_schema(settings),
+    )
+    yield (
+        postgres_commands.revoke_public(settings, test=True),
+        lambda: postgres_commands.revoke_public(settings),
+    )
+    password = "pillar" if settings.reader.password else "absent"
+    reader = postgres_commands.wanted_role(settings, READER, password)
+    yield (
+        postgres_commands.manage_role(settings, reader, test=True),
+        lambda: postgres_commands.manage_role(settings, reader),
+    )
+    yield (
+        postgres_commands.manage_writer(settings, test=True),
+        lambda: postgres_commands.manage_writer(settings),
+    )
+    yield (
+        postgres_commands.remove_former_roles(settings, test=True),
+        lambda: postgres_commands.remove_former_roles(settings),
+    )
 
 
 def set_up(settings):
@@ -82,6 +97,16 @@ def test_it_sets_up_and_converges(admin, password):
         assert query(connection, "SELECT current_user") == [(ADMIN,)]
 
 
+def test_role_that_joins_an_owner_is_announced_before_it_does(admin):
+    joins = {f"role {ADMIN}, member of mailowner": {"old": False, "new": True}}
+    announced = postgres_commands.manage_database(admin, test=True)["changes"]
+    assert joins.items() <= announced.items()
+    made = postgres_commands.manage_database(admin)["changes"]
+    assert made == announced
+    with db.session(admin, dbname=db.MAINTENANCE) as connection:
+        assert query(connection, "SELECT pg_has_role('mailowner', 'USAGE')") == [(True,)]
+
+
 def test_owner_of_a_database_that_is_there_sets_up_and_converges(server, admin):
     with db.session(server.settings, setup=True, autocommit=True) as connection:
         execute(connection, f"CREATE DATABASE {NEW} OWNER {ADMIN} TEMPLATE template0")
@@ -94,9 +119,9 @@ def test_former_reader_goes(admin):
     set_up(admin)
     new = replace(admin, reader=replace(admin.reader, name="mail-signer"))
     with db.session(new) as connection:
-        roles.apply(connection, setup.wanted_role(new, "mail-signer", "keep"))
-    assert f"role {READER}" in setup.remove_former_roles(new)["changes"]
-    assert not setup.former_role_changes(new)["changes"]
+        roles.apply(connection, postgres_commands.wanted_role(new, "mail-signer", "keep"))
+    assert f"role {READER}" in postgres_commands.remove_former_roles(new)["changes"]
+    assert not postgres_commands.remove_former_roles(new, test=True)["changes"]
 
 
 def test_what_only_a_superuser_can_take_back_is_said_with_what_to_type(server, admin):
@@ -104,18 +129,20 @@ def test_what_only_a_superuser_can_take_back_is_said_with_what_to_type(server, a
     with db.session(server.settings, setup=True, autocommit=True) as connection:
         execute(connection, f'ALTER ROLE "{READER}" SUPERUSER')
     with pytest.raises(DatabaseError) as refused:
-        setup.manage_role(admin, setup.wanted_role(admin, READER, "keep"))
+        postgres_commands.manage_role(admin, postgres_commands.wanted_role(admin, READER, "keep"))
     assert "NOSUPERUSER" in str(refused.value)
     statement = str(refused.value).rpartition(": ")[2]
     with db.session(server.settings, setup=True, autocommit=True) as connection:
         execute(connection, statement)
-    assert not setup.manage_role(admin, setup.wanted_role(admin, READER, "keep"))["changes"]
+    assert not postgres_commands.manage_role(
+        admin, postgres_commands.wanted_role(admin, READER, "keep")
+    )["changes"]
 
 
 def test_access_files_are_refused_until_the_statements_that_are_named_were_run(server, admin):
     set_up(admin)
     with pytest.raises(AccessFileError) as refused:
-        setup.access_changes(admin)
+        postgres_commands.manage_access(admin, test=True)
     statements = str(refused.value).partition(": GRANT")[2]
     with db.session(server.settings, setup=True, autocommit=True) as connection:
         execute(connection, "GRANT" + statements)
@@ -124,10 +151,10 @@ def test_access_files_are_refused_until_the_statements_that_are_named_were_run(s
             name: (server.data / name).read_bytes() for name in ("pg_hba.conf", "pg_ident.conf")
         }
         try:
-            announced = setup.access_changes(admin)["changes"]
+            announced = postgres_commands.manage_access(admin, test=True)["changes"]
             assert announced
-            assert setup.manage_access(admin)["changes"] == announced
-            assert not setup.access_changes(admin)["changes"]
+            assert postgres_commands.manage_access(admin)["changes"] == announced
+            assert not postgres_commands.manage_access(admin, test=True)["changes"]
         finally:
             for name, content in files.items():
                 (server.data / name).write_bytes(content)

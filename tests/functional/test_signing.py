@@ -4,13 +4,14 @@ import random
 import threading
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, patterns
-from dkim_formula.database.connection import compose
-from dkim_formula.database.keystore import Wanted
-from dkim_formula.database.objects import names
 from dkim_formula.errors import DatabaseError
-from dkim_formula.postgres import signing_table
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import patterns
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import safe_errors, signing_table
+from dkim_formula.postgres.objects import names
+from dkim_formula.postgres.sql import compose
 from functional.postgres import execute, query, rsa_key, traditional_pem
 
 SHOWN = "SELECT pattern, identifier FROM public.dkim_signing_table ORDER BY 1"
@@ -20,7 +21,7 @@ SHOWN = "SELECT pattern, identifier FROM public.dkim_signing_table ORDER BY 1"
 def opened(ready):
     with db.session(ready) as connection:
         pairs = [(Wanted(name, "s"), rsa_key(0)) for name in ("example.com", "example.org")]
-        keystore.store(connection, ready, pairs, "test")
+        key_changes.store(connection, ready, pairs, "test")
         yield connection
 
 
@@ -136,6 +137,7 @@ def change_something(connection, choice):
     return choice.choices(statements, weights)[0]
 
 
+@pytest.mark.one_release
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_whatever_is_done_to_the_tables_the_flat_one_says_the_same(ready, seed):
     choice, kept, shown = random.Random(seed), 0, set()
@@ -144,7 +146,7 @@ def test_whatever_is_done_to_the_tables_the_flat_one_says_the_same(ready, seed):
             statement = change_something(connection, choice)
             execute(connection, "SAVEPOINT before")
             try:
-                with db.errors_translated():
+                with safe_errors.errors_translated():
                     execute(connection, *statement)
             except DatabaseError:
                 execute(connection, "ROLLBACK TO SAVEPOINT before")
@@ -159,7 +161,7 @@ def test_whatever_is_done_to_the_tables_the_flat_one_says_the_same(ready, seed):
 
 def test_pattern_and_state_that_change_at_once_leave_the_flat_table_right(ready):
     with db.session(ready) as connection:
-        keystore.store(connection, ready, [(Wanted("example.com", "s"), rsa_key(0))], "test")
+        key_changes.store(connection, ready, [(Wanted("example.com", "s"), rsa_key(0))], "test")
     for attempt in range(10):
         state = ("retired", "active")[attempt % 2]
         add = (

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from dkim_formula.database import connection as db
 from dkim_formula.postfix import control, joining, main_cf
+from dkim_formula.postgres import connection as db
 from dkim_formula.signer import trial
-from functional.doubles import Dns, OpenDKIM, Postfix, Schedule, Services
+from dkim_formula.unattended import saved
+from functional.doubles import Dns, OpenDKIM, Postfix, Services
 from functional.postgres import HOWTO_TABLES, execute, insert_as_howto, traditional_pem
 from functional.salt_loaders import functions_of, stand_in
+
+pytestmark = pytest.mark.one_release
 
 MILTER = "unix:opendkim/opendkim.sock"
 READER = "vmail-dkim-reader"
@@ -32,7 +35,7 @@ class World:
         self.services = Services(self.daemon)
         self.postfix = Postfix(folder)
         self.dns = Dns()
-        self.schedule = Schedule()
+        self.signing_problems = []
         self.config = folder / "opendkim.conf"
         self.config.write_text("Mode sv\n")
         self.key_table = folder / "KeyTable"
@@ -43,7 +46,7 @@ class World:
             execute(connection, HOWTO_TABLES)
             names = "INSERT INTO public.domains (domain) VALUES ('example.com'), ('example.org')"
             execute(connection, names)
-        self.minion.call("dkim_postgres.migrate")
+        self.minion.call("dkim_postgres.manage_schema")
 
     def tables_of_a_program(self):
         """A known program's table of domains, of which the pillar says nothing."""
@@ -91,7 +94,7 @@ class World:
             execute(connection, f"{past} WHERE selector = 's2024'")
 
     def reader(self):
-        self.minion.call("dkim_postgres.migrate")
+        self.minion.call("dkim_postgres.manage_schema")
         self.minion.call("dkim_postgres.manage_role", READER)
 
     def former_reader(self):
@@ -127,6 +130,9 @@ class World:
             }
         )
 
+    def unsigned_mail(self):
+        self.signing_problems.append("mail from someone@example.com (rsa) is not signed well: …")
+
     def keys_in_files(self):
         self.schema()
         pem = self.folder / "mail.private"
@@ -150,12 +156,14 @@ class World:
     def refused_update(self):
         self.dns.refuses = True
 
-    def broken_schedule(self):
-        self.scheduled()
-        self.schedule.broken = True
+    def job(self):
+        self.minion.call("dkim_sls.manage_job", "rotation")
 
-    def scheduled(self):
-        self.schedule.jobs["dkim_rotation"] = {"function": "dkim.advance", "seconds": 60}
+    def no_folder_for_jobs(self):
+        (self.folder / "jobs").write_text("a file\n")
+
+    def job_in_the_way(self):
+        (self.folder / "jobs" / "rotation.json").mkdir(parents=True)
 
     def runs(self):
         self.services.runs["postgresql"] = True
@@ -165,11 +173,13 @@ class World:
 def world(minion, server, tmp_path, monkeypatch):
     access_files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     world = World(minion, server, tmp_path)
-    doubles = {**world.services.functions(), **world.schedule.functions()}
+    doubles = world.services.functions()
+    doubles["dkim_sls.signing_problems"] = lambda: list(world.signing_problems)
     stand_in(monkeypatch, minion.functions, {**doubles, "dkim.publish": world.dns.publish})
     monkeypatch.setattr(main_cf, "POSTCONF", str(world.postfix.postconf))
     monkeypatch.setattr(joining, "MEMORY", str(world.folder / "memory.json"))
     monkeypatch.setattr(control, "running", lambda: world.services.runs["postfix"])
+    monkeypatch.setattr(saved, "FOLDER", str(world.folder / "jobs"))
     minion.secrets.add(PASSWORD)
     monkeypatch.setattr(trial, "PROGRAM", "/bin/true")
     world.refuse = lambda: monkeypatch.setattr(trial, "PROGRAM", "/bin/false")
@@ -243,11 +253,25 @@ CASES = {
         wrong={"algorithm": "dsa"},
         complaint="algorithm: 'dsa'",
     ),
-    "dkim.configuration_accepted": Case(
+    "dkim_opendkim.configuration_accepted": Case(
         "OpenDKIM takes its settings",
         prepare=_nothing,
         spoil=World.opendkim_that_refuses,
         complaint="opendkim would not start with these options",
+        changes=False,
+    ),
+    "dkim_opendkim.login_accepted": Case(
+        "OpenDKIM's role can log in",
+        prepare=_nothing,
+        spoil=World.password_pillar,
+        complaint="no login as vmail-dkim-reader",
+        changes=False,
+    ),
+    "dkim.signing_verified": Case(
+        "Mail is signed and verified",
+        prepare=_nothing,
+        spoil=World.unsigned_mail,
+        complaint="mail from someone@example.com (rsa) is not signed well",
         changes=False,
     ),
     "dkim.key_absent": Case(
@@ -264,14 +288,14 @@ CASES = {
         spoil=World.schema,
         complaint="KeyTable",
     ),
-    "dkim.opendkim_running": Case(
+    "dkim_opendkim.running": Case(
         "opendkim",
         arguments=_opendkim,
         prepare=_nothing,
         spoil=World.failing_restart,
         complaint="service opendkim did not restart",
     ),
-    "dkim.password_file_present": Case(
+    "dkim_opendkim.password_file_present": Case(
         "The password is for the daemon alone",
         arguments=_password_file,
         prepare=World.password_pillar,
@@ -319,7 +343,7 @@ CASES = {
     ),
     "dkim_postgres.role_present": Case(
         READER,
-        prepare=lambda world: world.minion.call("dkim_postgres.migrate"),
+        prepare=lambda world: world.minion.call("dkim_postgres.manage_schema"),
         spoil=World.reader,
         wrong={"password": PASSWORD},
         complaint="give one of keep, absent, pillar",
@@ -330,9 +354,9 @@ CASES = {
         spoil=World.no_server,
         complaint="no PostgreSQL answers",
     ),
-    "dkim_postgres.worker_present": Case(
+    "dkim_postgres.writer_present": Case(
         "Salt's role does the daily work",
-        prepare=lambda world: world.minion.call("dkim_postgres.migrate"),
+        prepare=lambda world: world.minion.call("dkim_postgres.manage_schema"),
         spoil=World.no_server,
         complaint="no PostgreSQL answers",
     ),
@@ -382,18 +406,17 @@ CASES = {
         spoil=lambda world: world.postfix.break_down(),
         complaint="fatal: open main.cf",
     ),
-    "dkim_schedule.present": Case(
-        "dkim_rotation",
-        arguments={"calls": "dkim.advance", "every": 3600},
-        prepare=_nothing,
-        spoil=World.broken_schedule,
-        complaint="Failed to delete job dkim_rotation",
+    "dkim_job.configured": Case(
+        "rotation",
+        prepare=World.schema,
+        spoil=World.no_folder_for_jobs,
+        complaint="jobs: File exists",
     ),
-    "dkim_schedule.absent": Case(
-        "dkim_rotation",
-        prepare=World.scheduled,
-        spoil=World.broken_schedule,
-        complaint="Failed to delete job dkim_rotation",
+    "dkim_job.absent": Case(
+        "rotation",
+        prepare=World.job,
+        spoil=World.job_in_the_way,
+        complaint="rotation.json: Is a directory",
     ),
     "dkim_service.running": Case(
         "postgresql",
@@ -467,6 +490,14 @@ def test_wrong_pillar_fails_no_state_with_a_traceback(world, state):
         assert "dkim:" in told["comment"]
 
 
+def test_host_that_does_not_sign_yet_fails_no_test_run(world):
+    world.unsigned_mail()
+    told = apply(world, "dkim.signing_verified", test=True)
+    assert told["result"] is True
+    assert "Mail is not signed yet" in told["comment"]
+    assert "someone@example.com" in told["comment"]
+
+
 def test_all_faults_of_a_pillar_are_shown_at_once(world):
     world.minion.set_pillar(
         database={"nmae": "vmail"},
@@ -484,7 +515,7 @@ def test_all_faults_of_a_pillar_are_shown_at_once(world):
     [
         "dkim.checked",
         "dkim.keys_managed",
-        "dkim.opendkim_running",
+        "dkim_opendkim.running",
         "dkim.records_shown",
         "dkim.rotated",
         "dkim.rotations_advanced",
@@ -531,42 +562,27 @@ def test_key_that_differs_from_the_pillar_is_named_and_kept(world):
 def test_opendkim_is_restarted_where_a_file_is_younger_than_its_socket(world):
     world.daemon.start()
     world.config.write_text("Mode s\n")
-    assert apply(world, "dkim.opendkim_running")["changes"]
+    assert apply(world, "dkim_opendkim.running")["changes"]
     assert "restart opendkim" in world.services.events
 
 
 def test_watching_opendkim_is_restarted_with_postfix_standing_still(world):
     world.daemon.start()
     world.postfix.set(smtpd_milters=MILTER, milter_default_action="accept")
-    chunk = {"name": "opendkim", "sfun": "opendkim_running", "socket": world.daemon.path}
-    announced = world.minion.state("dkim.mod_watch", test=True, **chunk)
+    chunk = {"name": "opendkim", "sfun": "running", "socket": world.daemon.path}
+    announced = world.minion.state("dkim_opendkim.mod_watch", test=True, **chunk)
     assert (announced["result"], world.services.events) == (None, [])
-    done = world.minion.state("dkim.mod_watch", **chunk)
+    done = world.minion.state("dkim_opendkim.mod_watch", **chunk)
     assert (done["result"], done["changes"]) == (True, announced["changes"])
     assert "postfix stood still" in done["comment"]
     told = [event for event in world.services.events if event != "units read"]
     assert told == ["stop postfix", "restart opendkim", "start postfix"]
 
 
-def test_job_of_another_course_is_replaced(world):
-    world.scheduled()
-    done = apply(world, "dkim_schedule.present")
-    assert done["changes"] == {
-        "dkim_rotation": {"old": "dkim.advance every 1m", "new": "dkim.advance every 1h"}
-    }
-    assert world.schedule.jobs["dkim_rotation"]["seconds"] == 3600
-
-
-@pytest.mark.parametrize("runs", [True, False])
-def test_minion_that_runs_is_told_and_another_finds_the_job_in_its_file(world, runs):
-    world.schedule.minion_runs = runs
-    told = apply(world, "dkim_schedule.present")
-    assert world.schedule.asked == {not runs}
-    assert ("waits for one" in told["comment"]) is not runs
-
-
 def test_other_states_watch_nothing(world):
-    told = world.minion.state("dkim.mod_watch", name="x", sfun="key_present", socket="/none")
+    told = world.minion.state(
+        "dkim_opendkim.mod_watch", name="x", sfun="key_present", socket="/none"
+    )
     assert (told["result"], told["changes"]) == (False, {})
 
 

@@ -9,8 +9,6 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore
 from dkim_formula.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -18,11 +16,19 @@ from dkim_formula.errors import (
     KeyNotFound,
     StepRefused,
 )
-from dkim_formula.keys import PrivateKey
-from dkim_formula.operations import keys, rotation, transfer
-from dkim_formula.private_key import read_stored
+from dkim_formula.importing import commands as importing_commands
+from dkim_formula.importing.sources import Request
+from dkim_formula.key_text import read_stored
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import table as keys_table
+from dkim_formula.keys.odd_rows import LISTED
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
+from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings.model import Domain, Settings
 from functional.postgres import execute, query, rsa_key, traditional_pem
+
+pytestmark = pytest.mark.one_release
 
 WEAK = (
     rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -75,11 +81,18 @@ class Old:
         return str(self.folder / "KeyTable"), f"refile:{self.folder}/SigningTable"
 
 
+def import_tables(
+    settings, key_table=None, signing_table=None, allow_weak=False, test=False, **given
+):
+    request = Request(key_table, signing_table, **given)
+    return importing_commands.import_tables(settings, request, allow_weak, test)
+
+
 def stored(settings):
     with db.session(settings.database) as connection:
         return {
             (key.domain, key.selector): (key.state, key.address, key.public)
-            for key in keystore.list_keys(connection, settings.database)
+            for key in keys_table.list_keys(connection, settings.database)
         }
 
 
@@ -107,7 +120,7 @@ def signed_by(settings, pattern):
 
 def import_in_process(settings, tables):
     try:
-        transfer.import_tables(settings, *tables)
+        import_tables(settings, *tables)
     except DatabaseError as error:
         return str(error)
     return ""
@@ -123,57 +136,70 @@ def refusals(found):
 def test_imported_key_signs_where_none_does(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    found = transfer.import_key(settings, "Example.com", "mail", str(path))
+    found = importing_commands.import_key(settings, "Example.com", "mail", str(path))
     assert (found["state"], found["existed"], found["bits"]) == ("active", False, 2048)
     assert found["record"]["name"] == "mail._domainkey.example.com"
     assert found["public_key"] == rsa_key(0).public_base64()
     assert signed_by(settings, "example.com") == [("example.com", "mail")]
-    assert whys(settings) == [("mail", None, "active", transfer.IMPORTED)]
+    assert whys(settings) == [("mail", None, "active", importing_commands.IMPORTED)]
 
 
 def test_imported_key_waits_where_one_signs(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    transfer.import_key(settings, "example.com", "mail", str(path))
+    importing_commands.import_key(settings, "example.com", "mail", str(path))
     path.write_text(traditional_pem(1))
-    assert transfer.import_key(settings, "example.com", "next", str(path))["state"] == "pending"
+    assert (
+        importing_commands.import_key(settings, "example.com", "next", str(path))["state"]
+        == "pending"
+    )
     path.write_text(PrivateKey.generate("ed25519").pem())
-    assert transfer.import_key(settings, "example.com", "ed", str(path))["state"] == "active"
+    assert (
+        importing_commands.import_key(settings, "example.com", "ed", str(path))["state"] == "active"
+    )
 
 
 def test_same_key_again_changes_nothing(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    transfer.import_key(settings, "example.com", "mail", str(path))
+    importing_commands.import_key(settings, "example.com", "mail", str(path))
     before = stored(settings)
-    assert transfer.import_key(settings, "example.com", "mail", str(path))["existed"] is True
+    assert (
+        importing_commands.import_key(settings, "example.com", "mail", str(path))["existed"] is True
+    )
     assert stored(settings) == before
 
 
 def test_selector_is_not_given_to_a_second_key(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    transfer.import_key(settings, "example.com", "mail", str(path))
+    importing_commands.import_key(settings, "example.com", "mail", str(path))
     path.write_text(traditional_pem(1))
     with pytest.raises(StepRefused, match=r"another key under selector 'mail'.*active"):
-        transfer.import_key(settings, "example.com", "mail", str(path))
+        importing_commands.import_key(settings, "example.com", "mail", str(path))
 
 
 def test_weak_key_is_taken_when_it_is_allowed(settings, tmp_path):
     path = tmp_path / "weak.private"
     path.write_text(WEAK)
     with pytest.raises(InvalidValue, match=r"1024 bits.*allow_weak"):
-        transfer.import_key(settings, "example.com", "weak", str(path))
+        importing_commands.import_key(settings, "example.com", "weak", str(path))
     assert stored(settings) == {}
-    assert transfer.import_key(settings, "example.com", "weak", str(path), True)["bits"] == 1024
+    assert (
+        importing_commands.import_key(settings, "example.com", "weak", str(path), True)["bits"]
+        == 1024
+    )
 
 
 def test_domain_of_an_imported_key_is_hosted_or_in_the_pillar(settings, with_net, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
     with pytest.raises(DatabaseError, match=r"example\.net is neither in dkim:domains nor hosted"):
-        transfer.import_key(settings, "example.net", "mail", str(path))
-    assert transfer.import_key(with_net, "example.net", "mail", str(path))["state"] == "active"
+        importing_commands.import_key(settings, "example.net", "mail", str(path))
+    assert (
+        importing_commands.import_key(with_net, "example.net", "mail", str(path))["state"]
+        == "active"
+    )
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -194,7 +220,7 @@ def fill(old):
 
 
 def test_good_keys_sign_and_the_rest_is_named(settings, old):
-    found = transfer.import_tables(settings, *fill(old))
+    found = import_tables(settings, *fill(old))
     assert states(settings) == {
         ("example.com", "mail"): "active",
         ("example.com", "s2019"): "retired",
@@ -221,7 +247,7 @@ def test_nothing_of_a_key_is_told(settings, old, server, caplog):
     caplog.set_level(logging.DEBUG)
     tables = fill(old)
     start = len(server.log())
-    told = repr(transfer.import_tables(settings, *tables)) + caplog.text + server.log()[start:]
+    told = repr(import_tables(settings, *tables)) + caplog.text + server.log()[start:]
     for number in range(5):
         lines = traditional_pem(number).splitlines()[1:-1]
         assert not [line for line in lines if line in told]
@@ -230,9 +256,9 @@ def test_nothing_of_a_key_is_told(settings, old, server, caplog):
 
 def test_what_a_test_announces_is_what_the_run_does(settings, old):
     tables = fill(old)
-    announced = transfer.import_tables(settings, *tables, test=True)
+    announced = import_tables(settings, *tables, test=True)
     assert stored(settings) == {}
-    assert transfer.import_tables(settings, *tables) == announced
+    assert import_tables(settings, *tables) == announced
     assert announced["changes"]["key mail._domainkey.example.com"] == {
         "old": None,
         "new": "rsa 2048, active",
@@ -241,30 +267,30 @@ def test_what_a_test_announces_is_what_the_run_does(settings, old):
 
 def test_second_import_changes_nothing(settings, old):
     tables = fill(old)
-    transfer.import_tables(settings, *tables)
+    import_tables(settings, *tables)
     before = stored(settings), whys(settings)
-    again = transfer.import_tables(settings, *tables)
+    again = import_tables(settings, *tables)
     assert (again["imported"], again["changes"]) == ([], {})
     assert (stored(settings), whys(settings)) == before
 
 
 def test_key_of_a_domain_of_the_pillar_needs_no_row(with_net, old):
-    transfer.import_tables(with_net, *fill(old))
+    import_tables(with_net, *fill(old))
     assert states(with_net)["example.net", "mail"] == "active"
 
 
 def test_weak_keys_are_taken_when_they_are_allowed(settings, old):
     old.key("weak", "example.com", "weak", WEAK, "*@example.com")
-    transfer.import_tables(settings, *old.tables(), allow_weak=True)
+    import_tables(settings, *old.tables(), allow_weak=True)
     assert states(settings) == {("example.com", "weak"): "active"}
 
 
 def test_imported_key_is_pending_where_the_database_signs(settings, old, tmp_path):
     path = tmp_path / "own.private"
     path.write_text(traditional_pem(5))
-    transfer.import_key(settings, "example.com", "own", str(path))
+    importing_commands.import_key(settings, "example.com", "own", str(path))
     old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
-    found = transfer.import_tables(settings, *old.tables())
+    found = import_tables(settings, *old.tables())
     assert states(settings)["example.com", "mail"] == "pending"
     assert any("'own'" in note for note in found["notes"])
 
@@ -273,7 +299,7 @@ def test_second_signature_of_one_algorithm_is_kept_without_signing(settings, old
     old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
     old.key("two", "example.com", "two", traditional_pem(1), "*@example.com")
     old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
-    found = transfer.import_tables(settings, *old.tables())
+    found = import_tables(settings, *old.tables())
     assert states(settings) == {
         ("example.com", "one"): "active",
         ("example.com", "two"): "retired",
@@ -288,7 +314,7 @@ def test_second_signature_of_one_algorithm_is_kept_without_signing(settings, old
 def test_unused_key_does_not_take_the_place_of_the_one_that_signs(settings, old):
     old.key("unused", "example.com", "s2019", traditional_pem(0))
     old.key("used", "example.com", "s2024", traditional_pem(1), "*@example.com")
-    transfer.import_tables(settings, *old.tables())
+    import_tables(settings, *old.tables())
     assert states(settings) == {
         ("example.com", "s2019"): "retired",
         ("example.com", "s2024"): "active",
@@ -299,7 +325,7 @@ def test_address_gets_its_own_key(settings, old):
     old.signing.append("news@example.com news")
     old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
     old.key("news", "example.com", "news", traditional_pem(1))
-    found = transfer.import_tables(settings, *old.tables())
+    found = import_tables(settings, *old.tables())
     assert stored(settings)["example.com", "news"][:2] == ("active", "news@example.com")
     assert found["patterns"] == {"news@example.com": "example.com"}
     assert found["pillar"]["example.com"]["addresses"] == {
@@ -314,7 +340,7 @@ def test_domain_that_the_pillar_leaves_out_or_has_as_an_alias_gets_no_key(settin
     )
     old.key("out", "example.com", "mail", traditional_pem(0), "*@example.com")
     old.key("alias", "example.org", "mail", traditional_pem(1), "*@example.org")
-    reasons = refusals(transfer.import_tables(settings, *old.tables()))
+    reasons = refusals(import_tables(settings, *old.tables()))
     assert "dkim:domains:example.com" in reasons["out"]
     assert "signs as example.com" in reasons["alias"]
     assert stored(settings) == {}
@@ -326,7 +352,7 @@ def test_percent_in_a_path_is_the_domain(settings, old):
         (old.folder / domain / "mail").write_text(traditional_pem(number))
     old.keys.append(f"any %:mail:{old.folder}/%/mail")
     old.signing.append("*@* any")
-    transfer.import_tables(settings, *old.tables())
+    import_tables(settings, *old.tables())
     public = {name: facts[2] for name, facts in stored(settings).items()}
     assert public == {
         ("example.com", "mail"): rsa_key(0).public_base64(),
@@ -341,10 +367,10 @@ def test_import_that_fails_leaves_nothing(with_net, old, monkeypatch):
         return real(*arguments, state=state, **named)
 
     tables = fill(old)
-    real = keystore.store
-    monkeypatch.setattr(keystore, "store", fail)
+    real = key_changes.store
+    monkeypatch.setattr(key_changes, "store", fail)
     with pytest.raises(DatabaseError):
-        transfer.import_tables(with_net, *tables)
+        import_tables(with_net, *tables)
     assert stored(with_net) == {}
 
 
@@ -359,7 +385,7 @@ def test_two_imports_at_once_leave_one_key_each(settings, old):
     assert len(errors) < 2
     assert all("try again" in text for text in errors)
     assert len([why for why in whys(settings) if why[0] == "mail"]) == 1
-    transfer.import_tables(settings, *tables)
+    import_tables(settings, *tables)
     assert states(settings)["example.com", "mail"] == "active"
 
 
@@ -368,10 +394,10 @@ def test_test_of_an_import_before_there_is_a_database_tells_what_a_new_one_gets(
     old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
     tables = old.tables()
     settings = Settings(database=nothing, domains={"example.com": Domain("example.com")})
-    found = transfer.import_tables(settings, *tables, test=True)
+    found = import_tables(settings, *tables, test=True)
     assert set(found["changes"]) == {"key mail._domainkey.example.com"}
     with pytest.raises(DatabaseUnavailable):
-        transfer.import_tables(settings, *tables)
+        import_tables(settings, *tables)
 
 
 def test_many_changes_are_counted_and_refusals_cut(ready, old):
@@ -381,11 +407,11 @@ def test_many_changes_are_counted_and_refusals_cut(ready, old):
     old.keys += [f"m{n} d{n}.example.com:t:/nowhere" for n in range(60)]
     (old.folder / "one").write_text(traditional_pem(0))
     key_table, _ = old.tables()
-    found = transfer.import_tables(settings, key_table)
+    found = import_tables(settings, key_table)
     assert found["changes"] == {"keys": {"old": None, "new": "60 new"}}
     assert len(found["refused"]) == 60
-    notes = transfer.summary(found)["notes"]
-    assert len([note for note in notes if note.startswith("Refused: ")]) == keys.LISTED + 1
+    notes = importing_commands.summary(found)["notes"]
+    assert len([note for note in notes if note.startswith("Refused: ")]) == LISTED + 1
 
 
 def test_row_of_another_tool_is_known_again(settings, old):
@@ -397,7 +423,7 @@ def test_row_of_another_tool_is_known_again(settings, old):
             (traditional_pem(0),),
         )
     old.key("good", "example.com", "mail", traditional_pem(0), "*@example.com")
-    found = transfer.import_tables(settings, *old.tables())
+    found = import_tables(settings, *old.tables())
     assert (found["imported"], found["refused"]) == ([], [])
     assert len(found["present"]) == 1
 
@@ -409,7 +435,7 @@ def test_row_of_another_tool_is_known_again(settings, old):
 def with_key(settings, tmp_path):
     path = tmp_path / "mail.private"
     path.write_text(traditional_pem(0))
-    transfer.import_key(settings, "example.com", "mail", str(path))
+    importing_commands.import_key(settings, "example.com", "mail", str(path))
     return settings
 
 
@@ -417,7 +443,7 @@ def test_exported_key_is_for_root_alone(with_key, tmp_path, caplog):
     target = tmp_path / "exported.private"
     before = os.umask(0)
     try:
-        found = transfer.export_key(with_key, "example.com", "mail", str(target))
+        found = importing_commands.export_key(with_key, "example.com", "mail", str(target))
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -441,8 +467,8 @@ def test_exported_key_is_for_root_alone(with_key, tmp_path, caplog):
 
 def test_exported_key_comes_back(with_key, tmp_path):
     target = str(tmp_path / "exported.private")
-    transfer.export_key(with_key, "example.com", "mail", target)
-    assert transfer.import_key(with_key, "example.com", "mail", target)["existed"] is True
+    importing_commands.export_key(with_key, "example.com", "mail", target)
+    assert importing_commands.import_key(with_key, "example.com", "mail", target)["existed"] is True
 
 
 def test_export_never_touches_a_file_that_is_there(with_key, tmp_path):
@@ -452,7 +478,7 @@ def test_export_never_touches_a_file_that_is_there(with_key, tmp_path):
     link.symlink_to(tmp_path / "nothere")
     for path in (target, link):
         with pytest.raises(InvalidValue, match="File exists"):
-            transfer.export_key(with_key, "example.com", "mail", str(path))
+            importing_commands.export_key(with_key, "example.com", "mail", str(path))
     assert target.read_text() == "mine"
     assert not (tmp_path / "nothere").exists()
     assert len(whys(with_key)) == 1
@@ -470,26 +496,28 @@ def test_export_that_can_not_be_recorded_leaves_no_file(with_key, tmp_path):
             " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.no()",
         )
     with pytest.raises(DatabaseError):
-        transfer.export_key(with_key, "example.com", "mail", str(target))
+        importing_commands.export_key(with_key, "example.com", "mail", str(target))
     assert not target.exists()
 
 
 def test_revoked_or_unknown_key_can_not_be_exported(with_key, tmp_path):
     target = tmp_path / "exported.private"
     with pytest.raises(KeyNotFound):
-        transfer.export_key(with_key, "example.com", "other", str(target))
+        importing_commands.export_key(with_key, "example.com", "other", str(target))
     with pytest.raises(InvalidValue, match="absolute"):
-        transfer.export_key(with_key, "example.com", "mail", "exported.private")
-    rotation.revoke(with_key, "example.com", "mail", force=True)
+        importing_commands.export_key(with_key, "example.com", "mail", "exported.private")
+    rotation_commands.revoke(with_key, "example.com", "mail", force=True)
     with pytest.raises(StepRefused, match="revoked: its private key is erased"):
-        transfer.export_key(with_key, "example.com", "mail", str(target))
+        importing_commands.export_key(with_key, "example.com", "mail", str(target))
     assert not target.exists()
 
 
 def test_private_key_of_an_export_is_in_no_log(with_key, tmp_path, server, caplog):
     caplog.set_level(logging.DEBUG)
     start = len(server.log())
-    transfer.export_key(with_key, "example.com", "mail", str(tmp_path / "exported.private"))
+    importing_commands.export_key(
+        with_key, "example.com", "mail", str(tmp_path / "exported.private")
+    )
     told = server.log()[start:] + caplog.text
     assert "exported" in told
     for form in (traditional_pem(0), rsa_key(0).pem()):

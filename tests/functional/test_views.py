@@ -1,12 +1,13 @@
 """What OpenDKIM reads: what the views show, to whom, and at what cost."""
 
 import pytest
-from dkim_formula.database import connection as db
-from dkim_formula.database import keystore, objects, patterns, roles
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import PrivateKey
-from dkim_formula.postgres import signing_table
+from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import patterns
+from dkim_formula.keys.model import Wanted
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import objects, roles, safe_errors, signing_table
+from dkim_formula.private_key import PrivateKey
 from functional.postgres import as_role, execute, move, query, rsa_key
 
 READER = "vmail-dkim-reader"
@@ -27,9 +28,9 @@ def signing(ready):
             (Wanted("example.org", "mail"), rsa_key(2)),
             (Wanted("example.com", "ed", "ed25519"), PrivateKey.generate("ed25519")),
         ]
-        keystore.store(connection, ready, pairs, "test")
+        key_changes.store(connection, ready, pairs, "test")
         move(connection, ready, "old", "retired")
-        keystore.store(connection, ready, [(Wanted("example.com", "new"), rsa_key(0))], "test")
+        key_changes.store(connection, ready, [(Wanted("example.com", "new"), rsa_key(0))], "test")
         relations = objects.reader_relations(ready)
         roles.apply(connection, roles.Wanted(READER, relations=relations))
     return ready
@@ -98,7 +99,7 @@ def test_person_who_looks_as_the_reader_finds_rows(signing, statement):
 )
 def test_reader_is_refused_everything_but_the_views(signing, relation):
     with reader_session(signing) as connection:
-        with pytest.raises(DatabaseError, match="42501"), db.errors_translated():
+        with pytest.raises(DatabaseError, match="42501"), safe_errors.errors_translated():
             query(connection, f"SELECT * FROM public.{relation}")
         connection.rollback()
 
@@ -146,7 +147,7 @@ def test_extra_patterns_lead_to_the_domains_key(signing):
 def test_address_with_a_key_of_its_own_leads_to_that(signing):
     with db.session(signing) as connection:
         one = Wanted("example.com", "ceo", address="ceo@example.com")
-        keystore.store(connection, signing, [(one, rsa_key(3))], "test")
+        key_changes.store(connection, signing, [(one, rsa_key(3))], "test")
         patterns.apply(connection, signing, {"ceo@example.com": ("example.com", "ceo@example.com")})
         ((own,),) = query(connection, SIGNER.format("public.dkim_signing_table", "ceo@example.com"))
         ((domains,),) = query(connection, SIGNER.format("public.dkim_signing_table", "example.com"))

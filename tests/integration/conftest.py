@@ -11,28 +11,17 @@ from support.progress import to_stderr
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--release", choices=RELEASES, default=RELEASES[0], help="of Debian")
-    parser.addoption(
-        "--everywhere", action="store_true", help="on this release also what another has by rule"
-    )
     parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
     parser.addoption("--seed", type=int, default=1, help="of faults that come at random")
     parser.addoption("--minutes", type=float, default=20, help="of a soak's mail or input")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """
-    Leaves out the files that say ``ON = "trixie"`` where this is not that release, and what is
-    marked as soak where this is no soak.
-    """
-    release = config.getoption("--release")
-    everywhere, soak = config.getoption("--everywhere"), config.getoption("--soak")
-
-    def left_out(item: pytest.Item) -> bool:
-        elsewhere = getattr(item.module, "ON", release) != release and not everywhere
-        return elsewhere or (item.get_closest_marker("soak") is not None and not soak)
-
-    config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
-    items[:] = [item for item in items if not left_out(item)]
+    """Leave out what is marked as soak where this is no soak."""
+    if not config.getoption("--soak"):
+        left_out = [item for item in items if item.get_closest_marker("soak") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +40,12 @@ def release(request: pytest.FixtureRequest) -> Iterator[str]:
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """
     A machine that the tests of one file share: bare, or with the packages installed where the file
-    says ``EQUIPPED = True``.
+    says ``EQUIPPED = True``; ``WARM = True`` has :mod:`support.salt` call a Salt that has started.
     """
     equipped = getattr(request.module, "EQUIPPED", False)
     layers = equipment.layers(release, to_stderr()) if equipped else ()
-    with Machine(release, layers=layers) as fresh:
+    warm = getattr(request.module, "WARM", False)
+    with Machine(release, layers=layers, warm_salt=warm) as fresh:
         yield fresh
 
 

@@ -7,10 +7,13 @@ import pytest
 from support import mail, salt, server
 from support.machine import Machine
 
+pytestmark = pytest.mark.one_release("trixie")
+
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True
+WARM = True
 
-READER, KEEPER = "vmail-dkim-reader", "vmail-dkim-keeper"
+READER, WRITER = "vmail-dkim-reader", "vmail-dkim-writer"
 VIEWS = {
     "public.dkim_signing_table",
     "public.dkim_key_table",
@@ -43,12 +46,12 @@ SELECT format('%I.%I', n.nspname, c.relname)
 """
 TOO_WIDE = f"""
 ALTER ROLE "{READER}" SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS PASSWORD 'by-hand';
-CREATE ROLE keeper;
+CREATE ROLE writer;
 CREATE ROLE gatekeeper;
-GRANT keeper TO gatekeeper WITH ADMIN OPTION;
+GRANT writer TO gatekeeper WITH ADMIN OPTION;
 GRANT pg_read_all_data TO "{READER}";
 SET ROLE gatekeeper;
-GRANT keeper TO "{READER}";
+GRANT writer TO "{READER}";
 RESET ROLE;
 GRANT ALL ON dkim, site.users, site.logins TO "{READER}";
 GRANT UPDATE (domain) ON dkim_pattern TO "{READER}";
@@ -57,9 +60,9 @@ GRANT USAGE, CREATE ON SCHEMA site TO "{READER}";
 GRANT CREATE ON SCHEMA public TO "{READER}";
 GRANT CREATE ON DATABASE vmail TO "{READER}";
 GRANT USAGE ON SEQUENCE site.users_id_seq TO "{READER}";
-GRANT SELECT ON site.users TO keeper WITH GRANT OPTION;
-GRANT USAGE ON SCHEMA site TO keeper;
-SET ROLE keeper;
+GRANT SELECT ON site.users TO writer WITH GRANT OPTION;
+GRANT USAGE ON SCHEMA site TO writer;
+SET ROLE writer;
 GRANT SELECT ON site.users TO "{READER}";
 """
 RIGHTS = f"""
@@ -188,9 +191,9 @@ def test_foreign_lines_and_comments_are_left_as_they_are(
 ) -> None:
     for name, ours in (
         ("hba", f"local   vmail   {READER}   peer map=maildkim   # by the dkim formula\n"),
-        ("hba", f"local   vmail   {KEEPER}   peer map=maildkim-keeper   # by the dkim formula\n"),
+        ("hba", f"local   vmail   {WRITER}   peer map=maildkim-writer   # by the dkim formula\n"),
         ("ident", f'maildkim   opendkim   "{READER}"   # by the dkim formula\n'),
-        ("ident", f'maildkim-keeper   root   "{KEEPER}"   # by the dkim formula\n'),
+        ("ident", f'maildkim-writer   root   "{WRITER}"   # by the dkim formula\n'),
     ):
         path = access_file(box.machine, name)
         text = box.machine.read(path)
@@ -208,7 +211,7 @@ def test_too_wide_rights_are_taken_back(box: mail.Mailbox) -> None:
     assert run.succeeded, str(run)
     state = "OpenDKIM's role reads the views and nothing else"
     assert run[state].changes == announced[state].changes
-    assert {"super", "createdb", "member of keeper", "member of pg_read_all_data"} <= run[
+    assert {"super", "createdb", "member of writer", "member of pg_read_all_data"} <= run[
         state
     ].changes.keys()
     assert server.sql(box.machine, RIGHTS) == "t|f|f|f|f|f|t|0"

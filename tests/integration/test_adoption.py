@@ -8,6 +8,8 @@ from support import mail, salt, server
 from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
+pytestmark = pytest.mark.one_release("bookworm")
+
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True
 

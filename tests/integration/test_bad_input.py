@@ -6,6 +6,8 @@ import pytest
 from support import mail, salt, server
 from support.machine import Machine
 
+pytestmark = pytest.mark.one_release("bookworm")
+
 SOUND = {"dkim": {"domains": {"example.com": {}}}}
 SECRET = "quite:a@secret"
 

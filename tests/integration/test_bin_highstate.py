@@ -8,7 +8,7 @@ from support import salt
 from support.machine import Machine
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
+pytestmark = pytest.mark.one_release("bookworm")
 
 MINION = "/var/cache/dkim-formula/minion"
 PILLAR = {"dkim": {"domains": ["example.com"]}}

@@ -9,7 +9,7 @@ from support.machine import CommandFailed, Machine
 from support.traffic import Traffic
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
+pytestmark = pytest.mark.one_release("bookworm")
 
 READS = "canary-reads-9a2d"
 DOMAINS = {"example.com": {}}
@@ -33,17 +33,6 @@ MAIL_PILLAR = {
         "postfix": {"milter_default_action": "tempfail"},
     }
 }
-REPLICATE = "hostssl replication standby 192.0.2.11/32 scram-sha-256\n"
-STANDBY = f"""\
-set -eu
-version=$(ls /var/lib/postgresql)
-{faults.STOP}
-data=/var/lib/postgresql/$version/main
-rm -rf $data
-runuser -u postgres -- pg_basebackup --write-recovery-conf --pgdata=$data \
-    --dbname='host=db.example.net user=standby password=standby sslmode=require'
-systemctl start postgresql
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +59,7 @@ def records(site: remote.Site) -> Mapping[str, str]:
 
 
 def _replicate(site: remote.Site) -> None:
-    server.sql(site.database, "CREATE ROLE standby LOGIN REPLICATION PASSWORD 'standby'")
-    rules = f"{remote.postgresql(site.database)}/pg_hba.conf"
-    text = REPLICATE + site.database.read(rules)
-    site.database.write(rules, text, mode=0o640, owner="postgres:postgres")
-    site.database.run("systemctl reload postgresql")
-    site.standby.run(STANDBY)
+    remote.replicate(site.database, site.standby, remote.STANDBY)
     site.standby.wait_for(
         "runuser -u postgres -- psql -d vmail -Atc 'SELECT count(*) FROM dkim' | grep -qx 1", 60
     )

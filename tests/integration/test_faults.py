@@ -14,16 +14,21 @@ from dataclasses import dataclass
 
 import pytest
 from support import faults, mail, salt
-from support.machine import CommandFailed, Machine
+from support.machine import CommandFailed, Machine, NotInTime
 from support.traffic import Outcome, Steady
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
+pytestmark = pytest.mark.one_release("bookworm")
 
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True
 
 SOCKET = "/var/spool/postfix/opendkim/opendkim.sock"
+# What is shown where mail is not taken again.
+STATE_OF_IT_ALL = (
+    "pg_lsclusters; systemctl --no-pager status 'postgresql@*' 'opendkim*' | grep -v '^ *CGroup'; "
+    "df /var/lib/postgresql/*/main; journalctl -q -n 80 --no-pager"
+)
 SENDERS = ["someone@example.com", "someone@example.org"]
 BOTH = {"rsa-sha256", "ed25519-sha256"}
 SELECTORS = {"default", "default-ed25519"}
@@ -53,10 +58,15 @@ class Site:
             return False
         return True
 
-    def wait_until_it_signs(self, deadline: float = 30) -> float:
-        """Seconds that it took."""
+    def wait_until_it_signs(self) -> float:
+        """Seconds that it took: told, not judged, since machines of the tests share processors."""
         begun = time.monotonic()
-        self.machine.wait_for(self.signs, deadline, "mail is taken again")
+        try:
+            self.machine.wait_for(self.signs, 180, "mail is taken again")
+        except NotInTime as error:
+            raise NotInTime(
+                f"{error}\n{self.machine.run(STATE_OF_IT_ALL, check=False).stdout}"
+            ) from None
         return time.monotonic() - begun
 
 
@@ -171,7 +181,7 @@ def test_daemon_that_hangs_while_its_database_works_is_ended(site: Site, tell: T
         with faults.database_stopped(machine):
             assert not site.signs()
         machine.wait_for(lambda: faults.restarts(machine) > before, 180, "a daemon is ended")
-        tell(f"signs again after {site.wait_until_it_signs(60):.1f} s")
+        tell(f"signs again after {site.wait_until_it_signs():.1f} s")
     assert_all_left_signed(traffic.outcome(site.records))
     assert salt.apply(machine, "dkim.opendkim", pillar=pillar("tempfail")).succeeded
 
@@ -184,7 +194,7 @@ def test_hang_that_outlasts_postfix_is_an_outage_like_others(site: Site, tell: T
         with faults.database_hangs(site.machine):
             refused = "journalctl -q -u 'postfix*' | grep -q 'milter-reject: .* 4.7.1 '"
             site.machine.wait_for(refused, 420, "Postfix waits no longer")
-        tell(f"signs again after {site.wait_until_it_signs(60):.1f} s")
+        tell(f"signs again after {site.wait_until_it_signs():.1f} s")
     assert_all_left_signed(traffic.outcome(site.records))
 
 
@@ -200,7 +210,7 @@ def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, tell:
     mail.send_sendmail(machine, text, SENDERS[0], box.address)
     machine.pull_the_plug()
     machine.power_on()
-    tell(f"takes mail again {site.wait_until_it_signs(60):.1f} s after the boot")
+    tell(f"takes mail again {site.wait_until_it_signs():.1f} s after the boot")
     machine.run("postqueue -f")
     assert_signed_by_both(site, box.wait_for(mail.message_id(text), 120))
 
@@ -228,8 +238,8 @@ def test_check_of_dns_without_a_server_says_so_and_harms_no_mail(site: Site) -> 
     settings = {"dkim": {**pillar("tempfail")["dkim"], "dns": dns}}
     salt.set_pillar(site.machine, settings)
     with Steady(mail.Mailbox(site.machine, "dns"), SENDERS) as traffic:
-        found = salt.call(site.machine, "dkim.check_dns")
-    assert found["right"] is False
+        status, found = salt.ask(site.machine, "dkim.check_dns")
+    assert (status, found["ok"]) == (0, False)
     assert_all_left_signed(traffic.outcome(site.records))
 
 

@@ -1,6 +1,6 @@
 """
 Nothing in a message steers the machine: whatever it holds, no daemon is restarted, and no check and
-no beacon sees trouble. docs/faults.md, «The watchdog».
+no beacon sees problem. docs/faults.md, «The watchdog».
 """
 
 import json
@@ -24,7 +24,12 @@ PILLAR = {
         "defaults": {"algorithm": ["rsa", "ed25519"]},
         "domains": {"example.com": {}, "example.org": {}},
         "opendkim": {"settings": {"LogWhy": True, "SyslogSuccess": True, "LogResults": True}},
-        "watch": {"beacon": True, "down_for": "0s", "dns_every": False, "database_every": "1s"},
+        "monitoring": {
+            "beacon": True,
+            "down_for": "0s",
+            "dns_every": False,
+            "database_every": "1s",
+        },
     }
 }
 OUTSIDE = "198.51.100.10"
@@ -78,7 +83,7 @@ options = salt.config.minion_config("/var/cache/dkim-formula/minion/minion")
 options["grains"] = salt.loader.grains(options)
 options["pillar"] = json.load(open("/srv/pillar/dkim.sls"))
 functions = salt.loader.minion_mods(options)
-print(json.dumps(salt.loader.beacons(options, functions)["dkim_watch.beacon"]([])))
+print(json.dumps(salt.loader.beacons(options, functions)["dkim_health.beacon"]([])))
 """
 
 
@@ -97,12 +102,12 @@ class Site:
             found[unit] = tuple(self.machine.run(command).stdout.split())
         return found
 
-    def troubles(self) -> list[object]:
-        """What ``dkim.watch`` and the beacon tell, and what the doctor finds wrong."""
+    def problems(self) -> list[object]:
+        """What ``dkim.health`` and the beacon tell, and what the doctor finds wrong."""
         beat = self.machine.run(["/opt/salt/bin/python", "-c", BEAT]).stdout.splitlines()[-1]
-        watched = salt.call(self.machine, "dkim.watch", fresh=True)["troubles"]
+        watched = salt.call(self.machine, "dkim.health", fresh=True)["problems"]
         _, found = salt.ask(self.machine, "dkim.doctor")
-        wrong = [one for one in found if one["ok"] is False and one["check"] != "DNS"]
+        wrong = [one for one in found if one["ok"] is False and one["check"] != "dns"]
         return [*json.loads(beat), *watched, *wrong]
 
     def send(self, messages: Sequence[Mapping[str, str]]) -> int:
@@ -131,7 +136,7 @@ def site(machine: Machine) -> Site:
     zone = salt.call(machine, "dkim.records", format="bind")
     site = Site(machine, mail.zone_records(machine, zone))
     assert site.signed_by_both()
-    assert site.troubles() == []
+    assert site.problems() == []
     return site
 
 
@@ -142,7 +147,7 @@ def undisturbed(site: Site):
     said = site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout
     yield
     assert site.processes() == before
-    assert site.troubles() == []
+    assert site.problems() == []
     assert site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout == said
     assert site.signed_by_both()
 

@@ -11,7 +11,7 @@ import pytest
 from support.machine import ROOT, CommandFailed, Machine, NotInTime, host, registry
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+pytestmark = pytest.mark.one_release("trixie")
 
 START_AND_DIE = """\
 import os, signal

@@ -81,12 +81,12 @@ def text(way, number):
             f"Subject: stream-{way}-{number}\\n\\nHello.\\n")
 
 def new(message):
-    with smtplib.SMTP("127.0.0.1", timeout=60) as client:
+    with smtplib.SMTP("127.0.0.1", timeout=120) as client:
         client.sendmail("someone@example.com", [recipient], message)
 
 def keep(message):
     global kept
-    kept = kept or smtplib.SMTP("127.0.0.1", timeout=60)
+    kept = kept or smtplib.SMTP("127.0.0.1", timeout=120)
     try:
         kept.sendmail("someone@example.com", [recipient], message)
     except BaseException:

@@ -14,7 +14,7 @@ from support.mail_panels import Modoboa, PostfixAdmin, psql
 from support.progress import to_stderr
 
 # The programs are the same on each release.
-ON = panels.RELEASE
+pytestmark = pytest.mark.one_release(panels.RELEASE)
 SIGNED = {"alias.example", "good.example"}
 
 
@@ -24,7 +24,7 @@ def pillar(program: str) -> dict:
 
 
 def started(program: str) -> Iterator[Machine]:
-    with Machine(ON, layers=panels.layers(to_stderr())) as machine:
+    with Machine(panels.RELEASE, layers=panels.layers(to_stderr())) as machine:
         machine.run("systemctl start postgresql")
         mail_panels.make_database(machine, program)
         yield machine
@@ -113,7 +113,7 @@ def test_daily_work_is_done_without_a_superuser(postfixadmin: PostfixAdmin) -> N
     salt.call(machine, "dkim.generate_missing")
     salt.call(machine, "dkim.status")
     log = machine.run("cat /var/log/postgresql/*.log").stdout
-    assert "user=vmail-dkim-keeper database=postfixadmin" in log
+    assert "user=vmail-dkim-writer database=postfixadmin" in log
     assert "user=postgres database=postfixadmin" not in log
 
 

@@ -7,7 +7,7 @@ from support import mail
 from support.machine import CommandFailed, Machine
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
+pytestmark = pytest.mark.one_release("bookworm")
 
 SIGN = """\
 import base64, dkim, sys

@@ -8,7 +8,7 @@ from support import mail, salt
 from support.machine import Machine
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "bookworm"
+pytestmark = pytest.mark.one_release("bookworm")
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 READER = ["psql", "-X", "-At", "-w", "-U", "vmail-dkim-reader", "-d", "vmail", "-c"]

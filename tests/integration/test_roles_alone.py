@@ -9,7 +9,7 @@ from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+pytestmark = pytest.mark.one_release("trixie")
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 SENDERS = ["someone@example.com", "someone@example.org"]

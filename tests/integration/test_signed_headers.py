@@ -12,6 +12,7 @@ from support import mail, salt
 from support.machine import Machine
 
 EQUIPPED = True
+WARM = True
 
 PILLAR = {
     "dkim": {

@@ -14,7 +14,7 @@ from support.machine import Machine
 from support.traffic import Outcome, Steady
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+pytestmark = pytest.mark.one_release("trixie")
 
 # The machine has the packages: this file is not about installing.
 EQUIPPED = True

@@ -8,10 +8,11 @@ from support.machine import Machine
 from support.traffic import Traffic
 
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+pytestmark = pytest.mark.one_release("trixie")
 
 # The machine has the packages: dpkg's own lock lets no two install at once.
 EQUIPPED = True
+WARM = True
 
 # Two minions are two configurations: Salt's guard against a second run looks no further than its
 # own cache directory.
@@ -95,3 +96,17 @@ def test_second_run_of_one_minion_waits_for_the_first_and_says_so(
     assert all(run.succeeded for run in runs), "\n".join(map(str, runs))
     waited = ["another run is under way; waiting for its end" in run.log for run in runs]
     assert sorted(waited) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["dkim.list_keys"], 0), (["dkim.retire", "example.com", "never"], 1)]
+)
+def test_salt_that_has_started_says_what_a_new_one_says(
+    machine: Machine, first: list[salt.Run], words: list[str], status: int
+) -> None:
+    command = salt.command_line(*words)
+    started = salt.environment(machine)
+    assert started
+    new, other = [machine.run(command, check=False, env=env) for env in ({}, started)]
+    assert new.returncode == status
+    assert (other.returncode, other.stdout, other.stderr) == (status, new.stdout, new.stderr)

@@ -12,8 +12,9 @@ from support import mail, salt, server
 from support.machine import Machine
 
 EQUIPPED = True
+WARM = True
 # One release tells; `bin/test soak` runs it on both.
-ON = "trixie"
+pytestmark = pytest.mark.one_release("trixie")
 
 DOMAINS = ["example.com", "example.org"]
 PILLAR = {
@@ -21,7 +22,7 @@ PILLAR = {
         "defaults": {"algorithm": ["rsa", "ed25519"]},
         "domains": DOMAINS,
         "opendkim": {"settings": {"SignatureTTL": 604800}},
-        "watch": {"beacon": True, "textfile": "/var/lib/prometheus/node-exporter"},
+        "monitoring": {"beacon": True, "textfile": "/var/lib/prometheus/node-exporter"},
     }
 }
 TRIED = 6
@@ -39,7 +40,7 @@ TYPOS = (
     "print(json.dumps([[typo.place, typo.pillar] for typo in typos()]))"
 )
 
-UNITS = "opendkim opendkim-ed25519 opendkim-watchdog postfix postgresql dkim-watch.timer"
+UNITS = "opendkim opendkim-ed25519 opendkim-watchdog postfix postgresql dkim-metrics.timer"
 PROCESSES = (
     "systemctl show --property=Id,ActiveState,SubState,UnitFileState,MainPID,FragmentPath,"
     f"ExecMainStartTimestamp {UNITS}; pgrep --list-name --exact 'opendkim|master|postgres'; "
@@ -128,7 +129,7 @@ def test_clean_needs_no_pillar(signing: mail.Mailbox, pillar: dict) -> None:
         "/etc/systemd/system/opendkim-ed25519.service",
         "/etc/systemd/system/opendkim-watchdog.service",
         "/etc/systemd/system/opendkim.service.d/dkim-formula.conf",
-        "/etc/systemd/system/dkim-watch.timer",
+        "/etc/systemd/system/dkim-metrics.timer",
         "/var/spool/postfix/milter",
     ):
         assert not machine.exists(path), path

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from support import salt, server, signals
-from support.machine import ContainerError, ImageError, Machine, NotInTime, host
+from support.machine import ContainerError, ImageError, Machine, NotInTime, host, signers
 from support.progress import Progress
 
 PILLAR = {"dkim": {"domains": {"*": {}}}}
@@ -33,9 +33,10 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     progress = Progress()
     try:
-        with Machine(options.release, progress=progress) as machine:
+        layers = signers.layers(options.release, progress) if with_peers(options.names) else ()
+        with Machine(options.release, progress=progress, layers=layers) as machine:
             with progress.step("Applying the formula"):
-                run = set_up(machine)
+                run = set_up(machine, options.names)
             if not run.succeeded:
                 print(run)
                 return 1
@@ -46,8 +47,16 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def set_up(machine: Machine) -> salt.Run:
+def with_peers(names: Sequence[str]) -> bool:
+    """Whether the benchmarks compare with other programs that sign; all do, where none is named."""
+    return not names or "peers" in names
+
+
+def set_up(machine: Machine, names: Sequence[str]) -> salt.Run:
     """Apply the formula over a table of domains, and install what the benchmarks need beside."""
+    if with_peers(names):
+        # The benchmark starts its own.
+        machine.run(f"systemctl disable --now {signers.SERVICES}")
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     if run.succeeded:

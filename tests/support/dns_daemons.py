@@ -1,9 +1,12 @@
-"""BIND and Knot, each for one test: real servers on loopback addresses of their own."""
+"""BIND, Knot and PowerDNS, each for one test: real servers on loopback addresses of their own."""
 
 import base64
+import json
 import shutil
+import sqlite3
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -50,9 +53,9 @@ class Daemon:
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The packaged BIND takes every new address of the machine as soon as it sees it.
+        # The packaged servers take every address, BIND new ones as soon as it sees them.
         if shutil.which("systemctl"):
-            subprocess.run(["systemctl", "stop", "--quiet", "named"], check=False)
+            subprocess.run(["systemctl", "stop", "--quiet", "named", "pdns"], check=False)
         # BIND listens on addresses that an interface has, not on all of 127.0.0.0/8.
         subprocess.run(["ip", "address", "replace", f"{self.address}/32", "dev", "lo"], check=True)
         for origin, text in self.zones.items():
@@ -134,7 +137,8 @@ class Bind(Daemon):
         update = f'key "{KEY_NAME}";' if self.updates == "key" else "none;"
         zones = "".join(self._zone(origin, update) for origin in self.zones)
         (self.folder / "named.conf").write_text(
-            f'options {{ directory "{self.folder}"; pid-file none;'
+            # BIND 9.20 transfers no zone unless it is told to (its release notes).
+            f'options {{ directory "{self.folder}"; pid-file none; allow-transfer {{ any; }};'
             f" listen-on {{ {self.address}; }}; listen-on-v6 {{ none; }}; recursion no;"
             f' session-keyfile "{self.folder}/session.key"; dnssec-validation no; notify no; }};\n'
             "controls {};\n"
@@ -178,6 +182,89 @@ class Knot(Daemon):
         if self.secondary_of is not None:
             return {**zone, "acl": "any", "master": "primary"}
         return {**zone, "acl": "[ours, any]" if self.updates == "key" else "any"}
+
+
+class PowerDns(Daemon):
+    """
+    PowerDNS with its HTTP API.
+
+    api_key
+        The key that its API takes.
+    """
+
+    program = "pdns_server"
+    api_key = "the-api-key-of-the-tests/1"
+    port = 8081
+
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments of octoDNS's provider for this server."""
+        return {"host": self.address, "port": self.port, "api_key": self.api_key}
+
+    def request(self, method: str, path: str, data: object = None) -> object:
+        """Return the answer of the API to a request by its administrator."""
+        request = urllib.request.Request(
+            f"http://{self.address}:{self.port}/api/v1/servers/localhost/{path}",
+            method=method,
+            data=None if data is None else json.dumps(data).encode(),
+            headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def rrsets(self, origin: str) -> dict[tuple[str, str], object]:
+        """Return all that the zone's database has, by name and type, but for its SOA."""
+        found = self.request("GET", f"zones/{origin}.")["rrsets"]
+        return {
+            (one["name"].rstrip("."), one["type"]): (
+                one["ttl"],
+                sorted((record["content"], record["disabled"]) for record in one["records"]),
+            )
+            for one in found
+            if one["type"] != "SOA"
+        }
+
+    def _prepare(self) -> list[str]:
+        database = self.folder / "pdns.sqlite3"
+        connection = sqlite3.connect(database)
+        connection.executescript(_POWERDNS_SCHEMA.read_text())
+        connection.close()
+        settings = {
+            "launch": "gsqlite3",
+            "gsqlite3-database": database,
+            "gsqlite3-pragma-synchronous": 0,
+            "local-address": self.address,
+            "webserver": "yes",
+            "webserver-address": self.address,
+            "webserver-allow-from": "127.0.0.0/8",
+            "api": "yes",
+            "api-key": self.api_key,
+            "socket-dir": self.folder,
+            "zone-cache-refresh-interval": 0,
+            "cache-ttl": 0,
+            "query-cache-ttl": 0,
+            "negquery-cache-ttl": 0,
+        }
+        (self.folder / "pdns.conf").write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+        for origin in self.zones:
+            zone = self.folder / f"{origin}.zone"
+            command = ["pdnsutil", f"--config-dir={self.folder}"]
+            subprocess.run([*command, "load-zone", origin, zone], check=True, capture_output=True)
+            subprocess.run(
+                [*command, "set-meta", origin, "SOA-EDIT-API", "INCREASE"],
+                check=True,
+                capture_output=True,
+            )
+        return [
+            shutil.which("pdns_server"),
+            f"--config-dir={self.folder}",
+            "--daemon=no",
+            "--guardian=no",
+            "--disable-syslog",
+        ]
+
+
+_POWERDNS_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 
 
 def _section(name: str, entries: Iterable[Mapping[str, object]]) -> str:

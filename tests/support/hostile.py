@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from dkim_formula.errors import OpenDKIMError
-from dkim_formula.milter import Connection
+from dkim_formula.signer.milter import Connection
 
 BATCH = 50
 

@@ -78,6 +78,23 @@ class PostfixAdmin:
         """Make a domain that is there an alias of another."""
         self.cli("aliasdomain", "add", name, "--target-domain", target)
 
+    def add_key(self, domain: str, selector: str, key: str) -> str:
+        """
+        Add a DKIM key by its own form's code, as a person pastes one, and return the row's id.
+
+        The command takes a text that begins with a hyphen for an option, hence the line end.
+        """
+        pasted = "\r\n" + key.replace("\n", "\r\n")
+        given = ["--domain_name", domain, "--selector", selector, "--private_key", pasted]
+        said = self.cli("dkim", "add", "", *given)
+        assert "Entry saved in database" in said, said
+        return psql(self.machine, self.database, "SELECT max(id) FROM public.dkim")
+
+    def sign(self, author: str, key: str) -> None:
+        """Have a key sign for a domain or a mailbox."""
+        said = self.cli("dkimsigning", "add", "", "--dkim_id", key, "--author", author)
+        assert "Entry saved in database" in said, said
+
 
 @dataclass(frozen=True)
 class Modoboa:
@@ -103,3 +120,14 @@ class Modoboa:
             input=f"{head}{statements}\n",
         )
         return result.stdout
+
+    def make_keys(self, folder: str) -> None:
+        """Make the key of each domain whose DKIM is switched on, as its own worker does."""
+        self.machine.run(f"mkdir -p {folder}")
+        self.run(
+            "from modoboa.parameters import tools\n"
+            "config = tools.get_localconfig()\n"
+            f"config.parameters.set_value('dkim_keys_storage_dir', {folder!r}, app='admin')\n"
+            "config.save()"
+        )
+        self.machine.run("/opt/modoboa/bin/python /root/instance/manage.py modo manage_dkim_keys")

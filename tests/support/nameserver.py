@@ -82,6 +82,7 @@ class Nameserver:
         """The answer to a question in wire form, or None for silence."""
         # A signature is not looked at, and the answer has none.
         query = dns.message.from_wire(wire, keyring=False)
+        query.tsig = None
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
         self.asked.append((transport, name, dns.rdatatype.to_text(question.rdtype)))

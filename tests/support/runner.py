@@ -2,29 +2,29 @@
 Runs the formula's tests.
 
 unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
-with them; integration runs on this host and drives machines, a few files at once, since each has
-machines of its own and waits for much of its time. A file of integration tests that is about more
-than a release runs on one of them; soak is integration with every file on every release, and the
-long tests of both that are marked as soak; fuzz takes generated input, new at each run, for as long
-as --minutes says. What stands after -- goes to pytest.
+with them; integration runs on this host and drives machines, since each file has machines of its
+own and waits for much of its time. A few of these run at once. A test marked one_release runs on
+one of the releases; soak is integration with every file on every release, and the long tests of
+both that are marked as soak; fuzz takes generated input, new at each run, for as long as --minutes
+says. What stands after -- goes to pytest.
 """
 
 import argparse
 import contextlib
+import functools
 import hashlib
-import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from support import signals
+from support.durations import Durations
+from support.lines import Lines
 from support.machine import RELEASES, ROOT, ContainerError, ImageError, Machine, NotInTime, host
 from support.machine.image import layers
 from support.progress import Progress, clock
@@ -43,8 +43,11 @@ PYTEST = next(
 # Lines that are shown again of what failed.
 COMPLAINT = 60
 
-# Files of integration tests at once: two left a fifth of two cores idle (measured).
+# Machines' tests and files of integration tests at once: two left a fifth of two cores idle
+# (measured).
 AT_ONCE = 3
+# Files of integration tests whose times are shown.
+LONGEST = 10
 
 # What the tests of a part compare with.
 REAL_PROGRAMS = {
@@ -56,15 +59,27 @@ REAL_PROGRAMS = {
         "bind9-utils",
         "knot",
         "knot-dnssecutils",
+        "pdns-server",
+        "pdns-backend-sqlite3",
         "opendkim",
         "opendkim-tools",
         "libopendbx1-pgsql",
     ),
 }
 
+# The tests start their own. Debian's unit of PowerDNS tries again each second where another name
+# server has its port.
+OWN_SERVICES_OFF = "for unit in pdns named knot opendkim; do systemctl disable --now $unit; done"
+
 CHECKS = (
     ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),
     ("ruff format", "/opt/tests/bin/ruff format --no-cache --check ."),
+    (
+        # Salt's own packages bring Python 3.10 at the least (Salt 3006).
+        "vermin",
+        "/opt/tests/bin/vermin --quiet --no-tips --eval-annotations --backport dataclasses"
+        " --target=3.10- _beacons _modules _output _runners _states _utils",
+    ),
     ("yamllint", "/opt/tests/bin/yamllint --strict ."),
     ("salt-lint", "find dkim -name '*.sls' -exec /opt/tests/bin/salt-lint {} +"),
     (
@@ -101,58 +116,26 @@ class Outcome:
         return f"  {self.part:<12} {self.release:<9} {verdict}: {self.summary}"
 
 
-class Lines:
-    """Output of several programs at once, a whole line at a time, each with its origin."""
+@dataclass(frozen=True)
+class Run:
+    """
+    What every part of a run needs.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ends: dict[subprocess.Popen, Callable[[], None]] = {}
-        self._stopped = False
+    everywhere
+        A test that is marked as one_release runs on each release.
+    """
 
-    def stop(self) -> None:
-        """End the commands that run, and start no more."""
-        with self._lock:
-            self._stopped = True
-            ends = list(self._ends.values())
-        for end in ends:
-            end()
+    releases: Sequence[str]
+    for_pytest: Sequence[str]
+    everywhere: bool
+    lines: Lines
+    progress: Progress
+    durations: Durations
 
-    def write(self, line: str) -> None:
-        """Print a line."""
-        with self._lock:
-            print(line, flush=True)
-
-    def stream(
-        self, command: Sequence[str], origin: str, end: Callable[[], None] | None = None
-    ) -> tuple[int, list[str]]:
-        """
-        Run a command, show its output as it comes, and return its status and its lines.
-
-        end
-            What ends it before its time, where SIGTERM does not.
-        """
-        with self._lock:
-            if self._stopped:
-                raise CancelledError
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-            self._ends[process] = end or process.terminate
-        lines = []
-        try:
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                self.write(f"{origin} | {lines[-1]}")
-        finally:
-            process.wait()
-            del self._ends[process]
-        return process.returncode, lines
+    def share(self, release: str) -> list[str]:
+        """The option that leaves the other releases' share of the tests to them."""
+        # With one release there is no other that could have the rest.
+        return [] if self.everywhere or len(self.releases) == 1 else [f"--share={release}"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -166,24 +149,22 @@ def main(arguments: Sequence[str]) -> int:
     progress = Progress(lines.write)
     parts = PARTS if options.part == "all" else (options.part,)
     releases = options.release or RELEASES
-    outcomes: list[Outcome] = []
+    durations = Durations(host.cache() / "durations.json")
+    everywhere = options.part in ("fuzz", "soak")
+    run = Run(releases, options.pytest, everywhere, lines, progress, durations)
     try:
-        for release in releases:
-            layers(release, progress)
-        inside = [part for part in parts if part in INSIDE]
-        if inside:
-            outcomes += _all_inside(releases, inside, options.pytest, lines, progress)
-        if "fuzz" in parts:
-            outcomes += _fuzz(releases, options, lines, progress)
-        if "soak" in parts and not _names("integration", options.pytest):
-            long = ["-m", "soak", *options.pytest]
-            outcomes += _all_inside(releases, ["functional"], long, lines, progress)
-        if "integration" in parts or ("soak" in parts and not _names("functional", options.pytest)):
-            outcomes += _integration(releases, "soak" in parts, options.pytest, lines, progress)
+        with _several(len(releases), lines) as pool:
+            list(pool.map(lambda release: layers(release, progress), releases))
+        if options.part == "fuzz":
+            outcomes = _fuzz(run, options.minutes, options.seed)
+        elif options.part == "soak":
+            outcomes = _soak(run)
+        else:
+            outcomes = _all(run, parts)
     except (ContainerError, ImageError, NotInTime) as error:
         print(f"TESTS FAILED: {error}")
         return 1
-    return _verdict(outcomes, progress)
+    return _verdict(outcomes, progress, durations)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -212,20 +193,47 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _all_inside(
-    releases: Sequence[str],
-    parts: Sequence[str],
-    for_pytest: Sequence[str],
-    lines: Lines,
-    progress: Progress,
-) -> list[Outcome]:
-    """Each release's machine in a thread of its own; their outcomes in the releases' order."""
+def _all(run: Run, parts: Sequence[str]) -> list[Outcome]:
+    """
+    The parts at once, each release's machine first, since these take longest; their outcomes in
+    the order of the parts.
+    """
+    inside = [part for part in parts if part in INSIDE]
+    jobs: list[Callable[[], list[Outcome]]] = []
+    if inside:
+        jobs += [functools.partial(_inside, run, release, inside) for release in run.releases]
+    if "integration" in parts:
+        jobs += _integration_jobs(run)
+    outcomes = _at_once(run, jobs)
+    if "integration" in parts and not run.for_pytest:
+        run.durations.keep()
+    return outcomes
 
-    def run(release: str) -> list[Outcome]:
-        return _inside(release, releases[0], parts, for_pytest, lines, progress)
 
-    with _several(len(releases), lines) as pool:
-        return [outcome for outcomes in pool.map(run, releases) for outcome in outcomes]
+def _soak(run: Run) -> list[Outcome]:
+    """The long tests: those of functional inside, then each file of integration."""
+    outcomes = []
+    if not _names("integration", run.for_pytest):
+        long = replace(run, for_pytest=["-m", "soak", *run.for_pytest])
+        outcomes += _all(long, ["functional"])
+    if not _names("functional", run.for_pytest):
+        outcomes += _at_once(run, _integration_jobs(run, ["--soak"]))
+    return outcomes
+
+
+def _at_once(run: Run, jobs: Sequence[Callable[[], list[Outcome]]]) -> list[Outcome]:
+    """What the jobs come to, a few of them at a time; one outcome a release for integration."""
+    with _several(AT_ONCE, run.lines) as pool:
+        outcomes = [outcome for found in pool.map(_call, jobs) for outcome in found]
+    inside = [one for one in outcomes if one.part != "integration"]
+    files = [one for one in outcomes if one.part == "integration"]
+    found = [_together(files, release) for release in run.releases] if files else []
+    # A file that is named may be for one release alone.
+    return inside + ([one for one in found if one.status != NO_TESTS] or found)
+
+
+def _call(job: Callable[[], list[Outcome]]) -> list[Outcome]:
+    return job()
 
 
 @contextlib.contextmanager
@@ -241,19 +249,13 @@ def _several(number: int, lines: Lines) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _inside(
-    release: str,
-    first: str,
-    parts: Sequence[str],
-    for_pytest: Sequence[str],
-    lines: Lines,
-    progress: Progress,
-) -> list[Outcome]:
+def _inside(run: Run, release: str, parts: Sequence[str]) -> list[Outcome]:
     """Lint (once: it does not depend on the release), unit and functional tests in one machine."""
     outcomes = []
+    lines, progress = run.lines, run.progress
     with Machine(release, progress=progress) as machine:
         machine.put_tree(ROOT, TREE)
-        if "lint" in parts and release == first:
+        if "lint" in parts and release == run.releases[0]:
             with progress.step(f"lint on {release}"):
                 machine.install("shellcheck")
                 outcomes.append(_lint(machine, lines))
@@ -261,10 +263,12 @@ def _inside(
         if needed:
             with progress.step(f"Installing {', '.join(needed)} on {release}"):
                 machine.install(*needed)
+                machine.run(OWN_SERVICES_OFF, check=False)
         for part in parts:
             if part != "lint":
                 with progress.step(f"{part} on {release}"):
-                    outcomes.append(_pytest_inside(machine, part, for_pytest, lines))
+                    words = [*_targets(part, run.for_pytest), *run.share(release)]
+                    outcomes.append(_pytest_inside(machine, part, words, lines))
     return outcomes
 
 
@@ -273,7 +277,7 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
     complaint: list[str] = []
     for name, command in CHECKS:
         inside = machine.command(f"cd {TREE} && {command}")
-        status, said = lines.stream(inside, name, machine.pull_the_plug)
+        status, said, _ = lines.stream(inside, name, machine.pull_the_plug)
         if status != 0:
             failed.append(name)
             complaint += [f"{name}:", *said[-COMPLAINT:]]
@@ -283,50 +287,38 @@ def _lint(machine: Machine, lines: Lines) -> Outcome:
     return Outcome("lint", machine.release, int(bool(failed)), summary, tuple(complaint))
 
 
-def _pytest_inside(machine: Machine, part: str, for_pytest: Sequence[str], lines: Lines) -> Outcome:
+def _pytest_inside(machine: Machine, part: str, arguments: Sequence[str], lines: Lines) -> Outcome:
     command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
-    targets = for_pytest if part == "fuzz" else _targets(part, for_pytest)
-    words = ["/bin/sh", "-c", command, "sh", *targets]
+    words = ["/bin/sh", "-c", command, "sh", *arguments]
     inside, origin = machine.command(words), f"{part} {machine.release}"
-    status, said = lines.stream(inside, origin, machine.pull_the_plug)
+    status, said, _ = lines.stream(inside, origin, machine.pull_the_plug)
     return _outcome(part, machine.release, status, said)
 
 
-def _fuzz(
-    releases: Sequence[str], options: argparse.Namespace, lines: Lines, progress: Progress
-) -> list[Outcome]:
+def _fuzz(run: Run, minutes: float, seed: int) -> list[Outcome]:
     """Generated input for so many minutes: in a machine of each release, and against daemons."""
-    end = time.monotonic() + 60 * options.minutes
-    long = ["-m", "fuzz", f"--minutes={options.minutes}", f"--seed={options.seed}"]
-    with _several(len(releases) + 1, lines) as pool:
-        daemons = pool.submit(
-            _integration, releases[-1:], True, [*long, *options.pytest], lines, progress
-        )
-        rounds = pool.map(
-            lambda release: _rounds(release, options.seed, end, options.pytest, lines, progress),
-            releases,
-        )
+    end = time.monotonic() + 60 * minutes
+    long = ["--soak", "-m", "fuzz", f"--minutes={minutes}", f"--seed={seed}"]
+    against_daemons = replace(run, releases=run.releases[-1:])
+    with _several(len(run.releases) + 1, run.lines) as pool:
+        daemons = pool.submit(_at_once, against_daemons, _integration_jobs(against_daemons, long))
+        rounds = pool.map(lambda release: _rounds(run, release, seed, end), run.releases)
         return [*rounds, *(one for one in daemons.result() if one.status != NO_TESTS)]
 
 
-def _rounds(
-    release: str,
-    seed: int,
-    end: float,
-    for_pytest: Sequence[str],
-    lines: Lines,
-    progress: Progress,
-) -> Outcome:
+def _rounds(run: Run, release: str, seed: int, end: float) -> Outcome:
     """Rounds of the tests with generated examples until the end, or until one of them fails."""
+    lines, progress = run.lines, run.progress
     outcomes = []
     with Machine(release, progress=progress) as machine:
         machine.put_tree(ROOT, TREE)
         machine.install(*{package for packages in REAL_PROGRAMS.values() for package in packages})
+        machine.run(OWN_SERVICES_OFF, check=False)
         while not outcomes or (time.monotonic() < end and outcomes[-1].passed):
             number = seed + len(outcomes)
             lines.write(f"Round {len(outcomes) + 1} on {release}: --hypothesis-seed={number}")
             words = ["tests/unit", "tests/functional", "-m", "hypothesis and not soak"]
-            words += ["--hypothesis-profile=round", f"--hypothesis-seed={number}", *for_pytest]
+            words += ["--hypothesis-profile=round", f"--hypothesis-seed={number}", *run.for_pytest]
             outcomes.append(_pytest_inside(machine, "fuzz", words, lines))
     last = outcomes[-1]
     counts = _counts(outcomes)
@@ -334,72 +326,28 @@ def _rounds(
     return replace(last, summary=f"{summary} in {len(outcomes)} rounds")
 
 
-def _integration(
-    releases: Sequence[str],
-    soak: bool,
-    for_pytest: Sequence[str],
-    lines: Lines,
-    progress: Progress,
-) -> list[Outcome]:
+def _integration_jobs(run: Run, options: Sequence[str] = ()) -> list[Callable[[], list[Outcome]]]:
     """Each file on each release in a process of its own, those that took longest first."""
-    options = ["--soak"] if soak else []
-    # With one release there is no other that could have the rest.
-    options += ["--everywhere"] if soak or len(releases) == 1 else []
-    pytest = [_host_pytest(progress), "-m", "pytest", "--no-header", *options]
-    durations = _Durations()
-    targets = [for_pytest] if _names("integration", for_pytest) else _files(for_pytest)
-    jobs = [(release, target) for target in targets for release in releases]
-    jobs.sort(key=lambda job: durations.of(*job), reverse=True)
+    pytest = [_host_pytest(run.progress), "-m", "pytest", "--no-header", *options]
+    named = _names("integration", run.for_pytest)
+    targets = [run.for_pytest] if named else _files(run.for_pytest)
+    jobs = [(release, target) for target in targets for release in run.releases]
+    jobs.sort(key=lambda job: run.durations.of(*job), reverse=True)
 
-    def run(job: tuple[str, Sequence[str]]) -> Outcome:
-        release, target = job
+    def of_file(release: str, target: Sequence[str]) -> list[Outcome]:
         begin = time.monotonic()
-        command = [*pytest, f"--release={release}", *target]
-        status, said = lines.stream(command, f"integration {release}")
-        durations.note(release, target, time.monotonic() - begin)
-        return _outcome("integration", release, status, said)
+        command = [*pytest, f"--release={release}", *run.share(release), *target]
+        status, said, processor = run.lines.stream(command, f"integration {release}")
+        run.durations.note(release, target, time.monotonic() - begin, processor)
+        return [_outcome("integration", release, status, said)]
 
-    with (
-        progress.step(f"integration on {' and '.join(releases)}"),
-        _several(AT_ONCE, lines) as pool,
-    ):
-        outcomes = list(pool.map(run, jobs))
-    if not for_pytest and not soak:
-        durations.keep()
-    found = [_together(outcomes, release) for release in releases]
-    # A file that is named may be for one release alone.
-    return [one for one in found if one.status != NO_TESTS] or found
+    return [functools.partial(of_file, *job) for job in jobs]
 
 
 def _files(for_pytest: Sequence[str]) -> list[Sequence[str]]:
     """The arguments of a run for each file."""
     files = sorted((ROOT / "tests" / "integration").glob("test_*.py"))
     return [[str(file.relative_to(ROOT)), *for_pytest] for file in files]
-
-
-class _Durations:
-    """How long each file took in the last whole run, in seconds, kept in the cache."""
-
-    def __init__(self) -> None:
-        self._path = Path(host.cache()) / "durations.json"
-        try:
-            self._known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
-        self._now: dict[str, float] = {}
-
-    def of(self, release: str, target: Sequence[str]) -> float:
-        """What is not known may be long."""
-        return self._known.get(f"{release} {target[0]}", float("inf"))
-
-    def note(self, release: str, target: Sequence[str], seconds: float) -> None:
-        """It took so long."""
-        self._now[f"{release} {target[0]}"] = round(seconds, 1)
-
-    def keep(self) -> None:
-        """For the next run."""
-        known = {**self._known, **self._now}
-        self._path.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _together(outcomes: Sequence[Outcome], release: str) -> Outcome:
@@ -456,13 +404,15 @@ def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
     return counts
 
 
-def _verdict(outcomes: Sequence[Outcome], progress: Progress) -> int:
+def _verdict(outcomes: Sequence[Outcome], progress: Progress, durations: Durations) -> int:
     counts = _counts(outcomes)
     for outcome in outcomes:
         # Again, here: what was said of it may be ten thousand lines above.
         if outcome.complaint:
             print(f"\n{outcome.part} on {outcome.release}:", *outcome.complaint, sep="\n    ")
     print("\nWhere the time went:", progress.table(), "", sep="\n")
+    if longest := durations.table(LONGEST):
+        print("The longest files of integration tests:", longest, "", sep="\n")
     print(*outcomes, sep="\n")
     failed = [f"{outcome.part} on {outcome.release}" for outcome in outcomes if not outcome.passed]
     numbers = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))

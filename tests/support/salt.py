@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.machine import ROOT, CommandFailed, Machine
+from support.machine.machine import ENVIRONMENT
 
 TREE = "/srv/dkim-formula"
 PILLAR = "/srv/pillar/dkim.sls"
 HIGHSTATE = f"{TREE}/bin/highstate"
+# Its salt-call is a Salt that has started already.
+WARM = f"{TREE}/tests/support/warm"
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def apply(
     if test:
         command.append("--test")
     env = {"DKIM_FORMULA_MINION": minion} if minion else {}
-    result = machine.run(command, check=False, timeout=timeout, env=env)
+    result = machine.run(command, check=False, timeout=timeout, env={**environment(machine), **env})
     returned = _returned(command, result)
     if isinstance(returned, dict):
         return Run(result.returncode, _states(returned), log=result.stderr)
@@ -158,7 +161,12 @@ def _run(
     machine: Machine, function: str, *arguments: object, **named: object
 ) -> tuple[list[str], subprocess.CompletedProcess[str]]:
     command = command_line(function, *arguments, **named)
-    return command, machine.run(command, check=False, timeout=600)
+    return command, machine.run(command, check=False, timeout=600, env=environment(machine))
+
+
+def environment(machine: Machine) -> dict[str, str]:
+    """The variables by which ``bin/highstate`` finds the Salt that a machine's calls go to."""
+    return {"PATH": f"{WARM}:{ENVIRONMENT['PATH']}"} if machine.warm_salt else {}
 
 
 def _argument(value: object) -> str:

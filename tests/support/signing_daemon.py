@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import OpenDKIMError
-from dkim_formula.milter import Answer, Connection
 from dkim_formula.settings.model import Database
+from dkim_formula.signer.milter import Answer, Connection
 
 PROGRAM = "/usr/sbin/opendkim"
 STARTS_WITHIN = 30  # seconds
@@ -95,7 +95,8 @@ class SigningDaemon:
     def stop(self) -> None:
         """Returns when the process has ended."""
         if self._process is not None:
-            self._process.terminate()
+            # At SIGTERM it waits for libmilter's own five seconds (measured); nothing is lost here.
+            self._process.kill()
             self._process.wait(30)
 
     def answer(self, domain: str, sender: str = "somebody") -> Answer:

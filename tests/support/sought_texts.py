@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("_beacons", "_modules", "_states", "_utils")
+CODE = ("_beacons", "_modules", "_output", "_states", "_utils")
 TEMPLATES = ("dkim", "bin")
 
 # Methods of str and functions of re whose first argument is what is sought.

@@ -13,14 +13,9 @@ KEY = {"name": "dkim.", "algorithm": "hmac-sha256", "secret": SECRET}
 # Seconds that the absence of a name is remembered for: the SOA's TTL and minimum (RFC 2308).
 NEGATIVE_TTL = 2
 
-_OPTIONS = f"""
-options {{ directory "/var/cache/bind"; listen-on {{ {PRIMARY}; }}; listen-on-v6 {{ none; }};
-  recursion no; dnssec-validation no; notify no; allow-transfer {{ any; }}; }};
-key "dkim." {{ algorithm hmac-sha256; secret "{SECRET}"; }};
-"""
 _HEAD = (
     "$TTL 300\n@ {negative_ttl} SOA ns h 1 3600 3600 86400 {negative_ttl}\n@ 60 NS ns\n"
-    f"ns 60 A {PRIMARY}\n"
+    "ns 60 A {address}\n"
 )
 _SECOND = f"@ 60 NS ns2\nns2 60 A {SECONDARY}\n"
 
@@ -30,6 +25,7 @@ def serve(
     *origins: str,
     secondary: bool = False,
     negative_ttls: Mapping[str, int] | None = None,
+    address: str = PRIMARY,
 ) -> None:
     """
     Have the machine's BIND serve empty zones, and take updates by the TSIG key ``KEY``.
@@ -38,12 +34,16 @@ def serve(
         Knot serves them too, and asks for news in an hour or when :func:`catch_up` is called.
     negative_ttls
         Of zones where it is not ``NEGATIVE_TTL``, in seconds.
+    address
+        Of the machine, by the zones.
     """
     machine.install("bind9", "bind9-dnsutils", *(["knot"] if secondary else []))
-    named = _OPTIONS
+    named = _options(address)
     for origin in origins:
         negative_ttl = (negative_ttls or {}).get(origin, NEGATIVE_TTL)
-        text = _HEAD.format(negative_ttl=negative_ttl) + (_SECOND if secondary else "")
+        text = _HEAD.format(negative_ttl=negative_ttl, address=address) + (
+            _SECOND if secondary else ""
+        )
         machine.write(f"/var/cache/bind/{origin}.zone", text, owner="bind:bind")
         named += (
             f'zone "{origin}" {{ type primary; file "{origin}.zone";'
@@ -57,6 +57,15 @@ def serve(
         machine.write("/etc/knot/knot.conf", _knot(origins), owner="knot:knot")
         machine.run("systemctl restart knot")
         machine.wait_for(f"dig +short @{SECONDARY} {origins[-1]} SOA | grep -q .")
+
+
+def _options(address: str) -> str:
+    return f"""
+options {{ directory "/var/cache/bind"; listen-on {{ {PRIMARY}; {address}; }};
+  listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; notify no;
+  allow-transfer {{ any; }}; }};
+key "dkim." {{ algorithm hmac-sha256; secret "{SECRET}"; }};
+"""
 
 
 def _knot(origins: tuple[str, ...]) -> str:

@@ -3,8 +3,8 @@
 import inspect
 
 import pytest
-from dkim_formula.arguments import as_meant
 from dkim_formula.errors import InvalidValue
+from dkim_formula.settings.arguments import as_meant
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_value

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.postfix import joining, milters, reach, services
+from dkim_formula.postfix import joining, milter_addresses, milter_list, service_milters
 from dkim_formula.postfix.milters import Ours
-from dkim_formula.postfix.services import Configuration
+from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import config, daemons, unit
@@ -44,12 +44,12 @@ def joined(main, action=None, older=None, listed=MASTER, own=None):
 
 
 def addresses(after, name):
-    return [milters.address(one) for one in milters.entries(after.main[name])]
+    return [milter_list.address(one) for one in milter_list.entries(after.main[name])]
 
 
 @pytest.fixture
 def nobody_answers(monkeypatch):
-    monkeypatch.setattr(reach, "answers", lambda *_: False)
+    monkeypatch.setattr(milter_addresses, "answers", lambda *_: False)
 
 
 @pytest.mark.usefixtures("nobody_answers")
@@ -72,7 +72,7 @@ def test_case_38_other_entry_that_does_not_answer_is_named():
 
 
 def test_case_38_entry_at_which_something_answers_stays(monkeypatch):
-    monkeypatch.setattr(reach, "answers", lambda *_: True)
+    monkeypatch.setattr(milter_addresses, "answers", lambda *_: True)
     plan, after = joined(main_cf("38-dead-entry.cf"), "tempfail")
     assert addresses(after, "smtpd_milters") == ["inet:localhost:8891", OURS]
     assert plan.notes == []
@@ -110,7 +110,7 @@ def test_case_41_table_of_milters_is_named(tmp_path):
 def test_case_42_service_outside_of_the_chroot_finds_our_socket():
     listed = [line.split()[:8] for line in text("main.cf/42-unchrooted.master.cf").splitlines()]
     plan, after = joined({}, None, listed=listed)
-    assert services.unsigned(after, Ours([OURS])) == []
+    assert service_milters.unsigned(after, Ours([OURS])) == []
     assert plan.notes == []
 
 
@@ -143,7 +143,7 @@ def test_case_44_drop_in_that_wins_is_named_with_its_lines(tmp_path):
     folder.mkdir(parents=True)
     (folder / "override.conf").write_text(text("opendkim/44-override.conf"))
     command = "/usr/sbin/opendkim -f -x /etc/opendkim.conf"
-    found = unit.conflicts("opendkim", "opendkim", {}, command, True, str(tmp_path))
+    found = unit.conflicts("opendkim", unit.Needs("opendkim", {}), command, True, str(tmp_path))
     told = "\n".join(unit.in_words(found, "opendkim"))
     assert all(conflict.fatal for conflict in found)
     assert "override.conf" in told
@@ -156,8 +156,7 @@ def test_case_49_every_option_that_goes_is_named(tmp_path):
     (tmp_path / "opendkim.conf").write_text(text("opendkim/49-opendkim.conf"))
     settings = read({"domains": ["example.com"]}).settings
     told = "\n".join(config.dropped(settings, daemon))
-    new = daemons.configuration(settings, daemon)
-    kept = {option.name: option.value for option in config.parse(new, "")}
+    kept = daemons.options(settings, daemon)
     for option in config.parse(text("opendkim/49-opendkim.conf"), ""):
         if kept.get(option.name) != option.value:
             assert f"{option.name} " in told, option.name

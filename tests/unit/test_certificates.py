@@ -28,7 +28,7 @@ def test_files_that_are_there_are_fine(files):
 
 def test_users_own_pair_is_looked_at_too(files, tmp_path):
     own = {"sslcert": str(tmp_path / "own.crt"), "sslkey": str(tmp_path / "own.key")}
-    problems = certificates.problems(database(files, user="keeper", **own))
+    problems = certificates.problems(database(files, user="writer", **own))
     assert [text.split(": ")[0] for text in problems] == [
         "dkim:database:sslcert",
         "dkim:database:sslkey",
@@ -38,7 +38,7 @@ def test_users_own_pair_is_looked_at_too(files, tmp_path):
 def test_users_key_that_is_not_roots_is_refused_as_libpq_does(files, tmp_path):
     os.chown(files["key"], 65534, 65534)
     own = {"sslcert": str(files["cert"]), "sslkey": str(files["key"])}
-    (problem,) = certificates.problems(database(files, user="keeper", **own))
+    (problem,) = certificates.problems(database(files, user="writer", **own))
     assert problem.startswith("dkim:database:sslkey: ")
     assert "make it root's own" in problem
 

@@ -1,9 +1,12 @@
 """Each daemon has files of its own, with the site's options over ours and no password."""
 
+import re
+
 import pytest
 from dkim_formula.secret import Secret
 from dkim_formula.settings import model
-from dkim_formula.signer import daemons
+from dkim_formula.signer import config, daemons
+from support.templates import opendkim_conf, rendered
 
 LOOKUP = {
     "opendkim_service": "opendkim",
@@ -20,16 +23,8 @@ def settings(*plans, **parts):
     return model.Settings(domains={"example.com": domain}, **parts)
 
 
-def options(text):
-    """The configuration as the daemon reads it: by name, comments and empty lines left out."""
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {name: value.strip() for name, _, value in (line.partition(" ") for line in lines)}
-
-
 def configured(algorithm="rsa", lookup=LOOKUP, **parts):
-    return options(
-        daemons.configuration(settings(RSA, ED25519, **parts), daemons.daemon(algorithm, lookup))
-    )
+    return daemons.options(settings(RSA, ED25519, **parts), daemons.daemon(algorithm, lookup))
 
 
 def test_one_daemon_serves_rsa():
@@ -122,9 +117,21 @@ def test_configuration_is_the_formulas_whole_and_nothing_else():
 
 
 def test_configuration_says_whose_it_is_and_ends_its_last_line():
-    text = daemons.configuration(settings(), daemons.daemon("rsa", LOOKUP))
-    assert text.startswith("# Managed by the dkim formula")
+    text = opendkim_conf(configured())
+    assert text.splitlines()[0] == daemons.HEADER
     assert text.endswith("\n")
+    assert max(map(len, text.splitlines())) < 200
+
+
+def test_configuration_has_each_option_once_and_says_why():
+    site = model.OpenDKIM(settings={"LogWhy": True, "SelectCanonicalizationHeader": "X-Canon"})
+    wanted = configured(opendkim=site)
+    text = opendkim_conf(wanted)
+    found = [(option.name, option.value) for option in config.parse(text, "")]
+    assert found == [*wanted.items()]
+    lines = text.splitlines()
+    reason = lines[lines.index("UMask                   007") - 1]
+    assert reason.startswith("# The socket is for the daemon's group.")
 
 
 def test_second_daemon_signs_alone_whatever_the_site_says():
@@ -150,15 +157,15 @@ def test_views_are_found_in_the_schema_that_they_stand_in():
 
 def test_option_of_the_site_comes_over_ours_once():
     site = model.OpenDKIM(settings={"Canonicalization": "simple/simple", "LogWhy": True})
-    text = daemons.configuration(settings(opendkim=site), daemons.daemon("rsa", LOOKUP))
-    assert text.count("Canonicalization") == 1
-    assert options(text)["Canonicalization"] == "simple/simple"
-    assert options(text)["LogWhy"] == "yes"
+    found = configured(opendkim=site)
+    assert found["Canonicalization"] == "simple/simple"
+    assert found["LogWhy"] == "yes"
 
 
 def test_longest_option_keeps_apart_from_its_value():
     longest = {"SelectCanonicalizationHeader": "X-Canon", "VBR-TrustedCertifiersOnly": True}
-    found = configured(opendkim=model.OpenDKIM(settings=longest))
+    text = opendkim_conf(configured(opendkim=model.OpenDKIM(settings=longest)))
+    found = {option.name: option.value for option in config.parse(text, "")}
     assert found["SelectCanonicalizationHeader"] == "X-Canon"
     assert found["VBR-TrustedCertifiersOnly"] == "yes"
 
@@ -263,14 +270,12 @@ def test_environment_carries_what_a_data_set_name_cannot(database, variables):
 
 
 def test_server_that_is_gone_is_noticed_before_postfix_gives_up():
-    text = daemons.service_file(model.Database(host="db.example.com"))
-    found = dict(line.split("=") for line in text.splitlines() if "=" in line)
+    text = rendered("pgservice.conf.jinja", section=daemons.SERVICE)
+    assert text.splitlines()[0] == daemons.HEADER
+    assert f"[{daemons.SERVICE}]" in text.splitlines()
+    found = dict(line.split("=") for line in text.splitlines() if re.match(r"\w+=", line))
     assert int(found["tcp_user_timeout"]) < 30_000
     assert int(found["keepalives_idle"]) < 30
-
-
-def test_local_socket_needs_no_service_file():
-    assert daemons.service_file(model.Database()) is None
 
 
 def test_no_password_is_ever_in_the_configuration():
@@ -278,7 +283,7 @@ def test_no_password_is_ever_in_the_configuration():
     database = model.Database(
         host="db.example.com", password=Secret("battery-staple"), reader=reader
     )
-    found = daemons.configuration(settings(database=database), daemons.daemon("rsa", LOOKUP))
+    found = opendkim_conf(configured(database=database))
     assert "correct-horse" not in found
     assert "battery-staple" not in found
     assert "correct-horse" not in str(daemons.environment(database))

@@ -73,6 +73,18 @@ def test_function_begins_with_a_sentence(name):
     assert first[-1] in ".:`"
 
 
+# What a first sentence begins with: what the function does for whoever calls it.
+VERBS = {
+    *("Check", "Delete", "Have", "List", "Look", "Make", "Move", "Publish", "Retire", "Return"),
+    *("Revoke", "Rotate", "Take", "Tell", "Write", "Erase", "Forget"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith("dkim.")])
+def test_function_for_people_says_first_what_it_does(name):
+    assert summary(documentation(FUNCTIONS[name])).split()[0] in VERBS
+
+
 @pytest.mark.parametrize("name", [*FUNCTIONS])
 def test_function_names_its_arguments(name):
     node = FUNCTIONS[name]

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import yaml
+from dkim_formula.version import VERSION
+from support.machine import salts
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMULA = yaml.safe_load((ROOT / "FORMULA").read_text(encoding="utf-8"))
@@ -43,7 +45,7 @@ def test_spm_leaves_the_folders_of_the_modules_whole():
     # It takes every "dkim/" out of these paths, in whatever word it ends (measured, Salt 3008.3).
     modules = [
         path
-        for kind in ("_beacons", "_modules", "_states", "_utils")
+        for kind in ("_beacons", "_modules", "_output", "_runners", "_states", "_utils")
         for path in ROOT.glob(f"{kind}/**/*.py")
     ]
     torn = [str(path) for path in modules if "dkim/" in str(path.relative_to(ROOT))]
@@ -55,8 +57,19 @@ def test_version_is_the_newest_of_the_changelog():
     assert FORMULA["version"] == newest_release()
 
 
-def test_salt_that_is_installed_is_new_enough():
-    assert salt_pin().split(".")[0] == str(FORMULA["minimum_version"])
+def test_library_says_the_version_of_the_formula():
+    assert str(FORMULA["version"]) == VERSION
+
+
+def test_oldest_release_of_salt_that_is_named_is_the_oldest_that_is_tested():
+    tested = [*salts.VERSIONS, salt_pin()]
+    assert min(version.partition(".")[0] for version in tested) == str(FORMULA["minimum_version"])
+
+
+def test_releases_of_salt_that_the_readme_names_are_those_that_are_tested():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for version in (*salts.VERSIONS, salt_pin()):
+        assert version in readme
 
 
 def test_families_of_systems_are_those_that_have_names():

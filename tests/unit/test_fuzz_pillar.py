@@ -8,23 +8,25 @@ import sys
 
 import dns.rdatatype
 import dns.zonefile
-import jinja2
 import pytest
 import yaml
 from dkim_formula import errors, settings
-from dkim_formula.database import hba
-from dkim_formula.database.keystore import Key
-from dkim_formula.keys import PrivateKey
+from dkim_formula.dns.desired import records_of
+from dkim_formula.keys.desired import wanted_keys, wanted_patterns
+from dkim_formula.keys.model import Key
+from dkim_formula.postgres import hba
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import FORMATS, render
-from dkim_formula.settings import check, reading
+from dkim_formula.settings import reading, validation
+from dkim_formula.settings.opendkim_options import OPTIONS
 from dkim_formula.signer import daemons, passfile, sandbox
-from dkim_formula.signer.options import OPTIONS
-from dkim_formula.wanted import records, wanted_keys, wanted_patterns
 from hypothesis import given
 from support.fuzz import PILLARS, ROOT, changed_pillar, examples
+from support.templates import opendkim_conf, rendered
+
+pytestmark = pytest.mark.one_release
 
 LOOKUP = yaml.safe_load((ROOT / "dkim" / "defaults.yaml").read_text())
-UNIT = jinja2.Template((ROOT / "dkim" / "opendkim" / "files" / "service.jinja").read_text())
 PUBLIC = PrivateKey.generate("ed25519").public_base64()
 
 
@@ -59,7 +61,7 @@ COLUMNS = {"only"}
 
 def known_keys():
     """Every place of the pillar that has settings, with its keys, as the readers ask for them."""
-    found, read_section = {}, check.read_section
+    found, read_section = {}, validation.read_section
 
     def listening(value, where, checks, notes, hints=None):
         found.setdefault(where, tuple(checks))
@@ -105,7 +107,7 @@ def test_pillar_has_more_than_a_hundred_keys():
     assert len(set(KEYS)) > 100
 
 
-@pytest.mark.parametrize("value", WRONG_KINDS, ids=check.kind_of)
+@pytest.mark.parametrize("value", WRONG_KINDS, ids=validation.kind_of)
 def test_value_of_a_wrong_kind_is_refused_at_its_key_in_words(value):
     for where, key in KEYS:
         if (value == [] and key in MAY_BE_EMPTY) or (value == {"a": 1} and key in COLUMNS):
@@ -168,8 +170,8 @@ def check_outputs(found):
 def check_configuration(found):
     """One line an option, none that is not known: opendkim.conf(5)."""
     for daemon in daemons.daemons(found, LOOKUP):
-        text = daemons.configuration(found, daemon)
-        lines = [line for line in text.split("\n")[1:] if line]
+        text = opendkim_conf(daemons.options(found, daemon))
+        lines = [line for line in text.split("\n") if line and not line.startswith("#")]
         options = [line.split(None, 1)[0] for line in lines]
         assert "#" not in "".join(lines)
         assert set(options) <= OPTIONS.keys()
@@ -184,7 +186,8 @@ def check_unit(found):
     for daemon in daemons.daemons(found, LOOKUP):
         environment = daemons.environment(found.database)
         paths = sandbox.writable(found, daemon)
-        text = UNIT.render(
+        text = rendered(
+            "opendkim.service.jinja",
             main=daemon.algorithm == "rsa",
             algorithm=daemon.algorithm,
             config_file=daemon.config_file,
@@ -249,7 +252,7 @@ def check_records(found):
     domains = list(found.domains.values())
     keys = [row(wanted) for wanted in wanted_keys(found.domains)]
     wanted_patterns(found.domains)
-    shown = records(found, domains, keys)
+    shown = records_of(found, domains, keys)
     zones = tuple(found.dns.zones)
     texts = {name: render(shown, name, zones=zones) for name in FORMATS}
     read = dns.zonefile.read_rrsets(texts["bind"], rdclass=None, relativize=False, origin=".")

@@ -5,13 +5,22 @@ import re
 
 import pytest
 from dkim_formula.errors import PostfixError
-from dkim_formula.postfix import joining, milters, reach, services
+from dkim_formula.postfix import (
+    expansion,
+    joining,
+    milter_addresses,
+    milter_list,
+    milters,
+    service_milters,
+)
 from dkim_formula.postfix.milters import Ours
-from dkim_formula.postfix.services import Configuration
+from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.signer import config, unit
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_text
+
+pytestmark = pytest.mark.one_release
 
 RSA, ED25519 = "unix:opendkim/opendkim.sock", "unix:opendkim/opendkim-ed25519.sock"
 OLDER = {RSA: ["inet:localhost:8891", "unix:/run/opendkim/opendkim.sock"]}
@@ -59,7 +68,7 @@ main_cfs = st.fixed_dictionaries(
     optional={
         "smtpd_milters": lists,
         "non_smtpd_milters": lists | st.just("$smtpd_milters"),
-        "milter_default_action": st.sampled_from([*milters.DEFAULT_ACTIONS, "shutdown", ""]),
+        "milter_default_action": st.sampled_from([*milters.MILTER_DEFAULT_ACTIONS, "shutdown", ""]),
         "internal_mail_filter_classes": st.sampled_from(["", "bounce", "notify", "notify bounce"]),
         "receive_override_options": st.sampled_from(["", "no_milters", "no_address_mappings"]),
         "smtpd_milter_maps": st.sampled_from(
@@ -94,18 +103,18 @@ configurations = st.builds(
     lambda main, own: Configuration(main, SERVICES, own), main_cfs, master_cfs
 )
 ours = st.sampled_from([[RSA], [RSA, ED25519]])
-actions = st.sampled_from([None, *milters.DEFAULT_ACTIONS])
+actions = st.sampled_from([None, *milters.MILTER_DEFAULT_ACTIONS])
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_asked(monkeypatch, tmp_path):
-    monkeypatch.setattr(reach, "answers", lambda *_: True)
+    monkeypatch.setattr(milter_addresses, "answers", lambda *_: True)
     monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "none"))
 
 
 def others(found, value, parameters):
     """The entries of other milters in a list, in their order, as Postfix reads them."""
-    expanded = milters.entries(milters.expand(value, parameters))
+    expanded = milter_list.entries(expansion.expand(value, parameters))
     return [one for one in expanded if KNOWN.which(one) is None]
 
 
@@ -137,7 +146,7 @@ def test_our_milters_join_once_and_nothing_of_others_changes(found, wanted, acti
         assert [squeezed(one) for one in value] == [squeezed(one) for one in mine[name]]
     known = Ours(wanted, OLDER)
     for name in milters.LISTS:
-        there = milters.entries(milters.expand(after.main[name], after.main))
+        there = milter_list.entries(expansion.expand(after.main[name], after.main))
         assert set(known.among(there)) == set(wanted)
         counted = [known.which(one) for one in there if known.which(one)]
         # A list that the site has quote the same twice stays so.
@@ -145,7 +154,7 @@ def test_our_milters_join_once_and_nothing_of_others_changes(found, wanted, acti
             assert len(counted) == len(wanted), there
         if action:
             literal = [one for one in there if one.startswith("{") and known.which(one)]
-            assert {milters.own_action(one) for one in literal} <= {action}
+            assert {milter_list.own_action(one) for one in literal} <= {action}
     unchanged = set(found.main) - {*milters.LISTS, milters.CLASSES, "one", "two"}
     assert {name: after.main[name] for name in unchanged} == {
         name: found.main[name] for name in unchanged
@@ -169,9 +178,9 @@ def test_our_milters_leave_and_the_site_has_what_it_had(found, wanted, action):
         ]
     for name in (milters.DEFAULT_ACTION, milters.CLASSES):
         before = found.main.get(name, "")
-        assert milters.entries(left.main.get(name, "")) == milters.entries(before)
-    every = [milters.expand(left.main.get(name, ""), left.main) for name in milters.LISTS]
-    assert not known.among(one for value in every for one in milters.entries(value))
+        assert milter_list.entries(left.main.get(name, "")) == milter_list.entries(before)
+    every = [expansion.expand(left.main.get(name, ""), left.main) for name in milters.LISTS]
+    assert not known.among(one for value in every for one in milter_list.entries(value))
 
 
 @examples(150)
@@ -183,9 +192,9 @@ def test_our_milters_leave_and_the_site_has_what_it_had(found, wanted, action):
 )
 def test_configuration_of_any_text_is_read(main, own):
     found = Configuration(main, SERVICES, own)
-    list(reach.entries(found))
-    reach.let_mail_go(found, KNOWN)
-    assert isinstance(services.ways(found, KNOWN), list)
+    list(milter_addresses.entries(found))
+    milter_addresses.let_mail_go(found, KNOWN)
+    assert isinstance(service_milters.ways(found, KNOWN), list)
     # A brace that is not closed is refused.
     with contextlib.suppress(PostfixError):
         plan = present(found, [RSA], "tempfail")

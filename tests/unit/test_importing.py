@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
-from dkim_formula import settings
+from dkim_formula import key_file, settings
 from dkim_formula.errors import InvalidValue
-from dkim_formula.importing import data_set, material
+from dkim_formula.importing import data_set
 from dkim_formula.importing.data_set import FILE, REFILE, DataSet
 from dkim_formula.importing.key_table import read_key_table
 from dkim_formula.importing.pillar import key_settings, lacking
@@ -24,7 +24,8 @@ from dkim_formula.importing.signing_table import (
     SigningTable,
     classify,
 )
-from dkim_formula.private_key import read_stored
+from dkim_formula.key_text import read_stored
+from dkim_formula.postgres import dsn
 from dkim_formula.settings.model import Address, Domain, KeyPlan, Settings
 
 # RFC 8032, section 7.1, TEST 1, and RFC 8463, appendix A.2: the same key.
@@ -92,17 +93,57 @@ def test_kind_of_a_table_follows_its_prefix(text, kind, rest):
 
 @pytest.mark.parametrize(
     "text",
-    ["dsn:pgsql://u@h/d/table=t", "db:/x.db", "lua:/x", "ldap://x", "refile:x", "huh:/x", "", None],
+    ["db:/x.db", "lua:/x", "ldap://x", "refile:x", "huh:/x", "", None],
 )
 def test_table_that_is_no_text_is_refused(text):
     with pytest.raises(InvalidValue, match="key_table"):
         data_set.locate(text, "key_table")
 
 
-def test_password_of_a_database_is_not_shown():
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dsn:mysql://user:hunter2@host/db/table=x",
+        "dsn:pgsql://user:hunter2@host/db/keycol=x",
+        "dsn:pgsql://user:hunter2@host/db/table=x?keycol=k?datacol=a;b",
+        "dsn:pgsql://user:hunter2",
+        "dsn:user:hunter2@host",
+    ],
+)
+def test_password_of_a_database_is_not_shown(text):
     with pytest.raises(InvalidValue) as caught:
-        data_set.locate("dsn:mysql://user:hunter2@host/db/table=x", "key_table")
+        data_set.read(text, "key_table", list)
     assert "hunter2" not in str(caught.value)
+
+
+def test_name_of_a_data_set_in_a_database_is_read_as_opendkim_reads_it():
+    found = dsn.parse(
+        "pgsql://keys:pw@5433+,/mail/table=dkim.rows?keycol=id"
+        "?datacol=domain_name,selector,private_key?filter=active=20=3D=20true",
+        "key_table",
+    )
+    assert (found.user, found.password.reveal(), found.host, found.port) == (
+        "keys",
+        "pw",
+        ",",
+        5433,
+    )
+    assert (found.database, found.table, found.key_column) == ("mail", "dkim.rows", "id")
+    assert found.columns == ("domain_name", "selector", "private_key")
+    assert found.filter == "active = true"
+    short = dsn.parse("pgsql://keys@db.example/mail/table=t?KEYCOL=k?datacol=v", "key_table")
+    assert (short.user, short.password.reveal(), short.port) == ("keys", "", None)
+    assert not short.is_on_socket
+
+
+def test_columns_of_a_database_stand_for_what_colons_part():
+    text = "dsn:pgsql://u@h/d/table=t?keycol=k?datacol=a,b,c"
+    rows = [("1", ["example.com", "s", "/keys/a"])]
+    found = data_set.read(text, "key_table", lambda source, where: rows)
+    entries, refused = read_key_table(found)
+    assert refused == []
+    assert entries["1"].label() == "1 (table t of database d, k 1)"
+    assert (entries["1"].domain, entries["1"].selector) == ("example.com", "s")
 
 
 def test_comments_and_blank_lines_are_no_rows():
@@ -136,7 +177,7 @@ def test_list_splits_at_commas_and_the_first_equals_sign():
 
 def test_missing_table_is_named(tmp_path):
     with pytest.raises(InvalidValue, match=r"signing_table: .*nothere.*No such file"):
-        data_set.read(f"refile:{tmp_path}/nothere", "signing_table")
+        data_set.read(f"refile:{tmp_path}/nothere", "signing_table", list)
 
 
 # --- KeyTable -------------------------------------------------------------------------------------
@@ -401,13 +442,13 @@ def _forms():
 @pytest.mark.parametrize("form", list(_forms()))
 def test_key_is_taken_in_every_form(form):
     expected = read_stored(pem(rsa_key())).private.public_base64()
-    assert material.private_key(_forms()[form], "key").public_base64() == expected
+    assert key_file.private_key(_forms()[form], "key").public_base64() == expected
 
 
 def test_ed25519_key_of_the_rfcs_gives_the_published_record():
     key = ed25519.Ed25519PrivateKey.from_private_bytes(ED25519_SECRET)
     for data in (pem(key), base64.b64encode(der(key))):
-        taken = material.private_key(data, "key")
+        taken = key_file.private_key(data, "key")
         assert (taken.algorithm, taken.public_base64()) == ("ed25519", ED25519_PUBLIC)
 
 
@@ -451,7 +492,7 @@ def _small():
 def test_what_is_no_key_is_refused_without_showing_it(kind):
     data = _broken()[kind]
     with pytest.raises(InvalidValue) as caught:
-        material.private_key(data, "key file /keys/mail.private")
+        key_file.private_key(data, "key file /keys/mail.private")
     text = str(caught.value)
     assert text.startswith("key file /keys/mail.private: <secret>")
     lines = [line for line in data.decode("latin-1").splitlines() if len(line) > 30]
@@ -460,18 +501,18 @@ def test_what_is_no_key_is_refused_without_showing_it(kind):
 
 
 def test_weak_key_needs_to_be_allowed():
-    weak = material.private_key(pem(rsa_key(1024)), "key")
+    weak = key_file.private_key(pem(rsa_key(1024)), "key")
     with pytest.raises(InvalidValue, match=r"1024 bits.*allow_weak"):
-        material.check_strength(weak, False, "key")
-    material.check_strength(weak, True, "key")
-    material.check_strength(material.private_key(pem(rsa_key()), "key"), False, "key")
+        key_file.check_strength(weak, False, "key")
+    key_file.check_strength(weak, True, "key")
+    key_file.check_strength(key_file.private_key(pem(rsa_key()), "key"), False, "key")
 
 
 def test_file_that_can_not_be_read_is_named(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     large = tmp_path / "large"
-    large.write_bytes(bytes(material.MOST_BYTES + 1))
+    large.write_bytes(bytes(key_file.MOST_BYTES + 1))
     for path, reason in (
         (tmp_path / "nothere", "No such file"),
         (tmp_path, "can't be read|not a regular file"),
@@ -481,7 +522,7 @@ def test_file_that_can_not_be_read_is_named(tmp_path):
         ("/with\0nul", "can't be read"),
     ):
         with pytest.raises(InvalidValue, match=reason):
-            material.read_file(str(path), "path")
+            key_file.read_file(str(path), "path")
 
 
 # --- What the pillar lacks ------------------------------------------------------------------------
@@ -523,6 +564,11 @@ def test_every_hosted_domain_may_have_any_selector():
         "example.net": {"alias_of": "example.com"}
     }
     assert lacking(Settings(every_hosted=Domain("*")), wanted, ()) == wanted
+    below = {"example.com": {"selector": "s2019", "algorithm": "rsa", "subdomains": True}}
+    assert lacking(Settings(every_hosted=Domain("*")), below, below) == {
+        "example.com": {"subdomains": True}
+    }
+    assert lacking(Settings(every_hosted=Domain("*", subdomains=True)), below, below) == {}
 
 
 def case_tables(number):

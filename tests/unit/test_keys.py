@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from dkim_formula.errors import InvalidValue
-from dkim_formula.importing.material import private_key as read
-from dkim_formula.keys import PrivateKey, check_bits
+from dkim_formula.key_file import private_key as read
+from dkim_formula.private_key import PrivateKey, check_bits
 
 # RFC 8463, appendix A.1, the RSA key, and A.2, its record.
 RFC8463_RSA = """-----BEGIN RSA PRIVATE KEY-----

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.settings.check import Notes
 from dkim_formula.settings.lookup import DEFAULTS, LOOKUP_KEYS, names, read_lookup, sound_names
+from dkim_formula.settings.validation import Notes
 from hypothesis import given
 from support.fuzz import examples, odd_value
 
@@ -45,6 +45,7 @@ def test_defaults_pass_their_own_check():
         ("postfix_chroot", "/srv/mail/spool"),
         ("socket_directory", "milter/dkim"),
         ("python_packages", ["psycopg2==2.9.10", "dnspython>=2"]),
+        ("python_wheels", "/srv/wheels"),
     ],
 )
 def test_name_of_another_system_is_taken(key, value):
@@ -90,7 +91,8 @@ def test_what_is_taken_fits_every_file_that_it_goes_to(value, at: int):
     found = sound_names({key: value})
     assert found.keys() == DEFAULTS.keys()
     assert found["postfix_chroot"].startswith("/")
-    for name in set(LOOKUP_KEYS) - {"python_packages"}:
+    for name in set(LOOKUP_KEYS) - {"python_packages", "python_wheels"}:
         assert re.fullmatch(r"[\w/.+:@~-]+", found[name], re.ASCII), name
     assert all(isinstance(one, str) for one in found["python_packages"])
+    assert re.fullmatch(r"/[\w/.+@~-]+", found["python_wheels"] or "/none", re.ASCII)
     assert bool(problems({key: value})) == (value is not None and found[key] == DEFAULTS[key])

@@ -1,8 +1,10 @@
 """Our milters join other people's in main.cf, leave without a trace, and disturb none."""
 
 import pytest
-from dkim_formula.postfix import milters
-from dkim_formula.postfix.milters import entries, expand, plan_absent, plan_present, swap
+from dkim_formula.postfix import milter_list, milters
+from dkim_formula.postfix.expansion import expand
+from dkim_formula.postfix.milter_list import entries
+from dkim_formula.postfix.milters import plan_absent, plan_present, swap
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,7 @@ def cleaned(current, ours=(OURS,), before=None):
 def milters_of(parameters, name):
     """The addresses that Postfix would use, in its order."""
     value = expand(parameters.get(name, ""), parameters)
-    return [milters.address(entry) for entry in entries(value)]
+    return [milter_list.address(entry) for entry in entries(value)]
 
 
 def test_fresh_main_cf_gets_what_the_howto_gives_it():
@@ -165,8 +167,8 @@ def test_our_milter_in_any_spelling_is_one_entry_that_every_service_finds(writte
     current = {"smtpd_milters": f"{written} inet:a:1", "dkim": OURS, "on": "yes"}
     after = planned(current, action="accept")
     there = entries(expand(after["smtpd_milters"], after))
-    assert [milters.address(one) for one in there] == [OURS, "inet:a:1"]
-    assert milters.own_action(there[0]) == "accept"
+    assert [milter_list.address(one) for one in there] == [OURS, "inet:a:1"]
+    assert milter_list.own_action(there[0]) == "accept"
     assert plan_present(after, [OURS], "accept") == {}
 
 
@@ -384,7 +386,7 @@ separate = st.fixed_dictionaries(
         "smtpd_milters": foreign_lists,
         "non_smtpd_milters": foreign_lists,
         "internal_mail_filter_classes": st.sampled_from(["", "notify", "bounce", "notify bounce"]),
-        "milter_default_action": st.sampled_from(milters.DEFAULT_ACTIONS),
+        "milter_default_action": st.sampled_from(milters.MILTER_DEFAULT_ACTIONS),
     },
 )
 quoting = st.builds(
@@ -401,7 +403,7 @@ quoting = st.builds(
 )
 main_cfs = st.one_of(separate, quoting)
 daemons = st.sampled_from([[OURS], [OURS, OURS_ED25519]])
-actions = st.sampled_from(milters.DEFAULT_ACTIONS)
+actions = st.sampled_from(milters.MILTER_DEFAULT_ACTIONS)
 
 
 @given(main_cfs, daemons, actions)

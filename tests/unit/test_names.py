@@ -87,25 +87,6 @@ def test_number_as_selector_is_told_to_be_quoted():
         names.selector(2026)
 
 
-def test_key_record_stands_below_domainkey():
-    assert names.key_record_name("Mail", "Example.com.") == "mail._domainkey.example.com"
-
-
-def test_key_record_name_is_checked_as_a_whole():
-    domain = ".".join(["a" * 59] * 4)
-    assert len(names.key_record_name("s", domain)) == 252
-    with pytest.raises(InvalidValue, match="254 characters"):
-        names.key_record_name("sel", domain)
-
-
-def test_report_record_stands_in_the_receivers_zone():
-    # The example of RFC 9990, "Verifying External Destinations".
-    assert (
-        names.report_record_name("blue.example.com", "red.example.net")
-        == "blue.example.com._report._dmarc.red.example.net"
-    )
-
-
 @pytest.mark.parametrize(
     ("given", "stored"),
     [
@@ -204,3 +185,43 @@ def test_name_that_opendkim_finds_is_served_though_no_new_one_may_be_so(name):
 )
 def test_name_that_opendkim_never_finds_is_told_with_what_to_do(name, says):
     assert says in names.domain_problem(name)
+
+
+@pytest.mark.parametrize(
+    ("glob", "matching", "other"),
+    [
+        ("*.example.com", "mail.example.com", "example.com"),
+        ("MAIL?.example", "mail1.example", "mail12.example"),
+        ("mün*", "münchen.example", "xn--mnchen-3ya.example"),
+        # The domain of a row that another tool wrote.
+        ("[192.0.2.*]", "[192.0.2.1]", "1"),
+    ],
+)
+def test_glob_stands_for_domains(glob, matching, other):
+    found = names.domain_glob(glob)
+    assert found.match(matching)
+    assert not found.match(other)
+
+
+@pytest.mark.parametrize("value", ["example.com", "", None, 5, "[a-z].example"])
+def test_text_without_a_sign_is_no_glob(value):
+    assert names.domain_glob(value) is None
+
+
+@pytest.mark.parametrize(
+    ("domain", "readable"),
+    [
+        ("xn--mnchen-3ya.example", "münchen.example"),
+        ("example.com", "example.com"),
+        ("xn--a.example", "xn--a.example"),
+        ("xn--\033.example", "xn--\033.example"),
+        ("", ""),
+    ],
+)
+def test_domain_is_readable_in_its_own_letters(domain, readable):
+    assert names.u_labels(domain) == readable
+
+
+@given(strategies.text())
+def test_no_stored_domain_is_without_a_readable_form(text):
+    assert isinstance(names.u_labels(f"xn--{text}"), str)

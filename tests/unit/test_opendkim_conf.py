@@ -10,6 +10,7 @@ from dkim_formula.errors import OpenDKIMError
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import config, daemons
+from support.templates import opendkim_conf
 
 SETTINGS = read({"domains": ["example.com"]}).settings
 
@@ -41,7 +42,7 @@ def dropped(daemon, text, settings=SETTINGS):
         ("Domain example.com", "dkim:domains"),
         ("Selector mail", "dkim:domains:DOMAIN:selector to mail"),
         ("KeyFile /etc/dkimkeys/mail.private", "dkim.import_key DOMAIN SELECTOR /etc/dkimkeys"),
-        ("KeyTable refile:/etc/KeyTable", "dkim.import_tables refile:/etc/KeyTable"),
+        ("KeyTable refile:/etc/KeyTable", "dkim.import_tables source=opendkim"),
         ("SubDomains yes", "dkim:domains:DOMAIN:subdomains"),
         ("Socket inet:8891@localhost", "main.cf follows"),
         ("ResignAll yes", "Debian's opendkim does not know it"),
@@ -50,6 +51,18 @@ def dropped(daemon, text, settings=SETTINGS):
 )
 def test_option_that_goes_is_told_with_what_keeps_it(daemon, line, told):
     assert told in dropped(daemon, f"Syslog yes\n{line} # a comment\n")
+
+
+def test_import_of_a_key_file_names_the_domain_and_selector_of_the_same_file(daemon):
+    text = "Domain example.com\nSelector mail\nKeyFile /etc/dkimkeys/mail.private\n"
+    told = dropped(daemon, text)
+    assert "salt-call dkim.import_key example.com mail /etc/dkimkeys/mail.private" in told
+    assert "set dkim:domains:example.com:selector to mail" in told
+
+
+def test_file_of_domains_is_no_domain_to_import_for(daemon):
+    text = "Domain /etc/domains\nKeyFile /etc/dkimkeys/mail.private\n"
+    assert "dkim.import_key DOMAIN SELECTOR /etc/dkimkeys" in dropped(daemon, text)
 
 
 def test_option_that_the_formula_has_too_is_not_told(daemon):
@@ -84,7 +97,7 @@ def test_password_is_never_told(daemon):
 
 
 def test_file_of_the_formula_is_not_the_site_s(daemon):
-    assert dropped(daemon, daemons.configuration(SETTINGS, daemon)) == ""
+    assert dropped(daemon, opendkim_conf(daemons.options(SETTINGS, daemon))) == ""
 
 
 def test_file_of_the_package_is_not_the_site_s(daemon, monkeypatch):
@@ -136,9 +149,24 @@ def test_second_file_of_the_site_s_has_a_copy_of_its_own(daemon):
 def test_address_of_a_file_that_was_replaced_is_known_by_its_copy(daemon):
     write(daemon, "Socket inet:10028@localhost\n")
     config.keep(daemon.config_file, config.copy_wanted(daemon))
-    write(daemon, daemons.configuration(SETTINGS, daemon))
+    write(daemon, opendkim_conf(daemons.options(SETTINGS, daemon)))
     found = config.moved_from([daemon], DEFAULTS)
     assert "inet:localhost:10028" in found[daemon.milter]
+
+
+def test_options_that_differ_from_the_settings_are_named_without_their_values(daemon):
+    wanted = daemons.options(SETTINGS, daemon)
+    write(daemon, opendkim_conf(wanted))
+    assert config.differing(SETTINGS, daemon) == []
+    write(daemon, opendkim_conf(wanted) + "# a comment\n\n")
+    assert config.differing(SETTINGS, daemon) == []
+    write(daemon, opendkim_conf(wanted) + "LDAPBindPassword hush\nUMask 007\n")
+    assert config.differing(SETTINGS, daemon) == ["LDAPBindPassword", "UMask"]
+    write(daemon, opendkim_conf({**wanted, "Mode": "v"}))
+    assert config.differing(SETTINGS, daemon) == ["Mode"]
+    del wanted["Socket"]
+    write(daemon, opendkim_conf(wanted))
+    assert config.differing(SETTINGS, daemon) == ["Socket"]
 
 
 def test_machine_without_a_file_has_nothing_to_tell(daemon):

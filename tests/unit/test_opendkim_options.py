@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from dkim_formula.signer.options import OPTIONS, OWNED, spelling
+from dkim_formula.settings.opendkim_options import OPTIONS, OWNED, spelling
 
 # An option that needs a particular value, or another option, is known to the daemon all the same.
 UNKNOWN = "unrecognized parameter"

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from dkim_formula import settings
 from dkim_formula.settings.lookup import DEFAULTS as LOOKUP
+from dkim_formula.settings.opendkim_options import OPTIONS, OWNED
 from dkim_formula.settings.opendkim_values import ACTIONS, DATA_SET_TYPES, FACILITIES
 from dkim_formula.signer import daemons, trial
-from dkim_formula.signer.options import OPTIONS, OWNED
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import ROOT, examples, odd_value
@@ -31,11 +31,9 @@ def case(name):
 
 
 def written(reading, name):
-    """The line of the first daemon's opendkim.conf(5)."""
+    """The option's value in the first daemon's opendkim.conf(5)."""
     (daemon, *_) = daemons.daemons(reading.settings, LOOKUP)
-    text = daemons.configuration(reading.settings, daemon)
-    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-    return line.split(None, 1)[1]
+    return daemons.options(reading.settings, daemon)[name]
 
 
 def daemon_takes(*lines):
@@ -308,14 +306,17 @@ def test_daemon_s_own_words_show_no_password():
 
 
 @needs_root_and_daemon
-@pytest.mark.parametrize("bad", ["SignatureTTL 0900", "Canonicalization x", "SyslogFacility x"])
-def test_refusal_says_why(bad):
-    text = "\n".join(["# Ours", "Syslog yes", bad])
-    reason = trial.refusal(text, "opendkim")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SignatureTTL", "0900"), ("Canonicalization", "x"), ("SyslogFacility", "x")],
+)
+def test_refusal_says_why(name, value):
+    options = {"Syslog": "yes", name: value}
+    reason = trial.refusal(options, "opendkim")
     assert reason.startswith(":")
     assert "opendkim" in reason
-    assert trial.refusal("Syslog yes", "opendkim") is None
-    assert trial.refusal(text, "no-such-account") is None
+    assert trial.refusal({"Syslog": "yes"}, "opendkim") is None
+    assert trial.refusal(options, "no-such-account") is None
 
 
 def test_every_kind_of_option_has_values_here():

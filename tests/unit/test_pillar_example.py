@@ -13,7 +13,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "pillar.example").read_text(encodi
 COMMENTED = re.compile(r"^( *)#(?=\S)")
 # Settings have it under another name, or it is the name that the setting stands under.
 NOT_KEYS = {"name", "keys", "address", "every_hosted", "excluded"}
-NOT_GIVEN = {"assumed", "only_given"}
+NOT_GIVEN = {"assumed", "described", "only_given"}
 
 
 def uncommented(text):
@@ -82,7 +82,7 @@ def test_there_are_commented_examples():
         (("database", "domains"), fields(model.HostedTable)),
         (("database", "aliases"), fields(model.HostedTable) - {"schema"}),
         (("database", "reader"), fields(model.Reader)),
-        (("database", "worker"), fields(model.Worker)),
+        (("database", "writer"), fields(model.Writer)),
         (
             ("defaults",),
             (fields(model.Domain) | fields(model.KeyPlan)) - NOT_KEYS - {"alias_of", "addresses"},
@@ -98,7 +98,7 @@ def test_there_are_commented_examples():
         (("dns", "key"), fields(model.TsigKey)),
         (("dns", "zones", "*"), fields(model.Zone)),
         (("rotation",), fields(model.Rotation)),
-        (("watch",), fields(model.Watch)),
+        (("monitoring",), fields(model.Monitoring)),
         (("lookup",), set(LOOKUP_KEYS)),
     ],
 )

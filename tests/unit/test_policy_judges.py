@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import ROOT, examples, odd_text, odd_value
 
+pytestmark = pytest.mark.one_release
+
 NAME = "example.com"
 
 

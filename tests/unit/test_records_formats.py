@@ -7,11 +7,13 @@ import dns.rdatatype
 import dns.zone
 import pytest
 import yaml
-from dkim_formula.names import key_record_name
+from dkim_formula.record_names import key_record_name
 from dkim_formula.records import Record, render
 from hypothesis import given
 from hypothesis import strategies as st
 from natsort import natsort_keygen
+
+pytestmark = pytest.mark.one_release
 
 LABELS = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?\Z")
 ZONES = ("example.com", "dkim.example.net", "xn--bcher-kva.example")

@@ -6,7 +6,7 @@ import dns.rdatatype
 import dns.zone
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.keys import PrivateKey
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import FORMATS, Record, key_record, render
 from hypothesis import given
 from hypothesis import strategies as st

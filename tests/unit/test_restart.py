@@ -8,8 +8,8 @@ import socket
 
 import pytest
 from dkim_formula.errors import OpenDKIMError, PostfixError
-from dkim_formula.postfix import control, main_cf, milters, services
-from dkim_formula.postfix.services import Configuration
+from dkim_formula.postfix import control, main_cf, milters, service_milters
+from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.signer import restart as restarting
 
 MILTER = "unix:opendkim/opendkim.sock"
@@ -67,7 +67,7 @@ def machine(monkeypatch):
     fake = Machine(SIGNING)
     monkeypatch.setattr(control, "running", lambda: fake.mail_runs)
     monkeypatch.setattr(
-        services, "read", lambda: Configuration(dict(fake.main_cf), (), dict(fake.master_cf))
+        service_milters, "read", lambda: Configuration(dict(fake.main_cf), (), dict(fake.master_cf))
     )
     monkeypatch.setattr(main_cf, "write", fake.write)
     monkeypatch.setattr(main_cf, "write_own", fake.write_own)
@@ -295,21 +295,21 @@ def touch(path, before=None, after=None):
 
 
 def test_daemon_that_read_its_files_is_current(listening, configuration):
-    assert restarting.is_current(listening, [configuration])
+    assert restarting.is_up_to_date(listening, [configuration])
 
 
 def test_daemon_that_is_older_than_a_file_of_its_is_not_current(listening, configuration):
     touch(configuration, after=listening)
-    assert not restarting.is_current(listening, [configuration])
+    assert not restarting.is_up_to_date(listening, [configuration])
 
 
 def test_daemon_without_its_file_is_not_current(listening, configuration):
     os.unlink(configuration)
-    assert not restarting.is_current(listening, [configuration])
+    assert not restarting.is_up_to_date(listening, [configuration])
 
 
 def test_daemon_without_a_socket_is_not_current(tmp_path, configuration):
-    assert not restarting.is_current(str(tmp_path / "absent"), [configuration])
+    assert not restarting.is_up_to_date(str(tmp_path / "absent"), [configuration])
 
 
 def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
@@ -318,21 +318,21 @@ def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
         server.bind(path)
     touch(path, after=configuration)
     assert not restarting.answers(path)
-    assert not restarting.is_current(path, [configuration])
+    assert not restarting.is_up_to_date(path, [configuration])
 
 
 def test_socket_of_somebody_else_is_not_current(listening, configuration):
     me = pwd.getpwuid(os.getuid()).pw_name
     os.chmod(listening, 0o770)
-    assert restarting.is_current(listening, [configuration], user=me)
-    assert not restarting.is_current(listening, [configuration], user="nobody")
-    assert not restarting.is_current(listening, [configuration], user="no-such-account")
+    assert restarting.is_up_to_date(listening, [configuration], user=me)
+    assert not restarting.is_up_to_date(listening, [configuration], user="nobody")
+    assert not restarting.is_up_to_date(listening, [configuration], user="no-such-account")
 
 
 def test_socket_that_its_group_can_t_use_is_not_current(listening, configuration):
     os.chmod(listening, 0o700)
     me = pwd.getpwuid(os.getuid()).pw_name
-    assert not restarting.is_current(listening, [configuration], user=me)
+    assert not restarting.is_up_to_date(listening, [configuration], user=me)
 
 
 def test_milter_that_answers_may_be_used(listening):

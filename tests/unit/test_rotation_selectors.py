@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.rotation.selectors import check_result, check_scheme, free, fresh
+from dkim_formula.settings.selector_scheme import check_result, check_scheme, free, fresh
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,11 +1,22 @@
 """What runs the tests: it ends what it began, and shows again what failed."""
 
 import threading
+from collections import Counter
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
+from support.durations import Durations
+from support.lines import Lines
+from support.machine import RELEASES
 from support.progress import Progress
-from support.runner import COMPLAINT, NO_TESTS, Lines, _outcome, _together, _verdict
+from support.runner import COMPLAINT, NO_TESTS, _outcome, _together, _verdict
+from support.share import releases_of
+
+
+@pytest.fixture
+def durations(tmp_path):
+    return Durations(tmp_path / "durations.json")
 
 
 def test_commands_end_where_the_runner_is_stopped():
@@ -19,14 +30,14 @@ def test_commands_end_where_the_runner_is_stopped():
     assert began.wait(20)
     lines.stop()
     thread.join(20)
-    ((status, said),) = found
+    ((status, said, _),) = found
     assert status != 0
     assert said == ["begins"]
     with pytest.raises(CancelledError):
         lines.stream(["/bin/true"], "test")
 
 
-def test_what_failed_is_shown_again_in_the_end(capsys):
+def test_what_failed_is_shown_again_in_the_end(capsys, durations):
     said = [f"line {number}" for number in range(COMPLAINT)] + ["=== 1 failed, 2 passed in 3s ==="]
     outcomes = [
         _outcome("integration", "trixie", 1, said),
@@ -34,7 +45,7 @@ def test_what_failed_is_shown_again_in_the_end(capsys):
         _outcome("integration", "trixie", NO_TESTS, ["=== 4 deselected in 0s ==="]),
     ]
     together = _together(outcomes, "trixie")
-    assert _verdict([together], Progress(lambda line: None)) == 1
+    assert _verdict([together], Progress(lambda line: None), durations) == 1
     shown = capsys.readouterr().out
     assert "line 0\n" not in shown
     assert f"line {COMPLAINT - 1}\n" in shown
@@ -42,9 +53,49 @@ def test_what_failed_is_shown_again_in_the_end(capsys):
     assert "TESTS FAILED: integration on trixie" in shown
 
 
-def test_what_passed_is_not_shown_again(capsys):
+def test_what_passed_is_not_shown_again(capsys, durations):
     passed = _outcome("unit", "trixie", 0, ["a line", "=== 4 passed in 3s ==="])
-    assert _verdict([passed], Progress(lambda line: None)) == 0
+    assert _verdict([passed], Progress(lambda line: None), durations) == 0
     shown = capsys.readouterr().out
     assert "a line" not in shown
     assert "TESTS PASSED" in shown
+
+
+def test_longest_files_of_the_last_run_begin_first_and_are_shown(durations, tmp_path):
+    long, unknown, known = (["tests/test_typos.py"], ["tests/test_new.py"], ["tests/test_bare.py"])
+    durations.note("trixie", known, 75.2, 30)
+    durations.keep()
+    assert durations.table(1) == "    1:15.2  trixie tests/test_bare.py (0:30.0 of the processor)"
+    again = Durations(tmp_path / "durations.json")
+    targets = sorted((known, unknown, long), key=lambda target: again.of("trixie", target))
+    assert targets == [known, unknown, long]
+
+
+def test_command_is_told_with_the_time_of_the_processor():
+    lines = Lines()
+    lines.write = lambda line: None
+    work = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; echo done; exit 3"
+    status, said, processor = lines.stream(["/bin/sh", "-c", work], "test")
+    assert (status, said) == (3, ["done"])
+    assert processor > 0
+
+
+def test_each_test_of_one_release_runs_on_one_of_them():
+    names = [f"tests/functional/test_x.py::test_case[{number}]" for number in range(100)]
+    dealt = [releases_of(_item(name, pytest.mark.one_release)) for name in names]
+    counts = Counter(dealt)
+    assert set(counts) == {(release,) for release in RELEASES}
+    assert min(counts.values()) > 30
+    assert dealt == [releases_of(_item(name, pytest.mark.one_release)) for name in names]
+    assert releases_of(_item(names[0], pytest.mark.one_release("trixie"))) == ("trixie",)
+    assert releases_of(_item(names[0], None)) == RELEASES
+
+
+def test_release_that_a_test_names_is_one_of_ours():
+    with pytest.raises(ValueError, match="sarge"):
+        releases_of(_item("tests/test_x.py::test_y", pytest.mark.one_release("sarge")))
+
+
+def _item(name, marker):
+    marks = {"one_release": marker.mark} if marker else {}
+    return SimpleNamespace(nodeid=name, get_closest_marker=marks.get)

@@ -15,28 +15,23 @@ from base64 import b64decode
 import dkim_formula
 import pytest
 import yaml
-from dkim_formula.database import roles
-from dkim_formula.database.evidence import Disclosure
-from dkim_formula.database.keystore import Wanted
 from dkim_formula.errors import InvalidValue
 from dkim_formula.importing.data_set import parse_file, parse_list
 from dkim_formula.importing.key_table import Entry
-from dkim_formula.keys import PrivateKey
-from dkim_formula.operations.rotation.steps import Move
-from dkim_formula.operations.table_import import TableImport, Taken
+from dkim_formula.importing.plan import TableImport, Taken
+from dkim_formula.key_text import StoredKey
+from dkim_formula.keys.model import Wanted
+from dkim_formula.multi_prime import MultiPrimeKey
+from dkim_formula.postgres import roles
 from dkim_formula.postgres.adoption import Adopted
-from dkim_formula.private_key import StoredKey
+from dkim_formula.postgres.dsn import Dsn
+from dkim_formula.postgres.stored_row import RowKey
+from dkim_formula.private_key import PrivateKey
+from dkim_formula.rotation.disclosure import Disclosure
+from dkim_formula.rotation.state import RotationState
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read
-from dkim_formula.settings.model import (
-    Database,
-    Dns,
-    Reader,
-    Settings,
-    TsigKey,
-    Worker,
-    Zone,
-)
+from dkim_formula.settings.model import Database, Dns, Reader, Settings, TsigKey, Writer, Zone
 
 MARKER = "canary-7d10-b3aa"
 SECRET = Secret(MARKER)
@@ -53,7 +48,7 @@ HOLDERS = {
     "PrivateKey": KEY,
     "Database": DATABASE,
     "Reader": DATABASE.reader,
-    "Worker": Worker(password=SECRET),
+    "Writer": Writer(password=SECRET),
     "Disclosure": Disclosure(1, "example.com", "s", "rsa", "MII", 60, None, SECRET),
     "TsigKey": TSIG,
     "Dns": Dns(key=TSIG, zones={"example.com": Zone(key=TSIG)}),
@@ -63,11 +58,14 @@ HOLDERS = {
         {"database": {"password": MARKER, "reader": {"password": MARKER}}, "dns": {"key": MARKER}}
     ),
     "Wanted": roles.Wanted("reader", password=SECRET),
+    "Dsn": Dsn("u", SECRET, "h", None, "d", "t", "k", ("c",), ""),
     "Entry": Entry("name", "example.com", "s", SECRET, "KeyTable, line 1"),
     "Taken": TAKEN,
     "Adopted": Adopted("1", "example.com", "s", "rsa", 2048, "MII", "active", "", "0", text=SECRET),
     "StoredKey": StoredKey(KEY),
-    "Move": Move(None, "active", "test", new=(Wanted("example.com", "s"), KEY)),
+    "RowKey": RowKey(KEY, True),
+    "MultiPrimeKey": MultiPrimeKey(MARKER.encode(), None),
+    "RotationState": RotationState(Settings(database=DATABASE), None, (), ()),
     "TableImport": TableImport(Settings(database=DATABASE), False, [], taken={("a", "b"): TAKEN}),
     "Row of a file": parse_file(f"name example.com:s:{PEM.splitlines()[1]}", "KeyTable")[0],
     "Row of a list": parse_list(f"name=example.com:s:{MARKER}", "key_table")[0],

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import pytest
 from dkim_formula.secret import Secret
-from dkim_formula.settings import read
+from dkim_formula.settings import read, validation
 from dkim_formula.settings.model import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -254,6 +254,9 @@ SECRET_PLACES = [
     "database:password",
     "database:reader:password",
     "dns:key:secret",
+    "dns:providers:p:token",
+    "dns:providers:p",
+    "dns:providers",
     # A secret where a section belongs is an easy mistake.
     "dns:key",
     "database:reader",
@@ -323,6 +326,7 @@ JUNK = st.recursive(
 )
 
 
+@pytest.mark.one_release
 @settings(deadline=None, max_examples=300)
 @given(JUNK)
 def test_no_pillar_makes_the_reading_raise(pillar):
@@ -331,6 +335,7 @@ def test_no_pillar_makes_the_reading_raise(pillar):
     assert all(isinstance(text, str) and "\n" not in text for text in reading.problems)
 
 
+@pytest.mark.one_release
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, JUNK, max_size=4), max_size=5))
 def test_no_pillar_of_known_keys_makes_the_reading_raise(pillar):
@@ -398,3 +403,22 @@ def test_a_hundred_problems_are_told_whole():
 )
 def test_value_of_a_wrong_kind_is_told_what_to_write(pillar, said):
     assert only_problem(pillar).startswith(said)
+
+
+@pytest.mark.parametrize("where", [("opendkim", "settings"), ("domains", "example.com")])
+def test_nearest_word_is_sought_for_the_mistakes_that_are_told(where, monkeypatch):
+    """For each of a hundred thousand mistakes it took a minute."""
+    sought = []
+    monkeypatch.setattr(
+        validation.difflib,
+        "get_close_matches",
+        lambda word, known, n: sought.append(word) or known[:n],
+    )
+    validation._nearest.cache_clear()
+    section, name = where
+    many = {f"Cannonicalization{number}": "relaxed" for number in range(3 * validation.MOST_TOLD)}
+    problems = read({"domains": {"example.com": {}}} | {section: {name: many}}).problems
+    assert sum("did you mean" in problem for problem in problems) == validation.MOST_TOLD
+    assert problems[-1].startswith(f"dkim: {2 * validation.MOST_TOLD} more problems")
+    assert len(sought) == validation.MOST_TOLD
+    validation._nearest.cache_clear()

@@ -134,7 +134,7 @@ def test_password_that_a_dsn_can_not_carry_is_refused_and_not_shown(character):
 
 
 @pytest.mark.parametrize("character", ["\u00b2", "\ufb01", "\u00ad", "a\u0308"])
-@pytest.mark.parametrize("role", ["reader", "worker"])
+@pytest.mark.parametrize("role", ["reader", "writer"])
 def test_password_that_saslprep_changes_is_refused(role, character):
     """Its verifier would be another password's: it would be set anew at each run."""
     problems = read({"database": {role: {"password": f"s3cr3t{character}"}}}).problems
@@ -221,7 +221,7 @@ def test_clients_are_stored_as_pg_hba_conf_has_them():
         None,
     ],
 )
-@pytest.mark.parametrize("role", ["reader", "worker"])
+@pytest.mark.parametrize("role", ["reader", "writer"])
 def test_client_that_is_none_is_refused(client, role):
     problem = only_problem(**{role: {"clients": [client], "password": "x"}})
     assert problem.startswith(f"dkim:database:{role}:clients: ")
@@ -232,7 +232,7 @@ def test_network_with_bits_beyond_its_mask_is_told_the_right_one():
     assert "give 192.0.2.0/24" in problem
 
 
-@pytest.mark.parametrize("role", ["reader", "worker"])
+@pytest.mark.parametrize("role", ["reader", "writer"])
 def test_clients_need_a_password(role):
     problem = only_problem(**{role: {"clients": "192.0.2.25"}})
     assert problem.startswith(f"dkim:database:{role}:password: is not there")
@@ -244,20 +244,20 @@ def test_clients_with_certificates_need_none():
     assert not given.reader.needs_password
 
 
-def test_workers_clients_with_certificates_need_none():
-    given = database(worker={"clients": "192.0.2.25", "common_names": "mail.example.net"})
-    assert given.worker.common_names == ("mail.example.net",)
+def test_writers_clients_with_certificates_need_none():
+    given = database(writer={"clients": "192.0.2.25", "common_names": "mail.example.net"})
+    assert given.writer.common_names == ("mail.example.net",)
 
 
-def test_workers_clients_log_in_in_one_way():
-    worker = {"clients": "192.0.2.25", "common_names": "mail.example.net", "password": "x"}
-    assert only_problem(worker=worker).startswith("dkim:database:worker:common_names: ")
+def test_writers_clients_log_in_in_one_way():
+    writer = {"clients": "192.0.2.25", "common_names": "mail.example.net", "password": "x"}
+    assert only_problem(writer=writer).startswith("dkim:database:writer:common_names: ")
 
 
 def test_common_names_without_clients_are_of_no_use():
-    reading = read({"database": {"worker": {"common_names": "mail.example.net"}}})
+    reading = read({"database": {"writer": {"common_names": "mail.example.net"}}})
     assert reading.problems == ()
-    assert reading.advice[0].startswith("dkim:database:worker:common_names: ")
+    assert reading.advice[0].startswith("dkim:database:writer:common_names: ")
 
 
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
@@ -300,14 +300,14 @@ OWN = {"sslcert": "/etc/salt.crt", "sslkey": "/etc/salt.key"}
 
 
 def test_user_may_have_a_certificate():
-    given = database(**REMOTE, user="vmail-dkim-keeper", **OWN)
+    given = database(**REMOTE, user="vmail-dkim-writer", **OWN)
     assert (given.sslcert, given.sslkey) == ("/etc/salt.crt", "/etc/salt.key")
 
 
 @pytest.mark.parametrize("lacking", ["sslcert", "sslkey"])
 def test_users_certificate_and_key_go_together(lacking):
     given = {key: path for key, path in OWN.items() if key != lacking}
-    problem = only_problem(**REMOTE, user="vmail-dkim-keeper", **given)
+    problem = only_problem(**REMOTE, user="vmail-dkim-writer", **given)
     assert problem.startswith(f"dkim:database:{lacking}: is not there")
 
 
@@ -328,14 +328,14 @@ def test_users_certificate_is_not_for_a_session_without_tls():
 @pytest.mark.parametrize(
     ("given", "key"),
     [
-        ({"worker": {"name": "vmail"}}, "worker:name"),
-        ({"worker": {"name": "vmail-dkim-reader"}}, "worker:name"),
-        ({"worker": {"name": "postgres"}}, "worker:name"),
-        ({"worker": {"map": "maildkim"}}, "worker:map"),
-        ({"worker": {"map": "a b"}}, "worker:map"),
+        ({"writer": {"name": "vmail"}}, "writer:name"),
+        ({"writer": {"name": "vmail-dkim-reader"}}, "writer:name"),
+        ({"writer": {"name": "postgres"}}, "writer:name"),
+        ({"writer": {"map": "maildkim"}}, "writer:map"),
+        ({"writer": {"map": "a b"}}, "writer:map"),
     ],
 )
-def test_worker_has_a_role_and_a_map_of_its_own(given, key):
+def test_writer_has_a_role_and_a_map_of_its_own(given, key):
     assert only_problem(**given).startswith(f"dkim:database:{key}: ")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from dkim_formula.signer.signed_headers import OVERSIGNED, SIGNED, unsigned
-from dkim_formula.verification import NotVerified
+from dkim_formula.signer.verify import NotVerified
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from support import spf_judge
 from support.fuzz import ROOT, examples
 
+pytestmark = pytest.mark.one_release
+
 CASES = [
     line.split("\t", 1)
     for line in (ROOT / "tests" / "cases" / "records" / "spf.txt").read_text().splitlines()

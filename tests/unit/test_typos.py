@@ -10,7 +10,7 @@ TYPOS = typos()
 def test_slips_are_in_every_section():
     sections = {typo.place.split()[1].split(":")[0] for typo in TYPOS}
     assert sections >= {"database", "defaults", "domains", "opendkim", "postfix", "dns", "rotation"}
-    assert sections >= {"watch", "lookup"}
+    assert sections >= {"monitoring", "lookup"}
     assert len(TYPOS) > 150
 
 

@@ -1,6 +1,10 @@
 """Files of a systemd unit: which of a site's settings win over the formula's, and which harm."""
 
 import pytest
+from dkim_formula.errors import OpenDKIMError
+from dkim_formula.health import check_opendkim, overrides
+from dkim_formula.health.model import Host
+from dkim_formula.settings import read
 from dkim_formula.signer import unit
 
 COMMAND = "/usr/sbin/opendkim -f -x /etc/opendkim.conf"
@@ -20,10 +24,18 @@ def write(root, path, text):
     (root / path).write_text(text)
 
 
-def found(root, service="opendkim", environment=None):
-    return unit.conflicts(
-        service, "opendkim", environment or {}, COMMAND, service == "opendkim", str(root)
+SOCKETS = "/var/spool/postfix/opendkim"
+
+
+def found(root, service="opendkim", environment=None, by_network=False):
+    needs = unit.Needs(
+        "opendkim",
+        environment or {},
+        writes=(SOCKETS,),
+        reads=("/etc/opendkim.conf", "/run/postgresql"),
+        by_network=by_network,
     )
+    return unit.conflicts(service, needs, COMMAND, service == "opendkim", str(root))
 
 
 def fatal(root, **options):
@@ -79,6 +91,75 @@ def test_setting_that_wins_over_ours_is_told(root, text, kind):
 def test_harmless_drop_in_passes(root, text):
     write(root, f"{DROP_INS}/override.conf", text)
     assert found(root) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "InaccessiblePaths=/run/postgresql",
+        "InaccessiblePaths=-/var/spool /srv",
+        "InaccessiblePaths=+/",
+        "InaccessiblePaths=%t/postgresql",
+        "InaccessiblePaths=/etc/opendkim.conf",
+        "TemporaryFileSystem=/var:ro",
+        f"ReadOnlyPaths={SOCKETS}/",
+        "ReadWritePaths=",
+        "RestrictAddressFamilies=~AF_UNIX",
+        "RestrictAddressFamilies=none",
+        "RestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET AF_INET6",
+        "RestrictAddressFamilies=\nRestrictAddressFamilies=~AF_UNIX",
+        "SystemCallFilter=~@network-io",
+        "SystemCallFilter=~bind listen:EPERM",
+    ],
+)
+def test_sandbox_that_keeps_the_daemon_from_its_sockets_is_told(root, text):
+    write(root, f"{DROP_INS}/override.conf", f"[Service]\n{text}\n")
+    (conflict,) = fatal(root)
+    (told,) = unit.in_words([conflict], "opendkim")
+    assert text.splitlines()[-1] in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nPrivateDevices=yes",
+        "InaccessiblePaths=/srv /var/lib/postgresql /etc/opendkim.d",
+        "InaccessiblePaths=",
+        "ReadOnlyPaths=/ /var/spool/postfix",
+        "ReadWritePaths=/var/lib/opendkim",
+        "TemporaryFileSystem=/tmp:ro",
+        "RestrictAddressFamilies=",
+        "RestrictAddressFamilies=AF_NETLINK",
+        "RestrictAddressFamilies=~AF_PACKET",
+        "RestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX",
+        "RestrictAddressFamilies=\nRestrictAddressFamilies=~AF_INET",
+        "SystemCallFilter=@system-service\nSystemCallFilter=~@mount @reboot",
+        "PrivateNetwork=yes\nIPAddressDeny=any",
+    ],
+)
+def test_sandbox_that_leaves_the_sockets_open_passes(root, text):
+    write(root, f"{DROP_INS}/override.conf", f"[Service]\n{text}\n")
+    assert found(root) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fatal"),
+    [
+        ("PrivateNetwork=yes", True),
+        ("NetworkNamespacePath=/run/x", True),
+        ("IPAddressDeny=any", False),
+    ],
+)
+def test_sandbox_without_a_way_to_a_database_elsewhere_is_told(root, text, is_fatal):
+    write(root, f"{DROP_INS}/override.conf", f"[Service]\n{text}\n")
+    assert [one.fatal for one in found(root, by_network=True)] == [is_fatal]
+
+
+def test_sandbox_of_a_file_before_ours_adds_up_with_ours(root):
+    write(root, f"{DROP_INS}/10-site.conf", "[Service]\nRestrictAddressFamilies=AF_INET\n")
+    assert found(root) == []
+    write(root, f"{DROP_INS}/10-site.conf", "[Service]\nInaccessiblePaths=/run\n")
+    assert len(fatal(root)) == 1
 
 
 def test_drop_in_that_is_read_before_ours_loses(root):
@@ -148,3 +229,44 @@ def test_socket_of_a_command_line_is_known(root):
     )
     write(root, f"{DROP_INS}/override.conf", text)
     assert unit.sockets("opendkim", str(root)) == ["inet:8891@localhost"]
+
+
+@pytest.fixture
+def machine(root, monkeypatch):
+    """The machine's own units are those of the folder."""
+    monkeypatch.setattr(unit, "FOLDERS", tuple(f"{root}{folder}" for folder in unit.FOLDERS))
+    monkeypatch.setattr(overrides, "SYSTEMD_RUNS", str(root))
+    return root
+
+
+def settings_of(**database):
+    return read({"database": database, "domains": {"example.com": {}}}).settings
+
+
+def test_daemon_is_not_started_with_a_sandbox_that_closes_its_sockets(machine):
+    overrides.refuse_to_start(settings_of(), "opendkim")
+    write(machine, f"{DROP_INS}/override.conf", "[Service]\nInaccessiblePaths=/run/postgresql\n")
+    with pytest.raises(OpenDKIMError, match="InaccessiblePaths=/run/postgresql"):
+        overrides.refuse_to_start(settings_of(), "opendkim")
+    # Not by the same socket, and not of this service.
+    overrides.refuse_to_start(settings_of(host="db.example.com"), "opendkim")
+    overrides.refuse_to_start(settings_of(), "postfix")
+
+
+def test_doctor_names_a_sandbox_that_closes_the_sockets(machine, monkeypatch):
+    shown = {
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "UnitFileState": "enabled",
+        "Restart": "always",
+        "User": "opendkim",
+        "NeedDaemonReload": "no",
+        "FragmentPath": "",
+    }
+    host = Host(settings_of(), ())
+    (daemon,) = host.daemons
+    drop_in = {"DropInPaths": host.unit_file(daemon)}
+    monkeypatch.setattr(check_opendkim, "show", lambda _service: shown | drop_in)
+    assert check_opendkim.unit(host, daemon).ok
+    write(machine, f"{DROP_INS}/override.conf", "[Service]\nReadWritePaths=\n")
+    assert not check_opendkim.unit(host, daemon).ok

@@ -4,8 +4,8 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from dkim_formula.keys import PrivateKey
-from dkim_formula.verification import NotVerified, tags, verify
+from dkim_formula.private_key import PrivateKey
+from dkim_formula.signer.verify import NotVerified, tags, verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,18 +1,26 @@
 """The watchdog ends a daemon that can't use a database that works, and no other."""
 
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import names
-from dkim_formula.signer import daemons, watchdog
-from dkim_formula.signer.watchdog import NOBODY, Answers, Machine, Watchdog
+from dkim_formula.signer import daemons, watchdog, watchdog_database
+from dkim_formula.signer.watchdog import Answers, Machine, Watchdog
+from dkim_formula.signer.watchdog_database import NOBODY
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples
 from support.milter import Milter, accept
+from support.templates import opendkim_conf
 
-SENDERS = tuple(f"{watchdog.NAME}@{name}.example" for name in ("one", "two"))
+TREE = Path(__file__).resolve().parents[2]
+SENDERS = tuple(f"{watchdog_database.NAME}@{name}.example" for name in ("one", "two"))
 
 
 @dataclass
@@ -150,7 +158,7 @@ def test_domain_whose_key_can_not_be_used_is_no_reason(dog, server):
 
 
 def test_sample_of_bad_keys_is_no_reason_while_another_key_is_good():
-    senders = tuple(f"{watchdog.NAME}@d{number}.example" for number in range(20))
+    senders = tuple(f"{watchdog_database.NAME}@d{number}.example" for number in range(20))
     server = Server(senders=senders)
     dog = Watchdog(server)
     steps(dog, server, 3)
@@ -239,7 +247,7 @@ def configuration(tmp_path, **database):
     pillar = {"domains": {"example.com": {}}, "database": database}
     settings = read(pillar).settings
     daemon = daemons.daemon("rsa", {**names({}), "postfix_chroot": str(tmp_path)})
-    return daemons.configuration(settings, daemon)
+    return opendkim_conf(daemons.options(settings, daemon))
 
 
 def test_configuration_of_the_formula_is_read_back(tmp_path):
@@ -294,11 +302,27 @@ def test_question_ends_with_the_headers_and_can_not_be_mistaken(machine, tmp_pat
     assert (answers.failed, answers.well) == ({SENDERS[0]}, {NOBODY, SENDERS[1]})
     for message in milter.messages:
         assert message.body == b""
-        assert message.macros["i"] == watchdog.NAME
-        assert dict(message.headers)["From"].startswith(f"{watchdog.NAME}@")
+        assert message.macros["i"] == watchdog_database.NAME
+        assert dict(message.headers)["From"].startswith(f"{watchdog_database.NAME}@")
 
 
 def test_milter_that_gives_no_answer_is_silent_and_one_that_is_not_there_is_away(machine, tmp_path):
     assert machine.ask([NOBODY], 1) is None
     with Milter(tmp_path / "opendkim" / "opendkim.sock", lambda command, message: []):
         assert machine.ask([NOBODY], 0.2).silent
+
+
+def test_program_that_is_installed_has_every_module_that_it_imports(tmp_path):
+    state = (TREE / "dkim" / "opendkim" / "service.sls").read_text(encoding="utf-8")
+    taken = re.compile(re.search(r"include_pat: 'E@(.*)'", state)[1])
+    library = TREE / "_utils" / "dkim_formula"
+    for path in sorted(library.rglob("*.py")):
+        name = path.relative_to(library)
+        if taken.search(str(name)):
+            (tmp_path / "dkim_formula" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / "dkim_formula" / name)
+    program = [sys.executable, "-c", "import dkim_formula.signer.watchdog"]
+    done = subprocess.run(
+        program, cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

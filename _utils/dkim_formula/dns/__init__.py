@@ -1,6 +1,7 @@
 """
-DNS: where zones are, whether servers hold what they should, and dynamic updates.
+DNS: the records that have to be there, whether they are, and their publication.
 
-dnspython is imported where messages are made and read, and there by the functions themselves: a
-machine that the formula has not yet been applied to does not have it, and loads this all the same.
+In reading order: ``reply`` and ``query`` (questions to servers), ``zones``, ``verdict``, ``check``,
+``checked``; ``desired``, ``steps``, ``planned``, ``providers/``, ``batches``, ``changes``,
+``published``, ``publish``; ``commands``, which execution functions and states call.
 """

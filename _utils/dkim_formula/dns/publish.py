@@ -1,285 +1,400 @@
-"""Records into DNS by dynamic update, one name at a time, and out of it again."""
+"""Publishing: desired records into DNS, and records that are no longer desired out of it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..records.record import Record, is_inside
-from ..settings.model import Dns, TsigKey
-from .exchange import Exchange
-from .failure import DnsError, NoLibrary, NoSuchDomain, Overtaken, Uncertain
-from .loop import run
-from .place import Place
-from .plan import Foreign, Present, Step, is_there, to_publish, to_remove
-from .primary import Primary
-from .zones import Finder, configured_zone
+from ..errors import DatabaseUnavailable, NoLibrary, keeping_what_was_done
+from ..keys import table as keys_table
+from ..keys.comparison import compare
+from ..keys.desired import chosen_domains, domain_settings, wanted_keys
+from ..keys.model import Key, Wanted
+from ..names import is_served, owner_domain, stored_domain
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema, stand_in
+from ..postgres.commands import NOT_THERE_YET, not_there_yet, nothing_there_yet
+from ..postgres.connection import session
+from ..record_names import is_key_record, key_name
+from ..records import BY_HAND, Record
+from ..records.record import is_inside
+from ..settings.model import Domain, Settings
+from ..text import listed
+from . import published as published_values
+from .changes import Publisher, start_of_published
+from .desired import records_of, with_keys
+from .planned import Planned, Task
+from .published import Published
+from .zones import is_by_hand
 
-_SET = "set dkim:dns:server, or dkim:dns:zones:{zone}:server, to the server that takes updates"
+# A state's return lists so many changes; more are counted.
+LISTED = 100
 
+TO_BE_MADE = "the record of a key that is to be made"
 
-@dataclass(frozen=True)
-class Task:
-    """
-    One name of one type to bring in order.
-
-    record
-        What is to be there; None where what we published is to go.
-    remembered
-        Values that we have published there.
-    start
-        A name above, or the name itself, that exists: its zone is looked for from there.
-    domain
-        The mail domain that it is for.
-    """
-
-    name: str
-    type: str
-    start: str
-    record: Record | None = None
-    remembered: tuple[str, ...] = ()
-    domain: str = ""
+# How often a run goes over names that others change at the same time.
+_ROUNDS = 5
 
 
 @dataclass
-class Planned:
-    """
-    What is to be done for a task: ``step`` None is nothing; or why it can't be done. ``overtaken``:
-    because somebody else has changed the name meanwhile. ``base`` is the name that the zone was
-    looked for from, ``shown`` what a wildcard seems to have put at the name. ``sent``: the server
-    has taken the update, whatever came after.
-    """
+class PublishReport:
+    """What was done, or would be done, by ``NAME TYPE``."""
 
-    task: Task
-    primary: Primary | None = None
-    zone: str = ""
-    seen: Present = field(default_factory=Present)
-    step: Step | None = None
-    problem: str = ""
-    overtaken: bool = False
-    base: str = ""
-    sent: bool = False
-    shown: Present | None = None
+    changes: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    unchanged: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    manual: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
+    def problem(self, text: str, name: str) -> None:
+        """Add a problem of a name."""
+        self.problems.setdefault(text, []).append(name)
 
-def published_start(name: str, domain: str) -> str:
-    """
-    A name above a record that was published, from which its zone is looked for.
-
-    domain
-        The mail domain that it is for. A delegated key's record stands below the domain's name in
-        a zone of ours, and a consent to reports in the receiver's zone: what follows the domain's
-        name is above it then.
-    """
-    if is_inside(name, domain):
-        return domain
-    _, _, above = name.partition(f"{domain}.")
-    return above.removeprefix("_report._dmarc.") or domain
-
-
-class Publisher:
-    """
-    Looks at the servers and updates them; a context manager.
-
-    dns
-        The settings. A zone's own server and key come first, then the general ones; where no
-        server is set it is the primary that the zone's SOA names.
-    """
-
-    def __init__(self, dns: Dns):
-        self._dns = dns
-        self._primaries: dict[tuple[Place, str | None], Primary] = {}
-
-    def __enter__(self) -> Publisher:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for primary in self._primaries.values():
-            primary.close()
-
-    def plan(self, tasks: Sequence[Task], adopt: bool = False) -> list[Planned]:
-        """
-        What each task needs, in their order; changes nothing. What goes wrong with one is its
-        ``problem``. Raises NoLibrary.
-        """
-        bases = [configured_zone(self._dns, task.name) or task.start for task in tasks]
-        places = run(_places(self._dns, dict.fromkeys(bases)))
-        return [
-            self._planned(task, base, places[base], adopt)
-            for task, base in zip(tasks, bases, strict=True)
+    def add(self, rounds: Sequence[Planned]) -> None:
+        """Add one name: of several rounds the records before the first and after the last."""
+        last = rounds[-1]
+        called = f"{last.task.name} {last.task.type}"
+        sent = [
+            one.step for one in rounds if one.step is not None and (one.sent or not one.problem)
         ]
+        if last.problem:
+            self.problem(last.problem, called)
+        if sent:
+            new = None if sent[-1].add is None else sent[-1].add.decode()
+            old = [value.decode("utf-8", "backslashreplace") for value in sent[0].delete]
+            self.changes[called] = {"old": ", ".join(old) or None, "new": new}
+        elif not last.problem and last.task.record is not None:
+            self.unchanged += 1
 
-    def carry_out(self, planned: Planned) -> None:
-        """
-        Sends one step and looks whether it took effect; a failure becomes its ``problem``.
-        """
-        task, primary, step = planned.task, planned.primary, planned.step
-        try:
-            _send(planned)
-            planned.sent = True
-            step = planned.step
-            _, present = primary.read(task.name, task.type)
-        except Uncertain as error:
-            self._find_out(planned, error)
-            return
-        except DnsError as error:
-            planned.problem = self._told(planned, error)
-            planned.overtaken = isinstance(error, Overtaken)
-            return
-        if not _is_done(step, present):
-            planned.problem = f"{primary}: it took the update, and does not show it"
-            planned.sent = False
-
-    def _find_out(self, planned: Planned, error: Uncertain) -> None:
-        """Look, by another connection, whether an update that got no answer took effect."""
-        task, step = planned.task, planned.step
-        try:
-            present = planned.primary.look_again(task.name, task.type)
-        except DnsError:
-            planned.problem = f"{self._told(planned, error)}; it may have taken the update before"
-            return
-        same_ttl = step.add not in step.delete or present.ttl == step.ttl
-        planned.sent = _is_done(step, present) and same_ttl
-        if not planned.sent:
-            planned.problem = self._told(planned, error)
-            planned.overtaken = error.overtaken
-
-    def _planned(self, task: Task, base: str, place: Place | DnsError, adopt: bool) -> Planned:
-        planned = Planned(task, base=base)
-        if isinstance(place, NoSuchDomain) and task.record is None:
-            # What was published went with its domain.
-            return planned
-        try:
-            if isinstance(place, DnsError):
-                raise place
-            planned.primary = self._primary(base, place)
-            planned.zone, planned.seen = planned.primary.read(task.name, task.type)
-            planned.step = _step(planned, adopt)
-        except NoLibrary:
-            raise
-        except DnsError as error:
-            planned.problem = self._told(planned, error)
-        return planned
-
-    def _told(self, planned: Planned, error: DnsError) -> str:
-        """A server's refusal; where nobody has named the server, with what to set."""
-        problem = str(error)
-        if planned.primary is None or isinstance(error, Foreign | Overtaken):
-            return problem
-        if _configured_server(self._dns, planned.base) is not None:
-            return problem
-        zone = planned.zone or planned.base
-        return f"{problem}; it was found by the SOA: if it is not the one, {_SET.format(zone=zone)}"
-
-    def _primary(self, base: str, place: Place) -> Primary:
-        key = _key_for(self._dns, base)
-        at = (place, None if key is None else key.name)
-        if at not in self._primaries:
-            self._primaries[at] = Primary(place, key, self._dns.timeout)
-        return self._primaries[at]
+    def to_dict(self) -> dict[str, object]:
+        """Return the data for a function's return."""
+        return {
+            "changes": self.changes,
+            "unchanged": self.unchanged,
+            "problems": [f"{listed(names)}: {text}" for text, names in self.problems.items()],
+            "manual": [_called(record) for record in self.manual],
+            "to_publish": [record.as_plain() for record in self.manual[:LISTED]],
+            "notes": self.notes,
+        }
 
 
-def _is_done(step: Step, present: Present) -> bool:
-    """Whether a name looks as it has to after a step."""
-    gone = [value for value in step.delete if value != step.add]
-    is_added = step.add is None or is_there(step.add, step, present)
-    return is_added and not any(value in present.values for value in gone)
+@dataclass
+class _State:
+    """The domains of the settings, and what the database has. ``missing`` keys have no row yet."""
+
+    chosen: dict[str, Domain]
+    keys: Sequence[Key]
+    published: Sequence[Published]
+    missing: Sequence[Wanted]
+    notes: list[str] = field(default_factory=list)
 
 
-def _send(planned: Planned) -> None:
+@dataclass
+class _Desired:
+    """What has to be in DNS. ``future`` are the records of missing keys."""
+
+    tasks: list[Task]
+    manual: list[Record]
+    future: list[Record]
+
+
+@stand_in.noted
+def publish(
+    settings: Settings, domain: object = None, adopt: bool = False, test: bool = False
+) -> dict[str, object]:
     """
-    Sends a step. A name may have the very text of the wildcard above it, which only the update's
-    prerequisite tells apart; then the step is for a name that has it.
+    Publish the records of one domain, or of all, and remove the published records that are no
+    longer desired.
+
+    Only records that the formula manages are changed. Another record of the same kind is a problem,
+    unless ``adopt`` is set. One name's problem prevents no other name's change.
+
+    test
+        Only preview the changes, with the records of keys that a run would generate before.
+
+    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "unchanged": number, "problems": [text],
+    "manual": ["NAME TYPE"], "to_publish": [records], "notes": [text]}``; ``manual`` belong in zones
+    of other operators, and in zones with ``publish: none``; ``to_publish`` are the first hundred of
+    them as ``dkim.records`` has them.
+
+    Raises InvalidValue for what is no domain name, DatabaseError; NoLibrary, but not for a test
+    run, which then previews the changes without asking DNS.
     """
-    task, primary = planned.task, planned.primary
-    try:
-        primary.send(planned.zone, planned.step, planned.seen)
-    except Overtaken:
-        if planned.shown is None or planned.shown.alias is not None:
-            raise
-        planned.seen, planned.shown = planned.shown, None
-        planned.step = _step_from(task, planned.seen, False)
-        primary.send(planned.zone, planned.step, planned.seen)
-
-
-def _step(planned: Planned, adopt: bool) -> Step | None:
-    task = planned.task
-    try:
-        step = _step_from(task, planned.seen, adopt)
-    except Foreign:
-        if not _is_by_wildcard(planned):
-            raise
+    state = _read(settings, domain, test)
+    desired = _desired(settings, state)
+    report = PublishReport(manual=desired.manual, notes=state.notes)
+    if test:
+        _preview(settings, desired, adopt, report)
     else:
-        if step is None or not _is_by_wildcard(planned):
-            return step
-    # Nothing is at the name itself (RFC 4592, section 2.2.1), and no prerequisite of an update
-    # holds for what a wildcard puts there (RFC 2136, section 2.4; BIND 9.18 answers NXRRSET).
-    planned.shown, planned.seen = planned.seen, Present()
-    planned.zone = planned.zone or planned.primary.zone_of(task.start)
-    return _step_from(task, planned.seen, adopt)
+        _run(settings, desired.tasks, lambda: _tasks_now(settings, domain), adopt, report)
+    return report.to_dict()
 
 
-def _step_from(task: Task, seen: Present, adopt: bool) -> Step | None:
-    if task.record is None:
-        return to_remove(task.name, task.type, seen, task.remembered)
-    return to_publish(task.record, seen, task.remembered, adopt)
+def publish_keys(settings: Settings, domains: Collection[str]) -> dict[str, object]:
+    """
+    Publish the key records of some domains, and no other record of theirs. Returns what
+    :func:`publish` does.
+
+    domains
+        In the spelling of the table of domains.
+    """
+    report = PublishReport()
+
+    def tasks() -> list[Task]:
+        with session(settings.database) as connection:
+            keys = keys_table.list_of(connection, settings.database, domains)
+            published = published_values.read(connection, settings.database, _stored(domains))
+        return _of_keys(_desired(settings, _state_of(settings, domains, keys, published)).tasks)
+
+    _run(settings, tasks(), tasks, False, report)
+    return report.to_dict()
 
 
-def _is_by_wildcard(planned: Planned) -> bool:
-    # No wildcard is above a zone's own name.
-    if planned.seen == Present() or planned.task.name == planned.zone:
-        return False
-    return planned.primary.is_by_wildcard(planned.task.name, planned.task.type, planned.seen)
+def preview_keys(
+    settings: Settings, domains: Collection[str], keys: Sequence[Key], missing: Sequence[Wanted]
+) -> dict[str, object]:
+    """
+    Return what :func:`publish_keys` would do if the domains had the given keys.
+
+    missing
+        The keys that are still to be generated.
+    """
+    with session(settings.database) as connection:
+        published = published_values.read(connection, settings.database, _stored(domains))
+    desired = _desired(settings, _state_of(settings, domains, keys, published, missing))
+    desired.tasks = _of_keys(desired.tasks)
+    report = PublishReport()
+    _preview(settings, desired, False, report)
+    return report.to_dict()
 
 
-def _key_for(dns: Dns, name: str) -> TsigKey | None:
-    zone = dns.zones.get(configured_zone(dns, name))
-    return zone.key if zone is not None and zone.key is not None else dns.key
+def changes_summary(changes: dict[str, object]) -> dict[str, object]:
+    """Return a state's changes: listed, or past 100 of them counted."""
+    if len(changes) <= LISTED:
+        return changes
+    return {"records": {"old": None, "new": f"{len(changes)} added, changed or removed"}}
 
 
-async def _places(dns: Dns, starts: Collection[str]) -> dict[str, Place | DnsError]:
-    """Where the zone of each name takes updates, or why that can't be told."""
-    async with Exchange(dns.timeout, dns.concurrency) as exchange:
-        finder = Finder(exchange, dns)
+def _run(
+    settings: Settings,
+    tasks: Sequence[Task],
+    tasks_now: Callable[[], Sequence[Task]],
+    adopt: bool,
+    report: PublishReport,
+) -> None:
+    """
+    Publish, read the database again, and publish what changed there in the meantime: of two runs at
+    once, the last to publish has read what the other stored, so both come to the same result. A
+    name that somebody else changed during the update is read again.
+    """
+    done: dict[tuple[str, str], list[Planned]] = {}
 
-        async def one(start: str) -> Place | DnsError:
-            try:
-                return await _place(dns, finder, start)
-            except NoLibrary:
-                raise
-            except DnsError as error:
-                return error
+    def changes() -> dict[str, dict[str, str | None]]:
+        by_now = PublishReport()
+        for rounds in done.values():
+            by_now.add(rounds)
+        return by_now.changes
 
-        return dict(zip(starts, await asyncio.gather(*map(one, starts)), strict=True))
+    with Publisher(settings.dns) as publisher, keeping_what_was_done(changes):
+        for _ in range(_ROUNDS):
+            planned = publisher.plan(tasks, adopt)
+            _apply(settings, publisher, planned, done)
+            if not any(one.step is not None or one.problem for one in planned):
+                break
+            tasks = [task for task in tasks_now() if _is_due(task, done)]
+            if not tasks:
+                break
+    for rounds in done.values():
+        report.add(rounds)
 
 
-async def _place(dns: Dns, finder: Finder, start: str) -> Place:
-    server = _configured_server(dns, start)
-    if server is not None:
-        return _nearest(await finder.places_of(server))
-    zone = await finder.primary_of(start)
-    if not zone.primary:
-        # RFC 1035, section 3.3.13; providers hide their primary so.
-        raise DnsError(
-            f"the SOA of {zone.name} names no primary (its MNAME is the root); "
-            + _SET.format(zone=zone.name)
-        )
+def _is_due(task: Task, done: Mapping[tuple[str, str], Sequence[Planned]]) -> bool:
+    """Tell whether a task differs from the last one at its name, or that one had a conflict."""
+    rounds = done.get((task.name, task.type))
+    if rounds is None:
+        return True
+    last = rounds[-1]
+    if last.has_conflict:
+        return True
+    if last.problem:
+        return set(task.published) - set(last.task.published) - {_value(last.task)} != set()
+    return _value(task) != _value(last.task)
+
+
+def _value(task: Task) -> str | None:
+    return None if task.record is None else task.record.value
+
+
+def _apply(
+    settings: Settings,
+    publisher: Publisher,
+    planned: Sequence[Planned],
+    done: dict[tuple[str, str], list[Planned]],
+) -> None:
+    """
+    Store the values that come, send the changes, remove the stored values that are gone. Each name
+    is added to ``done`` as soon as its change was sent.
+    """
+    coming = [
+        Published(one.task.domain, one.task.name, one.task.type, one.step.add.decode())
+        for one in planned
+        if one.step is not None and one.step.add is not None
+    ]
+    if coming:
+        with session(settings.database) as connection:
+            published_values.add(connection, settings.database, coming)
+    for one in publisher.apply(planned):
+        done.setdefault((one.task.name, one.task.type), []).append(one)
+    made = [_as_made(one) for one in planned if one.step is not None and one.step.add is not None]
+    if any(row.made is not None for row in made) or any(one.task.made for one in planned):
+        with session(settings.database) as connection:
+            published_values.remember(connection, settings.database, made)
+    gone = [row for one in planned if not one.problem for row in _gone(one)]
+    if gone:
+        with session(settings.database) as connection:
+            published_values.remove(connection, settings.database, gone)
+
+
+def _as_made(one: Planned) -> Published:
+    """Return the value that a step sent, with what the provider made of it."""
+    task = one.task
+    return Published(task.domain, task.name, task.type, one.step.add.decode(), one.made)
+
+
+def _gone(one: Planned) -> list[Published]:
+    """Return the published values of a name other than the desired one."""
+    task = one.task
+    return [
+        Published(task.domain, task.name, task.type, value)
+        for value in task.published
+        if value != _value(task)
+    ]
+
+
+def _preview(settings: Settings, desired: _Desired, adopt: bool, report: PublishReport) -> None:
     try:
-        return _nearest(await finder.places_of(zone.primary))
-    except NoLibrary:
-        raise
-    except DnsError as error:
-        raise DnsError(
-            f"the SOA of {zone.name} names {zone.primary} as its primary, and {error}; "
-            + _SET.format(zone=zone.name)
-        ) from None
+        with Publisher(settings.dns) as publisher:
+            planned = publisher.preview(desired.tasks, adopt)
+    except NoLibrary as error:
+        report.notes.append(str(error))
+        planned = []
+        desired.future += [task.record for task in desired.tasks if task.record is not None]
+    for one in planned:
+        report.add([one])
+    for record in desired.future:
+        report.changes.setdefault(_called(record), {"old": None, "new": record.value})
 
 
-def _configured_server(dns: Dns, start: str) -> str | None:
-    zone = dns.zones.get(configured_zone(dns, start))
-    return zone.server if zone is not None and zone.server is not None else dns.server
+def _read(settings: Settings, domain: object, test: bool) -> _State:
+    """Read the state. A test run needs no database: a run may make it first."""
+    name = None if domain is None else stored_domain(domain)
+    database = settings.database
+    only = None if name is None else {name: domain_settings(settings, name)}
+    try:
+        with session(database) as connection:
+            if not test or schema.has_tables(connection, database):
+                hosted = hosted_domains.hosted(connection, database)
+                chosen = only or chosen_domains(settings, hosted)
+                names = None if name is None else [name]
+                return _State(
+                    chosen,
+                    keys_table.list_keys(connection, database, name),
+                    published_values.read(connection, database, names),
+                    compare(connection, database, wanted_keys(chosen)).missing,
+                )
+            note = NOT_THERE_YET
+    except DatabaseUnavailable as error:
+        if not test or not nothing_there_yet(error, database):
+            raise
+        note = not_there_yet(error)
+    chosen = only or chosen_domains(settings, ())
+    return _State(chosen, [], [], wanted_keys(chosen), [note])
 
 
-def _nearest(places: Sequence[Place]) -> Place:
-    return next((place for place in places if place.is_reachable()), places[0])
+def _tasks_now(settings: Settings, domain: object) -> list[Task]:
+    return _desired(settings, _read(settings, domain, False)).tasks
+
+
+def _of_keys(tasks: Sequence[Task]) -> list[Task]:
+    return [task for task in tasks if is_key_record(task.name)]
+
+
+def _stored(domains: Iterable[str]) -> list[str]:
+    return [owner_domain(domain) for domain in domains if is_served(domain.lower())]
+
+
+def _state_of(
+    settings: Settings,
+    domains: Iterable[str],
+    keys: Sequence[Key],
+    published: Sequence[Published],
+    missing: Sequence[Wanted] = (),
+) -> _State:
+    chosen = {name: domain_settings(settings, name) for name in _stored(domains)}
+    return _State(chosen, keys, published, missing)
+
+
+def _desired(settings: Settings, state: _State) -> _Desired:
+    every = with_keys(settings, state.chosen, state.keys)
+    found = records_of(settings, every.values(), state.keys)
+    manual = [record for record in found if _is_manual(record, every, settings)]
+    managed = [record for record in found if not _is_manual(record, every, settings)]
+    # A stored key keeps its record, also where its row is unreadable or the pillar excludes its
+    # domain.
+    kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in state.keys}
+    future = [_future(one, every[one.domain.lower()]) for one in state.missing]
+    tasks = _tasks(managed, state.published, kept)
+    left = [task for task in tasks if is_by_hand(settings.dns, task.name)]
+    if left:
+        names = listed([f"{task.name} {task.type}" for task in left])
+        state.notes.append(f"remove by hand, where nothing asks for it any more: {names}")
+        tasks = [task for task in tasks if task not in left]
+    return _Desired(tasks, manual, future)
+
+
+def _tasks(managed: Sequence[Record], published: Iterable[Published], kept: set[str]) -> list[Task]:
+    by_name: dict[tuple[str, str], list[Published]] = {}
+    for row in published:
+        by_name.setdefault((row.name, row.type), []).append(row)
+    tasks = []
+    for record in managed:
+        rows = by_name.pop((record.name, record.type), [])
+        values = tuple(row.value for row in rows)
+        made = next((row.made for row in rows if row.value == record.value), None)
+        start = record.zone or record.domain
+        tasks.append(Task(record.name, record.type, start, record, values, record.domain, made))
+    for (name, rtype), rows in by_name.items():
+        if name not in kept:
+            values = tuple(row.value for row in rows)
+            domain = rows[0].domain
+            tasks.append(Task(name, rtype, start_of_published(name, domain), None, values, domain))
+    return tasks
+
+
+def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) -> bool:
+    """
+    Tell whether a person publishes a record: its zone is another operator's, as far as the settings
+    tell, or the settings say so.
+    """
+    if is_by_hand(settings.dns, record.name):
+        return True
+    if record.purpose == "dmarc-report":
+        zones = (*chosen, *settings.dns.zones)
+        return not any(is_inside(record.zone, zone) for zone in zones)
+    if record.purpose in BY_HAND:
+        return True
+    is_delegated = chosen[record.domain].delegation is not None
+    return is_delegated and record.purpose != "dkim"
+
+
+def _future(key: Wanted, domain: Domain) -> Record:
+    return Record(_name_of(key, domain), "TXT", domain.ttl, TO_BE_MADE, "dkim", domain.name)
+
+
+def _name_of(key: Key | Wanted, domain: Domain) -> str:
+    name = key_name(key.selector.lower(), domain.name)
+    return name if domain.delegation is None else f"{name}.{domain.delegation.zone}"
+
+
+def _called(record: Record) -> str:
+    return f"{record.name} {record.type}"

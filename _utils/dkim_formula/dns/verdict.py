@@ -1,50 +1,53 @@
-"""What a server's answer is worth, against the record that should be there."""
+"""Verdicts: what one server's answer means for the record that it should have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..errors import NoAnswer
 from ..records.kind import meant_as, of_kind
 from ..records.meaning import compare, cut
 from ..records.record import Record, is_inside
-from .failure import NoAnswer
-from .message import Reply, Rr
+from .reply import Reply, Rr
 
-RIGHT = "right"
-ABSENT = "absent"
-DIFFERS = "differs"
-SEVERAL = "two records"
-SILENT = "silent"
-DISAGREES = "disagrees"
+OK = "ok"
+MISSING = "missing"
+DIFFERENT = "different"
+DUPLICATE = "duplicate"
+NO_ANSWER = "no answer"
+INCONSISTENT = "inconsistent"
 LAME = "lame"
-BOGUS = "DNSSEC failure"
+BOGUS = "bogus"  # RFC 4035, section 4.3
 NO_ZONE = "no zone"
-UNCHECKED = "not checked"
+UNCHECKED = "unchecked"
 
-# Between a server and its verdict: the name is in a zone below, or stands for another.
+# No verdicts yet: the name is in a zone below, the name is an alias, the answer did not fit.
 REFERRED = "referred"
 ALIAS = "alias"
 TRUNCATED = "truncated"
 
-# Where servers differ, the first of these is the record's verdict.
-_WORST_FIRST = (SEVERAL, DIFFERS, ABSENT, DISAGREES, LAME, SILENT)
-_DATA = {SEVERAL, DIFFERS, ABSENT}
+# Servers answered, and do not all show the record as desired.
+AMISS = frozenset({MISSING, DIFFERENT, DUPLICATE, INCONSISTENT})
+# Where servers have several verdicts, the first of these is the record's.
+_WORST_FIRST = (DUPLICATE, DIFFERENT, MISSING, INCONSISTENT, LAME, NO_ANSWER)
+_DATA = {DUPLICATE, DIFFERENT, MISSING}
+_USELESS = (NO_ANSWER, LAME)
 
 
 @dataclass(frozen=True)
 class Finding:
     """
-    A verdict and its reason; of a right record ``detail`` is advice.
+    A verdict and its reason. The ``detail`` of an ``ok`` record is advice.
 
     ttl
         Of the record that was found, in seconds.
     target
         Of an alias: the name that it points to. Of a referral: the zone.
     negative_ttl
-        How long the absence may be remembered, in seconds.
+        How long resolvers may cache that the record is missing, in seconds.
     shown
-        The texts at the name, whatever they are: a wildcard may have put them there.
+        The texts at the name, of whatever kind: a wildcard may be their source.
     """
 
     verdict: str
@@ -58,20 +61,21 @@ class Finding:
 
 def judge(record: Record, name: str, zone: str, reply: Reply) -> Finding:
     """
-    What an authoritative server's answer says.
+    Return what an authoritative server's answer means.
 
     name
-        What was asked for: the record's own name, or one that an alias leads to.
+        The name in the question: the record's own, or the target of an alias.
     zone
-        The zone that the server is asked as a server of.
+        The zone that the server should serve.
     """
+    not_served = f"the server is not authoritative for {zone}"
     if reply.rcode not in ("NOERROR", "NXDOMAIN"):
-        return Finding(LAME, f"it answers {reply.rcode}: it does not serve {zone}")
+        return Finding(LAME, f"{not_served}: it answers {reply.rcode}")
     below = _referral(reply, name, zone)
     if below:
         return Finding(REFERRED, target=below, reply=reply)
     if not reply.authoritative:
-        return Finding(LAME, f"it answers without authority: it does not serve {zone}")
+        return Finding(LAME, f"{not_served}: its answer has no AA flag")
     if reply.truncated:
         return Finding(TRUNCATED)
     aliases = reply.values(name, "CNAME")
@@ -81,46 +85,53 @@ def judge(record: Record, name: str, zone: str, reply: Reply) -> Finding:
 
 
 def of_failure(error: NoAnswer) -> Finding:
-    """A server that gave no answer."""
-    return Finding(LAME if error.kind == "broken" else SILENT, str(error))
+    """Return the finding about a server that gave no usable answer."""
+    return Finding(LAME if error.kind == "broken" else NO_ANSWER, str(error))
 
 
 def both(udp: Finding, tcp: Finding) -> Finding:
     """
-    One verdict of what a server says over UDP and over TCP: RFC 7766, section 5, wants both. An
-    answer over UDP that is whole is what resolvers go by: without TCP it counts, with advice.
+    Return one finding for the answers over UDP and TCP. RFC 7766, section 5 requires both.
+    Resolvers use a complete answer over UDP, so a server without TCP is advice.
     """
     if tcp.verdict == TRUNCATED:
-        tcp = Finding(LAME, "its answer is cut short, also over TCP")
+        tcp = Finding(LAME, "the answer is truncated, also over TCP")
     if udp.verdict == TRUNCATED:
-        if tcp.verdict not in (SILENT, LAME):
+        if tcp.verdict not in _USELESS:
             return tcp
-        return replace(
-            tcp,
-            detail=f"its answer over UDP is cut short, and over TCP {tcp.verdict}: {tcp.detail}",
-        )
+        detail = f"the answer over UDP is truncated, and over TCP: {_text(tcp)}"
+        return replace(tcp, detail=detail)
     if (udp.verdict, udp.detail) == (tcp.verdict, tcp.detail):
         return udp
-    if tcp.verdict in (SILENT, LAME) and udp.verdict not in (SILENT, LAME):
-        advice = f"over TCP: {_told(tcp)}; let TCP to port 53 through (RFC 7766)"
+    if tcp.verdict in _USELESS and udp.verdict not in _USELESS:
+        advice = f"over TCP: {_text(tcp)}; allow TCP to port 53 (RFC 7766)"
         return replace(udp, detail="; ".join(filter(None, (udp.detail, advice))))
-    detail = f"over UDP: {_told(udp)}; over TCP: {_told(tcp)}"
-    if udp.verdict in (SILENT, LAME):
-        return Finding(udp.verdict, detail, ttl=udp.ttl or tcp.ttl)
-    return Finding(DISAGREES, detail, ttl=udp.ttl or tcp.ttl)
+    detail = f"over UDP: {_text(udp)}; over TCP: {_text(tcp)}"
+    verdict = udp.verdict if udp.verdict in _USELESS else INCONSISTENT
+    return Finding(verdict, detail, ttl=udp.ttl or tcp.ttl)
 
 
 def overall(verdicts: Iterable[str]) -> str:
     """
-    The verdict on a record of those of its servers. Where one holds it, servers that hold nothing
-    for anybody (lame ones, or names without an address) don't count: resolvers pass over them too.
+    Return the verdict on a record from those of its servers. Where one server has the record, lame
+    servers and names without an address do not count: resolvers pass over them.
     """
     seen = set(verdicts)
-    if RIGHT in seen and seen & _DATA:
-        return DISAGREES
-    if seen and seen <= {RIGHT, LAME}:
-        return RIGHT if RIGHT in seen else LAME
+    if OK in seen and seen & _DATA:
+        return INCONSISTENT
+    if seen and seen <= {OK, LAME}:
+        return OK if OK in seen else LAME
     return next((verdict for verdict in _WORST_FIRST if verdict in seen), LAME)
+
+
+def by_wildcard(finding: Finding) -> Finding:
+    """Return the finding at a name without records, where a wildcard answers: RFC 4592, 2.2.1."""
+    what = finding.target or ", ".join(printable(value) for value in finding.shown)
+    detail = (
+        f"the name itself has no record: a wildcard of the zone answers ({cut(what)}); publish the "
+        "record beside the wildcard"
+    )
+    return Finding(MISSING, detail, ttl=finding.ttl, negative_ttl=finding.negative_ttl)
 
 
 def _of_values(record: Record, name: str, reply: Reply) -> Finding:
@@ -130,61 +141,51 @@ def _of_values(record: Record, name: str, reply: Reply) -> Finding:
         return _of_alias(record, found, reply)
     values = of_kind(record.purpose, shown)
     if len(values) > 1:
-        held = "with" if any(_is_same(record, value) for value in values) else "without"
-        said = f"{len(values)} records at the name, {held} the right one; leave one"
-        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found), shown=shown)
-    # What nobody takes for a record, and was meant to be one, has its own reason.
+        is_among = any(not compare(record, value).problem for value in values)
+        detail = (
+            f"{len(values)} records at the name, {'one' if is_among else 'none'} of them as "
+            "desired; keep one"
+        )
+        return Finding(DUPLICATE, detail, ttl=max(rr.ttl for rr in found), shown=shown)
+    # A text that no reader takes for a record, though it was meant as one, has a reason of its own.
     values = values or meant_as(record.purpose, shown)
     if not values:
-        return _nothing(record, found, reply)
+        return _missing(record, found, reply)
     compared = compare(record, values[0])
     if compared.problem:
-        return Finding(DIFFERS, compared.problem, ttl=found[0].ttl, shown=shown)
-    return Finding(RIGHT, compared.advice, ttl=found[0].ttl, shown=shown)
+        return Finding(DIFFERENT, compared.problem, ttl=found[0].ttl, shown=shown)
+    return Finding(OK, compared.advice, ttl=found[0].ttl, shown=shown)
 
 
 def _of_alias(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
     if not found:
-        return _nothing(record, found, reply)
+        return _missing(record, found, reply)
     targets = tuple(rr.value for rr in found)
     if len(found) > 1:
-        said = f"{len(found)} CNAME records at the name; leave one"
-        return Finding(SEVERAL, said, ttl=max(rr.ttl for rr in found), shown=targets)
+        detail = f"{len(found)} CNAME records at the name; keep one"
+        return Finding(DUPLICATE, detail, ttl=max(rr.ttl for rr in found), shown=targets)
     if targets[0] != record.value.lower():
-        said = f"it points to {cut(targets[0])}"
-        return Finding(DIFFERS, said, ttl=found[0].ttl, shown=targets)
-    return Finding(RIGHT, ttl=found[0].ttl, shown=targets)
+        detail = f"the CNAME points to {cut(targets[0])}"
+        return Finding(DIFFERENT, detail, ttl=found[0].ttl, shown=targets)
+    return Finding(OK, ttl=found[0].ttl, shown=targets)
 
 
-def _nothing(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
+def _missing(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
     soa = reply.soa()
     negative = None if soa is None else min(soa.ttl, soa.value.negative_ttl)
     shown = tuple(rr.value for rr in found)
     if reply.rcode == "NXDOMAIN":
-        what = "there is no such name"
+        detail = "the name does not exist"
     elif shown:
-        what = f"no record of this kind is among the {len(shown)} texts there"
+        detail = f"none of the {len(shown)} texts at the name is a record of this kind"
     else:
-        what = f"no {record.type} there"
+        detail = f"the name has no {record.type} record"
     ttl = max((rr.ttl for rr in found), default=None)
-    return Finding(ABSENT, what, ttl=ttl, negative_ttl=negative, shown=shown)
+    return Finding(MISSING, detail, ttl=ttl, negative_ttl=negative, shown=shown)
 
 
-def _is_same(record: Record, value: bytes) -> bool:
-    return not compare(record, value).problem
-
-
-def by_wildcard(finding: Finding) -> Finding:
-    """A finding at a name where nothing is, and a wildcard answers: RFC 4592, section 2.2.1."""
-    what = finding.target or ", ".join(_text(value) for value in finding.shown)
-    said = (
-        f"nothing is at the name itself: a wildcard of the zone answers ({cut(what)}); publish the "
-        "record beside it"
-    )
-    return Finding(ABSENT, said, ttl=finding.ttl, negative_ttl=finding.negative_ttl)
-
-
-def _text(value: object) -> str:
+def printable(value: object) -> str:
+    """Return a text of a record as text; octets that are no UTF-8 are written as ``\\xfc``."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
@@ -192,10 +193,10 @@ def _referral(reply: Reply, name: str, zone: str) -> str | None:
     if reply.authoritative or reply.answer:
         return None
     owners = {rr.name for rr in reply.authority if rr.type == "NS"}
-    # Downwards alone: a referral upwards is how a server says that it knows nothing.
+    # Only downwards: a server that does not know the zone refers upwards.
     below = [owner for owner in owners if is_inside(name, owner) and is_inside(owner, zone)]
     return next((owner for owner in below if owner != zone), None)
 
 
-def _told(finding: Finding) -> str:
+def _text(finding: Finding) -> str:
     return f"{finding.verdict} ({finding.detail})" if finding.detail else finding.verdict

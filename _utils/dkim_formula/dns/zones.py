@@ -1,9 +1,9 @@
 """
-Which zone a name is in, and who serves it.
+Zones: which zone a name is in, and which servers serve it.
 
-A resolver is asked for NS, SOA and addresses alone, and of names that exist: mail domains, zones,
-hosts of servers. Asked for a record that is not there yet it would remember its absence for as long
-as the zone's SOA says (RFC 2308, section 5), and the absence of all below (RFC 8020).
+A resolver is asked only for NS, SOA and addresses of names that exist: mail domains, zones, hosts.
+A resolver that is asked for a record before it is published caches that the record is missing, for
+as long as the zone's SOA says (RFC 2308, section 5), and so for all names below (RFC 8020).
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..records.record import is_inside
+from ..errors import DnsError, NoAddress, NoAnswer, NoLibrary, NoSuchDomain
+from ..records.record import BY_HAND, Record, innermost_zone, is_inside
 from ..settings.model import Dns
-from . import message
-from .exchange import Exchange
-from .failure import DnsError, NoAddress, NoAnswer, NoLibrary, NoSuchDomain
-from .message import Reply
-from .place import Place, as_place, split
+from .query import DnsClient, Endpoint, endpoint_of, host_and_port, question
+from .reply import Reply
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -27,165 +25,193 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 @dataclass(frozen=True)
 class Nameserver:
     """
-    An authoritative server: its name, and where it listens.
+    An authoritative server: its name and its endpoints.
 
     problem
-        Why it can't be asked; then ``places`` is empty.
-    leads_nowhere
-        Whether nobody can ask it: DNS says that its name has no address.
+        Why this machine can't ask the server; ``endpoints`` is empty then.
+    has_no_address
+        Whether nobody can ask the server: DNS has no address for its name.
     """
 
     name: str
-    places: tuple[Place, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
     problem: str = ""
-    leads_nowhere: bool = False
+    has_no_address: bool = False
 
 
 @dataclass(frozen=True)
-class Served:
-    """A zone, with its servers and the one that takes updates (its SOA's MNAME)."""
+class Zone:
+    """A zone, its servers, and the primary that its SOA names (MNAME)."""
 
     name: str
     nameservers: tuple[Nameserver, ...] = ()
     primary: str | None = None
 
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Return the endpoints of all servers by their text."""
+        return {str(one): one for server in self.nameservers for one in server.endpoints}
 
-class Finder:
-    """Finds zones, each once. For one event loop."""
 
-    def __init__(self, exchange: Exchange, dns: Dns):
-        self._exchange = exchange
+class ZoneFinder:
+    """A search for zones and servers, each looked up once. For one event loop."""
+
+    def __init__(self, client: DnsClient, dns: Dns):
+        self._client = client
         self._dns = dns
         self._resolvers = resolvers(dns)
         self._found: dict[object, asyncio.Task] = {}
 
-    async def zone_of(self, name: str) -> Served:
+    async def zone_of(self, name: str) -> Zone:
         """
-        The zone that a name which exists is in, with its servers.
+        Return the zone of a name that exists, with its servers. Raises DnsError where there is
+        none.
 
         name
-            A mail domain or a zone. Raises DnsError where no zone can be found.
+            A mail domain or a zone.
         """
         return await self._once(("zone", name), lambda: self._zone_of(name))
 
-    async def primary_of(self, name: str) -> Served:
-        """The zone that a name which exists is in, with its primary. Raises DnsError."""
+    async def primary_of(self, name: str) -> Zone:
+        """Return the zone of a name that exists, with its primary. Raises DnsError."""
         return await self._once(("primary", name), lambda: self._primary_of(name))
 
-    async def below(self, zone: str, servers: Sequence[str], glue: Reply) -> Served:
+    async def below(self, zone: str, servers: Sequence[str], glue: Reply) -> Zone:
         """
-        A zone that another one's server refers to.
+        Return a zone that a server of another zone refers to.
 
         servers
-            The names of its servers, as the referral has them.
+            The names of the zone's servers, from the referral.
         glue
             The referral, which may have their addresses.
         """
         return await self._once(("below", zone), lambda: self._below(zone, servers, glue))
 
-    async def negative_ttl_of(self, zone: Served) -> int | None:
+    async def negative_ttl_of(self, zone: Zone) -> int | None:
         """
-        For how many seconds the absence of a name in a zone may be remembered, by the first of its
-        servers that says so; None where none does.
+        Return for how many seconds resolvers may cache that a name of the zone is missing, by the
+        first server that answers; None where none does.
         """
         return await self._once(("negative", zone.name), lambda: self._negative_ttl_of(zone))
 
-    async def places_of(self, server: str) -> tuple[Place, ...]:
+    async def endpoints_of(self, server: str) -> tuple[Endpoint, ...]:
         """
-        Where a server is: a setting, or a host's name. Raises DnsError where it has no address.
+        Return the endpoints of a setting or a host's name. Raises DnsError where the host has no
+        address.
         """
-        place = as_place(server)
-        if place is not None:
-            return (place,)
-        host, port = split(server)
+        endpoint = endpoint_of(server)
+        if endpoint is not None:
+            return (endpoint,)
+        host, port = host_and_port(server)
         found = await self._once(("addresses", host), lambda: self._addresses(host))
-        return tuple(replace(place, port=port) for place in found)
+        return tuple(replace(endpoint, port=port) for endpoint in found)
+
+    async def resolve(self, name: str, rtype: str) -> Reply:
+        """
+        Return the answer of the first resolver that gives one, about a name that exists. Raises
+        DnsError.
+        """
+        query = question(name, rtype, recurse=True)
+        failures = []
+        for endpoint in self._resolvers:
+            try:
+                answer = await self._client.ask_fully(endpoint, query)
+            except NoAnswer as error:
+                failures.append(f"{endpoint}: {error}")
+                continue
+            if answer.rcode in ("NOERROR", "NXDOMAIN"):
+                return answer
+            reason = await self._reason(endpoint, answer, name, rtype)
+            failures.append(f"{endpoint}: {answer.rcode}{reason}")
+        raise DnsError(
+            f"no resolver answers for the {rtype} of {name or '.'} ({'; '.join(failures)}); where "
+            "this machine's resolvers do not see the zone, set dkim:dns:resolver or dkim:dns:zones"
+        )
 
     async def _once(self, key: object, find: Callable[[], Awaitable]) -> object:
         task = self._found.get(key)
         if task is None:
             task = self._found[key] = asyncio.ensure_future(find())
-            # Taken note of, also where nobody waits for it any more.
+            # Marks the exception as seen, also where nobody waits for the task any more.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # One who is cancelled must not take the answer from the others.
+        # A caller that is cancelled must not cancel the task of the others.
         return await asyncio.shield(task)
 
-    async def _zone_of(self, name: str) -> Served:
+    async def _zone_of(self, name: str) -> Zone:
         configured = configured_zone(self._dns, name)
         settings = self._dns.zones.get(configured) if configured else None
         if settings is not None and settings.nameservers:
-            return Served(configured, await self._nameservers(settings.nameservers))
+            return Zone(configured, await self._nameservers(settings.nameservers))
         return await self._served(configured or name)
 
-    async def _served(self, name: str) -> Served:
+    async def _served(self, name: str) -> Zone:
         answer = await self.resolve(name, "NS")
         names = answer.values(name, "NS")
         if names:
-            return Served(name, await self._nameservers(names))
+            return Zone(name, await self._nameservers(names))
         if _is_alias(answer, name):
             return await self.zone_of(_above(name))
         zone = _enclosing(answer, name)
         if zone == name:
-            raise DnsError(f"{name}: the zone shows no NS records")
-        # Many domains may be in one zone: it is looked up once.
+            raise DnsError(f"{name}: the zone has no NS records")
+        # Many domains may be in one zone, which is looked up once.
         return await self.zone_of(zone)
 
-    async def _primary_of(self, name: str) -> Served:
+    async def _primary_of(self, name: str) -> Zone:
         start = configured_zone(self._dns, name) or name
         answer = await self.resolve(start, "SOA")
         if _is_alias(answer, start):
             return await self.primary_of(_above(start))
         zone = _enclosing(answer, start)
-        return Served(zone, primary=answer.soa().value.primary)
+        return Zone(zone, primary=answer.soa().value.primary)
 
-    async def _negative_ttl_of(self, zone: Served) -> int | None:
-        asked = message.question(zone.name, "SOA")
-        for place in (place for server in zone.nameservers for place in server.places):
+    async def _negative_ttl_of(self, zone: Zone) -> int | None:
+        query = question(zone.name, "SOA")
+        for endpoint in zone.endpoints().values():
             try:
-                soa = (await self._exchange.ask_fully(place, asked)).soa()
+                soa = (await self._client.ask_fully(endpoint, query)).soa()
             except NoAnswer:
                 continue
             if soa is not None and soa.name == zone.name:
                 return min(soa.ttl, soa.value.negative_ttl)
         return None
 
-    async def _below(self, zone: str, servers: Sequence[str], glue: Reply) -> Served:
+    async def _below(self, zone: str, servers: Sequence[str], glue: Reply) -> Zone:
         configured = self._dns.zones.get(zone)
         if configured is not None and configured.nameservers:
-            return Served(zone, await self._nameservers(configured.nameservers))
+            return Zone(zone, await self._nameservers(configured.nameservers))
         addresses = {}
         for rr in glue.additional:
             if rr.type in ("A", "AAAA"):
-                addresses.setdefault(rr.name, []).append(Place(rr.value))
+                addresses.setdefault(rr.name, []).append(Endpoint(rr.value))
         found = []
         for name in servers:
             if name in addresses:
-                found.append(_with_a_way(name, addresses[name]))
+                found.append(_reachable(name, addresses[name]))
             else:
                 found.append(await self._nameserver(name))
-        return Served(zone, tuple(found))
+        return Zone(zone, tuple(found))
 
     async def _nameservers(self, servers: Sequence[str]) -> tuple[Nameserver, ...]:
         return tuple(await asyncio.gather(*map(self._nameserver, dict.fromkeys(servers))))
 
     async def _nameserver(self, server: str) -> Nameserver:
         try:
-            return _with_a_way(server, await self.places_of(server))
+            return _reachable(server, await self.endpoints_of(server))
         except NoLibrary:
             raise
         except NoAddress as error:
-            advice = f"{error}; take it out of the zone's NS records, or give it an address"
-            return Nameserver(server, problem=advice, leads_nowhere=True)
+            advice = f"{error}; remove it from the zone's NS records, or add its address"
+            return Nameserver(server, problem=advice, has_no_address=True)
         except DnsError as error:
             return Nameserver(server, problem=str(error))
 
-    async def _addresses(self, host: str) -> tuple[Place, ...]:
+    async def _addresses(self, host: str) -> tuple[Endpoint, ...]:
         replies = await asyncio.gather(
             self.resolve(host, "A"), self.resolve(host, "AAAA"), return_exceptions=True
         )
         answers = [reply for reply in replies if isinstance(reply, Reply)]
         found = [
-            Place(rr.value)
+            Endpoint(rr.value)
             for answer in answers
             for rr in answer.answer
             if rr.type in ("A", "AAAA")
@@ -197,70 +223,70 @@ class Finder:
             raise NoAddress(f"the server's name {host or '.'} has no address")
         return tuple(found)
 
-    async def resolve(self, name: str, rtype: str) -> Reply:
+    async def _reason(self, endpoint: Endpoint, answer: Reply, name: str, rtype: str) -> str:
         """
-        What a resolver says of a name that exists: the first one that says anything. Raises
-        DnsError.
-        """
-        asked = message.question(name, rtype, recurse=True)
-        failures = []
-        for place in self._resolvers:
-            try:
-                answer = await self._exchange.ask_fully(place, asked)
-            except NoAnswer as error:
-                failures.append(f"{place}: {error}")
-                continue
-            if answer.rcode in ("NOERROR", "NXDOMAIN"):
-                return answer
-            failures.append(f"{place}: {answer.rcode}{await self._why(place, answer, name, rtype)}")
-        raise DnsError(
-            f"no resolver tells the {rtype} of {name or '.'} ({'; '.join(failures)}); where DNS "
-            "does not show it from here, set dkim:dns:resolver, or the servers in dkim:dns:zones"
-        )
-
-    async def _why(self, place: Place, answer: Reply, name: str, rtype: str) -> str:
-        """
-        What is known of a resolver's failure: one of DNSSEC goes away where checking is disabled
-        (RFC 4035, section 5.5).
+        Return what is known of a resolver's failure. Without validation a failure of DNSSEC goes
+        away (RFC 4035, section 5.5).
         """
         if answer.rcode != "SERVFAIL":
             return ""
-        asked = message.question(name, rtype, recurse=True, validate=False)
+        query = question(name, rtype, recurse=True, validate=False)
         try:
-            unchecked = await self._exchange.ask_fully(place, asked)
+            unchecked = await self._client.ask_fully(endpoint, query)
         except NoAnswer:
             return ""
         if unchecked.rcode not in ("NOERROR", "NXDOMAIN"):
             return ""
-        return ", and an answer without validation: DNSSEC of the zone is broken, mend it"
+        return ", and an answer without validation: the zone's DNSSEC is bogus, repair it"
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:
-    """The longest zone of the settings that a name is in."""
-    return max((zone for zone in dns.zones if is_inside(name, zone)), key=len, default=None)
+    """Return the longest zone of the settings that a name is in."""
+    return innermost_zone(name, dns.zones)
 
 
-def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Place, ...]:
+def way_of(dns: Dns, name: str) -> str:
+    """Return how the zone of a name is published: a choice of ``dkim:dns:publish``."""
+    zone = dns.zones.get(configured_zone(dns, name))
+    return dns.publish if zone is None or zone.publish is None else zone.publish
+
+
+def is_by_person(dns: Dns, record: Record) -> bool:
+    """Tell whether a person publishes a record, here or in a zone of another operator."""
+    return not dns.is_published or is_by_hand(dns, record.name) or record.purpose in BY_HAND
+
+
+def is_by_hand(dns: Dns, name: str) -> bool:
     """
-    The resolvers of the settings, or the system's. Source: resolv.conf(5), which has this machine
-    asked where nothing is there.
+    Tell whether a person publishes the zone of a name. Where the settings have no way for any zone,
+    nobody has said so: ``dkim.publish`` then sends updates.
+    """
+    zone = dns.zones.get(configured_zone(dns, name))
+    is_said = dns.is_published or (zone is not None and zone.publish is not None)
+    return is_said and way_of(dns, name) == "none"
+
+
+def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Endpoint, ...]:
+    """
+    Return the resolvers of the settings, else the system's. Without any, resolv.conf(5) has this
+    machine's own.
     """
     if dns.resolver:
-        return tuple(Place(*split(server)) for server in dns.resolver)
+        return tuple(Endpoint(*host_and_port(server)) for server in dns.resolver)
     try:
         lines = resolv_conf.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     words = [line.split() for line in lines if line.startswith("nameserver")]
-    # A link-local address comes with its interface (fe80::1%eth0), which getaddrinfo takes.
-    places = [Place(word[1]) for word in words if len(word) > 1]
-    return tuple(places) or (Place("127.0.0.1"),)
+    # A link-local address comes with its interface (fe80::1%eth0), which getaddrinfo(3) takes.
+    endpoints = [Endpoint(word[1]) for word in words if len(word) > 1]
+    return tuple(endpoints) or (Endpoint("127.0.0.1"),)
 
 
 def _is_alias(answer: Reply, name: str) -> bool:
     """
-    Whether a name stands for another (RFC 1034, section 3.6.2; a DNAME above makes it so too): the
-    answer is about that other then. Names below it are in the zone of the name above.
+    Tell whether a name is an alias (RFC 1034, section 3.6.2), also by a DNAME above it. The answer
+    is about the target then. The names below the alias are in the zone of the name above it.
     """
     return bool(answer.values(name, "CNAME"))
 
@@ -269,27 +295,27 @@ def _above(name: str) -> str:
     above = name.partition(".")[2]
     if "." not in above:
         raise DnsError(
-            f"{name} is an alias (CNAME), and no zone of its own; name its zone in dkim:dns:zones"
+            f"{name} is an alias (CNAME) and not a zone; name its zone in dkim:dns:zones"
         )
     return above
 
 
 def _enclosing(answer: Reply, name: str) -> str:
-    """The zone that a name is in, by the SOA of an answer about it."""
+    """Return the zone of a name, by the SOA of an answer about the name."""
     soa = answer.soa()
     if soa is None or not (soa.name == "" or is_inside(name, soa.name)):
-        raise DnsError(f"no zone is found for {name}: the resolver shows no SOA ({answer.rcode})")
+        raise DnsError(f"{name} has no zone: the resolver's answer has no SOA ({answer.rcode})")
     if answer.rcode == "NXDOMAIN" and "." not in soa.name:
-        # The SOA is a top-level domain's, or the root's: nobody has registered the domain.
-        raise NoSuchDomain(f"{name} does not exist in DNS (NXDOMAIN): there is no zone for it")
+        # The SOA of a top-level domain or the root: nobody has registered the domain.
+        raise NoSuchDomain(name, soa.name)
     if soa.name == "":
-        raise DnsError(f"no zone is found for {name}: only the root has a SOA for it")
+        raise DnsError(f"{name} has no zone: only the root has a SOA for it")
     return soa.name
 
 
-def _with_a_way(name: str, places: Sequence[Place]) -> Nameserver:
-    reachable = tuple(place for place in places if place.is_reachable())
+def _reachable(name: str, endpoints: Sequence[Endpoint]) -> Nameserver:
+    reachable = tuple(endpoint for endpoint in endpoints if endpoint.is_reachable())
     if not reachable:
-        shown = ", ".join(map(str, places))
-        return Nameserver(name, problem=f"{name}: no way from this machine to {shown}")
+        shown = ", ".join(map(str, endpoints))
+        return Nameserver(name, problem=f"{name}: this machine has no route to {shown}")
     return Nameserver(name, reachable)

@@ -1,1 +1,6 @@
-"""What is wrong on a machine, and what a person is to do about it."""
+"""
+One set of health checks with three outputs: the doctor's report, events and metrics.
+
+``model.py`` has what a check takes and yields, ``check_*.py`` has the checks, and ``run.py`` the
+registry.
+"""

@@ -1,17 +1,22 @@
-"""OpenDKIM's data sets, as far as they are texts: opendkim(8), «DATA SETS»."""
+"""OpenDKIM's data sets, texts and tables of PostgreSQL: opendkim(8), «DATA SETS»."""
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
+from ..postgres import dsn
+from ..postgres.dsn import Dsn
 from ..secret import Secret
 
 FILE = "file"  # a key and its value a line; the keys are literal
 REFILE = "refile"  # the same; the keys are patterns, tried in their order
 LIST = "csl"  # key=value, with commas between
+DSN = "dsn"  # a table of a database; the keys are literal
 
 # What else OpenDKIM can be built with. Their content has no text to read here.
-_ELSEWHERE = ("db", "dsn", "erlang", "ldap", "ldapi", "ldaps", "lua", "mdb", "memcache", "socket")
+_ELSEWHERE = ("db", "erlang", "ldap", "ldapi", "ldaps", "lua", "mdb", "memcache", "socket")
+_KINDS = "give file:, refile:, csl: or dsn:pgsql:"
 _SPACE = re.compile(r"[ \t\r\f\v]+")
 
 
@@ -34,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A table: its ``kind`` (``FILE``, ``REFILE`` or ``LIST``) and its rows in their order."""
+    """A table: its ``kind`` and its rows in their order."""
 
     kind: str
     rows: tuple[Row, ...]
@@ -45,18 +50,18 @@ def locate(text: object, where: str) -> tuple[str, str]:
     The kind of a data set's name, and the rest of the name: a path, or the list itself.
 
     text
-        As it stands in opendkim.conf(5): ``file:/path``, ``refile:/path``, ``csl:a=b``, ``/path``,
-        or a list.
+        As it stands in opendkim.conf(5): ``file:/path``, ``refile:/path``, ``csl:a=b``,
+        ``dsn:pgsql://…``, ``/path``, or a list.
     where
         The argument that it came from, for the error.
 
-    Raises InvalidValue for a kind that is not a text, and for a path that is not absolute.
+    Raises InvalidValue for a kind that is not read, and for a path that is not absolute.
     """
     if not isinstance(text, str) or not text.strip():
         raise InvalidValue(where, text, "is not a table", "give it as opendkim.conf has it")
     text = text.strip()
     kind, rest = _split_name(text, where)
-    if kind != LIST and not rest.startswith("/"):
+    if kind in (FILE, REFILE) and not rest.startswith("/"):
         raise InvalidValue(where, text, "is not an absolute path", f"give {kind}:/path")
     return kind, rest
 
@@ -66,29 +71,36 @@ def _split_name(text: str, where: str) -> tuple[str, str]:
     prefix, colon, rest = text.partition(":")
     if colon and "," not in prefix:
         kind = prefix.lower()
-        if kind in (FILE, REFILE, LIST):
+        if kind in (FILE, REFILE, LIST, DSN):
             return kind, rest.strip()
         if kind in _ELSEWHERE:
-            raise InvalidValue(
-                where, f"{kind}:", "is a table that is not read", "give file:, refile: or csl:"
-            )
+            raise InvalidValue(where, f"{kind}:", "is a table that is not read", _KINDS)
         if "=" not in prefix and not text.startswith("/"):
             # Shown without what follows: it may be a key.
-            raise InvalidValue(
-                where, f"{prefix}:", "is not a type of table", "give file:, refile: or csl:"
-            )
+            raise InvalidValue(where, f"{prefix}:", "is not a type of table", _KINDS)
     if text.startswith("/"):
         return FILE, text
     return LIST, text
 
 
-def read(text: object, where: str) -> DataSet:
+# Gives the rows of a table of a database: each key and its values.
+Query = Callable[[Dsn, str], Iterable[tuple[str, list[str]]]]
+
+
+def read(text: object, where: str, query: Query) -> DataSet:
     """
     The data set of a name, see :func:`locate`.
 
-    Raises InvalidValue where the name is wrong or the file can't be read.
+    query
+        Reads a table of PostgreSQL.
+
+    Raises InvalidValue where the name is wrong or the data set can't be read.
     """
     kind, rest = locate(text, where)
+    if kind == DSN:
+        source = dsn.parse(rest, where)
+        found = query(source, where)
+        return DataSet(kind, tuple(_database_row(source, key, values) for key, values in found))
     if kind == LIST:
         return DataSet(kind, parse_list(rest, where))
     try:
@@ -98,6 +110,11 @@ def read(text: object, where: str) -> DataSet:
         raise InvalidValue(where, rest, f"can't be read: {error.strerror}") from None
     parse = parse_refile if kind == REFILE else parse_file
     return DataSet(kind, parse(content, rest))
+
+
+def _database_row(source: Dsn, key: str, values: list[str]) -> Row:
+    # OpenDKIM takes the columns in the place of what colons part in a text.
+    return Row(key, Secret(":".join(values)), f"{source.place}, {source.key_column} {key}")
 
 
 def parse_file(text: str, place: str) -> tuple[Row, ...]:

@@ -13,10 +13,14 @@ SENDER = "%"
 
 @dataclass(frozen=True)
 class Refusal:
-    """Something that is not taken: the ``entry`` as a person finds it, and the ``reason``."""
+    """
+    Something that is not taken: the ``entry`` as a person finds it, and the ``reason``; and the
+    domain whose mail its key signs, where that is known.
+    """
 
     entry: str
     reason: str
+    domain: str = ""
 
     def as_plain(self) -> dict[str, str]:
         """For a function's return."""
@@ -62,10 +66,12 @@ def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
     for row in table.rows:
         try:
             entry = _entry(row, table.kind)
-            if entry.name in entries:
-                first = entries[entry.name].place
-                raise InvalidValue("name", entry.name, f"is given before, {first}: that counts")
         except InvalidValue as error:
+            refused.append(Refusal(_shown(row), str(error), _domain_of(row)))
+            continue
+        if entry.name in entries:
+            said = f"is given before, {entries[entry.name].place}: that counts"
+            error = InvalidValue("name", entry.name, said)
             refused.append(Refusal(_shown(row), str(error)))
         else:
             entries[entry.name] = entry
@@ -74,6 +80,14 @@ def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
 
 def _fields(row: Row) -> list[str]:
     return [field.strip() for field in row.value.reveal().split(":", 2)]
+
+
+def _domain_of(row: Row) -> str:
+    """Return the signing domain of a row that is no entry; empty where that is none."""
+    try:
+        return mail_domain(_fields(row)[0])
+    except InvalidValue:
+        return ""
 
 
 def _shown(row: Row) -> str:
@@ -90,7 +104,10 @@ def _entry(row: Row, kind: str) -> Entry:
         raise InvalidValue("name", "", "is empty: OpenDKIM passes over an indented line")
     if kind == REFILE and "*" in row.key:
         raise InvalidValue("name", row.key, "is a pattern", "give each key a name")
-    domain = fields[0] if fields[0] == SENDER else mail_domain(fields[0], "domain")
-    return Entry(
-        row.key, domain, served_selector(fields[1], "selector"), Secret(fields[2]), row.place
-    )
+    return entry(row.key, fields[0], fields[1], Secret(fields[2]), row.place)
+
+
+def entry(name: str, domain: str, selector: str, material: Secret, place: str) -> Entry:
+    """Return an entry with its names checked. Raises InvalidValue."""
+    signing_domain = domain if domain == SENDER else mail_domain(domain, "domain")
+    return Entry(name, signing_domain, served_selector(selector, "selector"), material, place)

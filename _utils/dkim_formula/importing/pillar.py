@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 
 from ..errors import InvalidValue
-from ..keys import ALGORITHMS
 from ..names import selector
+from ..private_key import ALGORITHMS
 from ..settings.model import Domain, Settings
 
 
@@ -50,7 +50,8 @@ def lacking(
             missing = _difference(domain, given)
         elif is_chosen:
             # Any active key satisfies '*', whatever its selector.
-            missing = {k: v for k, v in given.items() if k not in ("selector", "algorithm")}
+            wider = {k: v for k, v in given.items() if k not in ("selector", "algorithm")}
+            missing = _difference(settings.every_hosted, wider)
         else:
             missing = given
         if missing or (domain is None and not is_chosen):

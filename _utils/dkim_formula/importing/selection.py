@@ -6,15 +6,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidValue
 from ..names import mail_domain
 from .key_table import SENDER, Entry, Refusal
-from .signing_table import (
-    ADDRESS,
-    EVERY,
-    HOST,
-    SUBDOMAINS,
-    Line,
-    SigningTable,
-    is_any_ending,
-)
+from .signing_table import ADDRESS, EVERY, HOST, SUBDOMAINS, Line, SigningTable, is_any_ending
 
 
 @dataclass(frozen=True)
@@ -226,7 +218,8 @@ class _Selecting:
         entry = self.entries.get(name)
         # A line for every sender may well lead nowhere for some of them.
         if entry is None and not (line.kind == EVERY and line.key_name == SENDER):
-            self._refuse(line, f"names the key {name!r}, which the KeyTable has not, or not whole")
+            reason = f"names the key {name!r}, which the KeyTable has not, or not whole"
+            self._refuse(line, reason, host)
         return entry
 
     def _choose(self, domain: str, address: str, entry: Entry, signs: bool = True) -> None:
@@ -236,10 +229,10 @@ class _Selecting:
         if choice.signs and not choice.address:
             self._own.add(domain)
 
-    def _refuse(self, line: Line, reason: str) -> None:
+    def _refuse(self, line: Line, reason: str, domain: str = "") -> None:
         if (line.number, reason) not in self._told:
             self._told.add((line.number, reason))
-            self.result.refused.append(Refusal(line.label(), reason))
+            self.result.refused.append(Refusal(line.label(), reason, domain))
 
 
 def _signing_domain(entry: Entry, host: str) -> str:

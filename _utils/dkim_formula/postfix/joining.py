@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import PostfixError, keeping_what_was_done
 from ..files import replace_file
-from . import main_cf, milters, reach, services
+from . import main_cf, milter_addresses, milter_list, milters, service_milters
 from .milters import CLASSES, Ours
-from .services import Configuration
+from .service_milters import Configuration
 
 # What main.cf had before: it goes with main.cf into a backup.
 MEMORY = "/etc/postfix/dkim-formula.json"
@@ -30,7 +30,10 @@ class Joining:
     notes
         What goes round our milters all the same, a line each.
     remember
-        What main.cf has now and has to get back when our milters leave; None: nothing new.
+        What main.cf has now and has to get back when our milters leave; None: nothing new; empty:
+        nothing any more.
+    kept
+        The text of the file that this is kept in; None where there is none.
     """
 
     found: Configuration
@@ -39,12 +42,21 @@ class Joining:
     own: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     remember: Mapping[str, str | None] | None = None
+    kept: str | None = None
 
     def changes(self) -> dict[str, dict[str, str | None]]:
-        """Return ``{parameter: {"old", "new"}}``; those of services have their service's name."""
+        """
+        Return ``{parameter: {"old", "new"}}``; those of services have their service's name. The
+        file that keeps what main.cf had has its path, old and new text.
+        """
         new = {**self.main, **dict.fromkeys(self.unset), **self.own}
-        old = {**self.found.main, **self.found.own}
+        old = {**self.found.main, **self.found.own, MEMORY: self.kept}
+        if self.remember is not None and self._text() != self.kept:
+            new[MEMORY] = self._text()
         return {name: {"old": old.get(name), "new": new[name]} for name in new}
+
+    def _text(self) -> str | None:
+        return json.dumps(dict(self.remember)) if self.remember else None
 
     def after(self) -> Configuration:
         """Return the configuration that the plan leads to."""
@@ -62,16 +74,17 @@ class Joining:
         """
         due, done = self.changes(), []
         with keeping_what_was_done(lambda: {name: due[name] for name in done}):
-            if self.remember:
-                _remember(self.remember)
+            if self.remember and MEMORY in due:
+                _remember(self._text())
+                done.append(MEMORY)
             main_cf.write(self.main)
             done += self.main
             main_cf.write({}, self.unset)
             done += self.unset
             main_cf.write_own(self.own)
             done += self.own
-            if self.remember is not None and not self.remember:
-                _forget()
+            if not self.remember and MEMORY in due:
+                os.unlink(MEMORY)
 
 
 def present(
@@ -86,7 +99,7 @@ def present(
     Plan for mail of every way in to go through our milters.
 
     found
-        :func:`services.read`.
+        :func:`service_milters.read`.
     default_action
         At our own entries; None where the pillar does not say (:func:`milters.action`).
     gone
@@ -108,11 +121,11 @@ def present(
         queue=found.queue,
         quoting=found.quoting(),
     )
-    own = services.plan(
+    own = service_milters.plan(
         found, known, Ours(gone, queue=found.queue), chosen, default_action is not None
     )
     remember = {CLASSES: found.main.get(CLASSES)} if CLASSES in main else None
-    plan = Joining(found, main, (), own, (), remember)
+    plan = Joining(found, main, (), own, (), remember, _kept())
     return replace(plan, notes=told(plan.after(), Ours(ours, queue=found.queue), meant))
 
 
@@ -137,8 +150,8 @@ def absent(
         before=before,
         quoting=found.quoting(),
     )
-    own = services.plan_absent(found, known)
-    return Joining(found, main, unset, own, remember={} if before else None)
+    own = service_milters.plan_absent(found, known)
+    return Joining(found, main, unset, own, remember={}, kept=_kept())
 
 
 def told(found: Configuration, ours: Ours, meant: Iterable[str] = ()) -> list[str]:
@@ -146,9 +159,9 @@ def told(found: Configuration, ours: Ours, meant: Iterable[str] = ()) -> list[st
     lines = [f"mail by {way} leaves unsigned; {REMEDY}" for way in _unsigned(found, ours, meant)]
     lines += [
         f"{text}; write OpenDKIM's milter, {', '.join(ours.milters)}, into its lines as well"
-        for text in services.maps(found, ours)
+        for text in service_milters.maps(found, ours)
     ]
-    return lines + [silence(entry) for entry in reach.silent(found, ours)]
+    return lines + [silence(entry) for entry in milter_addresses.silent(found, ours)]
 
 
 REMEDY = (
@@ -163,23 +176,23 @@ _FATE = {
 }
 
 
-def _unsigned(found: Configuration, ours: Ours, meant: Iterable[str]) -> list[services.Way]:
-    return services.unsigned(found, ours, meant) if found.services else []
+def _unsigned(found: Configuration, ours: Ours, meant: Iterable[str]) -> list[service_milters.Way]:
+    return service_milters.unsigned(found, ours, meant) if found.services else []
 
 
-def silence(entry: reach.Entry) -> str:
+def silence(entry: milter_addresses.Entry) -> str:
     """Say what becomes of mail while nothing answers at an entry's address."""
     fate = _FATE.get(entry.action, f"Postfix does not know the action {entry.action}")
     return (
-        f"{entry.where}: nothing answers at {milters.address(entry.text)}, so {fate}; start that "
-        "milter, or remove the entry"
+        f"{entry.where}: nothing answers at {milter_list.address(entry.text)}, so {fate}; start "
+        "that milter, or remove the entry"
     )
 
 
 def _with_left_behind(
     found: Configuration, known: Ours, older: Mapping[str, Sequence[str]] | None
 ) -> Ours:
-    left = reach.left_behind(found, known) if known.milters else []
+    left = milter_addresses.left_behind(found, known) if known.milters else []
     if not left:
         return known
     first = known.milters[0]
@@ -189,27 +202,28 @@ def _with_left_behind(
 
 def remembered() -> dict[str, str | None]:
     """Return what main.cf had before our milters joined; empty where that is not known."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(MEMORY, encoding="utf-8") as stream:
-            given = json.load(stream)
+    with contextlib.suppress(ValueError):
+        given = json.loads(_kept() or "{}")
         if isinstance(given, dict):
             kept = {name: value for name, value in given.items() if name == CLASSES}
             return {name: value for name, value in kept.items() if isinstance(value, str | None)}
     return {}
 
 
-def _remember(values: Mapping[str, str | None]) -> None:
+def _kept() -> str | None:
+    try:
+        with open(MEMORY, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def _remember(text: str) -> None:
     """Keep values for the day on which our milters leave."""
     try:
-        with contextlib.suppress(FileNotFoundError):
-            replace_file(MEMORY, json.dumps(dict(values)), 0o644)
+        replace_file(MEMORY, text, 0o644)
     except OSError as error:
         raise PostfixError(
             f"{MEMORY}: what main.cf has now can't be kept for later: {error.strerror}; make room "
             "there, and run again"
         ) from None
-
-
-def _forget() -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(MEMORY)

@@ -2,9 +2,21 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..errors import PostfixError
+from ..settings.model import MILTER_DEFAULT_ACTIONS
+from .expansion import QUEUE, REFERENCE, expand, references
+from .milter_list import (
+    address,
+    appended,
+    edited,
+    entries,
+    expanded,
+    moved,
+    own_action,
+    own_entry,
+    refuse_open_brace,
+)
 
 CLASSES = "internal_mail_filter_classes"
 DEFAULT_ACTION = "milter_default_action"
@@ -12,20 +24,8 @@ NON_SMTPD = "non_smtpd_milters"
 SMTPD = "smtpd_milters"
 LISTS = (SMTPD, NON_SMTPD)
 
-QUEUE = "/var/spool/postfix"
-
-# postconf(5), milter_default_action. Not "shutdown": Postfix 3.7 takes it for a mistake and answers
-# 451 to everybody (measured, Debian 12).
-DEFAULT_ACTIONS = ("accept", "reject", "tempfail", "quarantine")
-
 # A daemon that listens at one of these, or at all addresses, may be any of them to Postfix.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-_NAME = r"[A-Za-z0-9_]+"
-_BARE = re.compile(rf"\$(?:\{{({_NAME})\}}|\(({_NAME})\)|({_NAME}))")
-_CONDITIONAL = re.compile(rf"({_NAME})([?:])(.*)", re.DOTALL)
-_ACTION = re.compile(r"\{?\s*default_action\s*=\s*(\w+)\s*\}?")
-_CLOSING = {"{": "}", "(": ")"}
 
 
 class Ours:
@@ -118,7 +118,7 @@ def plan_present(
     Raises PostfixError where a list can't be added to: a brace in it is not closed.
     """
     for name in LISTS:
-        _check_braces(name, expand(current.get(name, ""), current))
+        refuse_open_brace(name, expand(current.get(name, ""), current))
     known = Ours(ours, older, queue)
     chosen = default_action or action(current, known)
     wanted = _taken_out(current, Ours(gone, queue=queue), quoting)
@@ -128,7 +128,7 @@ def plan_present(
 
     wanted = _rewritten(wanted, known, put, quoting)
     fresh = {milter: own_entry(milter, milter, chosen) for milter in ours}
-    others = [entry for entry in _expanded(wanted, SMTPD) if known.which(entry) is None]
+    others = [entry for entry in expanded(wanted, SMTPD) if known.which(entry) is None]
     if NON_SMTPD in _quoted(wanted, SMTPD):
         # The list that the other one quotes goes first, or a milter would come twice.
         _join(wanted, NON_SMTPD, known, fresh)
@@ -140,7 +140,7 @@ def plan_present(
         _join(wanted, NON_SMTPD, known, fresh)
     # A plain list: braces mean nothing in it.
     if "bounce" not in re.split(r"[,\s]+", expand(wanted.get(CLASSES, ""), wanted)):
-        wanted[CLASSES] = _append(wanted.get(CLASSES, ""), ["bounce"])
+        wanted[CLASSES] = appended(wanted.get(CLASSES, ""), ["bounce"])
     return {name: value for name, value in wanted.items() if current.get(name) != value}
 
 
@@ -164,7 +164,7 @@ def plan_absent(
     unset = [
         name
         for name in LISTS
-        if name in current and _expanded(current, name) and not _expanded(wanted, name)
+        if name in current and expanded(current, name) and not expanded(wanted, name)
     ]
     if before and CLASSES in before and CLASSES in current:
         wanted[CLASSES] = without(current[CLASSES], ["bounce"], current)
@@ -200,18 +200,12 @@ def swap(
 
 def swap_in_list(value: str, known: Ours, put: Callable[[str, str], str]) -> str:
     """Return one list's text in which each literal entry of ours is written by ``put``."""
-    return _edited(value, lambda entry: _put(entry, known, {}, put))
+    return edited(value, lambda entry: _put(entry, known, {}, put))
 
 
 def removed(value: str, known: Ours) -> str:
     """Return one list's text without its literal entries of ours."""
-    return _edited(value, lambda entry: None if _only(entry, known, {}) else entry)
-
-
-def moved(entry: str, milter: str) -> str:
-    """Return an entry with another address, and the settings that it has."""
-    settings = _settings(entry)
-    return f"{{ {', '.join([milter, *settings])} }}" if settings else milter
+    return edited(value, lambda entry: None if _only(entry, known, {}) else entry)
 
 
 def action(current: Mapping[str, str], known: Ours) -> str:
@@ -220,55 +214,11 @@ def action(current: Mapping[str, str], known: Ours) -> str:
     entry of ours says, else main.cf's ``milter_default_action`` where it is set, else ``accept``.
     """
     for name in LISTS:
-        for entry in _expanded(current, name):
+        for entry in expanded(current, name):
             if known.which(entry) and (own := own_action(entry)):
                 return own
     given = expand(current.get(DEFAULT_ACTION, ""), current).strip()
-    return given if given in DEFAULT_ACTIONS else "accept"
-
-
-def own_action(entry: str) -> str | None:
-    """Return the ``default_action`` of an entry in braces, or None."""
-    found = [_ACTION.fullmatch(setting) for setting in _settings(entry)]
-    return next((match[1] for match in found if match), None)
-
-
-def own_entry(entry: str, milter: str, chosen: str, force: bool = False) -> str:
-    """
-    Return an entry of ours as it is to be: our address, and what to do while it does not answer.
-
-    entry
-        As it is written now; its other settings stay.
-    force
-        Whether ``chosen`` replaces an action that the entry has.
-    """
-    settings = _settings(entry)
-    has = own_action(entry)
-    if has is None:
-        settings.append(f"default_action={chosen}")
-    elif force and has != chosen:
-        settings = [
-            f"default_action={chosen}" if _ACTION.fullmatch(one) else one for one in settings
-        ]
-    elif address(entry) == milter:
-        return entry
-    return f"{{ {', '.join([milter, *settings])} }}"
-
-
-def entries(value: str) -> list[str]:
-    """
-    Return a list's entries: commas and white space part them, but not within braces, which may
-    stand in braces: ``{ inet:host:port, { command_timeout = 30s } }``. Source: MILTER_README.
-    """
-    return [value[start:end] for start, end in _spans(value)]
-
-
-def address(entry: str) -> str:
-    """Return a milter's address: the entry, or the first word of ``{ address, name=value }``."""
-    if not entry.startswith("{"):
-        return entry
-    inner = entries(entry[1:].removesuffix("}"))
-    return inner[0] if inner else ""
+    return given if given in MILTER_DEFAULT_ACTIONS else "accept"
 
 
 def without(
@@ -282,79 +232,7 @@ def without(
     quoting ``parameters``; unchanged where there is none.
     """
     known = Ours(addresses, queue=queue)
-    return _edited(value, lambda entry: None if _only(entry, known, parameters) else entry)
-
-
-def expand(value: str, parameters: Mapping[str, str], depth: int = 10) -> str:
-    """
-    Return ``value`` with ``$name``, ``${name?text}`` and ``${name:text}`` put in from
-    ``parameters``; a name that is not there is empty. A comparison, ``${{a}=={b}?…}``, is left as
-    it is: it counts as an entry of others. Source: postconf(5), «DESCRIPTION».
-    """
-    if depth == 0 or "$" not in value:
-        return value
-    text, at = "", 0
-    while (found := value.find("$", at)) >= 0:
-        text += value[at:found]
-        put, at = _macro(value, found, parameters, depth)
-        text += put
-    return text + value[at:]
-
-
-def references(value: str) -> list[str]:
-    """Return the names of parameters that a value quotes, each once."""
-    return list(dict.fromkeys(_name(found) for found in _BARE.finditer(value)))
-
-
-def _macro(value: str, at: int, parameters: Mapping[str, str], depth: int) -> tuple[str, int]:
-    """Return what stands for the macro at a dollar sign, and where the text goes on."""
-    bare = _BARE.match(value, at)
-    if bare:
-        return _value(_name(bare), parameters, depth), bare.end()
-    opening = value[at + 1 : at + 2]
-    if opening == "$":
-        return "$", at + 2
-    end = _closed(value, at + 1)
-    condition = _CONDITIONAL.fullmatch(value[at + 2 : end]) if opening in _CLOSING else None
-    if condition is None or end < 0:
-        return "$", at + 1
-    name, operator, text = condition.groups()
-    is_set = bool(_value(name, parameters, depth))
-    then, otherwise = _branches(text)
-    chosen = then if is_set == (operator == "?") else otherwise
-    return expand(chosen, parameters, depth - 1), end + 1
-
-
-def _branches(text: str) -> tuple[str, str]:
-    """Return both texts of a conditional: ``text``, ``{text}`` or ``{text}:{text}``."""
-    inner = text.strip()
-    end = _closed(inner, 0) if inner.startswith("{") else -1
-    if end < 0:
-        return text, ""
-    rest = inner[end + 1 :].strip().removeprefix(":").strip()
-    if rest.startswith("{") and rest.endswith("}"):
-        rest = rest[1:-1]
-    return inner[1:end], rest
-
-
-def _closed(value: str, at: int) -> int:
-    """Return where the brace or parenthesis at ``at`` is closed, or -1."""
-    opening = value[at : at + 1]
-    depth = 0
-    for place in range(at, len(value)):
-        depth += (value[place] == opening) - (value[place] == _CLOSING.get(opening))
-        if depth == 0:
-            return place
-    return -1
-
-
-def _value(name: str, parameters: Mapping[str, str], depth: int) -> str:
-    given = parameters.get(name, QUEUE if name == "queue_directory" else "")
-    return expand(given, parameters, depth - 1)
-
-
-def _name(found: re.Match) -> str:
-    return next(group for group in found.groups() if group)
+    return edited(value, lambda entry: None if _only(entry, known, parameters) else entry)
 
 
 def _real(path: str) -> str:
@@ -364,56 +242,10 @@ def _real(path: str) -> str:
         return path
 
 
-def _spans(value: str) -> Iterator[tuple[int, int]]:
-    depth, start = 0, None
-    for at, character in enumerate(value):
-        if depth == 0 and character in ", \t\r\n":
-            if start is not None:
-                yield start, at
-            start = None
-            continue
-        start = at if start is None else start
-        depth = max(0, depth + (character == "{") - (character == "}"))
-    if start is not None:
-        yield start, len(value)
-
-
-def _edited(value: str, edit: Callable[[str], str | None]) -> str:
-    """Return a list's text with each entry edited; None drops it with the separator before it."""
-    text, end, changed = "", 0, False
-    for start, stop in _spans(value):
-        entry = value[start:stop]
-        new = edit(entry)
-        changed = changed or new != entry
-        if new is not None:
-            text += (value[end:start] if text else "") + new
-        end = stop
-    return text if changed else value
-
-
-def _settings(entry: str) -> list[str]:
-    return entries(entry[1:].removesuffix("}"))[1:] if entry.startswith("{") else []
-
-
-def _check_braces(name: str, value: str) -> None:
-    depth = 0
-    for character in value:
-        depth = max(0, depth + (character == "{") - (character == "}"))
-    if depth:
-        raise PostfixError(
-            f"main.cf: {name} has a brace that is not closed, so that whatever is put after it is "
-            f"a part of that entry: {value[:200]}; close it"
-        )
-
-
 def _only(entry: str, known: Ours, parameters: Mapping[str, str]) -> bool:
     """Return whether an entry stands for milters of ours and for nothing else."""
     found = entries(expand(entry, parameters))
     return bool(found) and all(known.which(one) for one in found)
-
-
-def _expanded(parameters: Mapping[str, str], name: str) -> list[str]:
-    return entries(expand(parameters.get(name, ""), parameters))
 
 
 def _same(one: str, other: str) -> bool:
@@ -442,7 +274,7 @@ def _taken_out(
 ) -> dict[str, str]:
     wanted = dict(current)
     for name in _holders(current, quoting):
-        wanted[name] = _edited(
+        wanted[name] = edited(
             current[name], lambda entry: None if _only(entry, known, current) else entry
         )
     return wanted
@@ -457,7 +289,7 @@ def _rewritten(
     """Return all parameters with each entry of ours written by ``put``, and each of ours once."""
     wanted = dict(current)
     for name in _holders(current, quoting):
-        wanted[name] = _edited(current[name], lambda entry: _put(entry, known, current, put))
+        wanted[name] = edited(current[name], lambda entry: _put(entry, known, current, put))
     for name in _holders(wanted, quoting):
         wanted[name] = _once(wanted[name], known, wanted)
     return wanted
@@ -467,7 +299,7 @@ def _put(
     entry: str, known: Ours, parameters: Mapping[str, str], put: Callable[[str, str], str]
 ) -> str:
     # What a bare reference names is edited where it stands.
-    if _BARE.fullmatch(entry):
+    if REFERENCE.fullmatch(entry):
         return entry
     found = entries(expand(entry, parameters))
     ours = known.among(found)
@@ -492,15 +324,11 @@ def _once(value: str, known: Ours, parameters: Mapping[str, str]) -> str:
         seen.update(ours)
         return entry
 
-    return _edited(value, edit)
+    return edited(value, edit)
 
 
 def _join(parameters: dict[str, str], name: str, known: Ours, fresh: Mapping[str, str]) -> None:
-    there = known.among(_expanded(parameters, name))
+    there = known.among(expanded(parameters, name))
     missing = [entry for milter, entry in fresh.items() if milter not in there]
     if missing:
-        parameters[name] = _append(parameters.get(name, ""), missing)
-
-
-def _append(value: str, added: Sequence[str]) -> str:
-    return ", ".join([value.rstrip(", "), *added] if value.strip(", ") else added)
+        parameters[name] = appended(parameters.get(name, ""), missing)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose
-from ..database.objects import names
-from ..database.stored_row import is_row_found, row_problem
 from ..names import is_served, row_name
-from ..private_key import read_stored
 from ..secret import Secret
 from ..settings.model import Database
 from . import tables
 from .catalog import columns, relation_kind
+from .objects import names
+from .sql import compose
+from .stored_row import is_row_found, read_row, row_problem
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -91,8 +90,9 @@ def decide(
     One key of a domain and algorithm becomes ``active``: the one that the daemon's own look-up
     gives at this moment, or else that with the lowest id. Others become ``retired``: that keeps
     key and record, so that mail which they signed still verifies, and no rotation takes an old key
-    for a new one, as it would a pending one. What is not a key is kept as ``pending``; a row
-    without any, as ``revoked``.
+    for a new one, as it would a pending one. A row with the path of a file goes on as it is, since
+    OpenDKIM reads the file. What is not a key is kept as ``pending``; a row without any, as
+    ``revoked``.
 
     site_id
         The column of the table of domains that ``domain_id`` refers to.
@@ -144,25 +144,24 @@ def _note(row: Adopted) -> str:
 
 
 def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> Adopted:
-    stored = read_stored(key)
-    problem = row_problem(domain, selector, stored)
-    private = stored.private
-    if private is None:
-        state = "revoked" if key is None else "pending"
-        return Adopted(row_id, domain, selector, "rsa", None, None, state, problem, digest, False)
-    signs = is_row_found(domain, selector)
+    found = read_row(domain, selector, key, "active")
+    problem = row_problem(domain, selector, found)
+    private = found.private
+    signs = found.signs and is_row_found(domain, selector)
+    state = "active" if signs else "pending" if key is not None else "revoked"
     return Adopted(
         row_id,
         domain,
         selector,
-        private.algorithm,
-        private.bits,
-        private.public_base64(),
-        "active" if signs else "pending",
+        # The daemon of a table that is adopted signs with RSA, whatever file it reads.
+        "rsa" if private is None else private.algorithm,
+        private and private.bits,
+        private and private.public_base64(),
+        state,
         problem,
         digest,
         signs,
-        None if stored.is_plain else Secret(private.pem()),
+        None if private is None or found.is_plain else Secret(private.pem()),
     )
 
 

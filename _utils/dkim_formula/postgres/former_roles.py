@@ -1,16 +1,15 @@
-"""Readers and workers that the settings no longer name, and the removal of their rights."""
+"""Readers and writers that the settings no longer name, and the removal of their rights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..database import roles
-from ..database.connection import compose
-from ..database.objects import LOCK_CLASS, LOCK_ROLES, quoted
-from ..database.plan import Plan, change
+from ..plan import Plan, change
 from ..settings.model import Database
-from . import marks
+from . import marks, roles
+from .objects import LOCK_CLASS, LOCK_ROLES
+from .sql import compose, quoted
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -56,7 +55,7 @@ class FormerRole:
 
 def look(connection: pg.connection, database: Database) -> list[FormerRole]:
     """Return the former roles of this database; on its own host, those of every database."""
-    current = [database.reader.name, database.worker.name]
+    current = [database.reader.name, database.writer.name]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT oid, rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"
@@ -126,7 +125,7 @@ def _read(cursor: pg.cursor, oid: int, name: str, comment: str) -> FormerRole:
         (oid,),
     )
     here, elsewhere = cursor.fetchone()
-    rights = len(roles.look(cursor.connection, roles.Wanted(name)).grants)
+    rights = len(roles.look(cursor.connection, roles.Wanted(name)).granted)
     return FormerRole(name, marks.is_made(comment), rights, held_by, here, elsewhere)
 
 

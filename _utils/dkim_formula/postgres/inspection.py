@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose
-from ..database.objects import TABLES, VIEWS, names
 from ..settings.model import Database
 from . import adoption, hosted, presets
 from .catalog import columns, relation_kind
+from .objects import TABLES, VIEWS, names
+from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -29,6 +29,8 @@ _OURS = (
     "public_key",
     "state",
     "address",
+    "signs_with",
+    "odd",
     "created_at",
     "activated_at",
     "retired_at",
@@ -55,7 +57,7 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
         advice = []
         if not found:
             advice += presets.advice(cursor, database)
-            advice += _readers_of_keys(cursor, database)
+            advice += hosted.not_counted(cursor, database)
             advice += names_advice(cursor, database)
     return Inspection(found, tuple(advice))
 
@@ -64,7 +66,7 @@ def problems(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
     """The first half of :func:`inspect`: the catalogue alone is read."""
     return tuple(
         _schema_problems(cursor, database)
-        or _preset_problems(cursor, database)
+        or [text for text in [presets.problem(cursor, database)] if text]
         or [
             *hosted.problems(cursor, database),
             *_dkim_problems(cursor, database),
@@ -81,17 +83,6 @@ def _schema_problems(cursor: pg.cursor, database: Database) -> list[str]:
     return [
         f"dkim:database:schema: {database.schema!r} is a word or a name that SQL takes in quotes "
         "alone, and OpenDKIM writes none; give another"
-    ]
-
-
-def _preset_problems(cursor: pg.cursor, database: Database) -> list[str]:
-    """A program's tables that nothing in the pillar speaks of."""
-    found = presets.recognised(cursor, database)
-    if not found:
-        return []
-    return [
-        f"dkim:database:preset: missing, and the database has the tables of {' and '.join(found)}; "
-        f"set preset: {' or '.join(found)}, or domains, or preset: howto to leave them unread"
     ]
 
 
@@ -211,7 +202,7 @@ def _view_problems(cursor: pg.cursor, database: Database) -> list[str]:
 
 
 def names_advice(cursor: pg.cursor, database: Database) -> list[str]:
-    """What of :func:`inspect` is about names, which the worker may ask for too."""
+    """What of :func:`inspect` is about names, which the writer may ask for too."""
     advice = []
     count = hosted.left_out(cursor.connection, database)
     if count:
@@ -224,32 +215,3 @@ def names_advice(cursor: pg.cursor, database: Database) -> list[str]:
 
 def _listed_tables(database: Database) -> str:
     return " and ".join(f"{one.schema}.{one.table}" for _, one in hosted.tables(database))
-
-
-def _readers_of_keys(cursor: pg.cursor, database: Database) -> list[str]:
-    """Who else reads private keys in a table that the howto made."""
-    if adoption.site_id(cursor, database) is None:
-        return []
-    cursor.execute(
-        """
-        SELECT r.rolname
-          FROM pg_roles AS r, pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s AND r.rolname <> ALL (%s) AND NOT r.rolsuper
-           AND r.rolname !~ '^pg_' AND has_column_privilege(r.oid, c.oid, 'key', 'SELECT')
-         ORDER BY 1
-        """,
-        (
-            database.schema,
-            database.keys_table,
-            [database.keys_owner, database.worker.name, database.reader.name],
-        ),
-    )
-    found = [name for (name,) in cursor]
-    if not found:
-        return []
-    table = f"{database.schema}.{database.keys_table}"
-    return [
-        f"{table}: the private keys can be read by {', '.join(found)}, as before the formula came; "
-        f'where that is not meant, ALTER TABLE {table} OWNER TO "{database.keys_owner}", and '
-        "REVOKE SELECT from the others"
-    ]

@@ -1,4 +1,4 @@
-"""The formula's tables, functions and views in the mail database: looked at, planned, made."""
+"""The formula's tables, functions and views in the mail database: read, planned, made."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose
-from ..database.objects import (
-    FUNCTIONS,
-    LOCK_CLASS,
-    LOCK_SCHEMA,
-    OPEN_FUNCTION,
-    TABLES,
-    VIEWS,
-    names,
-)
-from ..database.plan import Plan, change
 from ..errors import DatabaseError
+from ..plan import Plan, change
 from ..settings.model import Database
-from . import adoption, hosted, inspection, owners, signing_table, tables, triggers, views
+from . import (
+    adoption,
+    hosted,
+    inspection,
+    owners,
+    replicas,
+    signing_table,
+    startup_scan,
+    tables,
+    triggers,
+    views,
+)
 from .catalog import relation_kind
+from .objects import FUNCTIONS, LOCK_CLASS, LOCK_SCHEMA, OPEN_FUNCTION, TABLES, VIEWS, names
+from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 # A reader that waits behind us waits no longer than this for whoever we wait for: with
 # milter_default_action=accept a milter that does not answer means unsigned mail.
-_LOCK_TIMEOUT = "10s"
+LOCK_TIMEOUT = "10s"
 
 NEWEST = tables.NUMBER
 DEFINITIONS = "views and triggers"
 ADOPTED = "adopted keys"
+NEW_TABLES = "tables"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Snapshot:
     """
     What the database holds of the formula's and of the howto's.
 
+    owner
+        What there is of the role that owns the formula's objects.
     schema
         The schema of the formula's objects is there.
     dkim
@@ -56,6 +62,7 @@ class Snapshot:
         Why nothing can be done, a sentence each.
     """
 
+    owner: owners.Snapshot = owners.MISSING
     schema: bool = False
     dkim: bool = False
     applied: tuple[int, ...] = ()
@@ -72,7 +79,7 @@ def look(
     connection: pg.connection, database: Database, known: tuple[adoption.Adopted, ...] = ()
 ) -> Snapshot:
     """
-    Reads the catalogue, and the keys of a howto's table that waits to be adopted.
+    Read the catalogue, and the keys of a howto's table that waits to be adopted.
 
     known
         An earlier snapshot's ``adopted``, to spare the parsing of what has not changed.
@@ -81,7 +88,7 @@ def look(
         snapshot = _read_catalogue(cursor, database)
         problems = inspection.problems(cursor, database)
         if not problems:
-            problems = _foreign_dependents(cursor, database, snapshot)
+            problems = views.foreign_dependents(cursor, database)
         snapshot = replace(snapshot, problems=problems)
         if not problems:
             snapshot = replace(snapshot, definitions=_definitions(cursor, database, snapshot))
@@ -93,7 +100,7 @@ def look(
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
     """
-    Which tables and definitions are due.
+    Plan the tables and definitions that are due.
 
     Raises DatabaseError, with every reason, where the schema can't be brought there.
     """
@@ -110,7 +117,7 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
     if not snapshot.schema:
         changes[f"schema {database.schema}"] = change(None, "made")
     if not is_migrated(snapshot):
-        changes[f"migration {tables.NUMBER}"] = change(None, tables.TITLE)
+        changes[NEW_TABLES] = change(None, tables.TITLE)
     if snapshot.adopted:
         counts = {"active": 0, "retired": 0, "pending": 0, "revoked": 0}
         for row in snapshot.adopted:
@@ -120,6 +127,8 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
         )
     if snapshot.definitions != "current":
         changes[DEFINITIONS] = change(snapshot.definitions, "current")
+    if changes:
+        changes = {**owners.changes(snapshot.owner, database.keys_owner), **changes}
     notes = adoption.notes(snapshot.adopted)
     if snapshot.dkim and not is_migrated(snapshot):
         notes = (adoption.FREED.format(table=f"{database.schema}.{database.keys_table}"), *notes)
@@ -127,22 +136,22 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 
 
 def is_migrated(snapshot: Snapshot) -> bool:
-    """Whether the tables are there that keys are compared with and stored in."""
+    """Tell whether the tables are there that keys are compared with and stored in."""
     return tables.NUMBER in snapshot.applied
 
 
 def has_tables(connection: pg.connection, database: Database) -> bool:
-    """What :func:`is_migrated` says, without the rest of a look."""
+    """Tell what :func:`is_migrated` does, without the rest of a look."""
     with connection.cursor() as cursor:
         return tables.NUMBER in _applied(cursor, database)
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
     """
-    Carries the plan out in one transaction, under an advisory lock, and commits it.
+    Carry the plan out in one transaction, under an advisory lock, and commit it.
 
     Keys are read before anything is locked; writers then wait for the table, readers only for the
-    last moment, and get the old views or the new. Gives the plan that was carried out.
+    last moment, and get the old views or the new. Return the plan that was carried out.
 
     Raises DatabaseError, with nothing changed.
     """
@@ -151,7 +160,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
     if not planned:
         return planned
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_SCHEMA))
         if before.dkim:
             cursor.execute(
@@ -167,12 +176,12 @@ def apply(connection: pg.connection, database: Database) -> Plan:
 
 def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     cursor.execute("SELECT set_config('client_min_messages', 'warning', true)")
-    owners.make(cursor, database.keys_owner)
+    owners.make(cursor, snapshot.owner, database.keys_owner, {})
     if not snapshot.schema:
         cursor.execute(compose("CREATE SCHEMA {schema}", **names(database)))
     due = not is_migrated(snapshot)
     # Readers wait from here on. Where no table changes, only for the views themselves.
-    acls = _set_aside_views(cursor, database) if due else None
+    acls = views.set_aside(cursor, database) if due else None
     if due:
         adopted = snapshot.adopted if snapshot.dkim else None
         tables.make(cursor, database, adopted, snapshot.site_id)
@@ -180,26 +189,28 @@ def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
         cursor.execute(statement)
     signing_table.fill(cursor, database)
     if acls is None:
-        acls = _set_aside_views(cursor, database)
+        acls = views.set_aside(cursor, database)
     for statement in views.statements(cursor, database).values():
         cursor.execute(statement)
     with owners.may_create(cursor, database.keys_owner, database.schema):
         _give_to_owner(cursor, database, snapshot)
     _let_owner_read(cursor, database)
+    replicas.let_owner_see(cursor, database)
     _leave_mark(cursor, database, snapshot.site_id)
-    _restore_grants(cursor, database, acls)
+    views.restore_grants(cursor, acls)
 
 
 def _functions(cursor: pg.cursor, database: Database, site_id: str | None) -> list[str]:
     return [
         *hosted.functions(cursor, database),
-        views.function(cursor, database),
+        startup_scan.statement(cursor, database),
+        replicas.statement(cursor, database),
         *triggers.functions(cursor, database, site_id),
     ]
 
 
 def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> None:
-    """What :func:`_definitions` reads: whether what we made is as it has to be."""
+    """Write what :func:`_definitions` reads: whether what we made is as it has to be."""
     mark = f"{_fingerprint(cursor, database, site_id)} {views.digest(cursor, database)}"
     cursor.execute(
         compose("COMMENT ON VIEW {view} IS %s", view=(database.schema, VIEWS[0])),
@@ -208,7 +219,7 @@ def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> N
 
 
 def _fingerprint(cursor: pg.cursor, database: Database, site_id: str | None) -> str:
-    """A short hash of all definitions as they should be, given the pillar's names."""
+    """Return a short hash of all definitions as they should be, given the pillar's names."""
     statements = _functions(cursor, database, site_id)
     text = "\n".join([*statements, *views.statements(cursor, database).values()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -219,6 +230,7 @@ def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
     (count,) = cursor.fetchone()
     kind = relation_kind(cursor, database.schema, database.keys_table)
     return Snapshot(
+        owner=owners.look(cursor, database.keys_owner),
         schema=bool(count),
         dkim=kind is not None,
         applied=_applied(cursor, database),
@@ -254,7 +266,7 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
 
 
 def _is_owners(cursor: pg.cursor, database: Database) -> bool:
-    """Whether every object is the owner's, and an adopted table of keys open to it."""
+    """Tell whether every object is the owner's, and an adopted table of keys open to it."""
     known = names(database)
     cursor.execute(
         """
@@ -279,7 +291,7 @@ def _is_owners(cursor: pg.cursor, database: Database) -> bool:
 
 
 def _lacking(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]:
-    """The columns, as (schema, table, column), that the functions read and their owner may not."""
+    """Return the columns, (schema, table, column), that the functions read and the owner can't."""
     read = hosted.columns_read(cursor, database)
     site_id = adoption.site_id(cursor, database)
     if site_id is not None:
@@ -288,7 +300,7 @@ def _lacking(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]
 
 
 def _let_owner_read(cursor: pg.cursor, database: Database) -> None:
-    """All that is asked of the mail database's own tables: SELECT of the columns that are read."""
+    """Grant the owner SELECT of those columns of the mail database, and nothing else."""
     owner = database.keys_owner
     for schema, table, column in _lacking(cursor, database):
         known = {"schema": schema, "table": (schema, table), "column": column, "owner": owner}
@@ -296,133 +308,8 @@ def _let_owner_read(cursor: pg.cursor, database: Database) -> None:
         cursor.execute(compose("GRANT SELECT ({column}) ON {table} TO {owner}", **known))
 
 
-def _has_our_columns(cursor: pg.cursor, database: Database, view: str) -> bool:
-    cursor.execute(
-        """
-        SELECT a.attname::text, a.atttypid = 'text'::regtype, a.attcollation = '"C"'::regcollation
-          FROM pg_attribute AS a
-          JOIN pg_class AS c ON c.oid = a.attrelid
-          JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0
-         ORDER BY a.attnum
-        """,
-        (database.schema, view),
-    )
-    # CREATE OR REPLACE VIEW changes neither a column's type nor its collation.
-    return cursor.fetchall() == [
-        (name, True, name in views.LOOKED_UP) for name in views.COLUMNS[view]
-    ]
-
-
-def _foreign_dependents(
-    cursor: pg.cursor, database: Database, snapshot: Snapshot
-) -> tuple[str, ...]:
-    """A sentence for each view of the site's that stands on one that has to be made anew."""
-    schema = database.schema
-    problems = []
-    for view in VIEWS:
-        if _has_our_columns(cursor, database, view):
-            continue
-        for dependent in _dependents(cursor, schema, view):
-            problems.append(
-                f"{dependent} is built on the view {schema}.{view}, which has to be made anew with "
-                "other columns: drop it, run again, and make it again"
-            )
-    return tuple(problems)
-
-
-def _dependents(cursor: pg.cursor, schema: str, view: str) -> list[str]:
-    cursor.execute(
-        """
-        SELECT DISTINCT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
-          FROM pg_depend AS d
-          JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-          JOIN pg_class AS c ON c.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
-          JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s AND r.ev_class <> c.oid
-         ORDER BY 1
-        """,
-        (schema, view),
-    )
-    return [text for (text,) in cursor]
-
-
-@dataclass(frozen=True)
-class _Grants:
-    """A view's grants: (grantee, None for PUBLIC; privilege, column, grantable)."""
-
-    view: tuple[str, str]
-    grants: tuple[tuple[str | None, str, str | None, bool], ...]
-
-
-def _set_aside_views(cursor: pg.cursor, database: Database) -> list[_Grants]:
-    """
-    Drops the views that can't be replaced, or that a migration has to have out of the way, and
-    gives their owners and grants.
-
-    A view goes before its tables are touched: a reader locks in that order too, so it waits for
-    us, and never we for it and it for us. After the wait it finds the new view by its name.
-    """
-    schema = database.schema
-    kept = []
-    for view in VIEWS:
-        if relation_kind(cursor, schema, view) != "v":
-            continue
-        if _has_our_columns(cursor, database, view) and _dependents(cursor, schema, view):
-            continue
-        kept.append(_grants(cursor, schema, view))
-        cursor.execute(compose("DROP VIEW {view}", view=(schema, view)))
-    return kept
-
-
-def _grants(cursor: pg.cursor, schema: str, view: str) -> _Grants:
-    cursor.execute(
-        """
-        SELECT c.oid
-          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = %s
-        """,
-        (schema, view),
-    )
-    (oid,) = cursor.fetchone()
-    cursor.execute(
-        """
-        SELECT r.rolname, g.privilege_type, g.attname, g.is_grantable
-          FROM (
-                SELECT x.grantee, x.privilege_type, NULL::name AS attname, x.is_grantable
-                  FROM pg_class AS c, aclexplode(c.relacl) AS x
-                 WHERE c.oid = %(oid)s AND x.grantee <> c.relowner
-                UNION ALL
-                SELECT x.grantee, x.privilege_type, a.attname, x.is_grantable
-                  FROM pg_attribute AS a, aclexplode(a.attacl) AS x
-                 WHERE a.attrelid = %(oid)s AND NOT a.attisdropped
-               ) AS g
-          LEFT JOIN pg_roles AS r ON r.oid = g.grantee
-         ORDER BY 1, 2, 3
-        """,
-        {"oid": oid},
-    )
-    return _Grants((schema, view), tuple(cursor.fetchall()))
-
-
-def _restore_grants(cursor: pg.cursor, database: Database, kept: list[_Grants]) -> None:
-    for view in kept:
-        for grantee, privilege, column, grantable in view.grants:
-            # The privilege is one of PostgreSQL's own words, from aclexplode.
-            what = privilege if column is None else f"{privilege} ({{column}})"
-            cursor.execute(
-                compose(
-                    f"GRANT {what} ON {{view}} TO {'PUBLIC' if grantee is None else '{grantee}'}"
-                    f"{' WITH GRANT OPTION' if grantable else ''}",
-                    view=view.view,
-                    grantee=grantee or "",
-                    column=column or "",
-                )
-            )
-
-
 def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    """What is new belongs to the owner, and PUBLIC gets nothing of it but what does no harm."""
+    """Give the owner what is new, and take from PUBLIC all of it that could do harm."""
     known = {**names(database), "owner": database.keys_owner}
     if snapshot.schema:
         cursor.execute(compose("GRANT USAGE ON SCHEMA {schema} TO {owner}", **known))

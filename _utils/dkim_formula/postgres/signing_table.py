@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose
-from ..database.objects import LOCK_CLASS, LOCK_PATTERNS, names
 from ..settings.model import Database
+from .objects import LOCK_CLASS, LOCK_PATTERNS, names
+from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg

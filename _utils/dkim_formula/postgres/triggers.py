@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..database.connection import compose
-from ..database.objects import names
-from ..names import SERVED_SELECTOR
-from ..private_key import PLAIN_PEM
+from ..key_text import KEY_PATH, PLAIN_PEM
 from ..settings.model import Database
 from . import signing_table
-from .tables import NAME
+from .conditions import served_domain, served_selector
+from .objects import names
+from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -25,18 +24,15 @@ if TYPE_CHECKING:
 # with the same sixteen characters of base64.
 _ED25519_PEM = "^-----BEGIN PRIVATE KEY-----\\sMC4CAQAwBQYDK2Vw"
 
-# As names.selector_in_dns: what is behind a semicolon would be a tag of its own in each signature
-# ("a;d=b"), and with a tab or a letter beyond ASCII the daemon ends (measured).
-_SELECTOR = SERVED_SELECTOR.replace("^", "^ *", 1).removesuffix("$") + " *$"
-
 # Every function runs with its owner's rights, so that another tool needs none on the tables that
 # it does not write to, and with a search_path that nobody else can put anything in.
 RIGHTS = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
 # The checks of the table's constraints come first here, with texts of their own: PostgreSQL's text
-# on a violated CHECK or NOT NULL shows the whole row, private key and all.
+# on a violated CHECK or NOT NULL shows the whole row, private key and all. A plan is kept for all
+# rows of a session, so an index is used even where the statistics are of an empty table.
 _CHECKED = """
-CREATE OR REPLACE FUNCTION {checked} () RETURNS trigger %(rights)s AS $$
+CREATE OR REPLACE FUNCTION {checked} () RETURNS trigger %(rights)s SET enable_seqscan = off AS $$
 DECLARE
     may_sign boolean;
     as_new boolean;
@@ -73,23 +69,27 @@ BEGIN
     END IF;
     IF NEW.state IS NULL OR NEW.state = 'active' THEN
         may_sign := coalesce(NEW.key ~ '%(whole)s', false);
+        IF TG_OP = 'UPDATE' AND NEW.state = 'active' AND NEW.key = OLD.key THEN
+            -- The path of a file, from before the adoption: nobody else puts one in its place.
+            may_sign := may_sign OR NEW.key ~ '%(path)s';
+        END IF;
         IF NEW.state = 'active' AND NOT may_sign THEN
             RAISE 'dkim: no whole private key in PEM form, so it can not be active (selector %%)',
                 NEW.selector USING ERRCODE = 'check_violation';
         END IF;
-        may_sign := may_sign AND NEW.domain IS NOT NULL AND NEW.domain ~ '%(name)s'
+        may_sign := may_sign AND NEW.domain IS NOT NULL AND %(name)s
             AND length(NEW.domain) <= 253;
         IF NEW.state = 'active' AND NOT may_sign THEN
             RAISE 'dkim: %% is no domain name in lower case, so its key can not be active',
                 coalesce(NEW.domain, 'NULL') USING ERRCODE = 'check_violation';
         END IF;
-        may_sign := may_sign AND coalesce(NEW.selector ~ '%(selector)s', false);
+        may_sign := may_sign AND coalesce(%(selector)s, false);
         IF NEW.state = 'active' AND NOT may_sign THEN
             RAISE 'dkim: %% is no selector, so its key can not be active',
                 quote_nullable(NEW.selector) USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF NEW.state NOT IN ('pending', 'retired', 'revoked') THEN
-        RAISE 'dkim: %% is not a state; use pending, active, retired or revoked', NEW.state
+    ELSIF NEW.state NOT IN ('standby', 'pending', 'retired', 'revoked') THEN
+        RAISE 'dkim: %% is not a state; use standby, pending, active, retired or revoked', NEW.state
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.state IS NULL THEN
@@ -227,8 +227,11 @@ def functions(cursor: pg.cursor, database: Database, site_id: str | None = None)
     values = {
         "rights": RIGHTS,
         "whole": PLAIN_PEM,
-        "name": NAME.replace("{", "{{").replace("}", "}}"),
-        "selector": _SELECTOR.replace("{", "{{").replace("}", "}}"),
+        "path": KEY_PATH,
+        "name": served_domain("NEW.domain"),
+        # As names.selector_in_dns: what is behind a semicolon would be a tag of its own in each
+        # signature ("a;d=b"), and with a tab or a letter beyond ASCII the daemon ends (measured).
+        "selector": served_selector("trim(NEW.selector)"),
         "ed25519": _ED25519_PEM,
         "named": named % {},
     }

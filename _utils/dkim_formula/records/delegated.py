@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from .. import names
 from ..errors import InvalidValue
+from ..record_names import key_record_name
 from ..settings.model import Delegation
 from .record import Record
 
@@ -20,7 +21,7 @@ def target_name(selector: str, domain: str, zone: str) -> str:
 
     Raises :class:`dkim_formula.errors.InvalidValue` where selector or domain is not one.
     """
-    name = f"{names.key_record_name(selector, domain)}.{zone}"
+    name = f"{key_record_name(selector, domain)}.{zone}"
     if len(name) > names.MAX_NAME:
         raise InvalidValue(
             f"dkim:domains:{domain}:delegation",
@@ -51,7 +52,7 @@ def delegation_records(
     domain = names.owner_domain(domain)
     return [
         Record(
-            name=names.key_record_name(selector, domain),
+            name=key_record_name(selector, domain),
             type="CNAME",
             ttl=ttl,
             value=target_name(selector, domain, delegation.zone),

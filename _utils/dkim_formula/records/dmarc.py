@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from .. import names
+from ..record_names import dmarc_record_name, report_record_name
 from ..settings.model import Dmarc
 from .record import Record
 
@@ -41,7 +42,7 @@ def dmarc_record(domain: str, policy: Dmarc, ttl: int = 3600) -> Record:
         ("ruf", _uris(policy.ruf)),
     ]
     return Record(
-        name=names.dmarc_record_name(domain),
+        name=dmarc_record_name(domain),
         type="TXT",
         ttl=ttl,
         value="; ".join(f"{tag}={value}" for tag, value in tags if value),
@@ -70,7 +71,7 @@ def report_authorisation_records(domain: str, policy: Dmarc, ttl: int = 3600) ->
     )
     return [
         Record(
-            name=names.report_record_name(domain, host),
+            name=report_record_name(domain, host),
             type="TXT",
             ttl=ttl,
             value="v=DMARC1;",

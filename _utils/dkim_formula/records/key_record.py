@@ -1,7 +1,8 @@
 """The record that holds a key's public half. RFC 6376, section 3.6.1."""
 
 from .. import names
-from ..keys import check_algorithm
+from ..private_key import check_algorithm
+from ..record_names import key_record_name
 from .record import Record
 
 
@@ -24,7 +25,7 @@ def key_record(
     algorithm
         ``rsa`` or ``ed25519``.
     public_base64
-        The public key as :meth:`dkim_formula.keys.PrivateKey.public_base64` gives it.
+        The public key as :meth:`dkim_formula.private_key.PrivateKey.public_base64` gives it.
     strict
         ``t=s``: a signature's ``i=`` has to be in this very domain, not below it.
     testing
@@ -42,7 +43,7 @@ def key_record(
         tags.append(f"t={flags}")
     signing, erased = ("; ".join([*tags, f"p={p}"]) for p in (public_base64, ""))
     return Record(
-        name=names.key_record_name(selector, domain),
+        name=key_record_name(selector, domain),
         type="TXT",
         ttl=ttl,
         value=erased if revoked else signing,

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from ..record_names import is_key_record, is_report_record
+
 # Records that share their name with others of their type: a reader takes those that begin so, and
 # passes the rest over. Capitals count in all but SPF, blanks about the "=" are DMARC's alone.
 # RFC 9989 sections 4.8 and 4.10, RFC 9990 section 4, RFC 7208 section 4.5, RFC 8460 section 3,
@@ -49,8 +51,8 @@ def meant_as(purpose: str, values: Iterable[bytes]) -> list[bytes]:
 
 def purpose_of(name: str, value: str) -> str:
     """What a text that the formula published is for, by its name and its beginning."""
-    if "._domainkey." in name:
+    if is_key_record(name):
         return "dkim"
     purposes = (one for one, begins in _BEGINNINGS.items() if begins.match(value.encode()))
     found = next(purposes, "")
-    return "dmarc-report" if found == "dmarc" and "._report._dmarc." in name else found
+    return "dmarc-report" if found == "dmarc" and is_report_record(name) else found

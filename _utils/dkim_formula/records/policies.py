@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 
 from .. import names
+from ..record_names import mta_sts_record_name, tls_rpt_record_name
 from ..settings.model import MtaSts
-from .owner import MTA_STS_PREFIX, TLS_RPT_PREFIX, owner_name
 from .record import Record
 
 # RFC 8461, section 3.1: an id is 1 to 32 letters and digits.
@@ -38,7 +38,7 @@ def tls_rpt_record(domain: str, uris: Sequence[str], ttl: int = 3600) -> Record:
     The rest, and what is raised, as for :func:`spf_record`.
     """
     return Record(
-        name=owner_name(TLS_RPT_PREFIX, domain),
+        name=tls_rpt_record_name(domain),
         type="TXT",
         ttl=ttl,
         value=f"v=TLSRPTv1; rua={','.join(uris)}",
@@ -56,7 +56,7 @@ def mta_sts_record(domain: str, policy: MtaSts, ttl: int = 3600) -> Record:
     """
     digest = hashlib.sha256(mta_sts_policy(policy).encode()).hexdigest()
     return Record(
-        name=owner_name(MTA_STS_PREFIX, domain),
+        name=mta_sts_record_name(domain),
         type="TXT",
         ttl=ttl,
         value=f"v=STSv1; id={digest[:_ID_LENGTH]};",

@@ -53,13 +53,17 @@ class Record:
         The zone that the record most likely stands in: the longest of ``zones`` that it is in,
         else the one that it brings, else the domain. Only DNS knows for sure.
         """
-        inside = [zone for zone in zones if is_inside(self.name, zone)]
-        return max(inside, key=len, default=self.zone or self.domain)
+        return innermost_zone(self.name, zones) or self.zone or self.domain
 
 
 def is_inside(name: str, zone: str) -> bool:
     """Whether a name is a zone's own or below it; both lower-case, without a trailing dot."""
     return name == zone or name.endswith(f".{zone}")
+
+
+def innermost_zone(name: str, zones: Iterable[str]) -> str | None:
+    """Return the longest of the zones that a name is in; None where it is in none of them."""
+    return max((zone for zone in zones if is_inside(name, zone)), key=len, default=None)
 
 
 def relative_to(name: str, zone: str) -> str:

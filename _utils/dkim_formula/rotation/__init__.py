@@ -1,5 +1,8 @@
 """
-The rotation of keys, decided: from what is known to the next step, or to what it waits for.
+The rotation of keys: from what is known of the keys to the next moves, and to what keys wait for.
 
-Nothing here asks a database, DNS or a clock: docs/rotation.md is what it implements.
+To read in this order: ``commands`` (what the modules of Salt call), ``run`` (observe, lock, read,
+plan, apply, publish, observe, report), ``state``, ``plan``, ``new_keys`` and ``revoke`` (pure: what
+a request comes to), ``gate`` (pure: evidence, and whether a key may move), ``timing`` (pure: every
+time limit), ``observe``, ``apply``, ``disclosure``, ``report``, ``status``.
 """

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from .. import names
 from ..errors import InvalidValue
-from .check import Notes, is_not, read_section, shown, unquoted
+from ..record_names import key_name
 from .dns import zone_name
 from .model import Delegation, KeyPlan
+from .validation import Notes, is_not, read_section, shown, unquoted
 
 # The second selector of a key: while one key signs, the next one's record is seen by the world.
 _NEXT = "-2"
@@ -69,7 +70,7 @@ def completed(
             f"is {domain} itself or below it",
             "name a zone of your own, or leave the delegation out",
         )
-    longest = max(map(len, chosen)) + len(f"._domainkey.{domain}.{delegation.zone}")
+    longest = len(key_name(max(chosen, key=len), f"{domain}.{delegation.zone}"))
     if longest > names.MAX_NAME:
         raise InvalidValue(
             f"{where}:zone",

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from .check import Notes, as_text, boolean, is_not, mailbox, read_section, shown, word
 from .model import Dmarc
+from .validation import Notes, as_text, boolean, is_not, mailbox, read_section, shown, word
 
 _FO = ("0", "1", "d", "s")
 _ALIGNMENTS = {"r": "r", "relaxed": "r", "s": "s", "strict": "s"}

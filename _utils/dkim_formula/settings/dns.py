@@ -5,14 +5,19 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .. import names
 from ..errors import InvalidValue
 from ..secret import Secret
-from .check import (
+from .dns_providers import read_providers
+from .model import Dns, TsigKey, Zone
+from .notification import read_notify
+from .validation import (
     MAX_TTL,
     Check,
     Notes,
+    absolute_path,
     choice,
     integer,
     kind_of,
@@ -24,7 +29,6 @@ from .check import (
     text,
     ttl,
 )
-from .model import Dns, TsigKey, Zone
 
 WHERE = "dkim:dns"
 
@@ -123,9 +127,24 @@ def key_secret(value: object, where: str) -> Secret:
     return checked
 
 
-_ZONE = {"server": server, "key": section, "nameservers": list_of(server)}
+def as_given(value: object, _where: str) -> object:
+    """Return a value as it is: true, false or a section, which another module reads."""
+    return value
+
+
+_publish = choice("none", "rfc2136", "octodns", "command")
+_ZONE = {
+    "publish": _publish,
+    "provider": text,
+    "server": server,
+    "key": section,
+    "nameservers": list_of(server),
+}
 _DNS = {
-    "publish": choice("none", "rfc2136"),
+    "publish": _publish,
+    "providers": section,
+    "provider": text,
+    "command": absolute_path,
     "server": server,
     "key": section,
     "ttl": ttl,
@@ -135,6 +154,7 @@ _DNS = {
     "timeout": integer(1, 60, "(seconds)"),
     "deadline": integer(1, 3600, "(seconds)"),
     "concurrency": integer(1, 1000, "(questions)"),
+    "notify": as_given,
 }
 _KEY = {"name": key_name, "algorithm": key_algorithm, "secret": key_secret}
 
@@ -144,9 +164,14 @@ def read_dns(value: object, notes: Notes) -> Dns:
     read = read_section(value, WHERE, _DNS, notes)
     if "key" in read:
         read["key"] = _read_key(read["key"], f"{WHERE}:key", notes)
+    if "providers" in read:
+        read["providers"] = read_providers(read["providers"], notes)
     if "zones" in read:
         read["zones"] = _read_zones(read["zones"], notes)
-    dns = Dns(**read)
+    if "notify" in read:
+        read["notify"] = read_notify(read["notify"], notes)
+    dns = _with_provider(Dns(**read), notes)
+    _check_ways(dns, notes)
     has_key = "key" in read or any(zone.key for zone in dns.zones.values())
     if dns.publish == "rfc2136" and not has_key:
         notes.advise(
@@ -155,6 +180,51 @@ def read_dns(value: object, notes: Notes) -> Dns:
         )
     advise_ttl(dns.ttl, f"{WHERE}:ttl", notes)
     return dns
+
+
+def _with_provider(dns: Dns, notes: Notes) -> Dns:
+    """Return the settings with the one provider that there is as the provider of every zone."""
+    named = {f"{WHERE}:provider": dns.provider}
+    named |= {f"{WHERE}:zones:{zone}:provider": one.provider for zone, one in dns.zones.items()}
+    for where, name in named.items():
+        if name is not None and name not in dns.providers:
+            meant = notes.nearest(name, dns.providers)
+            expected = f"did you mean {meant!r}?" if meant else f"name it in {WHERE}:providers"
+            notes.problem(InvalidValue(where, name, "is not a provider", expected))
+    if dns.provider is None and len(dns.providers) == 1:
+        return replace(dns, provider=next(iter(dns.providers)))
+    return dns
+
+
+def _check_ways(dns: Dns, notes: Notes) -> None:
+    """Note what a way of publishing lacks."""
+    ways = {WHERE: (dns.publish, dns.provider)}
+    for name, zone in dns.zones.items():
+        way = zone.publish or dns.publish
+        ways[f"{WHERE}:zones:{name}"] = (way, zone.provider or dns.provider)
+        if zone.provider is not None and way != "octodns":
+            notes.problem(
+                f"{WHERE}:zones:{name}:provider: is for publish: octodns, and the zone's is {way}; "
+                "remove one of them"
+            )
+        if (zone.server or zone.key) and way in ("octodns", "command"):
+            notes.advise(
+                f"{WHERE}:zones:{name}",
+                f"server and key have no effect with publish: {way}; set publish: rfc2136 there to "
+                "have this zone updated by them",
+            )
+    for where, (way, provider) in ways.items():
+        if way == "octodns" and provider is None:
+            notes.problem(
+                f"{where}:provider: is missing, and publish is octodns; name one of "
+                f"{WHERE}:providers"
+                + (f": {', '.join(dns.providers)}" if dns.providers else ", which has none")
+            )
+        if way == "command" and dns.command is None:
+            notes.problem(
+                f"{WHERE}:command: is missing, and {where}:publish is command; give the program's "
+                "path"
+            )
 
 
 def advise_ttl(seconds: int, where: str, notes: Notes) -> None:
@@ -181,6 +251,8 @@ def _read_zones(value: object, notes: Notes) -> dict[str, Zone]:
         if name in zones:
             notes.problem(InvalidValue(where, given, f"is the same zone as {name}", "give it once"))
         elif name is not None:
+            if "provider" in read:
+                read.setdefault("publish", "octodns")
             zones[name] = Zone(**read)
     return zones
 

@@ -3,7 +3,7 @@
 import re
 
 from ..errors import InvalidValue
-from .check import Check, as_text, shown
+from .validation import Check, as_text, shown
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

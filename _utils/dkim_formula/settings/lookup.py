@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from .check import Check, Notes, absolute_path, read_section, shown, text
+from .validation import Check, Notes, absolute_path, read_section, shown, text
 
 WHERE = "dkim:lookup"
 
 # What dkim/defaults.yaml has, for functions that are called outside of a run of states: the minion
 # may have no way to the master's files then.
-DEFAULTS: dict[str, str | list[str]] = {
+DEFAULTS: dict[str, str | list[str] | None] = {
     "postgresql_package": "postgresql",
     "postgresql_service": "postgresql",
     "opendkim_package": "opendkim",
@@ -24,6 +24,7 @@ DEFAULTS: dict[str, str | list[str]] = {
     "postfix_chroot": "/var/spool/postfix",
     "socket_directory": "opendkim",
     "python_packages": ["dnspython", "psycopg2-binary"],
+    "python_wheels": None,
 }
 
 LOOKUP_KEYS = tuple(DEFAULTS)
@@ -136,6 +137,7 @@ _CHECKS: dict[str, Check] = {
     "postfix_chroot": directory,
     "socket_directory": inside,
     "python_packages": requirements,
+    "python_wheels": directory,
 }
 
 

@@ -3,8 +3,14 @@
 from dataclasses import dataclass, field
 
 from ..secret import Secret
+from .notification import Notify
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+# postconf(5), milter_default_action. Not "shutdown": Postfix 3.7 takes it for a mistake and answers
+# 451 to everybody (measured, Debian 12).
+MILTER_DEFAULT_ACTIONS = ("accept", "reject", "tempfail", "quarantine")
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,11 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """The role that keys are made and looked at with (pillar ``dkim:database:worker``)."""
+class Writer:
+    """The role that keys are made and looked at with (pillar ``dkim:database:writer``)."""
 
-    name: str = "vmail-dkim-keeper"
-    map: str = "maildkim-keeper"  # lets root in, by peer
+    name: str = "vmail-dkim-writer"
+    map: str = "maildkim-writer"  # lets root in, by peer
     # For work from other machines: as Reader's. With common names its clients have certificates.
     clients: tuple[str, ...] = ()
     password: Secret | None = None
@@ -80,7 +86,7 @@ class Database:
     keys_owner: str = "vmail-dkim-owner"
     host: str = ""  # '' is the local socket
     port: int = 5432
-    # The account for set-up and key work. None: on the local socket postgres sets up and the worker
+    # The account for set-up and key work. None: on the local socket postgres sets up and the writer
     # does the rest, both by peer; with a host, no such work is done from here.
     user: str | None = None
     password: Secret | None = None
@@ -91,14 +97,18 @@ class Database:
     # Whose tables these are (settings.presets); None: the pillar describes them by hand.
     preset: str | None = "howto"
     schema: str = "public"  # of the formula's own tables, views and functions
+    # Nobody reads private keys but the formula's roles, in a table that the howto made too.
+    close_keys: bool = False
     domains: HostedTable = field(default_factory=HostedTable)
     aliases: HostedTable | None = None
     # The pillar names neither preset nor table: a database without the table hosts no domain.
     assumed: bool = True
+    # The pillar describes the table of domains, in part at least.
+    described: bool = False
     # The pillar says which rows of the table of domains count, or that all do.
     only_given: bool = False
     reader: Reader = field(default_factory=Reader)
-    worker: Worker = field(default_factory=Worker)
+    writer: Writer = field(default_factory=Writer)
 
     @property
     def keys_table(self) -> str:
@@ -110,9 +120,14 @@ class Database:
         return "dkim" if self.preset == "howto" else "dkim_keys"
 
     @property
-    def has_worker(self) -> bool:
-        """Whether the worker's role is of use here: a site's own account does all by itself."""
-        return not self.host and (self.user is None or bool(self.worker.clients))
+    def has_writer(self) -> bool:
+        """Whether the writer's role is of use here: a site's own account does all by itself."""
+        return not self.host and (self.user is None or bool(self.writer.clients))
+
+    @property
+    def only_signs(self) -> bool:
+        """Whether this machine has no account to work with keys: its daemon reads them."""
+        return bool(self.host) and self.user is None
 
     @property
     def verifies(self) -> bool:
@@ -231,9 +246,33 @@ class TsigKey:
 
 
 @dataclass(frozen=True)
+class ApiProvider:
+    """
+    A service that octoDNS reads and changes zones at (pillar ``dkim:dns:providers:*``).
+
+    class_path
+        The class of octoDNS, with its module.
+    arguments
+        Of the class; every string is a :class:`Secret`.
+    """
+
+    name: str
+    class_path: str
+    arguments: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def package(self) -> str | None:
+        """The package of PyPI that has the class; None where it is the site's own."""
+        module = self.class_path.partition(".")[0]
+        return module.replace("_", "-") if module.startswith("octodns") else None
+
+
+@dataclass(frozen=True)
 class Zone:
     """What is particular about one zone (pillar ``dkim:dns:zones:*``)."""
 
+    publish: str | None = None  # in place of dkim:dns:publish
+    provider: str | None = None  # in place of dkim:dns:provider
     server: str | None = None  # takes its updates, in place of dkim:dns:server
     key: TsigKey | None = None  # in place of dkim:dns:key
     # Its authoritative servers, in place of those that its NS records name.
@@ -247,7 +286,10 @@ class Dns:
     name, and may have a port: ``192.0.2.53@5353``.
     """
 
-    publish: str = "none"  # or "rfc2136"
+    publish: str = "none"  # or "rfc2136", "octodns", "command"
+    providers: dict[str, ApiProvider] = field(default_factory=dict)  # by name
+    provider: str | None = None  # of zones that name none
+    command: str | None = None  # the path of the site's own program
     server: str | None = None
     key: TsigKey | None = None
     ttl: int = 3600  # seconds
@@ -255,8 +297,24 @@ class Dns:
     resolver: tuple[str, ...] = ()  # empty: the system's, from resolv.conf(5)
     validator: str | None = None  # a resolver that validates DNSSEC
     timeout: int = 3  # seconds for one answer
-    deadline: int = 60  # seconds for one check of everything
+    deadline: int = 60  # seconds for one check of everything, and for one publication by an API
     concurrency: int = 100  # questions under way at once
+    notify: Notify | None = None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the formula publishes any zone."""
+        ways = (self.publish, *(zone.publish for zone in self.zones.values()))
+        return any(way not in (None, "none") for way in ways)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages of PyPI that octoDNS's providers need."""
+        ways = (self.publish, *(zone.publish for zone in self.zones.values()))
+        if "octodns" not in ways:
+            return ()
+        named = {"octodns", *(one.package for one in self.providers.values())}
+        return tuple(sorted(named - {None}))
 
 
 @dataclass(frozen=True)
@@ -270,17 +328,27 @@ class Rotation:
     margin: int = 300  # over what a resolver may remember
     together: bool = False  # all algorithms of a domain
     first_key_waits: bool = False
+    standby: bool = False  # the next key's record stands in DNS all the time
     selector: str = "{selector}-%Y%m%d"
-    automatic: bool = False  # default: dns.publish is rfc2136
+    automatic: bool = False  # default: dns.publish is not none
     schedule: int | None = None
     publish_private: str | None = None
 
 
 @dataclass(frozen=True)
-class Watch:
+class Report:
+    """The page of the whole state (pillar ``dkim:monitoring:report``)."""
+
+    path: str
+    group: str = "root"  # who may read the page, beside root
+    every: int = 900  # seconds
+
+
+@dataclass(frozen=True)
+class Monitoring:
     """
-    What is watched, how often, and when it is worth a word (pillar ``dkim:watch``). Times in
-    seconds; None is never.
+    What is checked, how often, and when a problem is worth an event (pillar
+    ``dkim:monitoring``). Times in seconds; None is never.
     """
 
     beacon: bool = False
@@ -294,6 +362,20 @@ class Watch:
     overdue: int = 7 * 86400  # how late a step of a key's life may be
     repeat: int | None = 86400  # from an event about what goes on to the next
     unsigned: str = "hosted"  # or "chosen": whose domains must sign
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """
+    Which minions have which role (pillar ``dkim:fleet``): Salt's compound targets. The master reads
+    them, for ``dkim.orchestrate`` and ``salt-run dkim.fleet``.
+    """
+
+    database: str = ""
+    standby: str = ""
+    mail: str = ""
+    publisher: str = ""  # '': the database's
 
 
 @dataclass(frozen=True)
@@ -309,5 +391,6 @@ class Settings:
     postfix: Postfix = field(default_factory=Postfix)
     dns: Dns = field(default_factory=Dns)
     rotation: Rotation = field(default_factory=Rotation)
-    watch: Watch = field(default_factory=Watch)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    fleet: Fleet = field(default_factory=Fleet)
     lookup: dict[str, object] = field(default_factory=dict)  # checked in settings.lookup

@@ -1,14 +1,14 @@
 """``dkim:opendkim``: options of opendkim.conf(5), and the sandbox of the unit."""
 
-import difflib
 from collections.abc import Mapping
 
-from ..signer.options import OPTIONS, OWNED, spelling
-from .check import Notes, boolean, kind_of, read_section, section, shown_key
 from .model import OpenDKIM
+from .opendkim_options import OPTIONS, OWNED, spelling
 from .opendkim_values import PATHS, Value, check_of, hidden_file
+from .validation import Notes, boolean, kind_of, read_section, section, shown_key
 
 WHERE = "dkim:opendkim"
+_IN_LOWER_CASE = {name.lower(): name for name in OPTIONS}
 
 
 def read_opendkim(value: object, notes: Notes) -> OpenDKIM:
@@ -50,7 +50,7 @@ def _read_options(value: object, notes: Notes) -> dict[str, Value]:
         place = f"{where}:{shown_key(given)}"
         name = spelling(given) if isinstance(given, str) else None
         if name is None:
-            notes.problem(f"{place}: {_unknown(given)}")
+            notes.problem(f"{place}: {_unknown(given, notes)}")
         elif name in OWNED:
             notes.problem(f"{place}: is the formula's own option: {OWNED[name]}")
         elif name in options:
@@ -62,9 +62,8 @@ def _read_options(value: object, notes: Notes) -> dict[str, Value]:
     return options
 
 
-def _unknown(given: object) -> str:
-    lower = {name.lower(): name for name in OPTIONS}
-    nearest = difflib.get_close_matches(str(given).lower()[:80], lower, 1)
-    if nearest:
-        return f"opendkim.conf(5) has no such option; did you mean {lower[nearest[0]]!r}?"
+def _unknown(given: object, notes: Notes) -> str:
+    meant = notes.nearest(given, _IN_LOWER_CASE)
+    if meant:
+        return f"opendkim.conf(5) has no such option; did you mean {_IN_LOWER_CASE[meant]!r}?"
     return "opendkim.conf(5) has no such option, or Debian's build does not take it"

@@ -14,7 +14,7 @@ import socket
 
 from ..errors import InvalidValue
 from ..secret import Secret
-from .check import absolute_path, boolean, choice, shown
+from .validation import absolute_path, boolean, choice, shown
 
 Value = str | bool | int | list
 

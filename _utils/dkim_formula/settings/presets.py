@@ -56,3 +56,17 @@ PRESETS = {
         (("enabled", "smallint"), ("type", "")),
     ),
 }
+
+# Set-ups that are described by hand, so that their tables can be told with what to type.
+BY_HAND = {
+    # PostfixAdmin's flags, and no table of alias domains.
+    "ViMbAdmin": Preset(
+        HostedTable(table="domain", name="domain", only=(("active", _ON), ("backupmx", _OFF))),
+        signature=(("id", "bigint"), ("active", "boolean"), ("backupmx", "boolean")),
+    ),
+    # Alias domains are rows of the same table.
+    "vmm": Preset(
+        HostedTable(table="domain_name", name="domainname"),
+        signature=(("gid", "bigint"), ("is_primary", "boolean")),
+    ),
+}

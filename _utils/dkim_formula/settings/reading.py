@@ -6,20 +6,17 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import InvalidValue
-from ..postfix.milters import DEFAULT_ACTIONS
-from .check import Notes, choice, read_section, section, text
 from .database import read_database
 from .dns import read_dns
 from .domains import Domains, read_domains
 from .lookup import read_lookup
-from .model import Domain, Postfix, Settings
+from .model import MILTER_DEFAULT_ACTIONS, Domain, Fleet, Postfix, Settings
+from .monitoring import read_monitoring
 from .opendkim import read_opendkim
 from .rotation import read_rotation
-from .watch import read_watch
+from .validation import MOST_TOLD, Notes, choice, read_section, section, text
 
 WHERE = "dkim"
-# How many problems, and how many pieces of advice, are told whole.
-MOST_TOLD = 100
 
 EMPTY = (
     "dkim: the pillar of this minion is empty. Set it (pillar.example has every key), and run "
@@ -36,7 +33,8 @@ _SECTIONS = dict.fromkeys(
         "postfix",
         "dns",
         "rotation",
-        "watch",
+        "monitoring",
+        "fleet",
         "lookup",
     ),
     section,
@@ -60,8 +58,11 @@ def _service(value: object, where: str) -> str:
     return name
 
 
+# Compound targets, which Salt reads.
+_FLEET = dict.fromkeys(("database", "standby", "mail", "publisher"), text)
+
 _POSTFIX = {
-    "milter_default_action": choice(*DEFAULT_ACTIONS),
+    "milter_default_action": choice(*MILTER_DEFAULT_ACTIONS),
     "unsigned_services": _services,
 }
 
@@ -111,7 +112,8 @@ def read(pillar: Mapping | None) -> Reading:
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
         rotation=read_rotation(given.get("rotation"), dns, _all(domains), notes),
-        watch=read_watch(given.get("watch"), notes),
+        monitoring=read_monitoring(given.get("monitoring"), notes),
+        fleet=Fleet(**read_section(given.get("fleet"), "dkim:fleet", _FLEET, notes)),
         lookup=read_lookup(given.get("lookup"), notes),
     )
     return Reading(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import InvalidValue
-from ..rotation.selectors import check_result, check_scheme
-from .check import Notes, absolute_path, boolean, read_section
 from .duration import duration, in_words
 from .model import Dns, Domain, Rotation
+from .selector_scheme import check_result, check_scheme
+from .validation import Notes, absolute_path, boolean, read_section
 
 WHERE = "dkim:rotation"
 
@@ -39,6 +39,7 @@ _ROTATION = {
     "margin": duration(0, 7 * DAY),
     "together": boolean,
     "first_key_waits": boolean,
+    "standby": boolean,
     "selector": check_scheme,
     "automatic": boolean,
     "schedule": schedule,
@@ -58,7 +59,7 @@ def read_rotation(value: object, dns: Dns, domains: Iterable[Domain], notes: Not
     read = read_section(value, WHERE, _ROTATION, notes)
     every = read.get("every", Rotation.every)
     read.setdefault("spread", every // _SPREAD)
-    read.setdefault("automatic", dns.publish == "rfc2136")
+    read.setdefault("automatic", dns.publish != "none")
     if read["spread"] > every:
         notes.problem(
             InvalidValue(

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..errors import InvalidValue
 from ..names import MAX_LABEL, MAX_NAME
-from .check import Notes, kind_of, shown, text
+from .validation import Notes, kind_of, shown, text
 
 VERSION = "v=spf1"
 

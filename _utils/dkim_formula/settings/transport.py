@@ -6,8 +6,8 @@ from urllib.parse import quote, urlsplit
 
 from .. import names
 from ..errors import InvalidValue
-from .check import Notes, integer, is_not, mailbox, read_section, shown, text, word
 from .model import MtaSts
+from .validation import Notes, integer, is_not, mailbox, read_section, shown, text, word
 
 # RFC 8461, section 3.2
 MAX_AGE = 31557600

@@ -1,6 +1,7 @@
 """An opendkim.conf(5) that is there already: its options, what becomes of them, and its copy."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -9,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import OpenDKIMError
-from ..postfix.milters import QUEUE
+from ..files import replace_file
+from ..postfix.expansion import QUEUE
 from ..settings.model import Settings
+from ..settings.opendkim_options import OPTIONS, OWNED, spelling
 from . import daemons, unit
 from .daemons import Daemon
-from .options import OPTIONS, OWNED, spelling
 from .restart import previous_addresses
 
 COPY = ".before-dkim-formula"
@@ -33,17 +35,21 @@ _BY_THE_UNIT = (
 )
 # Options of a daemon with one key, and what takes their place.
 _INSTEAD = {
-    "KeyFile": "import the key by: salt-call dkim.import_key DOMAIN SELECTOR {value}",
-    "Selector": "set dkim:domains:DOMAIN:selector to {value}",
+    "KeyFile": "import the key by: salt-call dkim.import_key {domain} {selector} {value}",
+    "Selector": "set dkim:domains:{domain}:selector to {value}",
     "Domain": "name it in dkim:domains",
-    "SubDomains": "set dkim:domains:DOMAIN:subdomains to true, or dkim:defaults:subdomains",
-    "KeyTable": "import its keys by: salt-call dkim.import_tables {value}",
-    "SigningTable": "give it to dkim.import_tables behind the KeyTable; docs/moving.md",
+    "SubDomains": "set dkim:domains:{domain}:subdomains to true, or dkim:defaults:subdomains",
+    "KeyTable": "import its keys by: salt-call dkim.import_tables source=opendkim",
+    "SigningTable": "dkim.import_tables source=opendkim reads it; docs/moving.md",
     "Socket": "main.cf follows to the formula's socket; dkim:lookup:socket_directory moves it",
     "SignatureAlgorithm": "set dkim:defaults:algorithm",
     "ChangeRootDirectory": "the unit's sandbox takes its place; dkim:opendkim:sandbox",
     "Include": "give its options in dkim:opendkim:settings",
 }
+# Options that name the one key of a file; where the file has none, a person has to.
+_NAMING = ("Domain", "Selector")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_UNKNOWN = {"domain": "DOMAIN", "selector": "SELECTOR"}
 _SECRET = re.compile(r"://|passw|secret", re.IGNORECASE)
 # In a data set's name, user:password@host, and the one option that is a password: opendkim(8),
 # opendkim.conf(5).
@@ -75,6 +81,22 @@ def parse(text: str, path: str) -> list[Option]:
     return found
 
 
+def differing(settings: Settings, daemon: Daemon) -> list[str]:
+    """
+    Return the names of the options that the daemon's file has otherwise than the settings have
+    them, or not at all, or too many; no value, since one made by hand may hold a password.
+    """
+    wanted = daemons.options(settings, daemon)
+    there: dict[str, str] = {}
+    found = []
+    for option in parse(_text(daemon.config_file), daemon.config_file):
+        if option.name in there or option.name not in wanted:
+            found.append(option.name)
+        there[option.name] = option.value
+    found += [name for name, value in wanted.items() if there.get(name) != " ".join(value.split())]
+    return list(dict.fromkeys(found))
+
+
 def options(path: str, depth: int = _DEPTH) -> list[Option]:
     """Return the options of a file and of those that it includes; none where it can't be read."""
     found = []
@@ -83,6 +105,11 @@ def options(path: str, depth: int = _DEPTH) -> list[Option]:
         if option.name == "Include" and depth > 0:
             found += options(option.value, depth - 1)
     return found
+
+
+def is_formulas(path: str) -> bool:
+    """Return whether the formula has written a file."""
+    return _text(path).startswith(daemons.HEADER)
 
 
 def is_sites_own(path: str) -> bool:
@@ -98,17 +125,19 @@ def dropped(settings: Settings, daemon: Daemon) -> list[str]:
     """
     if not is_sites_own(daemon.config_file):
         return []
-    new = {
-        option.name: option.value
-        for option in parse(daemons.configuration(settings, daemon), daemon.config_file)
-    }
+    new = daemons.options(settings, daemon)
     lines = []
     by_unit = []
-    for option in options(daemon.config_file):
+    found = [*options(daemon.config_file)]
+    named = {one.name.lower(): one.value for one in found if one.name in _NAMING}
+    names = {**_UNKNOWN, **{name: one for name, one in named.items() if _NAME.fullmatch(one)}}
+    for option in found:
         if option.name in _BY_THE_UNIT:
             by_unit.append(option.name)
         elif option.value != new.get(option.name):
-            lines.append(f"{option.path}, line {option.line}: {_fate(option, new, settings)}")
+            lines.append(
+                f"{option.path}, line {option.line}: {_fate(option, new, settings, names)}"
+            )
     if by_unit:
         listed = ", ".join(by_unit)
         lines.append(
@@ -127,7 +156,7 @@ def moved_from(found: Sequence[Daemon], lookup: Mapping[str, object]) -> dict[st
     queue = str(lookup.get("postfix_chroot", QUEUE))
     result = {}
     for daemon in found:
-        texts = [_text(path) for path in [daemon.config_file, *_copies(daemon.config_file)]]
+        texts = [_text(path) for path in [daemon.config_file, *copies(daemon.config_file)]]
         texts += [f"Socket {socket}" for socket in unit.sockets(daemon.service)]
         every = [
             address for text in texts for address in previous_addresses(text, queue, daemon.socket)
@@ -142,9 +171,9 @@ def copy_wanted(daemon: Daemon) -> str:
     if not is_sites_own(path):
         return ""
     text = _without_passwords(_text(path))
-    copies = _copies(path)
-    same = next((copy for copy in copies if _text(copy) == text), None)
-    return same or f"{path}{COPY}{f'.{len(copies) + 1}' if copies else ''}"
+    kept = copies(path)
+    same = next((copy for copy in kept if _text(copy) == text), None)
+    return same or f"{path}{COPY}{f'.{len(kept) + 1}' if kept else ''}"
 
 
 def lacks_copy(path: str, copy: str) -> bool:
@@ -157,30 +186,26 @@ def keep(path: str, copy: str) -> None:
     Copy a file for root alone, mode 0400. A password in it is left out: a secret stands in as few
     files as can be, and the role that had this one loses it. A copy that is there stays.
 
-    Raises OpenDKIMError where the copy can't be written; no part of it is left then.
+    Raises OpenDKIMError where the copy can't be written. It is there whole or not at all: the next
+    run would take a part for the copy.
     """
-    written = False
     try:
-        target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        try:
-            with os.fdopen(target, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(_without_passwords(_text(path)))
-            written = True
-        finally:
-            # The next run would take a part for the copy.
-            if not written:
-                os.unlink(copy)
+        if os.path.lexists(copy):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        replace_file(copy, _without_passwords(_text(path)), 0o400)
     except OSError as error:
         raise OpenDKIMError(
             f"{path}: can't be copied to {copy}: {error.strerror}; make room there, and run again"
         ) from None
 
 
-def _fate(option: Option, new: Mapping[str, str], settings: Settings) -> str:
+def _fate(
+    option: Option, new: Mapping[str, str], settings: Settings, names: Mapping[str, str]
+) -> str:
     name = option.name
     what = f"{name} {_shown(option)}".strip()
     if name in _INSTEAD:
-        return f"{what}: goes; {_INSTEAD[name].format(value=_shown(option))}"
+        return f"{what}: goes; {_INSTEAD[name].format(value=_shown(option), **names)}"
     if name in settings.opendkim.settings:
         return f"{what}: {_SETTINGS}:{name} of the pillar takes its place"
     if name in OWNED:
@@ -210,7 +235,8 @@ def _without_passwords(text: str) -> str:
     return option.sub(rf"\g<1>{_LEFT_OUT}", in_name.sub(rf"\g<1>:{_LEFT_OUT}@", text))
 
 
-def _copies(path: str) -> list[str]:
+def copies(path: str) -> list[str]:
+    """Return the copies of a file that the formula has kept, in the order of their names."""
     folder, name = os.path.split(path)
     with contextlib.suppress(OSError):
         found = [one for one in os.listdir(folder) if one.startswith(f"{name}{COPY}")]

@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..database.objects import view_name
+from ..postgres.objects import view_name
 from ..settings.model import Database, Settings
 from . import passfile, signed_headers
 
@@ -13,30 +13,21 @@ from . import passfile, signed_headers
 SIGNATURE_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 
 SERVICE_FILE = "/etc/opendkim-pgservice.conf"
-SERVICE = "opendkim"
-# Milliseconds until an unanswered packet ends a session, seconds for one that is idle: a message
-# waits for each of the two tables' sessions, and Postfix's milter_content_timeout is 300 s.
-_ALIVE = {
-    "tcp_user_timeout": 5000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+SERVICE = "opendkim"  # the section of SERVICE_FILE
 
+# The first line of each file that the formula writes whole.
 HEADER = "# Managed by the dkim formula: changes made here are lost at the next highstate."
 
-# Ours are defaults: the pillar's dkim:opendkim:settings come over them.
+# dkim:opendkim:settings of the pillar takes the place of these. The reason of each stands in
+# dkim/opendkim/files/opendkim.conf.jinja.
 DEFAULTS: dict[str, str | bool | int | list] = {
     "Syslog": True,
     "SyslogSuccess": True,
-    # Relaxed for header and body: what relays change on the way does not break the signature.
     "Canonicalization": "relaxed/relaxed",
     "Mode": "sv",
     "SignHeaders": list(signed_headers.SIGNED),
     "OversignHeaders": list(signed_headers.OVERSIGNED),
-    # The socket is for the daemon's group, which postfix is a member of.
     "UMask": "007",
-    # Whose mail is signed. OpenDKIM's own default leaves IPv6's loopback out.
     "InternalHosts": ["127.0.0.1", "::1"],
     "TrustAnchorFile": "/usr/share/dns/root.key",
 }
@@ -133,37 +124,27 @@ def environment(database: Database) -> dict[str, str]:
     return variables
 
 
-def service_file(database: Database) -> str | None:
+def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
     """
-    The text of libpq's service file, for what has no variable; None for the local socket.
-
-    A host that is gone without a word, its cable pulled, keeps a session open for a quarter of an
-    hour by the kernel's defaults, and every message would wait for it (tcp(7), tcp_retries2).
-    Source: PostgreSQL, «The Connection Service File».
+    Return every option of the daemon's opendkim.conf(5), as the file writes its value: the
+    defaults, the pillar's in their place, then those that only the formula decides.
     """
-    if not database.host:
-        return None
-    lines = [HEADER, f"[{SERVICE}]", *(f"{name}={value}" for name, value in _ALIVE.items())]
-    return "\n".join([*lines, ""])
-
-
-def configuration(settings: Settings, daemon: Daemon) -> str:
-    """The text of the daemon's opendkim.conf(5): ours, the pillar's over it, then the tables."""
-    options = {**DEFAULTS, **settings.opendkim.settings}
+    found = {**DEFAULTS, **settings.opendkim.settings}
     if daemon.algorithm != "rsa":
         # The second daemon only signs: one verification, and one daemon's headers, are enough for a
         # message.
-        options["Mode"] = "s"
-        options.pop("SoftwareHeader", None)
-    options["SignatureAlgorithm"] = SIGNATURE_ALGORITHMS[daemon.algorithm]
-    options["Socket"] = f"local:{daemon.socket}"
+        found["Mode"] = "s"
+        found.pop("SoftwareHeader", None)
     database = settings.database
     key_view = view_name(database, "key", daemon.algorithm)
-    options["KeyTable"] = dsn(database, key_view, "identifier", ("domain", "selector", "key"))
     signing_view = view_name(database, "signing", daemon.algorithm)
-    options["SigningTable"] = dsn(database, signing_view, "pattern", ("identifier",))
-    lines = [f"{name:<23} {option_text(value)}" for name, value in options.items()]
-    return "\n".join([HEADER, "", *lines, ""])
+    found |= {
+        "SignatureAlgorithm": SIGNATURE_ALGORITHMS[daemon.algorithm],
+        "Socket": f"local:{daemon.socket}",
+        "KeyTable": dsn(database, key_view, "identifier", ("domain", "selector", "key")),
+        "SigningTable": dsn(database, signing_view, "pattern", ("identifier",)),
+    }
+    return {name: option_text(value) for name, value in found.items()}
 
 
 def option_text(value: str | bool | int | list) -> str:

@@ -4,10 +4,10 @@ import os
 import pwd
 import stat
 
-from ..arguments import absolute_path
-from ..arguments import text as plain_text
 from ..errors import MISSING, InvalidValue
 from ..files import replace_file
+from ..settings.arguments import absolute_path
+from ..settings.arguments import text as plain_text
 from ..settings.model import Database
 
 PATH = "/etc/opendkim-pgpass"

@@ -1,5 +1,6 @@
 """A restart of OpenDKIM during which no mail leaves unsigned."""
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -7,11 +8,10 @@ import socket
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Protocol
 
-from ..errors import OpenDKIMError, keeping_what_was_done
-from ..postfix import control, main_cf, milters, reach, services
+from ..errors import OpenDKIMError, PostfixError, keeping_what_was_done
+from ..postfix import control, main_cf, milter_addresses, milters, service_milters
 from ..postfix.milters import LOOPBACK, Ours
 
 # A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
@@ -124,7 +124,7 @@ def must_answer(socket_path: str) -> None:
         )
 
 
-def is_current(socket_path: str, reads: Iterable[str], user: str | None = None) -> bool:
+def is_up_to_date(socket_path: str, reads: Iterable[str], user: str | None = None) -> bool:
     """
     Whether the daemon answers, and has read its files as they are now.
 
@@ -208,39 +208,53 @@ def _ours(socket_path: str, milter: str, moved_from: Sequence[str]) -> Ours | No
     if not milter:
         return None
     older = {milter: [f"unix:{socket_path}", *moved_from]}
-    return Ours([milter], older, services.read().queue)
+    return Ours([milter], older, service_milters.read().queue)
 
 
 class _Following:
     """What of main.cf and master.cf has to name a daemon's new address; nothing without one."""
 
     def __init__(self, ours: Ours | None):
-        self._found = services.read() if ours else services.Configuration()
+        self._found = service_milters.read() if ours else service_milters.Configuration()
         self._main: dict[str, str] = {}
         self._own: dict[str, str] = {}
         if ours:
             (milter,) = ours.milters
             old, found = ours.older[milter], self._found
             self._main = milters.swap(found.main, old, milter, ours.queue, found.quoting())
-            self._own = services.plan_swap(found, ours)
+            self._own = service_milters.plan_swap(found, ours)
 
     def changes(self) -> dict[str, dict[str, str | None]]:
         """Return each parameter, old and new."""
         return {**self._changes(self._main), **self._changes(self._own)}
 
     def write(self, done: dict[str, object]) -> None:
-        """Set them; ``done`` gets what is set."""
-        main_cf.write(self._main)
-        done.update(self._changes(self._main))
-        main_cf.write_own(self._own)
-        done.update(self._changes(self._own))
+        """Set them; ``done`` gets what is set, also by a command that then failed."""
+        try:
+            main_cf.write(self._main)
+            done.update(self._changes(self._main))
+            main_cf.write_own(self._own)
+            done.update(self._changes(self._own))
+        except Exception:
+            with contextlib.suppress(PostfixError):
+                done.update(self._set_by_now())
+            raise
+
+    def _set_by_now(self) -> dict[str, dict[str, str | None]]:
+        now = service_milters.read()
+        values = {**now.main, **now.own}
+        return {
+            name: change
+            for name, change in self.changes().items()
+            if values.get(name) == change["new"]
+        }
 
     def _changes(self, new: dict[str, str]) -> dict[str, dict[str, str | None]]:
         old = {**self._found.main, **self._found.own}
         return {name: {"old": old.get(name), "new": new[name]} for name in new}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _fate_told(daemon: str, socket_path: str, done: dict[str, object]) -> Iterator[None]:
     """Note what became of a daemon whose restart failed: it may be stopped now, or run anew."""
     before = _life(socket_path)
@@ -264,7 +278,7 @@ def _life(socket_path: str) -> tuple[int, int] | None:
     return (status.st_ino, status.st_mtime_ns) if answers(socket_path) else None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _one_at_a_time(socket_path: str) -> Iterator[None]:
     """
     Two restarts on this machine go one after the other: the second would find Postfix stopped,
@@ -283,7 +297,7 @@ def _one_at_a_time(socket_path: str) -> Iterator[None]:
         os.close(folder)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _mail_held_back(
     init: Services, mail_service: str, ours: Ours | None, done: dict[str, object]
 ) -> Iterator[bool]:
@@ -299,7 +313,7 @@ def _mail_held_back(
 
 
 def _has_to_pause(ours: Ours | None) -> bool:
-    return reach.let_mail_go(services.read(), ours) and control.running()
+    return milter_addresses.let_mail_go(service_milters.read(), ours) and control.running()
 
 
 def _start_again(init: Services, mail_service: str, done: dict[str, object]) -> None:

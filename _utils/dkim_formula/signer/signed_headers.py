@@ -7,7 +7,7 @@ docs/signed-headers.md has the reasons for each list, and what was measured.
 from collections import Counter
 from collections.abc import Iterable
 
-from ..verification import tags
+from .verify import tags
 
 # OpenDKIM's own list (``*``) has the headers of RFC 6376, section 5.4.1. Debian's build leaves out
 # what decides how a message is shown, and one of the two headers that RFC 8058, section 3.1, wants

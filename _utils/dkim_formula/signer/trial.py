@@ -40,8 +40,8 @@ def problems(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
     """
     found = []
     for daemon in daemons.daemons(settings, lookup):
-        text = daemons.configuration(settings, daemon)
-        reason = refusal(text, str(lookup["opendkim_user"]))
+        options = daemons.options(settings, daemon)
+        reason = refusal(options, str(lookup["opendkim_user"]))
         if reason is not None and reason not in found:
             found.append(reason)
     return [*_hidden(settings, lookup), *(f"{WHERE}{reason}" for reason in found)]
@@ -64,12 +64,12 @@ def can_ask(user: str) -> bool:
     return os.path.exists(PROGRAM) and _account(user) is not None
 
 
-def refusal(configuration: str, user: str) -> str | None:
+def refusal(options: Mapping[str, str], user: str) -> str | None:
     """
     Return why the daemon refuses a configuration; None if it takes it, or is not installed.
 
-    configuration
-        The text of an opendkim.conf(5).
+    options
+        Each option of an opendkim.conf(5) with its value.
     user
         Who the daemon runs as: what that account can't read is refused too.
 
@@ -77,17 +77,12 @@ def refusal(configuration: str, user: str) -> str | None:
     """
     if not can_ask(user):
         return None
-    lines = [
-        line for line in configuration.splitlines() if line.split(None, 1)[:1] not in _TABLE_WORDS
-    ]
+    lines = [f"{name} {value}" for name, value in options.items() if name not in _TABLES]
     for question in _QUESTIONS:
         reason = _ask(question, lines, user)
         if reason is not None:
             return reason
     return None
-
-
-_TABLE_WORDS = [[name] for name in _TABLES]
 
 
 def _ask(question: tuple[str, ...], lines: list[str], user: str) -> str | None:

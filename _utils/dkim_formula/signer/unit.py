@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from . import sandbox
+
 # systemd.unit(5), «UNIT FILE LOAD PATH», the first counts most.
 FOLDERS = (
     "/etc/systemd/system.control",
@@ -30,15 +32,48 @@ _NO = ("no", "false", "off", "0", "")
 # What of libpq's environment changes nothing about where and how the daemon logs in.
 _HARMLESS_VARIABLES = ("PGAPPNAME", "PGCLIENTENCODING", "PGCONNECT_TIMEOUT", "PGTZ")
 
+_NO_SECRETS = (
+    *("User", "Group", "Type", "Restart", "DynamicUser", "InaccessiblePaths", "ReadOnlyPaths"),
+    *("ReadWritePaths", "TemporaryFileSystem", "PrivateNetwork", "NetworkNamespacePath"),
+    *("RestrictAddressFamilies", "SystemCallFilter", "IPAddressDeny"),
+)
+
 # What becomes of the daemon, and so of mail, by each setting.
 _ELSEWHERE = "the daemon would not start as the formula has it, so that its socket is missing"
 _SOMEBODY_ELSE = (
     "PostgreSQL's peer authentication would refuse the daemon, which would restart for ever"
 )
 _CLOSED = "Postfix would not get at the daemon's socket"
+_HIDDEN = "the daemon would not see its socket's directory, its files, or PostgreSQL's socket"
+_NO_SOCKET = "the daemon could not make its socket, or not get at PostgreSQL's"
+_NO_DATABASE = "the daemon would have no way, or not each way, to the database's host"
 _LOGIN = "the daemon would log in at the database in another way, or not at all"
 _STAYS_DOWN = "the daemon would stay down after a crash"
 _NO_START = "systemd would not start the daemon where the condition does not hold"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """
+    What a daemon needs of its unit.
+
+    user
+        The account that the daemon has to have.
+    environment
+        The variables that the formula's file sets.
+    writes
+        The directories that the daemon writes to, its socket's among them.
+    reads
+        Other files and sockets that the daemon has to reach.
+    by_network
+        Whether the database is reached over the network.
+    """
+
+    user: str
+    environment: Mapping[str, str]
+    writes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    by_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,22 +148,13 @@ def files(service: str, root: str = "") -> tuple[list[str], list[str]]:
 
 
 def conflicts(
-    service: str,
-    user: str,
-    environment: Mapping[str, str],
-    command: str,
-    main: bool,
-    root: str = "",
+    service: str, needs: Needs, command: str, main: bool, root: str = ""
 ) -> list[Conflict]:
     """
     Return what of a site's own unit files wins over the formula's.
 
     service
         The daemon's, without ``.service``.
-    user
-        The account that the daemon has to have.
-    environment
-        The variables that the formula's file sets.
     command
         The command line that it has.
     main
@@ -145,7 +171,7 @@ def conflicts(
         result += _taken(fragments)
     for path in [*before, *after]:
         found = _without(_read(path), command)
-        result += _conflicts(path, found, path in after, user, environment)
+        result += _conflicts(path, found, path in after, needs)
     return result
 
 
@@ -184,28 +210,25 @@ def _without(found: list[Setting], command: str) -> list[Setting]:
 
 
 def _conflicts(
-    path: str,
-    found: Iterable[Setting],
-    after: bool,
-    user: str,
-    environment: Mapping[str, str],
+    path: str, found: Sequence[Setting], after: bool, needs: Needs
 ) -> Iterator[Conflict]:
     grouped: dict[tuple[str, bool], list[Setting]] = {}
+    families = [one for one in found if one.name == "RestrictAddressFamilies"] if after else []
+    if sandbox.closes_sockets([one.value for one in families]):
+        yield Conflict(path, tuple(families), _NO_SOCKET, True)
     for one in found:
-        judged = _judge(one, after, user, environment)
+        judged = _judge(one, after, needs)
         if judged is not None:
             grouped.setdefault(judged, []).append(one)
     for (fate, fatal), those in grouped.items():
         yield Conflict(path, tuple(those), fate, fatal)
 
 
-def _judge(
-    one: Setting, after: bool, user: str, environment: Mapping[str, str]
-) -> tuple[str, bool] | None:
+def _judge(one: Setting, after: bool, needs: Needs) -> tuple[str, bool] | None:
     """Return what a setting does, and whether it is fatal; None where it does no harm."""
     name = "Condition" if one.name.startswith(("Condition", "Assert")) else one.name
     rule = _RULES.get((one.section, name))
-    if rule is None or not (after or rule.anywhere) or rule.harmless(one.value, user, environment):
+    if rule is None or not (after or rule.anywhere) or rule.harmless(one.value, needs):
         return None
     return rule.fate, rule.fatal
 
@@ -216,13 +239,13 @@ class _Rule:
     What becomes of the daemon by a setting.
 
     harmless
-        Whether a value does no harm, by the account and the variables that the daemon has to have.
+        Whether a value does no harm, by what the daemon needs.
     anywhere
         Whether the formula's file does not set it, so that it counts in whatever file it stands.
     """
 
     fate: str
-    harmless: Callable[[str, str, Mapping[str, str]], bool]
+    harmless: Callable[[str, Needs], bool]
     fatal: bool = True
     anywhere: bool = False
 
@@ -287,22 +310,40 @@ def _option(command: str, name: str) -> list[str]:
 
 def _shown(one: Setting) -> str:
     # A command line or a variable may hold a password.
-    return one.value if one.name in ("User", "Group", "Type", "Restart", "DynamicUser") else "…"
+    return one.value if one.name in _NO_SECRETS else "…"
 
 
 def _name(path: str) -> str:
     return os.path.basename(path)
 
 
-def _off(value: str, *_: object) -> bool:
+def _shows_all(value: str, needs: Needs) -> bool:
+    return not sandbox.covers(value, (*needs.writes, *needs.reads))
+
+
+def _lets_write(value: str, needs: Needs) -> bool:
+    # What is within is writable still by the formula's ReadWritePaths=; of one path the stricter
+    # setting counts: systemd.exec(5).
+    return not set(sandbox.paths(value)) & set(needs.writes)
+
+
+def _lets_out(value: str, needs: Needs) -> bool:
+    return not needs.by_network or value.lower() in _NO
+
+
+def _calls(value: str, _: Needs) -> bool:
+    return not sandbox.denies_sockets(value)
+
+
+def _off(value: str, _: Needs) -> bool:
     return value.lower() in _NO
 
 
-def _empty(value: str, *_: object) -> bool:
+def _empty(value: str, _: Needs) -> bool:
     return not value
 
 
-_LIMIT = _Rule(_STAYS_DOWN, lambda value, *_: value in ("0", "0s", "infinity", ""), fatal=False)
+_LIMIT = _Rule(_STAYS_DOWN, lambda value, _: value in ("0", "0s", "infinity", ""), fatal=False)
 _RULES = {
     ("Unit", "Condition"): _Rule(_NO_START, _empty, fatal=False),
     ("Unit", "RefuseManualStart"): _Rule(_ELSEWHERE, _off, anywhere=True),
@@ -314,14 +355,23 @@ _RULES = {
     ("Service", "ExecCondition"): _Rule(_ELSEWHERE, _empty, anywhere=True),
     ("Service", "DynamicUser"): _Rule(_SOMEBODY_ELSE, _off, anywhere=True),
     ("Service", "ExecStart"): _Rule(_ELSEWHERE, lambda *_: False),
-    ("Service", "Type"): _Rule(_ELSEWHERE, lambda value, *_: value in ("simple", "exec")),
-    ("Service", "User"): _Rule(_SOMEBODY_ELSE, lambda value, user, _: value == user),
-    ("Service", "Group"): _Rule(_CLOSED, lambda value, user, _: value == user),
-    ("Service", "Restart"): _Rule(_STAYS_DOWN, lambda value, *_: value in _RESTARTS, fatal=False),
+    ("Service", "Type"): _Rule(_ELSEWHERE, lambda value, _: value in ("simple", "exec")),
+    ("Service", "User"): _Rule(_SOMEBODY_ELSE, lambda value, needs: value == needs.user),
+    ("Service", "Group"): _Rule(_CLOSED, lambda value, needs: value == needs.user),
+    ("Service", "Restart"): _Rule(_STAYS_DOWN, lambda value, _: value in _RESTARTS, fatal=False),
     ("Service", "Environment"): _Rule(
-        _LOGIN, lambda value, _, environment: not any(_spoils(value, environment))
+        _LOGIN, lambda value, needs: not any(_spoils(value, needs.environment))
     ),
     ("Service", "UnsetEnvironment"): _Rule(
-        _LOGIN, lambda value, _, environment: not set(_words(value)) & set(environment)
+        _LOGIN, lambda value, needs: not set(_words(value)) & set(needs.environment)
     ),
+    # The sandbox: what hides the daemon's socket, its files or the database from it.
+    ("Service", "InaccessiblePaths"): _Rule(_HIDDEN, _shows_all, anywhere=True),
+    ("Service", "TemporaryFileSystem"): _Rule(_HIDDEN, _shows_all, anywhere=True),
+    ("Service", "ReadOnlyPaths"): _Rule(_NO_SOCKET, _lets_write, anywhere=True),
+    ("Service", "ReadWritePaths"): _Rule(_NO_SOCKET, lambda value, _: bool(value)),
+    ("Service", "PrivateNetwork"): _Rule(_NO_DATABASE, _lets_out, anywhere=True),
+    ("Service", "NetworkNamespacePath"): _Rule(_NO_DATABASE, _lets_out, anywhere=True),
+    ("Service", "IPAddressDeny"): _Rule(_NO_DATABASE, _lets_out, fatal=False, anywhere=True),
+    ("Service", "SystemCallFilter"): _Rule(_NO_SOCKET, _calls, anywhere=True),
 }

@@ -15,29 +15,31 @@ Run by systemd: ``python -m dkim_formula.signer.watchdog OPENDKIM_CONF …``
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..errors import OpenDKIMError
-from ..milter import Connection, NoAnswerInTime, listener
-
-if TYPE_CHECKING:
-    import psycopg2.extensions as pg
-
-NAME = "opendkim-watchdog"
-# RFC 2606: nobody has a mailbox in this domain, and no SigningTable has a key for it. Its look-up
-# asks the SigningTable alone, so that no key is the reason of a failure.
-NOBODY = f"{NAME}@{NAME}.invalid"
+from .milter import Connection, NoAnswerInTime, listener
+from .watchdog_database import (
+    IDENTIFIER,
+    KEY,
+    NAME,
+    NOBODY,
+    PATTERNS,
+    Session,
+    Table,
+    log_in,
+    query,
+    table_at,
+)
 
 INTERVAL = 2.0  # seconds between two questions to a daemon
 SILENCE = 60.0  # seconds without an answer
@@ -50,43 +52,12 @@ SENDERS_LAST = 600.0  # seconds
 # Seconds from one ending of a daemon to the next, doubled where the first one did not help.
 FIRST_DELAY, LONGEST_DELAY = 10.0, 86400.0
 
-# Seconds to log in are for each host.
-_SESSION = {
-    "connect_timeout": 5,
-    "application_name": NAME,
-    "options": "-c default_transaction_read_only=on",
-}
 
 DATE = "Thu, 01 Jan 1970 00:00:00 +0000"
 
-# As OpenDKIM writes its look-ups (measured, log_statement=all).
-_IDENTIFIER = "SELECT {data} FROM {table} WHERE {key} = %s"
-_KEY = "SELECT 1 FROM {table} WHERE {key} = %s"
-_PATTERNS = "SELECT {key} FROM {table} ORDER BY random() LIMIT %s"
 
-_DATABASE_ADDRESS = re.compile(
-    r"dsn:pgsql://(?P<user>[^@]+)@(?:(?P<port>\d+)\+)?(?P<host>[^/]+)/(?P<dbname>[^/]+)"
-    r"/table=(?P<table>[^?]+)\?keycol=(?P<key>[^?]+)\?datacol=(?P<data>.+)"
-)
 # Patterns of a SigningTable that are a sender's domain or address as they stand.
 _SENDER = re.compile(r"(?:[a-z0-9_+-]+@)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
-
-
-@dataclass(frozen=True)
-class Table:
-    """
-    A table of OpenDKIM in PostgreSQL.
-
-    login
-        Arguments of ``psycopg2.connect``.
-    name, key, data
-        The table and its columns, as SQL.
-    """
-
-    login: Mapping[str, str]
-    name: str
-    key: str
-    data: str
 
 
 @dataclass(frozen=True)
@@ -105,18 +76,10 @@ def read_daemon(configuration: str) -> Daemon | None:
         name, _, value = line.partition(" ")
         options[name] = value.strip()
     kind, _, socket = options.get("Socket", "").partition(":")
-    tables = [_table(options.get(name, "")) for name in ("SigningTable", "KeyTable")]
+    tables = [table_at(options.get(name, "")) for name in ("SigningTable", "KeyTable")]
     if kind != "local" or None in tables:
         return None
     return Daemon(socket, *tables)
-
-
-def _table(address: str) -> Table | None:
-    found = _DATABASE_ADDRESS.fullmatch(address)
-    if found is None:
-        return None
-    login = {name: found[name] for name in ("user", "host", "dbname", "port") if found[name]}
-    return Table(login, found["table"], found["key"], found["data"])
 
 
 @dataclass(frozen=True)
@@ -281,7 +244,7 @@ class Machine:
         if session is not None and (session.table != daemon.signing or not session.works()):
             session.close()
             session = None
-        self._session = session or _log_in(daemon.signing)
+        self._session = session or log_in(daemon.signing)
         return self._session is not None and self._session.works()
 
     def can_look_up(self, sender: str) -> bool:
@@ -289,17 +252,17 @@ class Machine:
         daemon = self._daemon()
         if daemon is None:
             return False
-        identifiers = _query(daemon.signing, _IDENTIFIER, sender)
+        identifiers = query(daemon.signing, IDENTIFIER, sender)
         if identifiers is None or sender == NOBODY:
             return identifiers is not None
         domain = sender.rpartition("@")[2]
-        identifiers = identifiers or _query(daemon.signing, _IDENTIFIER, domain)
-        return bool(identifiers) and bool(_query(daemon.keys, _KEY, identifiers[0]))
+        identifiers = identifiers or query(daemon.signing, IDENTIFIER, domain)
+        return bool(identifiers) and bool(query(daemon.keys, KEY, identifiers[0]))
 
     def known_senders(self) -> list[str]:
         """Return addresses that the daemon's SigningTable has, at random."""
         daemon = self._daemon()
-        patterns = None if daemon is None else _query(daemon.signing, _PATTERNS, 2 * MORE_SENDERS)
+        patterns = None if daemon is None else query(daemon.signing, PATTERNS, 2 * MORE_SENDERS)
         plain = [pattern for pattern in patterns or () if _SENDER.fullmatch(pattern)]
         return [one if "@" in one else f"{NAME}@{one}" for one in plain[:MORE_SENDERS]]
 
@@ -341,60 +304,6 @@ class Machine:
                 return read_daemon(stream.read())
         except OSError:
             return None
-
-
-class Session:
-    """A session with the database of one table."""
-
-    def __init__(self, table: Table, connection: pg.connection):
-        self.table = table
-        self._connection = connection
-        self._connection.autocommit = True
-
-    def find(self, statement: str, value: object) -> list | None:
-        """Return the first column of what a statement finds; None where it fails."""
-        names = {"table": self.table.name, "key": self.table.key, "data": self.table.data}
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement.format(**names), (value,))
-                return [row[0] for row in cursor]
-        except _driver().Error:
-            self._connection.close()
-            return None
-
-    def works(self) -> bool:
-        """Tell whether the session reads a SigningTable."""
-        return self.find(_IDENTIFIER, NOBODY) is not None
-
-    def close(self) -> None:
-        """End the session."""
-        self._connection.close()
-
-
-def _driver() -> ModuleType:
-    # Loaded late: a Python of Salt that was replaced has none until the next highstate.
-    return importlib.import_module("psycopg2")
-
-
-def _log_in(table: Table) -> Session | None:
-    """Return a session with the daemon's own login; None where there is none."""
-    try:
-        psycopg2 = _driver()
-    except ImportError:
-        return None
-    try:
-        return Session(table, psycopg2.connect(**table.login, **_SESSION))
-    except psycopg2.Error:
-        return None
-
-
-def _query(table: Table, statement: str, value: object) -> list | None:
-    """Return the first column of what a new session finds; None where it fails."""
-    session = _log_in(table)
-    if session is None:
-        return None
-    with closing(session):
-        return session.find(statement, value)
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ import psycopg2
 import psycopg2.extensions
 from dkim_formula.settings.model import Database
 
-WORKER = Database().worker.name
+WRITER = Database().writer.name
 
 
 class Killed(BaseException):
@@ -56,9 +56,9 @@ class Death:
 
     def connect(self, *args, **kwargs):
         """``psycopg2.connect``, with a connection that counts."""
-        if kwargs.get("user") == WORKER:
+        if kwargs.get("user") == WRITER:
             # What the server would say: nobody made the role there. Saves half the sessions.
-            raise psycopg2.OperationalError(f'role "{WORKER}" does not exist')
+            raise psycopg2.OperationalError(f'role "{WRITER}" does not exist')
         return _CONNECT(*args, connection_factory=self._connection_class(), **kwargs)
 
     def _connection_class(death):  # noqa: N805 - `self` is the connection's, below

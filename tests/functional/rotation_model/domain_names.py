@@ -7,9 +7,9 @@ import dns.rcode
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
-from dkim_formula.dns.failure import DnsError
-from dkim_formula.dns.plan import Foreign, Present, to_publish, to_remove
-from dkim_formula.dns.publish import Planned
+from dkim_formula.dns.planned import Planned
+from dkim_formula.dns.steps import Present, to_publish, to_remove
+from dkim_formula.errors import DnsError
 from support.nameserver import Nameserver
 
 from .death import Death
@@ -78,10 +78,20 @@ class TwoServers:
             self.set(secondary, name, self.texts(primary, name))
 
     def show(self, name: str, value: str) -> str:
-        """``right``, ``wrong`` or ``nobody answers``, of exactly this record at both servers."""
-        if any(server.rcode is not None for server in self.servers):
+        """
+        ``ok``, ``wrong`` or ``nobody answers``, of exactly this record at both servers; ``partly``
+        where one is silent and the other has the record.
+        """
+        answers = [server for server in self.servers if self.does_answer(server)]
+        if not answers:
             return "nobody answers"
-        return "right" if all(self.texts(s, name) == (value,) for s in self.servers) else "wrong"
+        if not all(self.texts(server, name) == (value,) for server in answers):
+            return "wrong"
+        return "ok" if len(answers) == len(self.servers) else "partly"
+
+    def does_answer(self, server: Nameserver) -> bool:
+        """Whether a server says anything but SERVFAIL."""
+        return server.rcode is None
 
     def _place(self, server: Nameserver, name: str):
         owner = dns.name.from_text(name)
@@ -96,7 +106,7 @@ def _parts(value: str) -> Iterator[str]:
 
 class Updates:
     """
-    Stands where ``dns.publish.Publisher`` is: decides as that does, and writes into the primary.
+    Stands where ``dns.changes.Publisher`` is: decides as that does, and writes into the primary.
     The wire in between has its own tests, against BIND and Knot.
     """
 
@@ -115,7 +125,15 @@ class Updates:
     def plan(self, tasks, adopt=False) -> list[Planned]:
         return [self._planned(task, adopt) for task in tasks]
 
-    def carry_out(self, planned: Planned) -> None:
+    preview = plan
+
+    def apply(self, planned) -> Iterator[Planned]:
+        for one in planned:
+            if one.step is not None:
+                self._apply(one)
+            yield one
+
+    def _apply(self, planned: Planned) -> None:
         with self._death.boundary():
             primary, step = self._world.servers[0], planned.step
             if primary.rcode is not None:
@@ -134,12 +152,12 @@ class Updates:
             planned.problem = "SERVFAIL"
             return planned
         texts = self._world.texts(primary, task.name)
-        planned.seen = Present(tuple(text.encode() for text in texts), RECORD_TTL)
+        planned.present = Present(tuple(text.encode() for text in texts), RECORD_TTL)
         try:
             if task.record is None:
-                planned.step = to_remove(task.name, task.type, planned.seen, task.remembered)
+                planned.step = to_remove(task.name, task.type, planned.present, task.published)
             else:
-                planned.step = to_publish(task.record, planned.seen, task.remembered, adopt)
-        except (Foreign, DnsError) as error:
+                planned.step = to_publish(task.record, planned.present, task.published, adopt)
+        except DnsError as error:
             planned.problem = str(error)
         return planned

@@ -13,6 +13,8 @@ MARGIN = 10
 # RFC 5321 section 4.5.4.1; Postfix's own maximal_queue_lifetime, which counts where none is here.
 QUEUE_LIFE = 5 * 86400
 REVOKE_FOR = 6 * 86400
+# Where a server is silent, the others show a record for this much longer (docs/rotation.md).
+SILENT_FOR = 86400
 
 
 @dataclass
@@ -63,6 +65,10 @@ class Judge:
     passed: float = 0
     started: float = field(default_factory=time.monotonic)
     right_since: dict[int, float] = field(default_factory=dict)
+    # Since when every server that answers has shown a key's record, and one did.
+    partly_since: dict[int, float] = field(default_factory=dict)
+    # Since when no server that answers has shown a revoked key's public half, and one did answer.
+    gone_since: dict[int, float] = field(default_factory=dict)
     wrong_text_seen: set[int] = field(default_factory=set)
     became: dict[tuple[int, str], float] = field(default_factory=dict)
 
@@ -106,7 +112,7 @@ class Judge:
                 self._may_step(deed, old, key, after)
         for old in before.keys.values():
             if old.id not in after.keys:
-                self._may_go(deed, old, shown)
+                self._may_go(deed, old)
             if old.state == "active" and after.active(old.slot) is None:
                 self._may_lose_its_last(deed, old)
         self._records_stay(after, texts)
@@ -138,23 +144,44 @@ class Judge:
             if name_of(key) not in deed.asked:
                 continue
             seen = [one[key.id] for one in (shown, then) if key.id in one]
-            if any(verdict == "right" for verdict, _ in seen):
+            verdicts = {verdict for verdict, _ in seen}
+            if "ok" in verdicts:
                 self.right_since.setdefault(key.id, deed.began)
-            elif deed.whole and any(verdict == "wrong" for verdict, _ in seen):
+            if verdicts & {"ok", "partly"}:
+                self.partly_since.setdefault(key.id, deed.began)
+            elif deed.whole and "wrong" in verdicts:
                 self.right_since.pop(key.id, None)
+                self.partly_since.pop(key.id, None)
                 if all(other for verdict, other in seen if verdict == "wrong"):
                     self.wrong_text_seen.add(key.id)
+        for key in {**before.keys, **after.keys}.values():
+            if key.state == "revoked" and name_of(key) in deed.asked:
+                answers = self._answers(key)
+                if any(key.public in text for texts in answers for text in texts):
+                    self.gone_since.pop(key.id, None)
+                elif answers:
+                    self.gone_since.setdefault(key.id, deed.began)
+
+    def _answers(self, key: Row) -> list[tuple[str, ...]]:
+        """What each server that answers has at a key's name."""
+        return [
+            self.world.texts(server, name_of(key))
+            for server in self.world.servers
+            if self.world.does_answer(server)
+        ]
 
     def _may_sign(self, deed: Deed, key: Row, before: Facts) -> None:
         if deed.forced or before.active(key.slot) is None:
             return
         if any(domain == key.domain for domain, _ in deed.compromised):
             return
+        hold = (RECORD_TTL if key.id in self.wrong_text_seen else NEGATIVE_TTL) + MARGIN
         since = self.right_since.get(key.id)
+        if not all(self.world.does_answer(server) for server in self.world.servers):
+            since, hold = self.partly_since.get(key.id), hold + SILENT_FOR
         assert since is not None, f"{key} signs, and DNS never showed its record at each server"
-        remembered = RECORD_TTL if key.id in self.wrong_text_seen else NEGATIVE_TTL
         held = self.now - since
-        assert held >= remembered + MARGIN, f"{key} signs after {held} s of its record"
+        assert held >= hold, f"{key} signs after {held} s of its record"
 
     def _may_step(self, deed: Deed, old: Row, key: Row, after: Facts) -> None:
         step = (old.state, key.state)
@@ -172,16 +199,19 @@ class Judge:
         else:
             assert old.state != "revoked", f"{old} came back"
 
-    def _may_go(self, deed: Deed, old: Row, shown: dict) -> None:
+    def _may_go(self, deed: Deed, old: Row) -> None:
         if deed.did("delete", old.domain, old.selector):
             return
         assert old.state == "revoked", f"{old} is gone"
         rested = self.now - self.became[old.id, "revoked"]
         assert rested >= REVOKE_FOR, f"{old} is gone {rested} s after it was revoked"
-        assert shown[old.id][0] != "nobody answers", f"{old} is gone, and nobody could look"
-        for server in self.world.servers:
-            there = self.world.texts(server, name_of(old))
+        answers = self._answers(old)
+        assert answers, f"{old} is gone, and nobody could look"
+        for there in answers:
             assert not any(old.public in text for text in there), f"{old} is gone, its record not"
+        if len(answers) < len(self.world.servers):
+            gone = self.now - self.gone_since[old.id]
+            assert gone >= SILENT_FOR, f"{old} is gone, and a server was not asked"
 
     def _may_lose_its_last(self, deed: Deed, old: Row) -> None:
         commands = ("retire", "revoke", "delete")

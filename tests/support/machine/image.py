@@ -159,7 +159,8 @@ def _run(
     every: int = 20,
 ) -> None:
     """Run a long command into a log, with its last line shown now and then."""
-    log = target.with_name("log")
+    # Layers of one release may be made at the same time.
+    log = target.with_name(f"log-{target.name}")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env

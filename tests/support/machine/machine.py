@@ -64,6 +64,8 @@ class Machine:
     layers
         What it stands on, uppermost first; by default the release's image. See
         :mod:`support.machine.equipment` for another.
+    warm_salt
+        :mod:`support.salt` has its runs and calls begin in a Salt that has started already.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Machine:
         keep: bool = False,
         progress: Progress = SILENT,
         layers: Sequence[Path] = (),
+        warm_salt: bool = False,
     ):
         self.layers = layers
+        self.warm_salt = warm_salt
         self.release = release
         self.name = name or f"{release}-{os.getpid()}-{id(self):x}"
         self.hostname = hostname
@@ -136,7 +140,7 @@ class Machine:
         try:
             self._container.start()
             self._note()
-            self.wait_for(self._is_up, deadline=90, what="the machine is up")
+            self.wait_for(self._is_up, deadline=180, what="the machine is up")
         except BaseException:
             self.stop(hard=True)
             raise
@@ -244,7 +248,9 @@ class Machine:
         inside = [*enter, "/usr/bin/env", "--ignore-environment", *variables, *words]
         return ["/bin/sh", "-c", ENTER, "sh", f"{self._cgroup(leader)}/cgroup.procs", *inside]
 
-    def wait_for(self, condition: Condition, deadline: float = 60, what: str | None = None) -> None:
+    def wait_for(
+        self, condition: Condition, deadline: float = 120, what: str | None = None
+    ) -> None:
         """
         Wait until a condition holds.
 

@@ -5,11 +5,9 @@ Their own upgrade scripts and migrations build the tables that the tests work on
 one release: the programs are the same on each.
 """
 
-import shutil
 from pathlib import Path
 
-from support.machine import equipment, host, image, recipe
-from support.machine.overlay import Overlay
+from support.machine import further
 from support.progress import SILENT, Progress
 
 RELEASE = "bookworm"
@@ -68,28 +66,6 @@ def layers(progress: Progress = SILENT) -> list[Path]:
     """
     The layers of a machine with the programs, uppermost first; made where they are missing.
 
-    Raises what :func:`support.machine.equipment.layers` does.
+    Raises what :func:`support.machine.further.layers` does.
     """
-    below = equipment.layers(RELEASE, progress)
-    key = recipe.digest([below[0].name, SCRIPT])
-    layer = host.cache() / "images" / RELEASE / f"panels-{key}"
-    with host.locked(f"panels-{RELEASE}"):
-        if not layer.is_dir():
-            with progress.step(f"{RELEASE}: PostfixAdmin and Modoboa"):
-                _build(below, layer, progress)
-        image.in_use(layer.parent, "panels-*", layer)
-    return [layer, *below]
-
-
-def _build(below: list[Path], target: Path, progress: Progress) -> None:
-    scratch = Overlay(below, target.with_name("panels.scratch"))
-    # One of a build that was killed may still be there, and mounted.
-    scratch.remove()
-    system = below[-1]
-    files = {"script": SCRIPT, "sources.list": (system / "etc/apt/sources.list").read_text()}
-    try:
-        scratch.mount()
-        image.run_recipe(scratch.root, files, target, progress)
-        shutil.move(scratch.unmount(), target)
-    finally:
-        scratch.remove()
+    return further.layers(RELEASE, "panels", SCRIPT, progress)

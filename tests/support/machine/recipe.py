@@ -29,6 +29,7 @@ OFFERED_PACKAGES = (
     ("swaks",),
     ("bind9", "bind9-utils", "bind9-dnsutils"),
     ("knot", "knot-dnssecutils", "knot-dnsutils", "nsd"),
+    ("pdns-server", "pdns-backend-sqlite3"),
     ("python3-dev", "gcc", "make"),
     ("shellcheck", "openssl"),
 )

@@ -1,0 +1,172 @@
+"""Changes to the zones of services that take many at once: octoDNS's providers, a program."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+
+from ..errors import ConcurrentChange, DnsError, NoLibrary, NoSuchDomain
+from ..settings.model import Dns
+from .planned import Planned, is_applied, step_from
+from .providers.command import CommandProvider
+from .providers.octodns import OctodnsProvider
+from .providers.provider import BatchProvider, Change, Sent
+from .query import DnsClient, run
+from .steps import made_another, made_of
+from .zones import ZoneFinder, configured_zone, way_of
+
+
+class Batches:
+    """
+    The services of ``dkim:dns``, each with its names.
+
+    dns
+        The settings; their ``deadline`` is over all that is asked of the services.
+    """
+
+    def __init__(self, dns: Dns):
+        self._dns = dns
+        self._deadline = time.monotonic() + dns.deadline
+        self._providers: dict[str, OctodnsProvider] = {}
+        self._program: CommandProvider | None = None
+
+    def close(self) -> None:
+        """End what the services have running."""
+        for provider in self._providers.values():
+            provider.close()
+
+    def plan(self, planned: Sequence[Planned], adopt: bool) -> list[Planned]:
+        """
+        Give each name of a service its step or its problem, and return the names that are published
+        by other ways.
+        """
+        rest = []
+        for one in planned:
+            one.provider = self._provider_of(one.task.name)
+            if one.provider is None:
+                rest.append(one)
+        for provider, names in _by_provider(planned).items():
+            self._find_zones(provider, names)
+            found = [one for one in names if one.zone]
+            provider.load([(one.zone, one.task.name) for one in found])
+            for one in found:
+                _decide(one, adopt)
+        return rest
+
+    def rehearse(self, planned: Sequence[Planned]) -> None:
+        """Take away steps that the services see no need for; a refusal becomes the ``problem``."""
+        for provider, names in _by_provider(planned).items():
+            steps = [one for one in names if one.step is not None]
+            for position, result in provider.rehearse(_changes(steps)):
+                _note(steps[position], result)
+
+    def apply(self, planned: Sequence[Planned]) -> Iterator[Planned]:
+        """Send the steps, and yield each name once its own was sent."""
+        for provider, names in _by_provider(planned).items():
+            yield from (one for one in names if one.step is None)
+            steps = [one for one in names if one.step is not None]
+            for position, result in provider.send(_changes(steps)):
+                one = steps[position]
+                one.sent = result.error is None and not result.is_needless
+                _note(one, result)
+                yield one
+
+    def _provider_of(self, name: str) -> BatchProvider | None:
+        way = way_of(self._dns, name)
+        if way == "command":
+            if self._program is None:
+                self._program = CommandProvider(self._dns, self._deadline)
+            return self._program
+        if way != "octodns":
+            return None
+        zone = self._dns.zones.get(configured_zone(self._dns, name))
+        called = (zone.provider if zone is not None else None) or self._dns.provider
+        if called not in self._providers:
+            self._providers[called] = OctodnsProvider(
+                self._dns.providers[called], self._deadline, self._dns.deadline
+            )
+        return self._providers[called]
+
+    def _find_zones(self, provider: BatchProvider, names: Sequence[Planned]) -> None:
+        """
+        Give each name its zone: the one of the settings, else the service's own, else the one that
+        a resolver knows.
+        """
+        unknown = []
+        for one in names:
+            zone = configured_zone(self._dns, one.task.name)
+            try:
+                one.zone = zone or provider.zone_of(one.task.name) or ""
+            except DnsError as error:
+                one.problem = str(error)
+            if not one.zone and not one.problem:
+                unknown.append(one)
+        if unknown:
+            found = run(self._zones_by_resolver(dict.fromkeys(one.base for one in unknown)))
+            for one in unknown:
+                zone = found[one.base]
+                if isinstance(zone, str):
+                    one.zone = zone
+                elif not (isinstance(zone, NoSuchDomain) and one.task.is_over):
+                    one.problem = str(zone)
+
+    async def _zones_by_resolver(self, starts: Sequence[str]) -> dict[str, str | DnsError]:
+        async with DnsClient(self._dns.timeout, self._dns.concurrency) as client:
+            finder = ZoneFinder(client, self._dns)
+
+            async def one(start: str) -> str | DnsError:
+                try:
+                    return (await finder.primary_of(start)).name
+                except NoLibrary:
+                    raise
+                except DnsError as error:
+                    return error
+
+            return dict(zip(starts, await asyncio.gather(*map(one, starts)), strict=True))
+
+
+def _by_provider(planned: Sequence[Planned]) -> dict[BatchProvider, list[Planned]]:
+    found: dict[BatchProvider, list[Planned]] = {}
+    for one in planned:
+        if isinstance(one.provider, BatchProvider):
+            found.setdefault(one.provider, []).append(one)
+    return found
+
+
+def _decide(planned: Planned, adopt: bool) -> None:
+    try:
+        planned.present = planned.provider.present(planned.zone, planned.task.name)
+        planned.step = step_from(planned.task, planned.present, adopt)
+    except DnsError as error:
+        planned.problem = str(error)
+
+
+def _changes(planned: Sequence[Planned]) -> list[Change]:
+    return [Change(one.zone, one.step, one.present) for one in planned]
+
+
+def _note(planned: Planned, result: Sent) -> None:
+    """Note at a name what became of its step."""
+    step = planned.step
+    if result.error is not None:
+        planned.problem = str(result.error)
+        planned.has_conflict = isinstance(result.error, ConcurrentChange)
+    elif result.is_needless:
+        planned.step = None
+    elif result.present is not None:
+        planned.made = made_of(step, planned.present, result.present)
+        lost = [value for value in planned.present.values if value not in step.delete]
+        lost = [value for value in lost if value not in result.present.values]
+        if lost:
+            shown = lost[0].decode("utf-8", "backslashreplace")
+            planned.problem = (
+                f"{planned.provider}: a text of others that was here before is gone: {shown}; put "
+                "it back if nobody else removed it"
+            )
+        elif planned.made is not None and not is_applied(step, result.present):
+            planned.problem = f"{planned.provider}: {made_another(planned.made.shown)}"
+        elif not is_applied(step, result.present):
+            planned.problem = (
+                f"{planned.provider}: the provider accepted the change and does not show it"
+            )

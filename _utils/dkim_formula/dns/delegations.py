@@ -1,0 +1,197 @@
+"""The CNAMEs of customers: what to add, and what each customer's servers have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ..errors import DnsError, InvalidValue, NoAnswer, NoLibrary
+from ..keys import history
+from ..keys.desired import chosen_domains
+from ..names import stored_domain
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema
+from ..postgres.connection import session
+from ..records import Record, delegation_records
+from ..records.meaning import cut
+from ..settings.model import Dns, Settings
+from . import awaited
+from .awaited import Awaited
+from .query import DnsClient, Endpoint, question
+from .zones import ZoneFinder
+
+RIGHT = "right"
+IN_PART = "right in part"
+ABSENT = "absent"
+OTHER_TARGET = "wrong target"
+OTHER_RECORD = "another record"
+NO_ANSWER = "no answer"
+UNCHECKED = "unchecked"
+_WRONG = frozenset({IN_PART, ABSENT, OTHER_TARGET, OTHER_RECORD})
+
+
+@dataclass(frozen=True)
+class Delegated:
+    """
+    One CNAME and its state, one of this module's words.
+
+    since
+        Where the state is right: the first of the successive looks that found it so.
+    last_right
+        The last look that found it right.
+    """
+
+    record: Record
+    state: str
+    detail: str = ""
+    since: datetime | None = None
+    last_right: datetime | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the data for a function's return."""
+        return {
+            "domain": self.record.domain,
+            "name": self.record.name,
+            "target": self.record.value,
+            "state": self.state,
+            "detail": self.detail,
+            "since": _timestamp(self.since),
+            "last_right": _timestamp(self.last_right),
+        }
+
+
+def _timestamp(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")
+
+
+def wanted(settings: Settings, domain: object = None) -> list[Record]:
+    """
+    Return the CNAMEs that customers have to add: of one domain, or of all with a delegation.
+
+    Raises InvalidValue for a domain without a delegation, DatabaseError.
+    """
+    with session(settings.database) as connection:
+        chosen = chosen_domains(settings, hosted_domains.hosted(connection, settings.database))
+    if domain is not None:
+        name = stored_domain(domain)
+        if name not in chosen or chosen[name].delegation is None:
+            raise InvalidValue(
+                "domain",
+                name,
+                "has no delegation",
+                f"set dkim:domains:{name}:delegation to a zone of yours",
+            )
+        chosen = {name: chosen[name]}
+    found = []
+    for one in chosen.values():
+        if one.delegation is not None:
+            found += delegation_records(one.name, one.delegation, (), one.ttl)
+    return found
+
+
+async def look(records: Sequence[Record], dns: Dns, deadline: float) -> list[Delegated]:
+    """
+    Ask the authoritative servers of each customer's zone, and return the states in the records'
+    order.
+
+    dns
+        ``concurrency`` is the most questions under way, to all servers together.
+    deadline
+        Seconds; records that are left are ``unchecked``.
+    """
+    async with DnsClient(dns.timeout, dns.concurrency) as client:
+        finder = ZoneFinder(client, dns)
+        free = asyncio.Semaphore(dns.concurrency)
+
+        async def one(record: Record) -> Delegated:
+            async with free:
+                try:
+                    return await _state(client, finder, record)
+                except NoLibrary:
+                    raise
+                except DnsError as error:
+                    return Delegated(record, NO_ANSWER, str(error))
+
+        tasks = [asyncio.create_task(one(record)) for record in records]
+        if tasks:
+            await asyncio.wait(tasks, timeout=deadline)
+        late = [task for task in tasks if task.cancel()]
+        await asyncio.gather(*late, return_exceptions=True)
+        return [
+            Delegated(record, UNCHECKED, f"not within {deadline:g} s")
+            if task.cancelled()
+            else task.result()
+            for record, task in zip(records, tasks, strict=True)
+        ]
+
+
+def remembered(settings: Settings, found: Sequence[Delegated]) -> list[Delegated]:
+    """
+    Store when each CNAME was seen right, and return the states with these times. A look that no
+    server answered says nothing.
+    """
+    with session(settings.database) as connection, awaited.telling(connection) as is_mine:
+        if not schema.has_tables(connection, settings.database):
+            return list(found)
+        before = awaited.read(connection, settings.database)
+        now = history.clock(connection)
+        right = [one.record for one in found if one.state == RIGHT]
+        wrong = [one.record for one in found if one.state in _WRONG]
+        known = awaited.after_look(before, wrong, right, now)
+        if is_mine:
+            awaited.store(connection, settings.database, before, known)
+            connection.commit()
+    return [_dated(one, known.get(awaited.called(one.record))) for one in found]
+
+
+def _dated(one: Delegated, row: Awaited | None) -> Delegated:
+    return one if row is None else replace(one, since=row.seen_at, last_right=row.last_seen_at)
+
+
+async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Delegated:
+    servers = [*(await finder.zone_of(record.domain)).endpoints().values()]
+    found = await asyncio.gather(*(_targets(client, one, record.name) for one in servers))
+    answered = [one for one in found if one is not None]
+    if not answered:
+        return Delegated(record, NO_ANSWER, f"none of {len(servers)} servers answers")
+    right = [one for one in answered if one == (record.value.lower(),)]
+    others = sorted({target for one in answered for target in one} - {record.value.lower()})
+    if len(right) == len(found):
+        return Delegated(record, RIGHT)
+    if right:
+        return Delegated(record, IN_PART, f"at {len(right)} of {len(found)} servers")
+    if others:
+        return Delegated(record, OTHER_TARGET, f"the CNAME points to {cut(others[0])}")
+    return await _absent(client, servers[[one is not None for one in found].index(True)], record)
+
+
+async def _absent(client: DnsClient, server: Endpoint, record: Record) -> Delegated:
+    """Return the state of a CNAME that no server has, with what may have gone wrong."""
+    reply = await client.ask_fully(server, question(record.name, "TXT"))
+    if reply.values(record.name, "TXT"):
+        detail = "a TXT record is at the name; remove it, and add the CNAME in its place"
+        return Delegated(record, OTHER_RECORD, detail)
+    # Panels add the zone's name to a name that has it already.
+    doubled = f"{record.name}.{record.domain}"
+    try:
+        is_doubled = await _targets(client, server, doubled)
+    except DnsError:
+        # Twice the name is longer than DNS takes.
+        is_doubled = None
+    if is_doubled:
+        detail = f"the record is at {doubled}: enter the name without .{record.domain}"
+        return Delegated(record, ABSENT, detail)
+    return Delegated(record, ABSENT)
+
+
+async def _targets(client: DnsClient, server: Endpoint, name: str) -> tuple[str, ...] | None:
+    """Return where the CNAMEs at a name point to; None where the server says nothing of use."""
+    try:
+        reply = await client.ask_fully(server, question(name, "CNAME"))
+    except NoAnswer:
+        return None
+    if reply.rcode not in ("NOERROR", "NXDOMAIN") or not reply.authoritative:
+        return None
+    return tuple(sorted(target.lower() for target in reply.values(name, "CNAME")))

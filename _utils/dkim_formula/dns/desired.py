@@ -1,0 +1,117 @@
+"""Desired records: what DNS should hold, by the settings and the keys in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from ..errors import InvalidValue
+from ..keys.completion import whole_keys
+from ..keys.desired import (
+    chosen_domains,
+    domain_settings,
+    key_problem,
+    record_name_problem,
+    record_of,
+)
+from ..keys.model import Key
+from ..names import is_served, mail_domain, stored_domain
+from ..postgres import hosted as hosted_domains
+from ..postgres.connection import session
+from ..records import (
+    Record,
+    delegation_records,
+    dmarc_record,
+    mta_sts_record,
+    report_authorisation_records,
+    spf_record,
+    tls_rpt_record,
+)
+from ..settings.model import Domain, Settings
+
+
+def desired_records(settings: Settings, domain: object = None) -> list[Record]:
+    """
+    Return the records of one domain, or of every domain that the settings choose or that has a key.
+
+    Raises InvalidValue for what is no domain name, DatabaseUnavailable, DatabaseError.
+    """
+    with session(settings.database) as connection:
+        if domain is not None:
+            name = stored_domain(domain)
+            keys = whole_keys(connection, settings, name)
+            return records_of(settings, [domain_settings(settings, name)], keys)
+        keys = whole_keys(connection, settings)
+        chosen = chosen_domains(settings, hosted_domains.hosted(connection, settings.database))
+    return records_of(settings, with_keys(settings, chosen, keys).values(), keys)
+
+
+def with_keys(
+    settings: Settings, chosen: dict[str, Domain], keys: Iterable[Key]
+) -> dict[str, Domain]:
+    """Return the chosen domains by name, and every other domain that has a key."""
+    every = dict(chosen)
+    for key in keys:
+        name = key.domain.lower()
+        if name not in every and name not in settings.excluded and is_served(name):
+            every[name] = domain_settings(settings, name)
+    return every
+
+
+def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) -> list[Record]:
+    """
+    Return the records of some domains: one for each key, in whatever state, and one for each policy
+    of the settings.
+
+    keys
+        The domains' stored keys. A row without a readable key has no record.
+    """
+    by_domain: dict[str, list[Key]] = {}
+    for key in keys:
+        by_domain.setdefault(_domain_of(key), []).append(key)
+    found = []
+    for domain in domains:
+        shown = [key for key in by_domain.get(domain.name, ()) if not key_problem(key, domain)]
+        found += _each_name_once([(key, record_of(key, domain)) for key in shown])
+        if domain.delegation is not None and not record_name_problem(domain, domain.name):
+            used = (key.selector for key in shown)
+            found += delegation_records(domain.name, domain.delegation, used, domain.ttl)
+        found += policy_records(domain)
+    return found
+
+
+def policy_records(domain: Domain) -> list[Record]:
+    """
+    Return the records of a domain that depend on the settings alone. A policy whose name is too
+    long for DNS (RFC 1035, section 2.3.4) has no record.
+    """
+    name, ttl = domain.name, domain.ttl
+    makers = (
+        (domain.dmarc, lambda: [dmarc_record(name, domain.dmarc, ttl)]),
+        (domain.dmarc, lambda: report_authorisation_records(name, domain.dmarc, ttl)),
+        (domain.spf, lambda: [spf_record(name, domain.spf, ttl)]),
+        (domain.tls_rpt, lambda: [tls_rpt_record(name, domain.tls_rpt, ttl)]),
+        (domain.mta_sts, lambda: [mta_sts_record(name, domain.mta_sts, ttl)]),
+    )
+    found = []
+    for policy, make in makers:
+        if policy:
+            with suppress(InvalidValue):
+                found += make()
+    return found
+
+
+def _each_name_once(pairs: Sequence[tuple[Key, Record]]) -> list[Record]:
+    """Return one record for each name. Selectors may differ in case alone, which DNS ignores."""
+    found: dict[str, tuple[Key, Record]] = {}
+    for key, record in pairs:
+        if record.name not in found or key.state == "active":
+            found[record.name] = key, record
+    return [record for _, record in found.values()]
+
+
+def _domain_of(key: Key) -> str:
+    try:
+        return key.domain if is_served(key.domain) else mail_domain(key.domain)
+    except InvalidValue:
+        return key.domain

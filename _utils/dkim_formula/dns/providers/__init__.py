@@ -1,0 +1,6 @@
+"""
+The ways to read and change the records of zones.
+
+In reading order: ``provider`` (the base classes), ``rfc2136``, ``octodns`` with its process
+``octodns_plan``, ``command``.
+"""

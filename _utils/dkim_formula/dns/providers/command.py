@@ -1,0 +1,112 @@
+"""The site's own program, for zones that nothing else here can change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from ...errors import DnsError
+from ...settings.model import Dns
+from ..authoritative import read_all
+from ..program import SHOWN, NotInTime, call, check_file
+from ..query import run
+from ..steps import Present
+from .provider import BatchProvider, Change, Sent
+
+FORMAT = 1
+
+
+class CommandProvider(BatchProvider):
+    """
+    A program that gets all changes of one publication as JSON on its standard input. It only
+    writes: what DNS has is read from the authoritative servers.
+
+    deadline
+        The moment of ``time.monotonic`` at which the program is ended.
+    """
+
+    def __init__(self, dns: Dns, deadline: float):
+        self._dns = dns
+        self._deadline = deadline
+        self._read: dict[str, Present | DnsError] = {}
+
+    def __str__(self) -> str:
+        return f"program {self._dns.command}"
+
+    def close(self) -> None:
+        """Nothing runs between two calls."""
+
+    def zone_of(self, name: str) -> str | None:
+        """Return None: the program tells no zones."""
+
+    def load(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """Read the records at some names from the authoritative servers of their zones."""
+        self._read = run(read_all(self._dns, {name: zone for zone, name in wanted}))
+
+    def present(self, zone: str, name: str) -> Present:
+        """Return the records at a name that was loaded. Raises DnsError."""
+        found = self._read[name]
+        if isinstance(found, DnsError):
+            raise found
+        return found
+
+    def rehearse(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+        """Yield that each change would be sent; the program is not started."""
+        return ((position, Sent()) for position in range(len(changes)))
+
+    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+        """Start the program once with all changes."""
+        if not changes:
+            return
+        document = {"format": FORMAT, "changes": [_as_plain(change) for change in changes]}
+        try:
+            check_file(self._dns.command, "dkim:dns:command")
+            refused = self._told(json.dumps(document).encode())
+        except DnsError as error:
+            yield from ((position, Sent(error=error)) for position in range(len(changes)))
+            return
+        for position, change in enumerate(changes):
+            text = refused.get(f"{change.step.name} {change.step.type}")
+            error = None if text is None else DnsError(f"{self}: {text}")
+            yield position, Sent(error=error)
+
+    def _told(self, document: bytes) -> dict[str, str]:
+        """Run the program and return the problems that it tells of single names."""
+        limit = f"{self._dns.deadline} s (dkim:dns:deadline)"
+        try:
+            return _problems(call([self._dns.command], document, self._deadline, limit))
+        except DnsError as error:
+            rest = ""
+            if isinstance(error, NotInTime):
+                rest = "; some of the records may have been published"
+            raise DnsError(f"{self}: {error}{rest}") from None
+
+
+def _as_plain(change: Change) -> dict[str, object]:
+    step = change.step
+    kept = [value for value in change.present.values if value not in step.delete]
+    values = [*kept, *([step.add] if step.add is not None and step.add not in kept else [])]
+    return {
+        "zone": change.zone,
+        "name": step.name,
+        "type": step.type,
+        "ttl": step.ttl if step.add is not None else None,
+        "add": [] if step.add is None else [step.add.decode()],
+        "remove": [_text(value) for value in step.delete if value != step.add],
+        "values": [_text(value) for value in values],
+    }
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _problems(output: bytes) -> dict[str, str]:
+    """Return ``problems`` of the program's answer; what is no answer says nothing."""
+    try:
+        told = json.loads(output)["problems"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {str(name): " ".join(str(text).split())[:SHOWN] for name, text in told.items()}

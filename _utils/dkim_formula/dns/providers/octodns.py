@@ -1,0 +1,286 @@
+"""Providers of octoDNS, each in a process of its own that a deadline ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from ...errors import ConcurrentChange, DnsError, UncertainUpdate
+from ...records.record import innermost_zone, is_inside
+from ...secret import Secret
+from ...settings.model import ApiProvider, Dns
+from ..steps import Present, Step
+from .provider import BatchProvider, Change, Sent
+
+# Arguments that say where a provider is, and that an error may show.
+PLAIN = (
+    "account_id",
+    "api_url",
+    "backend",
+    "base_url",
+    "email",
+    "endpoint",
+    "host",
+    "mode_of_operation",
+    "port",
+    "region",
+    "scheme",
+    "server_id",
+    "timeout",
+    "url",
+)
+# With -I neither the working directory nor PYTHONPATH brings another module of these names; what
+# Salt's Python imports, this one does.
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from dkim_formula.dns.providers import octodns_plan; octodns_plan.main()"
+)
+_MOST_AT_ONCE = 65536
+
+
+class OctodnsProvider(BatchProvider):
+    """
+    One provider of ``dkim:dns:providers``.
+
+    deadline
+        The moment of ``time.monotonic`` at which the provider's process ends.
+    limit
+        Seconds until then, for errors.
+    """
+
+    def __init__(self, settings: ApiProvider, deadline: float, limit: int):
+        self._settings = settings
+        self._deadline = deadline
+        self._limit = limit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: str | None = None
+        self._unread = b""
+        self._zones: list[str] | object | None = _UNASKED
+        self._read: dict[str, dict[str, object]] = {}
+
+    def __str__(self) -> str:
+        return f"provider {self._settings.name} ({self._settings.class_path})"
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def start(self) -> None:
+        """Start the process and make the provider. Raises DnsError, also for wrong settings."""
+        if self._process is None:
+            self._begin()
+
+    def zone_of(self, name: str) -> str | None:
+        """Return the longest zone of the provider that a name is in; None where nobody knows."""
+        if self._zones is _UNASKED:
+            self._zones = self._ask("zones")["zones"]
+        if self._zones is None:
+            return None
+        found = innermost_zone(name, self._zones)
+        if found is None:
+            raise DnsError(f"{self}: the provider has no zone that {name} is in")
+        return found
+
+    def load(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """Read the records at some names, each zone by one request."""
+        zones: dict[str, list[str]] = {}
+        for zone, name in wanted:
+            zones.setdefault(zone, []).append(name)
+        for zone, names in zones.items():
+            try:
+                self._read[zone] = self._ask("read", zone=zone, names=names)
+            except DnsError as error:
+                self._read[zone] = {"problem": str(error)}
+
+    def present(self, zone: str, name: str) -> Present:
+        """Return the TXT records at a name that was loaded."""
+        read = self._read[zone]
+        if "problem" in read:
+            raise DnsError(read["problem"])
+        if not read["exists"]:
+            raise DnsError(
+                f"{self}: the provider has no zone {zone}, and the formula makes none; make it "
+                f"there, or name the right zone in dkim:dns:zones"
+            )
+        cut = next((below for below in read["cuts"] if is_inside(name, below)), None)
+        if cut is not None:
+            raise DnsError(
+                f"{self}: {name} is in the zone {cut}, which other servers have (NS in {zone}); "
+                f"set dkim:dns:zones:{cut} to the way in which that zone is published"
+            )
+        return _present(read["records"][name])
+
+    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+        """Apply changes, those in one zone by one plan of octoDNS."""
+        return self._planned("apply", changes)
+
+    def rehearse(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+        """Yield what :meth:`send` would, by octoDNS's own plan of each zone."""
+        return self._planned("rehearse", changes)
+
+    def _planned(self, what: str, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+        zones: dict[str, list[int]] = {}
+        for position, change in enumerate(changes):
+            zones.setdefault(change.zone, []).append(position)
+        for zone, positions in zones.items():
+            steps = [changes[position].step for position in positions]
+            wire = [self._on_wire(zone, step) for step in steps]
+            try:
+                done = self._ask(what, zone=zone, changes=wire)
+            except DnsError as error:
+                yield from ((position, Sent(error=error)) for position in positions)
+                continue
+            for position, step in zip(positions, steps, strict=True):
+                yield position, self._outcome(step.name, done)
+
+    def _outcome(self, name: str, done: dict[str, object]) -> Sent:
+        if name in done["conflicts"]:
+            text = "the records at this name changed during the update; run again"
+            return Sent(error=ConcurrentChange(f"{self}: {text}"))
+        if name not in done["changed"]:
+            return Sent(is_needless=True)
+        records = done.get("records")
+        return Sent(present=None if records is None else _present(records[name]))
+
+    def _on_wire(self, zone: str, step: Step) -> dict[str, object]:
+        shown = self._read[zone]["records"][step.name].get("TXT")
+        gone = {value for value in (shown or {}).get("values", ()) if _octets(value) in step.delete}
+        return {
+            "name": step.name,
+            "ttl": step.ttl,
+            "remove": sorted(gone),
+            "add": None if step.add is None else step.add.decode().replace(";", "\\;"),
+            "expected": shown,
+        }
+
+    def _ask(self, what: str, **request: object) -> dict[str, object]:
+        if self._failure is not None:
+            raise DnsError(self._failure)
+        if self._process is None:
+            self._begin()
+        return self._answer(what, request)
+
+    def _begin(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _START, json.dumps([*map(str, sys.path)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self._answer(
+                "start",
+                {
+                    "name": self._settings.name,
+                    "class_path": self._settings.class_path,
+                    "arguments": _revealed(self._settings.arguments),
+                    "plain": PLAIN,
+                },
+            )
+        except DnsError as error:
+            # A provider that can't be made is not asked again.
+            self._failure = str(error)
+            raise
+
+    def _answer(self, what: str, request: dict[str, object]) -> dict[str, object]:
+        line = json.dumps({"do": what, **request}) + "\n"
+        try:
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+            answer = json.loads(self._line())
+        except (BrokenPipeError, EOFError):
+            self._fail(f"{self}: its process ended without an answer", what)
+        except TimeoutError:
+            self._fail(
+                f"{self}: no answer within {self._limit} s (dkim:dns:deadline): the provider is "
+                "slow, down, or limits the rate; run again, or set a longer deadline",
+                what,
+            )
+        if "error" in answer:
+            text = f"{self}: {answer['error']}"
+            if what == "start" and not answer["is_settings"]:
+                raise DnsError(text)
+            if answer["may_have_applied"]:
+                raise UncertainUpdate(f"{text}; the provider may have applied the change before")
+            raise (_SettingsError if what == "start" else DnsError)(text)
+        return answer
+
+    def _fail(self, text: str, what: str) -> None:
+        self._failure = text
+        self.close()
+        if what == "apply":
+            raise UncertainUpdate(f"{text}; the provider may have applied the change before")
+        raise DnsError(text)
+
+    def _line(self) -> bytes:
+        """Return the next line of the process. Raises TimeoutError at the deadline, EOFError."""
+        stdout = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            left = self._deadline - time.monotonic()
+            if left <= 0 or not select.select([stdout], [], [], left)[0]:
+                raise TimeoutError
+            part = os.read(stdout, _MOST_AT_ONCE)
+            if not part:
+                raise EOFError
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+
+class _SettingsError(DnsError):
+    """A provider's settings that its class refuses."""
+
+
+_UNASKED = object()
+
+
+def settings_problems(dns: Dns) -> list[str]:
+    """
+    Return what the providers' own classes refuse of the settings. Providers whose package is not
+    installed yet are passed over: the state dkim.python installs it.
+    """
+    problems = []
+    for settings in dns.providers.values():
+        provider = OctodnsProvider(settings, time.monotonic() + dns.deadline, dns.deadline)
+        with contextlib.closing(provider):
+            try:
+                provider.start()
+            except _SettingsError as error:
+                problems.append(f"dkim:dns:providers:{settings.name}: {error}")
+            except DnsError:
+                # Its class asks the provider at once: settings that can't be judged here.
+                continue
+    return problems
+
+
+def _present(shown: dict[str, object]) -> Present:
+    if "CNAME" in shown:
+        return Present(alias=shown["CNAME"])
+    records = shown.get("TXT")
+    if records is None:
+        return Present()
+    return Present(tuple(dict.fromkeys(map(_octets, records["values"]))), records["ttl"])
+
+
+def _octets(value: str) -> bytes:
+    """Return the octets of a value: octoDNS escapes every semicolon."""
+    return value.replace("\\;", ";").encode("utf-8", "surrogateescape")
+
+
+def _revealed(value: object) -> object:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, dict):
+        return {key: _revealed(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_revealed(one) for one in value]
+    return value

@@ -1,0 +1,390 @@
+"""
+A process of its own for one provider of octoDNS.
+
+Providers wait by themselves where an API limits their rate (Cloudflare's: four times five minutes),
+and log what they send. A process can be ended at any moment, takes no logger of Salt's with it, and
+leaves nothing imported. It reads one request a line from standard input, in JSON, and writes one
+answer a line to standard output. Requests: ``start``, ``zones``, ``read``, ``rehearse``, ``apply``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from octodns.provider.base import BaseProvider
+    from octodns.provider.plan import Plan
+    from octodns.record import Record
+    from octodns.zone import Zone
+
+# Arguments that have a provider wait by itself: a run has a deadline, and the next run goes on.
+NO_RETRIES = {"retry_count": 0, "retries": 0}
+# Of what an API answers, an error shows so many characters.
+_SHOWN = 300
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+_SHORTEST_SECRET = 4
+# Seconds to wait for a change that is not shown yet.
+_LOOK_AGAIN = (0.5, 1, 2)
+
+
+class Refused(Exception):
+    """A request that can't be carried out; the text is for the administrator."""
+
+
+class NotInstalled(Refused):
+    """The package of a provider is missing; the state dkim.python installs it."""
+
+
+class Service:
+    """
+    One provider.
+
+    A provider may remember a zone that it has read. Each reading takes an instance that has not
+    read the zone yet.
+    """
+
+    def __init__(self, name: str, class_path: str, arguments: Mapping[str, object]):
+        self._name = name
+        self._class = provider_class(class_path)
+        self._arguments = arguments
+        self._instances: list[tuple[BaseProvider, set[str]]] = []
+        self._zones: list[str] | None = None
+        self.may_have_applied = False
+        self._fresh("")
+
+    def zones(self) -> list[str] | None:
+        """Return the names of the provider's zones; None where it does not tell."""
+        provider = self._instances[0][0]
+        try:
+            found = provider.list_zones()
+        except (AttributeError, NotImplementedError):
+            return None
+        self._zones = [name.rstrip(".").lower() for name in found]
+        return self._zones
+
+    def read(self, zone: str, names: Sequence[str]) -> dict[str, object]:
+        """Return what the zone has at some names, and the names of the zones below it."""
+        found = _empty(zone)
+        exists = self._has(zone, self._fresh(zone).populate(found, target=True, lenient=True))
+        cuts = [_full_name(one) for one in found.records if one._type == "NS" and one.name]
+        return {"exists": exists, "records": _at(found, names), "cuts": cuts}
+
+    def rehearse(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
+        """Return the names that :meth:`apply` would change."""
+        plan, conflicts = self._plan(self._fresh(zone), zone, changes)
+        return {"changed": _changed(plan), "conflicts": conflicts}
+
+    def apply(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
+        """Change names of a zone by one plan, and return what the zone then has at the names."""
+        provider = self._fresh(zone)
+        plan, conflicts = self._plan(provider, zone, changes)
+        if plan is not None:
+            self.may_have_applied = True
+            provider.apply(plan)
+            self.may_have_applied = False
+        changed = _changed(plan)
+        after = self._after(zone, changes, changed) if changed else {}
+        return {"changed": changed, "conflicts": conflicts, "records": after}
+
+    def _after(
+        self, zone: str, changes: Sequence[dict[str, object]], changed: Sequence[str]
+    ) -> dict[str, dict[str, object]]:
+        """Return what the zone has now: some APIs show a change a moment later (Hetzner's)."""
+        before = {change["name"]: change["expected"] for change in changes}
+        for wait in (*_LOOK_AGAIN, None):
+            records = self.read(zone, list(before))["records"]
+            is_old = any(records[name].get("TXT") == before[name] for name in changed)
+            if not is_old or wait is None:
+                return records
+            time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _plan(
+        self, provider: BaseProvider, zone: str, changes: Sequence[dict[str, object]]
+    ) -> tuple[Plan | None, list[str]]:
+        processor = _processor(changes)
+        plan = provider.plan(_empty(zone), processors=[processor], lenient=True)
+        if plan is None:
+            return None, processor.conflicts
+        if not self._has(zone, plan.exists):
+            # octoDNS makes a zone that is missing (measured with octodns-powerdns 1.2).
+            raise Refused(f"the provider has no zone {zone}")
+        plan.exists = True
+        names = {(change["name"], "TXT") for change in changes}
+        others = [one for one in plan.changes if _named(one.record) not in names]
+        if others or getattr(plan, "meta", None):
+            what = ", ".join(" ".join(_named(one.record)) for one in others[:5])
+            raise Refused(
+                "octoDNS's plan changes more than the formula's names, so nothing was changed: "
+                + (what or "settings of the zone")
+            )
+        return plan, processor.conflicts
+
+    def _has(self, zone: str, is_found: bool | None) -> bool:
+        """Tell whether a zone exists: octodns-cloudflare 1.2 finds none that has no records."""
+        if is_found:
+            return True
+        return zone in (self._zones or self.zones() or ())
+
+    def _fresh(self, zone: str) -> BaseProvider:
+        for provider, read in self._instances:
+            if zone not in read:
+                read.add(zone)
+                return provider
+        provider = made(self._class, self._name, self._arguments)
+        self._instances.append((provider, {zone} if zone else set()))
+        return provider
+
+
+def provider_class(path: str) -> type[BaseProvider]:
+    """Return a class of octoDNS by module and name. Raises Refused."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+        base = importlib.import_module("octodns.provider.base").BaseProvider
+    except ImportError as error:
+        missing = error.name or module
+        raise NotInstalled(
+            f"the Python package of {path} is not installed in the Python that runs Salt (it has "
+            f"no module {missing}); apply the state dkim.python"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise Refused(
+            f"{path} is not a provider of octoDNS; give its class as the package names it"
+        )
+    return found
+
+
+def made(kind: type[BaseProvider], name: str, arguments: Mapping[str, object]) -> BaseProvider:
+    """
+    Return a new provider. Raises Refused for arguments that its class does not have, and for
+    missing ones. A class may read some out of ``**kwargs`` (octodns-hetzner 2.0), so that the
+    signature alone does not tell.
+    """
+    known, required = _parameters(kind)
+    missing = [one for one in required if one not in arguments]
+    if missing:
+        raise Refused(f"{kind.__name__} needs the argument {' and '.join(missing)}")
+    defaults = {key: value for key, value in NO_RETRIES.items() if key in known}
+    try:
+        return kind(name, **{**defaults, **arguments})
+    except TypeError as error:
+        unknown = _UNEXPECTED.search(str(error))
+        if unknown is None:
+            raise
+        near = difflib.get_close_matches(unknown[1], known, 1)
+        there = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+        raise Refused(f"{kind.__name__} has no argument {unknown[1]}; {there}") from None
+
+
+def _parameters(kind: type) -> tuple[list[str], list[str]]:
+    """Return the names of a class's and its bases' arguments, and those that it requires."""
+    known: dict[str, None] = {}
+    for one in kind.__mro__:
+        if one is not object and "__init__" in vars(one):
+            known |= dict.fromkeys(_named_of(one))
+    required = [name for name, one in _named_of(kind).items() if one.default is one.empty]
+    return list(known), required
+
+
+def _named_of(kind: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor that have a name, but for self and id."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {one.name: one for one in parameters if one.kind in by_name and one.name != "id"}
+
+
+def _processor(changes: Sequence[dict[str, object]]):
+    """
+    Return a processor of octoDNS that makes the desired zone of the existing one: a change is
+    nothing that another source of octoDNS could add to.
+    """
+    from octodns.processor.base import BaseProcessor
+
+    class Ours(BaseProcessor):
+        def __init__(self):
+            super().__init__("dkim")
+            self.conflicts: list[str] = []
+
+        def process_source_and_target_zones(self, _desired, existing, target, lenient=False):
+            desired = existing.copy()
+            for change in changes:
+                current = _txt(desired, change["name"])
+                if _shown(current) != change["expected"]:
+                    self.conflicts.append(change["name"])
+                else:
+                    _put(desired, current, change, target)
+            return desired, existing
+
+    return Ours()
+
+
+def _put(zone: Zone, current: Record | None, change: Mapping[str, object], source) -> None:
+    from octodns.record import Record
+
+    kept = [] if current is None else [v for v in current.values if v not in change["remove"]]
+    if change["add"] is None and not kept:
+        if current is not None:
+            zone.remove_record(current)
+        return
+    data = {"type": "TXT", "ttl": change["ttl"], "values": [change["add"] or ""]}
+    made = Record.new(zone, _relative(zone, change["name"]), data, source=source, lenient=True)
+    # The values of others go back as the very objects that came: octoDNS takes quotes off a value
+    # that it makes anew.
+    made.values = sorted([*kept, *(made.values if change["add"] is not None else [])])
+    zone.add_record(made, replace=True, lenient=True)
+
+
+def _empty(zone: str) -> Zone:
+    from octodns.zone import Zone
+
+    return Zone(f"{zone}.", [])
+
+
+def _relative(zone: Zone, name: str) -> str:
+    return f"{name}.".removesuffix(zone.name).removesuffix(".")
+
+
+def _txt(zone: Zone, name: str) -> Record | None:
+    relative = _relative(zone, name)
+    found = (one for one in zone.records if one._type == "TXT" and one.name == relative)
+    return next(found, None)
+
+
+def _shown(record: Record | None) -> dict[str, object] | None:
+    if record is None:
+        return None
+    return {"ttl": record.ttl, "values": sorted(str(value) for value in record.values)}
+
+
+def _at(zone: Zone, names: Sequence[str]) -> dict[str, dict[str, object]]:
+    wanted = {_relative(zone, name): name for name in names}
+    found: dict[str, dict[str, object]] = {name: {} for name in names}
+    for one in zone.records:
+        if one.name in wanted and one._type == "TXT":
+            found[wanted[one.name]]["TXT"] = _shown(one)
+        elif one.name in wanted and one._type == "CNAME":
+            found[wanted[one.name]]["CNAME"] = str(one.value).rstrip(".").lower()
+    return found
+
+
+def _full_name(record: Record) -> str:
+    return record.fqdn.rstrip(".").lower()
+
+
+def _named(record: Record) -> tuple[str, str]:
+    return _full_name(record), record._type
+
+
+def _changed(plan: Plan | None) -> list[str]:
+    return [] if plan is None else [_full_name(one.record) for one in plan.changes]
+
+
+class Redactor:
+    """Takes a provider's arguments out of texts. ``plain`` are those that are no secret."""
+
+    def __init__(self, arguments: Mapping[str, object], plain: Sequence[str]):
+        secrets = {
+            text
+            for name, value in arguments.items()
+            if name not in plain
+            for text in _texts(value)
+            if len(text) >= _SHORTEST_SECRET
+        }
+        # The longest first: one secret may be a part of another.
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "<secret>")
+        return text
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif not isinstance(value, bool) and value is not None:
+        text = str(value)
+        yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1])
+
+
+class Log(logging.Handler):
+    """The last warnings of a provider: some keep the reason of a refusal there alone (deSEC's)."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        with contextlib.suppress(Exception):
+            self.lines = [*self.lines[-4:], " ".join(record.getMessage().split())]
+
+
+def reason(error: BaseException, logged: Sequence[str], redact: Redactor) -> str:
+    """Return why a request failed, as far as the library tells."""
+    text = redact(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, Refused):
+        return text
+    answer = getattr(getattr(error, "response", None), "text", "")
+    more = " ".join(answer.split()) if isinstance(answer, str) else ""
+    more = redact(more or "; ".join(logged))
+    kind = type(error).__name__
+    if kind != "Exception" and kind not in text:
+        text = f"{kind}: {text}"
+    parts = [text, more] if more and more not in text else [text]
+    # Only now: half a secret would be no text that can be found.
+    return "; ".join(part[:_SHOWN] for part in parts)
+
+
+def serve(requests: TextIO, answers: TextIO, log: Log) -> None:
+    """Carry out requests until there are no more."""
+    service, redact = None, Redactor({}, ())
+    for line in requests:
+        request = json.loads(line)
+        what = request.pop("do")
+        log.lines = []
+        try:
+            if what == "start":
+                redact = Redactor(request["arguments"], request.pop("plain"))
+                service, answer = Service(**request), {}
+            elif what == "zones":
+                answer = {"zones": service.zones()}
+            else:
+                answer = getattr(service, what)(**request)
+        except Exception as error:
+            answer = {
+                "error": reason(error, log.lines, redact),
+                "is_settings": not isinstance(error, NotInstalled | OSError),
+                "may_have_applied": service is not None and service.may_have_applied,
+            }
+            if service is not None:
+                service.may_have_applied = False
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve on this process's own streams; what libraries print goes nowhere."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    log = Log()
+    logging.getLogger().handlers = [log]
+    logging.getLogger().setLevel(logging.WARNING)
+    serve(sys.stdin, answers, log)

@@ -1,0 +1,207 @@
+"""The change that one name needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import DnsError, RecordConflict
+from ..records.kind import meant_as, purpose_of
+from ..records.meaning import compare, cut, public_key
+from ..records.record import Record
+
+
+@dataclass(frozen=True)
+class Present:
+    """
+    The records of one type at a name.
+
+    values
+        Each record's octets, joined; of a CNAME its target.
+    ttl
+        Seconds; None where there is no record, and where a TTL alone is no reason for a change.
+    alias
+        The target of a CNAME at the name, where another type was asked for.
+    """
+
+    values: tuple[bytes, ...] = ()
+    ttl: int | None = None
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    One change at one name.
+
+    delete
+        The values to remove, all of them managed by the formula or adopted.
+    add
+        The value to add, or None.
+    ttl
+        Seconds, of the added value.
+    """
+
+    name: str
+    type: str
+    delete: tuple[bytes, ...] = ()
+    add: bytes | None = None
+    ttl: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """
+    What a provider made of a record that was sent to it.
+
+    value, ttl
+        As they were sent.
+    shown, shown_ttl
+        As the provider shows them.
+    """
+
+    value: str
+    ttl: int
+    shown: bytes
+    shown_ttl: int
+
+
+def to_publish(
+    record: Record,
+    present: Present,
+    published: Collection[str] = (),
+    adopt: bool = False,
+    made: Made | None = None,
+) -> Step | None:
+    """
+    Return the step that brings a record to its name, None where the record is there.
+
+    published
+        Values that the formula published at the name before.
+    adopt
+        Replace another record of the same kind.
+    made
+        What the provider made of this record before. It would do so again.
+
+    Raises RecordConflict for a record of that kind, or an alias, that the formula does not manage;
+    DnsError where the provider made another record of it.
+    """
+    desired = record.value.encode()
+    if present.alias is not None:
+        raise RecordConflict(_beside_alias(record, present.alias))
+    if made is not None and _is_as_made(record, present, made):
+        if not _has_meaning(record, made.shown):
+            raise DnsError(made_another(made.shown))
+        return None
+    if _has_same_meaning(record, present, published):
+        return None
+    managed = [value for value in present.values if _is_managed(record, value, published)]
+    others = [v for v in meant_as(record.purpose, present.values) if v not in managed]
+    if others and not adopt:
+        shown = others[0].decode("utf-8", "backslashreplace")
+        raise RecordConflict(
+            f"another {record.type} record exists at this name: {cut(shown, 100)}; remove it, or "
+            "use adopt=True to replace it"
+        )
+    gone = tuple(value for value in (*managed, *others) if value != desired)
+    ttl = _ttl(record, present, (*managed, *others))
+    has_ttl = present.ttl in (None, ttl)
+    if desired in present.values and not gone and has_ttl:
+        return None
+    # For another TTL one update removes the value and adds it again.
+    delete = gone if has_ttl else tuple(dict.fromkeys((*managed, *others)))
+    return Step(record.name, record.type, delete, desired, ttl)
+
+
+def made_of(step: Step, before: Present, after: Present) -> Made | None:
+    """Return what a provider made of the value of a step; None where it has the very value."""
+    if step.add is None or (step.add in after.values and after.ttl == step.ttl):
+        return None
+    kept = [value for value in before.values if value not in step.delete]
+    new = [value for value in after.values if value not in kept]
+    shown = [step.add] if step.add in after.values else new
+    if len(shown) != 1 or after.ttl is None:
+        return None
+    return Made(step.add.decode(), step.ttl, shown[0], after.ttl)
+
+
+def made_another(shown: bytes) -> str:
+    """Return the problem of a value that a provider wrote in a form with another meaning."""
+    return (
+        f"the provider made another record of it, and would do so again: "
+        f"{cut(shown.decode('utf-8', 'backslashreplace'), 100)}; report that to the provider, and "
+        "publish the record by hand"
+    )
+
+
+def to_remove(name: str, rtype: str, present: Present, published: Iterable[str]) -> Step | None:
+    """
+    Return the step that removes what the formula published at a name, None where it is gone. A
+    DNS panel may have rewritten the values.
+    """
+    managed = [Record(name, rtype, 0, value, purpose_of(name, value), "") for value in published]
+    there = tuple(v for v in present.values if any(_has_meaning(one, v) for one in managed))
+    return Step(name, rtype, there) if there else None
+
+
+def is_there(record_value: bytes, step: Step, present: Present) -> bool:
+    """Tell whether a name has a value, in whatever form, after the step that added it."""
+    text = record_value.decode()
+    record = Record(step.name, step.type, 0, text, purpose_of(step.name, text), "")
+    return any(_has_meaning(record, value) for value in present.values)
+
+
+def _is_as_made(record: Record, present: Present, made: Made) -> bool:
+    is_same = (record.value, record.ttl) == (made.value, made.ttl)
+    meant = meant_as(record.purpose, present.values) or [made.shown]
+    return (
+        is_same
+        and made.shown in present.values
+        and meant == [made.shown]
+        and (present.ttl == made.shown_ttl)
+    )
+
+
+def _beside_alias(record: Record, target: str) -> str:
+    # RFC 1034, section 3.6.2: an alias has no other records; a query for one follows the alias.
+    remedy = "remove it, or set a delegation"
+    if record.purpose != "dkim":
+        remedy = f"publish {cut(record.value)} at that name, or remove the CNAME"
+    return f"a CNAME to {target} exists at this name; {remedy}"
+
+
+def _has_same_meaning(record: Record, present: Present, published: Collection[str]) -> bool:
+    """
+    Tell whether the one record of the kind has the same meaning in another form that has to stay,
+    with its TTL: a DNS panel rewrote the published value and would do so again, or somebody else
+    made the policy.
+    """
+    meant = meant_as(record.purpose, present.values)
+    if len(meant) != 1 or meant[0] == record.value.encode() or not _has_meaning(record, meant[0]):
+        return False
+    return record.value in published or record.purpose != "dkim"
+
+
+def _is_managed(record: Record, value: bytes, published: Collection[str]) -> bool:
+    known = (record.value, *published, *record.replaces)
+    if value.decode("utf-8", "replace") in known:
+        return True
+    if any(_has_meaning(replace(record, value=one), value) for one in known):
+        return True
+    if record.purpose != "dkim":
+        return False
+    # Nobody else has the formula's key: a record of that key is managed, whatever its other tags.
+    # An empty p= may be anybody's, except where the key itself is revoked.
+    key = public_key(value)
+    return key is not None and key == public_key(record.value.encode())
+
+
+def _has_meaning(record: Record, value: bytes) -> bool:
+    return not compare(record, value).problem
+
+
+def _ttl(record: Record, present: Present, managed: Collection[bytes]) -> int:
+    # RFC 2181, section 5.2: the records of one name and type have one TTL. Where the formula does
+    # not manage all of them, their TTL stays.
+    others = [value for value in present.values if value not in managed]
+    return present.ttl if others and present.ttl is not None else record.ttl

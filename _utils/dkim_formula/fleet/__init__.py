@@ -1,0 +1,1 @@
+"""Many machines: their roles, and what each of them says of itself."""

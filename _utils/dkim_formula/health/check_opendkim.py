@@ -1,0 +1,271 @@
+"""OpenDKIM: its services, sockets, units and files; and whether Postfix runs."""
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ..signer import config, passfile, restart
+from ..signer.daemons import Daemon
+from . import overrides
+from .model import (
+    NO_OPENDKIM,
+    NO_POSTFIX,
+    Finding,
+    Host,
+    Sample,
+    applied,
+    judged,
+    right,
+    unknown,
+    wrong,
+)
+
+SYSTEMCTL = "/usr/bin/systemctl"
+_PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "Restart",
+    "User",
+    "FragmentPath",
+    "DropInPaths",
+    "Result",
+)
+
+
+def services(host: Host) -> Iterator[Finding | Sample]:
+    """Yield whether the daemons and Postfix run, without a line in a log."""
+    for daemon in host.daemons:
+        if host.has_opendkim:
+            yield from _service(daemon.service, host.runs(daemon.service), applied("dkim.opendkim"))
+        else:
+            yield unknown("service", NO_OPENDKIM, subject=daemon.service)
+    postfix = str(host.lookup["postfix_service"])
+    if host.had_postfix:
+        # Debian 12's unit "postfix" is up whatever its instance does, and `postfix status` writes a
+        # line to the mail log each time (measured).
+        yield from _service(
+            postfix, postfix_runs(host.chroot), f"systemctl start {postfix}", f"'{postfix}*'"
+        )
+    else:
+        yield unknown("service", NO_POSTFIX, subject=postfix)
+
+
+def _service(
+    service: str, runs: bool, start: str, units: str | None = None
+) -> Iterator[Finding | Sample]:
+    yield Sample("dkim_service_up", runs, {"service": service})
+    if runs:
+        yield right("service", f"{service} runs", service)
+    else:
+        remedy = f"{start}; why it does not run: journalctl -u {units or service} -n 50"
+        yield wrong("service", f"the service {service} does not run", remedy, service)
+
+
+def postfix_runs(queue_directory: str) -> bool:
+    """Whether the process that master(8) noted in its pid file is one of its own, and alive."""
+    try:
+        with open(f"{queue_directory}/pid/master.pid", encoding="ascii") as stream:
+            number = int(stream.read(32))
+        with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip() == "master"
+    except (OSError, ValueError):
+        return False
+
+
+def sockets(host: Host) -> Iterator[Finding | Sample]:
+    """Yield whether each socket is the daemon's own, open for its group, and answers."""
+    for daemon in host.daemons:
+        if not host.has_opendkim:
+            yield unknown("socket", NO_OPENDKIM, subject=daemon.service)
+            continue
+        problems = _socket_problems(host, daemon)
+        yield Sample("dkim_socket_up", not problems, {"socket": daemon.socket})
+        remedy = f"{applied('dkim.opendkim')}; see journalctl -u {daemon.service} -n 50"
+        yield judged("socket", problems, f"{daemon.socket} answers", remedy, daemon.service)
+
+
+def _socket_problems(host: Host, daemon: Daemon) -> list[str]:
+    path = daemon.socket
+    # Its mode follows dkim:opendkim:settings:UMask.
+    found = list(differences(path, stat.S_ISSOCK, None, host.user, host.user))
+    with suppress(FileNotFoundError):  # A daemon that starts makes its socket anew.
+        if not found and not restart.open_for_group(os.stat(path), host.user):
+            return [f"{path} is closed to its group, which Postfix is in"]
+    if not found and not restart.answers(path):
+        return [f"no milter answers at {path}, so mail leaves unsigned or waits"]
+    return found
+
+
+def units(host: Host) -> Iterator[Finding]:
+    """Yield whether each daemon, and their watchdog, starts with the machine and has our unit."""
+    if not host.has_opendkim:
+        yield unknown("unit", NO_OPENDKIM)
+    elif not host.systemd:
+        yield unknown("unit", "systemd does not run this machine")
+    else:
+        for daemon in host.daemons:
+            yield unit(host, daemon)
+        yield _watchdog(host)
+
+
+def unit(host: Host, daemon: Daemon) -> Finding:
+    """Return what is wrong with a daemon's unit; :func:`services` says whether it runs."""
+    stops, _ = overrides.unit_conflicts(host.settings, daemon)
+    shown = show(daemon.service)
+    problems = [*faults(shown, host.unit_file(daemon), host.user), *stops]
+    return _judged_unit(daemon.service, shown, problems, "starts with the machine")
+
+
+def _watchdog(host: Host) -> Finding:
+    """Judge the unit that ends a daemon which can't use its database (docs/faults.md)."""
+    service = f"{host.lookup['opendkim_service']}-watchdog"
+    shown = show(service)
+    unit_file = f"/etc/systemd/system/{service}.service"
+    problems = [*stopped(shown), *faults(shown, unit_file, host.user)]
+    return _judged_unit(service, shown, problems, "runs, and starts with the machine")
+
+
+def _judged_unit(
+    service: str, shown: dict[str, str], problems: Iterable[str], well: str
+) -> Finding:
+    remedy = applied("dkim.opendkim")
+    if shown["LoadState"] == "masked":
+        remedy = f"systemctl unmask {service} && {remedy}"
+        return wrong("unit", f"{service} is masked", remedy, service)
+    return judged("unit", problems, f"{service} {well}", remedy, service)
+
+
+def stopped(shown: dict[str, str]) -> Iterator[str]:
+    """Yield that a unit does not run, by its properties."""
+    if shown["ActiveState"] != "active":
+        yield f"it is {shown['ActiveState']} ({shown['SubState']}, {shown['Result']})"
+
+
+def faults(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
+    """
+    Yield what is wrong with the settings of a unit, a clause each.
+
+    shown
+        Its properties by ``systemctl show``.
+    unit_file
+        The formula's file that has to be in force: the unit itself or a drop-in.
+    """
+    if shown["UnitFileState"] != "enabled":
+        yield f"it does not start with the machine ({shown['UnitFileState'] or 'no unit file'})"
+    if unit_file not in [shown["FragmentPath"], *shown["DropInPaths"].split()]:
+        yield f"{unit_file} is not in force"
+        return
+    if shown["NeedDaemonReload"] == "yes":
+        yield "its files have changed and systemd has not read them (systemctl daemon-reload)"
+    if shown["Restart"] != "always":
+        yield f"it has Restart={shown['Restart']}, so a crash may be its end"
+    if shown["User"] != user:
+        yield f"it starts as {shown['User'] or 'root'}, not as {user or 'root'}"
+
+
+def show(unit: str) -> dict[str, str]:
+    """Return the properties of a unit that matter here."""
+    command = [SYSTEMCTL, "show", f"{unit}.service", f"--property={','.join(_PROPERTIES)}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (line.partition("=") for line in done.stdout.splitlines())
+    return {**dict.fromkeys(_PROPERTIES, ""), **{name: value for name, _, value in lines}}
+
+
+def socket_directory(host: Host) -> Iterator[Finding]:
+    """Yield whether the daemon can write to the directory in the chroot and Postfix enter it."""
+    name = "socket directory"
+    if not host.has_opendkim or not host.has_postfix:
+        yield unknown(name, NO_POSTFIX if host.has_opendkim else NO_OPENDKIM)
+        return
+    path = os.path.dirname(host.daemons[0].socket)
+    # postfix-files: the queue directory is root's, and everybody may enter.
+    problems = list(differences(host.chroot, stat.S_ISDIR, 0o755, "root", "root"))
+    problems += differences(path, stat.S_ISDIR, 0o750, host.user, host.postfix_user)
+    well = f"{path} is {host.user}:{host.postfix_user} 0750"
+    yield judged(name, problems, well, applied("dkim.opendkim"))
+
+
+def configurations(host: Host) -> Iterator[Finding]:
+    """Yield whether each file is closed, as the formula writes it, and read by the daemon."""
+    if not host.has_opendkim:
+        yield unknown("configuration", NO_OPENDKIM)
+        return
+    for daemon in host.daemons:
+        yield _configuration(host, daemon)
+
+
+def _configuration(host: Host, daemon: Daemon) -> Finding:
+    path = daemon.config_file
+    problems = list(differences(path, stat.S_ISREG, 0o440, "root", host.user))
+    if os.path.isfile(path):
+        problems += [
+            f"{path}: {name} is not as the settings have it"
+            for name in config.differing(host.settings, daemon)
+        ]
+    reads = [path]
+    if host.systemd:
+        reads.append(host.unit_file(daemon))
+    runs = restart.answers(daemon.socket)
+    if runs and not problems and not restart.is_up_to_date(daemon.socket, reads):
+        problems.append(f"{daemon.service} was not restarted since its files were written")
+    well = f"{path} is as the settings have it"
+    return judged("configuration", problems, well, applied("dkim.opendkim"), daemon.service)
+
+
+def password_file(host: Host) -> Iterator[Finding]:
+    """Yield whether the daemon's libpq finds the reader's password, where there is one."""
+    name = "password file"
+    if host.settings.database.reader.auth != "password":
+        yield right(name, "none is needed")
+    elif not host.has_opendkim:
+        yield unknown(name, NO_OPENDKIM)
+    else:
+        found = passfile.changes(host.settings.database, passfile.PATH, host.user)["changes"]
+        problems = [f"{what} is {change['old']}" for what, change in found.items()]
+        well = f"{passfile.PATH} is for {host.user} alone"
+        yield judged(name, problems, well, applied("dkim.opendkim"))
+
+
+def differences(path: str, kind, mode: int | None, user: str, group: str) -> Iterator[str]:
+    """
+    Yield how a path differs from what is desired, a clause each.
+
+    kind
+        ``stat.S_ISDIR`` and the like.
+    mode
+        Its permissions; None for any.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        yield f"{path}: {error.strerror}"
+        return
+    if not kind(status.st_mode):
+        yield f"{path} is of another kind"
+        return
+    owner = f"{_user(status.st_uid)}:{_group(status.st_gid)}"
+    if owner != f"{user}:{group}":
+        yield f"{path} belongs to {owner}, not to {user}:{group}"
+    if mode not in (None, stat.S_IMODE(status.st_mode)):
+        yield f"{path} has the mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

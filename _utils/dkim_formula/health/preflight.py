@@ -1,0 +1,120 @@
+"""Everything that would stop a run, found before its first change."""
+
+import os
+from collections.abc import Mapping
+
+from ..dns.providers import octodns
+from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
+from ..importing import other_signers
+from ..keys import odd_rows, removed_domains
+from ..keys.known_domains import not_hosted
+from ..postgres import (
+    access_files,
+    inspection,
+    key_readers,
+    public_rights,
+    schema,
+    server,
+    stand_in,
+)
+from ..postgres.commands import nothing_there_yet
+from ..postgres.connection import session
+from ..settings import Reading
+from ..settings.lookup import names as names_of_machine
+from ..settings.model import Database, Settings
+from ..signer import certificates, daemons, trial
+from . import overrides
+
+SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
+
+UNSIGNED_ADVICE = (
+    "dkim:postfix:milter_default_action: 'accept' sends mail on unsigned, with nothing but a line "
+    "in Postfix's log, for as long as OpenDKIM is away; 'tempfail' keeps it in the sender's queue"
+)
+
+NO_SYSTEMD_ADVICE = (
+    "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it "
+    "crashes when mail comes while PostgreSQL is away; monitor it, and set "
+    "dkim:postfix:milter_default_action to 'tempfail', so that mail waits meanwhile"
+)
+NO_PASSWORD_FILE_ADVICE = (
+    "dkim:database:reader:auth: 'password' needs systemd, whose unit tells OpenDKIM where the "
+    "password is; here, /etc/default/opendkim has to: export {variables}"
+)
+
+
+def check(reading: Reading) -> dict[str, object]:
+    """
+    Look at the pillar's settings, the database and PostgreSQL's access files, and ask OpenDKIM
+    whether it takes its new configuration.
+
+    Returns ``{"problems": [text], "advice": [text], "looked": bool}``: problems forbid a run,
+    advice does not; ``looked`` is False where there is no database yet, or no driver to look
+    with. Changes nothing.
+    """
+    settings = reading.settings
+    problems, advice = list(reading.problems), list(reading.advice)
+    site_found = overrides.inspect(settings)
+    problems += site_found.problems
+    advice += site_found.advice
+    advice += other_signers.found(settings)
+    if site_found.action == "accept":
+        advice.append(UNSIGNED_ADVICE)
+    if not os.path.isdir(SYSTEMD_RUNS):
+        advice.append(NO_SYSTEMD_ADVICE)
+        if settings.database.reader.auth == "password":
+            variables = daemons.environment(settings.database)
+            listed = " ".join(f"{name}={value}" for name, value in variables.items())
+            advice.append(NO_PASSWORD_FILE_ADVICE.format(variables=listed))
+    problems += certificates.problems(settings.database)
+    if not reading.problems:
+        if settings.dns.packages:
+            problems += octodns.settings_problems(settings.dns)
+        problems += trial.problems(settings, names_of_machine(settings.lookup))
+    looked = True
+    try:
+        found = _database(settings)
+    except DatabaseUnavailable as error:
+        looked = False
+        if error.reason == "elsewhere":
+            advice.append(str(error))
+        elif not nothing_there_yet(error, settings.database):
+            problems.append(str(error))
+    except FormulaError as error:
+        problems.append(str(error))
+    else:
+        problems += found["problems"]
+        advice += found["advice"]
+    return {"problems": problems, "advice": advice, "looked": looked}
+
+
+def _database(settings: Settings) -> Mapping[str, list[str]]:
+    database = settings.database
+    with session(database, setup=True) as connection:
+        advice = list(inspection.inspect(connection, database).advice)
+        advice += key_readers.plan(key_readers.look(connection, database), database).notes
+        advice += public_rights.reached(connection, database)
+        problems, notes = _schema(connection, database)
+        advice += notes
+        if not problems:
+            advice += not_hosted(connection, settings)
+            advice += odd_rows.problems(connection, settings)
+        if schema.has_tables(connection, database):
+            with stand_in.collected() as said:
+                advice += removed_domains.advice(settings)
+            advice += said
+        if not database.host:
+            problems += access_files.look(connection).faults
+            network = server.inspect_for_clients(connection, database)
+            problems += network.problems
+            advice += network.advice
+    return {"problems": problems, "advice": advice}
+
+
+def _schema(connection, database: Database) -> tuple[list[str], list[str]]:
+    """What forbids to make tables and views, and what is to be known of keys to be adopted."""
+    try:
+        planned = schema.plan(schema.look(connection, database), database)
+    except DatabaseError as error:
+        return str(error).splitlines(), []
+    return [], odd_rows.shortened(planned.notes)

@@ -1,0 +1,136 @@
+"""The page for people without a Prometheus: what is on it, and its file."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import InvalidValue
+from ..files import replace_file
+from ..keys.desired import domain_settings, record_of
+from ..keys.model import Key
+from ..rotation.state import is_readable
+from ..rotation.status import status
+from ..settings.model import Report, Settings
+from .model import Finding, Results
+
+# root writes the page and the group reads it: domains and what is wrong are not for everybody.
+MODE = 0o640
+NOT_ASKED = "-"
+_WHERE = "dkim:monitoring:report"
+
+
+def keys(settings: Settings, dns: Results | None) -> list[dict[str, object]]:
+    """
+    Return the status of every key as ``rotation.status.status``, with the verdicts of the last
+    check of DNS. Asks no name server.
+
+    Raises DatabaseError where there is no database to ask.
+    """
+    return status(settings, dns=False, seen=None if dns is None else _seen(settings, dns))
+
+
+def records(dns: Results | None) -> dict[str, object]:
+    """
+    Return what the last check of DNS found: ``{"by_verdict": {verdict: number}, "wrong": [{name,
+    type, verdict}], "count"}``. ``wrong`` has a thousand records at most, ``count`` is of all.
+    """
+    finding = _finding(dns)
+    by_verdict = {
+        str(one.labels["verdict"]): int(one.value)
+        for one in (dns.samples if dns else ())
+        if one.metric == "dkim_dns_records"
+    }
+    wrong = [_parts(item) for item in (finding.items if finding else ())]
+    return {
+        "by_verdict": by_verdict,
+        "wrong": [dict(zip(("name", "type", "verdict"), one, strict=True)) for one in wrong],
+        "count": finding.count if finding else 0,
+    }
+
+
+def unknown_keys(settings: Settings, problems: Sequence[str]) -> str:
+    """Return why nothing can be known of the keys here; empty where the database can be asked."""
+    if problems:
+        return "The pillar is wrong, so the database is not asked."
+    if settings.database.only_signs:
+        return (
+            f"This host only signs. {settings.database.host} has the keys, and a page of its own."
+        )
+    return ""
+
+
+def place(report: Report | None, path: object, group: object) -> tuple[str, str]:
+    """
+    Return where a page is written, and who may read it.
+
+    report
+        The pillar's; None where it has none.
+    path, group
+        What the caller gave; None is as the pillar has it.
+
+    Raises InvalidValue for a path or a group that is none.
+    """
+    where = "path" if path is not None else f"{_WHERE}:path"
+    path = path if path is not None else report and report.path
+    if not isinstance(path, str) or not path.startswith("/") or not path.endswith(".html"):
+        raise InvalidValue(
+            where, path, "is no absolute path that ends in .html", "name the file of the page"
+        )
+    if "\0" in path or not os.path.isdir(os.path.dirname(path)):
+        raise InvalidValue(where, path, "is in no directory that is there", "make its directory")
+    named = "group" if group is not None else f"{_WHERE}:group"
+    group = group if group is not None else report.group if report else "root"
+    try:
+        grp.getgrnam(group)
+    except (KeyError, TypeError, ValueError):
+        raise InvalidValue(
+            named, group, "is no group of this machine", "name the group that may read the page"
+        ) from None
+    return path, group
+
+
+def write(path: str, group: str, page: str) -> None:
+    """
+    Write the page in one step, for root and a group to read.
+
+    Raises InvalidValue for a path that can't be written.
+    """
+    try:
+        replace_file(path, page, MODE, (0, grp.getgrnam(group).gr_gid))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a path"
+        raise InvalidValue(
+            "path", path, f"can't be written: {reason}", "use a directory that is there"
+        ) from None
+
+
+def _seen(settings: Settings, dns: Results) -> Callable[[Key], str]:
+    """Return what tells of a key which verdict the last check of DNS had on its record."""
+    finding = _finding(dns)
+    if finding is None or finding.ok is None or dns.is_down("dns"):
+        return lambda _key: NOT_ASKED
+    verdicts: Mapping[str, str] = {name: said for name, _, said in map(_parts, finding.items)}
+    is_whole = finding.count <= len(finding.items)
+
+    def verdict_on(key: Key) -> str:
+        domain = key.domain.lower()
+        is_newer = key.created is not None and key.created.timestamp() > dns.at
+        if is_newer or domain in settings.excluded or not is_readable(settings, key):
+            return NOT_ASKED
+        name = record_of(key, domain_settings(settings, domain)).name
+        return verdicts.get(name, "ok" if is_whole else NOT_ASKED)
+
+    return verdict_on
+
+
+def _finding(dns: Results | None) -> Finding | None:
+    return next((one for one in (dns.findings if dns else ()) if one.check == "dns"), None)
+
+
+def _parts(item: str) -> tuple[str, str, str]:
+    """Return a record's name, its type and the verdict on it, of an item of the check."""
+    record, _, said = item.rpartition(": ")
+    name, _, kind = record.rpartition(" ")
+    return name, kind, said

@@ -1,0 +1,168 @@
+"""Programs of this machine that sign mail beside the formula's OpenDKIM, and what ends that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidValue, PostfixError
+from ..postfix import milter_addresses, service_milters
+from ..settings.lookup import names
+from ..settings.model import Settings
+from ..signer import config as opendkim_config
+from ..signer import daemons
+from . import amavisd, rspamd
+
+_RSPAMD_PORT = ":11332"  # its proxy worker, which speaks milter (worker-proxy.inc)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A program that signs: what was found of it, and what ends that."""
+
+    program: str
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.found}: mail would be signed twice; switch it off by: {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process: its number and the words that it was called by."""
+
+    number: int
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The program's name, without its folder and what it says of itself."""
+        return os.path.basename(self.words[0].partition(" ")[0]).rstrip(":")
+
+
+def signers(settings: Settings) -> list[Signer]:
+    """Look for each. Changes nothing."""
+    running = list(processes())
+    return [
+        *_rspamd(running),
+        *_amavisd(running),
+        *_other_opendkims(settings, running),
+    ]
+
+
+def found(settings: Settings) -> list[str]:
+    """The same as texts for people."""
+    return [str(signer) for signer in signers(settings)]
+
+
+def processes() -> Iterator[Process]:
+    """The processes of this machine, those of containers on it left out."""
+    own = _namespace("self")
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            with open(f"/proc/{number}/cmdline", "rb") as stream:
+                words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
+            if words[0] and _namespace(number) == own:
+                yield Process(int(number), tuple(words))
+
+
+def _namespace(process: str) -> str:
+    return os.readlink(f"/proc/{process}/ns/pid")
+
+
+def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
+    milters = _milters_of_rspamd()
+    if not milters and not any(process.name == "rspamd" for process in running):
+        return
+    way = f", and Postfix asks it ({milters[0]})" if milters else ""
+    if not os.path.isdir(rspamd.CONFIGURATION):
+        yield Signer(
+            "rspamd",
+            f"Postfix asks a milter of rspamd ({milters[0]}), which may sign",
+            "enabled = false; in override.d/dkim_signing.conf of that rspamd, where it signs",
+        )
+        return
+    configuration = rspamd.configuration(None)
+    held = rspamd.read(None)
+    signing = held.signing.lines if held.signing else []
+    if not configuration.is_on or not (signing or configuration.has_keys_elsewhere):
+        return
+    count = len({line.key_name for line in signing})
+    yield Signer(
+        "rspamd",
+        f"rspamd signs with {_keys(count)} (dkim_signing){way}",
+        f"enabled = false; in {rspamd.CONFIGURATION}/override.d/dkim_signing.conf, and "
+        "systemctl restart rspamd",
+    )
+
+
+def _milters_of_rspamd() -> list[str]:
+    try:
+        entries = list(milter_addresses.entries(service_milters.read()))
+    except PostfixError:
+        return []
+    return [
+        f"{entry.where}: {entry.text}"
+        for entry in entries
+        if _RSPAMD_PORT in entry.text or "rspamd" in entry.text
+    ]
+
+
+def _amavisd(running: Sequence[Process]) -> Iterator[Signer]:
+    if not any(process.name.startswith("amavisd") for process in running):
+        return
+    try:
+        files = amavisd.files(None)
+        found = amavisd.configuration(files)
+    except InvalidValue:
+        return
+    if found.signs and (found.keys or found.unknown):
+        yield Signer(
+            "amavisd",
+            f"amavisd signs with {_keys(len(found.keys))} (dkim_key)",
+            f"$enable_dkim_signing = 0; in {files[-1]}, before its last line, and "
+            "systemctl restart amavis",
+        )
+
+
+def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator[Signer]:
+    needed = daemons.daemons(settings, names(settings.lookup))
+    known = {daemon.config_file for daemon in needed}
+    for process in running:
+        if process.name != "opendkim":
+            continue
+        path = _option(process.words, "-x") or "/etc/opendkim.conf"
+        options = {one.name: one.value for one in opendkim_config.options(path)}
+        if path not in known and "s" in options.get("Mode", "sv"):
+            yield Signer(
+                "opendkim",
+                f"another OpenDKIM signs with the configuration {path}",
+                f"systemctl disable --now {_unit(process.number)}, and take its milter out of "
+                "main.cf",
+            )
+
+
+def _keys(count: int) -> str:
+    """How many keys; none are known where a program has them elsewhere than in files."""
+    return {0: "its keys", 1: "1 key"}.get(count, f"{count} keys")
+
+
+def _option(words: Sequence[str], option: str) -> str:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == option:
+            return following
+        if word.startswith(option):
+            return word.removeprefix(option)
+    return ""
+
+
+def _unit(number: int) -> str:
+    """The systemd unit of a process, or words for it."""
+    with contextlib.suppress(OSError), open(f"/proc/{number}/cgroup", encoding="utf-8") as stream:
+        name = stream.read().strip().rpartition("/")[2]
+        if name.endswith(".service"):
+            return name
+    return f"the unit of process {number}"

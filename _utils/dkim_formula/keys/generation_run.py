@@ -1,0 +1,124 @@
+"""One pass over all domains: which keys and patterns are missing, and their generation."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..postgres import hosted as hosted_domains
+from ..postgres import schema
+from ..record_names import key_name
+from ..settings.model import Domain, Settings
+from . import generate as keys_generate
+from . import odd_rows, patterns, refusals, removed_domains, removed_domains_table
+from .comparison import compare
+from .desired import chosen_domains, every_hosted, wanted_keys, wanted_patterns
+from .model import Key, Wanted
+from .odd_rows import LISTED
+
+Progress = Callable[[int, int], None]
+
+
+class GenerationRun:
+    """Every key and pattern that the settings want and the database lacks, made in one pass."""
+
+    def __init__(self, connection, settings: Settings):
+        self.connection = connection
+        self.database = settings.database
+        self.first_state = "pending" if settings.rotation.first_key_waits else "active"
+        comparison = compare(
+            connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
+        )
+        waiting = self._with_former_keys(comparison.missing)
+        self.missing = [one for one in comparison.missing if one not in waiting]
+        self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
+        self.notes += [
+            f"{one.domain} was gone and is back: dkim.advance has its former {one.algorithm} key "
+            "sign again, or makes a new one"
+            for one in waiting[:LISTED]
+        ]
+        self.notes += self._waiting_first()
+        self.present_patterns = patterns.look(connection, self.database)
+        self.patterns = wanted_patterns(self._domains_with_patterns(settings))
+        self.stored: list[Key] = []
+        self._begun = False
+
+    def _waiting_first(self) -> list[str]:
+        """Return sentences on domains whose first key is made pending."""
+        domains = {one.domain for one in self.missing}
+        if not domains or not schema.has_tables(self.connection, self.database):
+            return []
+        return [
+            f"{domain}: {refusals.WHY}, so the new one is pending until DNS shows its record; "
+            "dkim.status says what it waits for"
+            for domain in sorted(refusals.waiting(self.connection, self.database, domains))[:LISTED]
+        ]
+
+    def _with_former_keys(self, missing: Sequence[Wanted]) -> list[Wanted]:
+        """Return the missing keys of domains that are back, whose former keys are retired."""
+        if not missing or not schema.has_tables(self.connection, self.database):
+            return []
+        retired = removed_domains_table.orphaned(
+            self.connection, self.database, removed_domains.WHY
+        )
+        slots = {slot for _, slot in retired}
+        return [one for one in missing if (one.domain, one.address, one.algorithm) in slots]
+
+    def _domains_with_patterns(self, settings: Settings) -> Mapping[str, Domain]:
+        """Read the names of all that are hosted only where ``'*'`` has patterns for them."""
+        if settings.every_hosted is None or not settings.every_hosted.subdomains:
+            return settings.domains
+        return chosen_domains(settings, hosted_domains.hosted(self.connection, self.database))
+
+    def changes(self) -> dict[str, object]:
+        """Return the changes that a run makes."""
+        planned = patterns.plan(self.present_patterns, self.patterns)
+        return changes_of(self.missing, planned.changes)
+
+    def done(self) -> dict[str, object]:
+        """Return the changes that are made for good by now."""
+        if not self._begun:
+            return {}
+        planned = patterns.plan(self.present_patterns, self.patterns)
+        return changes_of(self.stored, planned.changes)
+
+    def generate(self, progress: Progress | None) -> None:
+        """Apply the patterns, then generate and store the keys."""
+        patterns.apply(self.connection, self.database, self.patterns)
+        self.connection.commit()
+        self._begun = True
+        keys_generate.generate(
+            self.connection,
+            self.database,
+            self.missing,
+            why="missing by the pillar",
+            progress=progress,
+            state=self.first_state,
+            stored=self.stored,
+        )
+
+
+def new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
+    """Return the changes by which an empty table gets its patterns."""
+    return patterns.plan({}, wanted_patterns(chosen)).changes
+
+
+def changes_of(keys: Sequence[Wanted | Key], added: Mapping[str, object]) -> dict[str, object]:
+    """Return new keys and patterns as changes; past 50 keys they are counted by kind."""
+    if len(keys) > LISTED:
+        counts = {"keys": len(keys), "patterns": len(added)}
+        return {
+            kind: {"old": None, "new": f"{count} new"} for kind, count in counts.items() if count
+        }
+    changes: dict[str, object] = {}
+    for wanted in keys:
+        size = f" {wanted.bits}" if wanted.algorithm == "rsa" else ""
+        whose = f" for {wanted.address}" if wanted.address else ""
+        changes[f"key {key_name(wanted.selector, wanted.domain)}"] = {
+            "old": None,
+            "new": f"{wanted.algorithm}{size}{whose}",
+        }
+    return {**changes, **added}
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    if len(notes) <= LISTED:
+        return list(notes)
+    return [*notes[:LISTED], f"… and {len(notes) - LISTED} more such keys; see dkim.list_keys"]

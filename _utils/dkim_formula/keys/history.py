@@ -1,0 +1,87 @@
+"""The history of keys: a line for each new, moved and deleted key; and the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..postgres.objects import names
+from ..postgres.sql import compose
+from ..settings.model import Database
+from .model import Slot
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+
+def clock(connection: pg.connection) -> datetime:
+    """Return the time of the database's clock: the only one that the formula compares with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+def newest_line(connection: pg.connection, database: Database) -> int:
+    """Return the number of the newest line."""
+    with connection.cursor() as cursor:
+        cursor.execute(compose("SELECT coalesce(max(id), 0) FROM {history}", **names(database)))
+        return cursor.fetchone()[0]
+
+
+def activated_after(connection: pg.connection, database: Database, line: int) -> dict[Slot, str]:
+    """
+    Return the slots in which a key became active after a line, each with that key's selector.
+
+    Lines are compared by number: the clock may have been set in the meantime.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                """
+                SELECT domain, address, algorithm, selector FROM {history}
+                 WHERE id > %s AND to_state = 'active' AND domain IS NOT NULL
+                 ORDER BY id
+                """,
+                **names(database),
+            ),
+            (line,),
+        )
+        return {Slot(*slot): selector for *slot, selector in cursor}
+
+
+def used_selectors(
+    connection: pg.connection, database: Database, domains: Collection[str]
+) -> dict[str, set[str]]:
+    """Return every selector that each domain ever had, deleted keys included."""
+    used: dict[str, set[str]] = {domain: set() for domain in domains}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                "SELECT DISTINCT domain, selector FROM {history} WHERE domain = ANY (%s)",
+                **names(database),
+            ),
+            (list(domains),),
+        )
+        for domain, selector in cursor:
+            used[domain].add(selector)
+    return used
+
+
+def selector_used(
+    connection: pg.connection, database: Database, domain: str, selector: str
+) -> bool:
+    """
+    Tell whether the domain ever had a key with the selector, deleted keys included.
+
+    A selector is not used twice: somebody may still have its old record.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                "SELECT EXISTS (SELECT FROM {history} WHERE domain = %s AND selector = %s)",
+                **names(database),
+            ),
+            (domain, selector),
+        )
+        return cursor.fetchone()[0]

@@ -1,0 +1,53 @@
+"""Rows of the mail database that can't be used as they are: each named, with what to do."""
+
+from collections.abc import Sequence
+
+from ..names import row_name
+from ..postgres import hosted, schema
+from ..settings.model import Settings
+from . import table as keys_table
+from .desired import domain_problem, domain_settings, key_problem, longest_domain
+
+# More than this many keys, domains or sentences in one return are counted, not listed.
+LISTED = 50
+
+
+def problems(connection, settings: Settings, damaged: bool = True) -> list[str]:
+    """
+    Return a sentence for each odd row, in order: hosted domains that OpenDKIM never looks up or
+    that are too long to have a key, then keys that can't sign or whose record nobody finds.
+
+    damaged
+        Name active keys whose text is damaged, too.
+    """
+    database, longest = settings.database, longest_domain(settings)
+    table = " and ".join(f"{one.schema}.{one.table}" for _, one in hosted.tables(database))
+    named: dict[str, str] = {}
+    for name in hosted.odd(connection, database, longest):
+        if name in settings.excluded or name.lower() in settings.domains:
+            continue
+        named[name] = f"{table}: {domain_problem(settings, name) or _one_label(name)}"
+    found = list(named.values())
+    if schema.has_tables(connection, database):
+        for key in keys_table.odd(connection, database, longest):
+            if key.state == "active" and key.fault and not damaged and not key.path:
+                continue
+            domain = domain_settings(settings, key.domain.lower())
+            text = key.problem or key_problem(key, domain)
+            if text and not (key.domain in named and key.public is not None and not key.path):
+                found.append(f"{row_name(key.domain, key.selector)}: {text}")
+    return shortened(found)
+
+
+def _one_label(name: str) -> str:
+    return (
+        f"the domain {name!r} has one label, as rows of mail panels that are no domain, and is "
+        "left out; name it in dkim:domains to have it signed for"
+    )
+
+
+def shortened(texts: Sequence[str]) -> list[str]:
+    """Return the first of the sentences, and how many more there are."""
+    if len(texts) <= LISTED:
+        return list(texts)
+    return [*texts[:LISTED], f"{len(texts) - LISTED} more such rows; dkim.list_keys shows all keys"]

@@ -1,0 +1,94 @@
+"""Patterns beside the domains' own names: ``.example.com``, ``user@example.com``, an alias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..plan import Plan, change
+from ..postgres.catalog import relation_kind
+from ..postgres.objects import LOCK_CLASS, LOCK_KEYS, names
+from ..postgres.sql import compose, copy_rows
+from ..settings.model import Database
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+# A pattern, to the domain whose key signs and '' or the address that the key is for.
+Patterns = Mapping[str, tuple[str, str]]
+
+
+def look(connection: pg.connection, database: Database) -> dict[str, tuple[str, str]]:
+    """The patterns that are there; none before the first migration."""
+    with connection.cursor() as cursor:
+        if not relation_kind(cursor, database.schema, "dkim_pattern"):
+            return {}
+        cursor.execute(
+            compose(
+                """
+                SELECT p.pattern, p.domain, p.address FROM {pattern} AS p ORDER BY 1
+                """,
+                **names(database),
+            )
+        )
+        return {pattern: (domain, address) for pattern, domain, address in cursor}
+
+
+def plan(snapshot: Patterns, wanted: Patterns) -> Plan:
+    """
+    An entry ``pattern P`` for each that is new, points elsewhere or goes: from and to a
+    description of whose key signs, or None.
+    """
+    changes = {}
+    for pattern in sorted({*snapshot, *wanted}):
+        old, new = snapshot.get(pattern), wanted.get(pattern)
+        if old != new:
+            changes[f"pattern {pattern}"] = change(_described(old), _described(new))
+    return Plan(changes)
+
+
+def apply(connection: pg.connection, database: Database, wanted: Patterns) -> Plan:
+    """
+    Makes the patterns so, set-based, and gives the plan that was carried out. Does not commit.
+
+    Raises DatabaseError where a pattern would have two keys of one algorithm.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
+        planned = plan(look(connection, database), wanted)
+        if not planned:
+            return planned
+        cursor.execute(
+            """
+            CREATE TEMPORARY TABLE dkim_wanted_pattern (pattern text, domain text, address text)
+            ON COMMIT DROP
+            """
+        )
+        rows = ((pattern, *target) for pattern, target in wanted.items())
+        copy_rows(cursor, "dkim_wanted_pattern", ("pattern", "domain", "address"), rows)
+        cursor.execute("ANALYZE pg_temp.dkim_wanted_pattern")
+        for statement in (_DELETE, _UPSERT):
+            cursor.execute(compose(statement, **names(database)))
+        cursor.execute("DROP TABLE pg_temp.dkim_wanted_pattern")
+    return planned
+
+
+_DELETE = """
+DELETE FROM {pattern} AS p
+ WHERE NOT EXISTS (SELECT FROM pg_temp.dkim_wanted_pattern AS w WHERE w.pattern = p.pattern)
+"""
+
+_UPSERT = """
+INSERT INTO {pattern} AS p (pattern, domain, address)
+SELECT w.pattern, w.domain, w.address
+  FROM pg_temp.dkim_wanted_pattern AS w
+ON CONFLICT (pattern) DO UPDATE SET domain = excluded.domain, address = excluded.address
+ WHERE (p.domain, p.address) IS DISTINCT FROM (excluded.domain, excluded.address)
+"""
+
+
+def _described(target: tuple[str, str] | None) -> str | None:
+    if target is None:
+        return None
+    domain, address = target
+    return f"the key of {domain} for {address}" if address else f"the key of {domain}"

@@ -1,0 +1,56 @@
+"""
+Domains whose old key an import refused: DNS may show that key, and nobody here has it.
+
+A line of the history says so. A first key of such a domain waits for its record, since a signature
+by a key that DNS does not show is worse than none where DNS shows another. Once a key of the domain
+has become active the line is of the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from ..postgres.objects import names
+from ..postgres.sql import compose
+from ..settings.model import Database
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+WHY = "an import refused the domain's key"
+# Of a line h of the history.
+COUNTS = f"""
+    h.selector = '' AND h.why LIKE '{WHY.replace("'", "''")}%%' AND NOT EXISTS (
+        SELECT FROM {{history}} AS a
+         WHERE a.domain = h.domain AND a.to_state = 'active' AND a.id > h.id)
+"""
+
+_NOTE = """
+INSERT INTO {history} (dkim_id, domain, selector, algorithm, address, who, why)
+VALUES (0, %s, '', 'rsa', '',
+        concat_ws(' by ', session_user, nullif(current_setting('application_name'), '')), %s)
+"""
+
+
+def note(connection: pg.connection, database: Database, reasons: Mapping[str, str]) -> None:
+    """Write a line for each domain, with the reason. Does not commit."""
+    with connection.cursor() as cursor:
+        for domain, reason in reasons.items():
+            cursor.execute(compose(_NOTE, **names(database)), (domain, f"{WHY}: {reason}"))
+
+
+def waiting(
+    connection: pg.connection, database: Database, domains: Collection[str] | None = None
+) -> frozenset[str]:
+    """Return the domains, or those of some, whose first key waits for its record."""
+    condition = "" if domains is None else " AND h.domain = ANY (%(domains)s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                f"SELECT DISTINCT h.domain FROM {{history}} AS h WHERE {COUNTS}{condition}",
+                **names(database),
+            ),
+            {"domains": None if domains is None else list(domains)},
+        )
+        return frozenset(domain for (domain,) in cursor)

@@ -1,0 +1,99 @@
+"""What the table of keys and the history say of domains that went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..postgres.objects import names
+from ..postgres.sql import compose
+from ..settings.model import Database
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+
+def domains(connection: pg.connection, database: Database) -> dict[str, bool]:
+    """The domains that have a key, and whether one of its keys is active, standby or pending."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                # Parts, each answered by an index alone: a row of the table has a key in it.
+                """
+                SELECT d.domain, bool_or(d.goes_on)
+                  FROM (SELECT k.domain, true AS goes_on
+                          FROM {dkim} AS k WHERE k.state = 'active'
+                         UNION ALL
+                        SELECT k.domain, true
+                          FROM {dkim} AS k WHERE k.state = 'standby'
+                         UNION ALL
+                        SELECT k.domain, k.state = 'pending'
+                          FROM {dkim} AS k WHERE k.state NOT IN ('active', 'standby')) AS d
+                 WHERE d.domain IS NOT NULL
+                 GROUP BY 1
+                """,
+                **names(database),
+            )
+        )
+        return dict(cursor)
+
+
+def orphaned(
+    connection: pg.connection, database: Database, why: str
+) -> list[tuple[int, tuple[str, str, str]]]:
+    """
+    The retired keys, as (id, (domain, address, algorithm)), that were last retired for a reason
+    and that no other key signs in the place of; the newest of each slot.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                """
+                SELECT DISTINCT ON (k.domain, k.address, k.algorithm) k.id, k.domain, k.address,
+                       k.algorithm
+                  FROM {dkim} AS k
+                 WHERE k.state = 'retired'
+                   AND NOT EXISTS (
+                       SELECT FROM {dkim} AS a
+                        WHERE a.domain = k.domain AND a.address = k.address
+                          AND a.algorithm = k.algorithm AND a.state = 'active')
+                   AND (SELECT h.why FROM {history} AS h
+                         WHERE h.dkim_id = k.id AND h.domain = k.domain AND h.to_state = 'retired'
+                         ORDER BY h.id DESC LIMIT 1) = %s
+                 ORDER BY k.domain, k.address, k.algorithm, k.id DESC
+                """,
+                **names(database),
+            ),
+            (why,),
+        )
+        return [(number, (domain, *rest)) for number, domain, *rest in cursor]
+
+
+def lost_slots(
+    connection: pg.connection, database: Database, why: str
+) -> list[tuple[str, str, str]]:
+    """
+    The slots (domain, address, algorithm) that no key signs in since the last one that did was
+    retired for a reason.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                """
+                SELECT l.domain, l.address, l.algorithm
+                  FROM (SELECT DISTINCT ON (h.domain, h.address, h.algorithm)
+                               h.domain, h.address, h.algorithm, h.why
+                          FROM {history} AS h
+                         WHERE h.from_state = 'active'
+                           AND h.domain IN (SELECT o.domain FROM {history} AS o WHERE o.why = %s)
+                         ORDER BY h.domain, h.address, h.algorithm, h.id DESC) AS l
+                 WHERE l.why = %s
+                   AND NOT EXISTS (
+                       SELECT FROM {dkim} AS a
+                        WHERE a.domain = l.domain AND a.address = l.address
+                          AND a.algorithm = l.algorithm AND a.state = 'active')
+                """,
+                **names(database),
+            ),
+            (why, why),
+        )
+        return cursor.fetchall()

@@ -1,0 +1,79 @@
+"""Hosted domains against the table of keys, where both stand: names come here by exception."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..settings.model import Database, KeyPlan
+from .conditions import served_domain
+from .driver import driver
+from .hosted import READABLE, source
+from .objects import names as known_names
+from .sql import compose, copy_rows
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+
+def unnamed(connection: pg.connection, database: Database) -> list[str]:
+    """
+    The domains with an active, a standby or a pending key that no row names by the same letters. A
+    row may mean them all the same, as :func:`hosted.every_name` tells.
+    """
+    with source(connection, database) as (cursor, rows):
+        keys = compose("{dkim}", **known_names(database)).as_string(cursor)
+        # As an anti-join, of columns that indexes have. An active key's domain is served by the
+        # table's own check.
+        cursor.execute(
+            f"""
+            SELECT k.domain
+              FROM (SELECT domain FROM {keys} WHERE state = 'active'
+                     UNION ALL
+                    SELECT domain FROM {keys} WHERE state = 'standby'
+                     UNION ALL
+                    SELECT domain FROM {keys} WHERE state = 'pending') AS k
+             WHERE k.domain IS NOT NULL
+               AND NOT EXISTS (SELECT FROM ({rows}) AS r WHERE r.name COLLATE "C" = k.domain)
+             UNION
+            SELECT domain FROM {keys} WHERE state = 'pending' AND NOT {served_domain("domain")}
+            """
+        )
+        return [domain for (domain,) in cursor]
+
+
+def copy_lacking(cursor: pg.cursor, database: Database, plans: Sequence[KeyPlan]) -> None:
+    """
+    Puts the hosted domains into the temporary table ``dkim_lacking (domain)``, but those whose
+    active keys are as all of the plans want them: of these no name is even looked at.
+    """
+    cursor.execute('CREATE TEMPORARY TABLE dkim_lacking (domain text COLLATE "C") ON COMMIT DROP')
+    with source(cursor.connection, database) as (reading, rows):
+        query = _lacking(reading, database, rows, plans)
+        # A session of its own has no such table; its rows come through this process.
+        if reading.connection is cursor.connection:
+            reading.execute(f"INSERT INTO pg_temp.dkim_lacking {query}")
+        else:
+            reading.execute(query)
+            copy_rows(cursor, "dkim_lacking", ("domain",), reading)
+    cursor.execute("ANALYZE pg_temp.dkim_lacking")
+
+
+def _lacking(cursor: pg.cursor, database: Database, rows: str, plans: Sequence[KeyPlan]) -> str:
+    keys = compose("{dkim}", **known_names(database)).as_string(cursor)
+    joins, wheres = "", []
+    for number, plan in enumerate(plans):
+        # As literals: a value of the pillar in ``rows`` may have a % in it.
+        selector = driver().sql.Literal(plan.selector).as_string(cursor)
+        bits = f" AND bits = {int(plan.bits)}" if plan.algorithm == "rsa" else ""
+        joins += (
+            f" LEFT JOIN (SELECT domain FROM {keys} WHERE state = 'active' AND address = ''"
+            f" AND algorithm = '{plan.algorithm}' AND selector = {selector}{bits}) AS k{number}"
+            f' ON k{number}.domain = r.name COLLATE "C"'
+        )
+        wheres.append(f"k{number}.domain IS NULL")
+    # OFFSET keeps the planner from looking at each name before the keys have spared most.
+    return (
+        f'SELECT DISTINCT lower(name) COLLATE "C" FROM (SELECT r.name FROM ({rows}) AS r{joins}'
+        f" WHERE {' OR '.join(wheres) or 'false'} OFFSET 0) AS l WHERE {READABLE}"
+    )

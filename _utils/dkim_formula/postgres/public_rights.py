@@ -1,0 +1,138 @@
+"""What PUBLIC, and so every role, may do with what is ours; and what the reader reaches beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..plan import Plan, change
+from ..settings.model import Database
+from .objects import FUNCTIONS, OPEN_FUNCTION, TABLES, VIEWS, names
+from .sql import quoted
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+    # What is granted, on what, as REVOKE names both, and by whom (None: the owner).
+    Grant = tuple[str, str, str | None]
+
+_EXAMPLES = 5
+
+# Without an entry of its own a function is PUBLIC's to execute (GRANT, Notes).
+_GRANTS = """
+SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname::text, NULL, NULL,
+       a.privilege_type, CASE WHEN a.grantor <> c.relowner THEN pg_get_userbyid(a.grantor) END
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+       aclexplode(c.relacl) AS a
+ WHERE a.grantee = 0 AND n.nspname = %(schema)s AND c.relname = ANY (%(relations)s)
+UNION ALL
+SELECT 'TABLE', c.relname::text, t.attname::text, NULL, a.privilege_type,
+       CASE WHEN a.grantor <> c.relowner THEN pg_get_userbyid(a.grantor) END
+  FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace, aclexplode(t.attacl) AS a
+ WHERE a.grantee = 0 AND n.nspname = %(schema)s AND c.relname = ANY (%(relations)s)
+UNION ALL
+SELECT 'FUNCTION', p.proname::text, NULL, pg_get_function_identity_arguments(p.oid),
+       a.privilege_type, CASE WHEN a.grantor <> p.proowner THEN pg_get_userbyid(a.grantor) END
+  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace,
+       aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+ WHERE a.grantee = 0 AND n.nspname = %(schema)s AND p.proname = ANY (%(functions)s)
+ ORDER BY 1, 2, 3, 5
+"""
+
+# A role's rights by whatever way: its own, a membership's, PUBLIC's.
+_REACHED = """
+SELECT format('%%I.%%I', n.nspname, c.relname)
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'
+   AND n.nspname <> 'information_schema'
+   AND NOT (n.nspname = %(schema)s AND c.relname = ANY (%(views)s))
+   AND has_schema_privilege(%(reader)s, n.oid, 'USAGE')
+   AND (has_table_privilege(%(reader)s, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+        OR has_any_column_privilege(%(reader)s, c.oid, 'SELECT, INSERT, UPDATE'))
+UNION ALL
+SELECT format('schema %%I (CREATE)', n.nspname)
+  FROM pg_namespace AS n
+ WHERE n.nspname !~ '^pg_' AND has_schema_privilege(%(reader)s, n.oid, 'CREATE')
+ ORDER BY 1
+"""
+
+
+def look(connection: pg.connection, database: Database) -> tuple[Grant, ...]:
+    """PUBLIC's rights on our tables, views and functions."""
+    known = {thing: name[1] for thing, name in names(database).items() if thing != "schema"}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _GRANTS,
+            {
+                "schema": database.schema,
+                "relations": [*(known[table] for table in TABLES), *VIEWS],
+                "functions": [known[thing] for thing in FUNCTIONS if thing != OPEN_FUNCTION],
+            },
+        )
+        return tuple(_grant(database.schema, *row) for row in cursor)
+
+
+def plan(grants: tuple[Grant, ...]) -> Plan:
+    """An entry for each right that is to be taken back."""
+    return Plan(
+        {
+            f"{privilege} on {thing} for PUBLIC": change(True, False)
+            for privilege, thing, _ in grants
+        }
+    )
+
+
+def apply(connection: pg.connection, database: Database) -> Plan:
+    """Takes these rights back, in one transaction; gives the plan that was carried out."""
+    grants = look(connection, database)
+    with connection.cursor() as cursor:
+        for privilege, thing, grantor in grants:
+            # A superuser's REVOKE is the owner's, and leaves what somebody else granted.
+            if grantor is not None:
+                cursor.execute(f"SET LOCAL ROLE {quoted(grantor)}")
+            cursor.execute(f"REVOKE {privilege} ON {thing} FROM PUBLIC CASCADE")
+            if grantor is not None:
+                cursor.execute("RESET ROLE")
+    connection.commit()
+    return plan(grants)
+
+
+def reached(connection: pg.connection, database: Database) -> list[str]:
+    """A sentence on what the reader can reach beside our views, by whatever way; or none."""
+    given = {
+        "schema": database.schema,
+        "views": list(VIEWS),
+        "reader": database.reader.name,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %(reader)s", given)
+        if not cursor.rowcount:
+            return []
+        cursor.execute(_REACHED, given)
+        found = [name for (name,) in cursor]
+    if not found:
+        return []
+    shown = ", ".join(found[:_EXAMPLES]) + (", …" if len(found) > _EXAMPLES else "")
+    return [
+        f"dkim:database:reader: {database.reader.name} can reach {len(found)} things beside the "
+        f"views, by grants to PUBLIC or to a role that it is a member of: {shown}; what is granted "
+        "to it alone or on the formula's own tables is taken back at the next run, the rest is "
+        "yours to REVOKE"
+    ]
+
+
+def _grant(
+    schema: str,
+    kind: str,
+    name: str,
+    column: str | None,
+    arguments: str | None,
+    privilege: str,
+    grantor: str | None,
+) -> Grant:
+    thing = f"{kind} {quoted(schema)}.{quoted(name)}"
+    if arguments is not None:
+        thing += f"({arguments})"
+    if column is not None:
+        privilege += f" ({quoted(column)})"
+    return privilege, thing, grantor

@@ -1,0 +1,204 @@
+"""
+Private keys of revoked keys, made public: then no mail proves any more who wrote it.
+
+A key is made public when nobody can verify with it any more, which DNS has to show: before that,
+whoever has the key could write in the domain's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidValue
+from ..files import replace_file
+from ..key_text import KEY_PATH
+from ..keys import changes as key_changes
+from ..keys import history
+from ..keys.desired import domain_settings
+from ..keys.model import Key
+from ..postgres import secret_writes
+from ..postgres.catalog import relation_kind
+from ..postgres.connection import session
+from ..postgres.objects import names
+from ..postgres.sql import compose
+from ..record_names import key_name, key_record_name
+from ..secret import Secret
+from ..settings.model import Database, Settings
+from .gate import NO_DOMAIN, OK
+from .observe import observe
+from .report import RotationReport
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
+
+
+@dataclass(frozen=True)
+class Disclosure:
+    """
+    A revoked key whose private half is to be made public. ``repr`` does not show it.
+
+    ttl
+        The longest TTL of the records at the key's name, in seconds; None where none was observed.
+    gone_since
+        Since when every observation has found the key gone from DNS; None where the last one did
+        not.
+    """
+
+    id: int
+    domain: str
+    selector: str
+    algorithm: str
+    public: str
+    ttl: int | None
+    gone_since: datetime | None
+    key: Secret = field(repr=False)
+
+    @property
+    def row(self) -> Key:
+        """The key as the table of keys had it."""
+        return Key(
+            id=self.id,
+            domain=self.domain,
+            selector=self.selector,
+            algorithm=self.algorithm,
+            bits=None,
+            state="revoked",
+            address="",
+            created=None,
+            activated=None,
+            retired=None,
+            revoked=None,
+            public=self.public,
+        )
+
+
+def disclose(settings: Settings, report: RotationReport, test: bool = False) -> None:
+    """
+    Write each private key that may be public to ``SELECTOR._domainkey.DOMAIN.pem`` in the
+    settings' directory, and erase it from the table. Without a directory in the settings, erase
+    what waits.
+    """
+    with session(settings.database) as connection:
+        waiting = _read(connection, settings.database)
+        at = history.clock(connection)
+    if not waiting:
+        return
+    directory = settings.rotation.publish_private
+    if directory is None:
+        report.note(
+            f"dkim:rotation:publish_private is not set any more: {len(waiting)} private keys that "
+            "waited to be made public are erased"
+        )
+        gone, done = [], [one.id for one in waiting]
+    else:
+        observed = observe(settings, [one.row for one in waiting], at, report)
+        gone = [number for number, one in observed.items() if one.verdict in (OK, NO_DOMAIN)]
+        ready = [one for one in waiting if one.id in gone and _is_expired(settings, one, at)]
+        done = [one.id for one in ready if _written(one, Path(directory), report, test)]
+    if not test:
+        present = [one.id for one in waiting if one.id not in gone]
+        with session(settings.database) as connection, key_changes.writing(connection):
+            _store(connection, settings.database, gone, present, at)
+            _erase(connection, settings.database, done)
+
+
+def _is_expired(settings: Settings, one: Disclosure, at: datetime) -> bool:
+    """Tell whether the old record has expired from every resolver's cache."""
+    ttl = max(one.ttl or 0, domain_settings(settings, one.domain.lower()).ttl)
+    limit = timedelta(seconds=ttl + settings.rotation.margin)
+    return one.gone_since is not None and at - one.gone_since >= limit
+
+
+def _written(one: Disclosure, directory: Path, report: RotationReport, test: bool) -> bool:
+    try:
+        path = directory / f"{key_record_name(one.selector, one.domain)}.pem"
+        if not directory.is_dir():
+            raise InvalidValue(
+                "dkim:rotation:publish_private",
+                str(directory),
+                "is no directory on this minion",
+                "make the directory for the web server, or remove the key",
+            )
+        if not test:
+            replace_file(str(path), one.key.reveal(), 0o644)  # for everybody to read
+    except (InvalidValue, OSError) as error:
+        report.problem(f"{key_name(one.selector, one.domain)}: {error}")
+        return False
+    report.changes[str(path)] = {"old": None, "new": "the private key, public"}
+    return True
+
+
+def keep(connection: pg.connection, database: Database, numbers: Collection[int]) -> None:
+    """
+    Copy private keys to where they wait for their disclosure, before their revocation; skip keys
+    that stand in files of other programs. Does not commit.
+    """
+    with connection.cursor() as cursor:
+        secret_writes.change(
+            cursor,
+            compose(
+                """
+                INSERT INTO {disclosure}
+                       (dkim_id, domain, selector, algorithm, public_key, key, ttl)
+                SELECT k.id, coalesce(k.domain, ''), k.selector, k.algorithm, k.public_key, k.key,
+                       greatest(s.ttl, s.other_ttl)
+                  FROM {dkim} AS k
+                  LEFT JOIN {observation} AS s ON s.dkim_id = k.id
+                 WHERE k.id = ANY (%s) AND k.key IS NOT NULL AND k.public_key IS NOT NULL
+                   AND k.key !~ %s
+                ON CONFLICT (dkim_id) DO NOTHING
+                """,
+                **names(database),
+            ),
+            (list(numbers), KEY_PATH),
+        )
+
+
+def _read(connection: pg.connection, database: Database) -> list[Disclosure]:
+    """Return what waits for its disclosure; nothing before the migration that makes the table."""
+    with connection.cursor() as cursor:
+        if not relation_kind(cursor, database.schema, "dkim_disclosure"):
+            return []
+        cursor.execute(
+            compose(
+                """
+                SELECT dkim_id, domain, selector, algorithm, public_key, ttl, gone_since, key
+                  FROM {disclosure} ORDER BY domain, dkim_id
+                """,
+                **names(database),
+            )
+        )
+        return [Disclosure(*row, Secret(key)) for *row, key in cursor]
+
+
+def _store(
+    connection: pg.connection,
+    database: Database,
+    gone: Collection[int],
+    present: Collection[int],
+    at: datetime,
+) -> None:
+    """Store the keys that no server shows any more at a time, and those that a server may show."""
+    statement = """
+        UPDATE {disclosure}
+           SET gone_since = CASE WHEN dkim_id = ANY (%s) THEN coalesce(gone_since, %s) END
+         WHERE dkim_id = ANY (%s)
+    """
+    with connection.cursor() as cursor:
+        secret_writes.change(
+            cursor,
+            compose(statement, **names(database)),
+            (list(gone), at, [*gone, *present]),
+        )
+
+
+def _erase(connection: pg.connection, database: Database, numbers: Collection[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose("DELETE FROM {disclosure} WHERE dkim_id = ANY (%s)", **names(database)),
+            (list(numbers),),
+        )

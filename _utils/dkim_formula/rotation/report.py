@@ -1,0 +1,186 @@
+"""What a rotation's functions return, and the comment of a state that called one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from ..dns.publish import LISTED, TO_BE_MADE, changes_summary
+from ..keys.model import GONE, Key
+from ..record_names import key_name
+from ..records import Record
+from .gate import timestamp
+from .moves import NewKey, RotationPlan
+from .plan import Outlook, Wait
+from .state import RotationState, name_of
+
+# A comment names this many keys, and counts the others.
+_NAMED = 20
+
+
+@dataclass
+class RotationReport:
+    """What a run has done, and what is left to do; filled batch by batch."""
+
+    changes: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    dns: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    waiting: list[Wait] = field(default_factory=list)
+    to_publish: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    # A list is too slow for a look-up of each text: a run may have a hundred thousand.
+    _texts: set[str] = field(default_factory=set)
+
+    def change(self, key: Key, new: str | None, old: str | None) -> None:
+        """Add a key's change of state; of two changes the first one's old state is kept."""
+        entry = self.changes.setdefault(name_of(key), {"old": old, "new": new})
+        entry["new"] = new
+
+    def add_plan(self, state: RotationState, plan: RotationPlan) -> None:
+        """Add a plan that is carried out in a state."""
+        for move in plan.moves:
+            replaced = state.active(move.key.slot) if move.to_state == "active" else None
+            if replaced is not None:
+                self.change(replaced, move.replaced_becomes, replaced.state)
+            new = None if move.to_state == GONE else move.to_state
+            self.change(move.key, new, move.from_state)
+        for text in plan.notes:
+            self.note(text)
+        for text in plan.problems:
+            self.problem(text)
+
+    def add_dns(self, published: Mapping[str, Mapping]) -> None:
+        """Add what a publication returned."""
+        for name, changed in published["changes"].items():
+            entry = self.dns.setdefault(name, dict(changed))
+            entry["new"] = changed["new"]
+        for text in published["problems"]:
+            self.problem(text)
+
+    def add_outlook(self, outlook: Outlook) -> None:
+        """Add what is left to do."""
+        self.waiting += outlook.waiting
+        for key, record in outlook.to_publish:
+            is_future = isinstance(key, NewKey) and record.purpose == "dkim"
+            self.to_publish.append(replace(record, value=TO_BE_MADE) if is_future else record)
+
+    def note(self, text: str) -> None:
+        """Add a note once."""
+        self._add(self.notes, text)
+
+    def problem(self, text: str) -> None:
+        """Add a problem once."""
+        self._add(self.problems, text)
+
+    def _add(self, texts: list[str], text: str) -> None:
+        if text not in self._texts:
+            self._texts.add(text)
+            texts.append(text)
+
+    def done(self) -> dict[str, object]:
+        """Return the changes by now, of keys and of DNS, as a state shows them."""
+        return {**_counted(self.changes), **changes_summary(self.dns)}
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the data for a function's return; past 100 of a kind they are counted or cut."""
+        notes = list(self.notes)
+        times = [wait.decision.not_before for wait in self.waiting]
+        next_check = min((time for time in times if time is not None), default=None)
+        waiting = [_wait(one) for one in self.waiting[:LISTED]]
+        to_publish = [record.as_plain() for record in self.to_publish[:LISTED]]
+        if (more := len(self.waiting) - LISTED) > 0:
+            notes.append(f"{more} more keys wait")
+        if (more := len(self.to_publish) - LISTED) > 0:
+            notes.append(f"{more} more records are to be published; run dkim.records")
+        return {
+            "changes": _counted(self.changes),
+            "dns": changes_summary(self.dns),
+            "waiting": waiting,
+            "to_publish": to_publish,
+            "next_check": _text(next_check),
+            "notes": _cut(notes, "notes"),
+            "problems": _cut(self.problems, "problems"),
+        }
+
+
+def _wait(wait: Wait) -> dict[str, object]:
+    return {
+        "domain": wait.key.domain,
+        "selector": wait.key.selector,
+        "algorithm": wait.key.algorithm,
+        "state": wait.key.state,
+        "next": wait.next_state,
+        "waits_for": wait.decision.waits_for,
+        "not_before": _text(wait.decision.not_before),
+    }
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else timestamp(time)
+
+
+def _counted(changes: dict[str, dict[str, str | None]]) -> dict[str, dict[str, str | None]]:
+    if len(changes) <= LISTED:
+        return changes
+    kinds = Counter((change["old"], change["new"]) for change in changes.values())
+    return {
+        f"{count} keys, {old or 'none'} to {new or 'none'}": {"old": old, "new": new}
+        for (old, new), count in kinds.items()
+    }
+
+
+def _cut(texts: Sequence[str], what: str) -> list[str]:
+    if len(texts) <= LISTED:
+        return list(texts)
+    return [*texts[:LISTED], f"{len(texts) - LISTED} more {what} are not shown"]
+
+
+def comment(done: Mapping[str, object], test: bool) -> tuple[bool | None, dict[str, object], str]:
+    """
+    Return a state's result, changes and comment.
+
+    done
+        What ``rotate``, ``advance`` or ``rotate_due`` returned.
+    test
+        Whether that was a preview.
+
+    A key that waits is neither a failure nor a change: the comment says for what and until when.
+    """
+    changes = {**done["changes"], **done["dns"]}
+    if done["problems"]:
+        first, result = "Some keys could not be moved to their next state", False
+    elif not changes:
+        first, result = "No key has a move due", True
+    elif test:
+        first, result = "Keys would be moved to their next state", None
+    else:
+        first, result = "Keys were moved to their next state", True
+    lines = [first, *done["problems"], *done["notes"], *_waiting(done["waiting"])]
+    if done["next_check"]:
+        lines.append(f"Run dkim.advance again after {done['next_check']}")
+    lines += _to_publish(done["to_publish"])
+    return result, changes, "\n".join(lines)
+
+
+def _waiting(keys: Sequence[Mapping[str, object]]) -> Iterable[str]:
+    for key in keys[:_NAMED]:
+        time = f", not before {key['not_before']}" if key["not_before"] else ""
+        yield (
+            f"{key_name(key['selector'], key['domain'])} is {key['state']}. "
+            f"Next state: {key['next']}. Waits for: {key['waits_for']}{time}"
+        )
+    if len(keys) > _NAMED:
+        yield f"{len(keys) - _NAMED} more keys wait; run dkim.status"
+
+
+def _to_publish(data: Sequence[Mapping[str, object]]) -> Iterable[str]:
+    """Yield which records are to be published; dkim.records_shown has the records themselves."""
+    for record in data[:_NAMED]:
+        if record["value"] == TO_BE_MADE:
+            yield f"{record['name']} is to be published when its key is generated"
+        else:
+            yield f"To be published: {record['name']} {record['type']}"
+    if any(record["value"] != TO_BE_MADE for record in data):
+        yield "salt-call dkim.records prints records to publish"

@@ -1,0 +1,370 @@
+"""What a run knows of some domains' keys at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from ..keys.desired import domain_settings, is_chosen, is_desired, key_problem, record_of
+from ..keys.model import GONE, Key, Slot
+from ..keys.refusals import WHY as WHY_REFUSED
+from ..keys.removed_domains import WHY, WHY_BACK, Orphans
+from ..record_names import key_name
+from ..records import Record, delegation_records
+from ..settings.duration import in_words
+from ..settings.model import Settings
+from .gate import (
+    NO_REPLICAS,
+    Decision,
+    Evidence,
+    Observation,
+    may_be_deleted,
+    may_be_revoked,
+    may_sign,
+    with_observation,
+)
+from .moves import UNUSED_STATES, Move, NewKey
+from .replicas import Replicas
+from .timing import RetireFor, standby_for
+
+NO_ORPHANS = Orphans()
+# The next state of a key by its state.
+NEXT = {"standby": "active", "pending": "active", "retired": "revoked", "revoked": GONE}
+# The next state of a key whose domain is gone.
+_NEXT_OF_ORPHAN = {"active": "retired", "standby": "revoked", "pending": "revoked"}
+# The next move of such a key depends on what DNS shows.
+OBSERVED_STATES = ("pending", "revoked")
+
+
+@dataclass(frozen=True)
+class RotationState:
+    """
+    What is known of the keys of some domains at one time.
+
+    domains, keys
+        The domains of a batch, and all their keys.
+    evidence
+        The evidence that is stored of the keys, by id.
+    observed
+        The evidence of keys that this run has observed: a decision on what DNS shows needs this.
+        None before the run has asked DNS.
+    activated
+        The slots in which a key became active since the call began, each with its selector.
+    used
+        Every selector that each domain ever had.
+    orphans
+        The domains that are gone, and those that came back.
+    refused
+        The domains whose old key an import refused: a first key waits for its record.
+    replicas
+        The standby servers, which mail hosts may read.
+    """
+
+    settings: Settings
+    retire_for: RetireFor
+    domains: Collection[str]
+    keys: Sequence[Key]
+    evidence: Mapping[int, Evidence] = field(default_factory=dict)
+    observed: Mapping[int, Evidence] | None = None
+    activated: Mapping[Slot, str] = field(default_factory=dict)
+    used: Mapping[str, Collection[str]] = field(default_factory=dict)
+    orphans: Orphans = NO_ORPHANS
+    refused: Collection[str] = frozenset()
+    replicas: Replicas = NO_REPLICAS
+
+    @cached_property
+    def slots(self) -> dict[Slot, list[Key]]:
+        """The keys by slot, each list by id."""
+        return by_slot(self.keys)
+
+    @cached_property
+    def _readable(self) -> frozenset[int]:
+        return frozenset(key.id for key in self.keys if is_readable(self.settings, key))
+
+    def is_readable(self, key: Key) -> bool:
+        """Tell whether OpenDKIM can sign with a row, and DNS can hold its record."""
+        return isinstance(key, NewKey) or key.id in self._readable
+
+    def find(self, key: Key) -> Key | None:
+        """Return a key as it is now; None where the key is gone."""
+        return next((one for one in self.keys if one.id == key.id), None)
+
+    def active(self, slot: Slot) -> Key | None:
+        """Return the key that signs in a slot."""
+        return next((key for key in self.slots.get(slot, ()) if key.state == "active"), None)
+
+    def candidate(self, slot: Slot) -> Key | None:
+        """Return the next key to sign in a slot: the newest pending key, if no newer key signs."""
+        pending = [
+            key
+            for key in self.slots.get(slot, ())
+            if key.state == "pending" and self.is_readable(key)
+        ]
+        active = self.active(slot)
+        if not pending or (active is not None and active.id > pending[-1].id):
+            return None
+        return pending[-1]
+
+    def standby(self, slot: Slot, now: datetime) -> Key | None:
+        """Return the standby key that a rotation of a slot may take."""
+        for key in self.slots.get(slot, ()):
+            if key.state == "standby" and self.is_readable(key) and not self._outdated(key, now):
+                return key
+        return None
+
+    def is_seen(self, key: Key) -> bool:
+        """
+        Tell whether the last observation of a key's record opened the gate. What DNS shows now is
+        not known by this.
+        """
+        return self._last_seen(key).to_state is not None
+
+    def _last_seen(self, key: Key) -> Decision:
+        """Return what the gate said at the last observation of a key's record."""
+        evidence = self.evidence.get(key.id)
+        if evidence is not None and evidence.value != desired_value(self.settings, key):
+            evidence = None
+        return self._gate(key, key.selector, evidence)
+
+    def _outdated(self, key: Key, now: datetime) -> str:
+        """Return why no rotation takes a standby key any more; empty where one may."""
+        active = self.active(key.slot)
+        if active is not None and active.id > key.id:
+            return f"rotation: never signed, and the newer {active.selector} signs"
+        limit = standby_for(self.settings.rotation)
+        if key.created is not None and now - key.created >= timedelta(seconds=limit):
+            return f"rotation: never signed, and standby for {in_words(limit)}"
+        return ""
+
+    def ttl(self, key: Key) -> int:
+        """Return for how many seconds resolvers cache a key's record, as observed or as set."""
+        evidence = self.evidence.get(key.id)
+        if evidence is not None and evidence.ttl is not None:
+            return evidence.ttl
+        return domain_settings(self.settings, key.domain.lower()).ttl
+
+    def decide(self, key: Key, now: datetime) -> Decision:
+        """
+        Return a key's next state, or what the key waits for. An active key has neither, except in a
+        domain that is gone.
+        """
+        if key.domain in self.orphans.due and key.state in _NEXT_OF_ORPHAN:
+            return Decision(_NEXT_OF_ORPHAN[key.state], WHY)
+        deciders = {
+            "standby": self._decide_standby,
+            "pending": self._decide_pending,
+            "retired": self._decide_retired,
+            "revoked": self._decide_revoked,
+        }
+        decider = deciders.get(key.state)
+        return Decision() if decider is None else decider(key, now)
+
+    def _decide_retired(self, key: Key, now: datetime) -> Decision:
+        if (back := self.comeback(key)) is not None:
+            return back
+        limit = self.retire_for.with_ttl(self.ttl(key))
+        return may_be_revoked(key.retired, now, limit, self.replicas)
+
+    def _decide_revoked(self, key: Key, now: datetime) -> Decision:
+        seconds = self.settings.rotation.revoke_for
+        return may_be_deleted(key.revoked, self._observed(key), now, seconds)
+
+    def decisions(self, now: datetime) -> Iterator[tuple[Key, Decision]]:
+        """Yield every key that is in progress with its decision."""
+        for key in self.keys:
+            if key.state in NEXT or key.domain in self.orphans.due:
+                yield key, self.decide(key, now)
+
+    def gate(self, key: Key, evidence: Evidence | None) -> Decision:
+        """Decide whether a pending or retired key may sign in the place of the key that signs."""
+        active = self.active(key.slot)
+        return self._gate(key, None if active is None else active.selector, evidence)
+
+    def gate_observed(self, key: Key) -> Decision:
+        """As :meth:`gate`, with this run's evidence alone."""
+        return self.gate(key, self._observed(key))
+
+    def comeback(self, key: Key) -> Decision | None:
+        """
+        Decide whether a key that was retired as orphaned signs again: its domain came back, and DNS
+        still shows the key's record. None where the domain needs a new key.
+        """
+        if key.id not in self.orphans.back or key.state != "retired":
+            return None
+        evidence = self._observed(key)
+        if evidence is None or not evidence.is_visible or self.active(key.slot) is not None:
+            return None
+        decision = self._gate(key, None, evidence)
+        return decision if decision.to_state is None else Decision(decision.to_state, WHY_BACK)
+
+    def is_unsigned(self, slot: Slot) -> bool:
+        """Tell whether no key signs in a slot, and no key of the slot is about to."""
+        if self.active(slot) is not None or self.candidate(slot) is not None:
+            return False
+        return all(self.comeback(key) is None for key in self.slots.get(slot, ()))
+
+    def next_state(self, key: Key) -> str:
+        """Return the state that a key moves to in its time."""
+        if key.domain in self.orphans.due and key.state in _NEXT_OF_ORPHAN:
+            return _NEXT_OF_ORPHAN[key.state]
+        if key.state == "active":
+            return "retired"
+        return NEXT[key.state] if self.comeback(key) is None else "active"
+
+    def after(self, moves: Sequence[Move], now: datetime) -> RotationState:
+        """Return the state after some moves at a time, as the table then has it."""
+        keys = {key.id: key for key in self.keys}
+        used = {domain: set(selectors) for domain, selectors in self.used.items()}
+        activated = dict(self.activated)
+        signing = {slot: key.id for slot in self.slots if (key := self.active(slot)) is not None}
+        for move in moves:
+            key = keys.get(move.key.id, move.key)
+            if move.to_state == "active":
+                replaced = keys.get(signing.get(key.slot))
+                if replaced is not None and replaced.id != key.id:
+                    keys[replaced.id] = _moved(replaced, move.replaced_becomes, now)
+                signing[key.slot] = key.id
+                activated[key.slot] = key.selector
+            if move.from_state is None:
+                used.setdefault(key.domain, set()).add(key.selector)
+            keys[key.id] = _moved(key, move.to_state, now)
+        there = [key for key in keys.values() if key.state != GONE]
+        # A revoked key has another record: what was observed is no evidence of the empty record.
+        erased = {move.key.id for move in moves if move.to_state == "revoked"}
+        observed = self.observed and {
+            number: found for number, found in self.observed.items() if number not in erased
+        }
+        return replace(self, keys=there, observed=observed, activated=activated, used=used)
+
+    def with_observations(
+        self, observations: Mapping[int, Observation], now: datetime
+    ) -> RotationState:
+        """Return the state with a run's observations, by the ids of keys."""
+        observed = {}
+        for key in self.keys:
+            one = observations.get(key.id)
+            # A key that has moved since has another record, of which the observation says nothing.
+            if one is not None and one.value == desired_value(self.settings, key):
+                evidence = with_observation(self.evidence.get(key.id), one, now)
+                if evidence.value == one.value:
+                    observed[key.id] = evidence
+        return replace(self, evidence={**self.evidence, **observed}, observed=observed)
+
+    def _observed(self, key: Key) -> Evidence | None:
+        return None if self.observed is None else self.observed.get(key.id)
+
+    def _decide_standby(self, key: Key, now: datetime) -> Decision:
+        # A domain that went by mistake keeps its keys.
+        if key.domain not in self.orphans.gone:
+            if not wants_standby(self.settings, key.slot):
+                return Decision("revoked", _NO_STANDBY)
+            if outdated := self._outdated(key, now):
+                return Decision("revoked", outdated)
+        if not self.is_readable(key):
+            return _UNREADABLE
+        decision = self._last_seen(key)
+        return decision if decision.to_state is None else Decision(waits_for=NEXT_ROTATION)
+
+    def _decide_pending(self, key: Key, _now: datetime) -> Decision:
+        active = self.active(key.slot)
+        signs = None if active is None else active.selector
+        for one in self.slots[key.slot]:
+            # A key that DNS shows already goes before a key that waits for its record.
+            if self.comeback(one) is not None:
+                signs = one.selector
+        if not self.is_readable(key):
+            return _UNREADABLE
+        if active is not None and active.id > key.id:
+            return Decision("revoked", f"rotation: never signed, and the newer {signs} signs")
+        if self.candidate(key.slot) is not key:
+            return Decision(waits_for="a newer pending key signs first")
+        return self._gate(key, signs, self._observed(key))
+
+    def _gate(self, key: Key, signs: str | None, evidence: Evidence | None) -> Decision:
+        if not self.is_readable(key):
+            return _UNREADABLE
+        rotation = self.settings.rotation
+        is_refused = key.domain in self.refused
+        if signs is None and not rotation.first_key_waits and not is_refused:
+            return Decision("active", "rotation: nothing signed before")
+        domain = domain_settings(self.settings, key.domain.lower())
+        # Selectors of a delegation come back: a resolver may still cache an older key's record.
+        least = 0 if domain.delegation is None else domain.ttl
+        decision = may_sign(evidence, rotation.margin, least)
+        if not is_refused or signs is not None or not decision.missing:
+            return decision
+        waits_for = f"{_REFUSED.format(key=key)}; {decision.waits_for}"
+        return replace(decision, waits_for=waits_for)
+
+
+# What a standby key waits for whose record DNS has shown for long enough.
+NEXT_ROTATION = "the next rotation"
+_NO_STANDBY = "rotation: never signed, and the settings ask for no standby key any more"
+_UNREADABLE = Decision(waits_for="the row holds no readable key: delete the row")
+_REFUSED = (
+    f"{WHY_REFUSED}, and DNS may show that key: publish this key's record, or use dkim.activate "
+    "{key.domain} {key.selector} force=True"
+)
+
+
+def _moved(key: Key, state: str, now: datetime) -> Key:
+    """Return a key in another state, with the times that the table's trigger sets."""
+    if key.created is None and state in UNUSED_STATES:
+        return replace(key, state=state, created=now)
+    times = {
+        "active": {"activated": now, "retired": None},
+        "retired": {"retired": now},
+        "revoked": {"revoked": now},
+    }
+    return replace(key, state=state, **times.get(state, {}))
+
+
+def by_slot(keys: Iterable[Key]) -> dict[Slot, list[Key]]:
+    """Return keys by slot, each list by id."""
+    slots: dict[Slot, list[Key]] = {}
+    for key in sorted(keys, key=lambda key: key.id):
+        slots.setdefault(key.slot, []).append(key)
+    return slots
+
+
+def name_of(key: Key) -> str:
+    """Return a key's name in the domain's own zone."""
+    return key_name(key.selector, key.domain)
+
+
+def argument_of(key: Key) -> str:
+    """Return a key as an error about the arguments of a command names the key."""
+    return f"{key.domain}, selector {key.selector!r}"
+
+
+def is_readable(settings: Settings, key: Key) -> bool:
+    """Tell whether OpenDKIM can sign with the row, and DNS can hold its record."""
+    return not key_problem(key, domain_settings(settings, key.domain.lower()))
+
+
+def records_of(settings: Settings, key: Key) -> list[Record]:
+    """
+    Return the records that DNS has to show before verifiers find a key: the key record, and until
+    the key is revoked the CNAME of a delegated domain, which only the domain's owner can add.
+    """
+    domain = domain_settings(settings, key.domain.lower())
+    record = record_of(key, domain)
+    if domain.delegation is None or key.state == "revoked":
+        return [record]
+    alone = replace(domain.delegation, selectors=())
+    return [record, *delegation_records(domain.name, alone, (key.selector,), domain.ttl)]
+
+
+def wants_standby(settings: Settings, slot: Slot) -> bool:
+    """Tell whether the settings ask for a standby key in a slot."""
+    if not settings.rotation.standby or not is_chosen(settings, slot.domain):
+        return False
+    return is_desired(domain_settings(settings, slot.domain.lower()), slot)
+
+
+def desired_value(settings: Settings, key: Key) -> str:
+    """Return what an observation looks for: other settings ask for another text or name."""
+    record = records_of(settings, key)[0]
+    return f"{record.name} {record.value}"

@@ -1,0 +1,106 @@
+"""Every time limit of rotations: when a key is due, and how long records have to be visible."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..settings.duration import in_words
+from ..settings.model import Rotation, Settings
+
+# A record has to be visible for this long also where a zone's times are 0: one observation alone
+# shows nothing of the time between two.
+_LEAST_VISIBLE_FOR = 1  # second
+# Where a server gives no answer, the other servers have to show the record for this much longer.
+# A server without an answer for a day is down, as far as this machine can tell, and no gate stays
+# closed for ever because of it.
+SILENT_FOR = 86400  # seconds
+
+
+def due_at(activated: datetime, rotation: Rotation, domain: str, algorithm: str) -> datetime:
+    """
+    Return when a key is due for rotation.
+
+    The time is ``rotation.every`` after the activation, less a part of ``rotation.spread``. The
+    part follows from the domain's name, and from the algorithm where algorithms rotate apart. So a
+    hundred thousand keys of one run are due on different days, and no key grows older than
+    ``every``.
+    """
+    name = domain if rotation.together else f"{domain} {algorithm}"
+    early = rotation.spread * _fraction(name)
+    return activated + timedelta(seconds=rotation.every - early)
+
+
+def least_age(rotation: Rotation) -> timedelta:
+    """Return the age below which no key is due, whatever its domain."""
+    return timedelta(seconds=rotation.every - rotation.spread)
+
+
+def standby_for(rotation: Rotation) -> int:
+    """
+    Return for how many seconds a key may be standby: one and a half ``rotation.every``.
+
+    Automatic rotation takes a standby key after one ``every`` at the latest. Only a rotation that
+    is late, or that nobody starts, leaves an older one. Whoever attacks a public key has had it
+    since its record stands in DNS.
+    """
+    return rotation.every + rotation.every // 2
+
+
+def _fraction(text: str) -> float:
+    """Return a number from 0 to below 1, the same on every machine and in every Python."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def visible_for(
+    negative_ttl: int | None, other_ttl: int | None, margin: int, least: int = 0
+) -> int | None:
+    """
+    Return for how many seconds a record has to be visible before every resolver has it.
+
+    Resolver caches may hold the record's absence, or another record of its name. None where the
+    absence's time is unknown.
+    """
+    if negative_ttl is None:
+        return None
+    return max(max(negative_ttl, other_ttl or 0, least) + margin, _LEAST_VISIBLE_FOR)
+
+
+@dataclass(frozen=True)
+class RetireFor:
+    """How long a retired key's record stays, in seconds, and the setting that asks for the time."""
+
+    seconds: int
+    reason: str
+
+    def with_ttl(self, ttl: int) -> RetireFor:
+        """Return the same, or the record's TTL where that is longer."""
+        return RetireFor(ttl, f"the record's TTL, {ttl} s") if ttl > self.seconds else self
+
+
+def retire_for(settings: Settings, queue_lifetime: int, parameter: str) -> RetireFor:
+    """
+    Return how long a retired key's record stays: the longest time that mail takes to be verified.
+
+    A message waits for as long as the queue keeps it. A verifier takes a message for as long as its
+    signature lasts (opendkim.conf(5), «SignatureTTL»).
+
+    queue_lifetime, parameter
+        Seconds, and Postfix's parameter with that value.
+    """
+    known = {
+        f"dkim:rotation:retire_for, {in_words(settings.rotation.retire_for)}": (
+            settings.rotation.retire_for
+        ),
+        f"{parameter}, {in_words(queue_lifetime)}": queue_lifetime,
+    }
+    signature_ttl = settings.opendkim.settings.get("SignatureTTL")
+    if signature_ttl is not None:
+        # The daemon reads integers as strtoul(3) with base 0, where a leading 0 is octal.
+        text = str(signature_ttl)
+        is_octal = len(text) > 1 and text[0] == "0" and text.isdigit()
+        seconds = int(text, 8) if is_octal else int(text, 0)
+        known[f"SignatureTTL, {in_words(seconds)}"] = seconds
+    longest = max(known, key=known.get)
+    return RetireFor(known[longest], longest)

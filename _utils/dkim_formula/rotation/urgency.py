@@ -1,0 +1,41 @@
+"""Which keys need a person, which are in progress, and which are at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from ..dns import verdict
+
+AT_REST, IN_PROGRESS, NEEDS_A_PERSON = range(3)
+
+# What comes next for a standby key whose record is in DNS.
+ACTIVE_BY_ROTATION = "active at the next rotation"
+
+BAD_VERDICTS = verdict.AMISS | {
+    verdict.NO_ANSWER,
+    verdict.LAME,
+    verdict.BOGUS,
+    verdict.NO_ZONE,
+}
+
+
+def urgency(line: Mapping[str, object], now: datetime) -> int:
+    """
+    Return NEEDS_A_PERSON, IN_PROGRESS or AT_REST.
+
+    line
+        A key's line of ``dkim.status``.
+    now
+        In UTC.
+    """
+    # The key of a domain that went suddenly signs on until a person says that this is meant.
+    is_held = "signs on until" in str(line["next"])
+    if line["problem"] or line["dns"] in BAD_VERDICTS or is_held:
+        return NEEDS_A_PERSON
+    if line["next"] == ACTIVE_BY_ROTATION:
+        return AT_REST
+    if line["state"] != "active" or line["next"] != "rotation":
+        return IN_PROGRESS
+    is_due = line["when"] and datetime.fromisoformat(line["when"]) <= now
+    return IN_PROGRESS if is_due else AT_REST

@@ -1,0 +1,115 @@
+"""The screen of ``dkim.check_dns``: what is desired, what servers show, where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+
+from ..dns import verdict
+from ..text import counted
+from . import words
+from .terminal import Terminal
+
+Checked = Mapping[str, object]
+
+# So many records are drawn that are not as desired.
+_MOST = 100
+# Where a server's records are wrong. Other verdicts are about the server, or the way to it.
+_TO_PUBLISH = (verdict.MISSING, verdict.DIFFERENT, verdict.DUPLICATE, verdict.INCONSISTENT)
+# So much of a text stands before the first difference.
+_BEFORE = 24
+
+
+def check_dns(found: Mapping[str, object], terminal: Terminal) -> str:
+    """Draw ``dkim.check_dns``; records that are as desired take one line, or are counted."""
+    records: Sequence[Checked] = found["records"]
+    if not records:
+        return "No records"
+    wrong = [one for one in records if one["verdict"] != verdict.OK]
+    right = [one for one in records if one["verdict"] == verdict.OK]
+    lines: list[str] = []
+    for one in wrong[:_MOST]:
+        lines += [*_wrong(one, terminal), ""]
+    if len(wrong) > _MOST:
+        lines += [f"{len(wrong) - _MOST:,} more records are not as desired", ""]
+    advised = [one for one in right if one["detail"]]
+    plain = [one for one in right if not one["detail"]]
+    for one in advised[:_MOST]:
+        lines += _head(one, terminal.ok, terminal)
+        lines += terminal.wrapped(one["detail"], 4)
+    if len(lines) + len(plain) + 3 <= terminal.height:
+        for one in plain:
+            lines += _head(one, terminal.ok, terminal)
+    lines += [""] if lines and lines[-1] else []
+    return "\n".join([*lines, *_summary(found["counts"], wrong, terminal)])
+
+
+def _wrong(one: Checked, terminal: Terminal) -> list[str]:
+    lines = _head(one, terminal.bad, terminal, terminal.paint(str(one["verdict"]), "red"))
+    servers: Sequence[Mapping[str, object]] = one["servers"]
+    if not servers:
+        return [*lines, *terminal.wrapped(one["detail"], 4)]
+    shown: dict[tuple, list[str]] = {}
+    for server in servers:
+        key = (server["verdict"], server["detail"], tuple(server.get("shown") or ()))
+        shown.setdefault(key, []).append(_called(server))
+    for (found, detail, texts), names in shown.items():
+        said = f"{', '.join(names)}: {found}"
+        lines += terminal.wrapped(f"{said}: {detail}" if detail else said, 4, 6)
+        if found != verdict.OK:
+            for text in texts:
+                lines += _difference(str(one["value"]), text, terminal)
+    if not any(texts for _, _, texts in shown):
+        lines += terminal.wrapped(f"desired: {_cut(str(one['value']), 0, terminal)[0]}", 4, 6)
+    return lines
+
+
+def _head(one: Checked, mark: str, terminal: Terminal, said: str = "") -> list[str]:
+    shown = f"{terminal.printable(one['name'])} {one['type']}"
+    readable = words.domain(one["domain"], terminal)
+    if readable != one["domain"] and "(" in readable:
+        shown = f"{shown} ({readable.partition(' (')[0]})"
+    return [f"{mark} {shown}{f': {said}' if said else ''}"]
+
+
+def _called(server: Mapping[str, object]) -> str:
+    address = server["address"]
+    has_both = address and address != server["server"]
+    return f"{server['server']} ({address})" if has_both else str(server["server"])
+
+
+def _difference(desired: str, shown: str, terminal: Terminal) -> Iterable[str]:
+    """Yield both texts from shortly before their first difference, and a mark below it."""
+    same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(desired, shown, strict=False))))
+    wanted, at = _cut(desired, same, terminal)
+    there, _ = _cut(shown, same, terminal)
+    yield f"      desired  {wanted}"
+    yield f"      shown    {there[:at]}{terminal.paint(there[at:], 'red')}"
+    yield f"               {' ' * at}^ octet {same + 1}"
+
+
+def _cut(text: str, same: int, terminal: Terminal) -> tuple[str, int]:
+    """Return the part of a text around an octet that fits a line, and where the octet is in it."""
+    start = max(same - _BEFORE, 0)
+    before = terminal.more if start else ""
+    room = max(terminal.columns - 16 - len(before), 40)
+    part = terminal.printable(text[start:])
+    if len(part) > room:
+        part = part[: room - len(terminal.more)] + terminal.more
+    return before + part, len(before) + len(terminal.printable(text[start:same]))
+
+
+def _summary(
+    counts: Mapping[str, int], wrong: Sequence[Checked], terminal: Terminal
+) -> Iterable[str]:
+    kinds = ", ".join(f"{number:,} {found}" for found, number in sorted(counts.items()))
+    if not wrong:
+        yield f"{terminal.ok} {counted(counts['ok'], 'record')} as desired"
+        return
+    domains = {one["domain"] for one in wrong if one["verdict"] in _TO_PUBLISH}
+    yield f"{terminal.bad} {kinds}"
+    if not domains:
+        return
+    which = f" {next(iter(domains))}" if len(domains) == 1 else ""
+    yield "The records to publish:"
+    yield f"    {terminal.paint(f'salt-call dkim.records{which}', 'bold')}"

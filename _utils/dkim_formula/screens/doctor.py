@@ -1,0 +1,106 @@
+"""The screens of ``doctor``, ``health`` and ``check``: what is wrong first, and what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from ..text import counted, listed
+from . import words
+from .terminal import Terminal
+
+Finding = Mapping[str, object]
+
+# A remedy's part that is a command, with words before or after that say what it is for.
+_COMMAND = re.compile(
+    r"(?:(?P<before>[^:]*): |see )?"
+    r"(?P<command>(?:salt-call|systemctl|journalctl|timedatectl|postfix|postconf|apt-get|ps)\b.*?)"
+    r"(?P<after>,? (?:or|says|shows|tells|prints|publishes|takes|moves|finds|mends|where)\b.*)?"
+)
+
+
+def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = False) -> str:
+    """
+    Draw ``dkim.doctor``.
+
+    verbose
+        List the checks that passed.
+    """
+    wrong = [one for one in findings if one["ok"] is False]
+    unknown = [one for one in findings if one["ok"] is None]
+    passed = [one for one in findings if one["ok"] is True]
+    lines: list[str] = []
+    for one in wrong:
+        lines += _finding(one, terminal.bad, terminal)
+    for one in unknown:
+        lines += _finding(one, terminal.unknown, terminal)
+    if verbose:
+        for one in passed:
+            lines += _finding(one, terminal.ok, terminal)[:-1]
+        lines += [""] if passed else []
+    parts = [terminal.paint(counted(len(wrong), "problem"), "red")] if wrong else []
+    parts += [f"{len(unknown)} unknown from here"] if unknown else []
+    listed = "" if verbose or not passed else " (verbose=True lists them)"
+    parts.append(f"{counted(len(passed), 'check')} passed{listed}")
+    return "\n".join([*lines, f"{terminal.bad if wrong else terminal.ok} {', '.join(parts)}"])
+
+
+def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> str:
+    """Draw ``dkim.health``."""
+    problems: Sequence[Finding] = found["problems"]
+    lines: list[str] = []
+    for one in problems:
+        began = f" (began {words.when(one['since'], now)})" if one["since"] else ""
+        told = {**one, "message": f"{one['message']}{began}"}
+        lines += _finding(told, terminal.bad, terminal)
+    if found["unknown"]:
+        unknown = f"Nothing is known of: {listed(found['unknown'])}"
+        lines += [*terminal.marked(terminal.unknown, unknown), ""]
+    asked = [
+        f"{name} was {_asked(found['checked'][what], now)}"
+        for what, name in (("database", "the database"), ("dns", "DNS"))
+    ]
+    said = counted(len(problems), "problem") if problems else "No problems found"
+    mark = terminal.bad if problems else terminal.ok
+    return "\n".join([*lines, *terminal.marked(mark, f"{said}; {', '.join(asked)}")])
+
+
+def check(found: Mapping[str, object], terminal: Terminal) -> str:
+    """Draw ``dkim.check``."""
+    lines: list[str] = []
+    for text in found["problems"]:
+        lines += [*terminal.marked(terminal.bad, text), ""]
+    for text in found["advice"]:
+        lines += [*terminal.marked(terminal.unknown, text), ""]
+    if not found["looked"]:
+        lines += [*terminal.wrapped("The database was not looked at."), ""]
+    number, advice = len(found["problems"]), len(found["advice"])
+    said = counted(number, "problem") if number else "No problems found"
+    if advice:
+        said += f", {counted(advice, 'piece')} of advice"
+    return "\n".join([*lines, f"{terminal.bad if number else terminal.ok} {said}"])
+
+
+def _asked(time: str | None, now: datetime) -> str:
+    return f"asked {words.when(time, now)}" if time else "not asked yet"
+
+
+def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
+    """Yield a remedy: each command on a line of its own, whole, what it is for as a comment."""
+    for part in remedy.split("; "):
+        found = _COMMAND.fullmatch(part)
+        if found is None:
+            yield from terminal.wrapped(part, 4, 6)
+            continue
+        told = " ".join(filter(None, (found["before"], (found["after"] or "").strip(", "))))
+        comment = f"  # {terminal.printable(told)}" if told else ""
+        yield f"    {terminal.paint(terminal.printable(found['command']), 'bold')}{comment}"
+
+
+def _finding(one: Finding, mark: str, terminal: Terminal) -> list[str]:
+    name = f"{one['check']} {one['subject']}".strip()
+    lines = terminal.marked(mark, f"{name}: {one['message']}")
+    if one["remedy"]:
+        lines += remedy_lines(str(one["remedy"]), terminal)
+    return [*lines, ""]

@@ -1,0 +1,43 @@
+"""The screen of ``dkim.selftest``: whose mail is not signed first, the others in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..text import counted
+from .terminal import Terminal, row, widths
+
+_JUDGED = ("signed", "verified_by_database", "verified_by_dns")
+_TITLES = ("sender", "key", "signed", "database", "DNS")
+
+
+def selftest(results: Sequence[Mapping[str, object]], terminal: Terminal) -> str:
+    """Draw ``dkim.selftest``."""
+    bad = [one for one in results if _is_bad(one)]
+    good = [one for one in results if not _is_bad(one)]
+    chosen = [*bad, *good] if len(results) + 4 <= terminal.height else bad
+    cells = [_cells(one, terminal) for one in chosen]
+    wide = widths([_TITLES, *cells])
+    lines = [terminal.paint(row(_TITLES, wide), "bold")] if chosen else []
+    for one, shown in zip(chosen, cells, strict=True):
+        line = row(shown, wide)
+        lines.append(terminal.paint(line, "red") if _is_bad(one) else line)
+        lines += terminal.wrapped(one["detail"], 4) if one["detail"] else []
+    if bad:
+        said = f"{len(bad):,} of {counted(len(results), 'signature')} failed"
+    else:
+        said = f"{counted(len(results), 'message')} signed and verified"
+        untold = sum(one["verified_by_dns"] is None for one in results)
+        said += f", {untold:,} of them not by DNS" if untold else ""
+    return "\n".join([*lines, f"{terminal.bad if bad else terminal.ok} {said}"])
+
+
+def _is_bad(one: Mapping[str, object]) -> bool:
+    return any(one[name] is False for name in _JUDGED)
+
+
+def _cells(one: Mapping[str, object], terminal: Terminal) -> list[str]:
+    answers = {True: "yes", False: "NO", None: "?"}
+    sender = terminal.printable(one["sender"])
+    key = f"{terminal.printable(one['selector'])} {one['algorithm']}"
+    return [sender, key, *(answers[one[name]] for name in _JUDGED)]

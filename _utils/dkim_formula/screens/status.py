@@ -1,0 +1,183 @@
+"""The screens of ``dkim.status`` and ``dkim.list_keys``: a line a key, grouped by domain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from ..rotation.urgency import AT_REST, BAD_VERDICTS, IN_PROGRESS, NEEDS_A_PERSON, urgency
+from ..text import counted
+from . import words
+from .terminal import GAP, Terminal, padded, row, total, widths
+
+Key = Mapping[str, object]
+
+# So many keys are drawn at most, unless all are asked for.
+_MOST = 200
+_TITLES = ("domain", "selector", "algorithm", "state", "for", "DNS", "next")
+_STATES = ("standby", "pending", "active", "retired", "revoked")
+_LIST_TITLES = ("domain", "selector", "algorithm", "state", "since")
+
+
+def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool = False) -> str:
+    """
+    Draw ``dkim.status``: what needs a person first, a summary last.
+
+    every
+        Draw all keys. Else, where all do not fit the terminal, those at rest are counted.
+    """
+    if not keys:
+        return "No keys"
+    rated = [(urgency(key, now), key) for key in keys]
+    worst: dict[str, int] = {}
+    for rank, key in rated:
+        worst[key["domain"]] = max(rank, worst.get(key["domain"], 0))
+    is_whole = every or 2 * len(worst) + len(keys) + 4 <= terminal.height
+    chosen = rated if is_whole else [one for one in rated if one[0] != AT_REST]
+    chosen = sorted(
+        chosen, key=lambda one: (-worst[one[1]["domain"]], one[1]["domain"], one[1]["address"])
+    )
+    cut = chosen if every else chosen[:_MOST]
+    lines = _table(
+        [(_cells(key, terminal, now), _below(rank, key, terminal)) for rank, key in cut],
+        _TITLES,
+        terminal,
+    )
+    lines += ["", *_hidden(len(chosen) - len(cut), len(keys) - len(chosen), terminal)]
+    lines += _summary(rated, len(worst), terminal)
+    return "\n".join(lines).strip("\n")
+
+
+def list_keys(keys: Sequence[Key], terminal: Terminal, now: datetime) -> str:
+    """Draw ``dkim.list_keys``: what the table holds, by domain."""
+    if not keys:
+        return "No keys"
+
+    def cells(key: Key) -> list[str]:
+        moments = {"standby": "created", "pending": "created", "active": "activated"}
+        since = key[moments.get(key["state"], key["state"])]
+        return [*_named(key, terminal), key["state"], words.when(since, now)]
+
+    def below(key: Key) -> list[str]:
+        texts = (key["problem"], key["orphaned"] and f"orphaned: {key['orphaned']}")
+        return [line for text in texts if text for line in terminal.wrapped(text, 4)]
+
+    ordered = sorted(keys, key=lambda key: (key["domain"], key["address"]))
+    lines = _table([(cells(key), below(key)) for key in ordered], _LIST_TITLES, terminal)
+    domains = len({key["domain"] for key in keys})
+    return "\n".join([*lines, "", *_counted(keys, domains, terminal)])
+
+
+def _cells(key: Key, terminal: Terminal, now: datetime) -> list[str]:
+    next_ = _next(key, now)
+    return [
+        *_named(key, terminal),
+        key["state"],
+        words.span(key["age"]),
+        key["dns"],
+        terminal.printable(next_),
+    ]
+
+
+def _named(key: Key, terminal: Terminal) -> list[str]:
+    of = f" ({terminal.printable(key['address'])})" if key["address"] else ""
+    return [
+        words.domain(key["domain"], terminal),
+        f"{terminal.printable(key['selector'])}{of}",
+        words.algorithm(key),
+    ]
+
+
+def _next(key: Key, now: datetime) -> str:
+    next_ = str(key["next"])
+    if " at the next " in next_:
+        return next_
+    step, when = next_.partition(": ")[0], words.when(key["when"], now)
+    return f"{step} due {when}" if when.endswith(" ago") else f"{step} {when}".rstrip()
+
+
+def _below(rank: int, key: Key, terminal: Terminal) -> list[str]:
+    """Return what is wrong, and what a key waits for where that is more than time."""
+    found = [str(key["problem"])] if key["problem"] else []
+    reason = str(key["next"]).partition(": ")[2]
+    if reason and rank != AT_REST and (key["state"] in ("standby", "pending") or not key["when"]):
+        found.append(f"waits for: {reason}")
+    return [line for text in found for line in terminal.wrapped(text, 4)]
+
+
+def _table(
+    keys: Sequence[tuple[list[str], list[str]]], titles: Sequence[str], terminal: Terminal
+) -> list[str]:
+    """Return a table with the domain in the first column, or where that is too wide, above."""
+    if not keys:
+        return []
+    wide = widths([titles, *(cells for cells, _ in keys)])
+    draw = _beside if total(wide) <= terminal.columns else _above
+    return list(draw(keys, titles, wide, terminal))
+
+
+def _beside(keys, titles, wide, terminal: Terminal) -> Iterable[str]:
+    yield terminal.paint(row(titles, wide), "bold")
+    last = None
+    for cells, below in keys:
+        name = "" if cells[0] == last else cells[0]
+        last = cells[0]
+        yield _painted([name, *cells[1:]], wide, terminal)
+        yield from below
+
+
+def _above(keys, titles, wide, terminal: Terminal) -> Iterable[str]:
+    yield terminal.paint(f"  {row(titles[1:], wide[1:])}", "bold")
+    last = None
+    for cells, below in keys:
+        if cells[0] != last:
+            last = cells[0]
+            yield last
+        yield f"  {_painted(cells[1:], wide[1:], terminal)}"
+        yield from below
+
+
+def _painted(cells: Sequence[str], wide: Sequence[int], terminal: Terminal) -> str:
+    shown = [padded(text, width) for text, width in zip(cells, wide, strict=True)]
+    shown[-1] = cells[-1]
+    pairs = zip(cells, shown, strict=True)
+    return GAP.join(_in_colour(text, cell, terminal) for text, cell in pairs).rstrip()
+
+
+def _in_colour(text: str, cell: str, terminal: Terminal) -> str:
+    if text in BAD_VERDICTS:
+        return terminal.paint(cell, "red")
+    return terminal.paint(cell, "yellow") if text == "pending" else cell
+
+
+def _hidden(cut: int, at_rest: int, terminal: Terminal) -> list[str]:
+    if not cut and not at_rest:
+        return []
+    kinds = [f"{cut:,} that are not at rest"] if cut else []
+    kinds += [f"{at_rest:,} at rest"] if at_rest else []
+    text = f"Not shown: {', '.join(kinds)}. Show all: salt-call dkim.status all=True"
+    return terminal.wrapped(text)
+
+
+def _summary(rated: Sequence[tuple[int, Key]], domains: int, terminal: Terminal) -> list[str]:
+    ranks = Counter(rank for rank, _ in rated)
+    lines = []
+    bad = {key["domain"] for _, key in rated if key["dns"] in BAD_VERDICTS}
+    if bad:
+        which = f" {next(iter(bad))}" if len(bad) == 1 else ""
+        lines.append(f"What is wrong in DNS: salt-call dkim.check_dns{which}")
+    urgent = ranks[NEEDS_A_PERSON]
+    needs = "needs" if urgent == 1 else "need"
+    rest = f"{ranks[IN_PROGRESS]:,} in progress, {ranks[AT_REST]:,} at rest"
+    text = f"{urgent:,} {needs} a person, {rest}."
+    colour = "red" if urgent else "green"
+    counted = _counted([key for _, key in rated], domains, terminal)
+    return [*lines, *counted, *(terminal.paint(line, colour) for line in terminal.wrapped(text))]
+
+
+def _counted(keys: Sequence[Key], domains: int, terminal: Terminal) -> list[str]:
+    states = Counter(key["state"] for key in keys)
+    kinds = [f"{states[one]:,} {one}" for one in _STATES if states[one]]
+    text = f"{counted(len(keys), 'key')} of {counted(domains, 'domain')}: "
+    return terminal.wrapped(f"{text}{', '.join(kinds)}.")

@@ -1,0 +1,51 @@
+"""How times, numbers and names are said on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from ..names import u_labels
+from ..text import counted
+from .terminal import Terminal
+
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
+_LETTERS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
+
+
+def when(time: str | None, now: datetime) -> str:
+    """Return an ISO 8601 time as ``in 12 days``, ``now`` or ``3 hours ago``; '' for none."""
+    moment = moment_of(time)
+    if moment is None:
+        return ""
+    seconds = int((moment - now).total_seconds())
+    unit = next((one for one in _UNITS if abs(seconds) >= one[1]), None)
+    if unit is None:
+        return "now"
+    said = counted(abs(seconds) // unit[1], unit[0])
+    return f"in {said}" if seconds > 0 else f"{said} ago"
+
+
+def moment_of(time: str | None) -> datetime | None:
+    """Return an ISO 8601 time, in UTC where it names no zone; None for no time."""
+    if not time:
+        return None
+    moment = datetime.fromisoformat(time)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def span(age: str) -> str:
+    """Return ``12d`` as ``12 days``."""
+    return counted(int(age[:-1]), _LETTERS[age[-1]]) if age else ""
+
+
+def algorithm(key: Mapping[str, object]) -> str:
+    """Return ``rsa 2048`` or ``ed25519``."""
+    return f"rsa {key['bits']}" if key["algorithm"] == "rsa" and key["bits"] else key["algorithm"]
+
+
+def domain(name: str, terminal: Terminal) -> str:
+    """Return a domain, with its U-labels before where there are any (RFC 5890, 2.3.2.1)."""
+    shown = terminal.printable(name) if name else "(no name)"
+    readable = u_labels(name) if terminal.utf8 else name
+    return shown if readable == name else f"{readable} ({shown})"

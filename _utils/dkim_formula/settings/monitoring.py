@@ -1,0 +1,95 @@
+"""``dkim:monitoring``: what is checked, how often, and when a problem is worth an event."""
+
+import re
+from collections.abc import Mapping
+
+from ..errors import InvalidValue
+from .duration import UNITS, duration
+from .model import Monitoring, Report
+from .validation import (
+    Check,
+    Notes,
+    absolute_path,
+    boolean,
+    choice,
+    read_section,
+    section,
+    text,
+)
+
+WHERE = "dkim:monitoring"
+
+_DAY = UNITS["d"]
+_YEAR = 365 * _DAY
+
+
+def _or_false(check: Check) -> Check:
+    """The check, for a setting that ``false`` turns off; None stands for that."""
+
+    def checked(value: object, where: str) -> object:
+        return None if value is False else check(value, where)
+
+    return checked
+
+
+def directory(value: object, where: str) -> str:
+    """An absolute path that a unit file can hold as it is: systemd.syntax(7)."""
+    path = absolute_path(value, where)
+    if any(character in path for character in " \t\"'\\%$;"):
+        raise InvalidValue(
+            where, value, "has a character that systemd gives a meaning to", "give a plain path"
+        )
+    return path.rstrip("/") or "/"
+
+
+def page(value: object, where: str) -> str:
+    """The file of a page; by its name no other file is overwritten by a slip."""
+    path = directory(value, where)
+    if not path.endswith(".html"):
+        raise InvalidValue(where, path, "does not end in .html", "name the file of the page")
+    return path
+
+
+def group(value: object, where: str) -> str:
+    """The name of a group: useradd(8), «CAVEATS»."""
+    name = text(value, where)
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
+        raise InvalidValue(where, name, "is no name of a group", "use one of /etc/group")
+    return name
+
+
+_REPORT = {"path": page, "group": group, "every": duration(60, _DAY)}
+
+_MONITORING = {
+    "beacon": boolean,
+    "textfile": _or_false(directory),
+    # Salt calls a beacon once a second at most.
+    "every": duration(1, _DAY),
+    "textfile_every": duration(1, _DAY),
+    "database_every": duration(1, _DAY),
+    "dns_every": _or_false(duration(1, 30 * _DAY)),
+    "down_for": duration(0, _DAY),
+    "differs_for": duration(0, 30 * _DAY),
+    "overdue": duration(0, _YEAR),
+    "repeat": _or_false(duration(1, _YEAR)),
+    "unsigned": choice("hosted", "chosen"),
+    "report": _or_false(section),
+}
+
+
+def read_monitoring(value: object, notes: Notes) -> Monitoring:
+    """The section's settings; whatever is wrong is noted and stands at its default."""
+    read = read_section(value, WHERE, _MONITORING, notes)
+    if read.get("report") is not None:
+        read["report"] = _read_report(read["report"], notes)
+    return Monitoring(**read)
+
+
+def _read_report(value: object, notes: Notes) -> Report | None:
+    where = f"{WHERE}:report"
+    read = read_section(value, where, _REPORT, notes)
+    if "path" in read:
+        return Report(**read)
+    if isinstance(value, Mapping) and value.get("path") is None:
+        notes.problem(f"{where}:path: is missing; give the file of the page, or report: false")
+    return None

@@ -1,0 +1,65 @@
+"""``dkim:dns:notify``: who is told of records that wait for a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import InvalidValue
+from ..names import email_address
+from .duration import duration
+from .validation import Notes, absolute_path, read_section, text
+
+WHERE = "dkim:dns:notify"
+
+# An account of this machine, which Postfix's aliases(5) may send elsewhere.
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Who is told of records that wait for a person (pillar ``dkim:dns:notify``)."""
+
+    to: tuple[str, ...] = ("root",)
+    sender: str | None = None  # default: what sendmail(1) makes of root
+    command: str | None = None  # in place of a mail: the path of the site's own program
+    every: int | None = 7 * _DAY  # seconds from a mail to its reminder
+
+
+def recipient(value: object, where: str) -> str:
+    """Return a mail address, or the name of an account of this machine."""
+    given = text(value, where)
+    return given if _ACCOUNT.fullmatch(given) else email_address(value, where)
+
+
+def recipients(value: object, where: str) -> tuple[str, ...]:
+    """Return one recipient or several, each once."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not given:
+        raise InvalidValue(where, [], "is empty", "give an address or leave the key out")
+    return tuple(dict.fromkeys(recipient(one, where) for one in given))
+
+
+def pace(value: object, where: str) -> int | None:
+    """Return the seconds from a mail to its reminder; None for false."""
+    return None if value is False else duration(3600, 365 * _DAY)(value, where)
+
+
+_NOTIFY = {"to": recipients, "from": recipient, "command": absolute_path, "every": pace}
+
+
+def read_notify(value: object, notes: Notes) -> Notify | None:
+    """Return the section's settings; None for false. Whatever is wrong is noted."""
+    if value is False:
+        return None
+    read = read_section({} if value is True else value, WHERE, _NOTIFY, notes)
+    if "from" in read:
+        read["sender"] = read.pop("from")
+    if isinstance(value, Mapping) and "command" in read and {"to", "sender"} & read.keys():
+        notes.problem(
+            f"{WHERE}:command: is set beside to or from, and a command sends no mail by itself; "
+            "remove one of them"
+        )
+    return Notify(**read)

@@ -1,0 +1,86 @@
+"""
+What the timers of systemd start: ``python -m dkim_formula.unattended.jobs``, with
+``metrics PATH``, ``report PATH`` or ``rotation``.
+
+No part of Salt runs, and its master is not asked: the settings are those of the last highstate
+(``saved.py``). What was done, and what is wrong, goes to standard output, and so to the journal.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from ..errors import FormulaError
+from ..health import commands as health
+from ..rotation import commands as rotation
+from ..rotation.report import comment
+from ..screens.page import page
+from ..settings.model import Settings
+from . import saved
+from .saved import METRICS, REPORT, ROTATION, Saved
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named job; return the exit status, 0 where all went well."""
+    job, *rest = arguments
+    found = saved.load(job)
+    if found is None:
+        print(
+            f"{saved.path_of(job)}: the settings are missing, or were encrypted on another "
+            "machine; apply the highstate"
+        )
+        return 1
+    reading = found.reading
+    if reading.problems and job == ROTATION:
+        print(
+            "\n".join([*reading.problems, "The pillar is of another release: apply the highstate"])
+        )
+        return 1
+    try:
+        return _RUN[job](found, *rest)
+    except (FormulaError, OSError) as error:
+        print(error)
+        return 1
+
+
+def write_metrics(found: Saved, path: str) -> int:
+    """Write the file that node_exporter reads."""
+    health.write_metrics(path, health.metrics(found.reading, found.health, _runs))
+    return 0
+
+
+def write_report(found: Saved, path: str) -> int:
+    """Write the page of the whole state."""
+    reading = found.reading
+    path, group = health.report_place(reading, path, None)
+    health.write_report(path, group, page(health.report(reading, found.health, _runs, found.host)))
+    return 0
+
+
+def move_keys(found: Saved) -> int:
+    """Begin the rotations that are due, where the settings say so, and continue all others."""
+    settings = found.reading.settings
+    done = due_work(settings)(settings)
+    result, changes, told = comment(done, False)
+    print(
+        "\n".join(
+            [told, *(f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items())]
+        )
+    )
+    return 1 if result is False else 0
+
+
+def due_work(settings: Settings) -> Callable[[Settings], dict[str, object]]:
+    """Return what a run calls: with ``rotation:automatic`` rotations begin by themselves."""
+    return rotation.rotate_due if settings.rotation.automatic else rotation.advance
+
+
+def _runs(service: str) -> bool:
+    command = ["systemctl", "is-active", "--quiet", service]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+_RUN = {METRICS: write_metrics, REPORT: write_report, ROTATION: move_keys}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

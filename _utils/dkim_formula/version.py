@@ -1,0 +1,3 @@
+"""The version of the formula that this library is of."""
+
+VERSION = "0.1.0"

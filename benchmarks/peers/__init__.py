@@ -1,0 +1,149 @@
+"""
+Programs that sign mail, side by side: OpenDKIM with files, rspamd, dkimpy-milter and this formula.
+
+Method: all run at once on one machine and take turns, in rounds, each in another order; the load
+shares the processors with them. Keys are RSA-2048, each domain's own. A message has 1.6 or 60 kB
+and comes over 1 or 20 connections, at the milter's socket and through Postfix. Each has to come
+back signed. How many messages a turn has depends on the program, so that a turn takes about half a
+second. A figure is the median of the rounds, and a ratio that of the rounds' own ratios. What is
+told of a new domain's key counts from the key at hand to the first signature with it, making the
+key left aside, since this costs all the same.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from .. import milter, site
+from ..table import Figure
+from . import keys, report
+from .files import DkimpyMilter, FileTables, KeyFile, RefileTables, Rspamd
+from .formula import Formula, FormulaBoth
+from .measured import NO_MILTER_TITLE, Measured
+from .peer import SCRATCH, Peer, timed
+from .postfix import NO_MILTER, Postfix, postfix
+
+PEERS: Sequence[type[Peer]] = (
+    KeyFile,
+    FileTables,
+    RefileTables,
+    Rspamd,
+    DkimpyMilter,
+    Formula,
+    FormulaBoth,
+)
+SIZES = (1, 1_000, 100_000)
+SHORT_SIZES = (1, 100)
+SMALL, LARGE = "1.6 kB", "60 kB"
+BODIES = {SMALL: milter.BODY, LARGE: milter.LINE * 800}
+CONNECTIONS = (1, 20)
+ROUNDS = 5
+FEWEST = 20  # messages of a turn
+
+T = TypeVar("T")
+
+
+def run(short: bool) -> Iterator[Figure]:
+    """The tables are printed; the figures with goals are given as they come."""
+    SCRATCH.mkdir(mode=0o755, exist_ok=True)
+    sizes, rounds, seconds = (SHORT_SIZES, 1, 0.05) if short else (SIZES, ROUNDS, 0.5)
+    with site.reader_let_in():
+        for size in sizes:
+            measured = _at(size, rounds, seconds)
+            print(report.tables(size, measured), flush=True)
+            yield from report.figures(size, measured)
+
+
+def _at(size: int, rounds: int, seconds: float) -> dict[str, Measured]:
+    """Measure every peer with so many keys, but for the limit, which has one."""
+    first, others = keys.make(size, "first"), keys.make(size, "third")
+    peers = [kind(first[: kind.most]) for kind in PEERS]
+    found = {peer.title: Measured() for peer in peers}
+    found[NO_MILTER_TITLE] = Measured()
+    with contextlib.ExitStack() as stack:
+        for peer in peers:
+            stack.callback(peer.remove)
+            stack.enter_context(peer.running())
+        _at_the_sockets(peers, found, rounds, seconds)
+        with postfix(peers) as mail:
+            _through_postfix(mail, peers, found, rounds, seconds)
+        for peer in peers:
+            found[peer.title].memory = peer.memory()
+            found[peer.title].seconds = _changes(peer, others)
+    return found
+
+
+def _turns(things: Sequence[T], rounds: int) -> Iterator[tuple[str, int, Sequence[T]]]:
+    """Each round's messages and connections, and the things in another order each round."""
+    for number in range(rounds):
+        start = number % len(things)
+        for body in BODIES:
+            for connections in CONNECTIONS:
+                yield body, connections, [*things[start:], *things[:start]]
+
+
+def _at_the_sockets(
+    peers: Sequence[Peer], found: Mapping[str, Measured], rounds: int, seconds: float
+) -> None:
+    pace = {peer: _pace(peer) for peer in peers}
+    for body, connections, order in _turns(peers, rounds):
+        for peer in order:
+            measured = found[peer.title]
+            count = max(FEWEST, int(pace[peer] * seconds))
+            before = peer.processor_seconds()
+            done = milter.load(peer.sockets, peer.domains, count, connections, BODIES[body])
+            used = peer.processor_seconds()
+            if done.signed != done.sent:
+                raise RuntimeError(f"{peer.title}: {done.signed} of {done.sent} were signed")
+            measured.note_rate("milter", body, connections, done.rate)
+            if body == SMALL:
+                own, database = measured.processor
+                measured.processor = own + used[0] - before[0], database + used[1] - before[1]
+                measured.messages += done.sent
+                if connections == 1:
+                    measured.latencies += done.latencies
+
+
+def _pace(peer: Peer) -> float:
+    """About how many messages a second it signs."""
+    milter.load(peer.sockets, peer.domains, 8, 1)
+    return milter.load(peer.sockets, peer.domains, 20, 1).rate
+
+
+def _through_postfix(
+    mail: Postfix,
+    peers: Sequence[Peer],
+    found: Mapping[str, Measured],
+    rounds: int,
+    seconds: float,
+) -> None:
+    everyone: Sequence[Peer | None] = [*peers, NO_MILTER]
+    pace = {peer: mail.rate(peer, 40, 20, len(BODIES[SMALL])) for peer in everyone}
+    for body, connections, order in _turns(everyone, rounds):
+        for peer in order:
+            count = max(FEWEST, int(pace[peer] * seconds))
+            rate = mail.rate(peer, count, connections, len(BODIES[body]))
+            title = peer.title if peer else NO_MILTER_TITLE
+            found[title].note_rate("Postfix", body, connections, rate)
+
+
+def _changes(peer: Peer, others: Sequence[keys.Key]) -> dict[str, float]:
+    """
+    The seconds from each change to the first signature after it. Those of a stop are left out:
+    libmilter takes up to five seconds for one, whatever the keys are.
+    """
+    peer.stop()
+    took = {"start": timed(peer.start)}
+    new, rotated = (keys.make(1, name)[0] for name in ("new", "second"))
+    if peer.most is None:
+        new = replace(new, domain="new.example")
+        took["new domain"] = timed(lambda: _put(peer, new))
+    took["rotated key"] = timed(lambda: _put(peer, rotated))
+    took["every key rotated"] = peer.put_all(others[: peer.most])
+    return took
+
+
+def _put(peer: Peer, key: keys.Key) -> None:
+    peer.put(key)
+    peer.wait_for(key)

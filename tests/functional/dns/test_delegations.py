@@ -1,0 +1,193 @@
+"""The CNAMEs of customers: the instruction, and the state of each as servers show it."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from dkim_formula.dns import commands, delegation_texts, delegations
+from dkim_formula.dns.query import run
+from dkim_formula.errors import InvalidValue
+from dkim_formula.records import delegation_records
+from dkim_formula.settings.model import Delegation, Dns, Zone
+from functional.rotations import Site
+from support.nameserver import Nameserver
+
+DOMAIN = "customer.example"
+DELEGATION = Delegation("dkim.example.net", ("s1", "s2"))
+RECORDS = delegation_records(DOMAIN, DELEGATION)
+TARGET = "s1._domainkey.customer.example.dkim.example.net."
+
+
+def lines(*records):
+    return "".join(f"{record}\n" for record in records)
+
+
+def look(*servers, records=RECORDS[:1], deadline=20):
+    zone = Zone(nameservers=tuple(map(str, servers)))
+    dns = Dns(zones={DOMAIN: zone}, timeout=1)
+    return run(delegations.look(records, dns, deadline))
+
+
+@pytest.mark.parametrize(
+    ("record", "state", "detail"),
+    [
+        (f"s1._domainkey 60 CNAME {TARGET}", "right", ""),
+        (f"S1._DomainKey 60 CNAME {TARGET.upper()}", "right", ""),
+        (f"*._domainkey 60 CNAME {TARGET}", "right", ""),
+        ("", "absent", ""),
+        (
+            "s1._domainkey 60 CNAME other.example.",
+            "wrong target",
+            "the CNAME points to other.example",
+        ),
+        (
+            's1._domainkey 60 TXT "v=DKIM1; p=MIIB"',
+            "another record",
+            "a TXT record is at the name; remove it, and add the CNAME in its place",
+        ),
+        (
+            f"s1._domainkey.customer.example 60 CNAME {TARGET}",
+            "absent",
+            "the record is at s1._domainkey.customer.example.customer.example: enter the name "
+            "without .customer.example",
+        ),
+        (
+            "s1._domainkey 60 CNAME s1._domainkey.customer.example.dkim.example.net",
+            "wrong target",
+            "the CNAME points to s1._domainkey.customer.example.dkim.example.net.customer.example",
+        ),
+    ],
+)
+def test_state_is_told_with_what_went_wrong(record, state, detail):
+    with Nameserver({DOMAIN: lines(record)}) as server:
+        (found,) = look(server)
+    assert (found.state, found.detail) == (state, detail)
+
+
+def test_servers_that_differ_are_right_in_part():
+    zone = lines(f"s1._domainkey 60 CNAME {TARGET}")
+    with Nameserver({DOMAIN: zone}) as new, Nameserver({DOMAIN: ""}) as old:
+        (found,) = look(new, old)
+        assert (found.state, found.detail) == ("right in part", "at 1 of 2 servers")
+        old.silent = {"udp", "tcp"}
+        (found,) = look(new, old)
+        assert found.state == "right in part"
+        new.silent = {"udp", "tcp"}
+        (found,) = look(new, old)
+        assert (found.state, found.detail) == ("no answer", "none of 2 servers answers")
+
+
+def test_deadline_leaves_the_rest_unchecked():
+    with Nameserver({DOMAIN: ""}) as server:
+        server.silent = {"udp", "tcp"}
+        found = look(server, records=RECORDS, deadline=0.2)
+    assert [one.state for one in found] == ["unchecked", "unchecked"]
+
+
+@pytest.fixture
+def site(ready):
+    with Nameserver({DOMAIN: lines(f"s1._domainkey 60 CNAME {TARGET}")}) as server:
+        made = Site(ready, (server,))
+        made.pillar["domains"] = {
+            "example.com": {},
+            DOMAIN: {
+                "selector": "s1",
+                "delegation": {"zone": "dkim.example.net", "selectors": ["s1", "s2"]},
+            },
+        }
+        made.pillar["dns"]["zones"] = {DOMAIN: {"nameservers": [str(server)]}}
+        yield made
+
+
+def test_instruction_has_everything_to_paste(site):
+    text = commands.delegations(site.settings, DOMAIN, "text")
+    assert (
+        text
+        == """\
+customer.example: please add these CNAME records to the zone, once.
+They stay as they are when keys change.
+
+    s1._domainkey.customer.example. CNAME s1._domainkey.customer.example.dkim.example.net.
+    s2._domainkey.customer.example. CNAME s2._domainkey.customer.example.dkim.example.net.
+
+A panel that adds customer.example by itself takes the names s1._domainkey, s2._domainkey.
+The targets are entered whole, with the dot at the end where the panel allows one.
+Turn a proxy for these records off.
+
+As seen now:
+    s1._domainkey.customer.example: right
+    s2._domainkey.customer.example: absent
+"""
+    )
+
+
+def test_data_and_json_say_the_same(site):
+    found = commands.delegations(site.settings)
+    assert found["counts"] == {"right": 1, "absent": 1}
+    assert not found["ok"]
+    assert {one["domain"] for one in found["delegations"]} == {DOMAIN}
+    again = json.loads(commands.delegations(site.settings, None, "json"))
+    for one in (*found["delegations"], *again["delegations"]):
+        # The time of each look.
+        del one["last_right"]
+    assert again == found
+
+
+def test_since_is_the_first_look_that_found_the_cname_right(site):
+    def found():
+        (one, other) = commands.delegations(site.settings)["delegations"]
+        assert (other["since"], other["last_right"]) == (None, None)
+        return one
+
+    first = found()
+    assert first["since"] == first["last_right"] is not None
+    site.pass_time(3600)
+    second = found()
+    assert second["since"] < first["since"] <= second["last_right"]
+    (server,) = site.servers
+    server.silent = {"udp", "tcp"}
+    assert found() == {**second, "state": "no answer", "detail": "none of 1 servers answers"}
+    server.silent = set()
+    next(iter(server.zones.values())).delete_node("s1._domainkey.customer.example.")
+    gone = found()
+    assert (gone["state"], gone["since"], gone["last_right"]) == (
+        "absent",
+        None,
+        second["last_right"],
+    )
+
+
+def test_page_has_the_instruction_and_nothing_from_elsewhere(site):
+    page = commands.delegations(site.settings, DOMAIN, "html")
+    assert page.startswith("<!DOCTYPE html>")
+    for text in ("s1._domainkey.customer.example.", TARGET, ">right<", ">absent<"):
+        assert text in page
+    assert not re.search(r"(src|href|url)\s*[=(]|<script|https?:", page)
+
+
+def test_foreign_text_is_escaped_in_the_page():
+    found = [
+        delegations.Delegated(RECORDS[0], "wrong target", "the CNAME points to <script>&\"'"),
+        delegations.Delegated(RECORDS[1], "right"),
+    ]
+    page = delegation_texts.page(found)
+    assert "<script>" not in page
+    assert "&lt;script&gt;&amp;&quot;&#x27;" in page
+
+
+def test_what_is_right_is_told_so(site):
+    settings = site.settings
+    domain = settings.domains[DOMAIN]
+    alone = replace(domain, delegation=replace(domain.delegation, selectors=("s1",)))
+    text = commands.delegations(replace(settings, domains={DOMAIN: alone}), DOMAIN, "text")
+    assert text.startswith("customer.example: the 1 CNAME records are right.\n")
+
+
+@pytest.mark.parametrize(
+    ("domain", "format_"), [("example.com", None), ("no domain", None), (None, "pdf")]
+)
+def test_wrong_argument_is_told(site, domain, format_):
+    with pytest.raises(InvalidValue) as caught:
+        commands.delegations(site.settings, domain, format_)
+    assert str(caught.value).startswith("format: " if format_ else "domain: ")

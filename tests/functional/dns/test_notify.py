@@ -1,0 +1,226 @@
+"""People are told of records that wait for them: once, with lines that paste, and when seen."""
+
+import email
+import json
+import os
+import sys
+from dataclasses import replace
+from email import policy
+from pathlib import Path
+
+import pytest
+from dkim_formula.dns import notice, notify
+from dkim_formula.dns.awaited import News
+from dkim_formula.dns.desired import desired_records
+from dkim_formula.records import key_record
+from dkim_formula.rotation import commands as rotation_commands
+from dkim_formula.settings.model import Dns
+from dkim_formula.settings.notification import Notify
+
+DAY = 86400
+KEEP = """
+import os, sys
+folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+number = len([one for one in os.listdir(folder) if one.startswith("call")])
+with open(f"{folder}/call{number}", "wb") as file:
+    file.write((" ".join(sys.argv[1:]) + "\\n").encode() + sys.stdin.buffer.read())
+"""
+
+
+class Outbox:
+    """A program that keeps what it gets, and what it got."""
+
+    def __init__(self, folder):
+        self.folder, self.path = folder, folder / "program"
+        self.says(KEEP)
+
+    def says(self, text):
+        self.path.write_text(f"#!{sys.executable}\n{text}")
+        self.path.chmod(0o755)
+
+    def calls(self):
+        """The arguments and the input of each call."""
+        found = [one.read_bytes() for one in sorted(self.folder.glob("call*"))]
+        return [(head.decode(), body) for head, _, body in (one.partition(b"\n") for one in found)]
+
+    def mails(self):
+        return [email.message_from_bytes(body, policy=policy.default) for _, body in self.calls()]
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    folder = Path("/root") / f"notify-{tmp_path.name}-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    yield Outbox(folder)
+    for one in folder.iterdir():
+        one.unlink()
+    folder.rmdir()
+
+
+@pytest.fixture
+def told(site, outbox, monkeypatch):
+    """A site with a key whose record is missing, and mail that is kept."""
+    monkeypatch.setattr(notify, "_SENDMAIL", str(outbox.path))
+    site.pillar["dns"]["notify"] = {"to": "dns@example.com", "from": "dkim@example.com"}
+    site.make_keys()
+    return site
+
+
+def body(message):
+    return message.get_content()
+
+
+def test_record_is_told_once_with_lines_that_paste(told, outbox):
+    announced = notify.notify(told.settings, test=True)
+    assert outbox.calls() == []
+    done = notify.notify(told.settings)
+    assert (done["told"], done["waiting"], done["problems"]) == ("dns@example.com", 1, [])
+    assert (announced["text"], announced["changes"]) == (done["text"], done["changes"])
+    assert done["changes"] == {"default._domainkey.example.com TXT": {"old": None, "new": "told"}}
+    assert announced["notes"] == ["dns@example.com would be told: DNS: 1 record to publish"]
+    (message,) = outbox.mails()
+    assert (message["To"], message["From"]) == ("dns@example.com", "dkim@example.com")
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert outbox.calls()[0][0] == "-i -f dkim@example.com -- dns@example.com"
+    (record,) = desired_records(told.settings)
+    assert f"{record.name}\tTXT\t{record.value}\n" in body(message)
+    assert f'{record.name}. {record.ttl} IN TXT "' in body(message)
+    again = notify.notify(told.settings)
+    assert (again["told"], again["text"]) == ("", "")
+    assert len(outbox.calls()) == 1
+
+
+def test_reminder_comes_after_a_time_and_the_word_when_seen(told, outbox):
+    notify.notify(told.settings)
+    told.pass_time(7 * DAY - 60)
+    notify.notify(told.settings)
+    assert len(outbox.calls()) == 1
+    told.pass_time(60)
+    notify.notify(told.settings)
+    notify.notify(told.settings)
+    told.publish("default")
+    assert notify.notify(told.settings, test=True)["notes"] == [
+        "dns@example.com would be told: DNS: 1 record seen"
+    ]
+    notify.notify(told.settings)
+    notify.notify(told.settings)
+    assert [message["Subject"] for message in outbox.mails()] == [
+        "DNS: 1 record to publish",
+        "DNS: 1 record still to publish",
+        "DNS: 1 record seen",
+    ]
+    asked = len(told.servers[0].asked)
+    notify.notify(told.settings)
+    assert len(told.servers[0].asked) == asked, "a record that was seen is asked for again"
+
+
+def test_no_reminder_where_none_is_wanted(told, outbox):
+    told.pillar["dns"]["notify"]["every"] = False
+    notify.notify(told.settings)
+    told.pass_time(3000 * DAY)
+    notify.notify(told.settings)
+    assert len(outbox.calls()) == 1
+
+
+def test_record_that_was_there_from_the_first_look_is_no_news(told, outbox):
+    told.publish("default")
+    notify.notify(told.settings)
+    assert outbox.calls() == []
+
+
+def test_servers_without_an_answer_tell_of_no_missing_record(told, outbox):
+    for server in told.servers:
+        server.silent = {"udp", "tcp"}
+    notify.notify(told.settings)
+    assert outbox.calls() == []
+
+
+def test_advance_tells_and_a_mail_that_fails_is_tried_again(told, outbox):
+    outbox.says("import sys; sys.stderr.write('queue is full\\n'); sys.exit(75)")
+    (problem,) = rotation_commands.advance(told.settings)["problems"]
+    assert problem.startswith("dkim:dns:notify: ")
+    assert "failed (exit status 75): queue is full; the next run tries again" in problem
+    outbox.says(KEEP)
+    done = rotation_commands.advance(told.settings)
+    assert done["notes"] == ["dns@example.com was told: DNS: 1 record to publish"]
+    assert len(outbox.calls()) == 1
+    assert rotation_commands.advance(told.settings)["notes"] == []
+
+
+def test_rotation_by_hand_has_one_mail_with_the_new_record(told, outbox):
+    told.publish("default")
+    notify.notify(told.settings)
+    rotation_commands.rotate(told.settings, "example.com")
+    (new,) = told.selectors("pending")
+    rotation_commands.advance(told.settings)
+    (message,) = outbox.mails()
+    assert f"{new}._domainkey.example.com\tTXT\t" in body(message)
+    assert "default._domainkey" not in body(message)
+
+
+def test_program_gets_everything_as_json(told, outbox):
+    told.pillar["dns"]["notify"] = {"command": str(outbox.path)}
+    notify.notify(told.settings)
+    ((arguments, document),) = outbox.calls()
+    assert arguments == ""
+    found = json.loads(document)
+    assert [one["name"] for one in found["new"]] == ["default._domainkey.example.com"]
+    assert (found["format"], found["waiting"], found["seen"]) == (1, [], [])
+    assert found["subject"] == "DNS: 1 record to publish"
+
+
+def test_program_of_somebody_else_is_not_started(told, outbox):
+    told.pillar["dns"]["notify"] = {"command": str(outbox.path)}
+    outbox.path.chmod(0o777)
+    (problem,) = notify.notify(told.settings)["problems"]
+    assert "dkim:dns:notify:command" in problem
+    assert outbox.calls() == []
+
+
+def test_program_that_hangs_is_ended(told, outbox):
+    told.pillar["dns"] |= {"deadline": 1, "notify": {"command": str(outbox.path)}}
+    outbox.says("import time; time.sleep(600)")
+    (problem,) = notify.notify(told.settings)["problems"]
+    assert "did not end within 1 s (dkim:dns:deadline)" in problem
+
+
+def test_ten_thousand_domains_are_one_mail(told, outbox, monkeypatch):
+    names = [f"d{number}.example" for number in range(10_000)]
+    records = [key_record(name, "s", "rsa", "MIIB" * 98) for name in names]
+    monkeypatch.setattr(notify, "desired_records", lambda settings: records)
+    monkeypatch.setattr(notify, "_look", lambda dns, wanted, known: (list(wanted.values()), []))
+    done = notify.notify(told.settings)
+    assert (done["waiting"], len(done["changes"])) == (10_000, 1)
+    notify.notify(told.settings)
+    (message,) = outbox.mails()
+    assert message["Subject"] == "DNS: 10,000 records to publish"
+    text = body(message)
+    assert text.count("\tTXT\t") == notice.WHOLE
+    assert "9,980 more records" in text
+    assert "10,000 domains" in text
+    assert "salt-call dkim.records format=oneline" in text
+    assert len(outbox.calls()[0][1]) < 60_000
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\u2028"])
+@pytest.mark.parametrize("field", ["to", "sender"])
+def test_no_address_makes_a_header(field, end):
+    hostile = f"dns@example.com{end}Bcc: thief@example.net"
+    wanted = replace(Notify(), **{field: (hostile,) if field == "to" else hostile})
+    news = News((key_record("example.com", "s", "rsa", "MIIB"),), 1)
+    try:
+        wire = notice.mail(news, Dns(), wanted)
+    except (ValueError, UnicodeError):
+        return
+    message = email.message_from_bytes(wire, policy=policy.default)
+    assert message["Bcc"] is None
+
+
+def test_no_name_makes_a_header_or_leaves_its_line():
+    record = replace(
+        key_record("example.com", "s", "rsa", "MIIB"), value="v=DKIM1\n\nFrom: thief", name="a\nb"
+    )
+    wire = notice.mail(News((record,), 1), Dns(), Notify())
+    message = email.message_from_bytes(wire, policy=policy.default)
+    assert message["From"] == "root"
+    assert [*message.keys()].count("From") == 1

@@ -1,0 +1,265 @@
+"""Services behind an API that are slow, lie, rewrite and break off."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from dkim_formula.dns.changes import Publisher
+from dkim_formula.dns.planned import Task
+from dkim_formula.records import key_record, spf_record
+from dkim_formula.secret import Secret
+from dkim_formula.settings.model import ApiProvider, Dns
+from support.dns_api import DnsApi
+
+SECRET = "the-api-key-of-nobody"
+RECORD = key_record("example.com", "s1", "rsa", "MIIB" * 98)
+SPF = spf_record("example.com", "v=spf1 -all")
+
+
+@pytest.fixture
+def api():
+    with DnsApi("example.com") as running:
+        yield running
+
+
+def settings_for(api, deadline=20):
+    arguments = {"host": "127.0.0.1", "port": api.port, "api_key": Secret(SECRET)}
+    provider = ApiProvider("pdns", "octodns_powerdns.PowerDnsProvider", arguments)
+    return Dns(publish="octodns", providers={"pdns": provider}, provider="pdns", deadline=deadline)
+
+
+def task(record, made=None):
+    return Task(record.name, "TXT", record.domain, record, (), record.domain, made)
+
+
+def publish(dns, *tasks):
+    with Publisher(dns) as publisher:
+        done = list(publisher.apply(publisher.plan(tasks)))
+    assert all(SECRET not in one.problem for one in done)
+    assert all(one.problem.isprintable() for one in done)
+    return done
+
+
+def finishes(api):
+    """Whether the next run finishes what a fault left, and the one after it changes nothing."""
+    api.answer = lambda _handler, _number: False
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert done.problem == ""
+    assert api.texts(RECORD.name) == {RECORD.value}
+    before = api.changes()
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert (done.step, done.problem, api.changes()) == (None, "", before)
+    return True
+
+
+def says(status, data):
+    def answer(handler, _number):
+        handler.say(status, data)
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "said"),
+    [
+        (401, b"Unauthorized", "Unauthorized"),
+        (429, b"slow down", "429"),
+        (500, {"error": "database is locked"}, "database is locked"),
+        (502, b"<html>" + b"x" * 100_000, "502"),
+        (200, b"\x00nonsense\xff", "JSON"),
+        (200, {"rrsets": None}, "provider pdns"),
+        (200, [1, 2], "provider pdns"),
+        (200, SECRET.encode(), "provider pdns"),
+        (500, {"error": f"the key {SECRET} is wrong"}, "the key <secret> is wrong"),
+    ],
+)
+def test_answer_that_is_none_is_told(api, status, data, said):
+    api.answer = says(status, data)
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert said in done.problem
+    assert len(done.problem) < 900
+    assert finishes(api)
+
+
+def test_refusal_of_one_change_is_told_with_its_reason(api):
+    def answer(handler, _number):
+        if handler.command == "PATCH":
+            handler.say(422, {"error": "RRset s1: Conflicts with pre-existing RRset"})
+        return handler.command == "PATCH"
+
+    api.answer = answer
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert "Conflicts with pre-existing RRset" in done.problem
+    assert finishes(api)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_service_that_never_answers_ends_at_the_deadline(api, method):
+    def answer(handler, _number):
+        if handler.command == method:
+            api.is_over.wait(60)
+        return False
+
+    api.answer = answer
+    begin = time.monotonic()
+    done = publish(settings_for(api, deadline=2), task(RECORD), task(SPF))
+    assert time.monotonic() - begin < 20
+    assert all("no answer within 2 s (dkim:dns:deadline)" in one.problem for one in done)
+    assert all(("may have applied" in one.problem) == (method == "PATCH") for one in done)
+
+
+def test_change_whose_answer_is_lost_is_uncertain_and_the_next_run_sees_it(api):
+    def answer(handler, _number):
+        if handler.command != "PATCH":
+            return False
+        rrset = {
+            "name": f"{RECORD.name}.",
+            "type": "TXT",
+            "ttl": RECORD.ttl,
+            "changetype": "REPLACE",
+        }
+        content = '"' + RECORD.value[:200] + '" "' + RECORD.value[200:] + '"'
+        api.patch("example.com", [{**rrset, "records": [{"content": content, "disabled": False}]}])
+        handler.close_connection = True
+        return True
+
+    api.answer = answer
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert "may have applied" in done.problem
+    assert finishes(api)
+
+
+def test_ttl_that_the_service_raises_is_remembered(api):
+    api.rewrite = lambda rrset: {**rrset, "ttl": max(rrset["ttl"], 3600)}
+    short = replace(RECORD, ttl=60)
+    (first,) = publish(settings_for(api), task(short))
+    assert (first.problem, first.made.ttl, first.made.shown_ttl) == ("", 60, 3600)
+    before = api.changes()
+    (second,) = publish(settings_for(api), task(short, first.made))
+    assert (second.step, second.problem, api.changes()) == (None, "", before)
+    # Another TTL is asked for.
+    (third,) = publish(settings_for(api), task(replace(RECORD, ttl=7200), first.made))
+    assert third.step is not None
+    assert api.zones["example.com"][f"{RECORD.name}.", "TXT"]["ttl"] == 7200
+
+
+def rewritten(change):
+    def rewrite(rrset):
+        records = [{**one, "content": change(one["content"])} for one in rrset["records"]]
+        return {**rrset, "records": records}
+
+    return rewrite
+
+
+def test_value_that_the_service_writes_in_another_form_is_left_alone(api):
+    api.rewrite = rewritten(lambda text: text.replace("; ", ";"))
+    (first,) = publish(settings_for(api), task(RECORD))
+    assert first.problem == ""
+    before = api.changes()
+    (second,) = publish(settings_for(api), task(RECORD, first.made))
+    assert (second.step, second.problem, api.changes()) == (None, "", before)
+
+
+def test_value_that_the_service_spoils_is_told_each_time_and_sent_once(api):
+    api.rewrite = rewritten(lambda text: text.replace("MIIB", "miib"))
+    (first,) = publish(settings_for(api), task(RECORD))
+    assert "made another record of it" in first.problem
+    before = api.changes()
+    (second,) = publish(settings_for(api), task(RECORD, first.made))
+    assert "made another record of it" in second.problem
+    assert api.changes() == before
+
+
+def test_change_that_the_service_shows_a_moment_later_is_waited_for(api):
+    patch, reads = api.patch, []
+
+    def answer(handler, _number):
+        if handler.command == "GET" and "/zones/" in handler.path and late:
+            reads.append(handler.path)
+            if len(reads) == 2:
+                patch(*late.pop())
+        return False
+
+    late = []
+    api.patch = lambda *change: late.append(change)
+    api.answer = answer
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert (done.problem, done.sent) == ("", True)
+    assert len(reads) == 2
+
+
+def test_change_that_the_service_swallows_is_told(api):
+    api.patch = lambda _zone, _rrsets: None
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert "accepted the change and does not show it" in done.problem
+
+
+def test_text_of_others_that_goes_at_the_same_time_is_told(api):
+    foreign = {"content": '"google-site-verification=foreign"', "disabled": False}
+    key = ("example.com.", "TXT")
+    api.zones["example.com"][key] = {
+        "name": key[0],
+        "type": "TXT",
+        "ttl": 300,
+        "records": [foreign],
+    }
+    api.rewrite = lambda rrset: {
+        **rrset,
+        "records": [one for one in rrset["records"] if "google" not in one["content"]],
+    }
+    (done,) = publish(settings_for(api), task(SPF))
+    assert "a text of others that was here before is gone: google-site-verification" in done.problem
+
+
+def test_unknown_kinds_of_records_stay_out_of_the_plan(api):
+    api.zones["example.com"]["x.example.com.", "TYPE65280"] = {
+        "name": "x.example.com.",
+        "type": "TYPE65280",
+        "ttl": 300,
+        "records": [{"content": "\\# 1 00", "disabled": False}],
+    }
+    before = dict(api.zones["example.com"])
+    (done,) = publish(settings_for(api), task(RECORD))
+    assert done.problem == ""
+    assert {**api.zones["example.com"], **before} == api.zones["example.com"]
+
+
+def test_provider_whose_plan_touches_other_names_changes_nothing(api, tmp_path, monkeypatch):
+    (tmp_path / "greedy.py").write_text(
+        "from octodns.record import Delete\n"
+        "from octodns_powerdns import PowerDnsProvider\n"
+        "class Greedy(PowerDnsProvider):\n"
+        "    def _extra_changes(self, existing, desired, changes):\n"
+        "        return [Delete(one) for one in existing.records if one._type == 'A']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    address = {"content": "192.0.2.1", "disabled": False}
+    api.zones["example.com"]["www.example.com.", "A"] = {
+        "name": "www.example.com.",
+        "type": "A",
+        "ttl": 300,
+        "records": [address],
+    }
+    dns = settings_for(api)
+    greedy = replace(dns.providers["pdns"], class_path="greedy.Greedy")
+    (done,) = publish(replace(dns, providers={"pdns": greedy}), task(RECORD))
+    assert "changes more than the formula's names, so nothing was changed: www.example.com A" in (
+        done.problem
+    )
+    assert api.changes() == 0
+
+
+def test_process_that_dies_is_told(api, tmp_path, monkeypatch):
+    (tmp_path / "dying.py").write_text(
+        "import os\n"
+        "from octodns_powerdns import PowerDnsProvider\n"
+        "class Dying(PowerDnsProvider):\n"
+        "    def list_zones(self):\n"
+        "        os._exit(3)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    dns = settings_for(api)
+    dying = replace(dns.providers["pdns"], class_path="dying.Dying")
+    (done,) = publish(replace(dns, providers={"pdns": dying}), task(RECORD))
+    assert "its process ended without an answer" in done.problem

@@ -1,0 +1,434 @@
+"""What the doctor and the self-test find in a real database, and that they leave it as it is."""
+
+import re
+import shlex
+import sys
+from unittest import mock
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from dkim_formula.health import check_signing, model
+from dkim_formula.health import run as checks_of
+from dkim_formula.postfix import main_cf, service_milters
+from dkim_formula.postfix.service_milters import Configuration
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
+from functional.postgres import execute, query, rsa_key
+from support.milter import Milter, accept
+
+import dkim
+
+pytestmark = pytest.mark.one_release
+
+READER = "vmail-dkim-reader"
+# An account that is on every machine stands for the daemon's.
+ACCOUNT = "nobody"
+DOMAINS = {"example.com": {}, "example.org": {"subdomains": True}}
+
+
+@pytest.fixture
+def host(server, mailhost, tmp_path, monkeypatch):
+    """A minion with keys, the reader's role and its way in, and OpenDKIM said to be there."""
+    files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
+    monkeypatch.setattr(model, "OPENDKIM", sys.executable)
+    monkeypatch.setattr(main_cf, "POSTCONF", str(tmp_path / "no-postconf"))
+    (tmp_path / "opendkim").mkdir()
+    set_pillar(mailhost, tmp_path)
+    for number, domain in enumerate(DOMAINS):
+        insert(mailhost, domain, rsa_key(number))
+    for function in ("generate_missing", "list_keys"):
+        mailhost.call(f"dkim.{function}")
+    mailhost.call("dkim_postgres.manage_role", READER, "keep")
+    mailhost.call("dkim_postgres.manage_writer")
+    mailhost.call("dkim_postgres.manage_access")
+    yield mailhost
+    for path, text in files.items():
+        path.write_text(text)
+    with db.session(server.settings, setup=True) as connection:
+        execute(connection, "SELECT pg_reload_conf()")
+
+
+def set_pillar(minion, folder, domains=None, **sections):
+    minion.set_pillar(
+        database={"reader": {"system_user": ACCOUNT}},
+        domains=domains or DOMAINS,
+        lookup={"opendkim_user": ACCOUNT, "postfix_chroot": str(folder)},
+        dns={"resolver": ["127.0.0.1@1"], "timeout": 1},
+        **sections,
+    )
+
+
+def insert(minion, domain, key, selector="default"):
+    """A key as the site's own tool would store it."""
+    with db.session(minion.database, setup=True) as connection:
+        execute(
+            connection,
+            "INSERT INTO public.dkim (domain_id, selector, key)"
+            " SELECT id, %s, %s FROM public.domains WHERE domain = %s",
+            (selector, key.pem(), domain),
+        )
+
+
+def run(minion, statement, arguments=None):
+    with db.session(minion.database, setup=True) as connection:
+        execute(connection, statement, arguments)
+
+
+def found(minion, *names):
+    """What the checks of these names find, by the findings' names."""
+    checks = [check for check in checks_of.CHECKS if check.name in ("database", *names)]
+    with mock.patch.object(checks_of, "CHECKS", checks):
+        return {
+            f"{one['check']} {one['subject']}".strip(): one for one in minion.call("dkim.doctor")
+        }
+
+
+def test_database_as_it_should_be_is_right(host):
+    names = (
+        "tables and views",
+        "rights",
+        "access files",
+        "login",
+        "keys",
+        "unsigned",
+        "domains",
+        "patterns",
+    )
+    results = found(host, *names, "database's clock")
+    assert {one["ok"] for one in results.values()} - {True} == set(), results
+    assert "2 of 2 active keys" in results["keys"]["message"]
+
+
+def test_daemon_that_may_not_read_a_view_is_told(host):
+    run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
+    login = found(host, "login")["login opendkim"]
+    assert login["ok"] is False
+    assert "dkim_key_table: permission denied" in login["message"]
+    assert "dkim.database" in login["remedy"]
+
+
+def test_reader_that_can_read_the_keys_is_told(host):
+    run(host, f'GRANT SELECT ON public.dkim TO "{READER}"')
+    results = found(host, "login", "rights")
+    assert "can read the table of keys itself" in results["login opendkim"]["message"]
+    assert results["reader's rights"]["ok"] is False
+
+
+def test_view_that_hides_an_active_key_is_told(host):
+    run(
+        host,
+        "CREATE OR REPLACE VIEW public.dkim_signing_table AS"
+        ' SELECT NULL::text COLLATE "C" AS pattern, NULL::text COLLATE "C" AS identifier'
+        " WHERE false",
+    )
+    results = found(host, "login", "tables and views")
+    assert "shows nothing for 'example." in results["login opendkim"]["message"]
+    assert results["tables and views"]["ok"] is False
+
+
+def test_account_that_is_not_let_in_is_told(host, server):
+    path = server.data / "pg_ident.conf"
+    path.write_text(re.sub(f"(?m)^.*{ACCOUNT}.*$", "", path.read_text()))
+    run(host, "SELECT pg_reload_conf()")
+    results = found(host, "login", "access files")
+    assert "no login as vmail-dkim-reader" in results["login opendkim"]["message"]
+    assert results["access files"]["ok"] is False
+    assert "dkim.database" in results["access files"]["remedy"]
+
+
+def test_damaged_key_is_named_and_not_shown(host):
+    pem = rsa_key(0).pem()
+    lines = pem.splitlines()
+    damaged = "\n".join([*lines[:5], lines[5][::-1], *lines[6:]]) + "\n"
+    run(host, "UPDATE public.dkim SET key = %s WHERE key = %s", (damaged, pem))
+    result = found(host, "keys")["keys"]
+    assert result["ok"] is False
+    assert "example.com, selector 'default'" in result["message"]
+    assert lines[7] not in str(result)
+    assert "salt-call dkim.records example.com" in result["remedy"]
+    commands = re.findall(r"salt-call (dkim\.(?:generate|activate) \S+ \S+)", result["remedy"])
+    (_, domain, new), activation = (command.split() for command in commands)
+    host.call("dkim.generate", domain, new)
+    host.call(*activation, force=True)
+    assert found(host, "keys")["keys"]["ok"] is True
+
+
+def test_record_of_another_key_is_told(host):
+    run(
+        host,
+        "UPDATE public.dkim SET public_key = %s WHERE key = %s",
+        (rsa_key(1).public_base64(), rsa_key(0).pem()),
+    )
+    assert "the record shows another key" in found(host, "keys")["keys"]["message"]
+
+
+def test_domain_without_its_key_is_told_with_what_makes_one(host, tmp_path):
+    set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"algorithm": ["rsa", "ed25519"]}})
+    result = found(host, "domains")["domains"]
+    assert (result["ok"], result["remedy"]) == (False, "salt-call dkim.generate_missing")
+    assert "example.com (ed25519)" in result["message"]
+
+
+def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    result = found(host, "unsigned")["unsigned"]
+    assert (result["ok"], result["remedy"]) == (
+        False,
+        "salt-call dkim.activate example.com default",
+    )
+
+
+def assert_mended_by_its_remedy(host, check):
+    """The command that the finding gives can be typed as it stands, and mends what is wrong."""
+    (one, *_) = found(host, check)[check]["remedy"].split("; ")
+    words = shlex.split(one.rpartition("salt-call ")[2])
+    assert words[0] == "dkim.generate"
+    named = dict(word.split("=") for word in words[3:])
+    host.call("dkim.generate", *words[1:3], **named)
+    assert found(host, check)[check]["ok"] is True
+
+
+def test_domain_whose_key_is_of_no_use_is_told_to_have_another(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    run(host, "UPDATE public.dkim SET public_key = NULL WHERE state = 'retired'")
+    assert_mended_by_its_remedy(host, "unsigned")
+
+
+def test_domain_whose_selector_was_used_is_told_to_have_another(host):
+    run(host, "DELETE FROM public.dkim WHERE key = %s", (rsa_key(0).pem(),))
+    assert_mended_by_its_remedy(host, "unsigned")
+
+
+def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant(host):
+    run(host, "INSERT INTO public.domains (domain) VALUES ('another.example')")
+    result = found(host, "unsigned")["unsigned not in the pillar"]
+    assert result["ok"] is None
+    assert "another.example" in result["message"]
+
+
+def test_pattern_that_is_missing_is_told(host):
+    run(host, "DELETE FROM public.dkim_pattern")
+    result = found(host, "patterns")["patterns"]
+    assert result["ok"] is False
+    assert "pattern .example.org" in result["message"]
+
+
+def test_name_that_no_message_matches_is_told(host):
+    run(host, "INSERT INTO public.domains (domain) VALUES ('a b.example')")
+    result = found(host, "patterns")["names"]
+    assert result["ok"] is False
+    assert "a b.example" in result["message"]
+
+
+def test_database_that_is_away_is_told_once(host, tmp_path):
+    host.set_pillar(
+        database={"port": 1, "manage": False, "reader": {"system_user": ACCOUNT}},
+        lookup={"opendkim_user": ACCOUNT, "postfix_chroot": str(tmp_path)},
+    )
+    results = found(host, "rights", "login", "keys", "unsigned", "domains")
+    assert {name for name, one in results.items() if one["ok"] is False} == {"database"}
+    assert "systemctl start postgresql" in results["database"]["remedy"]
+
+
+def test_doctor_writes_nothing(host):
+    insert(host, "example.com", PrivateKey.generate("rsa", 1024), "foreign")
+    before = rows(host)
+    host.call("dkim.doctor")
+    assert rows(host) == before
+    assert None in [row[-1] for row in before]
+
+
+def rows(minion):
+    """Every row of ours, without the private keys."""
+    with db.session(minion.database, setup=True) as connection:
+        history = query(connection, "SELECT count(*) FROM public.dkim_history")
+        keys = query(
+            connection,
+            "SELECT id, state, md5(key), xmin::text, public_key FROM public.dkim ORDER BY id",
+        )
+        return [*history, *keys]
+
+
+def test_return_code_tells_that_something_is_wrong(host, loaded):
+    context = loaded.functions.pack["__context__"]
+    context.pop("retcode", None)
+    found(host, "keys")
+    assert "retcode" not in context
+    run(host, "DELETE FROM public.dkim_pattern")
+    found(host, "patterns")
+    assert context.pop("retcode") == 1
+
+
+def test_machine_with_the_database_alone_has_nothing_wrong(host, monkeypatch, tmp_path):
+    for program in ("OPENDKIM", "POSTCONF"):
+        monkeypatch.setattr(model, program, str(tmp_path / "absent"))
+    results = host.call("dkim.doctor")
+    assert [one for one in results if one["ok"] is False] == []
+    absent = {one["check"]: one["message"] for one in results if one["ok"] is None}
+    assert {"main.cf", "unit", "service", "socket directory", "login", "signing"} <= absent.keys()
+    assert "Postfix is not installed" in absent["main.cf"]
+
+
+def test_text_is_for_people(host):
+    text = host.call("dkim.doctor", format="text", verbose=True)
+    assert re.search(r"^✓ database: PostgreSQL \d+", text, re.MULTILINE)
+    assert "database: PostgreSQL" not in host.call("dkim.doctor", format="text")
+
+
+# --- The self-test --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """Starts a daemon at the place of the formula's, that signs with a key or not at all."""
+    made = []
+
+    def start(key=None, selector="default", domain=None, answer=(b"a", b"")):
+        def answering(command, message):
+            if command != b"E":
+                return accept(command, message)
+            if key is None:
+                return [answer]
+            value = signature(message, key, selector, domain)
+            return [(b"i", b"\0\0\0\x01DKIM-Signature\0" + value + b"\0"), answer]
+
+        made.append(Milter(tmp_path / "opendkim" / "opendkim.sock", answering))
+        return made[-1]
+
+    yield start
+    for milter in made:
+        milter.close()
+
+
+def signature(message, key, selector, domain):
+    """dkimpy's."""
+    text = "".join(f"{name}: {value}\r\n" for name, value in message.headers) + "\r\n"
+    sender = dict(message.headers)["From"].rpartition("@")[2].rstrip(">")
+    pem = serialization.load_pem_private_key(key.pem().encode(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    signer = (domain or sender.removeprefix("dkim-selftest.")).encode()
+    made = dkim.sign(text.encode() + message.body, selector.encode(), signer, pem)
+    return made.partition(b":")[2].strip()
+
+
+def test_good_signature_is_told(host, daemon):
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["verified_by_database"]) == (True, True)
+    assert (result["domain"], result["selector"]) == ("example.com", "default")
+    assert result["verified_by_dns"] is None
+    assert "no zone" in result["detail"]
+
+
+def test_header_that_a_good_signature_leaves_open_is_advice(host, daemon):
+    # dkimpy's own list of headers to sign has neither of these.
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert result["verified_by_database"] is True
+    assert {"List-Unsubscribe-Post", "Message-ID"} & set(result["unsigned_headers"])
+    assert "dkim:opendkim:settings:SignHeaders" in result["detail"]
+    assert check_signing.is_right([result])
+
+
+SMTP = ["smtp", "inet", "n", "-", "y", "-", "-", "smtpd"]
+SUBMISSION = ["submission", "inet", "n", "-", "y", "-", "-", "smtpd"]
+SIGNING = {"smtpd_milters": "unix:opendkim/opendkim.sock"}
+
+
+@pytest.mark.parametrize(
+    ("own", "signed"),
+    [
+        ({}, True),
+        ({"submission/inet/smtpd_milters": ""}, False),
+        ({"submission/inet/receive_override_options": "no_milters"}, False),
+        ({"submission/inet/smtpd_milters": "inet:localhost:8891"}, False),
+    ],
+)
+def test_server_whose_mail_goes_round_us_is_not_called_signing(
+    host, daemon, monkeypatch, own, signed
+):
+    found = Configuration(SIGNING, [SMTP, SUBMISSION], own)
+    monkeypatch.setattr(service_milters, "read", lambda: found)
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert result["signed"] is signed
+    assert result["ways"] == {"smtp/inet": True, "submission/inet": signed}
+    assert ("mail by submission/inet" in result["detail"]) is not signed
+
+
+def test_service_that_is_meant_to_go_round_us_does_not_count(host, daemon, monkeypatch, tmp_path):
+    found = Configuration(SIGNING, [SMTP], {"smtp/inet/smtpd_milters": ""})
+    monkeypatch.setattr(service_milters, "read", lambda: found)
+    set_pillar(host, tmp_path, postfix={"unsigned_services": ["smtp/inet"]})
+    daemon(rsa_key(0))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["ways"]) == (True, {"smtp/inet": False})
+
+
+def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):
+    daemon(rsa_key(2), selector="foreign")
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    insert(host, "example.com", rsa_key(2), "foreign")
+    before = rows(host)
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["selector"], result["verified_by_database"]) == ("foreign", True)
+    assert rows(host) == before
+
+
+def test_every_pattern_is_tried(host, daemon):
+    daemon(rsa_key(1))
+    results = host.call("dkim.selftest", "example.org")
+    assert {(one["kind"], one["verified_by_database"]) for one in results} == {
+        ("domain", True),
+        ("subdomain", True),
+    }
+
+
+def test_no_message_leaves_the_client_s_own_words(host, daemon):
+    milter = daemon(rsa_key(0))
+    host.call("dkim.selftest", "example.com")
+    (message,) = milter.messages
+    assert message.macros["i"] == "dkim-selftest"
+    assert "{auth_authen}" in message.macros
+
+
+@pytest.mark.parametrize(
+    ("options", "signed", "verified", "detail"),
+    [
+        ({}, False, None, "no signature"),
+        ({"key": 1}, True, False, "another key"),
+        ({"key": 0, "selector": "old"}, False, None, "s=old"),
+        ({"key": 0, "domain": "example.net"}, False, None, "d=example.net"),
+        ({"answer": (b"t", b"")}, False, None, "deferred"),
+        ({"answer": (b"y", b"451 4.7.0 no\0")}, False, None, "451 4.7.0 no"),
+    ],
+)
+def test_signature_that_is_not_good_is_told(host, daemon, options, signed, verified, detail):
+    if "key" in options:
+        options = {**options, "key": rsa_key(options["key"])}
+    daemon(**options)
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["signed"], result["verified_by_database"]) == (signed, verified)
+    assert detail in result["detail"]
+
+
+def test_daemon_that_does_not_answer_is_told_for_each(host):
+    results = host.call("dkim.selftest")
+    assert len(results) == 3
+    assert all("does not answer" in one["detail"] for one in results)
+
+
+def test_daemon_that_can_t_reach_the_database_is_not_asked(host, daemon):
+    milter = daemon(rsa_key(0))
+    run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
+    with pytest.raises(Exception, match="would crash the daemon"):
+        host.call("dkim.selftest", "example.com")
+    assert milter.messages == []
+
+
+def test_domain_without_an_active_key_is_refused(host):
+    with pytest.raises(Exception, match=r"no key is active for 'example\.net'"):
+        host.call("dkim.selftest", "example.net")

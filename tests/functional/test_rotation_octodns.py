@@ -1,0 +1,68 @@
+"""Rotations whose records are published by an API: PowerDNS's, through octoDNS."""
+
+import pytest
+from dkim_formula.dns import publish
+from functional.rotations import Site
+from functional.test_rotation_publish import goes_to_its_end
+from support.dns_api import DnsApi
+from support.dns_daemons import PowerDns
+
+
+def published_at(database, servers, **arguments):
+    """A site that publishes by itself, with its first key in DNS."""
+    site = Site(database, servers)
+    provider = {"class": "octodns_powerdns.PowerDnsProvider", **arguments}
+    site.pillar["dns"] |= {"publish": "octodns", "providers": {"pdns": provider}}
+    site.make_keys()
+    return site
+
+
+@pytest.fixture
+def pdns(tmp_path):
+    with PowerDns(tmp_path / "pdns", {"example.com": ""}, "127.0.54.150") as running:
+        yield running
+
+
+def test_rotation_goes_by_itself_from_beginning_to_end(ready, pdns):
+    site = published_at(ready, (pdns.address,), **pdns.arguments())
+    told = publish.publish(site.settings, test=True)
+    done = publish.publish(site.settings)
+    assert told["changes"] == done["changes"] != {}
+    goes_to_its_end(site, pdns)
+
+
+def test_what_a_provider_made_of_a_record_is_kept_in_the_database(ready):
+    with DnsApi("example.com") as api:
+        api.rewrite = lambda rrset: {**rrset, "ttl": max(rrset["ttl"], 7200)}
+        site = published_at(
+            ready, ("127.0.0.1",), host="127.0.0.1", port=api.port, api_key="k3y-of-the-api"
+        )
+        site.pillar["dns"].pop("zones")
+        first = publish.publish(site.settings)
+        assert (len(first["changes"]), first["problems"]) == (1, [])
+        before = api.changes()
+        for test in (True, False):
+            again = publish.publish(site.settings, test=test)
+            assert (again["changes"], again["problems"], again["unchanged"]) == ({}, [], 1)
+        assert api.changes() == before
+        # The provider no longer raises it: what it shows is no longer what it made.
+        api.rewrite = lambda rrset: rrset
+        (rrset,) = api.zones["example.com"].values()
+        rrset["ttl"] = 60
+        assert len(publish.publish(site.settings)["changes"]) == 1
+        again = publish.publish(site.settings)
+        assert (again["changes"], again["problems"]) == ({}, [])
+
+
+def test_zone_by_hand_stays_by_hand_beside_one_by_api(ready):
+    with DnsApi("example.com") as api:
+        site = published_at(
+            ready, ("127.0.0.1",), host="127.0.0.1", port=api.port, api_key="k3y-of-the-api"
+        )
+        site.pillar["domains"]["example.org"] = {"algorithm": "ed25519"}
+        site.pillar["dns"]["zones"] = {"example.org": {"publish": "none"}}
+        site.make_keys()
+        done = publish.publish(site.settings)
+        assert [name.split()[0] for name in done["changes"]] == ["default._domainkey.example.com"]
+        assert done["manual"] == ["default._domainkey.example.org TXT"]
+        assert done["problems"] == []

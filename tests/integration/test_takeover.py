@@ -1,0 +1,429 @@
+"""
+Keys of the real rspamd, amavisd, PostfixAdmin and Modoboa, taken over while mail is signed.
+
+Each program makes its keys itself and prints or publishes their records; the same records verify
+what OpenDKIM signs afterwards.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from support import mail, mail_panels, salt
+from support.machine import Machine, equipment, panels, signers
+from support.mail_panels import Modoboa, PostfixAdmin
+from support.progress import to_stderr
+
+# The programs are the same on each release.
+pytestmark = pytest.mark.one_release(panels.RELEASE)
+
+MILTER = "inet:localhost:11332"
+RSPAMD_KEYS = "/var/lib/rspamd/dkim"
+OVERRIDE = "/etc/rspamd/override.d/dkim_signing.conf"
+AMAVISD_CONF = "/etc/amavis/conf.d/50-user"
+
+
+def pillar(**domains: dict) -> dict:
+    return {"dkim": {"domains": {name.replace("_", "."): own for name, own in domains.items()}}}
+
+
+def signed_with(message: bytes, box: mail.Mailbox, records: dict) -> list[tuple[str, str, str]]:
+    """Domain, selector and algorithm of each signature; every one of them is valid."""
+    found = mail.signatures(box.machine, message, records)
+    assert all(one.valid for one in found), [one.problem for one in found]
+    return [(one.domain, one.selector, one.algorithm) for one in found]
+
+
+def taken(machine: Machine, **given: object) -> dict:
+    """What the import says, once a test of it has said the same and changed nothing."""
+    announced = salt.call(machine, "dkim.import_tables", test=True, **given)
+    assert salt.call(machine, "dkim.list_keys") == []
+    done = salt.call(machine, "dkim.import_tables", **given)
+    assert done == announced
+    again = salt.call(machine, "dkim.import_tables", **given)
+    assert (again["imported"], again["changes"]) == ([], {})
+    return done
+
+
+def said_by_check_and_doctor(machine: Machine, program: str) -> tuple[list[str], list[dict]]:
+    """The advice of the check and the findings of the doctor on what else signs."""
+    advice = salt.call(machine, "dkim.check")["advice"]
+    # What else it finds is no matter here: its exit status tells of that too.
+    _, findings = salt.ask(machine, "dkim.doctor")
+    return (
+        [text for text in advice if text.startswith(program)],
+        [one for one in findings if one["check"].startswith("other signers")],
+    )
+
+
+def apply(machine: Machine, state: str = "state.highstate") -> None:
+    run = salt.apply(machine, state)
+    assert run.succeeded, str(run)
+
+
+# --- rspamd ---------------------------------------------------------------------------------------
+
+
+def rspamd_key(machine: Machine, domain: str, selector: str, *options: str) -> dict[str, str]:
+    """Have rspamd make a key; return the record that it prints."""
+    path = f"{RSPAMD_KEYS}/{domain}.{selector}.key"
+    command = ["rspamadm", "dkim_keygen", "-d", domain, "-s", selector, "-k", path, *options]
+    said = machine.run(command).stdout
+    machine.run(f"chown _rspamd: {path} && chmod 600 {path}")
+    return mail.zone_records(machine, said.replace(" IN ", f".{domain}. 3600 IN ", 1))
+
+
+@pytest.fixture(scope="module")
+def rspamd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
+    """A server whose mail rspamd signs, and the records of its keys."""
+    with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
+        machine.run("systemctl disable --now amavis")
+        # Nothing answers there: this machine asks no name server.
+        machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        machine.run(f"mkdir -p {RSPAMD_KEYS}")
+        records = {}
+        for domain, selector, *options in (
+            ("example.com", "dkim", "-b", "2048"),
+            ("example.org", "s1", "-b", "2048"),
+            ("ed.example", "dkim", "-t", "ed25519"),
+            ("weak.example", "dkim", "-b", "1024"),
+            ("foreign.example", "dkim", "-b", "2048"),
+        ):
+            records |= rspamd_key(machine, domain, selector, *options)
+        machine.write("/etc/rspamd/selectors", "example.org s1\n")
+        # As ISPmail's guide has it.
+        machine.write(
+            "/etc/rspamd/local.d/dkim_signing.conf",
+            f'path = "{RSPAMD_KEYS}/$domain.$selector.key";\n'
+            'selector_map = "/etc/rspamd/selectors";\n',
+        )
+        machine.run("systemctl restart rspamd")
+        machine.run(
+            f"postconf -e smtpd_milters={MILTER} non_smtpd_milters={MILTER}"
+            " && systemctl restart postfix"
+        )
+        machine.wait_for("ss -tln | grep -q :11332")
+        own = pillar(
+            example_com={"subdomains": True},
+            example_org={},
+            ed_example={"algorithm": "ed25519"},
+            weak_example={},
+        )
+        salt.install_formula(machine, own)
+        yield mail.Mailbox(machine), records
+
+
+def test_rspamd_signs_before_and_opendkim_with_the_same_keys_after(
+    rspamd: tuple[mail.Mailbox, dict[str, str]],
+) -> None:
+    box, records = rspamd
+    machine = box.machine
+    rsa = ("example.com", "dkim", "rsa-sha256")
+    ed25519 = ("ed.example", "dkim", "ed25519-sha256")
+    other = ("example.org", "s1", "rsa-sha256")
+    senders = {
+        "someone@example.com": rsa,
+        "someone@sub.example.com": rsa,
+        "someone@example.org": other,
+        "someone@ed.example": ed25519,
+    }
+    for sender, signature in senders.items():
+        message = mail.sent_by_smtp(box, sender)
+        assert signed_with(message, box, records) == [signature]
+
+    apply(machine, "dkim.database")
+    found = taken(machine, source="rspamd")
+    assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
+        ("example.com", "dkim", "active"),
+        ("example.org", "s1", "active"),
+        ("ed.example", "dkim", "active"),
+    }
+    reasons = {one["entry"].split()[0]: one["reason"] for one in found["refused"]}
+    assert "1024 bits" in reasons["dkim._domainkey.weak.example"]
+    assert "neither in dkim:domains nor hosted" in reasons["dkim._domainkey.foreign.example"]
+    assert len(found["files"]) == 3
+    assert [text for text in found["also_signs"] if OVERRIDE in text]
+
+    apply(machine)
+    for sender, signature in senders.items():
+        message = mail.sent_by_smtp(box, sender)
+        # Twice until rspamd is told to stop: at no time unsigned.
+        assert signed_with(message, box, records) == [signature] * 2
+    advice, findings = said_by_check_and_doctor(machine, "rspamd")
+    assert len(advice) == 1
+    assert OVERRIDE in findings[0]["remedy"]
+
+    machine.write(OVERRIDE, "enabled = false;\n")
+    machine.run("systemctl restart rspamd")
+    machine.wait_for("ss -tln | grep -q :11332")
+    for sender, signature in senders.items():
+        message = mail.sent_by_smtp(box, sender)
+        assert signed_with(message, box, records) == [signature]
+    advice, findings = said_by_check_and_doctor(machine, "rspamd")
+    assert advice == []
+    assert [one["ok"] for one in findings] == [True]
+
+
+# --- amavisd --------------------------------------------------------------------------------------
+
+CONFIGURATION = """\
+use strict;
+$myhostname = 'mail.example.net';
+$originating = 1;
+$enable_dkim_verification = 0;
+$enable_dkim_signing = 1;
+
+dkim_key('first.example', 'dkim', '/var/lib/dkim/first.example.pem');
+
+@dkim_signature_options_bysender_maps = ({
+    # 'd' defaults to a domain of an author/sender address,
+    #"domain.com"  => { d => "domain.com", a => 'rsa-sha256', ttl => 10*24*3600 },
+
+    # catch-all (one dkim key for all domains)
+    '.' => {d => 'first.example', a => 'rsa-sha256', c => 'relaxed/simple', ttl => 30*24*3600 },
+});
+
+1;  # insure a defined return
+"""
+# Mail goes to amavisd and comes back at a port of its own (README.postfix of amavisd).
+CONTENT_FILTER = """
+postconf -e content_filter=smtp-amavis:[127.0.0.1]:10024
+postconf -M 'smtp-amavis/unix=smtp-amavis unix - - y - 2 smtp -o smtp_send_xforward_command=yes' \\
+    '127.0.0.1:10025/inet=127.0.0.1:10025 inet n - y - - smtpd -o content_filter= -o smtpd_milters='
+systemctl restart postfix
+"""
+
+
+@pytest.fixture(scope="module")
+def amavisd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
+    """A server whose mail amavisd signs with one key, as iRedMail has it, and the key's record."""
+    with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
+        machine.run("systemctl disable --now rspamd")
+        path = "/var/lib/dkim/first.example.pem"
+        machine.run(f"mkdir -p /var/lib/dkim && amavisd genrsa {path} 2048")
+        machine.run(f"chown amavis {path} && chmod 0400 {path}")
+        machine.write(AMAVISD_CONF, CONFIGURATION)
+        machine.run("systemctl reset-failed amavis; systemctl restart amavis")
+        machine.run(CONTENT_FILTER)
+        machine.wait_for("ss -tln | grep -q 127.0.0.1:10024")
+        records = mail.zone_records(machine, machine.run("amavisd showkeys").stdout)
+        own = pillar(
+            first_example={}, second_example={"alias_of": "first.example"}, third_example={}
+        )
+        own["dkim"]["postfix"] = {"unsigned_services": ["127.0.0.1:10025/inet"]}
+        salt.install_formula(machine, own)
+        yield mail.Mailbox(machine), records
+
+
+def test_amavisd_signs_before_and_opendkim_with_the_same_key_after(
+    amavisd: tuple[mail.Mailbox, dict[str, str]],
+) -> None:
+    box, records = amavisd
+    machine = box.machine
+    signature = ("first.example", "dkim", "rsa-sha256")
+    for sender in ("someone@first.example", "someone@second.example"):
+        message = mail.sent_by_smtp(box, sender)
+        assert signed_with(message, box, records) == [signature]
+
+    apply(machine, "dkim.database")
+    found = taken(machine, source="iredmail")
+    assert [(one["domain"], one["state"]) for one in found["imported"]] == [
+        ("first.example", "active")
+    ]
+    (note,) = [text for text in found["notes"] if "sign as first.example today" in text]
+    assert note.startswith("2 domains")
+    assert "third.example" in note
+    assert [text for text in found["also_signs"] if AMAVISD_CONF in text]
+
+    apply(machine)
+    for sender in ("someone@first.example", "someone@second.example"):
+        message = mail.sent_by_smtp(box, sender)
+        assert signed_with(message, box, records) == [signature] * 2
+    advice, findings = said_by_check_and_doctor(machine, "amavisd")
+    assert len(advice) == 1
+    assert AMAVISD_CONF in findings[0]["remedy"]
+
+    off = CONFIGURATION.replace("\n1;  #", "\n$enable_dkim_signing = 0;\n1;  #")
+    machine.write(AMAVISD_CONF, off)
+    machine.run("systemctl restart amavis")
+    machine.wait_for("ss -tln | grep -q 127.0.0.1:10024")
+    for sender in ("someone@first.example", "someone@second.example"):
+        message = mail.sent_by_smtp(box, sender)
+        assert signed_with(message, box, records) == [signature]
+    advice, findings = said_by_check_and_doctor(machine, "amavisd")
+    assert advice == []
+    assert [one["ok"] for one in findings] == [True]
+
+
+# --- OpenDKIM -------------------------------------------------------------------------------------
+
+OPENDKIM_CONF = """\
+UserID opendkim
+Socket inet:8891@localhost
+PidFile /run/opendkim/opendkim.pid
+Canonicalization relaxed/relaxed
+KeyTable /etc/old/KeyTable
+SigningTable refile:/etc/old/SigningTable
+"""
+OLD_DOMAINS = ("example.com", "example.org")
+
+
+@pytest.fixture(scope="module")
+def opendkim(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
+    """A server whose OpenDKIM signs with keys in files, and their records."""
+    with Machine(release, layers=equipment.layers(release, to_stderr())) as machine:
+        records = {}
+        for domain in OLD_DOMAINS:
+            folder = f"/etc/old/{domain}"
+            machine.run(f"mkdir -p {folder} && opendkim-genkey -D {folder} -d {domain} -s mail")
+            records |= record_of(machine, domain, "mail", f"{folder}/mail.private")
+        keys = [f"{name} {name}:mail:/etc/old/{name}/mail.private\n" for name in OLD_DOMAINS]
+        machine.write("/etc/old/KeyTable", "".join(keys))
+        machine.write("/etc/old/SigningTable", "".join(f"*@{n} {n}\n" for n in OLD_DOMAINS))
+        machine.write("/etc/opendkim.conf", OPENDKIM_CONF)
+        machine.run("chown -R opendkim: /etc/old && systemctl restart opendkim")
+        old = "inet:localhost:8891"
+        machine.run(
+            f"postconf -e smtpd_milters={old} non_smtpd_milters={old} && systemctl restart postfix"
+        )
+        salt.install_formula(machine, pillar(example_com={}, example_org={}))
+        yield mail.Mailbox(machine), records
+
+
+def test_opendkim_is_taken_over_by_its_configuration_before_and_after(
+    opendkim: tuple[mail.Mailbox, dict[str, str]],
+) -> None:
+    box, records = opendkim
+    machine = box.machine
+
+    def assert_signed_once() -> None:
+        for domain in OLD_DOMAINS:
+            message = mail.sent_by_smtp(box, f"someone@{domain}")
+            assert signed_with(message, box, records) == [(domain, "mail", "rsa-sha256")]
+
+    assert_signed_once()
+    apply(machine, "dkim.database")
+    found = taken(machine, source="opendkim")
+    assert [one["state"] for one in found["imported"]] == ["active", "active"]
+    assert found["also_signs"] == []
+    apply(machine)
+    assert_signed_once()
+    # By the copy that the formula keeps of the file that it has replaced.
+    name = "The old keys are in the database"
+    said = salt.call(machine, "state.single", "dkim.keys_imported", name, source="opendkim")
+    (state,) = said.values()
+    assert (state["result"], state["changes"]) == (True, {})
+    # A second daemon that goes on with the old configuration is named.
+    machine.write(
+        "/etc/other.conf",
+        OPENDKIM_CONF.replace("8891", "8892").replace("opendkim.pid", "other.pid"),
+    )
+    machine.run("opendkim -x /etc/other.conf")
+    advice, findings = said_by_check_and_doctor(machine, "another OpenDKIM")
+    assert len(advice) == 1
+    assert "/etc/other.conf" in findings[0]["message"]
+
+
+# --- PostfixAdmin and Modoboa ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def panel() -> Iterator[Machine]:
+    with Machine(panels.RELEASE, layers=panels.layers(to_stderr())) as machine:
+        machine.run("systemctl start postgresql")
+        yield machine
+
+
+def of_program(name: str) -> dict:
+    database = {"name": name, "manage": False, "preset": name}
+    return {"dkim": {"database": database, "domains": {"*": {}}}}
+
+
+def record_of(machine: Machine, domain: str, selector: str, path: str) -> dict[str, str]:
+    """The record of a key file by openssl, apart from the formula."""
+    command = f"openssl rsa -in {path} -pubout -outform DER 2>/dev/null | base64 -w0"
+    return {f"{selector}._domainkey.{domain}.": f"v=DKIM1; k=rsa; p={machine.run(command).stdout}"}
+
+
+READ_DATA_SET = """
+import json, sys
+sys.path.insert(0, "/srv/dkim-formula/_utils")
+from dkim_formula.postgres import dsn, program_keys
+from dkim_formula.settings.model import Database
+# The mail database is on another server, as it seems, so that its session is of no use.
+elsewhere = Database(host="192.0.2.1", user="nobody")
+rows = program_keys.read_data_set(elsewhere, dsn.parse(sys.argv[1], "key_table"), "key_table")
+json.dump([values[0] for _, values in rows], sys.stdout)
+"""
+
+
+def domains_by_a_login_of_its_own(machine: Machine, program: str) -> set[str]:
+    """The domains of a program's keys, read with the login of a data set, by TCP and password."""
+    name = (
+        f"pgsql://{program}:{mail_panels.PASSWORD}@localhost/{program}/table=dkim?keycol=id"
+        "?datacol=domain_name,selector,private_key"
+    )
+    said = machine.run(["/opt/salt/bin/python", "-c", READ_DATA_SET, name]).stdout
+    return set(json.loads(said))
+
+
+def test_postfixadmin_keys_sign_with_opendkim(panel: Machine) -> None:
+    mail_panels.make_database(panel, "postfixadmin")
+    program = PostfixAdmin(panel, 4)
+    program.set_up()
+    records = {}
+    domains = ("good.example", "other.example", "unused.example", "broken.example")
+    for domain in domains:
+        program.add_domain(domain)
+        panel.run(f"openssl genrsa -traditional -out /root/{domain} 2048")
+        records |= record_of(panel, domain, "pfa", f"/root/{domain}")
+        text = panel.read(f"/root/{domain}")
+        key = program.add_key(domain, "pfa", text[:-300] if domain == "broken.example" else text)
+        if domain != "unused.example":
+            program.sign(domain, key)
+    salt.install_formula(panel, of_program("postfixadmin"))
+    apply(panel, "dkim.database")
+    assert domains_by_a_login_of_its_own(panel, "postfixadmin") == set(domains)
+    found = taken(panel)
+    assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
+        ("good.example", "pfa", "active"),
+        ("other.example", "pfa", "active"),
+        ("unused.example", "pfa", "retired"),
+    }
+    (refusal,) = found["refused"]
+    assert "for broken.example" in refusal["entry"]
+    apply(panel)
+    box = mail.Mailbox(panel)
+    for domain in ("good.example", "other.example"):
+        message = mail.sent_by_smtp(box, f"someone@{domain}")
+        assert signed_with(message, box, records) == [(domain, "pfa", "rsa-sha256")]
+
+
+def test_modoboa_keys_sign_with_opendkim(panel: Machine) -> None:
+    mail_panels.make_database(panel, "modoboa")
+    program = Modoboa(panel)
+    program.set_up()
+    program.run(
+        "for name in ('one.example', 'two.example'):\n"
+        "    Domain.objects.create(name=name, type='domain', enable_dkim=True)\n"
+        "\n"
+        "Domain.objects.create(name='plain.example', type='domain')"
+    )
+    program.make_keys("/var/lib/dkim")
+    records = {}
+    for domain in ("one.example", "two.example"):
+        records |= record_of(panel, domain, "modoboa", f"/var/lib/dkim/{domain}.pem")
+    salt.install_formula(panel, of_program("modoboa"))
+    apply(panel, "dkim.database")
+    found = taken(panel)
+    assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
+        ("one.example", "modoboa", "active"),
+        ("two.example", "modoboa", "active"),
+    }
+    assert found["refused"] == []
+    assert found["files"] == ["/var/lib/dkim/one.example.pem", "/var/lib/dkim/two.example.pem"]
+    apply(panel)
+    box = mail.Mailbox(panel)
+    for domain in ("one.example", "two.example"):
+        message = mail.sent_by_smtp(box, f"someone@{domain}")
+        assert signed_with(message, box, records) == [(domain, "modoboa", "rsa-sha256")]

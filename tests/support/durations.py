@@ -1,0 +1,64 @@
+"""How long each file of integration tests takes, kept for the order of the next run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from support.progress import clock
+
+# What begins first where no run was before.
+LONG = (
+    "test_takeover.py",
+    "test_failover.py",
+    "test_faults.py",
+    "test_typos.py",
+    "test_rotation.py",
+)
+
+
+class Durations:
+    """
+    Seconds by release and file: those of the last whole run, and those of this one.
+
+    path
+        The JSON file that keeps them from one run to the next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+        self._now: dict[str, tuple[float, float]] = {}
+
+    def of(self, release: str, target: Sequence[str]) -> float:
+        """The seconds that a file took in the last run; a file without any may be long."""
+        known = self._known.get(_key(release, target))
+        return known if known is not None else float("inf") if _is_long(target) else 1000.0
+
+    def note(self, release: str, target: Sequence[str], seconds: float, processor: float) -> None:
+        """Note the seconds that a file took by the clock, and of the processor."""
+        self._now[_key(release, target)] = (seconds, processor)
+
+    def keep(self) -> None:
+        """Write them for the next run."""
+        now = {key: round(seconds, 1) for key, (seconds, _) in self._now.items()}
+        text = json.dumps({**self._known, **now}, indent=1, sort_keys=True)
+        self._path.write_text(text, encoding="utf-8")
+
+    def table(self, count: int) -> str:
+        """The files that took longest in this run, with the processor's time."""
+        longest = sorted(self._now.items(), key=lambda item: item[1], reverse=True)[:count]
+        return "\n".join(
+            f"  {clock(seconds):>8}  {key} ({clock(processor)} of the processor)"
+            for key, (seconds, processor) in longest
+        )
+
+
+def _key(release: str, target: Sequence[str]) -> str:
+    return f"{release} {target[0]}"
+
+
+def _is_long(target: Sequence[str]) -> bool:
+    return target[0].endswith(LONG)

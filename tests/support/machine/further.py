@@ -1,0 +1,64 @@
+"""A further layer over an equipped machine, made by a script that shares this machine's network."""
+
+import shutil
+from pathlib import Path
+
+from support.machine import equipment, host, image, recipe
+from support.machine.overlay import Overlay
+from support.progress import SILENT, Progress
+
+# Debian's own packages, from the release's archive; what is left is as if they had been there.
+_INSTALLING = """\
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+echo 'exit 101' > /usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+cp /etc/apt/sources.list /tmp
+cp /recipe/sources.list /etc/apt/sources.list
+apt-get update
+apt-get install --yes --no-install-recommends {packages}
+mv /tmp/sources.list /etc/apt
+apt-get clean
+rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d /recipe
+"""
+
+
+def installing(*packages: str) -> str:
+    """The script of a layer that has some packages of Debian's and nothing else."""
+    return _INSTALLING.format(packages=" ".join(packages))
+
+
+def layers(release: str, name: str, script: str, progress: Progress = SILENT) -> list[Path]:
+    """
+    The layers of an equipped machine and one more, uppermost first; made where they are missing.
+
+    name
+        What the layer is called.
+    script
+        What makes it. It finds the release's own ``sources.list`` in ``/recipe``.
+
+    Raises what :func:`support.machine.equipment.layers` does, and ImageError.
+    """
+    below = equipment.layers(release, progress)
+    key = recipe.digest([below[0].name, script])
+    layer = host.cache() / "images" / release / f"{name}-{key}"
+    with host.locked(f"{name}-{release}"):
+        if not layer.is_dir():
+            with progress.step(f"{release}: {name}"):
+                _build(below, layer, name, script, progress)
+        image.in_use(layer.parent, f"{name}-*", layer)
+    return [layer, *below]
+
+
+def _build(below: list[Path], target: Path, name: str, script: str, progress: Progress) -> None:
+    scratch = Overlay(below, target.with_name(f"{name}.scratch"))
+    # One of a build that was killed may still be there, and mounted.
+    scratch.remove()
+    system = below[-1]
+    files = {"script": script, "sources.list": (system / "etc/apt/sources.list").read_text()}
+    try:
+        scratch.mount()
+        image.run_recipe(scratch.root, files, target, progress)
+        shutil.move(scratch.unmount(), target)
+    finally:
+        scratch.remove()

@@ -1,0 +1,94 @@
+"""
+The screens that ``tests/screens`` holds to the letter.
+
+``PYTHONPATH=tests:_utils python3 -m support.screens`` writes them anew, for a reviewer to read what
+changed.
+"""
+
+from pathlib import Path
+
+from dkim_formula.screens import commands
+from dkim_formula.screens.commands import Asked, Terminal
+
+from support import returns
+
+FOLDER = Path(__file__).resolve().parents[1] / "screens"
+WIDTHS = (80, 140)
+
+# The function, its return, and what was asked for; past the width what the terminal is like.
+CASES = {
+    "activate-nothing": ("activate", {**returns.rotated(), **returns.NOTHING}, {}, {}),
+    "check": ("check", returns.preflight(), {}, {}),
+    "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),
+    "check_dns": ("check_dns", returns.dns_found(), {}, {}),
+    "check_dns-ascii": ("check_dns", returns.dns_found(), {}, {"utf8": False}),
+    "check_dns-many": ("check_dns", returns.dns_well(200), {}, {}),
+    "delegations": ("delegations", returns.delegated(), {}, {}),
+    "delegations-well": ("delegations", returns.delegated_well(), {}, {}),
+    "delete": ("delete", returns.deleted(), {}, {}),
+    "delete-test": ("delete", {"changes": returns.deleted()["changes"]}, {}, {}),
+    "doctor": ("doctor", returns.few_findings(), {}, {}),
+    "doctor-verbose": ("doctor", returns.few_findings(), {"verbose": True}, {"utf8": False}),
+    "generate": ("generate", returns.generated(), {}, {}),
+    "generate-test": ("generate", {"changes": returns.generated()["changes"]}, {}, {}),
+    "export_key": ("export_key", returns.exported(), {}, {}),
+    "forget_replica": ("forget_replica", returns.forgotten(), {}, {}),
+    "forget_replica-test": ("forget_replica", returns.forgotten(), {"test": True}, {}),
+    "generate_missing": ("generate_missing", returns.made(), {}, {}),
+    "generate_missing-none": ("generate_missing", {"changes": {}, "notes": []}, {}, {}),
+    "generate_missing-test": ("generate_missing", returns.made(), {"test": True}, {}),
+    "health": ("health", returns.ill(), {}, {}),
+    "health-well": ("health", returns.well(), {}, {}),
+    "import_key": ("import_key", returns.generated(), {}, {}),
+    "import_tables": ("import_tables", returns.imported(), {}, {}),
+    "import_tables-test": ("import_tables", returns.imported(), {"test": True}, {}),
+    "list_keys": ("list_keys", returns.listed(), {}, {}),
+    "mta_sts_policy": ("mta_sts_policy", returns.policy(), {}, {}),
+    "notify": ("notify", returns.told(), {}, {}),
+    "notify-nothing": ("notify", returns.told_nothing(), {}, {}),
+    "notify-failed": ("notify", returns.telling_failed(), {}, {}),
+    "publish": ("publish", returns.published(), {}, {}),
+    "records": ("records", [returns.record()], {}, {}),
+    "records-relative": ("records", returns.relative(), {}, {}),
+    "report": ("report", {"path": "/var/www/dkim/index.html", "group": "www-data"}, {}, {}),
+    "report-test": (
+        "report",
+        {"path": "/var/www/dkim/index.html", "group": "www-data"},
+        {"test": True},
+        {},
+    ),
+    "rotate": ("rotate", returns.rotated(), {}, {}),
+    "rotate-test": ("rotate", returns.rotation_previewed(), {"test": True}, {}),
+    "selftest": ("selftest", returns.signed(), {}, {}),
+    "check_dns-unseen": ("check_dns", returns.dns_unseen(), {}, {}),
+    "selftest-unseen": ("selftest", returns.signed_unseen(), {}, {}),
+    "selftest-well": ("selftest", returns.signed()[:2], {}, {"height": 4}),
+    "status": ("status", returns.few_keys(), {}, {"height": 40}),
+    "status-ascii": ("status", returns.few_keys(), {}, {"height": 40, "utf8": False}),
+    "status-colour": ("status", returns.few_keys(), {}, {"height": 40, "colour": True}),
+    "status-few-lines": ("status", returns.few_keys(), {}, {"height": 10}),
+    "status-guide": ("status", returns.guide_keys(), {}, {}),
+    "status-many": ("status", returns.many_keys(2000), {}, {}),
+    "status-none": ("status", [], {}, {}),
+    "write_metrics": ("write_metrics", {"path": "/var/lib/prometheus/dkim.prom"}, {}, {}),
+}
+
+
+def drawn(name: str, width: int) -> str:
+    """Return a screen as its file holds it."""
+    function, data, asked, terminal = CASES[name]
+    text = commands.draw(
+        function, data, Asked(**asked), Terminal(width=width, **terminal), returns.NOW
+    )
+    return f"{text}\n"
+
+
+def main() -> None:
+    """Write all screens."""
+    for name in CASES:
+        for width in WIDTHS:
+            (FOLDER / f"{name}.{width}.txt").write_text(drawn(name, width), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

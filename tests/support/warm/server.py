@@ -1,0 +1,80 @@
+"""
+A salt-call that has its imports behind it: each call is a fork of this process.
+
+Half of a call's processor time are imports (measured: 0.5 of 1.0 s). A call gets the arguments, the
+environment, the folder, the umask and the three standard files of its client, and has modules,
+pillar and loaders of its own.
+"""
+
+import errno
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+
+from salt.scripts import salt_call
+
+ADDRESS = "\0dkim-formula-salt"
+
+
+def main():
+    """Listen, go into the background, and serve one call after the other."""
+    # Locks that bin/highstate holds are none of this process.
+    os.closerange(3, 256)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listening.bind(ADDRESS)
+    except OSError as error:
+        return 0 if error.errno == errno.EADDRINUSE else str(error)
+    listening.listen(100)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.close(nothing)
+    gc.freeze()
+    # Nobody waits for those that serve.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return serve(connection)
+        connection.close()
+
+
+def serve(connection):
+    """Run one call in a process of its own, and tell its exit status."""
+    message, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    worker = os.fork()
+    if worker == 0:
+        connection.close()
+        return call(json.loads(message), files)
+    for file in files:
+        os.close(file)
+    _, status = os.waitpid(worker, 0)
+    connection.send(str(os.waitstatus_to_exitcode(status) % 256).encode())
+    os._exit(0)
+
+
+def call(given, files):
+    """Become the client, and do as /opt/salt/bin/salt-call does."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(given["folder"])
+    os.umask(given["umask"])
+    os.environ.clear()
+    os.environ.update(given["env"])
+    sys.argv = ["/opt/salt/bin/salt-call", *given["argv"][1:]]
+    return salt_call()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Results that are kept between two calls, and when the checks are due again."""
+
+import os
+import stat
+
+import pytest
+from dkim_formula.health import cache
+from dkim_formula.health.model import Finding, Results, Sample
+from dkim_formula.settings.model import Monitoring
+
+NOW = 1_800_000_000.0
+UP = {cost: Results(NOW, samples=(Sample(f"dkim_{cost}_up", 1),)) for cost in ("database", "dns")}
+DOWN = Results(NOW, samples=(Sample("dkim_database_up", 0),))
+
+
+def due(monitoring, now, kept=None):
+    """What has to be asked again."""
+    kept = UP if kept is None else kept
+    return [cost for cost in ("database", "dns") if cache.is_due(monitoring, kept, cost, now)]
+
+
+def test_what_is_kept_is_for_root_alone_and_comes_back(tmp_path):
+    folder = str(tmp_path / "kept")
+    with cache.locked(folder, wait=False) as mine:
+        assert mine
+    finding = Finding("key-age", "", False, "too old", "rotate", ("a",), 1, None)
+    kept = {**UP, "database": Results(NOW, (finding,), (Sample("dkim_keys", 1, {"a": "b"}),))}
+    cache.write_results(folder, kept)
+    assert cache.read_results(folder) == kept
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(f"{folder}/results.json").st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"database": {"at": 1, "new": 2}}',
+        '{"dns": 3}',
+        '{"dns": {"at": "x", "findings": [], "samples": []}}',
+        '{"dns": {"at": 1, "findings": [{"items": []}], "samples": []}}',
+    ],
+)
+def test_file_that_is_not_complete_is_as_none(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    (tmp_path / "told.json").write_text(text)
+    assert cache.read_results(str(tmp_path)) == {}
+    assert isinstance(cache.read_told(str(tmp_path)), dict)
+
+
+def test_one_at_a_time_runs_the_checks(tmp_path):
+    with cache.locked(str(tmp_path), wait=False), cache.locked(str(tmp_path), wait=False) as mine:
+        assert not mine
+
+
+def test_database_and_dns_are_asked_at_intervals_of_their_own():
+    monitoring = Monitoring(database_every=300, dns_every=3600)
+    assert due(monitoring, NOW + 299) == []
+    assert due(monitoring, NOW + 300) == ["database"]
+    later = {**UP, "database": Results(NOW + 3400)}
+    assert due(monitoring, NOW + 3599, later) == []
+    assert due(monitoring, NOW + 3600, later) == ["dns"]
+
+
+def test_what_was_away_is_asked_with_each_call():
+    monitoring = Monitoring(every=60, database_every=300)
+    assert due(monitoring, NOW + 59, {**UP, "database": DOWN}) == []
+    assert due(monitoring, NOW + 60, {**UP, "database": DOWN}) == ["database"]
+
+
+def test_dns_is_never_asked_where_that_is_off(tmp_path):
+    monitoring = Monitoring(dns_every=None)
+    assert due(monitoring, NOW + 10**6, {}) == ["database"]
+    kept = cache.refresh(monitoring, str(tmp_path), NOW, lambda cost: UP[cost], fresh=True)
+    assert kept.keys() == {"database"}
+
+
+def test_results_from_before_the_clock_was_set_back_are_void():
+    assert due(Monitoring(), NOW - 10) == ["database", "dns"]

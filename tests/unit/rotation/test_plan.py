@@ -1,0 +1,431 @@
+"""Plans of requests in single states; ``test_histories.py`` goes through whole lives."""
+
+import ast
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from dkim_formula.keys.model import Key, Slot
+from dkim_formula.keys.removed_domains import Orphans
+from dkim_formula.rotation import plan as plan_module
+from dkim_formula.rotation.gate import Evidence
+from dkim_formula.rotation.plan import Activate, Advance, Retire, Rotate, RotateDue, outlook, plan
+from dkim_formula.rotation.revoke import Revoke
+from dkim_formula.rotation.state import RotationState, desired_value
+from dkim_formula.rotation.timing import RetireFor
+from dkim_formula.settings.model import (
+    Database,
+    Delegation,
+    Domain,
+    KeyPlan,
+    Rotation,
+    Settings,
+)
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
+SPEC = KeyPlan("ed25519", "default")
+DOMAIN = Domain("example.com", keys=(SPEC,))
+SLOT = Slot("example.com", "", "ed25519")
+SETTINGS = Settings(
+    database=Database(),
+    domains={"example.com": DOMAIN},
+    rotation=Rotation(every=100, spread=0, retire_for=0, revoke_for=50, margin=10),
+)
+
+
+def key(number, state, selector=None, **values):
+    times = dict.fromkeys(("created", "activated", "retired", "revoked"))
+    if state not in ("standby", "pending"):
+        times[{"active": "activated"}.get(state, state)] = NOW
+    row = {
+        "id": number,
+        "domain": "example.com",
+        "selector": selector or f"s{number}",
+        "algorithm": "ed25519",
+        "bits": 256,
+        "state": state,
+        "address": "",
+        "public": "abc",
+    }
+    return Key(**{**row, **times, **values})
+
+
+def known(*keys, settings=SETTINGS, visible=(), **values):
+    """A state with some keys; the records of ``visible`` are ok since long ago."""
+    evidence = {
+        one.id: Evidence(
+            NOW, "ok", "", desired_value(settings, one), NOW - timedelta(days=1), 30, 60
+        )
+        for one in visible
+    }
+    state = RotationState(
+        settings,
+        RetireFor(100, "the queue"),
+        frozenset({"example.com"}),
+        keys,
+        evidence=evidence,
+        observed=evidence,
+        used={"example.com": {one.selector for one in keys}},
+    )
+    return replace(state, **values)
+
+
+def moves(planned):
+    return [(move.key.selector, move.from_state, move.to_state) for move in planned.moves]
+
+
+def advanced(*keys, **values):
+    return moves(plan(known(*keys, **values), Advance(), NOW))
+
+
+ACTIVE, PENDING = key(1, "active"), key(2, "pending")
+
+
+# --- Which pending key signs ----------------------------------------------------------------------
+
+
+def test_first_key_signs_at_once():
+    assert advanced(PENDING) == [("s2", "pending", "active")]
+
+
+def test_first_key_waits_where_it_is_to():
+    waiting = replace(SETTINGS, rotation=replace(SETTINGS.rotation, first_key_waits=True))
+    assert advanced(PENDING, settings=waiting) == []
+    visible = advanced(PENDING, settings=waiting, visible=[PENDING])
+    assert visible == [("s2", "pending", "active")]
+
+
+def test_first_key_waits_where_an_import_refused_the_old_one():
+    assert advanced(PENDING, refused={"example.com"}) == []
+    planned = outlook(known(PENDING, refused={"example.com"}), Advance(), NOW)
+    assert "dkim.activate example.com s2 force=True" in planned.waiting[0].decision.waits_for
+
+
+def test_unreadable_key_never_signs():
+    assert advanced(key(2, "pending", public=None)) == []
+    (wait,) = outlook(known(key(2, "pending", public=None)), Advance(), NOW).waiting
+    assert "delete the row" in wait.decision.waits_for
+
+
+def test_newest_pending_key_goes_first_and_the_others_never():
+    newer = key(3, "pending")
+    both = [PENDING, newer]
+    assert advanced(ACTIVE, *both, visible=both) == [("s3", "pending", "active")]
+    assert advanced(PENDING, key(3, "active"), visible=[PENDING]) == [("s2", "pending", "revoked")]
+
+
+def test_nothing_signs_before_the_run_has_observed_its_record():
+    state = known(ACTIVE, PENDING, visible=[PENDING])
+    assert moves(plan(replace(state, observed=None), Advance(), NOW)) == []
+    assert moves(plan(state, Advance(), NOW)) == [("s2", "pending", "active")]
+
+
+# --- New keys -------------------------------------------------------------------------------------
+
+
+def rotated(*keys, request=None, **values):
+    state = known(*keys, **values)
+    return plan(state, request or Rotate({SLOT: SPEC}), NOW)
+
+
+def test_rotation_makes_one_new_key_beside_the_active_one():
+    planned = rotated(ACTIVE)
+    assert moves(planned) == [("default-20261122", None, "pending")]
+    assert moves(rotated(ACTIVE, PENDING)) == []
+    assert [new.selector for new in planned.new_keys] == ["default-20261122"]
+
+
+def test_new_key_of_an_empty_slot_signs_at_once():
+    assert moves(rotated()) == [("default", None, "pending"), ("default", "pending", "active")]
+
+
+def test_named_selector_goes_before_another_pending_key():
+    request = Rotate({SLOT: SPEC}, "mine")
+    assert moves(rotated(ACTIVE, PENDING, request=request)) == [("mine", None, "pending")]
+    assert moves(rotated(ACTIVE, key(2, "pending", "mine"), request=request)) == []
+
+
+def test_used_selector_is_never_used_again():
+    planned = rotated(ACTIVE, used={"example.com": {"default-20261122"}})
+    assert moves(planned) == [("default-20261122-2", None, "pending")]
+
+
+def test_delegated_domain_without_a_free_selector_is_a_problem():
+    delegated = replace(DOMAIN, delegation=Delegation("keys.example", ("s1", "s2")))
+    settings = replace(SETTINGS, domains={"example.com": delegated})
+    planned = rotated(ACTIVE, key(2, "revoked"), settings=settings)
+    assert moves(planned) == []
+    assert "has no free selector" in planned.problems[0]
+    assert moves(rotated(ACTIVE, settings=settings)) == [("s2", None, "pending")]
+
+
+def test_rotation_that_another_run_has_just_made_starts_nothing():
+    planned = rotated(ACTIVE, activated={SLOT: "s1"})
+    assert (moves(planned), planned.notes) == (
+        [],
+        ("example.com: another run has just activated the key s1",),
+    )
+
+
+def test_force_makes_the_next_key_active_and_says_what_is_missing():
+    planned = rotated(ACTIVE, PENDING, request=Rotate({SLOT: SPEC}, force=True))
+    assert moves(planned) == [("s2", "pending", "active")]
+    assert "without this evidence" in planned.notes[0]
+    switched = rotated(
+        ACTIVE, PENDING, request=Rotate({SLOT: SPEC}, force=True), activated={SLOT: "s1"}
+    )
+    assert moves(switched) == []
+
+
+@pytest.mark.parametrize(("age", "is_due"), [(99, False), (100, True), (None, True)])
+def test_key_is_due_at_its_age(age, is_due):
+    activated = None if age is None else NOW - timedelta(seconds=age)
+    old = key(1, "active", activated=activated)
+    request = RotateDue(chosen={"example.com": DOMAIN})
+    assert bool(rotated(old, request=request).new_keys) == is_due
+    assert moves(rotated(old, request=RotateDue())) == []
+
+
+def test_key_that_the_settings_do_not_desire_is_not_due():
+    other = key(1, "active", algorithm="rsa", activated=NOW - timedelta(days=9))
+    assert moves(rotated(other, request=RotateDue(chosen={"example.com": DOMAIN}))) == []
+
+
+# --- Orphans --------------------------------------------------------------------------------------
+
+
+def test_keys_of_a_domain_that_is_gone_come_to_their_end():
+    gone = Orphans(gone=frozenset({"example.com"}), due=frozenset({"example.com"}))
+    assert advanced(ACTIVE, PENDING, orphans=gone) == [
+        ("s1", "active", "retired"),
+        ("s2", "pending", "revoked"),
+    ]
+
+
+RETIRED = key(1, "retired")
+BACK = Orphans(back=frozenset({1}), lost=(tuple(SLOT),))
+LOST = Advance({SLOT: SPEC})
+
+
+def test_domain_that_comes_back_has_its_key_again_or_a_new_one():
+    again = rotated(RETIRED, request=LOST, orphans=BACK, visible=[RETIRED])
+    assert moves(again) == [("s1", "retired", "active")]
+    new = rotated(RETIRED, request=LOST, orphans=BACK)
+    assert moves(new) == [("default", None, "pending"), ("default", "pending", "active")]
+
+
+def test_new_key_of_a_domain_that_came_back_waits_until_dns_was_asked():
+    state = replace(known(RETIRED, orphans=BACK), observed=None)
+    assert moves(plan(state, LOST, NOW)) == []
+
+
+def test_due_key_and_domain_that_came_back_have_their_new_keys_in_one_plan():
+    old = key(3, "active", domain="example.org", activated=NOW - timedelta(days=9))
+    both = {"example.com": DOMAIN, "example.org": replace(DOMAIN, name="example.org")}
+    state = known(
+        RETIRED,
+        old,
+        settings=replace(SETTINGS, domains=both),
+        domains=frozenset(both),
+        orphans=BACK,
+        used={"example.com": {"s1"}, "example.org": {"s3"}},
+    )
+    planned = plan(state, RotateDue({SLOT: SPEC}, chosen=both), NOW)
+    assert moves(planned) == [
+        ("default-20261122", None, "pending"),
+        ("default", None, "pending"),
+        ("default", "pending", "active"),
+    ]
+    assert {(one.domain, one.state) for one in state.after(planned.moves, NOW).keys} == {
+        ("example.com", "retired"),
+        ("example.com", "active"),
+        ("example.org", "active"),
+        ("example.org", "pending"),
+    }
+
+
+def test_domain_outside_the_batch_gets_no_new_key():
+    other = Slot("example.org", "", "ed25519")
+    assert moves(rotated(RETIRED, request=Advance({other: SPEC}), orphans=BACK)) == []
+
+
+# --- Single keys ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_of", [Activate, Retire, Revoke])
+def test_key_that_is_gone_in_the_meantime_is_let_be(request_of):
+    planned = plan(known(ACTIVE), request_of(PENDING), NOW)
+    assert (planned.moves, planned.refused) == ((), "")
+
+
+def test_refused_request_moves_nothing():
+    for request in (
+        Activate(key(1, "revoked")),
+        Retire(ACTIVE),
+        Retire(key(1, "pending")),
+        Revoke(ACTIVE),
+        Revoke(key(1, "retired")),
+    ):
+        planned = plan(known(request.key), request, NOW)
+        assert planned.refused.startswith("example.com, selector 's1': ")
+        assert planned.moves == ()
+
+
+def test_compromised_key_is_replaced_in_one_plan():
+    planned = plan(known(ACTIVE), Revoke(ACTIVE, compromised=True), NOW)
+    assert moves(planned) == [
+        ("default-20261122", None, "pending"),
+        ("default-20261122", "pending", "active"),
+    ]
+    assert planned.moves[-1].replaced_becomes == "revoked"
+    cost, reach = planned.notes
+    assert "does not verify any more" in cost
+    assert "default-20261122._domainkey.example.com signs before" in reach
+    after = known(ACTIVE).after(planned.moves, NOW)
+    assert {one.selector: one.state for one in after.keys} == {
+        "s1": "revoked",
+        "default-20261122": "active",
+    }
+
+
+def test_pending_key_with_the_most_evidence_replaces_a_compromised_one():
+    newer = key(3, "pending")
+    planned = plan(
+        known(ACTIVE, PENDING, newer, visible=[PENDING]), Revoke(ACTIVE, compromised=True), NOW
+    )
+    assert moves(planned) == [("s2", "pending", "active")]
+
+
+def test_what_dns_showed_of_a_key_is_no_evidence_of_its_empty_record():
+    state = known(ACTIVE, visible=[ACTIVE])
+    planned = plan(state, Revoke(ACTIVE, force=True), NOW)
+    assert (state.observed.keys(), state.after(planned.moves, NOW).observed) == ({1}, {})
+
+
+# --- Standby keys ---------------------------------------------------------------------------------
+
+STANDBY = key(2, "standby", created=NOW)
+NEXT_NAME = "default-20261122"
+WITH_STANDBY = replace(SETTINGS, rotation=replace(SETTINGS.rotation, standby=True))
+
+
+def kept(*keys, **values):
+    return advanced(*keys, settings=WITH_STANDBY, **values)
+
+
+def test_key_that_signs_has_a_standby_key_where_the_settings_say_so():
+    assert kept(ACTIVE) == [(NEXT_NAME, None, "standby")]
+    assert kept(ACTIVE, PENDING) == []
+    assert kept(ACTIVE, STANDBY) == []
+    assert advanced(ACTIVE) == []
+    assert advanced(ACTIVE, STANDBY) == [("s2", "standby", "revoked")]
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_rotation_takes_the_standby_key_and_the_gate_still_looks(visible):
+    state = known(ACTIVE, STANDBY, settings=WITH_STANDBY, visible=[STANDBY] if visible else [])
+    planned = moves(plan(state, Rotate({SLOT: SPEC}), NOW))
+    assert planned[0] == ("s2", "standby", "pending")
+    assert planned[1:] == (
+        [("s2", "pending", "active"), (NEXT_NAME, None, "standby")] if visible else []
+    )
+    stored = replace(state, observed={})
+    assert moves(plan(stored, Rotate({SLOT: SPEC}), NOW)) == planned[:1]
+
+
+def test_another_selector_leaves_the_standby_key_where_it_is():
+    state = known(ACTIVE, STANDBY, settings=WITH_STANDBY, visible=[STANDBY])
+    planned = plan(state, Rotate({SLOT: SPEC}, "other"), NOW)
+    assert moves(planned) == [("other", None, "pending")]
+
+
+@pytest.mark.parametrize("seconds", [149, 150])
+def test_standby_key_has_a_bounded_age(seconds):
+    old = key(2, "standby", created=NOW - timedelta(seconds=seconds))
+    replaced = [("s2", "standby", "revoked"), (NEXT_NAME, None, "standby")]
+    assert kept(ACTIVE, old, visible=[old]) == ([] if seconds < 150 else replaced)
+
+
+def test_standby_key_that_is_older_than_the_active_key_is_replaced():
+    assert kept(STANDBY, key(3, "active")) == [
+        ("s2", "standby", "revoked"),
+        (NEXT_NAME, None, "standby"),
+    ]
+
+
+def test_seen_standby_key_takes_a_compromised_keys_place_before_a_pending_one():
+    newer = key(3, "pending")
+    state = known(ACTIVE, STANDBY, newer, settings=WITH_STANDBY, visible=[STANDBY])
+    planned = plan(replace(state, observed=None), Revoke(ACTIVE, compromised=True), NOW)
+    assert moves(planned) == [("s2", "standby", "active")]
+    assert planned.moves[0].replaced_becomes == "revoked"
+    assert not any("before every resolver" in note for note in planned.notes)
+
+
+def test_domain_that_went_by_mistake_keeps_its_standby_key():
+    gone = Orphans(gone=frozenset({"example.com"}), sudden="all at once")
+    assert kept(ACTIVE, STANDBY, orphans=gone) == []
+    assert advanced(ACTIVE, STANDBY, orphans=gone) == []
+    assert kept(ACTIVE, orphans=gone) == []
+    due = replace(gone, due=gone.gone, sudden="")
+    assert ("s2", "standby", "revoked") in kept(ACTIVE, STANDBY, orphans=due)
+
+
+# --- Purity ---------------------------------------------------------------------------------------
+
+PURE = ("plan", "revoke", "new_keys", "moves", "state", "gate", "replicas", "timing")
+ROOM = Path(plan_module.__file__).parent
+# What these modules may import, by the names that they take from it where there is more in it.
+ALLOWED = {
+    "__future__": None,
+    "collections.abc": None,
+    "dataclasses": None,
+    "datetime": {"datetime", "timedelta"},
+    "functools": {"cached_property"},
+    "hashlib": None,
+    "dns.zones": {"is_by_person"},
+    "errors": None,
+    "keys.desired": {
+        "domain_settings",
+        "is_chosen",
+        "is_desired",
+        "key_problem",
+        "record_of",
+    },
+    "keys.model": None,
+    "keys.removed_domains": {"Orphans", "WHY", "WHY_BACK"},
+    "keys.refusals": {"WHY"},
+    "private_key": {"DEFAULT_BITS"},
+    "record_names": None,
+    "records": None,
+    "settings": {"selector_scheme"},
+    "settings.duration": None,
+    "settings.model": None,
+    **dict.fromkeys(PURE),
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_plan_asks_no_database_dns_clock_file_or_postfix(module):
+    for package, name in imports(ROOM / f"{module}.py"):
+        assert package in ALLOWED, f"{module} imports {package}"
+        assert ALLOWED[package] is None or name in ALLOWED[package], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_plan_calls_no_clock(module):
+    calls = [
+        node.attr
+        for node in ast.walk(ast.parse((ROOM / f"{module}.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    ]
+    assert not {"now", "utcnow", "today"} & set(calls)

@@ -1,0 +1,101 @@
+"""Every time limit: when a rotation is due, and how long a retired key's record stays."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dkim_formula.postfix import main_cf, queue
+from dkim_formula.rotation.timing import due_at, least_age, retire_for
+from dkim_formula.settings import read
+from dkim_formula.settings.model import Rotation
+from functional.doubles import Postfix
+
+DAY = 86400
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+ROTATION = Rotation(every=180 * DAY, spread=30 * DAY)
+DOMAINS = [f"d{number}.example.com" for number in range(3000)]
+
+
+def age(domain, algorithm="rsa", rotation=ROTATION):
+    return due_at(MADE, rotation, domain, algorithm) - MADE
+
+
+def test_no_key_grows_older_than_every_and_none_goes_before_the_spread():
+    ages = [age(domain) for domain in DOMAINS]
+    assert max(ages) <= timedelta(days=180)
+    assert min(ages) > least_age(ROTATION) == timedelta(days=150)
+
+
+def test_domains_are_spread_evenly():
+    days = [age(domain).days for domain in DOMAINS]
+    counts = [days.count(day) for day in range(150, 180)]
+    assert min(counts) > 60
+    assert max(counts) < 150
+
+
+def test_place_of_a_domain_is_the_same_on_every_machine():
+    # Computed once; another value would have every site's domains change their places.
+    assert age("example.com") == timedelta(days=177, seconds=32677, microseconds=478837)
+
+
+def test_algorithms_rotate_apart_unless_together():
+    assert age("example.com", "rsa") != age("example.com", "ed25519")
+    together = Rotation(every=180 * DAY, spread=30 * DAY, together=True)
+    assert age("example.com", "rsa", together) == age("example.com", "ed25519", together)
+
+
+def test_without_a_spread_all_are_due_at_once():
+    assert age("example.com", rotation=Rotation(every=DAY, spread=0)) == timedelta(days=1)
+
+
+# --- Retirement -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postfix(tmp_path, monkeypatch):
+    double = Postfix(tmp_path)
+    monkeypatch.setattr(main_cf, "POSTCONF", str(double.postconf))
+    return double
+
+
+def found(**pillar):
+    return retire_for(read(pillar).settings, *queue.longest())
+
+
+def test_queue_keeps_mail_as_long_as_postfix_says(postfix):
+    postfix.set(maximal_queue_lifetime="2h", bounce_queue_lifetime="90m")
+    assert queue.longest() == (7200, "maximal_queue_lifetime")
+    postfix.set(maximal_queue_lifetime="1", bounce_queue_lifetime="3w")
+    assert queue.longest() == (21 * DAY, "bounce_queue_lifetime")
+
+
+def test_without_postfix_it_is_its_default(monkeypatch, tmp_path):
+    monkeypatch.setattr(main_cf, "POSTCONF", str(tmp_path / "none"))
+    assert queue.longest()[0] == 5 * DAY
+
+
+def test_one_that_can_not_be_read_counts_as_its_default(postfix):
+    postfix.set(maximal_queue_lifetime="2h", bounce_queue_lifetime="for ever")
+    assert queue.longest()[0] == 5 * DAY
+
+
+def test_longest_of_pillar_queue_and_signature_decides(postfix):
+    postfix.set(maximal_queue_lifetime="2h", bounce_queue_lifetime="2h")
+    assert found(rotation={"retire_for": "1h"}).seconds == 7200
+    assert found(rotation={"retire_for": "3h"}).seconds == 3 * 3600
+    signing = {"settings": {"SignatureTTL": 86400}}
+    assert found(rotation={"retire_for": "3h"}, opendkim=signing).seconds == DAY
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0x10000", 65536), ("0200000", 65536)])
+def test_signature_ttl_is_read_as_the_daemon_does(postfix, text, seconds):
+    postfix.set(maximal_queue_lifetime="1h", bounce_queue_lifetime="1h")
+    signing = {"settings": {"SignatureTTL": text}}
+    assert found(rotation={"retire_for": "1h"}, opendkim=signing).seconds == seconds
+
+
+def test_records_ttl_counts_where_it_is_longer_still(postfix):
+    postfix.set(maximal_queue_lifetime="1h", bounce_queue_lifetime="1h")
+    short = found(rotation={"retire_for": "1h"})
+    assert short.with_ttl(60) == short
+    assert short.with_ttl(DAY).seconds == DAY
+    assert "TTL" in short.with_ttl(DAY).reason

@@ -1,0 +1,79 @@
+"""What to do as the doctor's screen shows it: a command stands alone on its line, to be pasted."""
+
+import pytest
+from dkim_formula.screens import commands
+from dkim_formula.screens.commands import Asked, Terminal, draw
+from dkim_formula.screens.doctor import remedy_lines
+from support import returns
+
+
+@pytest.mark.parametrize(
+    ("remedy", "lines"),
+    [
+        ("salt-call state.apply dkim", ["salt-call state.apply dkim"]),
+        (
+            "systemctl unmask opendkim && salt-call state.apply dkim.opendkim",
+            ["systemctl unmask opendkim && salt-call state.apply dkim.opendkim"],
+        ),
+        (
+            "systemctl start postgresql; why it does not run: journalctl -u 'postgresql*' -n 50",
+            [
+                "systemctl start postgresql",
+                "journalctl -u 'postgresql*' -n 50  # why it does not run",
+            ],
+        ),
+        (
+            "salt-call state.apply dkim.opendkim; see journalctl -u opendkim -n 50",
+            ["salt-call state.apply dkim.opendkim", "journalctl -u opendkim -n 50"],
+        ),
+        (
+            "apt-get install systemd-timesyncd, or chrony; then: timedatectl",
+            ["apt-get install systemd-timesyncd  # or chrony", "timedatectl  # then"],
+        ),
+        (
+            "restore the table of domains; or, if it is meant: salt-call dkim.advance force=True",
+            [
+                "restore the table of domains",
+                "salt-call dkim.advance force=True  # or, if it is meant",
+            ],
+        ),
+        (
+            "salt-call dkim.check_dns, where DNS can be asked",
+            ["salt-call dkim.check_dns  # where DNS can be asked"],
+        ),
+        (
+            "correct the pillar; salt-call dkim.check shows all that is wrong",
+            ["correct the pillar", "salt-call dkim.check  # shows all that is wrong"],
+        ),
+        (
+            "see what hangs: ps -eo pid,stat,wchan,args; a process in state T or D is stopped",
+            [
+                "ps -eo pid,stat,wchan,args  # see what hangs",
+                "a process in state T or D is stopped",
+            ],
+        ),
+        ("start these milters, or remove their entries", None),
+    ],
+)
+def test_command_stands_alone_on_its_line(remedy, lines):
+    shown = [line.removeprefix("    ") for line in remedy_lines(remedy, Terminal(width=None))]
+    assert shown == ([remedy] if lines is None else lines)
+
+
+def test_command_is_never_broken():
+    long = f"salt-call dkim.activate {'a' * 60}.example.com selector-of-2026"
+    assert [*remedy_lines(long, Terminal(width=40))] == [f"    {long}"]
+
+
+def test_format_text_is_the_screen_without_colours_and_with_whole_lines():
+    found = [returns.finding("dns", False, "word " * 60, "salt-call dkim.check_dns")]
+    text = commands.as_text("doctor", found, verbose=False)
+    assert text == draw("doctor", found, Asked(), Terminal(width=None), returns.NOW)
+    assert max(map(len, text.splitlines())) > 200
+    assert "\033" not in text
+
+
+def test_format_text_lists_what_passed_where_that_is_asked_for():
+    found = [returns.finding("names", True, "every name can be looked up")]
+    assert "every name" in commands.as_text("doctor", found, verbose=True)
+    assert "every name" not in commands.as_text("doctor", found, verbose=False)

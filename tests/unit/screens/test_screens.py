@@ -1,0 +1,24 @@
+"""Whole screens, to the letter: ``tests/screens/NAME.WIDTH.txt`` is what a person sees."""
+
+import re
+
+import pytest
+from support.screens import CASES, FOLDER, WIDTHS, drawn
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", [*CASES])
+def test_screen_is_as_reviewed(name, width):
+    path = FOLDER / f"{name}.{width}.txt"
+    assert drawn(name, width) == path.read_text(encoding="utf-8")
+
+
+def test_no_reviewed_screen_is_left_over():
+    files = {path.name for path in FOLDER.iterdir()}
+    assert files == {f"{name}.{width}.txt" for name in CASES for width in WIDTHS}
+
+
+def test_guide_shows_a_screen_as_it_is():
+    guide = (FOLDER.parents[1] / "docs" / "rotate.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    assert drawn("status-guide", 140) in shown

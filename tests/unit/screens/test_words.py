@@ -1,0 +1,70 @@
+"""Times, numbers and names as a person says them; how wide a text is."""
+
+import pytest
+from dkim_formula.screens import words
+from dkim_formula.screens.terminal import Terminal, cell_width, padded
+from support.returns import NOW, at, key
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        ({"days": 12}, "in 12 days"),
+        ({"hours": 25}, "in 1 day"),
+        ({"hours": 2}, "in 2 hours"),
+        ({"minutes": 59}, "in 59 minutes"),
+        ({"seconds": 40}, "now"),
+        ({"seconds": -40}, "now"),
+        ({"minutes": -1}, "1 minute ago"),
+        ({"days": -3, "hours": -2}, "3 days ago"),
+    ],
+)
+def test_time_is_said_from_now_on(later, said):
+    assert words.when(at(**later), NOW) == said
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_no_time_is_said_as_nothing(nothing):
+    assert words.when(nothing, NOW) == ""
+
+
+def test_time_without_a_zone_is_in_utc():
+    assert words.when("2026-12-01T14:00:00", NOW) == "in 2 hours"
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [("12d", "12 days"), ("1h", "1 hour"), ("0s", "0 seconds"), ("", "")]
+)
+def test_age_is_said_in_words(age, said):
+    assert words.span(age) == said
+
+
+def test_algorithm_is_named_with_its_size_where_it_has_one():
+    assert words.algorithm(key()) == "rsa 2048"
+    assert words.algorithm(key(algorithm="ed25519", bits=None)) == "ed25519"
+    assert words.algorithm(key(bits=None)) == "rsa"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("example.com", "example.com"),
+        ("xn--mnchen-3ya.example", "münchen.example (xn--mnchen-3ya.example)"),
+        ("xn--fsqu00a.xn--0zwm56d", "例子.测试 (xn--fsqu00a.xn--0zwm56d)"),
+        # No A-labels: nothing is made of them.
+        ("xn--a.example", "xn--a.example"),
+        ("xn--.example", "xn--.example"),
+        ("", "(no name)"),
+    ],
+)
+def test_domain_is_said_as_its_reader_knows_it(name, said):
+    assert words.domain(name, Terminal()) == said
+    assert words.domain(name, Terminal(utf8=False)).isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "wide"), [("abc", 3), ("münchen", 7), ("例子", 4), ("e\u0301", 1)]
+)
+def test_text_takes_the_columns_of_its_letters(text, wide):
+    assert cell_width(text) == wide
+    assert cell_width(padded(text, 9)) == 9

@@ -1,0 +1,107 @@
+"""The library's rooms: who imports whom, how long a file is, and where names are made."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2]
+LIBRARY = TREE / "_utils" / "dkim_formula"
+ARCHITECTURE = (TREE / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULES = sorted(LIBRARY.rglob("*.py"))
+
+MOST_LINES = 400
+
+
+def floors() -> list[list[str]]:
+    """Return the floors of docs/architecture.md, the lowest first: rooms and modules."""
+    block = re.search(r"```floors\n(.*?)```", ARCHITECTURE, re.DOTALL)[1]
+    return [line.split(None, 1)[1].split() for line in block.splitlines()]
+
+
+FLOOR = {room: number for number, rooms in enumerate(floors()) for room in rooms}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(LIBRARY))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Return the rooms and the modules beside them that a module imports, its own left out."""
+    depth = len(path.relative_to(LIBRARY).parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {name.partition(".")[0] for name in names}
+    return found - {room_of(path)}
+
+
+def test_every_room_and_module_has_a_floor():
+    rooms = {room_of(path) for path in MODULES if path != LIBRARY / "__init__.py"}
+    assert rooms == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_imports_from_lower_floors_alone(path):
+    upward = [
+        room
+        for room in rooms_imported(path)
+        # Modules that stand alone share the two lowest floors.
+        if FLOOR[room] >= FLOOR[room_of(path)] and not (LIBRARY / f"{room}.py").exists()
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_is_short_enough_to_be_read(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level packages that a module imports by absolute names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_library_knows_nothing_of_salt(path):
+    assert "salt" not in imported(path)
+
+
+# A label that RFC 6376, 8460, 8461 or 9989 puts before a mail domain.
+RECORD_LABEL = re.compile(r"(^|[.\s'])_(domainkey|dmarc|report|smtp|mta-sts)(\.|$)")
+
+
+def texts(path: Path) -> list[str]:
+    """Return the texts of a module's code: not its comments, not its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_record_names_are_made_in_one_module_alone(path):
+    made = any(RECORD_LABEL.search(text) for text in texts(path))
+    assert made == (name_of(path) == "record_names.py")

@@ -1,0 +1,143 @@
+"""Programs that sign beside the formula's OpenDKIM."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from dkim_formula.errors import PostfixError
+from dkim_formula.health import check_postfix, preflight
+from dkim_formula.health.model import Host
+from dkim_formula.importing import amavisd, other_signers, rspamd
+from dkim_formula.importing.other_signers import Process
+from dkim_formula.postfix.service_milters import Configuration
+from dkim_formula.settings import Reading
+from dkim_formula.settings.model import Settings
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine without any such program, and without Postfix."""
+
+    def no_postfix():
+        raise PostfixError("no postconf")
+
+    world = World(tmp_path, monkeypatch)
+    monkeypatch.setattr(other_signers, "processes", lambda: iter(world.running))
+    monkeypatch.setattr(other_signers.service_milters, "read", no_postfix)
+    monkeypatch.setattr(rspamd, "CONFIGURATION", str(tmp_path / "rspamd"))
+    monkeypatch.setattr(rspamd, "_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(amavisd, "CONFIGURATIONS", (str(tmp_path / "conf.d"),))
+    return world
+
+
+class World:
+    def __init__(self, path, monkeypatch):
+        self.path = path
+        self.running = []
+        self._monkeypatch = monkeypatch
+
+    def run(self, *words, number=1):
+        self.running.append(Process(number, words))
+
+    def write(self, name, text):
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        return str(target)
+
+    def postfix(self, **main):
+        found = Configuration(main)
+        self._monkeypatch.setattr(other_signers.service_milters, "read", lambda: found)
+
+    def found(self):
+        return other_signers.found(Settings())
+
+
+def test_machine_without_another_signer_has_nothing_to_say(machine):
+    machine.run("/usr/sbin/opendkim", "-f", "-x", "/etc/opendkim.conf")
+    machine.run("/usr/sbin/smtpd")
+    assert machine.found() == []
+    assert [one.ok for one in check_postfix.other_signers_found(Host(Settings()))] == [True]
+
+
+def test_check_and_doctor_say_what_the_import_says(machine):
+    machine.run("rspamd: main process")
+    machine.write("rspamd/local.d/dkim_signing.conf", "use_redis = true;")
+    (finding,) = check_postfix.other_signers_found(Host(Settings()))
+    assert (finding.name, finding.ok) == ("other signers rspamd", None)
+    assert finding.remedy.startswith("enabled = false; in ")
+    assert machine.found()[0] in preflight.check(Reading(Settings(), (), ()))["advice"]
+
+
+def test_rspamd_that_has_keys_signs_until_it_is_switched_off(machine):
+    machine.run("rspamd: main process")
+    machine.write("rspamd/local.d/dkim_signing.conf", "use_esld = false;")
+    assert machine.found() == []
+    machine.write("data/dkim/example.com.dkim.key", "")
+    machine.write("data/dkim/example.org.dkim.key", "")
+    machine.write("data/dkim/example.org.old.key", "")
+    (text,) = machine.found()
+    assert text == (
+        "rspamd signs with 2 keys (dkim_signing): mail would be signed twice; switch it off by: "
+        f"enabled = false; in {machine.path}/rspamd/override.d/dkim_signing.conf, and "
+        "systemctl restart rspamd"
+    )
+    machine.write("rspamd/override.d/dkim_signing.conf", "enabled = false;\n")
+    assert machine.found() == []
+
+
+def test_rspamd_with_keys_in_redis_signs(machine):
+    machine.run("/usr/bin/rspamd", "-c", "/etc/rspamd/rspamd.conf", "-f")
+    machine.write("rspamd/local.d/dkim_signing.conf", "use_redis = true;")
+    assert "rspamd signs with its keys" in machine.found()[0]
+
+
+def test_rspamd_that_does_not_run_does_not_sign(machine):
+    machine.write("rspamd/local.d/dkim_signing.conf", "")
+    machine.write("data/dkim/example.com.dkim.key", "")
+    assert machine.found() == []
+
+
+@pytest.mark.parametrize(
+    "milter", ["inet:localhost:11332", "unix:/run/rspamd/milter.sock", "inet:[192.0.2.1]:11332"]
+)
+def test_milter_of_rspamd_in_main_cf_is_named(machine, milter):
+    machine.postfix(smtpd_milters=f"unix:opendkim/opendkim.sock {milter}", queue_directory="/q")
+    (text,) = machine.found()
+    assert f"Postfix asks a milter of rspamd (smtpd_milters: {milter})" in text
+
+
+def test_amavisd_that_signs_is_named_with_its_file(machine):
+    machine.write("conf.d/20-defaults", "$enable_dkim_signing = 1;\n")
+    path = machine.write("conf.d/50-user", "dkim_key('a.example', 's', '/k');\n1;\n")
+    assert machine.found() == []
+    machine.run("/usr/sbin/amavisd-new (master)")
+    (text,) = machine.found()
+    assert text.startswith("amavisd signs with 1 key (dkim_key): mail would be signed twice")
+    assert f"$enable_dkim_signing = 0; in {path}" in text
+    machine.write("conf.d/50-user", "dkim_key('a.example','s','/k');\n$enable_dkim_signing = 0;\n")
+    assert machine.found() == []
+
+
+@pytest.mark.parametrize("words", [("-x", "{path}"), ("-f", "-x{path}", "-vvv")])
+def test_opendkim_with_another_configuration_is_named(machine, words):
+    path = machine.write("other.conf", "Mode sv\nKeyFile /k\n")
+    machine.run("/usr/sbin/opendkim", *(word.format(path=path) for word in words), number=999999999)
+    (text,) = machine.found()
+    assert f"another OpenDKIM signs with the configuration {path}" in text
+    assert "the unit of process 999999999" in text
+    machine.write("other.conf", "Mode v\n")
+    assert machine.found() == []
+
+
+def test_processes_of_this_machine_are_seen_by_the_words_they_were_called_by():
+    # It says when it runs: until then the kernel has no words of it.
+    command = [sys.executable, "-c", "print(flush=True); input()", "word of this test"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        found = {one.number: one for one in other_signers.processes()}
+        assert found[process.pid].words == tuple(command)
+        assert found[process.pid].name == os.path.basename(sys.executable)
+        process.communicate(b"\n")
