@@ -2,6 +2,7 @@
 
 import threading
 
+import dns.name
 import pytest
 from dkim_formula.dns.desired import desired_records
 from dkim_formula.errors import DatabaseError, InvalidValue, KeyNotFound, StepRefused
@@ -441,7 +442,8 @@ def test_algorithms_go_together_where_they_are_to(site):
 
 @pytest.fixture
 def delegated(site):
-    """Keys in a zone of ours: the servers have it too."""
+    """Keys in a zone of ours, which the servers have too; the first key signs at once."""
+    site.pillar["rotation"] |= {"first_key_waits": False, "standby": False}
     site.pillar["domains"]["example.com"]["delegation"] = {"zone": "example.org"}
     site.make_keys()
     return site
@@ -451,6 +453,36 @@ def cname(site, selector, servers=None):
     target = f"{name(selector)}.example.org."
     for server in servers or site.servers:
         site.add(server, name(selector), "CNAME", target)
+
+
+def test_delegated_domain_waits_for_its_cname_from_the_first_key_on(site):
+    site.pillar["domains"]["example.com"]["delegation"] = {"zone": "example.org"}
+    site.make_keys()
+    assert site.states() == {"default": "pending"}
+    site.publish("default")
+    advance(site)
+    site.pass_time(HOLD)
+    (line,) = rotation_commands.status(site.settings)
+    assert line["dns"] == "missing"
+    assert f"{name('default')} CNAME: 127.0.0.1@" in line["next"]
+    cname(site, "default")
+    advance(site)
+    # A resolver may have cached the name's former record, for as long as its TTL.
+    site.pass_time(3600 + 60)
+    advance(site)
+    # The next key's record is there from the start, so that both CNAMEs lead to one.
+    assert site.states() == {"default": "active", "default-2": "standby"}
+    for server in site.servers:
+        server.zones[dns.name.from_text("example.com")].delete_node(f"{name('default')}.")
+    (active, _) = rotation_commands.status(site.settings)
+    assert (active["state"], active["dns"]) == ("active", "missing")
+
+
+def test_generated_key_of_a_delegated_domain_waits(site):
+    site.pillar["domains"]["example.com"]["delegation"] = {"zone": "example.org"}
+    assert keys_commands.generate(site.settings, "example.com")["state"] == "pending"
+    site.pillar["rotation"]["first_key_waits"] = False
+    assert keys_commands.generate(site.settings, "example.com", "default-2")["state"] == "active"
 
 
 def test_delegated_domain_rotates_through_its_fixed_selectors(delegated):

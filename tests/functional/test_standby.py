@@ -154,7 +154,7 @@ def test_due_key_is_followed_by_its_standby_key(by_hand):
 
 
 def test_delegated_domain_has_a_standby_key_where_a_selector_is_free(site):
-    site.pillar["rotation"]["standby"] = True
+    site.pillar["rotation"]["first_key_waits"] = False
     site.pillar["domains"]["example.com"]["delegation"] = {
         "zone": "keys.example.org",
         "selectors": ["default", "two"],

@@ -22,7 +22,8 @@ def test_defaults_are_those_of_the_example():
     assert (found.every, found.spread) == (180 * DAY, 30 * DAY)
     assert (found.retire_for, found.revoke_for, found.margin) == (14 * DAY, 30 * DAY, 300)
     assert found.selector == "{selector}-%Y%m%d"
-    assert (found.together, found.first_key_waits, found.automatic) == (False, False, False)
+    assert (found.together, found.automatic) == (False, False)
+    assert (found.first_key_waits, found.standby) == (None, None)
     assert (found.schedule, found.publish_private) == (None, None)
 
 

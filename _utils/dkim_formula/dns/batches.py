@@ -16,6 +16,8 @@ from .query import DnsClient, run
 from .steps import made_another, made_of
 from .zones import ZoneFinder, configured_zone, way_of
 
+_ODD = frozenset(b'"\\')
+
 
 class Batches:
     """
@@ -140,6 +142,25 @@ def _decide(planned: Planned, adopt: bool) -> None:
         planned.step = step_from(planned.task, planned.present, adopt)
     except DnsError as error:
         planned.problem = str(error)
+    if planned.step is not None:
+        planned.advice = _on_texts_beside(planned)
+
+
+def _on_texts_beside(planned: Planned) -> str:
+    """
+    Return advice where a step writes texts of others again that some services change: a service
+    replaces all records of a name and type at once.
+    """
+    beside = set(planned.present.values) - set(planned.step.delete)
+    odd = sorted(value for value in beside if _ODD & set(value) or not value.isascii())
+    if not odd:
+        return ""
+    shown = odd[0].decode("utf-8", "backslashreplace")
+    return (
+        f"{planned.provider}: the name has texts of others with quotes, backslashes or letters "
+        f"beyond ASCII, which some services change when they write the name: {shown}; compare them "
+        "afterwards"
+    )
 
 
 def _changes(planned: Sequence[Planned]) -> list[Change]:

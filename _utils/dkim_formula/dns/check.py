@@ -252,7 +252,11 @@ class _Checker:
         for serial in serials.values():
             if serial is not None and (newest is None or is_newer(serial, newest)):
                 newest = serial
-        return [with_serial(answer, serials.get(answer.address), newest) for answer in answers]
+        right = {serials.get(one.address) for one in answers if one.finding.verdict == verdict.OK}
+        return [
+            with_serial(answer, zone.name, serials.get(answer.address), newest, right)
+            for answer in answers
+        ]
 
     async def _serial(self, zone: str, endpoint: Endpoint) -> int | None:
         try:

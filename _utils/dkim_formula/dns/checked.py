@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..records.record import Record
@@ -97,11 +97,31 @@ def past_deadline(record: Record, deadline: float) -> Checked:
     return Checked(record, verdict.UNCHECKED, f"not within {deadline:g} s (dkim:dns:deadline)")
 
 
-def with_serial(answer: Answered, serial: int | None, newest: int | None) -> Answered:
-    """Return an answer with its server's serial. One that is wrong says if the server lags."""
-    finding = answer.finding
-    if serial is not None and serial != newest and finding.verdict != verdict.OK:
-        text = f"the server lags behind: its serial is {serial}, the newest {newest}"
+def with_serial(
+    answer: Answered,
+    zone: str,
+    serial: int | None,
+    newest: int | None,
+    right: Collection[int | None],
+) -> Answered:
+    """
+    Return an answer with its server's serial. One that is wrong says if the server lags, or if the
+    serial was not raised.
+
+    right
+        The serials of the servers that show the record.
+    """
+    finding, text = answer.finding, ""
+    if serial is not None and finding.verdict != verdict.OK:
+        if serial in right:
+            text = (
+                f"a server with the same serial {serial} has the record: the serial of {zone} was "
+                "not raised, so this server does not copy the zone; raise it (PowerDNS: pdnsutil "
+                f"set-meta {zone} SOA-EDIT-API DEFAULT, then pdnsutil increase-serial {zone})"
+            )
+        elif serial != newest:
+            text = f"the server lags behind: its serial is {serial}, the newest {newest}"
+    if text:
         finding = replace(finding, detail=f"{finding.detail}; {text}" if finding.detail else text)
     return replace(answer, finding=finding, serial=serial)
 

@@ -57,6 +57,8 @@ class Planned:
         The records that a wildcard seems to give the name.
     made
         What the provider made of the value that was sent.
+    advice
+        What a person should look at, though nothing is wrong.
     """
 
     task: Task
@@ -70,6 +72,7 @@ class Planned:
     sent: bool = False
     wildcard: Present | None = None
     made: Made | None = None
+    advice: str = ""
 
 
 def step_from(task: Task, present: Present, adopt: bool) -> Step | None:

@@ -59,6 +59,7 @@ class PublishReport:
         ]
         if last.problem:
             self.problem(last.problem, called)
+        self.notes += [f"{called}: {one.advice}" for one in rounds[:1] if one.advice]
         if sent:
             new = None if sent[-1].add is None else sent[-1].add.decode()
             old = [value.decode("utf-8", "backslashreplace") for value in sent[0].delete]

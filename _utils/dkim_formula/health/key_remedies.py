@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..keys import history
 from ..keys import table as keys_table
 from ..keys.comparison import compare
-from ..keys.desired import domain_settings, wanted_keys
+from ..keys.desired import domain_settings, first_key_waits, wanted_keys
 from ..keys.model import Key, Wanted
 from ..settings import selector_scheme
 from ..settings.model import Settings
@@ -49,11 +49,26 @@ def of_missing_keys(
     one = left[0]
     for key in keys:
         same = (key.domain, key.algorithm, key.address) == (one.domain, one.algorithm, one.address)
-        if same and key.state in ("standby", "pending", "retired") and key.public is not None:
+        if not same or key.public is None:
+            continue
+        if key.state == "pending" and first_key_waits(settings, one.domain):
+            return _of_waiting_key(settings, one.domain)
+        if key.state in ("standby", "pending", "retired"):
             return f"salt-call dkim.activate {one.domain} {key.selector}"
     if one.address:
         return f"salt-call dkim.rotate {one.domain} algorithm={one.algorithm}"
     return _generation(connection, settings, one)[0]
+
+
+def _of_waiting_key(settings: Settings, domain: str) -> str:
+    """Return what shows which record a first key waits for."""
+    name = shlex.quote(domain)
+    if domain_settings(settings, domain).delegation is None:
+        return f"salt-call dkim.status {name}, which says what its key waits for"
+    return (
+        f"give the owner of {domain} the CNAMEs: salt-call --out=txt dkim.delegations {name} "
+        f"format=text; what its key waits for: salt-call dkim.status {name}"
+    )
 
 
 def of_damaged_key(

@@ -26,7 +26,7 @@ def store(
     pairs: Iterable[tuple[Wanted, PrivateKey]],
     why: str,
     state: str | None = "active",
-    is_first: bool = False,
+    waiting: Collection[str] | None = None,
 ) -> list[Key]:
     """
     Store new keys, and return those that were stored. Does not commit.
@@ -39,8 +39,9 @@ def store(
     state
         ``active``; ``pending`` for a key whose record is to be published first; None: active
         where the domain has no active key of that algorithm (and address), else pending.
-    is_first
-        The keys are new to DNS: one of a domain whose old key an import refused is pending.
+    waiting
+        For first keys, which are new to DNS: one of these domains, or of a domain whose old key an
+        import refused, is pending. None for keys that are no first ones.
     """
     with connection.cursor() as cursor:
         begin(cursor, why)
@@ -71,7 +72,9 @@ def store(
         )
         cursor.execute("CREATE TEMPORARY TABLE dkim_stored (id bigint) ON COMMIT DROP")
         secret_writes.change(
-            cursor, compose(_STORE, **names(database)), {"state": state, "is_first": is_first}
+            cursor,
+            compose(_STORE, **names(database)),
+            {"state": state, "waiting": None if waiting is None else list(waiting)},
         )
         cursor.execute("SELECT id FROM pg_temp.dkim_stored")
         stored = [number for (number,) in cursor]
@@ -83,7 +86,8 @@ _STORE = """
 WITH stored AS (
     INSERT INTO {dkim} (domain, selector, algorithm, bits, address, public_key, key, state)
     SELECT n.domain, n.selector, n.algorithm, n.bits, n.address, n.public_key, n.key,
-           CASE WHEN %(is_first)s AND EXISTS (
+           CASE WHEN n.domain = ANY (%(waiting)s::text[])
+                  OR %(waiting)s::text[] IS NOT NULL AND EXISTS (
                     SELECT FROM {history} AS h WHERE h.domain = n.domain AND REFUSED)
                 THEN 'pending' ELSE %(state)s END
       FROM pg_temp.dkim_new AS n

@@ -25,6 +25,7 @@ from .completion import complete, whole_keys
 from .desired import (
     chosen_domains,
     domain_settings,
+    first_key_waits,
     key_problem,
     record_of,
     wanted_keys,
@@ -120,10 +121,10 @@ def generate(
         if key is not None:
             return {**_plain(settings, key), "existed": True, "changes": {}, "notes": []}
         pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
-        # Without a state it waits beside a key that signs: its record is to be published first.
-        state = "pending" if settings.rotation.first_key_waits else None
         why = "made by dkim.generate"
-        key_changes.store(connection, settings.database, [pair], why, state, is_first=True)
+        waiting = [name] if first_key_waits(settings, name) else []
+        # Without a state it waits beside a key that signs: its record is to be published first.
+        key_changes.store(connection, settings.database, [pair], why, None, waiting)
         key = keys_table.find(connection, settings.database, name, wanted.selector)
     return {**_plain(settings, key), "existed": False, "changes": changes, "notes": []}
 

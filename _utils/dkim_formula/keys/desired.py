@@ -62,6 +62,36 @@ def domain_settings(settings: Settings, name: str) -> Domain:
     return settings.domains.get(name) or replace(template, name=name)
 
 
+def first_key_waits(settings: Settings, name: str) -> bool:
+    """
+    Tell whether a domain's first key is pending until DNS shows its record. By default it is so
+    with a delegation: the customer may take weeks for the CNAMEs.
+    """
+    return _or_delegated(settings, name, settings.rotation.first_key_waits)
+
+
+def has_standby(settings: Settings, name: str) -> bool:
+    """
+    Tell whether a domain's next keys are published ahead. By default it is so with a delegation:
+    each CNAME of the customer then leads to a record.
+    """
+    return _or_delegated(settings, name, settings.rotation.standby)
+
+
+def any_standby(settings: Settings) -> bool:
+    """Tell whether any domain's next keys are published ahead."""
+    if settings.rotation.standby is not None:
+        return settings.rotation.standby
+    every = settings.every_hosted or settings.defaults
+    return any(one.delegation is not None for one in (every, *settings.domains.values()))
+
+
+def _or_delegated(settings: Settings, name: str, given: bool | None) -> bool:
+    if given is not None:
+        return given
+    return domain_settings(settings, name.lower()).delegation is not None
+
+
 def wanted_keys(domains: Mapping[str, Domain]) -> list[Wanted]:
     """The keys that the domains are to have. An alias domain has none: it signs as another."""
     wanted = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def generate(
     why: str,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
-    state: str = "active",
+    waiting: Collection[str] = (),
     stored: list[Key] | None = None,
 ) -> list[Key]:
     """
@@ -50,8 +50,8 @@ def generate(
     workers
         Threads; default: one for each core that this process may use. The making of an RSA key
         gives the interpreter lock back, so that threads do (measured: two give twice the keys).
-    state
-        What they are stored as: ``active``, or ``pending`` where a first key waits for its record.
+    waiting
+        Domains whose first key is stored as pending, and waits for its record.
     stored
         Gets the keys of each batch that is committed; it has them where a later batch fails.
     """
@@ -68,7 +68,7 @@ def generate(
         done = 0
         with contextlib.closing(_batches(missing, size, workers)) as batches:
             for pairs in batches:
-                kept = store(connection, database, pairs, why, state, is_first=True)
+                kept = store(connection, database, pairs, why, waiting=waiting)
                 connection.commit()
                 stored += kept
                 done += len(pairs)

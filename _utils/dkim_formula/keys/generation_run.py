@@ -9,7 +9,13 @@ from ..settings.model import Domain, Settings
 from . import generate as keys_generate
 from . import odd_rows, patterns, refusals, removed_domains, removed_domains_table
 from .comparison import compare
-from .desired import chosen_domains, every_hosted, wanted_keys, wanted_patterns
+from .desired import (
+    chosen_domains,
+    every_hosted,
+    first_key_waits,
+    wanted_keys,
+    wanted_patterns,
+)
 from .model import Key, Wanted
 from .odd_rows import LISTED
 
@@ -22,12 +28,13 @@ class GenerationRun:
     def __init__(self, connection, settings: Settings):
         self.connection = connection
         self.database = settings.database
-        self.first_state = "pending" if settings.rotation.first_key_waits else "active"
         comparison = compare(
             connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
         )
         waiting = self._with_former_keys(comparison.missing)
         self.missing = [one for one in comparison.missing if one not in waiting]
+        domains = {one.domain for one in self.missing}
+        self.waiting = {domain for domain in domains if first_key_waits(settings, domain)}
         self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
         self.notes += [
             f"{one.domain} was gone and is back: dkim.advance has its former {one.algorithm} key "
@@ -90,7 +97,7 @@ class GenerationRun:
             self.missing,
             why="missing by the pillar",
             progress=progress,
-            state=self.first_state,
+            waiting=self.waiting,
             stored=self.stored,
         )
 

@@ -14,7 +14,7 @@ from ..errors import DatabaseUnavailable, InvalidValue, StepRefused, keeping_wha
 from ..keys import history, removed_domains
 from ..keys import table as keys_table
 from ..keys.completion import complete_domains
-from ..keys.desired import chosen_domains
+from ..keys.desired import any_standby, chosen_domains
 from ..keys.known_domains import key_holder, refuse_unknown
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
@@ -272,7 +272,7 @@ def _unfinished(connection, settings: Settings) -> list[str]:
 def _standby_to_do(connection, settings: Settings) -> Iterable[str]:
     """Return the domains in which a standby key is missing, unseen, too old or not wanted."""
     database, rotation = settings.database, settings.rotation
-    if not rotation.standby:
+    if not any_standby(settings):
         return keys_table.with_standby(connection, database)
     lacking = keys_table.without_standby(connection, database)
     return {

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from ..keys.desired import domain_settings, is_chosen, is_desired, key_problem, record_of
+from ..keys.desired import (
+    domain_settings,
+    first_key_waits,
+    has_standby,
+    is_chosen,
+    is_desired,
+    key_problem,
+    record_of,
+)
 from ..keys.model import GONE, Key, Slot
 from ..keys.refusals import WHY as WHY_REFUSED
 from ..keys.removed_domains import WHY, WHY_BACK, Orphans
@@ -287,7 +295,8 @@ class RotationState:
             return _UNREADABLE
         rotation = self.settings.rotation
         is_refused = key.domain in self.refused
-        if signs is None and not rotation.first_key_waits and not is_refused:
+        waits = is_refused or first_key_waits(self.settings, key.domain)
+        if signs is None and not waits:
             return Decision("active", "rotation: nothing signed before")
         domain = domain_settings(self.settings, key.domain.lower())
         # Selectors of a delegation come back: a resolver may still cache an older key's record.
@@ -359,7 +368,7 @@ def records_of(settings: Settings, key: Key) -> list[Record]:
 
 def wants_standby(settings: Settings, slot: Slot) -> bool:
     """Tell whether the settings ask for a standby key in a slot."""
-    if not settings.rotation.standby or not is_chosen(settings, slot.domain):
+    if not has_standby(settings, slot.domain) or not is_chosen(settings, slot.domain):
         return False
     return is_desired(domain_settings(settings, slot.domain.lower()), slot)
 

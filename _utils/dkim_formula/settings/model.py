@@ -327,8 +327,9 @@ class Rotation:
     revoke_for: int = 30 * 86400
     margin: int = 300  # over what a resolver may remember
     together: bool = False  # all algorithms of a domain
-    first_key_waits: bool = False
-    standby: bool = False  # the next key's record stands in DNS all the time
+    # None for both: where the domain has a delegation.
+    first_key_waits: bool | None = None
+    standby: bool | None = None  # the next key's record stands in DNS all the time
     selector: str = "{selector}-%Y%m%d"
     automatic: bool = False  # default: dns.publish is not none
     schedule: int | None = None

@@ -212,6 +212,23 @@ def test_text_of_others_that_goes_at_the_same_time_is_told(api):
     assert "a text of others that was here before is gone: google-site-verification" in done.problem
 
 
+def test_texts_of_others_that_services_change_are_told_before(api):
+    for content, is_told in (
+        ('"google-site-verification=foreign"', False),
+        ('"a \\"quoted\\" text"', True),
+        ('"a\\\\b"', True),
+        ('"\\195\\188mlaut"', True),
+    ):
+        rrset = {"name": "example.com.", "type": "TXT", "ttl": 300}
+        rrset["records"] = [{"content": content, "disabled": False}]
+        api.zones["example.com"]["example.com.", "TXT"] = rrset
+        (done,) = publish(settings_for(api), task(SPF))
+        assert done.problem == ""
+        assert ("texts of others with quotes" in done.advice) == is_told, content
+        (key,) = publish(settings_for(api), task(RECORD))
+        assert key.advice == ""
+
+
 def test_unknown_kinds_of_records_stay_out_of_the_plan(api):
     api.zones["example.com"]["x.example.com.", "TYPE65280"] = {
         "name": "x.example.com.",

@@ -178,6 +178,17 @@ def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
     )
 
 
+def test_domain_that_waits_for_its_owner_is_told_with_the_cnames_to_hand_out(host, tmp_path):
+    run(host, "UPDATE public.dkim SET state = 'pending' WHERE key = %s", (rsa_key(0).pem(),))
+    set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"delegation": {"zone": "example.net"}}})
+    told = found(host, "unsigned")["unsigned"]["remedy"]
+    assert "salt-call --out=txt dkim.delegations example.com format=text" in told
+    assert "salt-call dkim.status example.com" in told
+    set_pillar(host, tmp_path, rotation={"first_key_waits": True})
+    told = found(host, "unsigned")["unsigned"]["remedy"]
+    assert told == "salt-call dkim.status example.com, which says what its key waits for"
+
+
 def assert_mended_by_its_remedy(host, check):
     """The command that the finding gives can be typed as it stands, and mends what is wrong."""
     (one, *_) = found(host, check)[check]["remedy"].split("; ")

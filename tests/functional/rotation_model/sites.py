@@ -42,9 +42,14 @@ UP_TO_EACH_MOMENT = (80, QUEUE_LIFE - 60, 120, REVOKE_FOR - 180, 120)
 
 
 def rotation_settings(standby):
-    """The rotation settings of every history."""
+    """The rotation settings of every history; a first key signs at once, delegated or not."""
     return Rotation(
-        every=EVERY, retire_for=0, revoke_for=REVOKE_FOR, margin=MARGIN, standby=standby
+        every=EVERY,
+        retire_for=0,
+        revoke_for=REVOKE_FOR,
+        margin=MARGIN,
+        first_key_waits=False,
+        standby=standby,
     )
 
 

@@ -217,6 +217,17 @@ def test_server_that_lags_behind_is_named():
     assert [answer.serial for answer in found.servers] == [7, 5]
 
 
+def test_serial_that_was_not_raised_is_named():
+    with (
+        Nameserver({"example.com": HELD}, serial=7) as server,
+        Nameserver({"example.com": ""}, serial=7) as old,
+    ):
+        said, detail = verdict(dns_of(server, old))
+    assert said == "inconsistent"
+    assert "the same serial 7 has the record: the serial of example.com was not raised" in detail
+    assert "pdnsutil set-meta example.com SOA-EDIT-API DEFAULT" in detail
+
+
 def test_serials_that_wrapped_around_are_compared_as_rfc_1982_does():
     with (
         Nameserver({"example.com": HELD}, serial=3) as server,

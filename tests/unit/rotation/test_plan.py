@@ -388,6 +388,8 @@ ALLOWED = {
     "errors": None,
     "keys.desired": {
         "domain_settings",
+        "first_key_waits",
+        "has_standby",
         "is_chosen",
         "is_desired",
         "key_problem",
