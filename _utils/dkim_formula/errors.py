@@ -123,6 +123,10 @@ class DatabaseError(FormulaError):
     """PostgreSQL refused a statement, or holds something that the formula can't work with."""
 
 
+class NewerSchema(DatabaseError):
+    """A newer formula made the tables; this one does not touch them."""
+
+
 class DatabaseUnavailable(DatabaseError):
     """
     No session could be had.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import DatabaseError, DatabaseUnavailable, OpenDKIMError
+from ..errors import DatabaseError, DatabaseUnavailable, NewerSchema, OpenDKIMError
 from ..postgres import commands as postgres_commands
 from ..postgres import schema, stand_in
 from ..postgres.connection import session
@@ -52,6 +52,11 @@ def reachable(host: Host) -> Iterator[Finding | Sample]:
     except DatabaseUnavailable as error:
         yield Sample("dkim_database_up", 0)
         yield _unavailable(host, error)
+        return
+    except NewerSchema as error:
+        yield Sample("dkim_database_up", 1)
+        remedy = "update the formula on this machine; OpenDKIM signs all the same"
+        yield wrong("database", str(error), remedy)
         return
     yield Sample("dkim_database_up", is_set_up)
     yield from expiries

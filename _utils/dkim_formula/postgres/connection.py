@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable, done_before
 from ..settings.model import Database
-from . import listening, rights, stand_in
+from . import listening, rights, schema_number, stand_in
 from .catalog import relation_kind
 from .driver import driver
 from .safe_errors import errors_translated, safe_text
@@ -64,7 +64,8 @@ def session(
         Shown in ``pg_stat_activity`` and in the keys' history.
 
     Raises DatabaseUnavailable where no session can be had, DatabaseError for what PostgreSQL
-    refuses inside it; neither text holds a row's content or a password.
+    refuses inside it, and NewerSchema, but for ``setup``, where a newer formula made the tables; no
+    text holds a row's content or a password.
     """
     connection, why = None, ""
     if not setup and dbname is None and _is_local(database):
@@ -78,6 +79,8 @@ def session(
             if why:
                 tell_of_stand_in(connection, database, why)
             with connection.cursor() as cursor:
+                if not setup and dbname is None:
+                    schema_number.refuse_newer(cursor, database)
                 if role is not None:
                     cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:

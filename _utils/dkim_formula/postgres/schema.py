@@ -15,6 +15,7 @@ from . import (
     inspection,
     owners,
     replicas,
+    schema_number,
     signing_table,
     startup_scan,
     tables,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 # milter_default_action=accept a milter that does not answer means unsigned mail.
 LOCK_TIMEOUT = "10s"
 
-NEWEST = tables.NUMBER
 DEFINITIONS = "views and triggers"
 ADOPTED = "adopted keys"
 NEW_TABLES = "tables"
@@ -105,12 +105,8 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
     Raises DatabaseError, with every reason, where the schema can't be brought there.
     """
     problems = list(snapshot.problems)
-    newest = max(snapshot.applied, default=0)
-    if newest > NEWEST:
-        problems.append(
-            f"the database has migration {newest}, this formula knows {NEWEST} at most: update "
-            "the formula"
-        )
+    if problem := schema_number.newer(snapshot.applied):
+        problems.append(problem)
     if problems:
         raise DatabaseError("\n".join(problems))
     changes = {}
@@ -137,13 +133,13 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 
 def is_migrated(snapshot: Snapshot) -> bool:
     """Tell whether the tables are there that keys are compared with and stored in."""
-    return tables.NUMBER in snapshot.applied
+    return schema_number.NUMBER in snapshot.applied
 
 
 def has_tables(connection: pg.connection, database: Database) -> bool:
     """Tell what :func:`is_migrated` does, without the rest of a look."""
     with connection.cursor() as cursor:
-        return tables.NUMBER in _applied(cursor, database)
+        return schema_number.NUMBER in schema_number.applied(cursor, database)
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
@@ -233,16 +229,9 @@ def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
         owner=owners.look(cursor, database.keys_owner),
         schema=bool(count),
         dkim=kind is not None,
-        applied=_applied(cursor, database),
+        applied=schema_number.applied(cursor, database),
         site_id=adoption.site_id(cursor, database),
     )
-
-
-def _applied(cursor: pg.cursor, database: Database) -> tuple[int, ...]:
-    if not relation_kind(cursor, database.schema, "dkim_migration"):
-        return ()
-    cursor.execute(compose("SELECT number FROM {migration} ORDER BY 1", **names(database)))
-    return tuple(number for (number,) in cursor)
 
 
 def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> str | None:

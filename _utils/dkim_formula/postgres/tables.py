@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..key_text import KEY_PATH, PLAIN_PEM
 from ..settings.model import Database
+from . import schema_number
 from .catalog import columns, has_index
 from .conditions import LONG_NAME, odd_row, served_domain
 from .objects import names
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from .adoption import Adopted
 
-NUMBER = 1
 TITLE = "tables of keys, patterns, history and evidence, owned by a role of their own"
 
 _NUMBERED = """
@@ -295,7 +295,7 @@ def make(
     cursor.execute(compose(_NUMBERED, **known))
     cursor.execute(
         compose("INSERT INTO {migration} (number, title, site_id) VALUES (%s, %s, %s)", **known),
-        (NUMBER, TITLE, site_id),
+        (schema_number.NUMBER, TITLE, site_id),
     )
 
 

@@ -100,6 +100,18 @@ def test_hosted_domain_without_a_key_is_unsigned(healthy):
     assert look(healthy) == {"unsigned": ["example.org"]}
 
 
+def test_database_of_a_newer_formula_is_no_database_that_is_away(healthy):
+    with db.session(healthy.database, setup=True) as connection:
+        execute(connection, "INSERT INTO public.dkim_migration VALUES (99, 'of the future')")
+    found = health_commands.health(
+        Reading(healthy.settings), healthy.folder, lambda _name: True, True
+    )
+    (told,) = [one for one in found["problems"] if one["check"] == "database"]
+    assert "made by a newer formula" in told["message"]
+    assert "OpenDKIM signs all the same" in told["remedy"]
+    assert metrics(healthy)["dkim_database_up"] == {(): 1}
+
+
 def test_domain_that_nobody_chose_can_be_left_unsigned(healthy):
     healthy.pillar["domains"].pop("example.org")
     healthy.pillar["monitoring"] = {"unsigned": "chosen"}
