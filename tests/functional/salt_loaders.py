@@ -85,6 +85,11 @@ class _AsLoaded:
         del self._functions[name]
 
 
+def as_loaded(functions: LazyLoader, name: str) -> Any:
+    """A function itself, in place of the loader's ``LoadedFunc``."""
+    return _AsLoaded(functions).get(name, None)
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, functions: LazyLoader, doubles: Mapping) -> None:
     """Put functions of the test's in the place of Salt's, until the test ends."""
     for name, double in doubles.items():

@@ -19,7 +19,7 @@ from dkim_formula.screens.commands import SCREENS
 from dkim_formula.unattended import saved
 from functional.doubles import OpenDKIM, Postfix, Services
 from functional.postgres import execute, query, traditional_pem
-from functional.salt_loaders import TREE, functions_of, stand_in
+from functional.salt_loaders import TREE, as_loaded, functions_of, stand_in
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from yaml import safe_load
 
@@ -432,6 +432,8 @@ def test_progress_is_for_who_waits_at_a_terminal(
     )
     stream, seen = terminal
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setitem(machine.functions.opts, "__cli", cli)
+    # The module's own: Salt 3008 may have given its loader a copy of the options since.
+    loaded = as_loaded(machine.functions, "dkim.status")
+    monkeypatch.setitem(inspect.unwrap(loaded).__globals__["__opts__"], "__cli", cli)
     machine.call(function, *(text.format(folder=tmp_path) for text in arguments))
     assert (what in seen()) == is_seen

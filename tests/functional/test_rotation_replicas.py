@@ -108,6 +108,8 @@ def the_one(done):
 
 
 def test_key_that_a_standby_still_shows_is_not_revoked(signing, standby):
+    # The server sends what is committed a moment later: synchronous_commit is off.
+    wait(lambda: standby.ask(signing.database, KEYS) == [("default",)])
     standby.ask(signing.database, "SELECT pg_wal_replay_pause()")
     new = rotated(signing)
     signing.pass_time(2 * QUEUE)
