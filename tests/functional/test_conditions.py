@@ -12,6 +12,8 @@ from functional.postgres import execute, query
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.one_release
+
 CONDITIONS = [(served_domain, names.SERVED_DOMAIN), (served_selector, names.SERVED_SELECTOR)]
 LABELS = [
     "a",

@@ -107,6 +107,8 @@ from dkim_formula.keys import generate
 from dkim_formula.keys.model import Wanted
 from dkim_formula.postgres import connection, hosted
 from dkim_formula.settings.model import Database
+
+pytestmark = pytest.mark.one_release
 settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
 with connection.session(settings) as opened:
     wanted = [

@@ -7,6 +7,8 @@ from functional.test_rotation_publish import goes_to_its_end
 from support.dns_api import DnsApi
 from support.dns_daemons import PowerDns
 
+pytestmark = pytest.mark.one_release
+
 
 def published_at(database, servers, **arguments):
     """A site that publishes by itself, with its first key in DNS."""

@@ -12,6 +12,8 @@ from functional.doubles import Services
 from functional.postgres import execute, query
 from functional.salt_loaders import stand_in
 
+pytestmark = pytest.mark.one_release
+
 PASSWORD = "canary-word-7b1e"
 TSIG = "Y2FuYXJ5LXNlY3JldC1vZi10aGUtem9uZXMuLi4uLi4="
 DNS = {

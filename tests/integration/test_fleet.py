@@ -17,6 +17,11 @@ PAGE = (ROOT / "docs" / "many-machines.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^```yaml\n# (/srv/\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILES = dict(FILE.findall(PAGE))
 COMMANDS = "\n".join(re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+MONITORING = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+REACTOR_FILE = "/etc/salt/master.d/dkim-reactor.conf"
+(REACTOR,) = re.findall(
+    rf"^```yaml\n# {REACTOR_FILE}\n(.*?)^```$", MONITORING, re.DOTALL | re.MULTILINE
+)
 TOP = "/srv/pillar/top.sls"
 FOR_MAIL = "/srv/pillar/dkim/mail.sls"
 PASSWORD = "from-gpg-or-vault"
@@ -38,7 +43,21 @@ BROKEN = {
         "certificate verify failed",
     ),
     "no route": ("{}", "No route to host"),
+    "no space": ("{}", "No space left on device"),
 }
+# What brings a fault about on the second mail host, and what ends it. For a full disk /etc is a
+# small file system with the same content for a while.
+ROUTES = "; ".join(
+    f"ip route {{action}} unreachable {fleets.NAMES[name]}/32" for name in (DATABASE, STANDBY)
+)
+BEGIN = {
+    "no route": ROUTES.format(action="add"),
+    "no space": "mkdir /run/full && mount -t tmpfs -o size=64m tmpfs /run/full && "
+    "cp -a /etc/. /run/full && mount --bind /run/full /etc && "
+    "! dd if=/dev/zero of=/etc/salt/filler bs=1k 2>/dev/null",
+}
+END = {"no route": ROUTES.format(action="delete"), "no space": "rm /etc/salt/filler"}
+AWAY = {"no space": "umount --lazy /etc /run/full && rmdir /run/full"}
 TEXTFILE = "/var/lib/prometheus/node-exporter/dkim.prom"
 PUBLISHER = "/srv/pillar/dkim/publisher.sls"
 # As if a month had passed since, for keys as for standby servers.
@@ -49,7 +68,7 @@ UPDATE dkim_replica
    SET mark_at = mark_at - interval '30 days', reached_at = reached_at - interval '30 days';
 """
 # So many seconds' worth of settings: another value for each fault, so that each has a change.
-LIFETIMES = dict(zip(BROKEN, (604800, 691200, 777600), strict=True))
+LIFETIMES = dict(zip(BROKEN, (604800, 691200, 777600, 864000), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +104,19 @@ def page(site: Fleet, command: str) -> str:
     """What a command of the page prints on the master."""
     assert command in COMMANDS.splitlines(), f"docs/many-machines.md has no command {command!r}"
     return site.master.run(command, timeout=600).stdout
+
+
+def restart_master(site: Fleet) -> None:
+    """Return when the master has its new configuration and every minion is back."""
+    site.master.run("systemctl restart salt-master")
+    for name in MINIONS:
+        site.master.wait_for(f"salt --timeout=2 {name} test.ping | grep -q True", 180)
+
+
+def versions(site: Fleet) -> dict[str, str]:
+    """The formula's version on each host, as the overview shows it."""
+    found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
+    return {one["id"]: one["report"]["formula"] for one in found["hosts"]}
 
 
 def records(site: Fleet) -> dict[str, str]:
@@ -182,22 +214,18 @@ def test_fault_of_one_mail_host_stays_there(
     site.master.write("/srv/pillar/dkim/slip.sls", f"dkim:\n  {slip}\n" if slip != "{}" else "{}\n")
     site.master.write(TOP, f"{FILES[TOP]}  'mail2*':\n    - dkim.slip\n")
     before = site[MAIL2].run(STATE).stdout
-    routes = "; ".join(
-        f"ip route {{action}} unreachable {fleets.NAMES[name]}/32" for name in (DATABASE, STANDBY)
-    )
-    if fault == "no route":
-        site[MAIL2].run(routes.format(action="add"))
+    site[MAIL2].run(BEGIN.get(fault, "true"))
     try:
         done = fleets.orchestrate(site, "rollout")
     finally:
-        if fault == "no route":
-            site[MAIL2].run(routes.format(action="delete"))
+        site[MAIL2].run(END.get(fault, "true"))
         site.master.write(TOP, FILES[TOP])
     assert done.status == 1
     assert word in str(done)
     assert done.steps[STOPPED]["comment"].startswith("The hosts of all later steps")
     assert done.steps[f"{MAIL2} signs"]["result"] is False
     assert site[MAIL2].run(STATE).stdout == before
+    site[MAIL2].run(AWAY.get(fault, "true"))
     for box in signing.values():
         assert signers(site, box)
 
@@ -250,10 +278,8 @@ def apart(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
     yield
     site[MAIL2].run(f"{route.format('delete')}; systemctl restart opendkim")
     server.sql(site[STANDBY], "SELECT pg_wal_replay_resume()")
-    site.master.run("systemctl start salt-master")
     site.master.write(PUBLISHER, FILES[PUBLISHER])
-    for name in MINIONS:
-        site.master.wait_for(f"salt --timeout=2 {name} test.ping | grep -q True", 180)
+    restart_master(site)
 
 
 @pytest.mark.usefixtures("apart")
@@ -282,6 +308,78 @@ def test_due_work_needs_no_master_and_waits_for_a_standby_that_stands_still(
     primary.wait_for(lambda: server.sql(primary, count.format("revoked")) == "1", 180)
     for box in signing.values():
         assert dict(signers(site, box))["example.org"] == found[MAIL1]
+
+
+def test_minions_of_two_tags_work_side_by_side_until_all_are_updated(
+    site: Fleet, signing: Mapping[str, mail.Mailbox]
+) -> None:
+    """The next tag is on one mail host first, then on all."""
+    old, new = (tag.removeprefix("v") for tag in fleets.TAGS)
+    assert set(versions(site).values()) == {old}
+    fleets.at_tag(site.master, fleets.TAGS[1])
+    restart_master(site)
+    site.master.run(f"salt --timeout=60 {MAIL2} saltutil.sync_all", timeout=300)
+    assert versions(site) == {DATABASE: old, STANDBY: old, MAIL1: old, MAIL2: new}
+    assert all(signers(site, box) for box in signing.values())
+    page(site, "salt-run saltutil.sync_all")
+    page(site, "salt-run dkim.hosts")
+    done = fleets.orchestrate(site, "rollout")
+    assert done.status == 0, str(done)
+    assert set(versions(site).values()) == {new}
+    assert all(signers(site, box) for box in signing.values())
+
+
+def test_minion_that_is_behind_the_database_changes_nothing_and_signs(
+    site: Fleet, signing: Mapping[str, mail.Mailbox]
+) -> None:
+    keys = "SELECT domain, selector, state FROM dkim ORDER BY 1, 2"
+    before = server.sql(site[DATABASE], keys)
+    server.sql(site[DATABASE], "INSERT INTO dkim_migration VALUES (2, 'of a newer release')")
+    try:
+        told = site.master.run(f"salt --timeout=60 {DATABASE} dkim.rotate example.com", check=False)
+        done = fleets.orchestrate(site, "rollout")
+        word = "the database has migration 2, made by a newer formula"
+        assert word in told.stdout
+        assert done.status == 1
+        assert word in str(done)
+        assert server.sql(site[DATABASE], keys) == before
+        assert all(signers(site, box) for box in signing.values())
+    finally:
+        server.sql(site[DATABASE], "DELETE FROM dkim_migration WHERE number = 2")
+
+
+@pytest.fixture
+def reacting(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
+    """The reactor of the guide on the master, and beacons that look each second or two."""
+    often = "every: 2s, down_for: 1s, dns_every: 2s, differs_for: 1s"
+    beacon = f"  monitoring: {{beacon: true, {often}}}\n"
+    site.master.write(PUBLISHER, FILES[PUBLISHER] + beacon)
+    site.master.write(FOR_MAIL, FILES[FOR_MAIL] + beacon)
+    recipient = "postmaster@example.net"
+    assert recipient in REACTOR
+    text = REACTOR.replace(recipient, signing[MAIL1].address)
+    site.master.write(REACTOR_FILE, text)
+    restart_master(site)
+    done = fleets.orchestrate(site, "rollout")
+    assert done.status == 0, str(done)
+    yield
+    site.master.run(["rm", REACTOR_FILE])
+    restart_master(site)
+
+
+@pytest.mark.usefixtures("reacting")
+def test_master_answers_an_event_by_mending_publishing_and_mail(
+    site: Fleet, signing: Mapping[str, mail.Mailbox]
+) -> None:
+    site[MAIL1].run("systemctl stop opendkim")
+    site[MAIL1].wait_for("systemctl is-active opendkim", 180, "the daemon is started again")
+    assert signing[MAIL1].wait_for(f"DKIM at {MAIL1} service started")
+    before = records(site)
+    for name in before:
+        zones.update(site[NS], f"delete {name} TXT")
+    assert records(site) == {}
+    site[NS].wait_for(lambda: records(site) == before, 180, "the records are published again")
+    assert signers(site, signing[MAIL1])
 
 
 def test_minion_that_lost_its_pillar_changes_nothing(

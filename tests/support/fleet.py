@@ -1,13 +1,18 @@
 """A Salt master, two database servers, two mail hosts and a name server, on one network."""
 
 import json
+import re
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from support import remote, salt, zones
+from support import remote, zones
 from support.machine import ROOT, CommandFailed, Machine, equipment, image, salts
+from support.machine.machine import tracked
 from support.machine.network import Network
 
 ADDRESSES = {
@@ -30,8 +35,18 @@ ExecStart=/opt/salt/bin/{program}
 [Install]
 WantedBy=multi-user.target
 """
+# The formula at two tags; they differ in the version that the library tells.
+REPOSITORY = "/srv/git/dkim-formula.git"
+TAGS = ("v0.1.0", "v0.2.0")
+GITFS = "/etc/salt/master.d/dkim.conf"
+VERSION = "_utils/dkim_formula/version.py"
+# Of docs/install.md; the test has another address and, after an upgrade, another tag.
+GITFS_IN_THE_GUIDE = re.compile(
+    rf"^```yaml\n# {re.escape(GITFS)}\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
 MASTER_CONFIG = {
-    "file_roots": {"base": ["/srv/salt", salt.TREE]},
+    "file_roots": {"base": ["/srv/salt"]},
     "pillar_roots": {"base": ["/srv/pillar"]},
     # The keys of the minions are accepted by hand elsewhere.
     "auto_accept": True,
@@ -143,6 +158,42 @@ def fleet(release: str) -> Iterator[Fleet]:
         yield found
 
 
+def at_tag(master: Machine, tag: str) -> None:
+    """The master takes the formula at this tag, by the configuration that docs/install.md has."""
+    (text,) = GITFS_IN_THE_GUIDE.findall((ROOT / "docs" / "install.md").read_text())
+    (address,) = re.findall(r"https:\S+\.git", text)
+    assert TAGS[0] in text
+    master.write(GITFS, text.replace(address, f"file://{REPOSITORY}").replace(TAGS[0], tag))
+
+
+def _put_repository(master: Machine) -> None:
+    """A bare repository: this working tree at the first tag, and a newer version at the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree, bare = Path(folder, "tree"), Path(folder, "bare")
+        for name in tracked(ROOT):
+            target = tree / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+        _git(tree, "init", "--quiet")
+        for tag in TAGS:
+            version = f'VERSION = "{tag.removeprefix("v")}"\n'
+            text = re.sub(r"^VERSION = .*\n", version, (tree / VERSION).read_text(), flags=re.M)
+            (tree / VERSION).write_text(text)
+            _git(tree, "add", "--all")
+            _git(tree, "commit", "--quiet", "--allow-empty", f"--message={tag}")
+            _git(tree, "tag", tag)
+        _git(tree, "clone", "--quiet", "--bare", ".", str(bare))
+        archive = subprocess.run(
+            ["tar", "-c", "-C", str(bare), "."], check=True, capture_output=True
+        )
+    master.unpack(archive.stdout, REPOSITORY)
+
+
+def _git(tree: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=tests", "-c", "user.email=tests@example.net")
+    subprocess.run(["git", "-C", str(tree), *who, *arguments], check=True, capture_output=True)
+
+
 def _connect(fleet: Fleet) -> None:
     hosts = "".join(f"{address} {name}\n" for name, address in NAMES.items())
     for name, machine in fleet.machines.items():
@@ -153,7 +204,10 @@ def _connect(fleet: Fleet) -> None:
             program, config = ("salt-minion", {**MINION_CONFIG, "id": name})
         machine.write(f"/etc/salt/{program.partition('-')[2]}", json.dumps(config))
         machine.write(f"/etc/systemd/system/{program}.service", SERVICE.format(program=program))
-    fleet.master.put_tree(ROOT, salt.TREE)
+    _put_repository(fleet.master)
+    at_tag(fleet.master, TAGS[0])
+    fleet.master.install("git")
+    fleet.master.run("/opt/salt/bin/python -m pip install --quiet pygit2")
     for name, machine in fleet.machines.items():
         service = "salt-master" if name == MASTER else "salt-minion"
         machine.run(f"systemctl daemon-reload && systemctl enable --now --quiet {service}")

@@ -16,6 +16,8 @@ from dkim_formula.records import dmarc_record, key_record, spf_record
 from dkim_formula.settings.model import Dmarc, Dns, Zone
 from support.nameserver import Nameserver
 
+pytestmark = pytest.mark.one_release
+
 FOREIGN = """\
 @ 300 TXT "google-site-verification=foreign"
 _dmarc 300 TXT "v=DMARC1; p=none; rua=mailto:foreign@example.com"

@@ -13,6 +13,8 @@ from dkim_formula.settings.model import Delegation, Dns, Zone
 from functional.rotations import Site
 from support.nameserver import Nameserver
 
+pytestmark = pytest.mark.one_release
+
 DOMAIN = "customer.example"
 DELEGATION = Delegation("dkim.example.net", ("s1", "s2"))
 RECORDS = delegation_records(DOMAIN, DELEGATION)

@@ -17,6 +17,8 @@ from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings.model import Dns
 from dkim_formula.settings.notification import Notify
 
+pytestmark = pytest.mark.one_release
+
 DAY = 86400
 KEEP = """
 import os, sys

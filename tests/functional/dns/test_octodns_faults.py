@@ -11,6 +11,8 @@ from dkim_formula.secret import Secret
 from dkim_formula.settings.model import ApiProvider, Dns
 from support.dns_api import DnsApi
 
+pytestmark = pytest.mark.one_release
+
 SECRET = "the-api-key-of-nobody"
 RECORD = key_record("example.com", "s1", "rsa", "MIIB" * 98)
 SPF = spf_record("example.com", "v=spf1 -all")

@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind, PowerDns
 
+pytestmark = pytest.mark.one_release
+
 ZONE = "example.com"
 OURS = (
     key_record(ZONE, "s1", "rsa", "MIIB" * 98),

@@ -298,10 +298,14 @@ class Machine:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name in tracked(source):
                 tar.add(source / name, name, recursive=False, filter=_as_root)
+        self.unpack(archive.getvalue(), target)
+
+    def unpack(self, archive: bytes, target: str) -> None:
+        """Unpack a tar archive into a folder, which is made where it is absent."""
         self.run(["mkdir", "-p", target])
         subprocess.run(
             self.command(["tar", "-x", "-C", target]),
-            input=archive.getvalue(),
+            input=archive,
             check=True,
             capture_output=True,
         )

@@ -32,6 +32,7 @@ OFFERED_PACKAGES = (
     ("pdns-server", "pdns-backend-sqlite3"),
     ("python3-dev", "gcc", "make"),
     ("shellcheck", "openssl"),
+    ("git",),
 )
 
 SYSTEM_FILES = {
