@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives import serialization
 from dkim_formula.keys import changes
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import schema
 from dkim_formula.postgres.connection import session
 from dkim_formula.postgres.objects import key_view, signing_view
@@ -90,11 +90,11 @@ class Formula(OpenDKIM):
                 changes.switch_to(connection, self.database, numbers, "benchmark")
             connection.commit()
 
-    def _pairs(self, key: Key) -> Sequence[tuple[Wanted, PrivateKey]]:
+    def _pairs(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
         private = serialization.load_pem_private_key(
             key.pem.encode(), None, unsafe_skip_rsa_key_validation=True
         )
-        return [(Wanted(key.domain, key.selector), PrivateKey(private))]
+        return [(DesiredKey(key.domain, key.selector), PrivateKey(private))]
 
 
 class FormulaBoth(Formula):
@@ -104,6 +104,6 @@ class FormulaBoth(Formula):
     algorithms = ("rsa", "ed25519")
     signatures = 2
 
-    def _pairs(self, key: Key) -> Sequence[tuple[Wanted, PrivateKey]]:
-        second = Wanted(key.domain, f"{key.selector}-ed25519", "ed25519", 256)
+    def _pairs(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
+        second = DesiredKey(key.domain, f"{key.selector}-ed25519", "ed25519", 256)
         return [*super()._pairs(key), (second, PrivateKey.generate("ed25519"))]

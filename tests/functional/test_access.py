@@ -40,7 +40,7 @@ def settings(ready, files):
     wanted = replace(ready, reader=READER)
     with db.session(wanted) as connection:
         relations = objects.reader_relations(wanted)
-        roles.apply(connection, roles.Wanted(READER.name, relations=relations))
+        roles.apply(connection, roles.DesiredRole(READER.name, relations=relations))
     return wanted
 
 
@@ -230,7 +230,7 @@ def test_case_51_renamed_reader_and_map_leave_no_line_behind(server, settings, f
     new = renamed(settings, reader=second["name"], map=second["map"])
     with db.session(new) as connection:
         relations = objects.reader_relations(new)
-        roles.apply(connection, roles.Wanted(second["name"], relations=relations))
+        roles.apply(connection, roles.DesiredRole(second["name"], relations=relations))
     announced = access_files.plan(look(new), new)
     assert apply(new) == announced
     text = "".join(path.read_text() for path in files)

@@ -8,7 +8,7 @@ import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import table as keys_table
 from dkim_formula.keys.comparison import EveryHosted, compare
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors, schema
 from dkim_formula.postgres.adoption import decide
@@ -310,10 +310,10 @@ def test_someone_holding_the_table_is_waited_for_only_so_long(howto, monkeypatch
 
 def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
     wanted = [
-        Wanted("example.com", "default"),
-        Wanted("example.org", "mail"),
-        Wanted("example.com", "ed", "ed25519"),
-        Wanted("new.example", "default"),
+        DesiredKey("example.com", "default"),
+        DesiredKey("example.org", "mail"),
+        DesiredKey("example.com", "ed", "ed25519"),
+        DesiredKey("new.example", "default"),
     ]
     every = EveryHosted((KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")), str.islower)
     with db.session(howto) as connection:
@@ -323,7 +323,7 @@ def test_comparison_counts_keys_that_wait_to_be_adopted(howto):
         assert compare(connection, howto, wanted) == before
         assert compare(connection, howto, (), every) == by_every
     assert before.missing == (wanted[2], wanted[3])
-    assert by_every.missing == (wanted[2], Wanted("example.org", "ed", "ed25519"))
+    assert by_every.missing == (wanted[2], DesiredKey("example.org", "ed", "ed25519"))
 
 
 def test_history_begins_with_the_adoption(howto):

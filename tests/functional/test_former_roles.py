@@ -41,7 +41,7 @@ def roles_there(settings):
 
 def rights(settings, role):
     with db.session(settings, setup=True) as connection:
-        return roles.look(connection, roles.Wanted(role)).granted
+        return roles.look(connection, roles.DesiredRole(role)).granted
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_roles_of_other_machines_databases_on_the_same_server_stay(ready):
 
 def test_comment_follows_the_database(ready):
     manage_reader(ready)
-    wanted = roles.Wanted(
+    wanted = roles.DesiredRole(
         OLD, relations=objects.reader_relations(ready), marked_for="another database"
     )
     with db.session(ready, setup=True) as connection:

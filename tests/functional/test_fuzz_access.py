@@ -95,7 +95,7 @@ def site(ready):
     made = replace(ready, reader=READER)
     with db.session(made) as connection:
         relations = objects.reader_relations(made)
-        roles.apply(connection, roles.Wanted(READER.name, relations=relations))
+        roles.apply(connection, roles.DesiredRole(READER.name, relations=relations))
         execute(connection, "SELECT 1")
     return made
 

@@ -8,7 +8,7 @@ import pytest
 from dkim_formula import settings
 from dkim_formula.errors import FormulaError
 from dkim_formula.keys import changes as key_changes
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, objects, roles, schema
 from dkim_formula.postgres.sql import compose
@@ -110,9 +110,11 @@ def test_names_of_any_form_are_names_and_nothing_else(database, sentinel, names)
             assume(False)
         schema.apply(connection, wanted)
         assert hosted.hosted(connection, wanted) == ["example.com"]
-        key_changes.store(connection, wanted, [(Wanted("example.com", "s"), KEY)], names["table"])
+        key_changes.store(
+            connection, wanted, [(DesiredKey("example.com", "s"), KEY)], names["table"]
+        )
         relations = objects.reader_relations(wanted)
-        role = roles.Wanted(
+        role = roles.DesiredRole(
             wanted.reader.name, password=wanted.reader.password, relations=relations
         )
         roles.apply(connection, role)

@@ -12,7 +12,7 @@ import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import generate as keys_generate
 from dkim_formula.keys.comparison import compare
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.private_key import PrivateKey
 from functional.postgres import execute, query
@@ -27,7 +27,7 @@ def host(settings, count):
             connection, "INSERT INTO public.domains (domain) SELECT unnest(%s::text[])", (names,)
         )
     # Ed25519 keys are made in no time: it is the course of a run that is tested here.
-    return [Wanted(name, "default", "ed25519") for name in names]
+    return [DesiredKey(name, "default", "ed25519") for name in names]
 
 
 def inserts(connection):
@@ -60,14 +60,14 @@ def test_second_run_makes_nothing(ready, monkeypatch):
 def test_rsa_key_has_the_wanted_size(ready):
     with db.session(ready) as connection:
         (key,) = keys_generate.generate(
-            connection, ready, [Wanted("example.com", "s", "rsa", 1024)], "test"
+            connection, ready, [DesiredKey("example.com", "s", "rsa", 1024)], "test"
         )
     assert (key.algorithm, key.bits) == ("rsa", 1024)
 
 
 def test_domain_that_no_table_hosts_gets_its_key(ready):
     with db.session(ready) as connection:
-        wanted = [Wanted("nowhere.example", "s", "ed25519")]
+        wanted = [DesiredKey("nowhere.example", "s", "ed25519")]
         (key,) = keys_generate.generate(connection, ready, wanted, "test")
     assert (key.domain, key.state) == ("nowhere.example", "active")
 
@@ -104,7 +104,7 @@ BULK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from dkim_formula.keys import generate
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection, hosted
 from dkim_formula.settings.model import Database
 
@@ -112,7 +112,7 @@ pytestmark = pytest.mark.one_release
 settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
 with connection.session(settings) as opened:
     wanted = [
-        Wanted(name, "default", "rsa", 1024)
+        DesiredKey(name, "default", "rsa", 1024)
         for name in hosted.hosted(opened, settings)
         if name.startswith("d")
     ]
@@ -172,7 +172,7 @@ def test_two_calls_for_one_domain_leave_one_key(ready):
         with db.session(ready) as connection:
             meeting.wait()
             made.extend(
-                keys_generate.generate(connection, ready, [Wanted("example.com", "s")], "test")
+                keys_generate.generate(connection, ready, [DesiredKey("example.com", "s")], "test")
             )
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
@@ -189,7 +189,7 @@ def test_single_call_does_not_wait_for_a_bulk_run(ready):
         keys_generate._lock(bulk, "pg_advisory_lock")
         execute(single, "SET lock_timeout = '1s'")
         (key,) = keys_generate.generate(
-            single, ready, [Wanted("example.com", "s", "ed25519")], "test"
+            single, ready, [DesiredKey("example.com", "s", "ed25519")], "test"
         )
         assert key.state == "active"
 

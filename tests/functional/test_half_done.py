@@ -113,7 +113,7 @@ def key_states(ready):
 
 def role_states(settings):
     with db.session(settings, setup=True) as connection:
-        snapshot = role_table.look(connection, role_table.Wanted(READER))
+        snapshot = role_table.look(connection, role_table.DesiredRole(READER))
         return {"exists": snapshot.exists, "granted": snapshot.granted}
 
 

@@ -9,7 +9,7 @@ from dkim_formula.keys import patterns
 from dkim_formula.keys import table as keys_table
 from dkim_formula.keys.comparison import EveryHosted, compare
 from dkim_formula.keys.completion import complete_rows, incomplete
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors
 from dkim_formula.private_key import PrivateKey
@@ -24,7 +24,7 @@ def opened(ready):
 
 
 def put(connection, database, selector, number=0, domain="example.com", state="active", **more):
-    wanted = Wanted(domain, selector, **more)
+    wanted = DesiredKey(domain, selector, **more)
     return key_changes.store(connection, database, [(wanted, rsa_key(number))], "test", state)
 
 
@@ -47,7 +47,7 @@ def test_stored_key_is_the_one_that_was_given(opened, ready):
 
 def test_plain_form_has_no_private_key_and_iso_moments(opened, ready):
     (key,) = put(opened, ready, "s")
-    plain = key.as_plain()
+    plain = key.to_dict()
     assert set(plain) == {
         "domain",
         "selector",
@@ -106,10 +106,10 @@ def test_list_is_by_domain_and_can_be_narrowed(opened, ready):
 def test_comparison_sorts_the_wanted_keys(opened, ready):
     put(opened, ready, "default")
     wanted = [
-        Wanted("example.com", "default"),
-        Wanted("example.com", "ed", "ed25519"),
-        Wanted("example.org", "default"),
-        Wanted("gone.example", "default"),
+        DesiredKey("example.com", "default"),
+        DesiredKey("example.com", "ed", "ed25519"),
+        DesiredKey("example.org", "default"),
+        DesiredKey("gone.example", "default"),
     ]
     found = compare(opened, ready, wanted)
     assert found.missing == (wanted[1], wanted[2], wanted[3])
@@ -124,7 +124,7 @@ def test_every_hosted_domain_is_compared_where_it_stands(opened, ready):
     put(opened, ready, "default", domain="a.example")
     put(opened, ready, "default", number=1, domain="example.org")
     execute(opened, "UPDATE public.dkim SET bits = 1024 WHERE id = 2")
-    own = Wanted("example.com", "own", "ed25519")
+    own = DesiredKey("example.com", "own", "ed25519")
     every = EveryHosted(
         (KeyPlan("rsa", "default"), KeyPlan("ed25519", "ed")),
         lambda name: name not in {"example.com", "out.example"},
@@ -132,10 +132,10 @@ def test_every_hosted_domain_is_compared_where_it_stands(opened, ready):
     found = compare(opened, ready, [own], every)
     assert found.missing == (
         own,
-        Wanted("a.example", "ed", "ed25519"),
-        Wanted("b.example", "default"),
-        Wanted("b.example", "ed", "ed25519"),
-        Wanted("example.org", "ed", "ed25519"),
+        DesiredKey("a.example", "ed", "ed25519"),
+        DesiredKey("b.example", "default"),
+        DesiredKey("b.example", "ed", "ed25519"),
+        DesiredKey("example.org", "ed", "ed25519"),
     )
     (report,) = found.reports
     assert "example.org" in report
@@ -147,8 +147,8 @@ def test_comparison_changes_nothing(opened, ready):
     before = query(
         opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim"
     )
-    compare(opened, ready, [Wanted("example.com", "default")])
-    compare(opened, ready, [Wanted("example.com", "default")])
+    compare(opened, ready, [DesiredKey("example.com", "default")])
+    compare(opened, ready, [DesiredKey("example.com", "default")])
     assert (
         query(opened, "SELECT pg_current_xact_id_if_assigned() IS NULL, count(*) FROM public.dkim")
         == before
@@ -159,15 +159,15 @@ def test_rotated_key_satisfies_silently(opened, ready):
     put(opened, ready, "default")
     put(opened, ready, "next", number=1, state="pending")
     move(opened, ready, "next", "active", why="rotation")
-    found = compare(opened, ready, [Wanted("example.com", "default")])
+    found = compare(opened, ready, [DesiredKey("example.com", "default")])
     assert (found.missing, found.reports) == ((), ())
     key_changes.delete(opened, ready, "example.com", "default", "rotation")
-    found = compare(opened, ready, [Wanted("example.com", "default")])
+    found = compare(opened, ready, [DesiredKey("example.com", "default")])
     assert (found.missing, found.reports) == ((), ())
 
 
 def report(opened, ready, **wanted):
-    found = compare(opened, ready, [Wanted("example.com", **wanted)])
+    found = compare(opened, ready, [DesiredKey("example.com", **wanted)])
     assert found.missing == ()
     (text,) = found.reports
     return text
@@ -209,14 +209,14 @@ def test_selector_of_another_algorithm_is_reported(opened, ready):
 def test_domain_that_is_an_alias_is_reported(opened, ready):
     put(opened, ready, "default")
     patterns.apply(opened, ready, {"example.org": ("example.com", "")})
-    found = compare(opened, ready, [Wanted("example.org", "default")])
+    found = compare(opened, ready, [DesiredKey("example.org", "default")])
     assert found.missing == ()
     assert "example.org is signed by another key" in found.reports[0]
 
 
 def test_address_is_a_key_of_its_own(opened, ready):
     put(opened, ready, "default")
-    wanted = Wanted("example.com", "ceo", address="ceo@example.com")
+    wanted = DesiredKey("example.com", "ceo", address="ceo@example.com")
     assert compare(opened, ready, [wanted]).missing == (wanted,)
     put(opened, ready, "ceo", number=1, address="ceo@example.com")
     assert compare(opened, ready, [wanted]).missing == ()
@@ -233,7 +233,9 @@ def test_activating_retires_the_key_that_was_active(opened, ready):
 def test_activating_leaves_other_algorithms_and_addresses_alone(opened, ready):
     put(opened, ready, "ceo", number=2, address="ceo@example.com")
     ed25519 = PrivateKey.generate("ed25519")
-    key_changes.store(opened, ready, [(Wanted("example.com", "ed", "ed25519"), ed25519)], "test")
+    key_changes.store(
+        opened, ready, [(DesiredKey("example.com", "ed", "ed25519"), ed25519)], "test"
+    )
     put(opened, ready, "next", number=1, state="pending")
     move(opened, ready, "next", "active", why="go")
     assert set(states(opened).values()) == {"active"}
@@ -337,7 +339,7 @@ def test_hosted_domain_in_upper_case_is_compared_as_opendkim_looks_it_up(opened,
     execute(opened, "INSERT INTO public.domains (domain) VALUES ('Upper.example')")
     every = EveryHosted((KeyPlan("rsa", "s"),), lambda name: name == "upper.example")
     found = compare(opened, ready, [], every)
-    assert found.missing == (Wanted("upper.example", "s"),)
+    assert found.missing == (DesiredKey("upper.example", "s"),)
 
 
 def test_owner_who_is_no_superuser_can_do_the_work(ready):
@@ -351,8 +353,8 @@ def test_owner_who_is_no_superuser_can_do_the_work(ready):
 
 def test_selector_that_a_rotation_chose_is_not_remarked_on(opened, ready):
     put(opened, ready, "default")
-    pair = (Wanted("example.com", "mail-20261122"), rsa_key(1))
+    pair = (DesiredKey("example.com", "mail-20261122"), rsa_key(1))
     key_changes.store(opened, ready, [pair], "rotation: the next key", "pending")
     move(opened, ready, "mail-20261122", "active")
-    found = compare(opened, ready, [Wanted("example.com", "mail")])
+    found = compare(opened, ready, [DesiredKey("example.com", "mail")])
     assert (found.missing, found.reports) == ((), ())

@@ -4,7 +4,7 @@ import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import patterns
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors
 from functional.postgres import rsa_key
@@ -51,8 +51,8 @@ def test_patterns_move_and_go(opened, ready):
 
 def test_pattern_with_two_keys_is_refused_with_a_clear_error(opened, ready):
     pairs = [
-        (Wanted("example.com", "s"), rsa_key(0)),
-        (Wanted("example.org", "s"), rsa_key(1)),
+        (DesiredKey("example.com", "s"), rsa_key(0)),
+        (DesiredKey("example.org", "s"), rsa_key(1)),
     ]
     key_changes.store(opened, ready, pairs, "test")
     twice = r"example\.org has an active rsa key already"

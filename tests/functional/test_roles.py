@@ -19,7 +19,7 @@ def opened(ready):
 
 @pytest.fixture
 def wanted(ready):
-    return roles.Wanted(NAME, relations=objects.reader_relations(ready))
+    return roles.DesiredRole(NAME, relations=objects.reader_relations(ready))
 
 
 def readable(connection):
@@ -110,7 +110,7 @@ def test_possession_is_told_of_and_left(opened, wanted):
 
 
 def test_password_is_set_once(opened):
-    wanted = roles.Wanted(NAME, password=PASSWORD)
+    wanted = roles.DesiredRole(NAME, password=PASSWORD)
     assert "password" in roles.apply(opened, wanted).changes
     ((first,),) = query(opened, "SELECT rolpassword FROM pg_authid WHERE rolname = %s", (NAME,))
     assert not roles.apply(opened, wanted)
@@ -121,8 +121,8 @@ def test_password_is_set_once(opened):
 
 
 def test_another_password_replaces_it(opened):
-    roles.apply(opened, roles.Wanted(NAME, password=Secret("the old one")))
-    wanted = roles.Wanted(NAME, password=PASSWORD)
+    roles.apply(opened, roles.DesiredRole(NAME, password=Secret("the old one")))
+    wanted = roles.DesiredRole(NAME, password=PASSWORD)
     assert set(roles.apply(opened, wanted).changes) == {"password"}
     assert not roles.apply(opened, wanted)
 
@@ -130,14 +130,16 @@ def test_another_password_replaces_it(opened):
 def test_verifier_that_postgresql_made_is_known_again(opened):
     execute(opened, f"CREATE ROLE \"{NAME}\" LOGIN PASSWORD 'a long enough password'")
     opened.commit()
-    planned = roles.apply(opened, roles.Wanted(NAME, password=PASSWORD))
+    planned = roles.apply(opened, roles.DesiredRole(NAME, password=PASSWORD))
     assert "password" not in planned.changes
 
 
 def test_password_is_left_alone_or_taken_away(opened):
-    roles.apply(opened, roles.Wanted(NAME, password=PASSWORD))
-    assert not roles.apply(opened, roles.Wanted(NAME))
-    assert set(roles.apply(opened, roles.Wanted(NAME, password="absent")).changes) == {"password"}
+    roles.apply(opened, roles.DesiredRole(NAME, password=PASSWORD))
+    assert not roles.apply(opened, roles.DesiredRole(NAME))
+    assert set(roles.apply(opened, roles.DesiredRole(NAME, password="absent")).changes) == {
+        "password"
+    }
     assert query(opened, "SELECT rolpassword FROM pg_authid WHERE rolname = %s", (NAME,)) == [
         (None,)
     ]
@@ -145,7 +147,7 @@ def test_password_is_left_alone_or_taken_away(opened):
 
 def test_connection_limit_and_memberships(opened):
     execute(opened, "CREATE ROLE readers")
-    wanted = roles.Wanted(NAME, connection_limit=5, memberships=("readers",))
+    wanted = roles.DesiredRole(NAME, connection_limit=5, memberships=("readers",))
     roles.apply(opened, wanted)
     assert not roles.apply(opened, wanted)
     assert query(
@@ -157,7 +159,7 @@ def test_connection_limit_and_memberships(opened):
 
 
 def test_grant_on_what_is_not_there_is_an_error_and_nothing_changes(opened):
-    wanted = roles.Wanted(NAME, relations=(("public", "nowhere"),))
+    wanted = roles.DesiredRole(NAME, relations=(("public", "nowhere"),))
     with pytest.raises(DatabaseError, match="nowhere"), safe_errors.errors_translated():
         roles.apply(opened, wanted)
     opened.rollback()
@@ -170,6 +172,6 @@ def test_odd_names_converge(opened, relation):
         cursor.execute(
             sql.compose("CREATE VIEW {name} AS SELECT 1 AS n", name=("public", relation))
         )
-    wanted = roles.Wanted(NAME, relations=(("public", relation),))
+    wanted = roles.DesiredRole(NAME, relations=(("public", relation),))
     roles.apply(opened, wanted)
     assert not roles.apply(opened, wanted)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import changes as key_changes
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, inspection, schema
@@ -155,7 +155,7 @@ def test_site_with_names_and_types_of_its_own(database, connection, id_type, nam
         connection, """INSERT INTO "Mail Site"."virtual domains" ("Name") VALUES ('a.example')"""
     )
     schema.apply(connection, settings)
-    key_changes.store(connection, settings, [(Wanted("a.example", "s"), rsa_key())], "test")
+    key_changes.store(connection, settings, [(DesiredKey("a.example", "s"), rsa_key())], "test")
     assert hosted.hosted(connection, settings) == ["a.example"]
     signing = query(connection, "SELECT pattern, identifier FROM dkim.dkim_signing_table")
     assert signing == [("a.example", "1")]

@@ -8,7 +8,7 @@ from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import generate as keys_generate
 from dkim_formula.keys import table as keys_table
 from dkim_formula.keys.completion import complete_rows
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import roles, schema, scram
 from dkim_formula.postgres.scram import verifier
@@ -83,7 +83,7 @@ def assert_silent(log, *pems):
 
 def test_storing_shows_no_key(ready, said):
     with db.session(ready) as connection:
-        key_changes.store(connection, ready, [(Wanted("example.com", "s"), rsa_key())], "test")
+        key_changes.store(connection, ready, [(DesiredKey("example.com", "s"), rsa_key())], "test")
     log = said()
     assert "COPY pg_temp.dkim_new" in log
     assert_silent(log, rsa_key().pem())
@@ -91,7 +91,7 @@ def test_storing_shows_no_key(ready, said):
 
 def test_generating_and_moving_shows_no_key(ready, said):
     with db.session(ready) as connection:
-        keys_generate.generate(connection, ready, [Wanted("example.com", "s")], "test")
+        keys_generate.generate(connection, ready, [DesiredKey("example.com", "s")], "test")
         ((pem,),) = query(connection, "SELECT key FROM public.dkim")
         for state in ("retired", "active", "revoked"):
             move(connection, ready, "s", state)
@@ -147,7 +147,7 @@ def test_row_that_a_constraint_of_the_site_refuses_shows_no_key(
 
 def store(connection, database, selector):
     key_changes.store(
-        connection, database, [(Wanted(KEY[0], selector), ed25519_key())], "test", None
+        connection, database, [(DesiredKey(KEY[0], selector), ed25519_key())], "test", None
     )
 
 
@@ -156,7 +156,7 @@ def ids(connection, database):
 
 
 def test_store_that_is_cut_off_shows_no_key(ready, said):
-    pairs = [(Wanted("example.com", f"s{number}"), rsa_key()) for number in range(3000)]
+    pairs = [(DesiredKey("example.com", f"s{number}"), rsa_key()) for number in range(3000)]
 
     def store():
         with db.session(ready) as connection:
@@ -188,7 +188,7 @@ def assert_no_verifier(text, verifier):
 
 def test_password_and_verifier_show_nowhere(ready, said):
     with db.session(ready) as connection:
-        wanted = roles.Wanted(READER, password=Secret(PASSWORD))
+        wanted = roles.DesiredRole(READER, password=Secret(PASSWORD))
         planned = roles.apply(connection, wanted)
         assert "password" in planned.changes
         verifier = stored_verifier(connection)
@@ -201,20 +201,20 @@ def test_password_and_verifier_show_nowhere(ready, said):
 
 def test_password_is_set_anew_and_taken_away(ready):
     with db.session(ready) as connection:
-        roles.apply(connection, roles.Wanted(READER, password=Secret(PASSWORD)))
+        roles.apply(connection, roles.DesiredRole(READER, password=Secret(PASSWORD)))
         before = stored_verifier(connection)
-        changed = roles.Wanted(READER, password=Secret("another"))
+        changed = roles.DesiredRole(READER, password=Secret("another"))
         assert roles.apply_password(connection, changed).changes
         assert scram.matches(stored_verifier(connection), Secret("another"))
         assert stored_verifier(connection) != before
-        roles.apply_password(connection, roles.Wanted(READER, password="absent"))
+        roles.apply_password(connection, roles.DesiredRole(READER, password="absent"))
         assert stored_verifier(connection) is None
 
 
 def test_role_with_a_quote_in_its_name_gets_its_password(ready):
     name = "quo\"te's; DROP TABLE public.dkim; --"
     with db.session(ready) as connection:
-        roles.apply(connection, roles.Wanted(name, password=Secret(PASSWORD)))
+        roles.apply(connection, roles.DesiredRole(name, password=Secret(PASSWORD)))
         assert scram.matches(stored_verifier(connection, name), Secret(PASSWORD))
         execute(connection, compose("DROP ROLE {name}", name=name))
 
@@ -228,9 +228,9 @@ def test_password_that_is_refused_shows_no_verifier(ready, said, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(roles.scram, "verifier", remembered)
-    wanted = roles.Wanted(READER, password=Secret(PASSWORD))
+    wanted = roles.DesiredRole(READER, password=Secret(PASSWORD))
     with db.session(ready) as connection:
-        roles.apply(connection, roles.Wanted(READER))
+        roles.apply(connection, roles.DesiredRole(READER))
     # Planned as one that may, since the plan of one that may not has no password in it.
     with db.session(ready) as connection:
         snapshot = roles.look(connection, wanted)

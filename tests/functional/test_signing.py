@@ -7,7 +7,7 @@ import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import patterns
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors, signing_table
 from dkim_formula.postgres.objects import names
@@ -20,7 +20,7 @@ SHOWN = "SELECT pattern, identifier FROM public.dkim_signing_table ORDER BY 1"
 @pytest.fixture
 def opened(ready):
     with db.session(ready) as connection:
-        pairs = [(Wanted(name, "s"), rsa_key(0)) for name in ("example.com", "example.org")]
+        pairs = [(DesiredKey(name, "s"), rsa_key(0)) for name in ("example.com", "example.org")]
         key_changes.store(connection, ready, pairs, "test")
         yield connection
 
@@ -161,7 +161,7 @@ def test_whatever_is_done_to_the_tables_the_flat_one_says_the_same(ready, seed):
 
 def test_pattern_and_state_that_change_at_once_leave_the_flat_table_right(ready):
     with db.session(ready) as connection:
-        key_changes.store(connection, ready, [(Wanted("example.com", "s"), rsa_key(0))], "test")
+        key_changes.store(connection, ready, [(DesiredKey("example.com", "s"), rsa_key(0))], "test")
     for attempt in range(10):
         state = ("retired", "active")[attempt % 2]
         add = (

@@ -4,7 +4,7 @@ import pytest
 from dkim_formula.errors import DatabaseError
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import patterns
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import objects, roles, safe_errors, signing_table
 from dkim_formula.private_key import PrivateKey
@@ -24,15 +24,17 @@ def signing(ready):
     """Two domains, the first with a key of each algorithm and a retired one, and the reader."""
     with db.session(ready) as connection:
         pairs = [
-            (Wanted("example.com", "old"), rsa_key(1)),
-            (Wanted("example.org", "mail"), rsa_key(2)),
-            (Wanted("example.com", "ed", "ed25519"), PrivateKey.generate("ed25519")),
+            (DesiredKey("example.com", "old"), rsa_key(1)),
+            (DesiredKey("example.org", "mail"), rsa_key(2)),
+            (DesiredKey("example.com", "ed", "ed25519"), PrivateKey.generate("ed25519")),
         ]
         key_changes.store(connection, ready, pairs, "test")
         move(connection, ready, "old", "retired")
-        key_changes.store(connection, ready, [(Wanted("example.com", "new"), rsa_key(0))], "test")
+        key_changes.store(
+            connection, ready, [(DesiredKey("example.com", "new"), rsa_key(0))], "test"
+        )
         relations = objects.reader_relations(ready)
-        roles.apply(connection, roles.Wanted(READER, relations=relations))
+        roles.apply(connection, roles.DesiredRole(READER, relations=relations))
     return ready
 
 
@@ -146,7 +148,7 @@ def test_extra_patterns_lead_to_the_domains_key(signing):
 
 def test_address_with_a_key_of_its_own_leads_to_that(signing):
     with db.session(signing) as connection:
-        one = Wanted("example.com", "ceo", address="ceo@example.com")
+        one = DesiredKey("example.com", "ceo", address="ceo@example.com")
         key_changes.store(connection, signing, [(one, rsa_key(3))], "test")
         patterns.apply(connection, signing, {"ceo@example.com": ("example.com", "ceo@example.com")})
         ((own,),) = query(connection, SIGNER.format("public.dkim_signing_table", "ceo@example.com"))

@@ -12,7 +12,7 @@ from dkim_formula.health.model import Host
 from dkim_formula.importing import commands as importing_commands
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import commands as keys_commands
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, objects, rights, roles
@@ -98,7 +98,7 @@ def test_set_up_under_test_announces_what_it_does(ready, access_files):
 def test_what_is_announced_before_there_is_a_database_is_what_the_run_does(database):
     announced = roles.plan(
         roles.ABSENT,
-        roles.Wanted(WRITER, "absent", grants=rights.wanted(None, database)),
+        roles.DesiredRole(WRITER, "absent", grants=rights.wanted(None, database)),
         database.name,
     )
     postgres_commands.manage_schema(database)
@@ -238,7 +238,7 @@ def test_failing_work_shows_no_key_in_the_log(site, server):
     admin(site.database, "ALTER TABLE public.dkim ADD CHECK (selector <> 'unwanted')")
     before = len(server.log())
     pem = rsa_key().pem()
-    pair = (Wanted("example.com", "unwanted"), rsa_key())
+    pair = (DesiredKey("example.com", "unwanted"), rsa_key())
     assert who(site.database) == [(WRITER, WRITER)]
     with pytest.raises(DatabaseError), db.session(site.database) as connection:
         key_changes.store(connection, site.database, [pair], "test")

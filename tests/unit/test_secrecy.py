@@ -20,7 +20,7 @@ from dkim_formula.importing.data_set import parse_file, parse_list
 from dkim_formula.importing.key_table import Entry
 from dkim_formula.importing.plan import TableImport, Taken
 from dkim_formula.key_text import StoredKey
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.multi_prime import MultiPrimeKey
 from dkim_formula.postgres import roles
 from dkim_formula.postgres.adoption import Adopted
@@ -42,7 +42,7 @@ MARKERS = (MARKER, PEM.splitlines()[1], SEED.hex(), repr(SEED)[2:-1])
 
 TSIG = TsigKey("dkim", "hmac-sha256", SECRET)
 DATABASE = Database(password=SECRET, reader=Reader(password=SECRET))
-TAKEN = Taken(Wanted("example.com", "s"), KEY, "active")
+TAKEN = Taken(DesiredKey("example.com", "s"), KEY, "active")
 HOLDERS = {
     "Secret": SECRET,
     "PrivateKey": KEY,
@@ -57,7 +57,7 @@ HOLDERS = {
     "Reading": read(
         {"database": {"password": MARKER, "reader": {"password": MARKER}}, "dns": {"key": MARKER}}
     ),
-    "Wanted": roles.Wanted("reader", password=SECRET),
+    "DesiredRole": roles.DesiredRole("reader", password=SECRET),
     "Dsn": Dsn("u", SECRET, "h", None, "d", "t", "k", ("c",), ""),
     "Entry": Entry("name", "example.com", "s", SECRET, "KeyTable, line 1"),
     "Taken": TAKEN,

@@ -26,7 +26,8 @@ from . import published as published_values
 from .checked import not_ok
 from .desired import desired_records
 from .left_to_publish import Left, left_to_publish
-from .publish import changes_summary, publish
+from .publish import publish
+from .publish_report import changes_summary
 from .query import run
 
 __all__ = [
@@ -62,7 +63,7 @@ def records(
     zones = settings.dns.zones
     if format_ is None:
         layout = Layout(relative, tuple(zones))
-        return [layout.as_plain(record) for record in found]
+        return [layout.to_dict(record) for record in found]
     return render(found, format_, relative=relative, zones=zones)
 
 

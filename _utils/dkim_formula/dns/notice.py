@@ -84,9 +84,9 @@ def document(told: News, dns: Dns) -> dict[str, object]:
         "format": 1,
         "subject": subject(told),
         "text": text(told, dns),
-        "new": [record.as_plain() for record in told.waiting[: told.new]],
-        "waiting": [record.as_plain() for record in told.waiting[told.new :]],
-        "seen": [record.as_plain() for record in told.seen],
+        "new": [record.to_dict() for record in told.waiting[: told.new]],
+        "waiting": [record.to_dict() for record in told.waiting[told.new :]],
+        "seen": [record.to_dict() for record in told.seen],
     }
 
 

@@ -18,7 +18,7 @@ from . import awaited, check, notice, verdict
 from .awaited import Awaited, Called, News, called
 from .desired import desired_records
 from .program import call, check_file
-from .publish import changes_summary
+from .publish_report import changes_summary
 from .query import run
 from .zones import is_by_person
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ..errors import DatabaseUnavailable, NoLibrary, keeping_what_was_done
 from ..keys import table as keys_table
 from ..keys.comparison import compare
-from ..keys.desired import chosen_domains, domain_settings, wanted_keys
-from ..keys.model import Key, Wanted
+from ..keys.desired import chosen_domains, desired_keys, domain_settings
+from ..keys.model import DesiredKey, Key
 from ..names import is_served, owner_domain, stored_domain
 from ..postgres import hosted as hosted_domains
 from ..postgres import schema, stand_in
@@ -24,59 +24,14 @@ from . import published as published_values
 from .changes import Publisher, start_of_published
 from .desired import records_of, with_keys
 from .planned import Planned, Task
+from .publish_report import PublishReport, called
 from .published import Published
 from .zones import is_by_hand
-
-# A state's return lists so many changes; more are counted.
-LISTED = 100
 
 TO_BE_MADE = "the record of a key that is to be made"
 
 # How often a run goes over names that others change at the same time.
 _ROUNDS = 5
-
-
-@dataclass
-class PublishReport:
-    """What was done, or would be done, by ``NAME TYPE``."""
-
-    changes: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    unchanged: int = 0
-    problems: dict[str, list[str]] = field(default_factory=dict)
-    manual: list[Record] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def problem(self, text: str, name: str) -> None:
-        """Add a problem of a name."""
-        self.problems.setdefault(text, []).append(name)
-
-    def add(self, rounds: Sequence[Planned]) -> None:
-        """Add one name: of several rounds the records before the first and after the last."""
-        last = rounds[-1]
-        called = f"{last.task.name} {last.task.type}"
-        sent = [
-            one.step for one in rounds if one.step is not None and (one.sent or not one.problem)
-        ]
-        if last.problem:
-            self.problem(last.problem, called)
-        self.notes += [f"{called}: {one.advice}" for one in rounds[:1] if one.advice]
-        if sent:
-            new = None if sent[-1].add is None else sent[-1].add.decode()
-            old = [value.decode("utf-8", "backslashreplace") for value in sent[0].delete]
-            self.changes[called] = {"old": ", ".join(old) or None, "new": new}
-        elif not last.problem and last.task.record is not None:
-            self.unchanged += 1
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the data for a function's return."""
-        return {
-            "changes": self.changes,
-            "unchanged": self.unchanged,
-            "problems": [f"{listed(names)}: {text}" for text, names in self.problems.items()],
-            "manual": [_called(record) for record in self.manual],
-            "to_publish": [record.as_plain() for record in self.manual[:LISTED]],
-            "notes": self.notes,
-        }
 
 
 @dataclass
@@ -86,7 +41,7 @@ class _State:
     chosen: dict[str, Domain]
     keys: Sequence[Key]
     published: Sequence[Published]
-    missing: Sequence[Wanted]
+    missing: Sequence[DesiredKey]
     notes: list[str] = field(default_factory=list)
 
 
@@ -152,7 +107,7 @@ def publish_keys(settings: Settings, domains: Collection[str]) -> dict[str, obje
 
 
 def preview_keys(
-    settings: Settings, domains: Collection[str], keys: Sequence[Key], missing: Sequence[Wanted]
+    settings: Settings, domains: Collection[str], keys: Sequence[Key], missing: Sequence[DesiredKey]
 ) -> dict[str, object]:
     """
     Return what :func:`publish_keys` would do if the domains had the given keys.
@@ -167,13 +122,6 @@ def preview_keys(
     report = PublishReport()
     _preview(settings, desired, False, report)
     return report.to_dict()
-
-
-def changes_summary(changes: dict[str, object]) -> dict[str, object]:
-    """Return a state's changes: listed, or past 100 of them counted."""
-    if len(changes) <= LISTED:
-        return changes
-    return {"records": {"old": None, "new": f"{len(changes)} added, changed or removed"}}
 
 
 def _run(
@@ -283,7 +231,7 @@ def _preview(settings: Settings, desired: _Desired, adopt: bool, report: Publish
     for one in planned:
         report.add([one])
     for record in desired.future:
-        report.changes.setdefault(_called(record), {"old": None, "new": record.value})
+        report.changes.setdefault(called(record), {"old": None, "new": record.value})
 
 
 def _read(settings: Settings, domain: object, test: bool) -> _State:
@@ -301,7 +249,7 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
                     chosen,
                     keys_table.list_keys(connection, database, name),
                     published_values.read(connection, database, names),
-                    compare(connection, database, wanted_keys(chosen)).missing,
+                    compare(connection, database, desired_keys(chosen)).missing,
                 )
             note = NOT_THERE_YET
     except DatabaseUnavailable as error:
@@ -309,7 +257,7 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
             raise
         note = not_there_yet(error)
     chosen = only or chosen_domains(settings, ())
-    return _State(chosen, [], [], wanted_keys(chosen), [note])
+    return _State(chosen, [], [], desired_keys(chosen), [note])
 
 
 def _tasks_now(settings: Settings, domain: object) -> list[Task]:
@@ -329,7 +277,7 @@ def _state_of(
     domains: Iterable[str],
     keys: Sequence[Key],
     published: Sequence[Published],
-    missing: Sequence[Wanted] = (),
+    missing: Sequence[DesiredKey] = (),
 ) -> _State:
     chosen = {name: domain_settings(settings, name) for name in _stored(domains)}
     return _State(chosen, keys, published, missing)
@@ -388,14 +336,10 @@ def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) ->
     return is_delegated and record.purpose != "dkim"
 
 
-def _future(key: Wanted, domain: Domain) -> Record:
+def _future(key: DesiredKey, domain: Domain) -> Record:
     return Record(_name_of(key, domain), "TXT", domain.ttl, TO_BE_MADE, "dkim", domain.name)
 
 
-def _name_of(key: Key | Wanted, domain: Domain) -> str:
+def _name_of(key: Key | DesiredKey, domain: Domain) -> str:
     name = key_name(key.selector.lower(), domain.name)
     return name if domain.delegation is None else f"{name}.{domain.delegation.zone}"
-
-
-def _called(record: Record) -> str:
-    return f"{record.name} {record.type}"

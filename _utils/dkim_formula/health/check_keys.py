@@ -11,11 +11,11 @@ from ..keys import odd_rows, patterns, removed_domains
 from ..keys import table as keys_table
 from ..keys.desired import (
     chosen_domains,
+    desired_keys,
+    desired_patterns,
     domain_problem,
-    wanted_keys,
-    wanted_patterns,
 )
-from ..keys.model import Key, Wanted
+from ..keys.model import DesiredKey, Key
 from ..postgres import hosted as hosted_domains
 from ..postgres import inspection
 from ..postgres.connection import session
@@ -267,12 +267,12 @@ def domains(host: Host) -> Iterator[Finding]:
         yield right("domains", "every domain that signs has all its active keys")
 
 
-def _missing(chosen: Mapping, active: Iterable[Key]) -> list[Wanted]:
+def _missing(chosen: Mapping, active: Iterable[Key]) -> list[DesiredKey]:
     slots = {(key.domain, key.algorithm, key.address) for key in active}
     signing = {domain for domain, _, address in slots if not address}
     return [
         one
-        for one in wanted_keys(chosen)
+        for one in desired_keys(chosen)
         # The check "unsigned" names a domain that has no key at all.
         if (one.address or one.domain in signing)
         and (one.domain, one.algorithm, one.address) not in slots
@@ -349,7 +349,7 @@ def agreement(host: Host) -> Iterator[Finding]:
 def _differing(connection: pg.connection, host: Host) -> Iterator[str]:
     database: Database = host.settings.database
     hosted = hosted_domains.hosted(connection, database)
-    wanted = wanted_patterns(chosen_domains(host.settings, hosted))
+    wanted = desired_patterns(chosen_domains(host.settings, hosted))
     planned = patterns.plan(patterns.look(connection, database), wanted)
     for what, one in planned.changes.items():
         yield f"{what}: {one['old']} in place of {one['new']}"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..keys import history
 from ..keys import table as keys_table
 from ..keys.comparison import compare
-from ..keys.desired import domain_settings, first_key_waits, wanted_keys
-from ..keys.model import Key, Wanted
+from ..keys.desired import desired_keys, domain_settings, first_key_waits
+from ..keys.model import DesiredKey, Key
 from ..settings import selector_scheme
 from ..settings.model import Settings
 
@@ -30,13 +30,16 @@ def of_unsigned_domains(
     connection: pg.connection, settings: Settings, domains: Sequence[str]
 ) -> str:
     """Return what gives unsigned domains their keys."""
-    missing = wanted_keys({name: domain_settings(settings, name) for name in domains})
+    missing = desired_keys({name: domain_settings(settings, name) for name in domains})
     keys = keys_table.list_of(connection, settings.database, domains)
     return of_missing_keys(connection, settings, missing, keys)
 
 
 def of_missing_keys(
-    connection: pg.connection, settings: Settings, missing: Sequence[Wanted], keys: Iterable[Key]
+    connection: pg.connection,
+    settings: Settings,
+    missing: Sequence[DesiredKey],
+    keys: Iterable[Key],
 ) -> str:
     """
     Return what helps the first of those keys that no highstate generates, else that it does: a
@@ -76,7 +79,7 @@ def of_damaged_key(
 ) -> str:
     """Return what helps a domain whose active key is damaged."""
     plan = domain_settings(settings, domain.lower()).keys[0]
-    wanted = Wanted(domain, selector, algorithm or plan.algorithm, plan.bits)
+    wanted = DesiredKey(domain, selector, algorithm or plan.algorithm, plan.bits)
     command, fresh = _generation(connection, settings, wanted)
     remedy = f"restore these rows from a backup; or make other keys: {command}"
     if not fresh:
@@ -88,7 +91,9 @@ def of_damaged_key(
     )
 
 
-def _generation(connection: pg.connection, settings: Settings, wanted: Wanted) -> tuple[str, str]:
+def _generation(
+    connection: pg.connection, settings: Settings, wanted: DesiredKey
+) -> tuple[str, str]:
     """
     Return the command that generates a key in place of one whose selector was used, and the new
     selector; where the customer of a delegation has no CNAME to spare, the command alone.

@@ -11,7 +11,7 @@ from ..keys import commands as keys_commands
 from ..keys import table as keys_table
 from ..keys.completion import complete, complete_rows, put_into
 from ..keys.known_domains import key_holder, refuse_unknown
-from ..keys.model import Key, Wanted
+from ..keys.model import DesiredKey, Key
 from ..keys.odd_rows import LISTED
 from ..names import mail_domain, served_selector, stored_domain, stored_selector
 from ..postgres import stand_in
@@ -78,7 +78,7 @@ def import_key(
         elif same is not None and same.public != private.public_base64():
             raise StepRefused(selector_taken(same))
         elif same is None:
-            wanted = Wanted(name, chosen, private.algorithm, private.bits)
+            wanted = DesiredKey(name, chosen, private.algorithm, private.bits)
             # The table's own trigger settles the state: no other run can come in between.
             stored = key_changes.store(
                 connection, settings.database, [(wanted, private)], IMPORTED, state=None

@@ -22,7 +22,7 @@ class Refusal:
     reason: str
     domain: str = ""
 
-    def as_plain(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """For a function's return."""
         return {"entry": self.entry, "reason": self.reason}
 

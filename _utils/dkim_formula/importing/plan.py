@@ -9,7 +9,7 @@ from ..keys import changes as key_changes
 from ..keys import patterns, refusals
 from ..keys import table as keys_table
 from ..keys.known_domains import unknown_domain
-from ..keys.model import Key, Wanted
+from ..keys.model import DesiredKey, Key
 from ..keys.odd_rows import LISTED
 from ..names import is_served
 from ..postgres import hosted as hosted_domains
@@ -33,11 +33,11 @@ FILES_CAN_GO = (
 class Taken:
     """A key that is to be stored, and the state that it gets."""
 
-    wanted: Wanted
+    wanted: DesiredKey
     private: PrivateKey
     state: str
 
-    def as_plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         wanted = self.wanted
         return {
             "domain": wanted.domain,
@@ -157,7 +157,7 @@ class TableImport:
             self.present.append(f"{choice.label()}: the same key a second time")
             self._note_file(choice)
             return
-        wanted = Wanted(domain, selector, private.algorithm, private.bits, choice.address)
+        wanted = DesiredKey(domain, selector, private.algorithm, private.bits, choice.address)
         taken = Taken(wanted, private, self._state(choice, private.algorithm))
         if taken.state == "active":
             self._signing[domain, choice.address, private.algorithm] = taken
@@ -267,9 +267,9 @@ class TableImport:
         if files:
             self.notes.append(FILES_CAN_GO.format(count=len(files)))
         return {
-            "imported": [taken.as_plain() for taken in self.taken.values()],
+            "imported": [taken.to_dict() for taken in self.taken.values()],
             "present": self.present,
-            "refused": [refusal.as_plain() for refusal in self.refused],
+            "refused": [refusal.to_dict() for refusal in self.refused],
             "patterns": self._patterns(),
             "pillar": self._lacking(),
             "changes": self._changes(),

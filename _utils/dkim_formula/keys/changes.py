@@ -13,7 +13,7 @@ from ..postgres.sql import compose, copy_rows
 from ..private_key import PrivateKey
 from ..settings.model import Database
 from . import refusals
-from .model import GONE, Key, Wanted
+from .model import GONE, DesiredKey, Key
 from .table import find, keys_where
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def store(
     connection: pg.connection,
     database: Database,
-    pairs: Iterable[tuple[Wanted, PrivateKey]],
+    pairs: Iterable[tuple[DesiredKey, PrivateKey]],
     why: str,
     state: str | None = "active",
     waiting: Collection[str] | None = None,

@@ -24,16 +24,16 @@ from . import table as keys_table
 from .completion import complete, whole_keys
 from .desired import (
     chosen_domains,
+    desired_keys,
     domain_settings,
     first_key_waits,
     key_problem,
     record_of,
-    wanted_keys,
 )
 from .generation_run import GenerationRun, Progress, changes_of, new_patterns
 from .history import selector_used
 from .known_domains import key_holder, refuse_unknown
-from .model import Key, Wanted
+from .model import DesiredKey, Key
 
 
 @stand_in.noted
@@ -77,7 +77,7 @@ def _preview_missing(settings: Settings) -> dict[str, object]:
         note = not_there_yet(error)
     chosen = chosen_domains(settings, ())
     return {
-        "changes": changes_of(wanted_keys(chosen), new_patterns(chosen)),
+        "changes": changes_of(desired_keys(chosen), new_patterns(chosen)),
         "notes": [note],
     }
 
@@ -208,12 +208,12 @@ def public_key(settings: Settings, domain: object, selector: object = None) -> s
     return key.public
 
 
-def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: object) -> Wanted:
+def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: object) -> DesiredKey:
     chosen = None if algorithm is None else check_algorithm(algorithm)
     plan = next((plan for plan in domain.keys if chosen in (None, plan.algorithm)), domain.keys[0])
     chosen = chosen or plan.algorithm
     own = plan.selector if plan.algorithm == chosen else f"{plan.selector}-{chosen}"
-    return Wanted(
+    return DesiredKey(
         domain.name,
         own if selector is None else checked_selector(selector, "selector"),
         chosen,
@@ -221,7 +221,7 @@ def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: objec
     )
 
 
-def _refuse_used(connection, settings: Settings, wanted: Wanted) -> None:
+def _refuse_used(connection, settings: Settings, wanted: DesiredKey) -> None:
     if selector_used(connection, settings.database, wanted.domain, wanted.selector):
         raise StepRefused(
             f"selector: {wanted.selector!r} was the selector of a key of {wanted.domain} that was "
@@ -229,7 +229,7 @@ def _refuse_used(connection, settings: Settings, wanted: Wanted) -> None:
         )
 
 
-def _existing(connection, settings: Settings, wanted: Wanted, named: bool) -> Key | None:
+def _existing(connection, settings: Settings, wanted: DesiredKey, named: bool) -> Key | None:
     keys = keys_table.list_keys(connection, settings.database, wanted.domain)
     for key in keys:
         if key.selector == wanted.selector:
@@ -256,7 +256,7 @@ def _the_active_one(keys: Sequence[Key], domain: str) -> Key:
 
 def _plain(settings: Settings, key: Key) -> dict[str, object]:
     domain = domain_settings(settings, key.domain.lower())
-    plain = key.as_plain()
+    plain = key.to_dict()
     if problem := key_problem(key, domain):
         return {**plain, "problem": problem, "record": None}
-    return {**plain, "record": record_of(key, domain).as_plain()}
+    return {**plain, "record": record_of(key, domain).to_dict()}

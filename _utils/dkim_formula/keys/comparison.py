@@ -12,7 +12,7 @@ from ..postgres.hosted_keys import copy_lacking
 from ..postgres.objects import names
 from ..postgres.sql import compose, copy_rows
 from ..settings.model import Database, KeyPlan
-from .model import Wanted
+from .model import DesiredKey
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -28,11 +28,11 @@ class EveryHosted:
     keys: tuple[KeyPlan, ...]
     covers: Callable[[str], bool]
 
-    def wanted(self, name: str) -> Iterator[Wanted]:
+    def wanted(self, name: str) -> Iterator[DesiredKey]:
         """The keys of one of them."""
         if self.covers(name):
             for plan in self.keys:
-                yield Wanted(name, plan.selector, plan.algorithm, plan.bits)
+                yield DesiredKey(name, plan.selector, plan.algorithm, plan.bits)
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Comparison:
         Sentences on what differs from the wanted, and is left as it is.
     """
 
-    missing: tuple[Wanted, ...] = ()
+    missing: tuple[DesiredKey, ...] = ()
     reports: tuple[str, ...] = ()
 
 
 def compare(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[DesiredKey],
     every: EveryHosted | None = None,
 ) -> Comparison:
     """
@@ -133,9 +133,9 @@ class _Difference:
 def _differences(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[DesiredKey],
     every: EveryHosted | None,
-) -> list[tuple[Wanted, _Difference]]:
+) -> list[tuple[DesiredKey, _Difference]]:
     plans = every.keys if every else ()
     with connection.cursor() as cursor:
         _copy_wanted(cursor, wanted)
@@ -152,7 +152,7 @@ def _differences(
             },
         )
         rows = [
-            (Wanted(domain, selector, algorithm, bits, address), _Difference(*facts))
+            (DesiredKey(domain, selector, algorithm, bits, address), _Difference(*facts))
             for by_every, domain, selector, algorithm, bits, address, *facts in cursor
             if not by_every or every.covers(domain)
         ]
@@ -163,9 +163,9 @@ def _differences(
 def _differences_before_adoption(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[DesiredKey],
     every: EveryHosted | None,
-) -> list[tuple[Wanted, _Difference]]:
+) -> list[tuple[DesiredKey, _Difference]]:
     there = hosted(connection, database) if every else []
     adopted = schema.look(connection, database).adopted
     active = {(row.stored, row.algorithm): row for row in adopted if row.state == "active"}
@@ -188,7 +188,7 @@ def _differences_before_adoption(
     return rows
 
 
-def _report(wanted: Wanted, found: _Difference) -> str:
+def _report(wanted: DesiredKey, found: _Difference) -> str:
     """The sentence on a key that is not as wanted, or '' where it is missing, right or rotated."""
     text = ""
     if found.active_selector is not None:
@@ -209,7 +209,7 @@ def _report(wanted: Wanted, found: _Difference) -> str:
 _AGAIN = "a selector is not used twice; set another one in dkim:domains:{}"
 
 
-def _on_selector(wanted: Wanted, found: _Difference) -> str:
+def _on_selector(wanted: DesiredKey, found: _Difference) -> str:
     """Say why a row with the wanted selector is not the wanted key, and what to do."""
     again = _AGAIN.format(wanted.domain)
     if (found.same_algorithm, found.same_address) != (wanted.algorithm, wanted.address):
@@ -226,7 +226,7 @@ def _on_selector(wanted: Wanted, found: _Difference) -> str:
     return text
 
 
-def _copy_wanted(cursor: pg.cursor, wanted: Sequence[Wanted]) -> None:
+def _copy_wanted(cursor: pg.cursor, wanted: Sequence[DesiredKey]) -> None:
     cursor.execute(
         """
         CREATE TEMPORARY TABLE dkim_wanted

@@ -14,7 +14,7 @@ from ..private_key import PrivateKey
 from ..record_names import key_name
 from ..settings.model import Database, Settings
 from .changes import begin, store
-from .model import Key, Wanted
+from .model import DesiredKey, Key
 from .odd_rows import LISTED
 from .table import keys_where, list_keys, list_of, odd_where
 
@@ -164,7 +164,7 @@ def put_into(
         if cursor.fetchone()[0] == "active":
             return
         cursor.execute(compose("DELETE FROM {dkim} WHERE id = %s", **names(database)), (key.id,))
-    wanted = Wanted(key.domain, key.selector, private.algorithm, private.bits, key.address)
+    wanted = DesiredKey(key.domain, key.selector, private.algorithm, private.bits, key.address)
     store(connection, database, [(wanted, private)], why, "pending")
 
 

@@ -10,7 +10,7 @@ from ..record_names import key_name
 from ..records import Record, delegated, key_record
 from ..settings.model import Domain, Settings
 from .comparison import EveryHosted
-from .model import Key, Slot, Wanted
+from .model import DesiredKey, Key, Slot
 
 
 def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domain]:
@@ -92,7 +92,7 @@ def _or_delegated(settings: Settings, name: str, given: bool | None) -> bool:
     return domain_settings(settings, name.lower()).delegation is not None
 
 
-def wanted_keys(domains: Mapping[str, Domain]) -> list[Wanted]:
+def desired_keys(domains: Mapping[str, Domain]) -> list[DesiredKey]:
     """The keys that the domains are to have. An alias domain has none: it signs as another."""
     wanted = []
     for domain in domains.values():
@@ -103,7 +103,7 @@ def wanted_keys(domains: Mapping[str, Domain]) -> list[Wanted]:
     return wanted
 
 
-def wanted_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]]:
+def desired_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]]:
     """
     The SigningTable patterns beyond a domain's own name: pattern to (signing domain, address),
     the address ``''`` where the domain's own key signs. Source: opendkim.conf(5) «SigningTable».
@@ -197,5 +197,5 @@ def _named(template: Domain, name: str) -> Domain:
     return domain
 
 
-def _wanted(domain: str, plan, address: str) -> Wanted:
-    return Wanted(domain, plan.selector, plan.algorithm, plan.bits, address)
+def _wanted(domain: str, plan, address: str) -> DesiredKey:
+    return DesiredKey(domain, plan.selector, plan.algorithm, plan.bits, address)

@@ -15,7 +15,7 @@ from ..private_key import PrivateKey
 from ..settings.model import Database
 from .changes import store
 from .comparison import compare
-from .model import Key, Wanted
+from .model import DesiredKey, Key
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -29,7 +29,7 @@ _ANALYZE_FROM = 1000
 def generate(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[DesiredKey],
     why: str,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
@@ -86,8 +86,8 @@ def generate(
 
 
 def _batches(
-    missing: Sequence[Wanted], size: int, workers: int
-) -> Iterator[list[tuple[Wanted, PrivateKey]]]:
+    missing: Sequence[DesiredKey], size: int, workers: int
+) -> Iterator[list[tuple[DesiredKey, PrivateKey]]]:
     """The keys, a batch at a time; while the caller stores one, the next is being made."""
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -105,8 +105,8 @@ def _batches(
 
 
 def _missing(
-    connection: pg.connection, database: Database, wanted: Sequence[Wanted]
-) -> list[Wanted]:
+    connection: pg.connection, database: Database, wanted: Sequence[DesiredKey]
+) -> list[DesiredKey]:
     return list(compare(connection, database, wanted).missing)
 
 

@@ -11,12 +11,12 @@ from . import odd_rows, patterns, refusals, removed_domains, removed_domains_tab
 from .comparison import compare
 from .desired import (
     chosen_domains,
+    desired_keys,
+    desired_patterns,
     every_hosted,
     first_key_waits,
-    wanted_keys,
-    wanted_patterns,
 )
-from .model import Key, Wanted
+from .model import DesiredKey, Key
 from .odd_rows import LISTED
 
 Progress = Callable[[int, int], None]
@@ -29,7 +29,7 @@ class GenerationRun:
         self.connection = connection
         self.database = settings.database
         comparison = compare(
-            connection, self.database, wanted_keys(settings.domains), every_hosted(settings)
+            connection, self.database, desired_keys(settings.domains), every_hosted(settings)
         )
         waiting = self._with_former_keys(comparison.missing)
         self.missing = [one for one in comparison.missing if one not in waiting]
@@ -43,7 +43,7 @@ class GenerationRun:
         ]
         self.notes += self._waiting_first()
         self.present_patterns = patterns.look(connection, self.database)
-        self.patterns = wanted_patterns(self._domains_with_patterns(settings))
+        self.patterns = desired_patterns(self._domains_with_patterns(settings))
         self.stored: list[Key] = []
         self._begun = False
 
@@ -58,7 +58,7 @@ class GenerationRun:
             for domain in sorted(refusals.waiting(self.connection, self.database, domains))[:LISTED]
         ]
 
-    def _with_former_keys(self, missing: Sequence[Wanted]) -> list[Wanted]:
+    def _with_former_keys(self, missing: Sequence[DesiredKey]) -> list[DesiredKey]:
         """Return the missing keys of domains that are back, whose former keys are retired."""
         if not missing or not schema.has_tables(self.connection, self.database):
             return []
@@ -104,10 +104,10 @@ class GenerationRun:
 
 def new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
     """Return the changes by which an empty table gets its patterns."""
-    return patterns.plan({}, wanted_patterns(chosen)).changes
+    return patterns.plan({}, desired_patterns(chosen)).changes
 
 
-def changes_of(keys: Sequence[Wanted | Key], added: Mapping[str, object]) -> dict[str, object]:
+def changes_of(keys: Sequence[DesiredKey | Key], added: Mapping[str, object]) -> dict[str, object]:
     """Return new keys and patterns as changes; past 50 keys they are counted by kind."""
     if len(keys) > LISTED:
         counts = {"keys": len(keys), "patterns": len(added)}

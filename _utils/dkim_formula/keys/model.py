@@ -76,7 +76,7 @@ class Key:
         """Tell whether OpenDKIM can sign with the row, and verifiers can find its record."""
         return self.public is not None and is_row_found(self.domain, self.selector)
 
-    def as_plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Return the data for a function's return: ISO 8601 timestamps, without the row's id."""
         plain: dict[str, object] = {
             "domain": self.domain,
@@ -95,7 +95,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredKey:
     """A key that is to be. ``address`` '' is the domain's own; ``bits`` is RSA's."""
 
     domain: str

@@ -70,7 +70,9 @@ def manage_schema(database: Database, test: bool = False) -> dict[str, object]:
     )
 
 
-def manage_role(database: Database, wanted: roles.Wanted, test: bool = False) -> dict[str, object]:
+def manage_role(
+    database: Database, wanted: roles.DesiredRole, test: bool = False
+) -> dict[str, object]:
     """Give a role the attributes, memberships and rights that it is to have, and no others."""
     return _managed(
         database,
@@ -119,7 +121,7 @@ def revoke_public(database: Database, test: bool = False) -> dict[str, object]:
 
 def remove_password(database: Database, name: str, test: bool = False) -> dict[str, object]:
     """Take a role's password away; a role that is missing has none."""
-    wanted = roles.Wanted(name=identifier(name, "name"), password="absent")
+    wanted = roles.DesiredRole(name=identifier(name, "name"), password="absent")
     return _managed(
         database,
         test,
@@ -164,10 +166,10 @@ def manage_access(
     )
 
 
-def _writer(database: Database, connection) -> roles.Wanted:
+def _writer(database: Database, connection) -> roles.DesiredRole:
     """Return the writer's role; without a connection as a new database needs it."""
     with connection.cursor() if connection else contextlib.nullcontext() as cursor:
-        return roles.Wanted(
+        return roles.DesiredRole(
             name=database.writer.name,
             password=database.writer.password or "absent",
             grants=rights.wanted(cursor, database),
@@ -177,7 +179,7 @@ def _writer(database: Database, connection) -> roles.Wanted:
 
 def wanted_role(
     database: Database, name: str, password: str, relations: object = None
-) -> roles.Wanted:
+) -> roles.DesiredRole:
     """
     The role ``name`` as a state describes it.
 
@@ -189,7 +191,7 @@ def wanted_role(
     pairs = objects.reader_relations(database)
     if relations is not None:
         pairs = tuple(list_of(_relation, relations, "relations"))
-    return roles.Wanted(
+    return roles.DesiredRole(
         name=identifier(name, "name"),
         password=_password(database, password),
         relations=pairs,

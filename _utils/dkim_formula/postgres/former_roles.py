@@ -125,7 +125,7 @@ def _read(cursor: pg.cursor, oid: int, name: str, comment: str) -> FormerRole:
         (oid,),
     )
     here, elsewhere = cursor.fetchone()
-    rights = len(roles.look(cursor.connection, roles.Wanted(name)).granted)
+    rights = len(roles.look(cursor.connection, roles.DesiredRole(name)).granted)
     return FormerRole(name, marks.is_made(comment), rights, held_by, here, elsewhere)
 
 

@@ -50,7 +50,7 @@ $$
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredRole:
     """
     The role as it is to be: LOGIN, and no other attribute.
 
@@ -114,7 +114,7 @@ class Snapshot:
 ABSENT = Snapshot()
 
 
-def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
+def look(connection: pg.connection, wanted: DesiredRole) -> Snapshot:
     """Read the role's attributes, memberships, grants (in this database) and possessions."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -152,7 +152,7 @@ def look(connection: pg.connection, wanted: Wanted) -> Snapshot:
     )
 
 
-def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
+def plan(snapshot: Snapshot, wanted: DesiredRole, dbname: str) -> Plan:
     """
     Plan an entry for each attribute, membership and grant that differs. Objects that the role owns
     are notes: they are somebody's, and giving them away is not ours to decide.
@@ -189,7 +189,7 @@ def plan(snapshot: Snapshot, wanted: Wanted, dbname: str) -> Plan:
     return Plan(changes, (*notes, *_password_notes(snapshot, wanted)))
 
 
-def apply(connection: pg.connection, wanted: Wanted) -> Plan:
+def apply(connection: pg.connection, wanted: DesiredRole) -> Plan:
     """Make the role so, in one transaction; return the plan that was carried out."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
@@ -208,18 +208,18 @@ def apply(connection: pg.connection, wanted: Wanted) -> Plan:
 
 def take_everything(cursor: pg.cursor, name: str) -> None:
     """Take a role's rights in this database and its memberships from it."""
-    wanted = Wanted(name)
+    wanted = DesiredRole(name)
     snapshot = look(cursor.connection, wanted)
     _set_memberships(cursor, snapshot, wanted)
     grants.change(cursor, wanted.name, snapshot.granted, _needed(snapshot, wanted, ""))
 
 
-def password_plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
+def password_plan(snapshot: Snapshot, wanted: DesiredRole) -> Plan:
     """Plan the password's part of :func:`plan` alone; nothing for a role that is not there."""
     return Plan(_password_change(snapshot, wanted) if snapshot.exists else {})
 
 
-def apply_password(connection: pg.connection, wanted: Wanted) -> Plan:
+def apply_password(connection: pg.connection, wanted: DesiredRole) -> Plan:
     """Carry out :func:`password_plan`."""
     with connection.cursor() as cursor:
         _one_at_a_time(cursor)
@@ -236,20 +236,20 @@ def _one_at_a_time(cursor: pg.cursor) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
 
 
-def _needed(snapshot: Snapshot, wanted: Wanted, dbname: str) -> frozenset[Grant]:
+def _needed(snapshot: Snapshot, wanted: DesiredRole, dbname: str) -> frozenset[Grant]:
     return _all_needed(wanted, dbname) - (snapshot.given - snapshot.granted.keys())
 
 
-def _given(cursor: pg.cursor, wanted: Wanted) -> frozenset[Grant]:
+def _given(cursor: pg.cursor, wanted: DesiredRole) -> frozenset[Grant]:
     cursor.execute("SELECT current_database()")
     return grants.by_public(cursor, _all_needed(wanted, cursor.fetchone()[0]))
 
 
-def _all_needed(wanted: Wanted, dbname: str) -> frozenset[Grant]:
+def _all_needed(wanted: DesiredRole, dbname: str) -> frozenset[Grant]:
     return wanted.grants | grants.to_read(wanted.relations, dbname)
 
 
-def _password_change(snapshot: Snapshot, wanted: Wanted) -> dict[str, dict[str, object]]:
+def _password_change(snapshot: Snapshot, wanted: DesiredRole) -> dict[str, dict[str, object]]:
     if isinstance(wanted.password, Secret) and not snapshot.password_matches:
         # Where it can't be seen it is set once: with the role, or with the comment on it.
         if snapshot.has_password is None and _new_comment(snapshot, wanted) is None:
@@ -260,7 +260,7 @@ def _password_change(snapshot: Snapshot, wanted: Wanted) -> dict[str, dict[str, 
     return {}
 
 
-def _password_notes(snapshot: Snapshot, wanted: Wanted) -> list[str]:
+def _password_notes(snapshot: Snapshot, wanted: DesiredRole) -> list[str]:
     if not snapshot.exists or snapshot.has_password is not None or wanted.password == "keep":
         return []
     if wanted.password == "absent":
@@ -286,14 +286,14 @@ def _stored_password(cursor: pg.cursor, oid: int) -> tuple[bool, str | None]:
     return True, cursor.fetchone()[0]
 
 
-def _new_comment(snapshot: Snapshot, wanted: Wanted) -> str | None:
+def _new_comment(snapshot: Snapshot, wanted: DesiredRole) -> str | None:
     """Return the comment that the role is to get; None where it keeps its own or has it already."""
     if wanted.marked_for is None or not snapshot.may_comment:
         return None
     return marks.due(snapshot.comment, wanted.marked_for, made=not snapshot.exists)
 
 
-def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
     verb = "ALTER" if snapshot.exists else "CREATE"
     # A role that is no superuser is refused what it names, be it as it is already (ALTER ROLE).
     words = [
@@ -312,7 +312,7 @@ def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
         cursor.execute(compose("COMMENT ON ROLE {name} IS %s", name=wanted.name), (comment,))
 
 
-def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
     if "password" not in _password_change(snapshot, wanted):
         return
     stored = None
@@ -327,7 +327,7 @@ def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None
     cursor.execute("DROP TABLE pg_temp.dkim_password")
 
 
-def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: Wanted) -> None:
+def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
     for group in set(snapshot.memberships) - set(wanted.memberships):
         _revoke_membership(cursor, group, wanted.name)
     for group in set(wanted.memberships) - set(snapshot.memberships):

@@ -33,9 +33,9 @@ class Layout:
             found.setdefault(self.zone(record), []).append(record)
         return found
 
-    def as_plain(self, record: Record) -> dict[str, str | int | None]:
+    def to_dict(self, record: Record) -> dict[str, str | int | None]:
         """The record's fields; where names are relative, with the ``zone`` that they are so to."""
-        plain = record.as_plain()
+        plain = record.to_dict()
         if self.relative:
             plain |= {"name": self.name(record), "zone": self.zone(record)}
         return plain

@@ -44,7 +44,7 @@ class Record:
     zone: str | None = None
     replaces: tuple[str, ...] = ()
 
-    def as_plain(self) -> dict[str, str | int | None]:
+    def to_dict(self) -> dict[str, str | int | None]:
         """What a person or a program publishes by, for Salt's return and for JSON."""
         return {field: getattr(self, field) for field in _PLAIN}
 

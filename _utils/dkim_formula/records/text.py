@@ -32,8 +32,8 @@ def oneline(records: Sequence[Record], layout: Layout) -> str:
 
 
 def as_json(records: Sequence[Record], layout: Layout) -> str:
-    """A JSON array of the records, each as :meth:`Layout.as_plain` gives it."""
-    return json.dumps([layout.as_plain(record) for record in records], indent=2) + "\n"
+    """A JSON array of the records, each as :meth:`Layout.to_dict` gives it."""
+    return json.dumps([layout.to_dict(record) for record in records], indent=2) + "\n"
 
 
 FORMATS: dict[str, Callable[[Sequence[Record], Layout], str]] = {

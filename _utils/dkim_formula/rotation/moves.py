@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..keys.model import Key, Slot, Wanted
+from ..keys.model import DesiredKey, Key, Slot
 
 # A key in such a state has signed nothing.
 UNUSED_STATES = ("standby", "pending")
@@ -42,9 +42,9 @@ class NewKey(Key):
         return self.slot, self.state
 
     @property
-    def desired(self) -> Wanted:
+    def desired(self) -> DesiredKey:
         """Return what a run generates."""
-        return Wanted(self.domain, self.selector, self.algorithm, self.bits, self.address)
+        return DesiredKey(self.domain, self.selector, self.algorithm, self.bits, self.address)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ..dns.publish import LISTED, TO_BE_MADE, changes_summary
+from ..dns.publish import TO_BE_MADE
+from ..dns.publish_report import LISTED, changes_summary
 from ..keys.model import GONE, Key
 from ..record_names import key_name
 from ..records import Record
@@ -89,7 +90,7 @@ class RotationReport:
         times = [wait.decision.not_before for wait in self.waiting]
         next_check = min((time for time in times if time is not None), default=None)
         waiting = [_wait(one) for one in self.waiting[:LISTED]]
-        to_publish = [record.as_plain() for record in self.to_publish[:LISTED]]
+        to_publish = [record.to_dict() for record in self.to_publish[:LISTED]]
         if (more := len(self.waiting) - LISTED) > 0:
             notes.append(f"{more} more keys wait")
         if (more := len(self.to_publish) - LISTED) > 0:

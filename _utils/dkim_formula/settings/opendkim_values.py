@@ -2,10 +2,10 @@
 The values of options of opendkim.conf(5), by the type that each option has to the daemon.
 
 The daemon's own reading is in its source (2.11.0~beta2: ``config.c``, ``dkimf_config_load`` in
-``opendkim.c``, ``dkimf_db_open`` in ``opendkim-db.c``), and tests/unit/test_opendkim_values.py
-compares each check with ``opendkim -n``. A check is stricter where the daemon takes a value and
-ignores it (``On-*``: ``dkimf_parsehandler`` takes any word), crashes (an unknown SyslogFacility),
-or would not sign.
+``opendkim.c``, ``dkimf_db_open`` in ``opendkim-db.c``), and a test compares each check with
+``opendkim -n`` (tests/unit/settings/test_opendkim_values.py). A check is stricter where the daemon
+takes a value and ignores it (``On-*``: ``dkimf_parsehandler`` takes any word), crashes (an unknown
+SyslogFacility), or would not sign.
 """
 
 import ipaddress

@@ -572,7 +572,7 @@ def test_every_hosted_domain_may_have_any_selector():
 
 
 def case_tables(number):
-    folder = Path(__file__).resolve().parents[1] / "cases" / "opendkim"
+    folder = Path(__file__).resolve().parents[2] / "cases" / "opendkim"
     keys = data_set.parse_file((folder / f"{number}-KeyTable").read_text(), "KeyTable")
     lines = data_set.parse_refile((folder / f"{number}-SigningTable").read_text(), "SigningTable")
     entries, refused = read_key_table(DataSet(FILE, keys))

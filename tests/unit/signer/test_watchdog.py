@@ -19,7 +19,7 @@ from support.fuzz import examples
 from support.milter import Milter, accept
 from support.templates import opendkim_conf
 
-TREE = Path(__file__).resolve().parents[2]
+TREE = Path(__file__).resolve().parents[3]
 SENDERS = tuple(f"{watchdog_database.NAME}@{name}.example" for name in ("one", "two"))
 
 

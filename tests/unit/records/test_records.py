@@ -8,7 +8,7 @@ from dkim_formula.settings.model import Dmarc
 
 def test_key_record_is_the_howtos():
     record = key_record("Example.com", "Mail", "rsa", "MIIB")
-    assert record.as_plain() == {
+    assert record.to_dict() == {
         "name": "mail._domainkey.example.com",
         "type": "TXT",
         "ttl": 3600,
@@ -50,7 +50,7 @@ def test_key_record_has_the_ttl_that_was_asked_for():
 
 def test_dmarc_record_leaves_out_what_is_not_set():
     record = dmarc_record("Example.com", Dmarc(), 300)
-    assert record.as_plain() == {
+    assert record.to_dict() == {
         "name": "_dmarc.example.com",
         "type": "TXT",
         "ttl": 300,

@@ -10,7 +10,7 @@ from dkim_formula.settings.validation import Notes
 from hypothesis import given
 from support.fuzz import examples, odd_value
 
-DKIM = Path(__file__).resolve().parents[2] / "dkim"
+DKIM = Path(__file__).resolve().parents[3] / "dkim"
 
 
 def test_defaults_are_those_of_the_states():

@@ -63,7 +63,7 @@ def test_oneline_is_whole_and_unquoted():
 
 def test_json_holds_the_plain_records():
     records = [record("a"), record("b", "x.example")]
-    assert json.loads(render(records, "json")) == [one.as_plain() for one in records]
+    assert json.loads(render(records, "json")) == [one.to_dict() for one in records]
 
 
 @pytest.mark.parametrize("name", ["bind", "oneline"])

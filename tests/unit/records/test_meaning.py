@@ -7,7 +7,7 @@ import pytest
 from dkim_formula.records import Record
 from dkim_formula.records.meaning import compare
 
-CASES = Path(__file__).resolve().parents[1] / "cases" / "records"
+CASES = Path(__file__).resolve().parents[2] / "cases" / "records"
 PURPOSES = {"DKIM1": "dkim", "DMARC1": "dmarc", "STSv1": "mta-sts"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from dkim_formula import errors, settings
 from dkim_formula.dns.desired import records_of
-from dkim_formula.keys.desired import wanted_keys, wanted_patterns
+from dkim_formula.keys.desired import desired_keys, desired_patterns
 from dkim_formula.keys.model import Key
 from dkim_formula.postgres import hba
 from dkim_formula.private_key import PrivateKey
@@ -250,8 +250,8 @@ def check_password_file(found):
 def check_records(found):
     """Every format has these records and no other; a zone file by dnspython's reading."""
     domains = list(found.domains.values())
-    keys = [row(wanted) for wanted in wanted_keys(found.domains)]
-    wanted_patterns(found.domains)
+    keys = [row(wanted) for wanted in desired_keys(found.domains)]
+    desired_patterns(found.domains)
     shown = records_of(found, domains, keys)
     zones = tuple(found.dns.zones)
     texts = {name: render(shown, name, zones=zones) for name in FORMATS}

@@ -13,7 +13,7 @@ from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import config, daemons, unit
 
-CASES = Path(__file__).resolve().parents[1] / "cases"
+CASES = Path(__file__).resolve().parents[2] / "cases"
 OURS = "unix:opendkim/opendkim.sock"
 LISTS = ("smtpd_milters", "non_smtpd_milters")
 MASTER = [

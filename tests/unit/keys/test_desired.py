@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from dkim_formula.keys import desired as keys_desired
-from dkim_formula.keys.model import Wanted
+from dkim_formula.keys.model import DesiredKey
 from dkim_formula.settings.model import Address, Delegation, Domain, KeyPlan, Settings
 
 RSA = KeyPlan(selector="r1", bits=3072)
@@ -18,7 +18,7 @@ def settings(*domains, **parts):
 
 
 def patterns_of(*domains):
-    return keys_desired.wanted_patterns({domain.name: domain for domain in domains})
+    return keys_desired.desired_patterns({domain.name: domain for domain in domains})
 
 
 def test_pillars_own_domains_are_chosen_in_its_order():
@@ -83,15 +83,15 @@ def test_settings_of_a_domain_come_from_its_name_then_the_star_then_the_defaults
 
 def test_every_algorithm_of_a_domain_is_a_key():
     domain = Domain("a.example", keys=(RSA, ED25519))
-    assert keys_desired.wanted_keys({"a.example": domain}) == [
-        Wanted("a.example", "r1", "rsa", 3072, ""),
-        Wanted("a.example", "e1", "ed25519", ED25519.bits, ""),
+    assert keys_desired.desired_keys({"a.example": domain}) == [
+        DesiredKey("a.example", "r1", "rsa", 3072, ""),
+        DesiredKey("a.example", "e1", "ed25519", ED25519.bits, ""),
     ]
 
 
 def test_address_has_keys_beside_its_domains():
     address = Address("news@a.example", keys=(KeyPlan(selector="news"),))
-    found = keys_desired.wanted_keys({"a.example": Domain("a.example", addresses=(address,))})
+    found = keys_desired.desired_keys({"a.example": Domain("a.example", addresses=(address,))})
     assert [(key.selector, key.address) for key in found] == [
         ("default", ""),
         ("news", "news@a.example"),
@@ -101,7 +101,7 @@ def test_address_has_keys_beside_its_domains():
 def test_alias_has_no_key_and_its_addresses_do():
     address = Address("news@b.example", keys=(KeyPlan(selector="news"),))
     alias = Domain("b.example", alias_of="a.example", addresses=(address,))
-    assert [key.address for key in keys_desired.wanted_keys({"b.example": alias})] == [
+    assert [key.address for key in keys_desired.desired_keys({"b.example": alias})] == [
         "news@b.example"
     ]
 
