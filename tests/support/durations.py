@@ -8,10 +8,13 @@ from support.progress import clock
 
 # What begins first where no run was before.
 LONG = (
+    "test_fleet.py",
     "test_takeover.py",
-    "test_failover.py",
-    "test_faults.py",
-    "test_typos.py",
+    "test_benchmarks.py",
+    "test_salt_releases.py",
+    "test_mail_databases.py",
+    "test_readme.py",
+    "test_mail_schemas.py",
     "test_rotation.py",
 )
 
@@ -51,7 +54,7 @@ class Durations:
         """The files that took longest in this run, with the processor's time."""
         longest = sorted(self._now.items(), key=lambda item: item[1], reverse=True)[:count]
         return "\n".join(
-            f"  {clock(seconds):>8}  {key} ({clock(processor)} of the processor)"
+            f"  {clock(seconds):>8}  {key} (pytest itself {clock(processor)} of the processor)"
             for key, (seconds, processor) in longest
         )
 

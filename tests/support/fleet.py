@@ -207,7 +207,7 @@ def _connect(fleet: Fleet) -> None:
     _put_repository(fleet.master)
     at_tag(fleet.master, TAGS[0])
     fleet.master.install("git")
-    fleet.master.run("/opt/salt/bin/python -m pip install --quiet pygit2")
+    fleet.master.run("/opt/salt/bin/python -m pip install --quiet GitPython")
     for name, machine in fleet.machines.items():
         service = "salt-master" if name == MASTER else "salt-minion"
         machine.run(f"systemctl daemon-reload && systemctl enable --now --quiet {service}")

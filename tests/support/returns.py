@@ -124,6 +124,12 @@ def few_keys() -> list[dict[str, object]]:
     ]
 
 
+def with_standby() -> list[dict[str, object]]:
+    """Return a key that signs, and the next one, whose record stands ahead."""
+    ahead = {"state": "standby", "next": "active at the next rotation", "when": ""}
+    return [key(), key("example.com", "s2", **ahead)]
+
+
 def many_keys(domains: int) -> list[dict[str, object]]:
     """Return the keys of so many domains, every thousandth with a wrong record."""
     return [
@@ -395,12 +401,16 @@ def delegated() -> dict[str, object]:
                 "state": "absent",
                 "detail": "the record is at sel1._domainkey.customer.example.customer.example: "
                 "enter the name without .customer.example",
+                "since": None,
+                "last_right": None,
             },
             {
                 **one,
                 "name": "sel2._domainkey.customer.example",
                 "state": "wrong target",
                 "detail": "the CNAME points to elsewhere.example",
+                "since": None,
+                "last_right": at(days=-3),
             },
             {
                 "domain": "xn--mnchen-3ya.example",
@@ -408,6 +418,8 @@ def delegated() -> dict[str, object]:
                 "target": "sel1._domainkey.xn--mnchen-3ya.example.mail.example",
                 "state": "right",
                 "detail": "",
+                "since": at(days=-12),
+                "last_right": at(),
             },
         ],
     }

@@ -69,6 +69,7 @@ CASES = {
     "status-few-lines": ("status", returns.few_keys(), {}, {"height": 10}),
     "status-guide": ("status", returns.guide_keys(), {}, {}),
     "status-many": ("status", returns.many_keys(2000), {}, {}),
+    "status-standby": ("status", returns.with_standby(), {}, {}),
     "status-none": ("status", [], {}, {}),
     "write_metrics": ("write_metrics", {"path": "/var/lib/prometheus/dkim.prom"}, {}, {}),
 }

@@ -79,7 +79,7 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
     "advance": _rotation,
     "check": lambda data, one, terminal, now: check(data, terminal),
     "check_dns": lambda data, one, terminal, now: check_dns(data, terminal),
-    "delegations": lambda data, one, terminal, now: delegations(data, terminal),
+    "delegations": lambda data, one, terminal, now: delegations(data, terminal, now),
     "delete": lambda data, one, terminal, now: delete(data, terminal),
     "doctor": lambda data, one, terminal, now: doctor(data, terminal, one.verbose),
     "export_key": lambda data, one, terminal, now: export_key(data, terminal),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from ..dns.delegations import RIGHT
 from ..text import counted
@@ -13,10 +14,12 @@ Delegated = Mapping[str, object]
 
 # So many CNAMEs that are not right are drawn.
 _MOST = 100
+# No more CNAMEs than these are drawn where they are right; more are counted.
+_FEW = 10
 
 
-def delegations(found: Mapping[str, object], terminal: Terminal) -> str:
-    """Draw ``dkim.delegations``: what is not right by domain, the right ones counted."""
+def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) -> str:
+    """Draw ``dkim.delegations``: what is not right by domain, many right ones counted."""
     every: Sequence[Delegated] = found["delegations"]
     if not every:
         return "No domain has a delegation"
@@ -24,24 +27,33 @@ def delegations(found: Mapping[str, object], terminal: Terminal) -> str:
     domains = dict.fromkeys(str(one["domain"]) for one in wrong)
     lines: list[str] = []
     last = None
-    for one in wrong[:_MOST]:
+    for one in every if len(every) <= _FEW else wrong[:_MOST]:
         if one["domain"] != last:
             last = one["domain"]
             lines += ["", terminal.paint(words.domain(str(last), terminal), "bold")]
-        lines += _one(one, terminal)
+        lines += _one(one, terminal, now)
     if len(wrong) > _MOST:
         lines.append(f"{len(wrong) - _MOST:,} more CNAMEs are not right")
     if domains:
         lines += ["", "The instruction for a customer:"]
         command = f"salt-call dkim.delegations {next(iter(domains))} format=text"
         lines += [f"    {terminal.paint(terminal.printable(command), 'bold')}", ""]
+    elif lines:
+        lines.append("")
     kinds = [f"{number:,} {state}" for state, number in sorted(found["counts"].items())]
     mark = terminal.bad if wrong else terminal.ok
     said = f"{mark} {counted(len(every), 'CNAME')}: {', '.join(kinds)}"
     return "\n".join([*lines, said]).lstrip("\n")
 
 
-def _one(one: Delegated, terminal: Terminal) -> list[str]:
-    lines = terminal.marked(terminal.bad, f"{one['name']} CNAME: {one['state']}")
+def _one(one: Delegated, terminal: Terminal, now: datetime) -> list[str]:
+    said = f"{one['name']} CNAME: {one['state']}"
+    if one["state"] == RIGHT:
+        since = words.when(one["since"], now)
+        return terminal.marked(terminal.ok, f"{said}, first seen {since}" if since else said)
+    lines = terminal.marked(terminal.bad, said)
     lines += terminal.wrapped(f"desired: {one['target']}", 4, 6)
-    return lines + (terminal.wrapped(one["detail"], 4, 6) if one["detail"] else [])
+    lines += terminal.wrapped(one["detail"], 4, 6) if one["detail"] else []
+    if one["last_right"]:
+        lines += terminal.wrapped(f"it was right {words.when(one['last_right'], now)}", 4, 6)
+    return lines
