@@ -65,7 +65,9 @@ def test_longest_files_of_the_last_run_begin_first_and_are_shown(durations, tmp_
     long, unknown, known = (["tests/test_typos.py"], ["tests/test_new.py"], ["tests/test_bare.py"])
     durations.note("trixie", known, 75.2, 30)
     durations.keep()
-    assert durations.table(1) == "    1:15.2  trixie tests/test_bare.py (0:30.0 of the processor)"
+    assert durations.table(1) == (
+        "    1:15.2  trixie tests/test_bare.py (pytest itself 0:30.0 of the processor)"
+    )
     again = Durations(tmp_path / "durations.json")
     targets = sorted((known, unknown, long), key=lambda target: again.of("trixie", target))
     assert targets == [known, unknown, long]
