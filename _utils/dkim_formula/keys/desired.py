@@ -73,7 +73,7 @@ def first_key_waits(settings: Settings, name: str) -> bool:
 def has_standby(settings: Settings, name: str) -> bool:
     """
     Tell whether a domain's next keys are published ahead. By default it is so with a delegation:
-    each CNAME of the customer then leads to a record.
+    the customer's second CNAME then leads to a record.
     """
     return _or_delegated(settings, name, settings.rotation.standby)
 
