@@ -32,6 +32,10 @@ STATE = (
     "find /etc /usr/local/lib -type f -not -path '/etc/salt/*' | sort | xargs -d '\\n' md5sum; "
     "systemctl show --property=InvocationID opendkim opendkim-watchdog postfix"
 )
+# Salt writes a new file beside the old one; on a full disk it leaves the new one, empty.
+LEFT_BY_SALT = re.compile(
+    r"^d41d8cd98f00b204e9800998ecf8427e  /etc/opendkim\.conf\w{8}\n", re.MULTILINE
+)
 # Only the second mail host has it; all hosts have the change of a setting beside it.
 BROKEN = {
     "a slip in the pillar": (
@@ -224,7 +228,7 @@ def test_fault_of_one_mail_host_stays_there(
     assert word in str(done)
     assert done.steps[STOPPED]["comment"].startswith("The hosts of all later steps")
     assert done.steps[f"{MAIL2} signs"]["result"] is False
-    assert site[MAIL2].run(STATE).stdout == before
+    assert LEFT_BY_SALT.sub("", site[MAIL2].run(STATE).stdout) == before
     site[MAIL2].run(AWAY.get(fault, "true"))
     for box in signing.values():
         assert signers(site, box)
