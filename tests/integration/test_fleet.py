@@ -1,14 +1,18 @@
 """A fleet under a real Salt master, by the commands of docs/many-machines.md."""
 
 import json
+import random
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
+from support import faults, mail, server, zones
 from support import fleet as fleets
-from support import mail, server, zones
 from support.fleet import DATABASE, DOMAINS, MAIL1, MAIL2, MINIONS, NS, STANDBY, Fleet
-from support.machine import ROOT, CommandFailed, salts
+from support.machine import ROOT, CommandFailed, Machine, salts
+from support.traffic import Steady
 
 # The older release of Salt is on this one; `bin/test soak` has no other.
 pytestmark = pytest.mark.one_release(salts.RELEASE)
@@ -410,6 +414,77 @@ def test_fleet_without_an_answer_from_a_host_is_not_touched(
     assert list(done.steps) == ["The fleet can be worked on"]
     assert f"{MAIL2} does not answer" in str(done)
     site.master.wait_for(f"salt --timeout=2 {MAIL2} test.ping | grep -q True")
+
+
+@contextmanager
+def stopped(machine: Machine, units: str, start: str = "") -> Iterator[None]:
+    """Units are ended by SIGKILL and stay away, until somebody starts them."""
+    machine.run(f"systemctl kill --signal=KILL {units}; systemctl stop {units}")
+    yield
+    machine.run(start or f"systemctl start {units}")
+
+
+@contextmanager
+def unreachable(machine: Machine, name: str) -> Iterator[None]:
+    """A machine's way to another one is cut."""
+    route = f"unreachable {fleets.NAMES[name]}/32"
+    machine.run(f"ip route add {route}")
+    yield
+    machine.run(f"ip route delete {route}")
+
+
+# The machines have this host's clock, so none of them can be set off.
+FAULTS: Mapping[str, Callable[[Fleet], AbstractContextManager[None]]] = {
+    "master stopped": lambda site: stopped(site.master, "salt-master"),
+    "minion killed": lambda site: stopped(site[MAIL2], "salt-minion"),
+    "database failed over": lambda site: stopped(
+        site[DATABASE], "'postgresql@*'", start=faults.START
+    ),
+    "way to the database cut": lambda site: unreachable(site[MAIL1], DATABASE),
+    "way to the standby cut": lambda site: unreachable(site[MAIL2], STANDBY),
+    "name server gone": lambda site: stopped(site[NS], "named"),
+}
+
+
+@pytest.mark.parametrize("long", [pytest.param(True, marks=pytest.mark.soak), False])
+def test_mail_of_both_hosts_survives_faults(
+    site: Fleet,
+    signing: Mapping[str, mail.Mailbox],
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture,
+    long: bool,
+) -> None:
+    """Nothing leaves unsigned, nothing is lost, and all is well when the causes are gone."""
+    chance = random.Random(request.config.getoption("--seed"))
+    end = time.monotonic() + (60 * request.config.getoption("--minutes") if long else 0)
+    laid: list[str] = []
+    with ExitStack() as stack:
+        senders = [f"someone@{domain}" for domain in DOMAINS]
+        boxes = [mail.Mailbox(site[name], f"fleet{long:d}") for name in signing]
+        sent = [stack.enter_context(Steady(box, senders)) for box in boxes]
+        while len(laid) < len(FAULTS) or time.monotonic() < end:
+            laid += chance.sample(sorted(FAULTS), len(FAULTS))
+            for name in laid[-len(FAULTS) :]:
+                with FAULTS[name](site):
+                    # What the seed chose: how long a fault lasts is the test itself.
+                    time.sleep(chance.uniform(1, 8))
+    for traffic in sent:
+        outcome = traffic.outcome(records(site), deadline=600)
+        told = f"{outcome.sent} sent, {len(outcome.refused)} tries refused, faults: {laid}"
+        with capsys.disabled():
+            print(f"\n    {told}")
+        assert outcome.lost == [], told
+        assert len(outcome.signatures) == outcome.sent, told
+        assert outcome.unsigned == [], told
+        assert all(valid for found in outcome.signatures.values() for valid, _, _ in found), told
+    site.master.wait_for(lambda: troubles(site) == [], 180, "the fleet is well")
+
+
+def troubles(site: Fleet) -> list[str]:
+    """What the overview says is wrong, of the fleet and of its hosts."""
+    found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
+    reports = [one["report"] or {"problems": [one["problem"]]} for one in found["hosts"]]
+    return [*found["problems"], *(text for one in reports for text in one["problems"])]
 
 
 def test_removal_leaves_mail_that_flows_and_every_key(

@@ -18,7 +18,7 @@ HELD = f's1._domainkey 60 TXT "{KEY.value[:9]}" "{KEY.value[9:]}"\n'
 def dns_of(*servers, zone="example.com", **settings):
     zones = {zone: Zone(nameservers=tuple(str(server) for server in servers))}
     zones |= settings.pop("zones", {})
-    return Dns(zones=zones, timeout=settings.pop("timeout", 0.3), **settings)
+    return Dns(zones=zones, timeout=settings.pop("timeout", 3), **settings)
 
 
 def check(records, dns):
@@ -131,7 +131,7 @@ def test_second_spf_record_is_duplicate():
 
 def test_server_that_never_answers_is_no_answer(server, other):
     other.silent = {"udp", "tcp"}
-    (found,) = check([KEY], dns_of(server, other))
+    (found,) = check([KEY], dns_of(server, other, timeout=0.3))
     assert found.verdict == "no answer"
     assert [answer.finding.verdict for answer in found.servers] == ["ok", "no answer"]
     assert "no answer over UDP within 0.3 s" in found.detail
@@ -139,7 +139,7 @@ def test_server_that_never_answers_is_no_answer(server, other):
 
 def test_silence_over_udp_is_no_answer(server):
     server.silent = {"udp"}
-    said, detail = verdict(dns_of(server))
+    said, detail = verdict(dns_of(server, timeout=0.3))
     assert said == "no answer"
     assert "over UDP: no answer" in detail
     assert ": ok" in detail
@@ -155,7 +155,7 @@ def test_case_34_server_that_refuses_tcp_is_advice(server):
 
 def test_server_that_is_silent_over_tcp_is_advice(server):
     server.silent = {"tcp"}
-    said, detail = verdict(dns_of(server))
+    said, detail = verdict(dns_of(server, timeout=0.3))
     assert said == "ok"
     assert "over TCP: no answer" in detail
 
@@ -163,7 +163,7 @@ def test_server_that_is_silent_over_tcp_is_advice(server):
 def test_truncated_answer_without_tcp_is_no_answer(server):
     server.truncates = True
     server.silent = {"tcp"}
-    said, detail = verdict(dns_of(server))
+    said, detail = verdict(dns_of(server, timeout=0.3))
     assert said == "no answer"
     assert "truncated" in detail
 
@@ -292,7 +292,7 @@ def test_referral_to_a_zone_below_is_followed(monkeypatch):
                 name, tuple(replace(endpoint, port=ported[endpoint.port]) for endpoint in endpoints)
             ),
         )
-        dns = Dns(zones={"example.com": Zone(nameservers=(str(server),))}, timeout=0.3)
+        dns = Dns(zones={"example.com": Zone(nameservers=(str(server),))}, timeout=3)
         (found,) = check([KEY], dns)
     assert found.verdict == "ok"
     assert found.zone == "_domainkey.example.com"
@@ -318,7 +318,7 @@ def test_zone_that_no_resolver_knows_is_told_and_the_others_are_checked(server):
 def test_servers_come_from_the_resolver_which_is_never_asked_for_the_record():
     zone = f"{HELD}ns 60 A 127.0.0.1\n"
     with Nameserver({"example.com": zone}) as resolver:
-        dns = Dns(resolver=(str(resolver),), timeout=0.3)
+        dns = Dns(resolver=(str(resolver),), timeout=3)
         (found,) = check([KEY], dns)
         # The server of the NS record listens at port 53, where the fake one does not.
         assert found.verdict in ("no answer", "lame")
@@ -332,7 +332,7 @@ def test_servers_come_from_the_resolver_which_is_never_asked_for_the_record():
 def test_subdomain_that_is_no_zone_is_found_in_the_one_above():
     record = key_record("mail.example.com", "s1", "rsa", "MIIB")
     with Nameserver({"example.com": "mail 60 MX 1 x\nns 60 A 127.0.0.1\n"}) as resolver:
-        (found,) = check([record], Dns(resolver=(str(resolver),), timeout=0.3))
+        (found,) = check([record], Dns(resolver=(str(resolver),), timeout=3))
     assert found.zone == "example.com"
     assert not any(name.startswith("s1.") for _, name, _ in resolver.asked)
 
