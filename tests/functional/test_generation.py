@@ -107,8 +107,6 @@ from dkim_formula.keys import generate
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection, hosted
 from dkim_formula.settings.model import Database
-
-pytestmark = pytest.mark.one_release
 settings = Database(name=sys.argv[2], port=int(sys.argv[3]))
 with connection.session(settings) as opened:
     wanted = [
