@@ -7,12 +7,22 @@ CHANGE ``started``, ``increased``, ``continues`` or ``resolved``. Pillar ``dkim:
 what is checked, and when a problem is worth an event; see ``docs/monitoring.md``.
 """
 
+import importlib.util
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
+if importlib.util.find_spec("dkim_salt") is None:
+    # Salt's loader of beacons does not have the folder of utils on the path, as the one of
+    # functions does (salt.loader.beacons, Salt 3008), and a minion need not have run a function.
+    _here = os.path.dirname(os.path.abspath(__file__))
+    _utils = "_utils" if os.path.basename(_here) == "_beacons" else "utils"
+    sys.path.append(os.path.join(os.path.dirname(_here), _utils))
+
+# pylint: disable=wrong-import-position
 from dkim_formula.health import commands as health_commands
 from dkim_formula.text import octets_shown
 from dkim_salt import pillar_at_hand, read_pillar

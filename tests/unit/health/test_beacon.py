@@ -1,0 +1,23 @@
+"""The beacon as a minion has it: Salt's loader of beacons knows no folder of utils."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[3]
+LOAD = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("dkim_health", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(module.validate([]))
+"""
+
+
+def test_beacon_finds_its_library_where_salt_puts_it(tmp_path):
+    (tmp_path / "beacons").symlink_to(TREE / "_beacons")
+    (tmp_path / "utils").symlink_to(TREE / "_utils")
+    for path in (tmp_path / "beacons" / "dkim_health.py", TREE / "_beacons" / "dkim_health.py"):
+        command = [sys.executable, "-B", "-c", LOAD, str(path)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == "(True, 'Valid beacon configuration')\n"
