@@ -11,7 +11,7 @@ import pytest
 from support import faults, mail, server, zones
 from support import fleet as fleets
 from support.fleet import DATABASE, DOMAINS, MAIL1, MAIL2, MINIONS, NS, STANDBY, Fleet
-from support.machine import ROOT, CommandFailed, Machine, salts
+from support.machine import ROOT, CommandFailed, Machine, NotInTime, salts
 from support.traffic import Steady
 
 # The older release of Salt is on this one; `bin/test soak` has no other.
@@ -471,6 +471,7 @@ def test_mail_of_both_hosts_survives_faults(
     chance = random.Random(request.config.getoption("--seed"))
     end = time.monotonic() + (60 * request.config.getoption("--minutes") if long else 0)
     laid: list[str] = []
+    before = troubles(site)
     with ExitStack() as stack:
         senders = [f"someone@{domain}" for domain in DOMAINS]
         boxes = [mail.Mailbox(site[name], f"fleet{long:d}") for name in signing]
@@ -490,14 +491,24 @@ def test_mail_of_both_hosts_survives_faults(
         assert len(outcome.signatures) == outcome.sent, told
         assert outcome.unsigned == [], told
         assert all(valid for found in outcome.signatures.values() for valid, _, _ in found), told
-    site.master.wait_for(lambda: troubles(site) == [], 180, "the fleet is well")
+    left: set[str] = set()
+
+    def well() -> bool:
+        left.clear()
+        left.update(troubles(site) - before)
+        return not left
+
+    try:
+        site.master.wait_for(well, 180, "the fleet is as well as before")
+    except NotInTime as error:
+        raise AssertionError(f"{error}: {sorted(left)}") from None
 
 
-def troubles(site: Fleet) -> list[str]:
+def troubles(site: Fleet) -> set[str]:
     """What the overview says is wrong, of the fleet and of its hosts."""
     found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
     reports = [one["report"] or {"problems": [one["problem"]]} for one in found["hosts"]]
-    return [*found["problems"], *(text for one in reports for text in one["problems"])]
+    return {*found["problems"], *(text for one in reports for text in one["problems"])}
 
 
 def test_removal_leaves_mail_that_flows_and_every_key(
