@@ -295,7 +295,7 @@ def _desired(settings: Settings, state: _State) -> _Desired:
     tasks = _tasks(managed, state.published, kept)
     left = [task for task in tasks if is_by_hand(settings.dns, task.name)]
     if left:
-        names = listed([f"{task.name} {task.type}" for task in left])
+        names = listed([called(task) for task in left])
         state.notes.append(f"remove by hand, where nothing asks for it any more: {names}")
         tasks = [task for task in tasks if task not in left]
     return _Desired(tasks, manual, future)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..records.record import Record
 from ..text import listed
-from .planned import Planned
+from .planned import Planned, Task
 
 # A state's return lists so many changes; more are counted.
 LISTED = 100
@@ -30,7 +30,7 @@ class PublishReport:
     def add(self, rounds: Sequence[Planned]) -> None:
         """Add one name: of several rounds the records before the first and after the last."""
         last = rounds[-1]
-        name = f"{last.task.name} {last.task.type}"
+        name = called(last.task)
         sent = [
             one.step for one in rounds if one.step is not None and (one.sent or not one.problem)
         ]
@@ -56,9 +56,9 @@ class PublishReport:
         }
 
 
-def called(record: Record) -> str:
+def called(one: Record | Task) -> str:
     """Return what a record is called in changes: name and type."""
-    return f"{record.name} {record.type}"
+    return f"{one.name} {one.type}"
 
 
 def changes_summary(changes: dict[str, object]) -> dict[str, object]:

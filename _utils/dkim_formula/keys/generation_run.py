@@ -34,7 +34,7 @@ class GenerationRun:
         waiting = self._with_former_keys(comparison.missing)
         self.missing = [one for one in comparison.missing if one not in waiting]
         domains = {one.domain for one in self.missing}
-        self.waiting = {domain for domain in domains if first_key_waits(settings, domain)}
+        self.pending = {domain for domain in domains if first_key_waits(settings, domain)}
         self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
         self.notes += [
             f"{one.domain} was gone and is back: dkim.advance has its former {one.algorithm} key "
@@ -97,7 +97,7 @@ class GenerationRun:
             self.missing,
             why="missing by the pillar",
             progress=progress,
-            waiting=self.waiting,
+            waiting=self.pending,
             stored=self.stored,
         )
 

@@ -22,7 +22,7 @@ from ..keys import changes as key_changes
 from ..keys import history, refusals
 from ..keys import table as keys_table
 from ..keys.completion import complete_domains
-from ..keys.desired import any_standby, domain_problem
+from ..keys.desired import domain_problem, has_standby
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
 from ..postfix import queue
@@ -134,7 +134,8 @@ class RotationRun:
             self._create_pending(domains)
         observations = {} if self._is_urgent() else self._observe(self._complete(domains))
         state = self._move(domains, observations, plan if self.test else plan_moves)
-        if not self.test and any_standby(self.settings):
+        has_any = any(has_standby(self.settings, domain) for domain in domains)
+        if not self.test and has_any:
             state = self._move(domains, None, plan_standby)
         published = self._publish(domains, state)
         keys = self._keys_left(state) if self.test else self._complete(domains)
