@@ -45,11 +45,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=RELEASES,
         help="leave to the other release what is marked as one_release and is not this one's",
     )
+    parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what another release has by rule, where both run."""
+    """
+    Leave out the other release's share where both run, and tests that are marked as soak where
+    neither ``--soak`` nor ``-m soak`` asks for them.
+    """
     share = config.getoption("--share")
-    others = [item for item in items if share and share not in releases_of(item)]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
+    soak = config.getoption("--soak") or "soak" in config.getoption("markexpr")
+    left_out = [
+        item
+        for item in items
+        if (share and share not in releases_of(item))
+        or (not soak and item.get_closest_marker("soak") is not None)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

@@ -4,13 +4,14 @@ Programs that sign mail, side by side: OpenDKIM with files, rspamd, dkimpy-milte
 Method: all run at once on one machine and take turns, in rounds, each in another order; the load
 shares the processors with them. Keys are RSA-2048, each domain's own. A message has 1.6 or 60 kB
 and comes over 1 or 20 connections, at the milter's socket and through Postfix. Each has to come
-back signed. How many messages a turn has depends on the program, so that a turn takes about half a
-second. A figure is the median of the rounds, and a ratio that of the rounds' own ratios. What is
+back signed. How many messages a turn has depends on the program, the message and the connections, so
+that a turn takes about half a second. A figure is the median of the rounds, and a ratio that of the rounds' own ratios. What is
 told of a new domain's key counts from the key at hand to the first signature with it, making the
 key left aside, since this costs all the same.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -40,6 +41,7 @@ BODIES = {SMALL: milter.BODY, LARGE: milter.LINE * 800}
 CONNECTIONS = (1, 20)
 ROUNDS = 5
 FEWEST = 20  # messages of a turn
+TRIAL = 40  # messages that tell how many a turn needs
 
 T = TypeVar("T")
 
@@ -86,13 +88,25 @@ def _turns(things: Sequence[T], rounds: int) -> Iterator[tuple[str, int, Sequenc
 def _at_the_sockets(
     peers: Sequence[Peer], found: Mapping[str, Measured], rounds: int, seconds: float
 ) -> None:
-    pace = {peer: _pace(peer) for peer in peers}
+    for peer in peers:
+        # What a daemon does once only does not count.
+        milter.load(peer.sockets, peer.domains, TRIAL, 1)
+    pace: dict[object, float] = {}
     for body, connections, order in _turns(peers, rounds):
         for peer in order:
             measured = found[peer.title]
-            count = max(FEWEST, int(pace[peer] * seconds))
+            load = functools.partial(
+                milter.load,
+                peer.sockets,
+                peer.domains,
+                connections=connections,
+                body=BODIES[body],
+            )
+            turn = peer, body, connections
+            if turn not in pace:
+                pace[turn] = load(TRIAL).rate
             before = peer.processor_seconds()
-            done = milter.load(peer.sockets, peer.domains, count, connections, BODIES[body])
+            done = load(_messages(pace[turn], seconds))
             used = peer.processor_seconds()
             if done.signed != done.sent:
                 raise RuntimeError(f"{peer.title}: {done.signed} of {done.sent} were signed")
@@ -105,10 +119,8 @@ def _at_the_sockets(
                     measured.latencies += done.latencies
 
 
-def _pace(peer: Peer) -> float:
-    """About how many messages a second it signs."""
-    milter.load(peer.sockets, peer.domains, 8, 1)
-    return milter.load(peer.sockets, peer.domains, 20, 1).rate
+def _messages(rate: float, seconds: float) -> int:
+    return max(FEWEST, int(rate * seconds))
 
 
 def _through_postfix(
@@ -119,13 +131,18 @@ def _through_postfix(
     seconds: float,
 ) -> None:
     everyone: Sequence[Peer | None] = [*peers, NO_MILTER]
-    pace = {peer: mail.rate(peer, 40, 20, len(BODIES[SMALL])) for peer in everyone}
+    pace: dict[object, float] = {}
     for body, connections, order in _turns(everyone, rounds):
         for peer in order:
-            count = max(FEWEST, int(pace[peer] * seconds))
-            rate = mail.rate(peer, count, connections, len(BODIES[body]))
+            rate = functools.partial(
+                mail.rate, peer, connections=connections, size=len(BODIES[body])
+            )
+            turn = peer, body, connections
+            if turn not in pace:
+                pace[turn] = rate(TRIAL)
             title = peer.title if peer else NO_MILTER_TITLE
-            found[title].note_rate("Postfix", body, connections, rate)
+            count = _messages(pace[turn], seconds)
+            found[title].note_rate("Postfix", body, connections, rate(count))
 
 
 def _changes(peer: Peer, others: Sequence[keys.Key]) -> dict[str, float]:

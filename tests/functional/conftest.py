@@ -34,14 +34,6 @@ from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
 _numbers = itertools.count(1)
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leaves out what is marked as soak, unless that is asked for: ``-m soak``."""
-    if "soak" not in config.getoption("markexpr"):
-        left_out = [item for item in items if item.get_closest_marker("soak") is not None]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
 @pytest.fixture(scope="session")
 def server():
     programs = newest_server()

@@ -5,23 +5,14 @@ from contextlib import ExitStack
 
 import pytest
 from support import signals
-from support.machine import RELEASES, Machine, equipment, image, missing
+from support.machine import KNOWN, RELEASES, Machine, equipment, image, missing
 from support.progress import to_stderr
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--release", choices=RELEASES, default=RELEASES[0], help="of Debian")
-    parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
+    parser.addoption("--release", choices=KNOWN, default=RELEASES[0], help="of Debian")
     parser.addoption("--seed", type=int, default=1, help="of faults that come at random")
     parser.addoption("--minutes", type=float, default=20, help="of a soak's mail or input")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked as soak where this is no soak."""
-    if not config.getoption("--soak"):
-        left_out = [item for item in items if item.get_closest_marker("soak") is not None]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -507,8 +507,12 @@ def test_mail_of_both_hosts_survives_faults(
 def troubles(site: Fleet) -> set[str]:
     """What the overview says is wrong, of the fleet and of its hosts."""
     found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
-    reports = [one["report"] or {"problems": [one["problem"]]} for one in found["hosts"]]
-    return {*found["problems"], *(text for one in reports for text in one["problems"])}
+    left = set(found["problems"])
+    for host in found["hosts"]:
+        report = host["report"]
+        told = [one["message"] for one in report["problems"]] if report else [host["problem"]]
+        left |= {f"{host['id']}: {text}" for text in told}
+    return left
 
 
 def test_removal_leaves_mail_that_flows_and_every_key(

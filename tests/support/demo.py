@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from support import mail, salt, signals
 from support.machine import (
+    KNOWN,
     RELEASES,
     ROOT,
     CommandFailed,
@@ -51,7 +52,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__.strip())
-    parser.add_argument("--release", choices=RELEASES, default=RELEASES[0], help="of Debian")
+    parser.add_argument("--release", choices=KNOWN, default=RELEASES[0], help="of Debian")
     parser.add_argument("--keep", action="store_true", help="leave the machine running")
     parser.add_argument("--shell", action="store_true", help="open a shell in it at the end")
     return parser.parse_args()

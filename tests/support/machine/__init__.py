@@ -5,9 +5,10 @@ from support.machine.container import ContainerError
 from support.machine.host import missing
 from support.machine.image import ImageError
 from support.machine.machine import CommandFailed, Machine, NotInTime
-from support.machine.recipe import RELEASES, ROOT
+from support.machine.recipe import KNOWN, RELEASES, ROOT
 
 __all__ = [
+    "KNOWN",
     "RELEASES",
     "ROOT",
     "CommandFailed",

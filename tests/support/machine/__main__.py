@@ -10,6 +10,7 @@ import sys
 
 from support import signals
 from support.machine import (
+    KNOWN,
     RELEASES,
     ROOT,
     ContainerError,
@@ -43,7 +44,7 @@ def _parse() -> argparse.Namespace:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     start = actions.add_parser("start", help="start a machine and leave it running")
     start.add_argument("name", nargs="?", help="its name (made up by default)")
-    start.add_argument("--release", choices=RELEASES, default=RELEASES[0])
+    start.add_argument("--release", choices=KNOWN, default=RELEASES[0])
     start.add_argument("--hostname", default=recipe.HOSTNAME)
     start.add_argument("--no-init", action="store_true", help="without systemd")
     start.add_argument("--shell", action="store_true", help="open a shell; exit removes it")

@@ -21,6 +21,7 @@ PASSED_ON = (
     "no_proxy",
 )
 REPORT_EVERY = 20  # seconds
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
 UNUSED = 24 * 3600  # seconds
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -34,14 +35,14 @@ def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     The layers of a release's image, uppermost first, built where they are missing.
 
     release
-        ``bookworm`` or ``trixie``.
+        ``bookworm``, ``trixie``, or ``forky``, the next one.
     progress
         Is told of every step of a build.
 
     Raises :class:`ImageError`, and ``ValueError`` for a release that there is no recipe for.
     """
-    if release not in recipe.RELEASES:
-        raise ValueError(f"no such release: {release!r}; one of {', '.join(recipe.RELEASES)}")
+    if release not in recipe.KNOWN:
+        raise ValueError(f"no such release: {release!r}; one of {', '.join(recipe.KNOWN)}")
     home = host.cache() / "images" / release
     system = home / f"system-{recipe.system_key(release)}"
     software = home / f"software-{recipe.software_key(release)}"
@@ -61,10 +62,13 @@ def _build_system(release: str, target: Path, progress: Progress) -> None:
     tree = _scratch(target)
     include = ",".join(recipe.SYSTEM_PACKAGES)
     command = ["debootstrap", "--variant=minbase", f"--include={include}", release, str(tree)]
+    if not (SCRIPTS / release).exists():
+        # The mirror stays debootstrap's own; it is younger than this debootstrap.
+        command += ["", str(SCRIPTS / "sid")]
     _run(command, target, progress, env=os.environ)
     shutil.rmtree(tree / "var/cache/apt/archives")
     (tree / "var/cache/apt/archives/partial").mkdir(parents=True)
-    _write_files(tree, recipe.SYSTEM_FILES)
+    _write_files(tree, recipe.system_files(release))
     tree.rename(target)
 
 

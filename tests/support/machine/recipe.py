@@ -7,6 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 RELEASES = ("bookworm", "trixie")
+# The next one, as it is in the archive today: for who asks for it.
+PREVIEW = "forky"
+KNOWN = (*RELEASES, PREVIEW)
 HOSTNAME = "mail.example.net"
 
 # A server as an administrator gets it: none of what the formula installs.
@@ -46,6 +49,9 @@ SYSTEM_FILES = {
     # Empty: every machine makes an id of its own at its first start (machine-id(5)).
     "etc/machine-id": "",
 }
+
+# A mirror may hold a state of it whose list of packages has run out.
+PREVIEW_FILES = {"etc/apt/apt.conf.d/99preview": 'Acquire::Check-Valid-Until "false";\n'}
 
 SOFTWARE_FILES = {
     "etc/apt/sources.list": "deb [trusted=yes] file:/srv/packages ./\n",
@@ -94,9 +100,14 @@ def requirements() -> dict[str, str]:
     }
 
 
+def system_files(release: str) -> dict[str, str]:
+    """What is written into the layer that debootstrap makes."""
+    return {**SYSTEM_FILES, **(PREVIEW_FILES if release == PREVIEW else {})}
+
+
 def system_key(release: str) -> str:
     """Names the layer that debootstrap makes."""
-    return digest([release, SYSTEM_PACKAGES, SYSTEM_FILES])
+    return digest([release, SYSTEM_PACKAGES, system_files(release)])
 
 
 def software_key(release: str) -> str:
