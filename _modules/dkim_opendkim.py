@@ -2,10 +2,10 @@
 
 from dkim_formula.health import overrides, reader_login
 from dkim_formula.settings import arguments
-from dkim_formula.settings.lookup import sound_names
-from dkim_formula.signer import config, passfile, trial
+from dkim_formula.settings.lookup import valid_names
+from dkim_formula.signer import config, config_check, passfile
 from dkim_formula.signer import restart as opendkim_restart
-from dkim_salt import read_pillar, sound_settings, translated
+from dkim_salt import read_pillar, translated, valid_settings
 
 
 def __virtual__():
@@ -15,10 +15,11 @@ def __virtual__():
 @translated
 def configuration_problems():
     """
-    Ask OpenDKIM whether it takes the configuration that the pillar gives it. Changes nothing, and
-    writes no file. ``dkim.check`` does the same where OpenDKIM is installed already.
+    Check by OpenDKIM itself whether it accepts the configuration that the pillar produces. Changes
+    nothing and writes no file. ``dkim.check`` does the same if OpenDKIM is installed.
 
-    Returns ``{"problems": [text], "asked": bool}``; ``asked`` is False where it is not installed.
+    Returns ``{"problems": [text], "asked": bool}``; ``asked`` is False if OpenDKIM is not
+    installed.
 
     CLI Example:
 
@@ -26,22 +27,22 @@ def configuration_problems():
 
         salt-call dkim_opendkim.configuration_problems
     """
-    found = sound_settings(__pillar__)
-    lookup = sound_names(found.lookup)
+    found = valid_settings(__pillar__)
+    lookup = valid_names(found.lookup)
     return {
-        "problems": trial.problems(found, lookup),
-        "asked": trial.can_ask(lookup["opendkim_user"]),
+        "problems": config_check.problems(found, lookup),
+        "asked": config_check.can_ask(lookup["opendkim_user"]),
     }
 
 
 @translated
 def login_problems():
     """
-    Log in at a database elsewhere as the daemons will, by the pillar's settings, and look at the
-    views that they will read. Changes nothing; the daemons' files are not read.
+    Log in to a database on another machine as the daemons do, by the pillar's settings, and read
+    the daemons' views. Changes nothing, and reads no file of the daemons.
 
     Returns ``{"problems": [text], "untried": text}``; ``untried`` says why the login could not be
-    tried, and is empty where it was.
+    tried, and is empty if it was tried.
 
     CLI Example:
 
@@ -49,12 +50,12 @@ def login_problems():
 
         salt-call dkim_opendkim.login_problems
     """
-    problems, untried = reader_login.problems(sound_settings(__pillar__))
+    problems, untried = reader_login.problems(valid_settings(__pillar__))
     return {"problems": problems, "untried": untried}
 
 
 class _Services:
-    """Salt's ``service`` module, whichever provider this machine has."""
+    """Salt's ``service`` module, by the provider of this machine."""
 
     @staticmethod
     def start(name):
@@ -67,7 +68,7 @@ class _Services:
     @staticmethod
     def restart(name):
         # Salt asks `systemctl status` whether a unit changed, which misses a new drop-in (measured,
-        # Salt 3008.3). It has that function also where systemctl is installed and can't work.
+        # Salt 3008.3). The function also exists where systemctl is installed but can't work.
         if "service.systemctl_reload" in __salt__ and not __salt__["service.offline"]():
             __salt__["service.systemctl_reload"]()
         return __salt__["service.restart"](name)
@@ -76,23 +77,22 @@ class _Services:
 @translated
 def restart(service, socket, mail_service="postfix", milter="", moved_from=(), test=False):
     """
-    Restarts an OpenDKIM daemon and waits until its milter socket takes connections. Where Postfix
-    would send mail on unsigned in the meantime (``milter_default_action = accept``), it stands
-    still for these seconds.
+    Restart an OpenDKIM daemon and wait until its milter socket accepts connections. Postfix is
+    stopped during the restart where it would send mail on unsigned (``milter_default_action =
+    accept``).
 
     service, socket
-        The daemon's service and its socket's path.
+        The daemon's service, and the path of its socket.
     mail_service
         Postfix's service.
     milter, moved_from
-        The daemon's address in main.cf, and the addresses that it had there before.
-
+        The daemon's address in main.cf, and its earlier addresses there.
     test
-        Only tell: the return is that of a run, and nothing is changed.
+        True changes nothing, and returns what a run would return.
 
     Returns ``{"restarted": service, "paused": bool, "main_cf": {parameter: {"old", "new"}}}``.
-    Refuses where a unit file of the site's would keep the daemon from signing after its start, as
-    ``dkim.check`` says.
+    Raises CommandExecutionError, without a restart, if a unit file that the formula does not manage
+    keeps the daemon from signing; ``dkim.check`` names such a file.
 
     CLI Example:
 
@@ -116,15 +116,15 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=(), t
 @translated
 def is_up_to_date(socket, reads=(), user=None):
     """
-    Whether a daemon accepts connections at a milter socket, and made it after the files that it
-    reads at its start were last written.
+    Return whether a daemon accepts connections at a milter socket, and created the socket after
+    the last change of the files that it reads at its start.
 
     socket
         The socket's path.
     reads
         A list of files.
     user
-        The account that the socket has to belong to, open for its group; any without it.
+        The account that must own the socket, which its group may use. Default: any account.
 
     Returns True or False.
 
@@ -144,18 +144,18 @@ def is_up_to_date(socket, reads=(), user=None):
 @translated
 def write_password_file(path, user, test=False):
     """
-    Write the file that OpenDKIM's libpq takes the reader's password from (PostgreSQL, «The Password
-    File»), mode 0400, the daemon's own. The password comes from the pillar.
+    Write the file from which OpenDKIM's libpq reads the reader's password (PostgreSQL, «The
+    Password File»). The daemon owns the file, mode 0400. The password is that of the pillar.
 
     path
         The file's path.
     user
         The daemon's system user.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the password. Raises
-    SaltInvocationError where the pillar has no password, or the machine no such user.
+    SaltInvocationError if the pillar has no password, or if the user is missing.
 
     CLI Example:
 
@@ -163,19 +163,19 @@ def write_password_file(path, user, test=False):
 
         salt-call dkim_opendkim.write_password_file /etc/opendkim-pgpass opendkim test=True
     """
-    database = sound_settings(__pillar__).database
+    database = valid_settings(__pillar__).database
     return (passfile.changes if test else passfile.write)(database, path, user)
 
 
 @translated
 def keep_copy(path, copy, test=False):
     """
-    Copy a configuration file, owner root and mode 0400; a password in it is left out.
+    Copy a configuration file without its passwords. Root owns the copy, mode 0400.
 
     path, copy
-        Of the file, and of its copy. A copy that is there is never written again.
+        The paths of the file and of its copy. An existing copy is never overwritten.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {copy: {"old", "new"}}, "notes": []}``.
 
@@ -190,5 +190,5 @@ def keep_copy(path, copy, test=False):
     if not config.lacks_copy(path, copy):
         return {"changes": {}, "notes": []}
     if not test:
-        config.keep(path, copy)
+        config.save_copy(path, copy)
     return {"changes": {copy: {"old": None, "new": f"copy of {path}"}}, "notes": []}

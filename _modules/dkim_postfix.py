@@ -1,13 +1,14 @@
 """
-Milters in Postfix's main.cf and master.cf, among other people's.
+The formula's milters in Postfix's main.cf and master.cf, beside other milters.
 
-Salt has no state that joins a list in main.cf; this module reads and writes it with postconf(1).
+Salt has no state that adds an entry to a list of main.cf. This module reads and writes the list
+with postconf(1).
 """
 
 from collections.abc import Mapping
 
 from dkim_formula.errors import InvalidValue
-from dkim_formula.postfix import joining, service_milters
+from dkim_formula.postfix import milter_plan, saved_values, service_milters
 from dkim_formula.settings import arguments
 from dkim_formula.settings.model import MILTER_DEFAULT_ACTIONS
 from dkim_formula.settings.validation import shown
@@ -30,33 +31,33 @@ def manage_milters(
     test=False,
 ):
     """
-    Set what main.cf and master.cf lack for mail to go through our milters. Postfix has to be
-    restarted afterwards.
+    Set the parameters of main.cf and master.cf that send mail through the formula's milters.
+    Postfix must be restarted afterwards.
 
     present
-        A list of our milters, as main.cf writes them: ``unix:opendkim/opendkim.sock``. The path is
-        relative to the queue directory, where chrooted and other services both find it.
+        The formula's milters, as main.cf writes them: ``unix:opendkim/opendkim.sock``. The path is
+        relative to the queue directory, where services with and without chroot find the socket.
     default_action
-        What Postfix does while one of them does not answer, written at its own entry. Without it:
-        what the entry says, else ``milter_default_action`` of main.cf, else ``accept``.
+        What Postfix does while one of these milters does not answer; written in the milter's entry.
+        Default: what the entry says, else ``milter_default_action`` of main.cf, else ``accept``.
     absent
-        Milters of ours that are to be there no more.
+        Milters of the formula to remove.
     sockets
-        The milters' sockets as this machine sees them; CommandExecutionError, and nothing is
-        changed, where one of them does not answer.
+        The paths of the milters' sockets on this machine. If one of them does not answer,
+        CommandExecutionError is raised and nothing is changed.
     moved_from
-        A mapping of our milters to lists of addresses that the same daemon had before.
+        A mapping of the formula's milters to lists of earlier addresses of the same daemon.
     unsigned_services
-        Services of master.cf that are to go round our milters: ``smtp/inet``.
+        Services of master.cf whose mail bypasses the formula's milters: ``smtp/inet``.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
-    Returns ``{"changes": {parameter: {"old", "new"}}, "notes": [text]}``; under ``test`` everything
-    is missing where Postfix is not installed yet. A parameter of master.cf is
-    ``service/type/parameter``. The notes name mail that goes round our milters all the same, and
+    Returns ``{"changes": {parameter: {"old", "new"}}, "notes": [text]}``; under ``test``, every
+    parameter is missing if Postfix is not installed. A parameter of master.cf is
+    ``service/type/parameter``. The notes name other mail that bypasses the formula's milters, and
     other milters that don't answer.
 
-    Raises CommandExecutionError where main.cf can't be read.
+    Raises CommandExecutionError if main.cf can't be read.
 
     CLI Example:
 
@@ -75,14 +76,14 @@ def manage_milters(
 @translated
 def remove_milters(absent, moved_from=None, test=False):
     """
-    Take our milters out of main.cf and master.cf; other milters stay.
+    Remove the formula's milters from main.cf and master.cf; other milters stay.
 
     absent
-        A list of our milters.
+        A list of the formula's milters.
     moved_from
         As ``dkim_postfix.manage_milters``.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns and raises as ``dkim_postfix.manage_milters``.
 
@@ -92,9 +93,9 @@ def remove_milters(absent, moved_from=None, test=False):
 
         salt-call dkim_postfix.remove_milters '[unix:opendkim/opendkim.sock]' test=True
     """
-    gone = arguments.list_of(arguments.milter, absent, "absent")
-    plan = joining.absent(
-        service_milters.read(), gone, _addresses(moved_from), joining.remembered()
+    listed = arguments.list_of(arguments.milter, absent, "absent")
+    plan = milter_plan.absent(
+        service_milters.read(), listed, _addresses(moved_from), saved_values.read()
     )
     return _carried_out(plan, test)
 
@@ -102,7 +103,7 @@ def remove_milters(absent, moved_from=None, test=False):
 def _planned(present, default_action, absent, moved_from, unsigned_services):
     if default_action is not None:
         arguments.choice(*MILTER_DEFAULT_ACTIONS)(default_action, "default_action")
-    return joining.present(
+    return milter_plan.present(
         service_milters.read(),
         arguments.list_of(arguments.milter, present, "present"),
         default_action,

@@ -1,15 +1,15 @@
 """
-PostgreSQL for the dkim formula: the database, its schema, the two roles and their ways in.
+PostgreSQL for the dkim formula: the database, its schema, the two roles and their logins.
 
-Root takes the local ``postgres`` account's identity for connecting; pillar ``dkim:database`` names
-another server, or another account. Each function changes what differs from the pillar, and with
-``test=True`` returns what it would change. No password is ever in an argument or a return.
+Root connects as the local ``postgres`` account; pillar ``dkim:database`` names another server, or
+another account. Each function changes what differs from the pillar, and with ``test=True`` returns
+what a run would change. No password is ever in an argument or a return.
 
 :depends: psycopg2
 """
 
 from dkim_formula.postgres import commands as postgres_commands
-from dkim_salt import read_pillar, sound_settings, translated
+from dkim_salt import read_pillar, translated, valid_settings
 
 
 def __virtual__():
@@ -17,17 +17,17 @@ def __virtual__():
 
 
 def _database(present=True):
-    # What is taken away does not depend on a sound pillar: dkim.clean.
-    return (sound_settings(__pillar__) if present else read_pillar(__pillar__).settings).database
+    # dkim.clean removes things also with an invalid pillar.
+    return (valid_settings(__pillar__) if present else read_pillar(__pillar__).settings).database
 
 
 @translated
 def manage_database(test=False):
     """
-    Make the virtual-mail database and its owner role where they are missing.
+    Create the virtual-mail database and its owner role if they are missing.
 
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -43,11 +43,11 @@ def manage_database(test=False):
 @translated
 def manage_schema(test=False):
     """
-    Bring the schema up to date in one transaction. A table that was made by hand is adopted in
-    place.
+    Bring the schema up to date in one transaction. A table that was made by hand is adopted and
+    keeps its rows.
 
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -64,18 +64,18 @@ def manage_schema(test=False):
 def manage_role(name, password="keep", relations=None, test=False):
     """
     Let a role log in and SELECT from the given relations, and do nothing else in the database.
-    Other attributes, memberships and rights are taken back. A password goes to PostgreSQL as a
-    SCRAM verifier alone.
+    Other attributes, memberships and rights are revoked. PostgreSQL gets a password only as a
+    SCRAM verifier.
 
     name
         The role.
     password
-        ``keep`` leaves the password as it is, ``absent`` takes it away, ``pillar`` makes it the one
-        of ``dkim:database:reader:password``.
+        ``keep`` leaves the password as it is, ``absent`` removes it, ``pillar`` sets the one of
+        ``dkim:database:reader:password``.
     relations
         A list of ``schema.relation``; default: the views that OpenDKIM reads.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -86,18 +86,18 @@ def manage_role(name, password="keep", relations=None, test=False):
         salt-call dkim_postgres.manage_role vmail-dkim-reader password=absent test=True
     """
     database = _database()
-    wanted = postgres_commands.wanted_role(database, name, password, relations)
-    return postgres_commands.manage_role(database, wanted, test)
+    desired = postgres_commands.desired_role(database, name, password, relations)
+    return postgres_commands.manage_role(database, desired, test)
 
 
 @translated
 def manage_writer(test=False):
     """
     Let the role of ``dkim:database:writer`` log in, with the rights that keys, rotation and records
-    need, and no others.
+    need, and no other rights.
 
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -113,12 +113,13 @@ def manage_writer(test=False):
 @translated
 def revoke_public(test=False):
     """
-    Take from PUBLIC, which is every role, each right on the formula's tables, views and functions.
-    With pillar ``dkim:database:close_keys`` also take the reading of private keys from every role
-    but the formula's, whose the table of keys becomes. The notes name who reads private keys.
+    Revoke every right of PUBLIC, which is every role, on the formula's tables, views and functions.
+    With pillar ``dkim:database:close_keys``, only the formula's roles can read private keys
+    afterwards, and one of them owns the table of keys. The notes name all roles that can read
+    private keys.
 
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -134,12 +135,12 @@ def revoke_public(test=False):
 @translated
 def remove_password(name, test=False):
     """
-    Take a role's password away. A role that is missing has none.
+    Remove a role's password. Nothing changes if the role is missing.
 
     name
         The role.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -155,15 +156,15 @@ def remove_password(name, test=False):
 @translated
 def remove_former_roles(at_restart=False, test=False):
     """
-    Remove readers and writers of former settings. A role that the formula made is dropped, unless
-    it owns something or still has a session; one that was there before loses its rights in the
-    database and stays.
+    Remove readers and writers of former settings. A role that the formula created is dropped,
+    unless it owns something or still has a session. A role that existed before loses its rights in
+    the database and stays.
 
     at_restart
-        Under ``test``: True returns only those whose sessions end with the restart of this
-        machine's OpenDKIM.
+        Under ``test``: True returns only the roles whose sessions end when this machine's OpenDKIM
+        restarts.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``.
 
@@ -179,18 +180,18 @@ def remove_former_roles(at_restart=False, test=False):
 @translated
 def manage_access(present=True, also_root=False, test=False):
     """
-    Write the formula's lines of ``pg_hba.conf`` and ``pg_ident.conf``, have PostgreSQL check both
-    files and reload. What PostgreSQL finds fault with is put back.
+    Write the formula's lines of ``pg_hba.conf`` and ``pg_ident.conf``, let PostgreSQL check both
+    files, and reload. If PostgreSQL finds an error, the old files are restored.
 
     present
         False removes the lines.
     also_root
         True lets root log in as the reader too: for a daemon that an init script starts as root.
     test
-        True changes nothing, and returns what would be changed.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {file: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
-    where a file is broken already.
+    if a file was invalid before.
 
     CLI Example:
 

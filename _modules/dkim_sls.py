@@ -1,4 +1,4 @@
-"""What the SLS files and states of the formula need of the library; no function for people."""
+"""Functions that the formula's SLS files and states call; none is for people."""
 
 import os
 import shutil
@@ -7,15 +7,15 @@ import sys
 from dkim_formula.dns import commands as dns
 from dkim_formula.fleet import host
 from dkim_formula.fleet.roles import ROLES
-from dkim_formula.health import check_signing
 from dkim_formula.health import commands as health_commands
+from dkim_formula.health import selftest
 from dkim_formula.settings import arguments
-from dkim_formula.settings.lookup import sound_names
+from dkim_formula.settings.lookup import valid_names
 from dkim_formula.signer import config as opendkim_config
-from dkim_formula.signer import daemons, passfile, sandbox
+from dkim_formula.signer import daemons, passfile, unit_needs
 from dkim_formula.signer.installed import installed
 from dkim_formula.unattended import commands as unattended
-from dkim_salt import read_pillar, sound_settings, translated
+from dkim_salt import read_pillar, translated, valid_settings
 
 
 def __virtual__():
@@ -25,17 +25,17 @@ def __virtual__():
 @translated
 def settings(lookup):
     """
-    What the SLS files need of the checked pillar: plain data, no secret.
+    Return the values of the checked pillar that the SLS files need, without secrets.
 
-    A value that is wrong is shown as its default here, so that the states always render;
-    ``dkim.check`` tells of it, and the state ``dkim.checked`` stops the run.
+    A wrong value is replaced by its default, so that the SLS files always render. ``dkim.check``
+    reports the wrong value, and the state ``dkim.checked`` stops the run.
 
     lookup
         A mapping with the names and paths of ``dkim/defaults.yaml``.
 
-    Returns ``{"database": {…}, "daemons": [{…}], "unused_daemons": [{…}], "postfix": {…}}``; each
-    daemon has ``algorithm, service, config_file, options, writes_to, socket, milter,
-    moved_from``.
+    Returns ``{"database": {…}, "daemons": [{…}], "unused_daemons": [{…}], "postfix": {…}, …}``.
+    Each daemon has ``algorithm, service, config_file, options, writes_to, socket, milter,
+    moved_from, kept_as``.
 
     CLI Example:
 
@@ -44,7 +44,7 @@ def settings(lookup):
         salt-call dkim_sls.settings '{opendkim_service: opendkim, …}'
     """
     found = read_pillar(__pillar__).settings
-    lookup = sound_names(lookup)
+    lookup = valid_names(lookup)
     needed = list(daemons.daemons(found, lookup))
     unused = [
         daemons.daemon(algorithm, lookup)
@@ -99,7 +99,7 @@ def settings(lookup):
 
 
 def _this_minion():
-    """Where its configuration is, and the program that calls functions by it."""
+    """Return the folder of the minion's configuration, and the path of salt-call."""
     beside = os.path.join(os.path.dirname(sys.executable), "salt-call")
     program = beside if os.path.exists(beside) else shutil.which("salt-call") or "salt-call"
     return os.path.dirname(__opts__.get("conf_file") or "/etc/salt/minion"), program
@@ -111,20 +111,20 @@ def _daemon(found, daemon, lookup):
         "service": daemon.service,
         "config_file": daemon.config_file,
         "options": daemons.options(found, daemon),
-        "writes_to": sandbox.writable(found, daemon),
+        "writes_to": unit_needs.writable(found, daemon),
         "socket": daemon.socket,
         "milter": daemon.milter,
         "moved_from": opendkim_config.moved_from([daemon], lookup)[daemon.milter],
-        "kept_as": opendkim_config.copy_wanted(daemon),
+        "kept_as": opendkim_config.copy_path(daemon),
     }
 
 
 @translated
 def records_summary(domain=None):
     """
-    Return the records that are left to publish as text for the end of a run: those that the
-    authoritative servers do not show as desired. Of more than 100 domains return the calls that
-    tell.
+    Return the records that a person still has to publish, as text for the end of a run: those that
+    the authoritative servers do not show as desired. For more than 100 domains, return the calls
+    that list the records.
 
     domain
         As ``dkim.records``.
@@ -137,17 +137,17 @@ def records_summary(domain=None):
 
         salt-call --out=txt dkim_sls.records_summary
     """
-    return dns.records_summary(sound_settings(__pillar__), domain)
+    return dns.records_summary(valid_settings(__pillar__), domain)
 
 
 @translated
 def signing_problems():
     """
-    Have this machine's daemons sign a sample of messages, one for each kind of sender, and verify
-    the signatures by the keys that sign. No message is delivered, and no name server is asked.
+    Let this machine's daemons sign a sample of messages, one for each kind of sender, and verify
+    the signatures by the active keys. Delivers no message, and asks no name server.
 
-    Returns a list of texts, empty where all is well. Raises CommandExecutionError where no key is
-    active, or where the daemons can't reach the database.
+    Returns the problems, a list of texts. Raises CommandExecutionError if no key is active, or if
+    the daemons can't reach the database.
 
     CLI Example:
 
@@ -155,22 +155,22 @@ def signing_problems():
 
         salt-call dkim_sls.signing_problems
     """
-    return check_signing.problems(sound_settings(__pillar__))
+    return selftest.problems(valid_settings(__pillar__))
 
 
 @translated
 def manage_job(job, test=False):
     """
-    Keep this minion's pillar ``dkim`` for a job that a timer of systemd runs, in a file for root
-    alone; secrets in it are encrypted with this machine's key (systemd-creds(1)).
+    Write this minion's pillar ``dkim`` to a file that only root can read, for a job of a systemd
+    timer. Secrets in the file are encrypted with this machine's key (systemd-creds(1)).
 
     job
         ``metrics``, ``report`` or ``rotation``.
     test
         True changes nothing, and returns what a run would change.
 
-    Returns ``{"changes": {path: {"old", "new"}}, "notes": [text]}``, no value of the pillar in it.
-    Raises CommandExecutionError where the pillar is wrong, and where systemd can't encrypt.
+    Returns ``{"changes": {path: {"old", "new"}}, "notes": [text]}``, without values of the pillar.
+    Raises CommandExecutionError if the pillar is wrong, or if systemd can't encrypt.
 
     CLI Example:
 
@@ -178,8 +178,8 @@ def manage_job(job, test=False):
 
         salt-call dkim_sls.manage_job metrics
     """
-    sound_settings(__pillar__)
-    # Not by __pillar__["dkim"]: Salt 3008 gives a copy from then on, which no refresh changes.
+    valid_settings(__pillar__)
+    # After __pillar__["dkim"], Salt 3008 returns a copy that no refresh changes. So use get().
     pillar = __pillar__.get("dkim")
     return unattended.manage(_job(job), pillar, _health_folder(), __opts__["id"], test)
 
@@ -187,7 +187,7 @@ def manage_job(job, test=False):
 @translated
 def remove_job(job, test=False):
     """
-    Remove what ``dkim_sls.manage_job`` keeps for a job.
+    Remove the file that ``dkim_sls.manage_job`` wrote for a job.
 
     job, test
         As ``dkim_sls.manage_job``.
@@ -214,13 +214,13 @@ def _health_folder():
 @translated
 def host_report(roles=()):
     """
-    Look at this host for ``salt-run dkim.fleet``: daemons, the database, a self-test, versions, and
-    what is wrong. Changes nothing.
+    Return the state of this host for ``salt-run dkim.fleet``: daemons, the database, a self-test,
+    versions, and problems. Changes nothing.
 
     roles
         This host's roles: ``database``, ``standby``, ``mail``, ``publisher``.
 
-    Returns data without a secret, as ``dkim_formula.fleet.host.report`` tells.
+    Returns data without secrets; ``dkim_formula.fleet.host.report`` describes it.
 
     CLI Example:
 
@@ -229,7 +229,7 @@ def host_report(roles=()):
         salt-call dkim_sls.host_report '[mail]'
     """
     reading = read_pillar(__pillar__)
-    package = sound_names(reading.settings.lookup)["opendkim_package"]
+    package = valid_names(reading.settings.lookup)["opendkim_package"]
     folder = _health_folder()
     version = __salt__["pkg.version"](package)
     roles = arguments.list_of(arguments.choice(*ROLES), roles, "roles")
@@ -239,13 +239,13 @@ def host_report(roles=()):
 @translated
 def notify_minion(interval=None):
     """
-    Tell a running minion of this machine to run the beacon, as its configuration has the beacon
-    from its next start on. Without a running minion nothing happens.
+    Start or stop the beacon in a running minion of this machine. The minion's configuration has the
+    same effect only from the next start. Without a running minion nothing happens.
 
     interval
-        Seconds between calls of the beacon ``dkim_health``; without it the beacon ends.
+        Seconds between calls of the beacon ``dkim_health``; without it the beacon stops.
 
-    Returns ``{"told": bool}``: whether a minion was there to hear it.
+    Returns ``{"told": bool}``: whether a running minion got the events.
 
     CLI Example:
 
@@ -256,6 +256,7 @@ def notify_minion(interval=None):
     order = {"func": "delete", "name": "dkim_health"}
     if interval is not None:
         order = {"func": "add", "name": "dkim_health", "beacon_data": [{"interval": interval}]}
-    # It loads what was synced since its start, then takes the order (salt.minion, handle_event).
+    # The minion loads the modules that were synced since its start, then manages the beacon
+    # (salt.minion, handle_event).
     orders = (({}, "beacons_refresh"), (order, "manage_beacons"))
     return {"told": all(__salt__["event.fire"](*one) for one in orders)}

@@ -1,8 +1,8 @@
 """
-DKIM keys in the virtual-mail database: made, listed, moved, printed as records.
+DKIM keys in the virtual-mail database: keys, their records in DNS, rotation, import, health.
 
 The functions read pillar ``dkim``; see ``pillar.example``. A private key is never in a return, a
-log or an event: it goes from the library into the database's table, and OpenDKIM reads it there.
+log or an event: the library writes the key to the database's table, where OpenDKIM reads it.
 
 :depends: psycopg2, cryptography
 """
@@ -15,21 +15,22 @@ import sys
 from dkim_formula import progress
 from dkim_formula.dns import commands as dns
 from dkim_formula.dns import notify as notification
-from dkim_formula.health import check_signing, preflight
 from dkim_formula.health import commands as health_commands
+from dkim_formula.health import preflight
+from dkim_formula.health import selftest as health_selftest
 from dkim_formula.importing import commands as importing_commands
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.rotation import commands as rotations
 from dkim_formula.screens import commands as screens
 from dkim_formula.screens.page import page
-from dkim_salt import read_pillar, sound_settings, translated
+from dkim_salt import read_pillar, translated, valid_settings
 
 log = logging.getLogger(__name__)
 
-# Not dkim.py: that name would hide the library dkimpy from every import of this process.
+# The file is not called dkim.py, because that name hides the library dkimpy from every import.
 __virtualname__ = "dkim"
 
-# What a person sees, where no other --out is asked for: _output/dkim_screen.py.
+# The default outputter, _output/dkim_screen.py; --out chooses another.
 __outputter__ = dict.fromkeys(screens.SCREENS, "dkim_screen")
 
 
@@ -40,11 +41,11 @@ def __virtual__():
 @translated
 def check():
     """
-    Look for everything that would stop a run: the pillar's values, the database, the domains
-    table, PostgreSQL's access files. Changes nothing.
+    Check for everything that would stop a run: the pillar's values, the database, the table of
+    domains, PostgreSQL's access files. Changes nothing.
 
-    Returns ``{"problems": [text], "advice": [text], "looked": bool}``, all of them at once;
-    ``looked`` is False where there is no database to look at yet.
+    Returns ``{"problems": [text], "advice": [text], "looked": bool}``, with every problem at once;
+    ``looked`` is False if no database exists yet.
 
     CLI Example:
 
@@ -58,18 +59,18 @@ def check():
 @translated
 def generate_missing(test=False):
     """
-    Make every key that the pillar wants and the database lacks, on all cores. An existing key is
-    never replaced. Stopped half-way, it keeps what it made; the next call goes on.
+    Generate every key that the pillar sets and the database lacks, on all cores. An existing key is
+    never replaced. A run that is stopped keeps the keys that it stored; the next call continues.
 
     test
-        True makes no key, and returns what a run would make.
+        True generates no key, and returns what a run would generate.
 
     Progress goes to the log at level info, to the event bus under the tag ``dkim/keys`` with
     ``{"done": …, "total": …}``, and to the standard error of ``salt-call``: as a bar where that is
     a terminal, else as a line every ten seconds.
 
     Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
-    where the pillar is wrong, or the database can't be reached.
+    if the pillar is wrong, or if the database can't be reached.
 
     CLI Example:
 
@@ -77,61 +78,62 @@ def generate_missing(test=False):
 
         salt-call dkim.generate_missing
     """
-    settings_ = sound_settings(__pillar__)
-    with _told_progress() as tell:
-        return keys_commands.generate_missing(settings_, test, tell)
+    settings_ = valid_settings(__pillar__)
+    with _reported_progress() as report_progress:
+        return keys_commands.generate_missing(settings_, test, report_progress)
 
 
 @contextlib.contextmanager
 def _progress(what="keys"):
     """
-    Shows a person who waits for ``salt-call`` how far it has come; a minion that a master asked has
-    nobody at its standard error.
+    Yield a function that shows progress on the standard error of ``salt-call``; None in a minion,
+    whose standard error no one reads.
     """
     is_seen = __opts__.get("__cli") == "salt-call"
-    with progress.shown(sys.stderr, what) if is_seen else contextlib.nullcontext() as tell:
-        yield tell
+    with progress.shown(sys.stderr, what) if is_seen else contextlib.nullcontext() as show:
+        yield show
 
 
 @contextlib.contextmanager
-def _told_progress(what="keys"):
-    """The same, and after each batch a line of the log and an event."""
+def _reported_progress(what="keys"):
+    """Yield a function that shows progress, writes a line to the log and sends an event."""
     with _progress(what) as show:
 
-        def tell(done, total):
+        def report_progress(done, total):
             log.info("dkim: %s of %s %s are done", done, total, what)
-            # Without a master there is nobody to send an event to, and Salt would warn each time.
+            # Without a master no one receives an event, and Salt logs a warning for each.
             if __opts__.get("file_client") != "local":
                 __salt__["event.send"](f"dkim/{what}", {"done": done, "total": total})
             if show is not None:
                 show(done, total)
 
-        yield tell
+        yield report_progress
 
 
 @translated
 def generate(domain, selector=None, algorithm=None, bits=None, test=False):
     """
-    Make a key for a hosted domain, into the database. It signs at once where the domain has no
-    active key of that algorithm (opendkim.conf(5), «SigningTable»: OpenDKIM reads it with the next
-    message); else it is ``pending``: an unfinished rotation, which ``dkim.advance`` takes on.
+    Generate a key for a hosted domain and store it in the database. The key signs at once if the
+    domain has no active key of that algorithm: OpenDKIM reads it with the next message
+    (opendkim.conf(5), «SigningTable»). Otherwise the key is ``pending``, a rotation in progress
+    that ``dkim.advance`` continues.
 
     An existing key is never replaced: it is returned, with ``existed`` true.
 
     domain
-        A domain of the site's table.
+        A hosted domain.
     selector, algorithm, bits
-        ``rsa`` or ``ed25519``, and for RSA 1024 to 4096; what is not given is as the pillar has
-        it for the domain. Selectors: RFC 6376, section 3.1. Sizes: RFC 8301, section 3.2.
+        ``rsa`` or ``ed25519``, and for RSA 1024 to 4096. Default: the pillar's values for the
+        domain. Selectors: RFC 6376, section 3.1. Sizes: RFC 8301, section 3.2.
     test
-        True makes no key, and returns ``{"changes": {key: {"old", "new"}}}``, empty where such a
-        key is there.
+        True generates no key, and returns ``{"changes": {key: {"old", "new"}}}``, which is empty
+        if such a key exists.
 
     Returns ``{domain, selector, algorithm, bits, state, address, created, …, record, existed,
     changes, notes}``.
 
-    Raises SaltInvocationError for an argument that is wrong, CommandExecutionError where the
-    domain is not hosted or the database can't be reached.
+    Raises SaltInvocationError for a wrong argument, CommandExecutionError if the domain is not
+    hosted or the database can't be reached.
 
     CLI Example:
 
@@ -141,18 +143,18 @@ def generate(domain, selector=None, algorithm=None, bits=None, test=False):
         salt-call dkim.generate example.com selector=s2026 bits=4096
     """
     return keys_commands.generate(
-        sound_settings(__pillar__), domain, selector, algorithm, bits, test
+        valid_settings(__pillar__), domain, selector, algorithm, bits, test
     )
 
 
 @translated
 def list_keys(domain=None):
     """
-    List every key in the database, or a domain's.
+    List every key in the database, or every key of a domain.
 
     Returns a list of ``{domain, selector, algorithm, bits, state, address, timestamps,
-    public_key, problem, record, orphaned}``; never the private key. ``orphaned`` says what comes
-    next for the key of a domain that is neither hosted nor in the pillar; else it is empty.
+    public_key, problem, record, orphaned}``; never the private key. ``orphaned`` is the next step
+    for the key of a domain that is neither hosted nor in the pillar, and is empty for other keys.
 
     CLI Example:
 
@@ -161,14 +163,15 @@ def list_keys(domain=None):
         salt-call dkim.list_keys
         salt-call dkim.list_keys example.com
     """
-    return keys_commands.list_keys(sound_settings(__pillar__), domain)
+    return keys_commands.list_keys(valid_settings(__pillar__), domain)
 
 
 @translated
 def public_key(domain, selector=None):
     """
-    Return the public half of a key, base64, as the record's ``p=`` has it: SubjectPublicKeyInfo for
-    RSA (RFC 6376, section 3.6.1), the bare 32 octets for Ed25519 (RFC 8463, section 4.2).
+    Return the public half of a key in base64, as in the tag ``p=`` of the record: for RSA the
+    SubjectPublicKeyInfo (RFC 6376, section 3.6.1), for Ed25519 the 32 octets (RFC 8463,
+    section 4.2).
 
     domain
         The key's domain.
@@ -177,8 +180,8 @@ def public_key(domain, selector=None):
 
     Returns the text.
 
-    Raises CommandExecutionError where there is no such key, SaltInvocationError where several are
-    active and none is named.
+    Raises CommandExecutionError if the key is missing, SaltInvocationError if several keys are
+    active and ``selector`` is missing.
 
     CLI Example:
 
@@ -186,7 +189,7 @@ def public_key(domain, selector=None):
 
         salt-call dkim.public_key example.com
     """
-    return keys_commands.public_key(sound_settings(__pillar__), domain, selector)
+    return keys_commands.public_key(valid_settings(__pillar__), domain, selector)
 
 
 @translated
@@ -198,14 +201,14 @@ def records(domain=None, format=None, relative=False):  # pylint: disable=redefi
     domain
         Default: every domain that the pillar chooses or that has a key.
     format
-        ``bind``: lines that paste into a zone file; ``oneline``: for a provider's form;
+        ``bind``: lines for a zone file; ``oneline``: for the web form of a DNS provider;
         ``nsupdate``: a script for nsupdate(1) that overwrites no other record; ``octodns``: a
         YAML source for octoDNS; ``json``. Default: plain data, which a terminal shows as ``bind``.
     relative
-        True: names are relative to their zone, which data and JSON have as ``zone`` then.
+        True: names are relative to their zone; data and JSON then have the zone as ``zone``.
 
     Returns a list of ``{name, type, ttl, value, purpose, domain, selector}``, ttl in seconds; with
-    a format its text.
+    a format, its text.
 
     CLI Example:
 
@@ -215,16 +218,17 @@ def records(domain=None, format=None, relative=False):  # pylint: disable=redefi
         salt-call dkim.records example.com relative=True
         salt-call dkim.records format=octodns > dkim.yaml
     """
-    return dns.records(sound_settings(__pillar__), domain, format, relative)
+    return dns.records(valid_settings(__pillar__), domain, format, relative)
 
 
 @translated
 def rotate(domain, selector=None, algorithm=None, force=False, test=False):
     """
-    Rotate a domain's keys, and those of its addresses, as far as the evidence allows: create or
-    find the pending key, publish its record where the formula publishes, and make the key active
-    when every authoritative server has shown the record for as long as resolvers may cache an old
-    answer (RFC 2308, section 5). Safe at any time and any number of times; see docs/rotation.md.
+    Rotate the keys of a domain and of its addresses as far as the evidence allows. Generates a
+    pending key if there is none, and publishes its record if the formula publishes. Activates the
+    key when every authoritative server has shown the record for as long as resolvers may cache an
+    old answer (RFC 2308, section 5). Can be called at any time and repeatedly; see
+    docs/rotation.md.
 
     domain
         A hosted domain that is no alias.
@@ -240,12 +244,12 @@ def rotate(domain, selector=None, algorithm=None, force=False, test=False):
     Returns ``{"changes": {"SEL._domainkey.DOMAIN": {"old", "new"}}, "dns": {"NAME TYPE": {"old",
     "new"}}, "waiting": [{"domain", "selector", "algorithm", "state", "next", "waits_for",
     "not_before"}], "to_publish": [records], "next_check": text, "notes": [text], "problems":
-    [text]}``: the states, the changes in DNS, what each key in progress waits for, the records for
-    a person to publish as ``dkim.records`` has them, and when to run ``dkim.advance`` again (ISO
-    8601; None where time alone does not tell).
+    [text]}``: the states, the changes in DNS, what each key in progress waits for, the records that
+    a person must publish as ``dkim.records`` returns them, and when to run ``dkim.advance`` again
+    (ISO 8601; None if that does not depend on time alone).
 
     Raises SaltInvocationError for a wrong argument, CommandExecutionError for a selector that was
-    ever used, for a domain that is not hosted, and without a database.
+    ever used, for a domain that is not hosted, and if there is no database.
 
     CLI Example:
 
@@ -254,27 +258,28 @@ def rotate(domain, selector=None, algorithm=None, force=False, test=False):
         salt-call dkim.rotate example.com
         salt-call dkim.rotate example.com selector=s2027 test=True
     """
-    return rotations.rotate(sound_settings(__pillar__), domain, selector, algorithm, force, test)
+    return rotations.rotate(valid_settings(__pillar__), domain, selector, algorithm, force, test)
 
 
 @translated
 def advance(domain=None, test=False, force=False):
     """
-    Move every key that is in progress as far as the evidence allows: a pending key signs, a retired
-    key is revoked when no mail that the key signed can be in transit (RFC 5321, section 4.5.4.1), a
-    revoked key's row and record go. Any number of calls at once do no harm.
+    Move every key that is in progress as far as the evidence allows. A pending key becomes active.
+    A retired key is revoked when no mail that the key signed can be in transit (RFC 5321,
+    section 4.5.4.1). The row and the record of a revoked key are deleted. Concurrent calls are
+    safe.
 
-    A domain that is neither hosted nor in the pillar any more has its key retired. A domain that
-    comes back before the key is revoked has the key again.
+    The key of a domain that is no longer hosted nor in the pillar is retired. If the domain is
+    hosted again before the key is revoked, the same key signs again.
 
     domain
         Default: all domains.
     test
         As ``dkim.rotate``.
     force
-        True: domains that went suddenly are meant to go. Without it, more than ten and more than a
-        tenth of those with keys at once, or a table that is empty, gone or unreadable, is a
-        problem, and their keys stay.
+        True: retire the keys of all domains that are no longer hosted. Without ``force``, these
+        keys stay and a problem is reported in two cases: more than ten and more than a tenth of the
+        domains with keys disappear at once; the table of domains is empty, missing or unreadable.
 
     Returns as ``dkim.rotate``.
 
@@ -284,16 +289,16 @@ def advance(domain=None, test=False, force=False):
 
         salt-call dkim.advance
     """
-    settings_ = sound_settings(__pillar__)
-    with _told_progress("domains") as tell:
-        return rotations.advance(settings_, domain, test, tell, force)
+    settings_ = valid_settings(__pillar__)
+    with _reported_progress("domains") as report_progress:
+        return rotations.advance(settings_, domain, test, report_progress, force)
 
 
 @translated
 def rotate_due(test=False, force=False):
     """
     Rotate every key that is due by ``rotation:every``, and move the keys in progress as
-    ``dkim.advance`` does. Each domain has a day of its own, so not all keys are due at once.
+    ``dkim.advance`` does. Each domain has its own day, so not all keys are due at once.
 
     test
         As ``dkim.rotate``.
@@ -308,22 +313,22 @@ def rotate_due(test=False, force=False):
 
         salt-call dkim.rotate_due
     """
-    settings_ = sound_settings(__pillar__)
-    with _told_progress("domains") as tell:
-        return rotations.rotate_due(settings_, test, tell, force)
+    settings_ = valid_settings(__pillar__)
+    with _reported_progress("domains") as report_progress:
+        return rotations.rotate_due(settings_, test, report_progress, force)
 
 
 @translated
 def activate(domain, selector, force=False, test=False):
     """
-    Make a standby, pending or retired key active, from the next message on. The key of the same
-    algorithm that signed until then is retired in the same transaction. The key waits for its
-    record as in ``dkim.rotate``, except where no key signs.
+    Activate a standby, pending or retired key; it signs from the next message on. The active key of
+    the same algorithm is retired in the same transaction. The key waits for its record as in
+    ``dkim.rotate``, unless no key signs.
 
     domain, selector
-        Which key.
+        The domain and the selector of the key.
     force
-        True: whatever DNS shows of the record; ``notes`` say which evidence was missing.
+        True: activate without evidence from DNS; ``notes`` say which evidence was missing.
     test
         As ``dkim.rotate``.
 
@@ -336,19 +341,19 @@ def activate(domain, selector, force=False, test=False):
 
         salt-call dkim.activate example.com s2026
     """
-    return rotations.activate(sound_settings(__pillar__), domain, selector, force, test)
+    return rotations.activate(valid_settings(__pillar__), domain, selector, force, test)
 
 
 @translated
 def retire(domain, selector, force=False, test=False):
     """
-    Retire the active key without another in its place. The key's record stays while mail that the
+    Retire the active key without a replacement. The key's record stays in DNS while mail that the
     key signed may be in transit (RFC 5321, section 4.5.4.1).
 
     domain, selector
-        Which key.
+        The domain and the selector of the key.
     force
-        True is needed: the domain's mail then leaves unsigned.
+        Must be True, because the domain's mail then leaves unsigned.
     test
         As ``dkim.rotate``.
 
@@ -361,23 +366,24 @@ def retire(domain, selector, force=False, test=False):
 
         salt-call dkim.retire example.com default force=True
     """
-    return rotations.retire(sound_settings(__pillar__), domain, selector, force, test)
+    return rotations.retire(valid_settings(__pillar__), domain, selector, force, test)
 
 
 @translated
 def revoke(domain, selector, compromised=False, force=False, test=False):
     """
-    Erase a private key and empty its record (RFC 6376, section 3.6.1: an empty ``p=`` says that the
-    key was revoked): a standby or pending key at once, a retired key in its time.
+    Erase a private key and empty its record. An empty ``p=`` says that the key was revoked
+    (RFC 6376, section 3.6.1). A standby or pending key is revoked at once, a retired key when no
+    mail needs it any more.
 
     domain, selector
-        Which key.
+        The domain and the selector of the key.
     compromised
-        True: somebody else has the private key. The key goes at once. Where it is active, another
-        key becomes active in the same transaction; ``notes`` say what that costs. Where no other
-        key can sign, ``problems`` says so and nothing changes, without ``force``.
+        True: someone else has the private key. The key is revoked at once. If the key is active,
+        another key becomes active in the same transaction; ``notes`` name the consequences. If no
+        other key can sign, ``problems`` says so, and nothing changes without ``force``.
     force
-        True: at once too, and an active key goes without another in its place.
+        True: revoke at once, also an active key without a replacement.
     test
         As ``dkim.rotate``.
 
@@ -390,15 +396,15 @@ def revoke(domain, selector, compromised=False, force=False, test=False):
 
         salt-call dkim.revoke example.com default compromised=True
     """
-    settings_ = sound_settings(__pillar__)
+    settings_ = valid_settings(__pillar__)
     return rotations.revoke(settings_, domain, selector, compromised, force, test)
 
 
 @translated
 def forget_replica(address, test=False):
     """
-    Forget a standby server of the database that is gone for good. A retired key is revoked only
-    when every standby that was ever connected has replayed the key's retirement
+    Remove a standby server of the database, which no longer exists, from the known standbys. A
+    retired key is revoked only when every known standby has replayed the key's retirement
     (docs/rotation.md, "Standby servers"). A standby that connects again is known again.
 
     address
@@ -407,7 +413,7 @@ def forget_replica(address, test=False):
         True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {standby: {"old", "new"}}, "notes": [text]}``. Raises
-    CommandExecutionError where no standby had that address.
+    CommandExecutionError if no known standby has that address.
 
     CLI Example:
 
@@ -415,30 +421,31 @@ def forget_replica(address, test=False):
 
         salt-call dkim.forget_replica 192.0.2.11
     """
-    return rotations.forget_replica(sound_settings(__pillar__), address, test)
+    return rotations.forget_replica(valid_settings(__pillar__), address, test)
 
 
 @translated
 def status(domain=None, dns=True, state=None, problem=False, all=False):
     """
-    Return a line for each key: what the key is, what DNS shows, what comes next and when. Changes
+    Return a line for each key: its properties, what DNS shows, its next move and when. Changes
     nothing.
 
     domain
-        Default: all domains. ``*`` and ``?`` stand for letters: ``*.example.com``.
+        Default: all domains. ``*`` and ``?`` are wildcards: ``*.example.com``.
     dns
-        False: ask no name server; the last answers decide.
+        False: ask no name server; use the last answers.
     state
-        The keys in this state: ``standby``, ``pending``, ``active``, ``retired`` or ``revoked``.
+        Only keys in this state: ``standby``, ``pending``, ``active``, ``retired`` or ``revoked``.
     problem
-        True: the keys that need a person.
+        True: only the keys that need a person.
     all
-        True: a terminal shows all of them. Else it counts the keys at rest where not all fit; a
-        program gets all keys in any case.
+        True: a terminal shows all keys. Otherwise a terminal counts the keys without a next move if
+        not all fit. A program gets all keys in any case.
 
     Returns a list of ``{domain, selector, algorithm, bits, state, address, age, dns, next, when,
-    problem}``: how long the key is in its state (``12d``), the verdict of ``dkim.check_dns`` or
-    ``-``, the next move, its time in ISO 8601 or nothing, and what is wrong with the row.
+    problem}``. ``age`` is how long the key is in its state (``12d``), ``dns`` the verdict of
+    ``dkim.check_dns`` or ``-``, ``next`` the next move, ``when`` its time in ISO 8601 or empty, and
+    ``problem`` what is wrong with the row.
 
     CLI Example:
 
@@ -448,25 +455,25 @@ def status(domain=None, dns=True, state=None, problem=False, all=False):
         salt-call dkim.status problem=True
         salt-call --out=json dkim.status '*.example.com' state=pending dns=False
     """
-    settings_ = sound_settings(__pillar__)
-    with _progress("records") as tell:
-        return rotations.status(settings_, domain, dns, state, problem, progress=tell)
+    settings_ = valid_settings(__pillar__)
+    with _progress("records") as show:
+        return rotations.status(settings_, domain, dns, state, problem, progress=show)
 
 
 @translated
 def delete(domain, selector, force=False, test=False):
     """
-    Delete a key for good. Mail that it signed can be verified as long as its record stays in DNS.
+    Delete a key permanently. Mail that the key signed verifies as long as its record is in DNS.
 
     domain, selector
-        Which key.
+        The domain and the selector of the key.
     force
         True deletes an active key too: the domain's mail then leaves unsigned.
     test
-        True deletes nothing, and returns ``{"changes": {record name: {"old", "new"}}}``, empty
-        where there is no such key.
+        True deletes nothing, and returns ``{"changes": {record name: {"old", "new"}}}``, which is
+        empty if the key is missing.
 
-    Returns what the key was, with ``changes`` and ``notes``. Raises CommandExecutionError for an
+    Returns the deleted key, with ``changes`` and ``notes``. Raises CommandExecutionError for an
     active key without ``force``.
 
     CLI Example:
@@ -475,14 +482,14 @@ def delete(domain, selector, force=False, test=False):
 
         salt-call dkim.delete example.com s2025
     """
-    return keys_commands.delete(sound_settings(__pillar__), domain, selector, force, test)
+    return keys_commands.delete(valid_settings(__pillar__), domain, selector, force, test)
 
 
 @translated
 def mta_sts_policy(domain):
     """
     Return the MTA-STS policy file of a domain (RFC 8461, section 3.2), for your web server:
-    ``{"url": where senders look for it, "text": its content}``.
+    ``{"url": the URL that senders read, "text": the content}``.
 
     CLI Example:
 
@@ -490,26 +497,26 @@ def mta_sts_policy(domain):
 
         salt-call dkim.mta_sts_policy example.com
     """
-    return dns.policy_file(sound_settings(__pillar__), domain)
+    return dns.policy_file(valid_settings(__pillar__), domain)
 
 
 @translated
 def import_key(domain, selector, path, allow_weak=False):
     """
-    Take a private key from a file into the database. It signs at once where the domain has no
-    active key of its algorithm; else it is ``pending`` until ``dkim.activate``.
+    Import a private key from a file into the database. The key signs at once if the domain has no
+    active key of its algorithm; otherwise it is ``pending`` until ``dkim.activate``.
 
     domain, selector
-        What the key's record in DNS is named by.
+        The domain and the selector in the name of the key's record.
     path
-        Absolute, on this minion: PEM, unencrypted, as openssl and opendkim-genkey write it.
+        An absolute path on this minion: PEM, unencrypted, as openssl and opendkim-genkey write it.
     allow_weak
-        True takes RSA of 1024 to 2047 bits; less is never taken (RFC 8301, section 3.2).
+        True accepts RSA of 1024 to 2047 bits; less is never accepted (RFC 8301, section 3.2).
 
-    Returns the key as ``dkim.generate``; ``existed`` is true where the database has it already.
+    Returns the key as ``dkim.generate``; ``existed`` is true if the database has the key already.
 
-    Raises SaltInvocationError for an argument or a key that is wrong, CommandExecutionError where
-    the selector has another key or the domain is not hosted.
+    Raises SaltInvocationError for a wrong argument or key, CommandExecutionError if the selector
+    has another key or the domain is not hosted.
 
     CLI Example:
 
@@ -518,7 +525,7 @@ def import_key(domain, selector, path, allow_weak=False):
         salt-call dkim.import_key example.com mail /etc/dkimkeys/mail.private
     """
     return importing_commands.import_key(
-        sound_settings(__pillar__), domain, selector, path, allow_weak
+        valid_settings(__pillar__), domain, selector, path, allow_weak
     )
 
 
@@ -535,39 +542,39 @@ def import_tables(
     path_map=None,
 ):
     """
-    Take over the keys that another program or another OpenDKIM signs with, under their selectors
-    and in one transaction. What signs today goes on signing; other keys are kept as ``retired``,
-    so that their records stay. Nothing of the program's is changed.
+    Import the keys that another program or another OpenDKIM signs with, under their selectors and
+    in one transaction. A key that signs today stays active; other keys become ``retired``, so that
+    their records stay. The program itself is not changed.
 
     key_table, signing_table
         As in the minion's opendkim.conf(5), «KeyTable» and «SigningTable»: ``/path``,
         ``file:/path``, ``refile:/path``, ``csl:…``, ``dsn:pgsql://…``. Without a SigningTable each
-        key is taken to sign for its own domain.
+        key signs for its own domain.
     allow_weak
         As ``dkim.import_key``.
     test
-        True changes nothing and tells what a run would do.
+        True changes nothing, and returns what a run would return.
     source
-        Which program has the keys: ``opendkim``, ``postfixadmin``, ``modoboa``, ``amavisd``,
-        ``iredmail`` (amavisd too) or ``rspamd``. By default ``opendkim`` where there is a
-        ``key_table``, else what ``dkim:database:preset`` tells.
+        The program that has the keys: ``opendkim``, ``postfixadmin``, ``modoboa``, ``amavisd``,
+        ``iredmail`` (amavisd too) or ``rspamd``. Default: ``opendkim`` with a ``key_table``, else
+        the program of ``dkim:database:preset``.
     config
-        The program's configuration in place of its own place: a file of ``opendkim`` or
-        ``amavisd``, a folder of ``amavisd`` or ``rspamd``.
+        The path of the program's configuration, if it is not the usual one: a file of ``opendkim``
+        or ``amavisd``, a folder of ``amavisd`` or ``rspamd``.
     folder
-        The folder of the key files. Paths that rows of a database name are taken from there alone.
+        The folder of the key files. Paths in rows of a database are read only below it.
     selector_map, path_map
-        rspamd's maps, in place of what its configuration says.
+        rspamd's maps, instead of those that its configuration names.
 
     Returns ``{"imported": [{domain, selector, algorithm, bits, state, address}], "present": [text],
     "refused": [{"entry", "reason"}], "patterns": {pattern: domain that signs}, "pillar": {domain:
     settings}, "changes": {what: {"old", "new"}}, "notes": [text], "files": [path], "also_signs":
-    [text]}``. ``pillar`` is what ``dkim:domains`` lacks for the same senders to be signed.
-    ``files`` are key files that can be deleted once nothing else signs with them; ``also_signs``
-    says what else signs on this machine, and how to switch it off.
+    [text]}``. ``pillar`` are the settings to add to ``dkim:domains`` so that mail of the same
+    senders is signed. ``files`` are key files that can be deleted when no other program signs with
+    them. ``also_signs`` names other programs that sign on this machine, and how to stop them.
 
-    Raises SaltInvocationError for a wrong argument and where a table can't be read,
-    CommandExecutionError where the database can't be reached.
+    Raises SaltInvocationError for a wrong argument and if a table can't be read,
+    CommandExecutionError if the database can't be reached.
 
     CLI Example:
 
@@ -580,24 +587,24 @@ def import_tables(
     request = importing_commands.Request(
         key_table, signing_table, source, config, folder, selector_map, path_map
     )
-    settings_ = sound_settings(__pillar__)
-    with _progress() as tell:
-        return importing_commands.import_tables(settings_, request, allow_weak, test, tell)
+    settings_ = valid_settings(__pillar__)
+    with _progress() as show:
+        return importing_commands.import_tables(settings_, request, allow_weak, test, show)
 
 
 @translated
 def export_key(domain, selector, path):
     """
-    Write a private key to a new file for root alone (mode 0600), for moving away. The history in
-    the database and the minion's log get a line about it.
+    Write a private key to a new file that only root can read (mode 0600), to move the key to
+    another system. The history in the database and the minion's log record the export.
 
     path
-        Absolute, on this minion; an existing file is never touched.
+        An absolute path on this minion; an existing file is never changed.
 
     Returns ``{"path", "domain", "selector", "algorithm", "public_key"}``, never the private key.
 
-    Raises SaltInvocationError for a path that can't be written, CommandExecutionError where there
-    is no such key or it is revoked.
+    Raises SaltInvocationError for a path that can't be written, CommandExecutionError if the key
+    is missing or revoked.
 
     CLI Example:
 
@@ -605,15 +612,15 @@ def export_key(domain, selector, path):
 
         salt-call dkim.export_key example.com mail /root/mail.private
     """
-    return importing_commands.export_key(sound_settings(__pillar__), domain, selector, path)
+    return importing_commands.export_key(valid_settings(__pillar__), domain, selector, path)
 
 
 @translated
 def check_dns(domain=None):
     """
     Check the desired records at every authoritative server of each record's zone, over UDP and over
-    TCP. Records are compared by their meaning, CNAMEs are followed. No resolver is asked for a
-    record that may be missing: the resolver would cache that (RFC 2308).
+    TCP. Records are compared by their meaning, and CNAMEs are followed. No resolver is asked for a
+    record that may be missing, because the resolver would cache its absence (RFC 2308).
 
     domain
         Default: every domain that the pillar chooses or that has a key.
@@ -622,8 +629,8 @@ def check_dns(domain=None):
     selector, value, verdict, detail, zone, negative_ttl, validator, servers}]}``, times in
     seconds; a server that is not ``ok`` has the texts at the name as ``shown``. The verdicts:
     ``ok``, ``missing``, ``different``, ``duplicate``, ``no answer``, ``inconsistent``, ``lame``,
-    ``bogus``, ``no zone``, ``unchecked``. With ``ok``, ``detail`` is advice: how the record is
-    written differently, which server is useless.
+    ``bogus``, ``no zone``, ``unchecked``. With ``ok``, ``detail`` is advice, such as a different
+    spelling of the record or a useless server.
 
     CLI Example:
 
@@ -631,26 +638,26 @@ def check_dns(domain=None):
 
         salt-call dkim.check_dns example.com
     """
-    settings_ = sound_settings(__pillar__)
-    with _progress("records") as tell:
-        return dns.check_dns(settings_, domain, tell)
+    settings_ = valid_settings(__pillar__)
+    with _progress("records") as show:
+        return dns.check_dns(settings_, domain, show)
 
 
 @translated
 def delegations(domain=None, format=None):  # pylint: disable=redefined-builtin
     """
-    Look at the CNAMEs that customers add for domains with a ``delegation``, at every authoritative
-    server of each customer's zone. Stores when each CNAME was seen right, and changes nothing else.
+    Check the CNAMEs that customers add for domains with a ``delegation``, at every authoritative
+    server of each customer's zone. Stores when each CNAME was right, and changes nothing else.
 
     domain
         Default: every domain with a delegation.
     format
-        ``text``: the instruction to hand to the customer, with what is seen now. ``html``: the same
-        as a page that needs nothing beside it. ``json``: the data as text. Default: plain data.
+        ``text``: instructions for the customer, with the present state. ``html``: the same as a
+        self-contained page. ``json``: the data as text. Default: plain data.
 
     Returns ``{"ok": bool, "counts": {state: number}, "delegations": [{domain, name, target, state,
-    detail, since, last_right}]}``: ``since`` is the first of the successive looks that found the
-    CNAME right, ``last_right`` the last look that did, ISO 8601 or None.
+    detail, since, last_right}]}``. ``since`` is the first of the successive checks that found the
+    CNAME right, ``last_right`` the last such check; ISO 8601 or None.
 
     The states: ``right``, ``right in part`` (not at every server), ``absent``, ``wrong target``,
     ``another record``, ``no answer``, ``unchecked`` (``dns:deadline`` was over).
@@ -663,23 +670,24 @@ def delegations(domain=None, format=None):  # pylint: disable=redefined-builtin
         salt-call --out=txt dkim.delegations customer.example format=text
         salt-call --out=newline_values_only dkim.delegations customer.example format=html
     """
-    return dns.delegations(sound_settings(__pillar__), domain, format)
+    return dns.delegations(valid_settings(__pillar__), domain, format)
 
 
 @translated
 def notify(test=False):
     """
-    Tell of the records that wait for a person (pillar ``dkim:dns:notify``): by one mail through
-    sendmail(1), or by the site's own program. ``dkim.advance`` and ``dkim.rotate_due`` do the same
-    at their end.
+    Report the records that wait for a person (pillar ``dkim:dns:notify``): by one mail through
+    sendmail(1), or by your own program. ``dkim.advance`` and ``dkim.rotate_due`` do the same when
+    they finish.
 
-    A record is told once, again after ``every``, and once more when every authoritative server has
-    it. Records that were told and seen are remembered, so a second call tells nothing.
+    A record is reported once, again after ``every``, and once more when every authoritative server
+    has it. The database stores which records were reported and observed, so a second call reports
+    nothing.
 
     test
         True sends nothing, and returns what a run would send.
 
-    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "told": who was told or "", "text": the
+    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "told": the recipient or "", "text": the
     text, "waiting": number of records, "notes": [text], "problems": [text]}``: in ``changes`` a
     record is ``told``, ``told again`` or ``seen``.
 
@@ -689,15 +697,15 @@ def notify(test=False):
 
         salt-call dkim.notify test=True
     """
-    return notification.notify(sound_settings(__pillar__), test)
+    return notification.notify(valid_settings(__pillar__), test)
 
 
 @translated
 def publish(domain=None, adopt=False, test=False):
     """
-    Publish the desired records in the way of each zone (pillar ``dkim:dns:publish``), and remove
-    published records that are no longer desired. Without any way in the pillar the records go by
-    dynamic update (RFC 2136).
+    Publish the desired records by the method of each zone (pillar ``dkim:dns:publish``), and remove
+    published records that are no longer desired. Without a method in the pillar, dynamic updates
+    (RFC 2136) are sent.
 
     domain
         Default: every domain that the pillar chooses or that has a key.
@@ -705,12 +713,13 @@ def publish(domain=None, adopt=False, test=False):
         True replaces another record of the same kind at the same name. Without ``adopt`` such a
         record stays and is a problem.
     test
-        True only previews the changes.
+        True changes nothing, and returns what a run would change.
 
     Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "unchanged": number, "problems": [text],
     "manual": ["NAME TYPE"], "to_publish": [records], "notes": [text]}``. A problem with one name
-    prevents no other name's change; ``manual`` are records to publish by hand: in zones of other
-    operators, and in zones with ``publish: none``; ``to_publish`` has the first hundred of them.
+    does not prevent the changes at other names. ``manual`` are records to publish by hand: in zones
+    of other operators, and in zones with ``publish: none``. ``to_publish`` has the first hundred of
+    them.
 
     CLI Example:
 
@@ -719,25 +728,26 @@ def publish(domain=None, adopt=False, test=False):
         salt-call dkim.publish
         salt-call dkim.publish example.com adopt=True
     """
-    return dns.publish(sound_settings(__pillar__), domain, adopt, test)
+    return dns.publish(valid_settings(__pillar__), domain, adopt, test)
 
 
 @translated
 def doctor(format=None, verbose=False):  # pylint: disable=redefined-builtin
     """
-    Check the whole chain on this machine, as the user of each part would: services, Postfix and its
-    way to the milter sockets, OpenDKIM's units and files, its login at PostgreSQL, the keys, a
+    Check the whole chain on this machine, each part as its own user: services, Postfix and its
+    access to the milter sockets, OpenDKIM's units and files, its login at PostgreSQL, the keys, a
     message through the sockets and its signature, DNS, the clocks. Changes nothing and delivers no
-    message; each check has a time limit. What is not on this machine is told apart.
+    message; each check has a time limit. Parts on other machines are reported as such.
 
     format
         ``text``: the screen as text. Default: plain data.
     verbose
-        True: the screen lists the checks that passed too; a program gets them in any case.
+        True: the screen also lists the checks that passed; a program gets them in any case.
 
-    Returns a list of ``{check, subject, ok, message, remedy, items, count, since}`` in the order of
-    a message's way; ``ok`` is None where nobody can tell from here, and ``remedy`` is the command
-    that mends it; with a format its text. The call's exit status is 1 where something is wrong.
+    Returns a list of ``{check, subject, ok, message, remedy, items, count, since}`` in the order in
+    which a message passes the parts. ``ok`` is None if this machine can't check it, and ``remedy``
+    is the command that repairs the problem. With a format, returns its text. The call's exit status
+    is 1 if there is a problem.
 
     Raises SaltInvocationError for another format.
 
@@ -758,8 +768,8 @@ def doctor(format=None, verbose=False):  # pylint: disable=redefined-builtin
 @translated
 def selftest(domain=None):
     """
-    Have the daemons sign a message for each active key and each pattern that it signs for, through
-    their own sockets, and verify the signatures (RFC 6376, section 6.1). No message is delivered.
+    Check that the daemons sign: send a message for each active key and each of its patterns through
+    the daemons' sockets, and verify the signatures (RFC 6376, section 6.1). Delivers no message.
 
     domain
         Default: every domain that has an active key.
@@ -767,14 +777,14 @@ def selftest(domain=None):
     Returns a list of ``{"domain", "sender", "kind", "algorithm", "selector", "signed",
     "verified_by_database", "verified_by_dns", "ways", "unsigned_headers", "detail"}``.
     ``verified_by_database`` is by the public key in the database, ``verified_by_dns`` by the record
-    at every authoritative server; None is what could not be tried. ``ways`` are the services of
-    master.cf by which mail comes in, each True where its mail passes the daemon; ``signed`` is
-    False where one does not, but for those that ``dkim:postfix:unsigned_services`` names. The
-    call's exit status is 1 where one is False. ``unsigned_headers`` lists headers of a newsletter
-    that the signature leaves open, which is advice and no failure.
+    at every authoritative server; None means that it could not be tried. ``ways`` are the services
+    of master.cf by which mail comes in, each True if its mail passes the daemon. ``signed`` is
+    False if a service's mail does not, except those of ``dkim:postfix:unsigned_services``. The
+    call's exit status is 1 if one of these is False. ``unsigned_headers`` lists headers of a
+    newsletter that the signature does not cover, which is advice and no failure.
 
-    Raises SaltInvocationError for what is no domain name, CommandExecutionError where no key is
-    active, or where the daemons can't reach the database.
+    Raises SaltInvocationError for an invalid domain name, CommandExecutionError if no key is
+    active, or if the daemons can't reach the database.
 
     CLI Example:
 
@@ -782,8 +792,8 @@ def selftest(domain=None):
 
         salt-call --retcode-passthrough dkim.selftest example.com
     """
-    results = check_signing.selftest(sound_settings(__pillar__), domain)
-    if not check_signing.is_right(results):
+    results = health_selftest.selftest(valid_settings(__pillar__), domain)
+    if not health_selftest.is_ok(results):
         __context__["retcode"] = 1
     return results
 
@@ -791,17 +801,17 @@ def selftest(domain=None):
 @translated
 def health(fresh=False):
     """
-    Return what is wrong on this mail host: services and sockets, the database, keys that are too
-    old or stuck in their rotation, hosted domains without a key, records that DNS lacks. Database
-    and DNS are asked where their intervals (``dkim:monitoring``) are over; else their last answer
-    is told.
+    Return the problems of this mail host: services and sockets, the database, keys that are too old
+    or stuck in their rotation, hosted domains without a key, records that DNS lacks. Database and
+    DNS are asked again after their intervals (``dkim:monitoring``); until then their last answer
+    is returned.
 
     fresh
-        True asks them now.
+        True asks database and DNS now.
 
     Returns ``{"problems": [{check, subject, ok, message, remedy, items, count, since}], "unknown":
     [check], "checked": {"database", "dns"}}``, times as ISO 8601 text; ``unknown`` are the checks
-    that nothing is known of.
+    without a result.
 
     CLI Example:
 
@@ -815,7 +825,7 @@ def health(fresh=False):
 @translated
 def metrics():
     """
-    Return what ``dkim.health`` finds as metrics for Prometheus, in its text format (version 0.0.4).
+    Return the result of ``dkim.health`` as metrics in Prometheus' text format (version 0.0.4).
 
     Returns the text.
 
@@ -831,10 +841,10 @@ def metrics():
 @translated
 def write_metrics(path):
     """
-    Write ``dkim.metrics`` to a file, in one step and readable by all.
+    Write ``dkim.metrics`` to a file in one step; every account can read the file.
 
     path
-        Absolute, in the directory that node_exporter's collector ``textfile`` reads; ends in
+        An absolute path in the directory that node_exporter's collector ``textfile`` reads; ends in
         ``.prom``.
 
     Returns ``{"path": path}``. Raises SaltInvocationError for a path that can't be written.
@@ -852,21 +862,22 @@ def write_metrics(path):
 @translated
 def report(path=None, group=None, test=False):
     """
-    Write the whole state of this host as one HTML page, for who has no Prometheus: problems with
-    what to type, next steps, domains and keys, DNS as it was seen last. In one step, for root and a
-    group to read. No name server is asked but where ``dkim:monitoring:dns_every`` is over. The page
-    has no script, loads nothing, and holds no secret.
+    Write the whole state of this host as one HTML page, for hosts without Prometheus: problems and
+    their remedies, next moves, domains and keys, the last observation of DNS. The page is written
+    in one step; root and a group can read it. Name servers are asked only after
+    ``dkim:monitoring:dns_every``. The page has no script, loads nothing, and holds no secret.
 
     path
-        Absolute, ends in ``.html``; its directory is there. Default: pillar
+        An absolute path in an existing directory; ends in ``.html``. Default: pillar
         ``dkim:monitoring:report:path``.
     group
-        Who may read it. Default: pillar ``dkim:monitoring:report:group``, else ``root``.
+        The group that may read the page. Default: pillar ``dkim:monitoring:report:group``, else
+        ``root``.
     test
         True checks path and group, and writes nothing.
 
     Returns ``{"path", "group", "changes": {path: {"old", "new"}}}``. Raises SaltInvocationError for
-    a path or a group that is none.
+    an invalid path or a missing group.
 
     CLI Example:
 
@@ -876,7 +887,7 @@ def report(path=None, group=None, test=False):
         salt-call dkim.report /var/www/dkim/index.html group=www-data
     """
     reading = read_pillar(__pillar__)
-    path, group = health_commands.report_place(reading, path, group)
+    path, group = health_commands.report_target(reading, path, group)
     changes = {path: {"old": "present" if os.path.exists(path) else "absent", "new": "as of now"}}
     if not test:
         state = health_commands.report(reading, _health_folder(), _service_runs, __opts__["id"])

@@ -1,9 +1,9 @@
 """
-The functions of ``dkim``, and runs of states, as a person reads them on a terminal.
+The screens of ``dkim.*`` functions and of runs of states, for a person at a terminal.
 
-``__outputter__`` in ``_modules/dkimmod.py`` picks this; ``--out=json`` and every other ``--out``
-give the data. Here is what Salt and the terminal say alone; what a screen shows is in
-``dkim_formula.screens``.
+``__outputter__`` in ``_modules/dkimmod.py`` selects this outputter. ``--out=json`` and every other
+``--out`` show the data. This module reads the properties of Salt and of the terminal; the text of
+each screen is made in ``dkim_formula.screens``.
 """
 
 import copy
@@ -19,7 +19,7 @@ import salt.utils.args
 try:
     from dkim_formula.screens import commands
 except ImportError:
-    # salt-call has the library by now; salt(1) on a master loads outputters without _utils.
+    # In salt-call the library can be imported. salt(1) on a master loads outputters without _utils.
     sys.path.append(str(Path(__file__).resolve().parents[1] / "utils"))
     from dkim_formula.screens import commands
 
@@ -33,12 +33,12 @@ def output(data, **kwargs):
     Return the screen of each minion's return.
 
     data
-        The return by minion; ``local`` is what ``salt-call`` calls its own.
+        The return of each minion by name; ``local`` is the name under ``salt-call``.
     """
     module, _, function = str(__opts__.get("fun") or "").rpartition(".")
     if module == "state":
         return _run_of_states(data, kwargs)
-    # A copy: parse_input takes marks out of mappings.
+    # The arguments are copied because parse_input removes marks from mappings.
     given, named = salt.utils.args.parse_input(
         copy.deepcopy(list(__opts__.get("arg") or [])), condition=False
     )
@@ -47,7 +47,7 @@ def output(data, **kwargs):
     texts = []
     for minion, found in data.items():
         text = commands.draw(function, found, asked, terminal, now)
-        # A comment of zone files: what is printed for several minions pastes all the same.
+        # A comment in zone files, so that records of several minions can be pasted.
         head = "" if minion == "local" else f"{terminal.paint(f'; {minion}', 'bold')}\n"
         texts.append(f"{head}{text}")
     return "\n\n".join(texts)
@@ -55,8 +55,8 @@ def output(data, **kwargs):
 
 def _run_of_states(data, kwargs):
     """
-    Return what Salt shows of a run of states, with the records to publish at its end: they are the
-    comment of a state that changes nothing, which Salt shows in its place, or not at all.
+    Return what Salt shows of a run of states, followed by the records to publish. These records are
+    the comment of a state without changes, which Salt shows among the other states or not at all.
     """
     shown, records = {}, []
     for minion, states in data.items():
@@ -71,7 +71,7 @@ def _run_of_states(data, kwargs):
 
 
 def _shows_records(tag, state):
-    """Whether a state of a run is ``dkim.records_shown``, and succeeded."""
+    """Return whether a state of a run is a successful ``dkim.records_shown``."""
     is_it = tag.startswith("dkim_|-") and tag.endswith("_|-records_shown")
     return is_it and isinstance(state, dict) and state.get("result") is True
 
@@ -83,28 +83,14 @@ def _terminal():
         size.columns if is_terminal or os.environ.get("COLUMNS") else None,
         size.lines,
         _has_colour(is_terminal),
-        _has_utf8(),
+        commands.has_utf8(os.environ),
     )
 
 
 def _has_colour(is_terminal):
-    """Whether colours are wanted: https://no-color.org, --no-color, --force-color."""
+    """Return whether to use colours: https://no-color.org, --no-color, --force-color."""
     if __opts__.get("force_color"):
         return True
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return is_terminal and bool(__opts__.get("color", True)) and not __opts__.get("no_color")
-
-
-def _has_utf8():
-    """
-    Whether the locale has UTF-8: locale(7), the first of three variables that is set.
-
-    Without one Python sets LC_CTYPE to C.UTF-8 (PEP 538), which says nothing of the terminal.
-    """
-    names = ("LC_ALL", "LC_CTYPE", "LANG")
-    values = {name: os.environ.get(name, "") for name in names}
-    if values["LC_CTYPE"] == "C.UTF-8" and values["LANG"] in ("", "C", "POSIX"):
-        values["LC_CTYPE"] = ""
-    chosen = next((value for value in values.values() if value), "")
-    return "utf8" in chosen.lower().replace("-", "")

@@ -1,8 +1,8 @@
 """
-Many machines, seen from the master: which minion has which role, and how each of them does.
+The fleet as the master knows it: the roles of each minion, and the state of each host.
 
-The roles are pillar ``dkim:fleet``; ``docs/many-machines.md`` has the whole way. What is to be
-changed is changed by ``salt-run state.orchestrate dkim.orchestrate.rollout`` and its like.
+The roles are pillar ``dkim:fleet``; see ``docs/many-machines.md``. Changes are made by ``salt-run
+state.orchestrate dkim.orchestrate.rollout`` and the other orchestrations.
 """
 
 import salt.client
@@ -10,7 +10,7 @@ import salt.utils.minions
 from dkim_formula import settings
 from dkim_formula.fleet import overview, roles
 
-# Not dkim.py: that name would hide the library dkimpy from every import of this process.
+# The file is not called dkim.py, because that name hides the library dkimpy from every import.
 __virtualname__ = "dkim"
 
 
@@ -20,11 +20,11 @@ def __virtual__():
 
 def hosts():
     """
-    Return the minions of each role, and bring the formula's modules to them. Nothing else is
-    changed on a minion; the orchestrations begin with it, also under ``test=True``.
+    Return the minions of each role, and sync the formula's modules to them. Changes nothing else on
+    a minion. Every orchestration calls this function first, also under ``test=True``.
 
     Returns ``{"database": [id], "standby": [id], "mail": [id], "publisher": [id], "all": [id],
-    "problems": [text]}``; with a problem, no minion can be worked on.
+    "problems": [text]}``; with a problem, the orchestrations refuse to run.
 
     CLI Example:
 
@@ -40,16 +40,16 @@ def hosts():
 
 def fleet(format="text"):  # pylint: disable=redefined-builtin
     """
-    Look at every host of the fleet: daemons, the database that it reaches, the lag of a standby, a
-    self-test, versions, and what is wrong. Changes nothing, and delivers no message.
+    Return the state of every host of the fleet: daemons, the database that the host uses, the lag
+    of a standby, a self-test, versions, and problems. Changes nothing, and delivers no message.
 
     format
-        ``text``: a line a host, then what a person has to do. ``data``: the same as data, which
-        ``--out=json`` prints.
+        ``text``: one line for each host, then what a person has to do. ``data``: the same as data,
+        for ``--out=json``.
 
     Returns the text, or ``{"hosts": [{"id", "roles", "salt", "problem", "report"}], "problems":
-    [text]}``; ``report`` is what ``dkim_sls.host_report`` returns on the host, None where it does
-    not answer.
+    [text]}``. ``report`` is the return of ``dkim_sls.host_report`` on the host, None if the host
+    does not answer.
 
     CLI Example:
 
@@ -62,7 +62,7 @@ def fleet(format="text"):  # pylint: disable=redefined-builtin
     names = roles.hosts(matched)["all"]
     versions = _asked(names, "test.version")
     reports = {}
-    for of_hosts, alike in roles.alike(versions, matched).items():
+    for of_hosts, alike in roles.by_roles(versions, matched).items():
         reports |= _asked(alike, "dkim_sls.host_report", [list(of_hosts)])
     found = [
         _host(name, roles.of_host(name, matched), versions.get(name, ""), reports.get(name))
@@ -74,12 +74,12 @@ def fleet(format="text"):  # pylint: disable=redefined-builtin
     return overview.text(found, problems)
 
 
-def _host(name, of_host, version, said):
-    report = said if isinstance(said, dict) else None
-    problem = "" if report else str(said or "it does not answer; start its salt-minion")
+def _host(name, host_roles, version, returned):
+    report = returned if isinstance(returned, dict) else None
+    problem = "" if report else str(returned or "it does not answer; start its salt-minion")
     return {
         "id": name,
-        "roles": of_host,
+        "roles": host_roles,
         "salt": version,
         "problem": problem,
         "report": report,
@@ -87,7 +87,7 @@ def _host(name, of_host, version, said):
 
 
 def _matched():
-    """The checked pillar, and the minions whose keys are accepted, by role."""
+    """Return the checked pillar, and the minions with accepted keys by role."""
     pillar = __salt__["pillar.show_pillar"](__opts__["id"])
     reading = settings.read(pillar.get("dkim"))
     check = salt.utils.minions.CkMinions(__opts__)
@@ -98,10 +98,12 @@ def _matched():
 
 
 def _asked(names, function, arguments=()):
-    """What a function returns on these minions, by the names of those that answer."""
+    """Return what a function returns on minions, by the names of the minions that answer."""
     if not names:
         return {}
     with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(names, function, arguments, tgt_type="list", full_return=True)
-    # A minion that is silent has a text for its return: «Minion did not return» (measured, 3008.3).
-    return {name: one["ret"] for name, one in said.items() if one and one.get("out") != "no_return"}
+        returns = client.cmd(names, function, arguments, tgt_type="list", full_return=True)
+    # The return of a silent minion is the text «Minion did not return» (measured, 3008.3).
+    return {
+        name: one["ret"] for name, one in returns.items() if one and one.get("out") != "no_return"
+    }

@@ -1,8 +1,8 @@
 """
-Settings of the jobs that timers of systemd run: metrics, the page of dkim.report, due rotations.
+States of the jobs that systemd timers run: metrics, the page of dkim.report, due rotations.
 
-A job asks no master for a pillar: it runs with what the last highstate left for it, in a file for
-root alone.
+A job asks no master for a pillar. It runs with the settings of the last highstate, which are in a
+file that only root can read.
 """
 
 from dkim_salt import managed
@@ -14,7 +14,7 @@ def __virtual__():
 
 def configured(name):
     """
-    A job has the minion's pillar ``dkim``, and the library that this minion has.
+    Ensure that a job has the minion's pillar ``dkim``, and the library of this minion.
 
     name
         ``metrics``, ``report`` or ``rotation``.
@@ -28,7 +28,7 @@ def configured(name):
         __opts__,
         name,
         lambda test: __salt__["dkim_sls.manage_job"](name, test=test),
-        in_order="The job has these settings",
+        ok="The job has these settings",
         pending="The job would get other settings",
         done="The job got other settings",
     )
@@ -36,7 +36,7 @@ def configured(name):
 
 def absent(name):
     """
-    A job has no settings.
+    Ensure that a job has no settings.
 
     name
         ``metrics``, ``report`` or ``rotation``.
@@ -50,7 +50,7 @@ def absent(name):
         __opts__,
         name,
         lambda test: __salt__["dkim_sls.remove_job"](name, test=test),
-        in_order="The job has no settings",
+        ok="The job has no settings",
         pending="The job's settings would be removed",
         done="The job's settings were removed",
     )

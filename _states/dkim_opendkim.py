@@ -1,4 +1,4 @@
-"""States of OpenDKIM's daemons and of their own files on this machine."""
+"""States of OpenDKIM's daemons and their files on this machine."""
 
 import functools
 
@@ -13,12 +13,12 @@ def __virtual__():
 
 def configuration_accepted(name):
     """
-    OpenDKIM takes its new configuration, by its own word. Fails where it would not start, before
-    the file that it runs with is replaced, also under ``test=True``. Changes nothing.
+    Ensure that OpenDKIM itself accepts its new configuration. Fails if OpenDKIM would not start,
+    before its present file is replaced, also under ``test=True``. Changes nothing.
 
     .. code-block:: yaml
 
-        OpenDKIM takes its settings:
+        OpenDKIM accepts its settings:
           dkim_opendkim.configuration_accepted: []
     """
     try:
@@ -29,15 +29,15 @@ def configuration_accepted(name):
     if found["problems"]:
         return {**ret, "comment": "\n".join(found["problems"])}
     if not found["asked"]:
-        return {**ret, "comment": "OpenDKIM is not installed yet: the run asks it once it is"}
-    return {**ret, "comment": "OpenDKIM takes its new configuration"}
+        return {**ret, "comment": "OpenDKIM is not installed yet; the run checks it later"}
+    return {**ret, "comment": "OpenDKIM accepts its new configuration"}
 
 
 def login_accepted(name):
     """
-    A database elsewhere lets OpenDKIM's role in by the pillar's settings, and shows the views.
-    Fails where it does not, also under ``test=True``, so that a daemon that signs keeps the
-    settings that it signs with. Changes nothing.
+    Ensure that OpenDKIM's role can log in to a database on another machine by the pillar's
+    settings, and can read the views. Fails otherwise, also under ``test=True``, so that a daemon
+    that signs keeps its settings. Changes nothing.
 
     .. code-block:: yaml
 
@@ -53,12 +53,13 @@ def login_accepted(name):
         return {**ret, "comment": "\n".join(found["problems"])}
     if found["untried"]:
         return {**ret, "comment": f"The login was not tried: {found['untried']}"}
-    return {**ret, "comment": "The database lets the role in"}
+    return {**ret, "comment": "The role can log in to the database"}
 
 
 def configuration_kept(name, copy):
     """
-    A configuration file that the formula is about to replace has a copy, for root alone.
+    Ensure that a configuration file has a copy that only root can read, before the formula replaces
+    the file.
 
     name, copy
         As ``dkim_opendkim.keep_copy``: the file, and its copy.
@@ -73,7 +74,7 @@ def configuration_kept(name, copy):
         __opts__,
         name,
         functools.partial(__salt__["dkim_opendkim.keep_copy"], name, copy),
-        in_order="The file has its copy",
+        ok="The file has its copy",
         pending="The file would be copied",
         done="The file was copied",
     )
@@ -81,20 +82,21 @@ def configuration_kept(name, copy):
 
 def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(), user=None):
     """
-    An OpenDKIM daemon runs, its milter socket takes connections, and it has read its files as they
-    are now. See ``dkim_opendkim.restart`` for what happens to mail while it is restarted.
+    Ensure that an OpenDKIM daemon runs, that its milter socket accepts connections, and that the
+    daemon has read its present files. ``dkim_opendkim.restart`` says what happens to mail during a
+    restart.
 
     name
         The daemon's service.
     socket
-        Its milter socket. The daemon makes it at its start, so it is as old as the daemon.
+        The path of the milter socket. The daemon creates the socket at its start.
     reads
-        The files that the daemon reads at its start; one that is younger asks for a restart, also
-        where an earlier run was stopped before it came to that.
+        The files that the daemon reads at its start. A file that is newer than the socket causes a
+        restart, also if an earlier run stopped before the restart.
     mail_service, milter, moved_from
         As ``dkim_opendkim.restart``.
     user
-        The account that the socket has to belong to, open for its group; any without it.
+        The account that must own the socket, which its group may use. Default: any account.
 
     .. code-block:: yaml
 
@@ -107,7 +109,7 @@ def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(
     """
     is_up_to_date = __salt__["dkim_opendkim.is_up_to_date"](socket, reads, user)
     if is_up_to_date and moved_from:
-        # An earlier run may have failed between the daemon's start and main.cf.
+        # An earlier run may have failed after the daemon's start, before it changed main.cf.
         try:
             due = __salt__["dkim_opendkim.restart"](
                 name, socket, milter=milter, moved_from=moved_from, test=True
@@ -116,7 +118,7 @@ def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(
             return failed(name, error)
         is_up_to_date = not due["main_cf"]
     if is_up_to_date:
-        comment = "It runs, with its files as they are"
+        comment = f"The service {name} runs with its present files"
         return {"name": name, "result": True, "changes": {}, "comment": comment}
     return _restarted(name, socket, mail_service, milter, moved_from)
 
@@ -124,7 +126,7 @@ def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(
 def mod_watch(
     name, sfun, socket, reads=(), mail_service="postfix", milter="", moved_from=(), **_kwargs
 ):
-    """A restart of the daemon where something that it watches has changed."""
+    """Restart the daemon because a watched state made changes."""
     if sfun != "running":
         comment = f"dkim_opendkim.{sfun} watches nothing"
         return {"name": name, "result": False, "changes": {}, "comment": comment}
@@ -150,13 +152,13 @@ def _restarted(name, socket, mail_service, milter, moved_from):
         return {**ret, "comment": f"{name} would be restarted"}
     comment = f"{name} was restarted"
     if done["paused"]:
-        comment += f"; {mail_service} stood still meanwhile, so that no mail left unsigned"
+        comment += f"; {mail_service} was stopped during the restart, so no mail left unsigned"
     return {**ret, "result": True, "comment": comment}
 
 
 def password_file_present(name, user):
     """
-    The file that OpenDKIM takes the reader's password from is there, for the daemon alone.
+    Ensure that the file with the reader's password exists, and that only the daemon can read it.
 
     name
         The file's path.
@@ -173,7 +175,7 @@ def password_file_present(name, user):
         __opts__,
         name,
         functools.partial(__salt__["dkim_opendkim.write_password_file"], name, user),
-        in_order="The file is as it should be",
+        ok="The file is up to date",
         pending="The file would be written",
         done="The file was written",
     )

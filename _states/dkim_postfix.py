@@ -1,4 +1,4 @@
-"""States of the milters in Postfix's main.cf."""
+"""States of the formula's milters in Postfix's main.cf and master.cf."""
 
 import functools
 
@@ -19,14 +19,14 @@ def milters_present(
     unsigned_services=(),
 ):
     """
-    Mail of every way in goes through our milters, after the milters that are there already. The
-    comment names mail that goes round them all the same, and other milters that don't answer.
+    Ensure that mail of every service goes through the formula's milters, after the other milters.
+    The comment names mail that bypasses the formula's milters, and other milters that don't answer.
 
     present, default_action, absent, moved_from, unsigned_services
         As ``dkim_postfix.manage_milters``.
     sockets
-        The milters' sockets as this machine sees them. main.cf is left as it is where one does not
-        answer: with ``tempfail`` a milter that is away keeps all mail back.
+        The paths of the milters' sockets on this machine. If one does not answer, main.cf is not
+        changed: with ``tempfail``, Postfix defers all mail without the milter.
 
     .. code-block:: yaml
 
@@ -46,7 +46,7 @@ def milters_present(
         __opts__,
         name,
         functools.partial(__salt__["dkim_postfix.manage_milters"], present, **arguments),
-        in_order="Postfix has our milters",
+        ok="Postfix has the formula's milters",
         pending="Postfix's configuration would be changed",
         done="Postfix's configuration was changed",
     )
@@ -54,14 +54,14 @@ def milters_present(
 
 def milters_absent(name, absent, moved_from=None):
     """
-    main.cf and master.cf have none of our milters; other people's stay.
+    Ensure that main.cf and master.cf have none of the formula's milters; other milters stay.
 
     absent, moved_from
         As ``dkim_postfix.remove_milters``.
 
     .. code-block:: yaml
 
-        Postfix does without OpenDKIM:
+        Postfix does not use OpenDKIM:
           dkim_postfix.milters_absent:
             - absent: ['unix:opendkim/opendkim.sock']
     """
@@ -69,7 +69,7 @@ def milters_absent(name, absent, moved_from=None):
         __opts__,
         name,
         functools.partial(__salt__["dkim_postfix.remove_milters"], absent, moved_from),
-        in_order="Postfix has no milter of ours",
+        ok="Postfix has none of the formula's milters",
         pending="Postfix's configuration would be changed",
         done="Postfix's configuration was changed",
     )

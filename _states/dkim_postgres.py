@@ -1,7 +1,8 @@
 """
-States of the virtual-mail database: that it exists, its schema, the reader's role and way in.
+States of the virtual-mail database: the database, its schema, the roles, their rights and logins.
 
-Each looks, tells under ``test=True`` what a run would change, changes it, and looks again.
+Each state reads, makes its changes, and reads again. With ``test=True`` it reports what a run would
+change.
 """
 
 import functools
@@ -15,7 +16,7 @@ def __virtual__():
 
 def database_present(name):
     """
-    The database of ``dkim:database:name`` exists.
+    Ensure that the database of ``dkim:database:name`` exists.
 
     .. code-block:: yaml
 
@@ -26,16 +27,16 @@ def database_present(name):
         __opts__,
         name,
         __salt__["dkim_postgres.manage_database"],
-        in_order="The database is there",
-        pending="The database would be made",
-        done="The database was made",
+        ok="The database exists",
+        pending="The database would be created",
+        done="The database was created",
     )
 
 
 def schema_present(name):
     """
-    The database has the formula's table, views and triggers, at the newest migration. A table made
-    by hand is adopted in place and goes on signing.
+    Ensure that the database has the formula's tables, views and triggers, at the newest migration.
+    A table made by hand is adopted, and its keys sign without interruption.
 
     .. code-block:: yaml
 
@@ -46,7 +47,7 @@ def schema_present(name):
         __opts__,
         name,
         __salt__["dkim_postgres.manage_schema"],
-        in_order="The schema is up to date",
+        ok="The schema is up to date",
         pending="The schema would be brought up to date",
         done="The schema was brought up to date",
     )
@@ -54,8 +55,8 @@ def schema_present(name):
 
 def role_present(name, password="keep", relations=None):
     """
-    A role that may log in and read some relations, and nothing else: attributes, memberships and
-    rights that are too wide are taken back.
+    Ensure that a role can log in and read the given relations, and do nothing else: other
+    attributes, memberships and rights are revoked.
 
     name
         The role.
@@ -73,7 +74,7 @@ def role_present(name, password="keep", relations=None):
         __opts__,
         name,
         functools.partial(__salt__["dkim_postgres.manage_role"], name, **arguments),
-        in_order="The role is as it should be",
+        ok="The role is up to date",
         pending="The role would be changed",
         done="The role was changed",
     )
@@ -81,19 +82,19 @@ def role_present(name, password="keep", relations=None):
 
 def writer_present(name):
     """
-    The role of ``dkim:database:writer``, which the daily work is done with, has the rights for that
-    and no others.
+    Ensure that the role of ``dkim:database:writer`` has the rights that keys, rotation and records
+    need, and no other rights.
 
     .. code-block:: yaml
 
-        Salt's role does the daily work:
+        The writer has its rights:
           dkim_postgres.writer_present: []
     """
     return managed(
         __opts__,
         name,
         __salt__["dkim_postgres.manage_writer"],
-        in_order="The role is as it should be",
+        ok="The role is up to date",
         pending="The role would be changed",
         done="The role was changed",
     )
@@ -101,34 +102,34 @@ def writer_present(name):
 
 def closed_to_public(name):
     """
-    PUBLIC, which is every role, has no right on the formula's tables, views and functions. With
-    pillar ``dkim:database:close_keys`` no other role reads private keys either; without it the
-    comment names the roles that do.
+    Ensure that PUBLIC, which is every role, has no rights on the formula's tables, views and
+    functions. With pillar ``dkim:database:close_keys``, no other role can read private keys;
+    without it the comment names the roles that can.
 
     .. code-block:: yaml
 
-        The keys are nobody else's:
+        PUBLIC has no rights on the DKIM tables:
           dkim_postgres.closed_to_public: []
     """
     return managed(
         __opts__,
         name,
         __salt__["dkim_postgres.revoke_public"],
-        in_order="Nobody has a right on them that is to be taken back",
-        pending="Rights of others would be taken back",
-        done="Rights of others were taken back",
+        ok="No rights on the DKIM tables are to be revoked",
+        pending="Rights of other roles would be revoked",
+        done="Rights of other roles were revoked",
     )
 
 
 def former_roles_absent(name, after_restart=False):
     """
-    No reader and no writer of former settings has a right in the database; those that the formula
-    made are gone. A role that still has a session stays until a run finds none, and the comment
-    says so.
+    Ensure that no reader or writer of former settings has rights in the database, and that those
+    which the formula created are dropped. A role that still has a session stays until a later run
+    finds no session; the comment says so.
 
     after_restart
-        True for the state behind the restart of OpenDKIM: under ``test=True`` it tells of the roles
-        whose sessions that restart ends, and of these alone.
+        True for the state that follows the restart of OpenDKIM. Under ``test=True`` this state
+        reports only the roles whose sessions end with that restart.
 
     .. code-block:: yaml
 
@@ -141,7 +142,7 @@ def former_roles_absent(name, after_restart=False):
         functools.partial(
             __salt__["dkim_postgres.remove_former_roles"], after_restart and __opts__["test"]
         ),
-        in_order="No role of former settings can be removed",
+        ok="No role of former settings can be removed",
         pending="Roles of former settings would be removed",
         done="Roles of former settings were removed",
     )
@@ -149,7 +150,7 @@ def former_roles_absent(name, after_restart=False):
 
 def password_absent(name):
     """
-    A role has no password. A role that is not there has none.
+    Ensure that a role has no password. Succeeds if the role is missing.
 
     name
         The role.
@@ -163,7 +164,7 @@ def password_absent(name):
         __opts__,
         name,
         functools.partial(__salt__["dkim_postgres.remove_password"], name),
-        in_order="The role has no password",
+        ok="The role has no password",
         pending="The role's password would be removed",
         done="The role's password was removed",
     )
@@ -171,15 +172,16 @@ def password_absent(name):
 
 def access_present(name, also_root=False):
     """
-    The reader's and the writer's lines are in ``pg_hba.conf`` and ``pg_ident.conf``, in force.
-    PostgreSQL checks both files before they are loaded; one that it finds fault with is put back.
+    Ensure that ``pg_hba.conf`` and ``pg_ident.conf`` have the lines of the reader and the writer,
+    and that PostgreSQL has loaded them. PostgreSQL checks both files first; if it finds an error,
+    the old files are restored.
 
     also_root
         True lets root log in as the reader too: for a daemon that an init script starts as root.
 
     .. code-block:: yaml
 
-        OpenDKIM may log in by peer:
+        The roles can log in:
           dkim_postgres.access_present: []
     """
     return _access(name, True, also_root)
@@ -187,11 +189,11 @@ def access_present(name, also_root=False):
 
 def access_absent(name):
     """
-    The reader's and the writer's lines are in neither file.
+    Ensure that ``pg_hba.conf`` and ``pg_ident.conf`` have no lines of the reader and the writer.
 
     .. code-block:: yaml
 
-        OpenDKIM has no way in:
+        The roles can't log in:
           dkim_postgres.access_absent: []
     """
     return _access(name, False, False)
@@ -203,7 +205,7 @@ def _access(name, present, also_root):
         __opts__,
         name,
         functools.partial(__salt__["dkim_postgres.manage_access"], **arguments),
-        in_order="The access files are as they should be",
+        ok="The access files are up to date",
         pending="The access files would be changed",
         done="The access files were changed and loaded",
     )

@@ -1,10 +1,10 @@
 """
-States of services that hold without systemd too.
+States of services that also work without systemd.
 
-Salt's own ones do nothing and succeed ("Running in OFFLINE mode") where systemctl is installed and
-systemd is not the first process (salt/utils/systemd.py, ``offline``; Salt 3008): in a container
-without an init, where Debian's packages bring systemctl and the init scripts both. There these
-start and stop by the init script; elsewhere they are Salt's own.
+Salt's own states do nothing and succeed ("Running in OFFLINE mode") where systemctl is installed
+and systemd is not the first process (salt/utils/systemd.py, ``offline``; Salt 3008). This is so in
+a container without an init, because Debian's packages install both systemctl and init scripts.
+There, these states use the init script. Elsewhere they call Salt's own states.
 """
 
 import os
@@ -20,11 +20,11 @@ def __virtual__():
 
 def running(name, reload=False):
     """
-    A service runs, and starts with the machine; without systemd it runs. One that watches something
-    that changed is restarted.
+    Ensure that a service runs, and that it starts with the machine if systemd runs. A change of a
+    watched state restarts the service.
 
     reload
-        It is told to read its configuration again instead.
+        True reloads the service instead of restarting it.
 
     .. code-block:: yaml
 
@@ -37,9 +37,9 @@ def running(name, reload=False):
     return converged(
         __opts__,
         name,
-        lambda: _wrong(name, runs=True),
-        lambda: _tell(name, "start"),
-        in_order=f"The service {name} runs",
+        lambda: _due(name, runs=True),
+        lambda: _call(name, "start"),
+        ok=f"The service {name} runs",
         pending=f"The service {name} would be started",
         done=f"The service {name} was started",
     )
@@ -47,7 +47,7 @@ def running(name, reload=False):
 
 def dead(name):
     """
-    A service does not run, nor start with the machine; without systemd it does not run.
+    Ensure that a service does not run, and does not start with the machine if systemd runs.
 
     .. code-block:: yaml
 
@@ -60,16 +60,16 @@ def dead(name):
     return converged(
         __opts__,
         name,
-        lambda: _wrong(name, runs=False),
-        lambda: _tell(name, "stop"),
-        in_order=f"The service {name} does not run",
+        lambda: _due(name, runs=False),
+        lambda: _call(name, "stop"),
+        ok=f"The service {name} does not run",
         pending=f"The service {name} would be stopped",
         done=f"The service {name} was stopped",
     )
 
 
 def mod_watch(name, sfun, reload=False, **kwargs):
-    """A restart of the service where something that it watches has changed, or a reload."""
+    """Restart or reload the service because a watched state made changes."""
     if not _offline() or sfun != "running":
         return __states__["service.mod_watch"](name, sfun=sfun, reload=reload, **kwargs)
     what = "reload" if reload else "restart"
@@ -78,11 +78,11 @@ def mod_watch(name, sfun, reload=False, **kwargs):
         return {**ret, "result": None, "comment": f"The service {name} would be {what}ed"}
     ran = __salt__["service.status"](name)
     try:
-        _tell(name, what)
+        _call(name, what)
     except CommandExecutionError as error:
         runs = __salt__["service.status"](name)
         if runs != ran:
-            # An init script restarts by a stop and a start, and the start may fail.
+            # An init script restarts a service by a stop and a start; the start may fail.
             error.done = {name: {"old": ran, "new": runs}}
         return failed(name, error)
     return {**ret, "result": True, "comment": f"The service {name} was {what}ed"}
@@ -92,14 +92,14 @@ def _offline():
     return "service.offline" in __salt__ and __salt__["service.offline"]()
 
 
-def _wrong(name, runs):
-    # Before its package is installed there is no script to ask.
-    there = os.path.exists(f"/etc/init.d/{name}")
-    if (there and __salt__["service.status"](name)) == runs:
+def _due(name, runs):
+    # Without the package the init script is missing, and Salt can't ask for the status.
+    has_script = os.path.exists(f"/etc/init.d/{name}")
+    if (has_script and __salt__["service.status"](name)) == runs:
         return {"changes": {}}
     return {"changes": {name: {"old": not runs, "new": runs}}}
 
 
-def _tell(name, what):
+def _call(name, what):
     if not __salt__[f"service.{what}"](name):
         raise CommandExecutionError(f"service {name} {what} failed; its init script says why")

@@ -1,8 +1,9 @@
 """
-States of DKIM keys and of what makes OpenDKIM use them.
+States of DKIM keys, their records in DNS, and their rotation.
 
-Each looks, tells under ``test=True`` what a run would change, changes it, and looks again; a
-second run changes nothing. The settings are pillar ``dkim``; see ``pillar.example``.
+Each state reads, makes its changes, and reads again; a second run changes nothing. With
+``test=True`` it reports what a run would change. The settings are pillar ``dkim``; see
+``pillar.example``.
 """
 
 import functools
@@ -24,12 +25,12 @@ def __virtual__():
 
 def checked(name):
     """
-    The pillar's values, the database and its access files have nothing that would stop the run.
-    Fails with every problem at once, before anything is changed; it never changes anything itself.
+    Ensure that the pillar's values, the database and its access files have no problem that would
+    stop the run. Fails with every problem at once, before the first change. Changes nothing.
 
     .. code-block:: yaml
 
-        The DKIM settings are sound:
+        The DKIM settings are valid:
           dkim.checked: []
     """
     found = __salt__["dkim.check"]()
@@ -37,17 +38,17 @@ def checked(name):
     if found["problems"]:
         ret["comment"] = "\n".join(found["problems"])
         return ret
-    lines = ["Nothing stands in the way"]
+    lines = ["No problems found"]
     if not found["looked"]:
-        lines = ["The pillar is sound; the database was not looked at"]
+        lines = ["The pillar is valid; the database was not checked"]
     ret["comment"] = "\n".join([*lines, *(f"Advice: {text}" for text in found["advice"])])
     return ret
 
 
 def keys_managed(name):
     """
-    Every domain of the pillar has the keys that the pillar wants, in one course for all of them. An
-    existing key is never replaced; one that differs from the pillar is named in the comment.
+    Ensure that every domain has its keys. All domains are handled in one pass. An existing key is
+    never replaced; the comment names keys that differ from the pillar.
 
     .. code-block:: yaml
 
@@ -58,20 +59,20 @@ def keys_managed(name):
         __opts__,
         name,
         __salt__["dkim.generate_missing"],
-        in_order="Every domain has its keys",
-        pending="Keys would be made",
-        done="Keys were made",
+        ok="Every domain has its keys",
+        pending="Keys would be generated",
+        done="Keys were generated",
     )
 
 
 def key_present(name, selector=None, algorithm=None, bits=None):
     """
-    A hosted domain has a key.
+    Ensure that a hosted domain has a key.
 
     name
         The domain.
     selector, algorithm, bits
-        As ``dkim.generate``. Without a selector any active key of the algorithm will do.
+        As ``dkim.generate``. Without a selector, any active key of the algorithm is enough.
 
     .. code-block:: yaml
 
@@ -84,16 +85,16 @@ def key_present(name, selector=None, algorithm=None, bits=None):
         __opts__,
         name,
         functools.partial(__salt__["dkim.generate"], name, **arguments),
-        in_order="The key is there",
-        pending="The key would be made",
-        done="The key was made",
+        ok="The key exists",
+        pending="The key would be generated",
+        done="The key was generated",
     )
 
 
 def key_absent(name, selector, force=False):
     """
-    A domain has no key with that selector. Fails for an active key, also under ``test=True``,
-    unless it is forced.
+    Ensure that a domain has no key with a selector. Fails for an active key without ``force``, also
+    under ``test=True``.
 
     name
         The domain.
@@ -113,7 +114,7 @@ def key_absent(name, selector, force=False):
         __opts__,
         name,
         functools.partial(__salt__["dkim.delete"], name, selector, force=force),
-        in_order="There is no such key",
+        ok="The key does not exist",
         pending="The key would be deleted",
         done="The key was deleted",
     )
@@ -121,10 +122,11 @@ def key_absent(name, selector, force=False):
 
 def records_shown(name, domain=None):
     """
-    Show the records that are left to publish, as lines for a zone file, in the comment: those that
-    the authoritative servers do not show as desired, and that the formula does not publish by
-    itself. Changes nothing. Name servers have 20 seconds at most. Of more than 100 domains none is
-    asked, and the comment names the functions that tell.
+    Show in the comment the records that a person still has to publish, as lines for a zone file.
+    These are the records that the authoritative servers do not show as desired, and that the
+    formula does not publish. Changes nothing. Asking the name servers takes 20 seconds at most. For
+    more than 100 domains no server is asked, and the comment names the functions that list the
+    records.
 
     domain
         Default: every domain of the formula.
@@ -153,13 +155,13 @@ def keys_imported(
     path_map=None,
 ):
     """
-    The database has the keys that another program, or another OpenDKIM, signs with. What can't be
-    taken is named in the comment, with the reason, and does not fail the state.
+    Ensure that the database has the keys that another program, or another OpenDKIM, signs with. The
+    comment names keys that can't be imported, with the reason; they do not fail the state.
 
     key_table, signing_table, allow_weak, source, config, folder, selector_map, path_map
         As ``dkim.import_tables``.
 
-    It belongs before ``dkim.keys_managed``, which makes a new key where a domain has none.
+    Run this state before ``dkim.keys_managed``, which generates a key for a domain without one.
 
     .. code-block:: yaml
 
@@ -185,7 +187,7 @@ def keys_imported(
         __opts__,
         name,
         lambda test: summary(__salt__["dkim.import_tables"](key_table, test=test, **arguments)),
-        in_order="Every key that can be taken is in the database",
+        ok="Every key that can be imported is in the database",
         pending="Keys would be imported",
         done="Keys were imported",
     )
@@ -193,9 +195,9 @@ def keys_imported(
 
 def records_published(name, domain=None, adopt=False):
     """
-    Ensure that the desired records are in DNS, each zone's in its own way, and no published record
-    that is no longer desired. Fails where a server or provider refuses, or where another record of
-    the same kind exists; the other names are published all the same.
+    Ensure that DNS has the desired records, published by the method of each zone, and no published
+    record that is no longer desired. Fails if a server or provider refuses, or if another record of
+    the same kind exists; the records at other names are still published.
 
     domain
         Default: every domain of the formula.
@@ -230,9 +232,9 @@ def records_published(name, domain=None, adopt=False):
 
 def signing_verified(name):
     """
-    A sample of messages is signed through the daemons' own sockets, and the signatures are good by
-    the keys that sign. Changes nothing and delivers no message. A test run tries the same, and does
-    not fail: what it announces may be what this host lacks.
+    Ensure that the daemons sign a sample of messages through their own sockets, and that the
+    signatures verify by the active keys. Changes nothing and delivers no message. A test run checks
+    the same and does not fail, because the changes that it announces may repair the signing.
 
     .. code-block:: yaml
 
@@ -245,9 +247,9 @@ def signing_verified(name):
         problems = [str(error)]
     ret = {"name": name, "changes": {}, "result": not problems or __opts__["test"]}
     if not problems:
-        return {**ret, "comment": "Messages are signed, and their signatures are good"}
-    said = ["Mail is not signed yet; a run fails if that stays so"] if __opts__["test"] else []
-    return {**ret, "comment": "\n".join([*said, *problems])}
+        return {**ret, "comment": "Messages are signed, and their signatures verify"}
+    head = ["Mail is not signed yet; a run fails if that stays so"] if __opts__["test"] else []
+    return {**ret, "comment": "\n".join([*head, *problems])}
 
 
 def rotated(name):
@@ -255,9 +257,9 @@ def rotated(name):
     Ensure that keys are rotated when they are due by ``rotation:every``, and that every key in
     progress is in the state that the evidence allows. See ``docs/rotation.md``.
 
-    A key that waits, for its record in DNS or for a time, is no failure and no change: the comment
-    says for what and until when. Fails where something is wrong, such as a name server that
-    refuses; the other keys are moved all the same.
+    A key that waits for its record in DNS, or for a time, is neither a failure nor a change: the
+    comment says what the key waits for, and until when. Fails if there is a problem, such as a name
+    server that refuses; the other keys are still moved.
 
     .. code-block:: yaml
 
@@ -277,7 +279,7 @@ def rotations_advanced(name, domain=None):
 
     .. code-block:: yaml
 
-        Rotations under way go on:
+        Rotations in progress are advanced:
           dkim.rotations_advanced: []
     """
     arguments = {} if domain is None else {"domain": domain}

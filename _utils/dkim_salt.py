@@ -1,4 +1,4 @@
-"""Between Salt and the library: the pillar in, the library's errors out as Salt's."""
+"""The bridge between Salt and the library: the pillar is read, errors become Salt's exceptions."""
 
 import functools
 import inspect
@@ -15,16 +15,16 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
 
-# The pillar of one run is one object, and a run asks for it a dozen times; reading a hundred
-# thousand domains takes seconds. The object is kept beside what was read from it, so that no other
-# can come to have its identity.
+# The pillar of one run is one object, and a run reads it a dozen times. Reading a hundred thousand
+# domains takes seconds. The object is kept beside the reading, so that no later object can get the
+# same identity.
 _last = {"given": None, "reading": None}
 
 
 def translated(function):
     """
-    Makes a function take its arguments as a person means them, and raise Salt's exceptions for the
-    library's, with the same text.
+    Decorate an execution function: its arguments are converted to what a person means, and errors
+    of the library become Salt's exceptions with the same text.
     """
     signature = inspect.signature(function)
 
@@ -35,11 +35,11 @@ def translated(function):
         except TypeError as error:
             raise SaltInvocationError(f"{function.__name__}: {error}") from None
         try:
-            given = arguments.as_meant(signature, given, _typed(function))
-            with stand_in.collected() as said:
+            given = arguments.check_arguments(signature, given, _typed(function))
+            with stand_in.collected() as messages:
                 found = octets_shown(function(*given.args, **given.kwargs))
-            # Of a function whose return has no notes to carry them.
-            for text in said:
+            # A function whose return has no ``notes`` can't return these messages.
+            for text in messages:
                 log.warning("%s: %s", function.__name__, text)
             return found
         except InvalidValue as error:
@@ -47,7 +47,7 @@ def translated(function):
         except FormulaError as error:
             raise CommandExecutionError(octets_shown(str(error))) from error
         except OSError as error:
-            # A full disk, a directory that is gone: of the machine, and not a fault of the library.
+            # The cause is the machine, such as a full disk or a missing directory.
             raise CommandExecutionError(f"{error.filename or ''}: {error.strerror}") from error
 
     return call
@@ -55,8 +55,8 @@ def translated(function):
 
 def _typed(function):
     """
-    The words of the command line, where this function is the one that ``salt-call`` was told to
-    call: Salt hands on what YAML makes of each (salt.utils.args, yamlify_arg), and keeps the words.
+    Return the words of the command line if ``salt-call`` calls this function itself, else nothing.
+    Salt passes on what YAML makes of each word (salt.utils.args, yamlify_arg), and keeps the words.
     """
     opts = function.__globals__.get("__opts__") or {}
     called = str(opts.get("fun") or "").rpartition(".")[2] == function.__name__
@@ -65,10 +65,10 @@ def _typed(function):
 
 def read_pillar(pillar):
     """
-    Pillar ``dkim`` as a ``settings.Reading``, with its problems.
+    Return pillar ``dkim`` as a ``settings.Reading``, with its problems.
 
     pillar
-        ``__pillar__``. Not ``pillar.get``: from Salt 3008 that gives asterisks outside a renderer.
+        ``__pillar__``. From Salt 3008, ``pillar.get`` returns asterisks outside a renderer.
     """
     given = pillar.get("dkim")
     if _last["reading"] is None or _last["given"] is not given:
@@ -76,11 +76,11 @@ def read_pillar(pillar):
     return _last["reading"]
 
 
-def pillar_at_hand(opts, grains, pillar):
+def pillar_for_beacon(opts, grains, pillar):
     """
-    The pillar for a beacon. A minion without a master has an empty one until somebody has it
-    refreshed, and gives that to its beacons (measured, Salt 3008.3, ``master_type: disable``); it
-    is rendered anew at each call then.
+    Return the pillar for a beacon. A minion without a master passes an empty pillar to its beacons
+    until the pillar is refreshed (measured, Salt 3008.3, ``master_type: disable``). For such a
+    minion the pillar is rendered at each call.
 
     opts, grains, pillar
         ``__opts__``, ``__grains__``, ``__pillar__``.
@@ -90,8 +90,8 @@ def pillar_at_hand(opts, grains, pillar):
     return salt.pillar.get_pillar(opts, grains, opts["id"], opts["saltenv"]).compile_pillar()
 
 
-def sound_settings(pillar):
-    """Pillar ``dkim`` as ``settings.model.Settings``; raises SeveralProblems where it is wrong."""
+def valid_settings(pillar):
+    """Return pillar ``dkim`` as ``settings.model.Settings``. Raises SeveralProblems."""
     reading = read_pillar(pillar)
     if reading.problems:
         raise SeveralProblems(reading.problems)
@@ -100,15 +100,17 @@ def sound_settings(pillar):
 
 def managed(opts, name, manage, **comments):
     """
-    Return a state's return, from one execution function: with ``test=True`` it returns what it
-    would change, else what it changed.
+    Return a state's return, made by one execution function. With ``test=True`` the function returns
+    what it would change, else what it changed.
     """
     return converged(opts, name, lambda: manage(test=True), lambda: manage(test=False), **comments)
 
 
-def converged(opts, name, look, change, **comments):
-    """A state's return by :func:`dkim_formula.converge.converge`; an error is a failed state."""
+def converged(opts, name, read, change, **comments):
+    """
+    Return a state's return by :func:`dkim_formula.converge.converge`. An error fails the state.
+    """
     try:
-        return converge(name, opts["test"], look, change, **comments)
+        return converge(name, opts["test"], read, change, **comments)
     except (CommandExecutionError, SaltInvocationError, FormulaError) as error:
         return failed(name, error)

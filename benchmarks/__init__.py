@@ -1,5 +1,5 @@
 """
-What the formula costs, each figure a ratio against a limit or a peer measured in the same run.
+Benchmarks of the formula. Each figure is a ratio to a limit or a peer, measured in the same run.
 
 ``bin/bench`` runs them on a throw-away machine.
 """

@@ -1,4 +1,4 @@
-"""Runs the benchmarks inside a machine that the formula was applied to; see bin/bench."""
+"""Command that runs the benchmarks inside a machine with the formula applied; see bin/bench."""
 
 import sys
 
@@ -18,12 +18,12 @@ BENCHMARKS = {
 
 
 def main(arguments: list[str]) -> int:
-    """``[--short] [NAME …]``; the exit status is 1 where a goal of a full run is missed."""
+    """Run ``[--short] [NAME …]``; return 1 if a full run misses a goal."""
     short = "--short" in arguments
     names = [name for name in arguments if name != "--short"] or list(BENCHMARKS)
     unknown = set(names) - BENCHMARKS.keys()
     if unknown:
-        print(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        print(f"unknown: {', '.join(sorted(unknown))}; use {', '.join(BENCHMARKS)}")
         return 2
     figures = []
     for name in names:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     print("", show(figures), "", sep="\n")
     missed = [figure for figure in figures if figure.met is False]
     if short:
-        print(f"BENCHMARKS RAN: {len(figures)} figures, in short form, which has no goals")
+        print(f"BENCHMARKS RAN: {len(figures)} figures of a short run, which has no goals")
         return 0
     verdict = f"GOALS MISSED: {len(missed)} of {len(figures)}" if missed else "ALL GOALS MET"
     print(verdict)

@@ -1,10 +1,10 @@
 """
-Many keys into the table by one plain INSERT, over the same statement without triggers.
+Insertion of many keys by one INSERT statement, over the same statement without triggers.
 
-Method: alternate rounds into an emptied table; what is behind the triggers (checks, the table that
-messages are looked up in, the history) is in the one and not in the other. Once with statistics of
-an empty table, and once with those that a rolled back INSERT leaves: PostgreSQL then believes that
-the table is small, and a trigger that plans by that reads it whole for each row.
+Method: rounds with and without triggers alternate, each into an emptied table. The triggers check
+the keys and write the table of look-ups and the history. One figure has statistics of an empty
+table, the other the statistics after a rolled back INSERT. PostgreSQL then takes the table for a
+small one, and a trigger with a plan for small tables reads the complete table for each row.
 """
 
 import time
@@ -24,7 +24,7 @@ STATISTICS = {
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures, as they come."""
+    """Yield the figures as they are measured."""
     many, count = (1_000, 1) if short else (100_000, 3)
     site.fill(many)
     for statistics, before in STATISTICS.items():

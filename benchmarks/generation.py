@@ -1,9 +1,9 @@
 """
 Bulk generation into the database, over bare key generation on all cores, and opendkim-genkey.
 
-Method: dkim.generate_missing's own code makes RSA-2048 keys for domains that lack one, with
-comparing, batches and COPY; the limit is the same number of keys by `cryptography` in as many
-threads and nothing else. Alternate rounds. The peer is a loop of opendkim-genkey(8).
+Method: the code of dkim.generate_missing makes RSA-2048 keys for domains without a key, with its
+comparison, batches and COPY. The limit is the generation of as many keys by `cryptography`, in as
+many threads and without anything else. Rounds alternate. The peer is a loop of opendkim-genkey(8).
 """
 
 import os
@@ -21,11 +21,11 @@ from .table import Figure, rounds
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures, as they come."""
+    """Yield the figures as they are measured."""
     many, count = (32, 1) if short else (600, 5)
     settings = site.settings()
 
-    def ours() -> float:
+    def formula() -> float:
         site.fill(many)
         site.sql("DELETE FROM dkim; TRUNCATE dkim_history;")
         begin = time.monotonic()
@@ -33,7 +33,7 @@ def run(short: bool) -> Iterator[Figure]:
         took = time.monotonic() - begin
         made = int(site.sql("SELECT count(*) FROM dkim WHERE state = 'active';"))
         if made != many:
-            raise RuntimeError(f"{made} keys were made, not {many}")
+            raise RuntimeError(f"{made} keys were made instead of {many}")
         return many / took
 
     def bare() -> float:
@@ -42,11 +42,13 @@ def run(short: bool) -> Iterator[Figure]:
             list(pool.map(lambda _: rsa.generate_private_key(65537, 2048), range(many)))
         return many / (time.monotonic() - begin)
 
-    yield rounds("bulk generation, keys/s, over bare generation", ours, bare, (">=", 0.95), count)
+    yield rounds(
+        "bulk generation, keys/s, over bare generation", formula, bare, (">=", 0.95), count
+    )
     few = 4 if short else 20
     yield rounds(
         "bulk generation, keys/s, over a loop of opendkim-genkey",
-        ours,
+        formula,
         lambda: _genkey(few),
         count=1 if short else 2,
     )

@@ -1,16 +1,16 @@
 """
 Messages a second through the milter socket, over the same daemon with one key in its file.
 
-Method: OpenDKIM with the formula's configuration, once for each size, over a database that the
-formula's own set-up made; beside them, on the same machine at the same time, an OpenDKIM with one
-key in its configuration file, which is the limit: it looks nothing up; and one that asks PostgreSQL
-as often and gets constants for an answer, which is the floor of OpenDKIM with SQL: three times
-`SELECT 1`.
+Method: several OpenDKIM daemons run on the machine at the same time.
+- One per size has the formula's configuration and a database that the formula's own set-up made.
+- The limit has one key in its configuration file, so it looks nothing up.
+- The floor of OpenDKIM with SQL sends as many queries to PostgreSQL and gets constants as answers:
+  three times `SELECT 1`.
 All get the same messages (1.6 kB, RSA-2048) over four connections, in many short rounds, each in
-another order; a figure is the median of the rounds' own ratios. Every message has to come back
-signed. The load, the daemons and PostgreSQL share the machine's cores. Processor time is that of
-the daemon and of PostgreSQL's processes for it, over all rounds: it feels less of what else the
-machine does than rates do.
+another order. A figure is the median of the ratios of all rounds. Every message must come back
+signed. The load, the daemons and PostgreSQL share the machine's cores. Processor time is the time
+of the daemon and of its PostgreSQL processes over all rounds. Other load on the machine changes
+processor time less than rates.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ WITHIN = 0.05
 
 @dataclass(frozen=True)
 class Batch:
-    """Messages a second, and processor seconds of a message: the daemon's and PostgreSQL's."""
+    """Messages a second, and processor seconds per message of the daemon and of PostgreSQL."""
 
     rate: float
     daemon: float
@@ -38,19 +38,19 @@ class Batch:
 
     @property
     def seconds(self) -> float:
-        """All processor seconds of a message."""
+        """All processor seconds per message."""
         return self.daemon + self.database
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A daemon and the domains that its messages come from."""
+    """A daemon and the domains of its messages' senders."""
 
     daemon: site.Daemon
     senders: Sequence[str]
 
     def batch(self, messages: int) -> Batch:
-        """Sends messages."""
+        """Send messages and measure them."""
         daemon, database = self.daemon.processor_seconds(), site.database_seconds()
         rate = site.rate(self.daemon.socket, self.senders, messages)
         return Batch(
@@ -61,13 +61,13 @@ class Peer:
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures, as they come."""
+    """Yield the figures as they are measured."""
     sizes, messages, count = (SHORT_SIZES, 100, 1) if short else (SIZES, 200, 40)
     with contextlib.ExitStack() as stack:
         stack.enter_context(site.reader_let_in())
         peers = dict(_peers(stack, sizes))
         for peer in peers.values():
-            peer.batch(messages)  # connections to PostgreSQL, caches
+            peer.batch(messages)  # opens the connections to PostgreSQL, fills caches
         batches = _rounds(peers, messages, count)
     yield from _figures(batches, sizes)
     yield _howto(1_000 if short else HOWTO_SIZE, 12 if short else 40, 1 if short else 5)
@@ -98,11 +98,11 @@ def _figures(batches: Mapping[object, Sequence[Batch]], sizes: Sequence[int]) ->
     limit, floor = batches[LIMIT], batches[FLOOR]
     yield _ratio(f"messages/s, {FLOOR}, over {LIMIT}", floor, limit)
     for size in sizes:
-        ours = batches[size]
-        yield _ratio(f"messages/s, {size:,} domains, over {LIMIT}", ours, limit)
+        formula = batches[size]
+        yield _ratio(f"messages/s, {size:,} domains, over {LIMIT}", formula, limit)
         below = [
             (most.rate - one.rate) / best.rate
-            for most, one, best in zip(floor, ours, limit, strict=True)
+            for most, one, best in zip(floor, formula, limit, strict=True)
         ]
         yield Figure(
             f"messages/s, {size:,} domains, below {FLOOR}",
@@ -110,7 +110,7 @@ def _figures(batches: Mapping[object, Sequence[Batch]], sizes: Sequence[int]) ->
             ("<=", WITHIN),
             (min(below), max(below)),
         )
-        used, needed, least = (_seconds(one) for one in (ours, floor, limit))
+        used, needed, least = (_milliseconds(one) for one in (formula, floor, limit))
         yield Figure(
             f"messages a processor second, {size:,} domains, below that",
             least / needed - least / used,
@@ -119,38 +119,41 @@ def _figures(batches: Mapping[object, Sequence[Batch]], sizes: Sequence[int]) ->
         )
         if size != sizes[0]:
             first = batches[sizes[0]]
-            yield _ratio(
-                f"messages/s, {size:,} domains, over {sizes[0]:,} domain", ours, first, (">=", 0.95)
-            )
+            what = f"messages/s, {size:,} domains, over {sizes[0]:,} domain"
+            yield _ratio(what, formula, first, (">=", 0.95))
 
 
 def _ratio(
     what: str,
-    ours: Sequence[Batch],
-    theirs: Sequence[Batch],
+    measured: Sequence[Batch],
+    reference: Sequence[Batch],
     goal: tuple[str, float] | None = None,
 ) -> Figure:
-    ratios = [one.rate / other.rate for one, other in zip(ours, theirs, strict=True)]
+    ratios = [one.rate / other.rate for one, other in zip(measured, reference, strict=True)]
     shown = [
         f"{median(batch.rate for batch in batches):.0f}/s, "
         f"{_mean(batches, lambda batch: batch.daemon):.2f} and "
         f"{_mean(batches, lambda batch: batch.database):.2f} ms"
-        for batches in (ours, theirs)
+        for batches in (measured, reference)
     ]
     return Figure(what, median(ratios), goal, (min(ratios), max(ratios)), " over ".join(shown))
 
 
-def _seconds(batches: Sequence[Batch]) -> float:
+def _milliseconds(batches: Sequence[Batch]) -> float:
     return _mean(batches, lambda batch: batch.seconds)
 
 
 def _mean(batches: Sequence[Batch], part: Callable[[Batch], float]) -> float:
-    """Milliseconds of a message."""
+    """Return the mean of a part of the processor time, in milliseconds per message."""
     return sum(map(part, batches)) / len(batches) * 1000
 
 
 def _howto(size: int, messages: int, count: int) -> Figure:
-    """The howto's views, whose daemon has to start before there are many domains."""
+    """
+    Return the figure of the formula over the howto's views.
+
+    The howto's daemon must start before the table has many domains.
+    """
     site.fill(1)
     site.sql(site.HOWTO)
     tables = site.options(f"howto.{site.SIGNING}", f"howto.{site.KEYS}")

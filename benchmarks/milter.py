@@ -1,4 +1,4 @@
-"""Loads a milter with messages over several connections at once."""
+"""A load of messages for milters, over several connections at once."""
 
 import contextlib
 import random
@@ -21,10 +21,16 @@ HEADERS = (
 @dataclass(frozen=True)
 class Load:
     """
-    ``sent`` messages in ``seconds``, of which ``signed`` came back with every signature.
+    The result of a load.
 
+    sent
+        The number of messages.
+    signed
+        The number of messages that came back with every signature.
+    seconds
+        The time from the first message to the last.
     latencies
-        Of each message, in seconds, ascending.
+        The seconds of each message, ascending.
     """
 
     sent: int
@@ -46,12 +52,12 @@ def load(
     body: bytes = BODY,
 ) -> Load:
     """
-    Sends messages over several connections at once, their senders drawn from ``domains``.
+    Send messages over several connections at once, from random senders in ``domains``.
 
     paths
         The sockets of the milters that each message passes, one after the other.
     messages
-        How many in all.
+        The number of messages on all connections.
     """
     each = max(1, messages // connections)
     with ProcessPoolExecutor(connections) as pool:
@@ -66,7 +72,7 @@ Work = tuple[Sequence[str], Sequence[str], int, bytes, float]
 
 
 def _client(work: Work) -> tuple[int, float, float, list[float]]:
-    """Return how many came back signed, the first's beginning, the last's end, each one's time."""
+    """Send messages; return the number signed, the begin, the end, and each message's seconds."""
     paths, domains, messages, body, seed = work
     choice = random.Random(seed)
     signed, latencies = 0, []
@@ -83,11 +89,11 @@ def _client(work: Work) -> tuple[int, float, float, list[float]]:
 
 
 def passed(connection: Connection, sender: str, body: bytes = BODY) -> Answer:
-    """What the milter says of one message."""
+    """Send one message; return the milter's answer."""
     identifier = ("Message-ID", f"<{random.random()}@example.net>")
     return connection.message(sender, [("From", sender), *HEADERS, identifier], body)
 
 
 def signatures(answer: Answer) -> list[str]:
-    """The signatures that a milter has added."""
+    """Return the signatures that a milter has added."""
     return answer.headers("DKIM-Signature")

@@ -1,9 +1,9 @@
 """
-Restart to first accepted connection, over the same at one domain.
+Time from a restart to the first accepted connection, over the time at one domain.
 
-Method: `systemctl restart opendkim` and the time until the milter socket takes a connection, with 1
-to 1,000,000 domains; the median of the rounds at each size, over that at one domain. What is left
-is the daemon's own stop and start.
+Method: the time of `systemctl restart opendkim` until the milter socket accepts a connection, with
+1 to 1,000,000 domains. A figure is the median of the rounds at one size, over the median at one
+domain. The rest of the time is the daemon's own stop and start.
 """
 
 import statistics
@@ -17,7 +17,7 @@ SHORT_SIZES = (1, 1_000)
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures, as they come."""
+    """Yield the figures as they are measured."""
     count = 1 if short else 5
     base = None
     for size in SHORT_SIZES if short else SIZES:

@@ -1,10 +1,10 @@
 """
-What a person waits for a screen once the data is there.
+Time to draw a screen from its data.
 
-Method: the processor time of drawing made-up returns, at 3, 200 and 100,000 domains. The data is as
-the functions give it: one key a domain, every thousandth with a record that is missing; of a
-rotation the first hundred keys and records, of a finding the first thousand names. Status is drawn
-with all keys, which takes the longest.
+Method: the processor time of drawing invented returns, at 3, 200 and 100,000 domains. The data has
+the form of the functions' returns: one key per domain, and a missing record for every thousandth
+key. A rotation has the first hundred keys and records, a finding the first thousand names. The
+screen of status shows all keys, which takes the longest.
 """
 
 import time
@@ -21,7 +21,7 @@ VALUE = f"v=DKIM1; k=rsa; p={'0123456789abcdef' * 24}"
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures; the goal is in seconds, not a ratio."""
+    """Yield the figures; the goal is a time in seconds, no ratio."""
     sizes = (3, 200, 1_000) if short else (3, 200, 100_000)
     for function, data_of in DATA.items():
         taken = [_seconds(function, data_of(size)) for size in sizes]

@@ -1,4 +1,4 @@
-"""A virtual-mail database of any size, and daemons that read it; inside a test machine, as root."""
+"""A mail database of any size, and daemons that read it; runs as root inside a test machine."""
 
 import contextlib
 import json
@@ -39,12 +39,12 @@ GRANT SELECT ON ALL TABLES IN SCHEMA howto TO "vmail-dkim-reader";
 
 
 def settings():
-    """The settings that the machine was set up with."""
+    """Return the settings of the machine's pillar."""
     return read(json.loads(Path(PILLAR).read_text(encoding="utf-8"))["dkim"]).settings
 
 
 def sql(text: str, database: str = "vmail") -> str:
-    """Runs statements as the local superuser; gives the output, unaligned."""
+    """Run statements as the local superuser; return the unaligned output."""
     done = subprocess.run(
         ["/usr/bin/psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", database],
         input=text,
@@ -61,13 +61,14 @@ def sql(text: str, database: str = "vmail") -> str:
 
 def fill(size: int, database: str = "vmail") -> Sequence[str]:
     """
-    Makes the database hold ``size`` domains, each with an active key, and gives sender domains.
+    Fill the database with ``size`` domains, each with an active key; return sender domains.
 
-    All have the same private key, since a million would take a core twenty hours; no look-up sees
-    the difference. The triggers rest meanwhile; what they would write is written at once.
+    All keys have the same private key, since a million keys would take a core twenty hours. This
+    makes no difference to look-ups. The triggers are disabled, and two statements write what they
+    would write.
 
     database
-        The one to be filled; ``vmail`` has a table of domains too.
+        The database to fill; ``vmail`` has a table of domains too.
     """
     key = PrivateKey.generate("rsa", 2048)
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
@@ -96,7 +97,7 @@ def fill(size: int, database: str = "vmail") -> Sequence[str]:
         """,
         database,
     )
-    # Freshly loaded rows are checked for visibility at each look-up until a VACUUM has been.
+    # Each look-up checks the visibility of newly loaded rows until a VACUUM.
     for table in tables:
         sql(f"VACUUM (ANALYZE) {table};", database)
     step = max(1, size // 1000)
@@ -106,8 +107,9 @@ def fill(size: int, database: str = "vmail") -> Sequence[str]:
 @contextlib.contextmanager
 def database_of(size: int) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
     """
-    A database beside the formula's, with the formula's tables and views, made by its own set-up,
-    and ``size`` domains; gives a daemon's options and sender domains.
+    Make a second database with ``size`` domains; yield a daemon's options and sender domains.
+
+    The formula's own set-up makes its tables and views.
     """
     name = f"bench_{size}"
     sql(f"CREATE DATABASE {name};")
@@ -123,10 +125,10 @@ def database_of(size: int) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
 
 @contextlib.contextmanager
 def reader_let_in() -> Iterator[None]:
-    """Lets the reader into every database as the formula lets it into its own."""
+    """Let the reader log in to every database as it logs in to the formula's database."""
     path = Path(sql("SHOW hba_file;").strip())
     text = path.read_text(encoding="utf-8")
-    # A run that was killed has left its line.
+    # A killed run may have left its line.
     kept = [line for line in text.splitlines() if not line.startswith(f"local all {READER} ")]
     before = "".join(f"{line}\n" for line in kept)
     (line,) = (line for line in kept if READER in line and line.startswith("local"))
@@ -146,11 +148,13 @@ def _write(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def constants(domain: str) -> Iterator[dict[str, str]]:
     """
-    Options for a daemon that asks PostgreSQL as often, and gets the same answers, as constants: no
-    table, view or index is read, and PostgreSQL has as little to do as for SELECT 1.
+    Yield the options of a daemon whose queries to PostgreSQL return constants.
+
+    The daemon sends as many queries and gets the same answers, but PostgreSQL reads no table, view
+    or index: each query costs as little as SELECT 1.
     """
     pem = PrivateKey.generate("rsa", 2048).pem()
-    # A key can't stand in a DSN: it has the DSN's own delimiters in it.
+    # A key contains the DSN's delimiters, so it cannot be part of a DSN.
     sql(f'ALTER ROLE "{READER}" SET bench.key = $pem${pem}$pem$;')
     nothing = "(SELECT) AS nothing"
     try:
@@ -165,7 +169,7 @@ def constants(domain: str) -> Iterator[dict[str, str]]:
 
 
 def options(signing: str, keys: str, database: str = "vmail") -> dict[str, str]:
-    """A daemon's options for two views."""
+    """Return a daemon's options for two views."""
     return {
         "SigningTable": data_set(signing, "pattern", "identifier", database),
         "KeyTable": data_set(keys, "identifier", "domain,selector,key", database),
@@ -173,12 +177,12 @@ def options(signing: str, keys: str, database: str = "vmail") -> dict[str, str]:
 
 
 def data_set(table: str, key: str, data: str, database: str = "vmail") -> str:
-    """The DSN of an OpenDKIM that asks ``SELECT data FROM table WHERE key = '…'``."""
+    """Return OpenDKIM's DSN for the query ``SELECT data FROM table WHERE key = '…'``."""
     return f"dsn:pgsql://{READER}@,/{database}/table={table}?keycol={key}?datacol={data}"
 
 
 def restart_daemon() -> float:
-    """Restarts OpenDKIM; the seconds until its socket takes a connection."""
+    """Restart OpenDKIM; return the seconds until its socket accepts a connection."""
     begin = time.monotonic()
     subprocess.run(["systemctl", "restart", "opendkim"], check=True)
     restart.wait_until_ready("opendkim", SOCKET, 600)
@@ -187,25 +191,26 @@ def restart_daemon() -> float:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A daemon of the benchmark's own: its socket and its process id."""
+    """A daemon that the benchmark started: its socket and its process id."""
 
     socket: str
     pid: int
 
     def processor_seconds(self) -> float:
-        """What it has used of the processors."""
+        """Return the processor seconds that the daemon has used."""
         return processor_seconds(self.pid)
 
 
 def command_output(words: Sequence[str]) -> str:
-    """What a command writes; raises CalledProcessError where it fails."""
+    """Return a command's output; raise CalledProcessError if the command fails."""
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def memory(pid: int) -> int:
     """
-    The proportional set size of a process, in bytes: what processes share counts once. A process
-    that has ended has none.
+    Return the proportional set size of a process, in bytes: shared memory counts once.
+
+    Return 0 for a process that has ended.
     """
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
@@ -215,7 +220,7 @@ def memory(pid: int) -> int:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used of the processors, with its threads."""
+    """Return the processor seconds that a process and its threads have used."""
     # utime and stime of proc(5)
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
     user, system = fields.split()[11:13]
@@ -223,21 +228,21 @@ def processor_seconds(pid: int) -> float:
 
 
 def sessions(database: str | None = None) -> list[int]:
-    """PostgreSQL's processes for the reader, in every database or in one."""
+    """Return PostgreSQL's processes for the reader's sessions, in every database or in one."""
     found = sql(f"SELECT pid, datname FROM pg_stat_activity WHERE usename = '{READER}';")
     rows = [line.split("|") for line in found.splitlines()]
     return [int(pid) for pid, name in rows if database in (None, name)]
 
 
 def database_seconds() -> float:
-    """What PostgreSQL's processes for the reader have used of the processors."""
-    # Of schedstat(5) the first number is nanoseconds on a processor.
+    """Return the processor seconds of PostgreSQL's processes for the reader's sessions."""
+    # The first number of schedstat(5) is the nanoseconds on a processor.
     texts = [Path(f"/proc/{pid}/schedstat").read_text(encoding="utf-8") for pid in sessions()]
     return sum(int(text.split()[0]) for text in texts) / 1e9
 
 
 def configuration(options: Mapping[str, str]) -> str:
-    """The formula's configuration of OpenDKIM but for ``options``; an empty one is left out."""
+    """Return the formula's configuration of OpenDKIM with changed options; "" removes one."""
     kept = [
         line
         for line in Path(CONFIG).read_text(encoding="utf-8").splitlines()
@@ -249,7 +254,7 @@ def configuration(options: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def daemon(name: str, options: dict[str, str]) -> Iterator[Daemon]:
-    """Another OpenDKIM with the formula's configuration, but ``options``."""
+    """Run another OpenDKIM with the formula's configuration and changed options."""
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
     directory = SCRATCH / name
     directory.mkdir(exist_ok=True)
@@ -274,7 +279,7 @@ def daemon(name: str, options: dict[str, str]) -> Iterator[Daemon]:
 
 
 def key_file(domain: str) -> dict[str, str]:
-    """Options for one key in the configuration file: what the daemon can do at best."""
+    """Return the options for one key in the configuration file: the fastest configuration."""
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
     path = SCRATCH / "limit.pem"
     path.write_text(PrivateKey.generate("rsa", 2048).pem(), encoding="utf-8")
@@ -291,7 +296,7 @@ def key_file(domain: str) -> dict[str, str]:
 
 
 def rate(path: str, domains: Sequence[str], messages: int) -> float:
-    """Messages a second; every one of them has to come back signed."""
+    """Return messages a second; raise RuntimeError if a message comes back unsigned."""
     done = milter.load([path], domains, messages)
     if done.signed != done.sent:
         raise RuntimeError(f"{path}: only {done.signed} of {done.sent} messages were signed")

@@ -1,10 +1,10 @@
 """
-What a server needs: messages a second by processors, and disk and memory by domains.
+Needs of a server: messages a second by processors, and disk and memory by domains.
 
-Method: the formula's daemon signs 1.6 kB messages over four connections, with it, PostgreSQL
-and the load on one processor and on all in turns; the ratio says what a second processor gives.
-Disk is what PostgreSQL says of the formula's tables with their indexes, keys of 2048 bits and one
-line of history each; the ratio is that of bytes a domain at both numbers of domains.
+Method: the formula's daemon signs 1.6 kB messages over four connections. The daemon, PostgreSQL and
+the load share one processor and all processors in turns; the ratio is the gain of more processors.
+Disk is PostgreSQL's size of the formula's tables with their indexes, with keys of 2048 bits and one
+line of history per key. Its ratio compares the bytes per domain at both numbers of domains.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ TABLES = ("dkim", "dkim_signing", "dkim_pattern", "dkim_history")
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The figures, as they come."""
+    """Yield the figures as they are measured."""
     few, many = SHORT_SIZES if short else SIZES
     messages, count = (40, 1) if short else (400, 15)
     small = _bytes_each(few)
@@ -59,7 +59,11 @@ def _bytes_each(size: int) -> float:
 
 @contextlib.contextmanager
 def _pinned(processors: set[int]) -> Iterator[None]:
-    """This process, whose children send the messages, OpenDKIM and PostgreSQL on those alone."""
+    """
+    Keep the load, OpenDKIM and PostgreSQL on these processors.
+
+    Children of this process send the messages, so this process is pinned too.
+    """
     pids = [os.getpid(), *_daemon(), *_postgres()]
     before = {pid: os.sched_getaffinity(pid) for pid in pids}
     try:
@@ -72,7 +76,7 @@ def _pinned(processors: set[int]) -> Iterator[None]:
 
 
 def _pin(pid: int, processors: set[int]) -> None:
-    # A process that has ended meanwhile, or a thread of it.
+    # A process, or one of its threads, may have ended in the meantime.
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         for task in os.listdir(f"/proc/{pid}/task"):
             os.sched_setaffinity(int(task), processors)
@@ -87,5 +91,5 @@ def _postgres() -> list[int]:
 
 
 def _held(pids: list[int]) -> int:
-    """Proportional set sizes in bytes: what processes share counts once."""
+    """Return the sum of proportional set sizes in bytes: shared memory counts once."""
     return sum(site.memory(pid) for pid in pids)

@@ -1,4 +1,4 @@
-"""One figure of a benchmark, and how a run of them is printed."""
+"""A figure of a benchmark, and the printed table of figures."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Figure:
     """
-    A ratio.
+    A measured ratio.
 
     what
-        What was measured, over what.
+        The description: what was measured, over what.
     ratio
         The median of the rounds.
     goal
-        ``at least 0.75`` as (">=", 0.75); None where it only shows a peer.
+        ``at least 0.75`` as (">=", 0.75); None for a comparison without a goal.
     spread
         The lowest and the highest round.
     detail
@@ -30,7 +30,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
+        """Return whether the goal is met; None without a goal."""
         if self.goal is None:
             return None
         word, bound = self.goal
@@ -52,27 +52,27 @@ def rounds(
     unit: str = "/s",
 ) -> Figure:
     """
-    A figure from alternate measurements, so that what else the machine does falls on both.
+    Return a figure from alternate measurements, so that other load on the machine affects both.
 
     measured, reference
-        Each gives one measurement.
+        Functions that return one measurement each.
     count
-        How many of each.
+        The number of measurements of each.
     """
     pairs = [(measured(), reference()) for _ in range(count)]
     ratios = [one / other for one, other in pairs]
-    ours = statistics.median(one for one, _ in pairs)
-    theirs = statistics.median(other for _, other in pairs)
+    one_median = statistics.median(one for one, _ in pairs)
+    other_median = statistics.median(other for _, other in pairs)
     return Figure(
         what,
         statistics.median(ratios),
         goal,
         (min(ratios), max(ratios)),
-        f"{ours:.4g}{unit} over {theirs:.4g}{unit}",
+        f"{one_median:.4g}{unit} over {other_median:.4g}{unit}",
     )
 
 
 def show(figures: Sequence[Figure]) -> str:
-    """The table as text."""
+    """Return the table of figures as text."""
     head = f"{'what':<77} {'ratio':>8} {'spread':>11} {'goal':>8}"
     return "\n".join([head, *(str(figure) for figure in figures)])

@@ -1,13 +1,14 @@
 {#-
-  Everything that could stop the run, found before the first change and shown at once. Every other
-  SLS of the formula requires this one.
+  A check for everything that could stop the run, before the first change; all problems are shown at
+  once. Every other SLS of the formula requires this one.
 #}
-{#- What dkim.monitoring and dkim.rotation take away: dkim.clean includes these too, and there they require no check. #}
+{#- Removals that dkim.monitoring and dkim.rotation include. dkim.clean includes them too, without
+    a check. #}
 {%- set shared = ['dkim.monitoring.beacon.clean', 'dkim.monitoring.metrics.clean', 'dkim.monitoring.report.clean', 'dkim.rotation.clean'] %}
 include:
   - dkim.python
 
-The DKIM settings are sound:
+The DKIM settings are valid:
   dkim.checked:
     - require_in:
       - sls: dkim.python
@@ -15,10 +16,10 @@ The DKIM settings are sound:
       - sls: {{ sls }}
       {%- endfor %}
 
-{#- Without the driver the first look saw the pillar alone. #}
+{#- Without the driver, the first check covers only the pillar. #}
 The DKIM settings fit the database:
   dkim.checked:
-    {#- By its ID: an SLS that includes this one would mean this very state too. #}
+    {#- Required by ID: a requisite on the SLS dkim.python would include this very state. #}
     - require:
       - Salt's Python has the PostgreSQL driver
     - onchanges:

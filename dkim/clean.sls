@@ -1,8 +1,7 @@
 {#-
-  Takes the formula's configuration off the machine: what monitors it and what runs by
-  itself first, then Postfix before all
-  others, so that mail flows throughout.
-  Keys, tables and the database role stay.
+  Removal of the formula's configuration from this machine: first monitoring and timers, then
+  Postfix's milters before OpenDKIM, so that mail is never held up.
+  Keys, tables and the database roles stay.
 #}
 include:
   - dkim.monitoring.clean

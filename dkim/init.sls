@@ -1,7 +1,6 @@
 {#-
-  The whole of it: database, keys, mail (OpenDKIM, Postfix, monitoring), rotations, and the records to
-  publish.
-  Each of these can be applied alone: state.apply dkim.database, dkim.keys, ...
+  The whole formula: database, keys, mail (OpenDKIM, Postfix, monitoring), rotations, and the
+  records to publish. Each part can be applied alone: state.apply dkim.database, dkim.keys, ...
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
@@ -14,10 +13,10 @@ include:
   - dkim.rotation
   - dkim.dns
 
-{#- What the roles can't say of each other, since each can be applied alone: in which order. #}
+{#- The order of the parts. The parts can't set it themselves, because each can be applied alone. #}
 extend:
   {%- for daemon in dkim.daemons %}
-  {#- A daemon that crashes and comes back before the database is ready must find its old file. #}
+  {#- A daemon that restarts before the database is ready must find its old file. #}
   {{ daemon.config_file }} has the settings:
     file:
       - require:
@@ -29,7 +28,7 @@ extend:
         - sls: dkim.database
         - sls: dkim.keys
   {%- endfor %}
-  {#- Its session as a role of former settings ends with its restart. #}
+  {#- The restart of a daemon ends its session as a role of former settings. #}
   Roles of former settings are gone:
     dkim_postgres:
       - require:

@@ -1,6 +1,6 @@
 {#-
-  All of a mail host: OpenDKIM, Postfix's milter, and monitoring. A host whose database is elsewhere
-  needs nothing else.
+  Everything for a mail host: OpenDKIM, Postfix's milter, and monitoring. A host whose database is
+  on another machine needs nothing else.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
@@ -10,7 +10,7 @@ include:
   - dkim.postfix
   - dkim.monitoring
 
-{#- What the roles can't say of each other, since each can be applied alone: in which order. #}
+{#- The order of the parts. The parts can't set it themselves, because each can be applied alone. #}
 extend:
   Postfix has OpenDKIM sign:
     dkim_postfix:
@@ -19,7 +19,7 @@ extend:
         - dkim_opendkim: {{ daemon.service }} runs with these settings
         {%- endfor %}
   {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}
-  {#- As long as main.cf names its socket, mail waits for it. #}
+  {#- While main.cf names the daemon's socket, mail waits for the daemon. #}
   {{ daemon.service }} is stopped:
     dkim_service:
       - require:

@@ -1,4 +1,4 @@
-{#- Messages through the daemons' own sockets, signed and verified; none is delivered. #}
+{#- A test: the daemons sign messages through their own sockets. No message is delivered. #}
 include:
   - dkim.check
 

@@ -1,4 +1,4 @@
-"""Shares the tests between the releases, and lets pytest work in one process with Salt."""
+"""Distribution of the tests over the releases, and pytest's set-up beside Salt in one process."""
 
 import contextlib
 import sys
@@ -10,17 +10,17 @@ from support.share import releases_of
 with contextlib.suppress(ImportError):
     import salt._logging
 
-    # Salt holds on to the stderr of its import, which pytest closes after the test.
+    # Salt's handler keeps the stderr of its import, and pytest closes that file after a test.
     salt._logging.shutdown_temp_handler()
 
 # pytest asks each finder on sys.meta_path for a spec (_pytest.pathlib, import mode "importlib").
-# Salt 3008 puts one there that has none, which Python itself passes over from 3.12 on.
+# Salt 3008 adds a finder without find_spec; Python itself ignores such a finder since 3.12.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 with contextlib.suppress(ImportError):
     import saltfactories.plugins
 
-    # Here and not by pytest itself, which would import Salt before the lines above.
+    # Loaded here: pytest's own loading of plugins would import Salt before the lines above.
     pytest_plugins = [
         f"saltfactories.plugins.{name}"
         for name in ("event_listener", "factories", "log_server", "markers", "sysinfo")
@@ -30,9 +30,9 @@ with contextlib.suppress(ImportError):
 with contextlib.suppress(ImportError):
     from hypothesis import settings
 
-    # The same examples at each run, so that a run that fails has found a change of ours;
-    # --hypothesis-profile=search takes thousands of new ones, and prints what reproduces a failure.
-    # bin/test fuzz repeats rounds of as many as usual, each with a seed of its own.
+    # "fixed": the same examples in each run, so that a failure comes from a change of the formula.
+    # "search": thousands of new examples; a failure prints how to reproduce it.
+    # "round": the usual number of examples; bin/test fuzz repeats it, each round with a new seed.
     settings.register_profile("fixed", derandomize=True, deadline=None)
     settings.register_profile("search", max_examples=3000, deadline=None, print_blob=True)
     settings.register_profile("round", deadline=None, print_blob=True, database=None)
@@ -43,15 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--share",
         choices=RELEASES,
-        help="leave to the other release what is marked as one_release and is not this one's",
+        help="run only the tests of this release: no one_release tests of the other release",
     )
     parser.addoption("--soak", action="store_true", help="also tests that are marked as soak")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Leave out the other release's share where both run, and tests that are marked as soak where
-    neither ``--soak`` nor ``-m soak`` asks for them.
+    Deselect the tests that another release runs, if ``--share`` is set, and the tests that are
+    marked as soak, unless ``--soak`` or ``-m soak`` is set.
     """
     share = config.getoption("--share")
     soak = config.getoption("--soak") or "soak" in config.getoption("markexpr")

@@ -1,30 +1,23 @@
-"""What can go wrong, each with a text for the administrator. No text ever holds a secret."""
+"""The errors of the library. Each has a text for the administrator; no text holds a secret."""
 
 import contextlib
 import datetime
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-# Secrets where none is expected: a key's text in place of its path, a TSIG secret in place of its
-# key's name, a URL in place of a host. The shortest key, Ed25519 as PKCS#8, has 64 characters of
-# base64, a secret of 160 bits has 28; no domain or selector has so many and nothing else, and a
-# path begins with a slash.
-_BASE64 = re.compile(r"(?!/)([A-Za-z0-9+/\n]{27,}={1,2}\n*|[A-Za-z0-9+/\n]{40,})")
-_URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*@")
+from .secret import is_secret_text, without_url_password
 
-
-# Stands for a value that is not given, which no error shows.
+# The value of an InvalidValue for a missing value; the text then shows no value.
 MISSING = object()
 
 
 class FormulaError(Exception):
-    """The base of every error that this library raises on purpose."""
+    """The base class of every error that this library raises on purpose."""
 
 
 def done_before(error: BaseException) -> dict[str, object]:
     """
-    Return the changes that were made for good before an operation failed, as a state shows them.
-    Salt's exception for an error of this library has them from its cause.
+    Return the permanent changes that were made before an operation failed, as a state shows them.
+    They are an attribute of the error, or of the library's error that caused a Salt exception.
     """
     for one in (error, error.__cause__):
         done = getattr(one, "done", None)
@@ -36,10 +29,10 @@ def done_before(error: BaseException) -> dict[str, object]:
 @contextlib.contextmanager
 def keeping_what_was_done(changes: Callable[[], Mapping[str, object]]) -> Iterator[None]:
     """
-    Give an error that ends the block what had been done by then.
+    Record the changes made so far in an error that ends the block.
 
     changes
-        Called at an error: what was done for good, and is not undone by it.
+        Called at an error; returns the permanent changes, which the error does not undo.
     """
     try:
         yield
@@ -55,20 +48,20 @@ class InvalidValue(FormulaError, ValueError):
     where
         The pillar key (``dkim:domains:example.com:selector``) or the argument's name.
     value
-        The value as it was given; shown as :func:`as_yaml` has it, cut when long. Never a secret.
+        The value as it was given. The text shows it by :func:`as_yaml`, shortened, without secrets.
     problem
         What is wrong with it.
     expected
-        What would be right.
+        What to do, or which value is valid.
     """
 
     def __init__(self, where: str, value: object, problem: str, expected: str = ""):
-        # The value is not kept: it may be a secret in a wrong place.
+        # The value is not kept: it may be a secret in the wrong pillar key.
         self.where = where
         self.problem = problem
         self.expected = expected
-        shown = _URL_PASSWORD.sub(r"\1<secret>@", as_yaml(value))
-        if isinstance(value, str) and _is_key_text(value):
+        shown = without_url_password(as_yaml(value))
+        if isinstance(value, str) and is_secret_text(value):
             shown = "<secret>"
         if len(shown) > 100:
             shown = f"{shown[:97]}..."
@@ -98,21 +91,12 @@ def _scalar_as_yaml(value: object) -> str:
     try:
         return repr(value)
     except ValueError:
-        # Python writes no number of more than 4,300 digits (sys.set_int_max_str_digits).
+        # Python converts no number of more than 4,300 digits (sys.set_int_max_str_digits).
         return "a number of thousands of digits"
 
 
-def without_secrets(text: str) -> str:
-    """Return a text of another program, without what looks like a key or a URL's password."""
-    return _BASE64.sub("<secret>", _URL_PASSWORD.sub(r"\1<secret>@", text))
-
-
-def _is_key_text(value: str) -> bool:
-    return "PRIVATE KEY-----" in value or bool(_BASE64.fullmatch(value))
-
-
 class SeveralProblems(FormulaError):
-    """Several problems found in one pass, a line each; ``problems`` holds the lines."""
+    """Several problems found in one pass, one line each; ``problems`` holds the lines."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
@@ -120,21 +104,21 @@ class SeveralProblems(FormulaError):
 
 
 class DatabaseError(FormulaError):
-    """PostgreSQL refused a statement, or holds something that the formula can't work with."""
+    """A statement that PostgreSQL refused, or content that the formula can't work with."""
 
 
 class NewerSchema(DatabaseError):
-    """A newer formula made the tables; this one does not touch them."""
+    """Tables made by a newer formula, which this version does not change."""
 
 
 class DatabaseUnavailable(DatabaseError):
     """
-    No session could be had.
+    A session that could not be opened.
 
     reason
-        ``no_driver`` (psycopg2 is not installed), ``no_server`` (nothing listens there),
-        ``no_database`` (the server is there, the database is not) or ``refused`` (the server
-        answered and did not let us in).
+        ``no_driver`` (psycopg2 is not installed), ``no_server`` (no server listens),
+        ``no_database`` (the server runs, the database is missing) or ``refused`` (the server
+        refused the login).
     """
 
     def __init__(self, reason: str, text: str):
@@ -143,23 +127,23 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class AccessFileError(FormulaError):
-    """``pg_hba.conf`` or ``pg_ident.conf`` is broken, or would be by our change."""
+    """An invalid ``pg_hba.conf`` or ``pg_ident.conf``, or one that the change would make so."""
 
 
 class KeyNotFound(FormulaError, LookupError):
-    """The database has no such key."""
+    """A key that the database does not have."""
 
 
 class StepRefused(FormulaError):
-    """A key can't be moved to that state from the one that it is in."""
+    """A move that is not allowed from the present state of a key."""
 
 
 class OpenDKIMError(FormulaError):
-    """OpenDKIM did not come up, or does not sign."""
+    """An OpenDKIM daemon that does not start, or does not sign."""
 
 
 class PostfixError(FormulaError):
-    """``postconf`` failed or is not there."""
+    """A failure of ``postconf``, or its absence."""
 
 
 class DnsError(FormulaError):
@@ -167,7 +151,7 @@ class DnsError(FormulaError):
 
 
 class NoLibrary(DnsError):
-    """The Python that runs Salt has no dnspython."""
+    """The absence of dnspython from the Python that runs Salt."""
 
     def __init__(self):
         super().__init__(
@@ -182,7 +166,7 @@ class NoAddress(DnsError):
 
 class NoSuchDomain(DnsError):
     """
-    A domain that nobody has registered, as a resolver says.
+    A domain that does not exist in DNS, by a resolver's answer.
 
     name
         The domain.
@@ -200,7 +184,7 @@ class RecordConflict(DnsError):
 
 
 class ConcurrentChange(DnsError):
-    """An update that the server refused: the records at the name changed after they were read."""
+    """An update that the server refused, because the records changed after they were read."""
 
 
 class UncertainUpdate(DnsError):
@@ -223,7 +207,7 @@ class NoAnswer(DnsError):
 
     kind
         ``silent`` (no answer in time), ``closed`` (the port is closed), ``unreachable`` (this
-        machine has no route), ``broken`` (what came answers no question).
+        machine has no route), ``broken`` (the reply does not answer the question).
     """
 
     def __init__(self, kind: str, text: str):

@@ -1,4 +1,4 @@
-"""A file written anew in one step."""
+"""Replacement of a file in one step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import tempfile
 
 def replace_file(path: str, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
     """
-    Writes a file beside its place and puts it there whole: who reads it sees the old text or the
-    new one, after a crash too, and nobody without a right to it can read it meanwhile.
+    Write a file under a temporary name and rename it. A reader sees the complete old text or the
+    complete new text, also after a crash. Only root and the owner can read the temporary file.
 
     text
-        In UTF-8; what ``surrogateescape`` read comes out as it was.
+        Written in UTF-8; octets that ``surrogateescape`` read are written unchanged.
     mode
-        The permissions, as chmod(2) has them.
+        The permissions, as chmod(2) takes them.
     owner
-        Its user's and group's number; those of the process where None.
+        The numbers of user and group; None: those of the process.
 
-    Raises OSError; then the old file is as it was.
+    Raises OSError; the old file is unchanged then.
     """
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")  # mode 0600
     try:

@@ -1,4 +1,4 @@
-"""A private key as OpenDKIM takes one: a PEM file, or the key itself in a table."""
+"""Private keys in the forms that OpenDKIM accepts: a key file, or the key itself in a table."""
 
 import os
 import stat
@@ -11,33 +11,33 @@ from .secret import Secret
 # OpenDKIM reads no more of a key file (opendkim.h, MAXBUFRSZ).
 MOST_BYTES = 65536
 
-# Stands for a key in an error: what was given is never shown.
+# The value shown in an error about a key, so that no error shows the key.
 _HIDDEN = Secret("")
 
 
 def is_path(text: str) -> bool:
-    """Whether a KeyTable's third field names a file: opendkim.conf(5), «KeyTable»."""
+    """Return whether the third field of a KeyTable names a file: opendkim.conf(5), «KeyTable»."""
     return text.startswith(("/", "./", "../"))
 
 
 def read_file(path: object, where: str, below: str = "") -> bytes:
     """
-    The content of a key file.
+    Return the content of a key file.
 
     path
-        Absolute: what a relative one means depends on the daemon's BaseDirectory.
+        An absolute path: the meaning of a relative path depends on the daemon's BaseDirectory.
     below
-        The folder that the file has to be in, symbolic links followed; any where it is empty.
+        The folder that must contain the file, symbolic links followed. Empty: any folder.
 
-    Raises InvalidValue where it can't be read, is no regular file or too large for a key.
+    Raises InvalidValue if the file can't be read, is not a regular file or is too large for a key.
     """
     if not isinstance(path, str) or not path.startswith("/"):
-        raise InvalidValue(where, path, "is not an absolute path", "give the whole path")
+        raise InvalidValue(where, path, "is not an absolute path", "give the complete path")
     try:
-        # The opening of a device may do something by itself.
+        # To open a device may have an effect by itself.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InvalidValue(where, path, "is not a regular file")
-        # A FIFO would have the open wait for its other end.
+        # Without O_NONBLOCK the opening of a FIFO waits for its other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -58,13 +58,15 @@ def read_file(path: object, where: str, below: str = "") -> bytes:
 
 
 def _is_below(descriptor: int, folder: str) -> bool:
-    # Of the open file, so that nobody can put a link in its place in between (proc(5)).
+    # The path of the open file (proc(5)): a link that replaces the file later has no effect.
     opened = os.readlink(f"/proc/self/fd/{descriptor}")
     return opened.startswith(f"{os.path.realpath(folder).rstrip('/')}/")
 
 
 def exposure(path: str) -> str:
-    """Return who else may read a key file, as the end of a sentence about the file; or ''."""
+    """
+    Return the end of a sentence about a key file that every account may read; empty for another.
+    """
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -76,11 +78,12 @@ def exposure(path: str) -> str:
 
 def private_key(data: bytes, where: str) -> PrivateKey:
     """
-    The key in what OpenDKIM takes: PEM, base64 of DER, or DER (libopendkim's dkim.c).
+    Return the key in a text that OpenDKIM accepts: PEM, base64 of DER, or DER (dkim.c of
+    libopendkim).
 
-    A PEM text that a table's line forced into one line is taken too.
+    A PEM text whose line ends are lost, as in a line of a table, is accepted too.
 
-    Raises InvalidValue, which says what is wrong; no text shows anything of the key.
+    Raises InvalidValue. No text of an error shows a part of the key.
     """
     stored = read_stored(data)
     if stored.private is None:
@@ -90,13 +93,13 @@ def private_key(data: bytes, where: str) -> PrivateKey:
 
 def check_strength(key: PrivateKey, allow_weak: bool, where: str) -> None:
     """
-    Refuse a key that verifiers may not take, and RSA below 2048 bits, unless weak ones are allowed.
+    Refuse a key that verifiers need not accept, and RSA below 2048 bits, unless ``allow_weak``.
     Source: RFC 8301, section 3.2.
     """
     if allow_weak:
         return
     problem = key.weakness
     if not problem and key.algorithm == "rsa" and key.bits < DEFAULT_BITS:
-        problem = f"is an RSA key of {key.bits} bits, and RFC 8301 wants {DEFAULT_BITS}"
+        problem = f"is an RSA key of {key.bits} bits, and RFC 8301 recommends {DEFAULT_BITS}"
     if problem:
-        raise InvalidValue(where, _HIDDEN, problem, "use allow_weak=True to take it all the same")
+        raise InvalidValue(where, _HIDDEN, problem, "use allow_weak=True to accept it")

@@ -1,13 +1,14 @@
 """
-Private keys as other tools store them: which of them OpenDKIM signs with, and what is wrong else.
+Private keys as other tools store them: which texts OpenDKIM signs with, and what is wrong with the
+others.
 
-What signs is what the daemon makes of a text. It takes what begins with five hyphens for PEM and
-gives it to OpenSSL, which reads the first block that it can and passes over all text around the
-blocks; what begins with MII it decodes as base64; any other text gives 451 (libopendkim, dkim.c;
-measured on both releases, tests/functional/test_key_texts.py). This module reads every text that
-the daemon signs with, and some that it does not, whose meaning is plain all the same: PEM with
-lost, doubled or indented line ends, or behind other text, and rspamd's Ed25519 keys. A key in such
-a text is to be stored anew, as :meth:`PrivateKey.pem` writes it, which the daemon reads.
+The daemon treats a text that begins with five hyphens as PEM. OpenSSL then reads the first block
+that it can, and ignores all text around the blocks. The daemon decodes a text that begins with MII
+as base64; any other text gives 451 (libopendkim, dkim.c; measured on both releases,
+tests/functional/keys/test_key_texts.py). This module reads every text that the daemon signs with,
+and some others: PEM with lost, doubled or indented line ends, PEM behind other text, and Ed25519
+keys of rspamd. A key in one of these others must be stored again as :meth:`PrivateKey.pem` writes
+it, which the daemon reads.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from . import multi_prime
 from .multi_prime import MOST_BITS, MultiPrimeKey
 from .private_key import MIN_BITS, PrivateKey
 
-# What the table holds without a second look: PEM of one block, its lines ended, and nothing else.
-# PostgreSQL reads it as the same expression. OpenSSL reads each text that it matches (measured).
+# A text that the table holds as it is: PEM of one block with complete lines, and nothing else.
+# PostgreSQL uses the same expression. OpenSSL reads each text that it matches (measured).
 PLAIN_PEM = (
     "^-----BEGIN (PRIVATE KEY-----\\r?\\n([A-Za-z0-9+/=]+\\r?\\n)+-----END |"
     "RSA PRIVATE KEY-----\\r?\\n([A-Za-z0-9+/=]+\\r?\\n)+-----END RSA )PRIVATE KEY-----\\s*$"
 )
 _PLAIN = re.compile(PLAIN_PEM, re.ASCII)
-# What OpenDKIM takes for the path of a file (measured): with a blank or a line end around it, or
-# without the slash, it does not.
+# A text that OpenDKIM treats as the path of a file (measured): with a slash, and without blanks or
+# line ends around it.
 KEY_PATH = "^([.][.]?)?/[^\\r\\n]*[^\\r\\n\\t ]$"
 _PATH = re.compile(KEY_PATH, re.ASCII)
-# The beginnings of a path, and of a PEM block with an RSA key of more than two primes: its version
-# number is 1 (RFC 8017, appendix A.1.2). For PostgreSQL, to find such rows among many.
+# The beginning of a path, or of a PEM block with an RSA key of more than two primes, whose version
+# number is 1 (RFC 8017, appendix A.1.2). PostgreSQL finds such rows among many with it.
 ODD_TEXT = (
     "^([.]?[.]?/|-----BEGIN (RSA PRIVATE KEY-----\\s+MII..?[AQgw]IBAQK|"
     "PRIVATE KEY-----\\s+MII.{37}AgEBAo))"
 )
 
-# Longer than any key with whatever stands around it; reading is bounded by it.
+# A limit for reading: longer than any key with other text around it.
 MOST_CHARACTERS = 1 << 20
 
 _BLOCK = re.compile(
@@ -51,8 +52,8 @@ _BLOCK = re.compile(
 )
 _NOT_BASE64 = re.compile(rb"\\[nrt]|[^A-Za-z0-9+/]")
 _HEADER = re.compile(rb"[A-Za-z-]+:")
-# An Ed25519 key as rspamd has it: base64 of the seed, or of the seed and the public half (measured,
-# rspamadm 3.4, dkim_keygen -t ed25519; rspamd's dkim.c takes both).
+# An Ed25519 key of rspamd: base64 of the seed, or of the seed and the public half (measured,
+# rspamadm 3.4, dkim_keygen -t ed25519; rspamd's dkim.c accepts both).
 _SEED_OCTETS = 32
 _SEED = re.compile(rb"[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==")
 _GIVE = "store an unencrypted RSA or Ed25519 private key as PEM"
@@ -61,18 +62,18 @@ _GIVE = "store an unencrypted RSA or Ed25519 private key as PEM"
 @dataclass(frozen=True)
 class StoredKey:
     """
-    What a stored text holds.
+    The content of a stored text.
 
     private
-        The key; None where OpenDKIM could not sign with it.
+        The key; None if OpenDKIM can't sign with it.
     problem
         Why there is no key, as the end of a sentence that begins with "the key".
     remedy
         What to do about the problem.
     is_plain
-        Whether the text is fit for the table as it is; else :meth:`PrivateKey.pem` is.
+        Whether the table can hold the text as it is. Otherwise store :meth:`PrivateKey.pem`.
     path
-        The file that OpenDKIM reads the key from; empty where the text is no path.
+        The file that OpenDKIM reads the key from; empty if the text is no path.
     """
 
     private: PrivateKey | None = None
@@ -83,7 +84,7 @@ class StoredKey:
 
 
 class _Unusable(Exception):
-    """What is wrong with a text, and what to do."""
+    """A text that holds no usable key: what is wrong, and what to do."""
 
     def __init__(self, problem: str, remedy: str = _GIVE, path: str = ""):
         super().__init__(problem)
@@ -94,11 +95,11 @@ class _Unusable(Exception):
 
 def read_stored(text: str | bytes | None) -> StoredKey:
     """
-    Read a private key from the text of a row or a file. Never raises, and shows nothing of the key.
+    Read a private key from the text of a row or a file. Never raises, and shows no part of the key.
 
-    The primality of RSA factors is not checked: OpenSSL's full check costs 60 ms for 2048 bits, so
-    an hour and a half for a hundred thousand rows (measured). Who wrote the row could as well have
-    written another key.
+    The primality of RSA factors is not checked: OpenSSL's full check takes 60 ms for 2048 bits,
+    which is an hour and a half for a hundred thousand rows (measured). Whoever can write such a row
+    can also write another key.
     """
     try:
         return _read(text)
@@ -119,7 +120,7 @@ def _read(text: str | bytes | None) -> StoredKey:
         plain = plain and isinstance(found, MultiPrimeKey)
     _refuse_short(found)
     if not isinstance(found, MultiPrimeKey):
-        found = _sound(found)
+        found = _repaired(found)
     return StoredKey(PrivateKey(found), is_plain=plain)
 
 
@@ -134,7 +135,7 @@ def _load_pem(data: bytes):
 
 
 def _first_key(data: bytes):
-    """The first key in a text that OpenSSL, or anybody who knows PEM, would find there."""
+    """Return the first key in a text: a PEM block, a seed, DER, or base64 of DER."""
     problems = []
     for label, body in _blocks(data):
         try:
@@ -144,7 +145,7 @@ def _first_key(data: bytes):
     if problems:
         raise problems[0]
     joined = b"".join(data.split())
-    # Before all others: base64 may begin with 0, as DER does, with a slash, and with MII.
+    # The seed is tried first: base64 may begin with 0, as DER does, with a slash, or with MII.
     if _SEED.fullmatch(joined):
         return _of_seed(base64.b64decode(joined))
     if data.startswith(b"\x30"):
@@ -162,7 +163,7 @@ def _first_key(data: bytes):
 
 
 def _of_seed(octets: bytes) -> ed25519.Ed25519PrivateKey:
-    """The Ed25519 key of 32 octets, or of 64 whose second half is the public key."""
+    """Return the Ed25519 key of 32 octets, or of 64 whose second half is the public key."""
     key = ed25519.Ed25519PrivateKey.from_private_bytes(octets[:_SEED_OCTETS])
     public = octets[_SEED_OCTETS:]
     if public and public != key.public_key().public_bytes_raw():
@@ -179,7 +180,7 @@ def _key_of_block(label: bytes, body: bytes):
     if label.startswith(b"ENCRYPTED") or b"ENCRYPTED" in body:
         raise _Unusable("is encrypted", "store it without a passphrase")
     if _HEADER.search(body):
-        # OpenSSL takes them for an encryption that it can't undo (measured: 451).
+        # OpenSSL takes header lines for an encryption that it can't undo (measured: 451).
         raise _Unusable(
             "has header lines between its BEGIN line and the base64 text", "remove these lines"
         )
@@ -189,14 +190,14 @@ def _key_of_block(label: bytes, body: bytes):
 
 
 def _decoded(body: bytes) -> bytes:
-    """Octets of base64 text, up to its padding; as OpenDKIM itself, it passes over other signs."""
+    """Decode base64 text up to its padding. Other characters are ignored, as OpenDKIM does."""
     digits = _NOT_BASE64.sub(b"", body.partition(b"=")[0])
     digits = digits[: len(digits) - (len(digits) % 4 == 1)]
     return base64.b64decode(digits + b"=" * (-len(digits) % 4))
 
 
 def _load_der(der: bytes):
-    # OpenSSL passes over what follows the outermost element (measured).
+    # OpenSSL ignores what follows the outermost element (measured).
     der = der[: _element_length(der)]
     try:
         key = serialization.load_der_private_key(
@@ -214,7 +215,7 @@ def _load_der(der: bytes):
 
 
 def _element_length(der: bytes) -> int:
-    """How many octets the first DER element has, header included."""
+    """Return how many octets the first DER element has, header included."""
     if len(der) < 2 or der[1] < 0x80:
         return len(der)
     octets = der[1] & 0x7F
@@ -232,7 +233,7 @@ def _not_pem(data: bytes) -> tuple[str, str]:
 
 
 def _is_consistent(key) -> bool:
-    """RFC 8017, section 3.2: what the two primes and the exponents have to do with each other."""
+    """Return whether a key's primes, exponents and modulus agree: RFC 8017, section 3.2."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return True
     if not isinstance(key, rsa.RSAPrivateKey):
@@ -254,12 +255,12 @@ def _is_consistent(key) -> bool:
     )
 
 
-def _sound(key):
+def _repaired(key):
     """
-    The key with its numbers in agreement.
+    Return the key with consistent numbers.
 
-    OpenSSL signs with a key whose private exponent or one of whose primes is damaged (measured):
-    it uses the primes, looks whether the signature verifies, and if not uses the exponent.
+    OpenSSL signs with a key whose private exponent, or one of whose primes, is damaged (measured).
+    It signs with the primes; if that signature does not verify, it signs with the exponent.
     """
     if _is_consistent(key):
         return key
@@ -307,9 +308,9 @@ def _of_primes(public: rsa.RSAPublicNumbers, p: int, q: int) -> rsa.RSAPrivateKe
 
 def _refuse_short(key) -> None:
     """
-    Raise for an RSA key that OpenDKIM signs nothing with: it rejects the message.
+    Raise for an RSA key that is too short for OpenDKIM, which then rejects the message.
 
-    OpenDKIM counts whole octets: 1017 bits are as good as 1024 to it (measured).
+    OpenDKIM counts whole octets: it accepts 1017 bits like 1024 (measured).
     """
     is_rsa = isinstance(key, (rsa.RSAPrivateKey, MultiPrimeKey))
     if is_rsa and (key.key_size + 7) // 8 * 8 < MIN_BITS:

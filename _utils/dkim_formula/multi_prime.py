@@ -1,8 +1,8 @@
 """
-RSA private keys of more than two primes, which pyca/cryptography reads none of.
+RSA private keys of more than two primes, which pyca/cryptography can't read.
 
-OpenSSL signs with them, so OpenDKIM does (measured with three and four primes, as PKCS#1 and as
-PKCS#8, in a row and in a file). The public half is that of any RSA key.
+OpenSSL signs with such keys, and therefore OpenDKIM does (measured with three and four primes, as
+PKCS#1 and as PKCS#8, in a row and in a file). The public half is like that of any RSA key.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import textwrap
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-# OpenSSL works with no larger one (OPENSSL_RSA_MAX_MODULUS_BITS of rsa.h).
+# The largest modulus that OpenSSL works with (OPENSSL_RSA_MAX_MODULUS_BITS of rsa.h).
 MOST_BITS = 16384
 
 _INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
-# What stands between PKCS#8's version and its octets: rsaEncryption, with NULL parameters.
+# The part of PKCS#8 between the version and the octets: rsaEncryption, with NULL parameters.
 _RSA = bytes.fromhex("300d06092a864886f70d0101010500")
 
 
 class MultiPrimeKey:
-    """The part of ``RSAPrivateKey`` that :class:`keys.PrivateKey` needs, of such a key."""
+    """A key of more than two primes, with the methods that :class:`PrivateKey` needs."""
 
     __slots__ = ("_der", "_public")
 
@@ -51,8 +51,8 @@ class MultiPrimeKey:
 
 def read(der: bytes) -> MultiPrimeKey | None:
     """
-    Return the key of a PKCS#1 or PKCS#8 text of more than two primes whose numbers agree; None for
-    anything else. Source: RFC 8017, appendix A.1.2; RFC 5208, section 5.
+    Return the key of a PKCS#1 or PKCS#8 structure of more than two primes whose numbers agree, or
+    None. Source: RFC 8017, appendix A.1.2; RFC 5208, section 5.
     """
     try:
         inner = _unwrapped(der)
@@ -72,8 +72,8 @@ def read(der: bytes) -> MultiPrimeKey | None:
 
 def _agree(n: int, e: int, d: int, primes: list[int]) -> bool:
     """
-    Tell whether signatures verify. OpenSSL uses the primes, and the exponent where what comes of
-    them does not verify (measured with two primes).
+    Return whether signatures of the key verify. OpenSSL signs with the primes; if that signature
+    does not verify, OpenSSL signs with the exponent (measured with two primes).
     """
     if max(n, e, d).bit_length() > MOST_BITS or n < 3 or e < 3:
         return False
@@ -84,7 +84,7 @@ def _agree(n: int, e: int, d: int, primes: list[int]) -> bool:
 
 
 def _more_primes(octets: bytes) -> list[int]:
-    """Return the third prime and those that follow."""
+    """Return the third and all later primes."""
     found = []
     _, rest, _ = _element(octets, _SEQUENCE)
     while rest:
@@ -95,7 +95,7 @@ def _more_primes(octets: bytes) -> list[int]:
 
 
 def _unwrapped(der: bytes) -> bytes:
-    """Return the PKCS#1 structure of a PKCS#8 one, or of itself."""
+    """Return the PKCS#1 structure in a PKCS#8 structure; a PKCS#1 structure as it is."""
     whole, content, _ = _element(der, _SEQUENCE)
     _, _, rest = _element(content, _INTEGER)
     if not rest.startswith(_RSA):

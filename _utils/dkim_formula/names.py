@@ -1,9 +1,9 @@
 """
-Domain names, selectors and addresses, checked and brought to the one form that is stored.
+Domain names, selectors and addresses, checked and converted to the one form that is stored.
 
-A name that the formula makes is as RFC 1123 and RFC 6376 have it. A name that is there already is
-served as long as OpenDKIM finds it and DNS can hold its record: underscores sign and verify all
-over the world (measured), and a key keeps its selector.
+A name that the formula makes follows RFC 1123 and RFC 6376. A name that already exists is served
+if OpenDKIM finds it and DNS can hold its record. Such a name may have underscores, with which
+signatures verify (measured), and a key keeps its selector.
 """
 
 import datetime
@@ -23,13 +23,13 @@ MAX_LOCAL_PART = 64
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _MAIL_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
-# PostgreSQL reads these as the same expressions.
+# PostgreSQL uses the same expressions.
 SERVED_DOMAIN = r"^([a-z0-9_-]{1,63}\.)*(?![0-9]+$)[a-z0-9_-]{1,63}$"
 SERVED_SELECTOR = r"^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}$"
 _SERVED_DOMAIN = re.compile(SERVED_DOMAIN)
 _SERVED_SELECTOR = re.compile(SERVED_SELECTOR)
-# The shortest name of a key record (record_names.py) has 13 characters before the domain: those of
-# a selector of one character, and of the label between.
+# The shortest name of a key record (record_names.py) has 13 characters before the domain: a
+# selector of one character, a dot, the label of key records, and a dot.
 _LONGEST_DOMAIN = MAX_NAME - 13
 # RFC 5322, section 3.2.3: dot-atom. A quoted local part can't be looked up: OpenDKIM splits at "@".
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -37,16 +37,16 @@ _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?
 
 def domain_name(value: object, where: str = "domain") -> str:
     """
-    The lower-case A-label form of a mail domain, without a trailing dot.
+    Return the lower-case A-label form of a mail domain, without a trailing dot.
 
-    OpenDKIM lower-cases the sender's domain before it looks it up, so no other form would be found.
-    A domain of one label is legal (a site's internal one); an IP address is not a domain.
+    OpenDKIM looks the sender's domain up in lower case, so it finds no other form. A domain of one
+    label is valid (an internal domain); an IP address is not a domain.
 
     value
-        The name as given: A-labels, or Unicode, which is taken as IDNA 2008 after the mapping of
-        UTS 46. A trailing dot is dropped.
+        The name as given: A-labels, or Unicode, which is read as IDNA 2008 after the mapping of
+        UTS 46. A trailing dot is removed.
     where
-        The pillar key or the argument that the value came from, for the error.
+        The pillar key or the argument that the value comes from, for the error.
 
     Raises :class:`InvalidValue` for anything that is not a host name: RFC 1123, section 2.1,
     RFC 1035, section 2.3.4, RFC 5891, section 5.4.
@@ -56,8 +56,8 @@ def domain_name(value: object, where: str = "domain") -> str:
 
 def mail_domain(value: object, where: str = "domain") -> str:
     """
-    A domain that mail is sent from, as :func:`domain_name`, but its labels may have underscores:
-    tables of sites hold such names, and OpenDKIM signs for them (measured).
+    Return a domain that mail is sent from, as :func:`domain_name` does. Its labels may have
+    underscores: tables of domains hold such names, and OpenDKIM signs for them (measured).
 
     Raises :class:`InvalidValue`.
     """
@@ -66,10 +66,10 @@ def mail_domain(value: object, where: str = "domain") -> str:
 
 def stored_domain(value: object, where: str = "domain") -> str:
     """
-    The domain of rows that are there: as :func:`mail_domain` where it is one, else the text as it
-    is, so that a row with any name, or none (''), can be shown and deleted.
+    Return the domain of existing rows: as :func:`mail_domain` returns it, or the text as it is if
+    it is no domain. So a row with any name, or with an empty name, can be shown and deleted.
 
-    Raises :class:`InvalidValue` for what is no text.
+    Raises :class:`InvalidValue` for a value that is not a text.
     """
     if value == "":
         return value
@@ -82,8 +82,8 @@ def stored_domain(value: object, where: str = "domain") -> str:
 
 def served_selector(value: object, where: str = "selector") -> str:
     """
-    The selector of a key that comes from elsewhere and keeps it: upper case and underscores sign
-    and verify (measured).
+    Return the selector of an imported key, which keeps its selector: signatures under selectors
+    with upper case and underscores verify (measured).
 
     Raises :class:`InvalidValue`.
     """
@@ -97,33 +97,33 @@ def served_selector(value: object, where: str = "selector") -> str:
 
 def domain_glob(value: object) -> re.Pattern | None:
     """
-    Return what domains a text with ``*`` or ``?`` stands for, by their A-labels or their U-labels;
-    None for any other value.
+    Return an expression for the domains that a text with ``*`` or ``?`` matches, by their A-labels
+    or their U-labels; None for any other value.
     """
     if not isinstance(value, str) or not {"*", "?"} & set(value):
         return None
-    # Brackets are letters: a row of another tool may hold an address literal for a domain.
+    # Brackets are literal characters: a row of another tool may hold an address literal.
     glob = octets_meant(value).lower().replace("[", "[[]")
     return re.compile(fnmatch.translate(glob))
 
 
 def u_labels(domain: str) -> str:
-    """Return a domain with U-labels (RFC 5890, section 2.3.2.1), or as it is without such."""
+    """Return a domain with U-labels (RFC 5890, section 2.3.2.1); one without them as it is."""
     if "xn--" not in domain:
         return domain
     try:
         found = idna.decode(domain)
-    except UnicodeError:  # IDNAError is one, and so is what punycode raises
+    except UnicodeError:  # IDNAError is a subclass, and punycode raises UnicodeError
         return domain
     return found if found.isprintable() else domain
 
 
 def stored_selector(value: object, where: str = "selector") -> str:
     """
-    The selector of a key that is there, as it stands: that of a key from elsewhere may have
-    upper case or underscores, and that of an odd row may be empty.
+    Return the selector of an existing key as it is stored. The selector of an imported key may have
+    upper case or underscores, and the selector of an unusual row may be empty.
 
-    Raises :class:`InvalidValue` for what is no text.
+    Raises :class:`InvalidValue` for a value that is not a text.
     """
     if value == "":
         return value
@@ -132,8 +132,8 @@ def stored_selector(value: object, where: str = "selector") -> str:
 
 def owner_domain(domain: object, where: str = "domain") -> str:
     """
-    The domain below which records stand: one that is served as it is, any other as
-    :func:`mail_domain` has it.
+    Return the domain in the names of records: a served domain as it is, any other domain as
+    :func:`mail_domain` returns it.
 
     Raises :class:`InvalidValue`.
     """
@@ -143,16 +143,16 @@ def owner_domain(domain: object, where: str = "domain") -> str:
 
 def is_served(domain: str) -> bool:
     """
-    Whether OpenDKIM finds a domain that is stored so, and DNS can hold a key record below it.
+    Return whether OpenDKIM finds a stored domain, and DNS can hold a key record below the domain.
 
-    OpenDKIM looks a sender up by its lower-case A-labels, without a last dot (measured).
+    OpenDKIM looks a sender up by lower-case A-labels, without a trailing dot (measured).
     """
     return len(domain) <= _LONGEST_DOMAIN and _SERVED_DOMAIN.fullmatch(domain) is not None
 
 
 def domain_problem(domain: str) -> str:
     """
-    What is wrong with a domain that is stored so, and what to do; empty for one that is served.
+    Return what is wrong with a stored domain, and what to do; empty for a served domain.
     """
     if is_served(domain):
         return ""
@@ -181,7 +181,7 @@ def domain_problem(domain: str) -> str:
 
 def selector_problem(selector_: str) -> str:
     """
-    What is wrong with a selector that is stored so, and what to do; empty for one that is served.
+    Return what is wrong with a stored selector, and what to do; empty for a served selector.
     """
     shown, meant = f"the selector {printable(selector_)}", selector_in_dns(selector_)
     if meant is None:
@@ -194,26 +194,26 @@ def selector_problem(selector_: str) -> str:
 
 def selector_in_dns(selector_: str) -> str | None:
     """
-    The name by which verifiers look for the key of a selector that is stored so; None for none.
+    Return the selector that verifiers look for, for a stored selector; None if DNS can't hold it.
 
     Blanks around a tag's value have no meaning (RFC 6376, section 3.2). With a tab or a letter
-    beyond ASCII in the selector OpenDKIM itself ends, by an assertion in dkim_body() (measured,
-    tests/functional/test_key_texts.py), so no such row may be shown to it.
+    outside ASCII in the selector, the OpenDKIM process aborts by an assertion in dkim_body()
+    (measured, tests/functional/keys/test_key_texts.py). So no view may show such a row to OpenDKIM.
     """
     meant = selector_.strip(" ")
     return meant if _SERVED_SELECTOR.fullmatch(meant) else None
 
 
 def row_name(domain: str, selector_: str) -> str:
-    """Return how a row of the table of keys is called for people."""
+    """Return the name of a row of the table of keys, for people."""
     shown = domain if is_served(domain) else printable(domain)
     return f"{shown}, selector {printable(selector_)}"
 
 
 def printable(text: str, most: int = 100) -> str:
     """
-    A stored text in quotes, without control characters, cut where it is long; octets that are no
-    UTF-8 as :func:`.text.octets_shown` writes them.
+    Return a stored text in quotes, without control characters, shortened to ``most`` characters.
+    Octets that are not UTF-8 are written as :func:`.text.octets_shown` writes them.
     """
     shown = repr(text).replace("\\udc", "\\x")
     return shown if len(shown) <= most else f"{shown[: most - 4]}…{shown[-1]}"
@@ -227,7 +227,7 @@ def _domain(value: object, where: str, label_form: re.Pattern, expected: str) ->
     _check_labels(name, value, where, label_form, expected)
     labels = name.split(".")
     if labels[-1].isdigit():
-        # RFC 3696, section 2: no top-level name is all digits, so that addresses can be told.
+        # RFC 3696, section 2: no top-level domain is all digits; so an IP address is no domain.
         raise InvalidValue(
             where, value, "ends in a number", "give a domain name, not an IP address"
         )
@@ -239,7 +239,8 @@ def _domain(value: object, where: str, label_form: re.Pattern, expected: str) ->
 
 def selector(value: object, where: str = "selector") -> str:
     """
-    The lower-case form of a selector: labels of letters, digits and hyphens, joined by dots.
+    Return the lower-case form of a selector: labels of letters, digits and hyphens, with dots
+    between them.
 
     Raises :class:`InvalidValue` for anything else. Source: RFC 6376, section 3.1.
     """
@@ -255,13 +256,14 @@ def selector(value: object, where: str = "selector") -> str:
 
 def email_address(value: object, where: str = "address") -> str:
     """
-    ``local@domain`` with the domain as :func:`domain_name` gives it and the local part untouched.
+    Return ``local@domain``, with the domain as :func:`mail_domain` returns it and the local part
+    unchanged.
 
-    The local part's case is kept: it belongs to the receiving host (RFC 5321, section 2.4), and
-    OpenDKIM lower-cases the domain alone.
+    The local part keeps its case: only the receiving host knows its meaning (RFC 5321,
+    section 2.4), and OpenDKIM converts only the domain to lower case.
 
-    Raises :class:`InvalidValue` for what is not a plain address: quoted local parts, wildcards,
-    local parts outside ASCII, display names.
+    Raises :class:`InvalidValue` for a quoted local part, a wildcard, a local part outside ASCII and
+    a display name.
     """
     address = _text(value, where, "an address such as postmaster@example.com")
     local, at, domain = address.rpartition("@")
@@ -285,20 +287,21 @@ def email_address(value: object, where: str = "address") -> str:
 
 def _text(value: object, where: str, expected: str) -> str:
     if not isinstance(value, str):
-        # YAML makes a number of 2026 and a boolean of no; taken as text it might be another name.
+        # YAML reads 2026 as a number and no as a boolean. Their text may differ from the name that
+        # was typed.
         is_plain = isinstance(value, (int, float, datetime.date))
         remedy = f"quote it, or give {expected}" if is_plain else f"give {expected}"
         raise InvalidValue(where, value, "is not a string", remedy)
     if not value:
         raise InvalidValue(where, value, "is empty", f"give {expected}")
     if "\0" in value:
-        # No text of PostgreSQL holds one, so no row has such a name either.
+        # No text of PostgreSQL can hold a NUL, so no row has such a name.
         raise InvalidValue(where, value, "has a NUL character", f"give {expected}")
     return value
 
 
 def _to_a_labels(name: str, value: object, where: str) -> str:
-    # Encoding takes time with the square of the length (RFC 3492): bound it first.
+    # The time of the encoding grows with the square of the length (RFC 3492): limit that first.
     if len(name) > MAX_NAME:
         raise InvalidValue(where, value, f"is longer than {MAX_NAME} characters")
     try:
@@ -334,7 +337,7 @@ def _check_labels(
 
 
 def checked_length(name: str, where: str) -> str:
-    """Return a name that is no longer than DNS takes it. Raises InvalidValue for another."""
+    """Return a name if DNS can hold its length. Raises InvalidValue for a longer name."""
     if len(name) > MAX_NAME:
         raise InvalidValue(
             where, name, f"is {len(name)} characters long", f"a name has {MAX_NAME} at most"

@@ -1,4 +1,4 @@
-"""What a step would change, as plain data."""
+"""Planned changes, as plain data."""
 
 from dataclasses import dataclass, field
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Plan:
     """
-    What is to be changed, or was.
+    The changes that a run would make, or made.
 
     changes
-        By the thing's name: ``{"old": …, "new": …}``, plain data alone, never a secret. Empty
-        where there is nothing to do.
+        ``{"old": …, "new": …}`` by the name of what changes. Plain data without secrets; empty if
+        there is nothing to do.
     notes
-        Sentences for the administrator that are not changes.
+        Other sentences for the administrator.
     """
 
     changes: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -23,5 +23,5 @@ class Plan:
 
 
 def change(old: object, new: object) -> dict[str, object]:
-    """One entry of :attr:`Plan.changes`."""
+    """Return one entry of :attr:`Plan.changes`."""
     return {"old": old, "new": new}

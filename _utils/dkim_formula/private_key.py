@@ -1,4 +1,4 @@
-"""Private keys: made, read and turned into what a key record shows. Their text never leaks."""
+"""Private keys: generation, PEM, and the public half for a key record. No text shows a key."""
 
 import base64
 
@@ -10,7 +10,7 @@ from .multi_prime import MultiPrimeKey
 
 ALGORITHMS = ("rsa", "ed25519")
 
-# RFC 8301, section 3.2: signers use 1024 bits at least, verifiers need to take 1024 to 4096.
+# RFC 8301, section 3.2: signers use at least 1024 bits, verifiers must accept 1024 to 4096.
 MIN_BITS = 1024
 MAX_BITS = 4096
 DEFAULT_BITS = 2048
@@ -18,15 +18,15 @@ DEFAULT_BITS = 2048
 ED25519_BITS = 256
 
 EXPONENT = 65537
-# FIPS 186-5, section A.1.1 wants more than 2**16; Go's crypto/rsa, and so the verifiers written
-# in Go, takes no more than 31 bits.
+# FIPS 186-5, section A.1.1 requires more than 2**16. Go's crypto/rsa, and with it the verifiers
+# written in Go, accepts at most 31 bits.
 _EXPONENTS = range(EXPONENT, 2**31)
 _EXPONENT_AS_DER = b"\x02\x03\x01\x00\x01"
 
 
 def check_algorithm(value: object, where: str = "algorithm") -> str:
     """
-    One of :data:`ALGORITHMS`. Raises :class:`InvalidValue` for anything else.
+    Return one of :data:`ALGORITHMS`. Raises :class:`InvalidValue` for anything else.
 
     Source: RFC 6376, section 3.3.1 (rsa); RFC 8463, section 3 (ed25519).
     """
@@ -37,7 +37,7 @@ def check_algorithm(value: object, where: str = "algorithm") -> str:
 
 def check_bits(value: object, where: str = "bits") -> int:
     """
-    The size of an RSA key in bits, as an int from 1024 to 4096; a string of digits is taken too.
+    Return the size of an RSA key in bits, an int from 1024 to 4096. A string of digits is accepted.
 
     Raises :class:`InvalidValue`. Source: RFC 8301, section 3.2.
     """
@@ -64,16 +64,17 @@ def check_bits(value: object, where: str = "bits") -> int:
 
 def public_weakness(algorithm: str, bits: int | None, public: str | None) -> str:
     """
-    Return what verifiers may not like of a key; empty for one that all have to take.
+    Return why verifiers may refuse a key; empty for a key that every verifier must accept.
 
     public
-        As :meth:`PrivateKey.public_base64` gives it.
+        The public key as :meth:`PrivateKey.public_base64` returns it.
     """
     if algorithm != "rsa" or bits is None or public is None:
         return ""
     if not MIN_BITS <= bits <= MAX_BITS:
         return f"is an RSA key of {bits} bits: RFC 8301 allows {MIN_BITS} to {MAX_BITS}"
-    # RFC 8017, appendix A.1.1: the exponent comes last. Most are told by one look.
+    # RFC 8017, appendix A.1.1: the exponent comes last. Most keys have the usual exponent, which
+    # is found without parsing the key.
     try:
         if base64.b64decode(public[-16:]).endswith(_EXPONENT_AS_DER):
             return ""
@@ -90,13 +91,13 @@ class PrivateKey:
     """
     A private key that signs for a domain.
 
-    ``repr`` shows algorithm and size alone; the object can't be pickled or copied, and
-    :meth:`pem` is the only way to the material.
+    ``repr`` shows only algorithm and size. The object can't be pickled or copied, and only
+    :meth:`pem` returns the private key.
 
     algorithm
         ``rsa`` or ``ed25519``.
     bits
-        The size; of an Ed25519 key always 256.
+        The size; always 256 for an Ed25519 key.
     """
 
     __slots__ = ("_key", "algorithm", "bits")
@@ -110,12 +111,12 @@ class PrivateKey:
 
     @property
     def weakness(self) -> str:
-        """What verifiers may not like of the key; empty for one that all have to take."""
+        """The reason why verifiers may refuse the key; empty if every verifier must accept it."""
         return public_weakness(self.algorithm, self.bits, self.public_base64())
 
     @property
     def oddity(self) -> str:
-        """What other programs may not like of the private half; verifiers don't see it."""
+        """The reason why other programs may not read the private half; verifiers don't see it."""
         if isinstance(self._key, MultiPrimeKey):
             return "is an RSA key of more than two primes, which few programs read"
         return ""
@@ -123,12 +124,12 @@ class PrivateKey:
     @classmethod
     def generate(cls, algorithm: str = "rsa", bits: int = DEFAULT_BITS) -> "PrivateKey":
         """
-        A new key.
+        Generate a key.
 
         algorithm
             ``rsa`` or ``ed25519``.
         bits
-            The size of an RSA key; an Ed25519 key has only one.
+            The size of an RSA key; ignored for Ed25519.
 
         Raises :class:`InvalidValue` as :func:`check_algorithm` and :func:`check_bits` do.
         """
@@ -138,10 +139,10 @@ class PrivateKey:
 
     def public_base64(self) -> str:
         """
-        The public key as the record's ``p=`` holds it.
+        Return the public key as the tag ``p=`` of the record holds it.
 
-        RSA: base64 of the SubjectPublicKeyInfo in DER, as RFC 6376, appendix C, makes it and
-        verifiers take it; Ed25519: base64 of the 32 bytes (RFC 8463, section 4.2).
+        RSA: base64 of the SubjectPublicKeyInfo in DER, as in RFC 6376, appendix C, which verifiers
+        accept. Ed25519: base64 of the 32 octets (RFC 8463, section 4.2).
         """
         public = self._key.public_key()
         if self.algorithm == "ed25519":
@@ -154,8 +155,8 @@ class PrivateKey:
 
     def pem(self) -> str:
         """
-        The private key as unencrypted PEM, PKCS#8 but for a key of more than two primes: for the
-        table, by COPY, and nothing else.
+        Return the private key as unencrypted PEM: PKCS#8, or PKCS#1 for a key of more than two
+        primes. Use it for the table alone, by COPY.
         """
         return self._key.private_bytes(
             serialization.Encoding.PEM,

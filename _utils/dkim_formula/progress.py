@@ -1,4 +1,4 @@
-"""How far a long run has come, for a person who waits at a terminal, or reads a log later."""
+"""Progress of a long run: a bar on a terminal, or lines in a log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TextIO
 
 WIDTH = 40
 
-# Who waits for less than this sees nothing; a bar is drawn this often, and a line where there is
-# no terminal (seconds).
+# Seconds until the first bar, between two drawings of the bar, and between two lines if the stream
+# is no terminal.
 DELAY = 2.0
 REDRAWN = 0.2
 LINES = 10.0
@@ -23,22 +23,22 @@ def shown(
     stream: TextIO, what: str = "keys", clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress]:
     """
-    Yield a function that shows (done, total): as a bar that is gone in the end where the stream is
-    a terminal, else as a line every ten seconds.
+    Yield a function that shows (done, total): on a terminal a bar that is erased at the end, else a
+    line every ten seconds.
 
     stream
-        By rule standard error: standard output is for the result.
+        Usually standard error: standard output is for the result.
     what
-        What is counted.
+        The noun for what is counted.
     """
-    teller = _Teller(stream, what, clock)
+    reporter = _Reporter(stream, what, clock)
     try:
-        yield teller.tell
+        yield reporter.report
     finally:
-        teller.end()
+        reporter.end()
 
 
-class _Teller:
+class _Reporter:
     def __init__(self, stream: TextIO, what: str, clock: Callable[[], float]):
         self._stream = stream
         self._what = what
@@ -47,7 +47,7 @@ class _Teller:
         self._next = clock() + (DELAY if self._is_terminal else LINES)
         self._drawn = 0
 
-    def tell(self, done: int, total: int) -> None:
+    def report(self, done: int, total: int) -> None:
         now = self._clock()
         if now < self._next or done >= total:
             return
@@ -62,12 +62,12 @@ class _Teller:
             self._write(f"{text}\n")
 
     def end(self) -> None:
-        """Wipe the bar: what follows begins on a line of its own, an error too."""
+        """Erase the bar, so that any later text, also an error, begins on an empty line."""
         if self._drawn:
             self._write(f"\r{' ' * self._drawn}\r")
 
     def _write(self, text: str) -> None:
-        # A terminal that has gone stops nobody's work.
+        # A run continues if its terminal is closed.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()

@@ -1,7 +1,7 @@
 """
-Names of the records that stand below a domain, without a trailing dot.
+Names of the records below a domain, without a trailing dot.
 
-This module alone makes such names, and reads them.
+No other module makes or parses such names.
 """
 
 from .errors import InvalidValue
@@ -13,10 +13,10 @@ _REPORT_PREFIX = "_report._dmarc."  # RFC 9990, "Verifying External Destinations
 
 def key_record_name(selector: str, domain: str) -> str:
     """
-    Return where a key record stands: ``selector._domainkey.domain``.
+    Return the name of a key record: ``selector._domainkey.domain``.
 
-    Raises :class:`InvalidValue` where selector or domain is none that is served, or both together
-    are longer than a name can be. Source: RFC 6376, section 3.6.2.1.
+    Raises :class:`InvalidValue` for a selector or domain that is not served, and for a name that
+    is too long. Source: RFC 6376, section 3.6.2.1.
     """
     label = selector_in_dns(selector)
     if label is None:
@@ -25,54 +25,54 @@ def key_record_name(selector: str, domain: str) -> str:
 
 
 def key_name(selector: str, domain: str) -> str:
-    """Return the name by which people know a key, of selector and domain as they are."""
+    """Return the name of a key for people, from selector and domain as they are stored."""
     return f"{selector}.{KEY_LABEL}.{domain}"
 
 
 def is_key_record(name: str) -> bool:
-    """Tell whether a name is one of a key record."""
+    """Return whether a name is the name of a key record."""
     return f".{KEY_LABEL}." in name
 
 
 def has_key_label(text: str) -> bool:
-    """Tell whether a text has the label of key records, as no domain and no selector has."""
+    """Return whether a text has the label of key records, which no domain or selector has."""
     return KEY_LABEL in text.lower().split(".")
 
 
 def dmarc_record_name(domain: str) -> str:
     """
-    Return where the DMARC policy record stands: ``_dmarc.domain``. Source: RFC 9989, section 4.5.
+    Return the name of the DMARC policy record: ``_dmarc.domain``. Source: RFC 9989, section 4.5.
 
-    Raises :class:`InvalidValue` where the domain is not one or is too long to have such a record.
+    Raises :class:`InvalidValue` for an invalid domain, and for one that is too long for the record.
     """
     return checked_length(f"_dmarc.{owner_domain(domain)}", "domain")
 
 
 def report_record_name(domain: str, host: str) -> str:
     """
-    Return where ``host`` says that it takes the reports about ``domain``. Source: RFC 9990,
-    "Verifying External Destinations".
+    Return the name of the record by which ``host`` accepts the reports about ``domain``. Source:
+    RFC 9990, "Verifying External Destinations".
 
-    Raises :class:`InvalidValue` as the other names do.
+    Raises :class:`InvalidValue` as :func:`dmarc_record_name` does.
     """
     return checked_length(f"{owner_domain(domain)}.{_REPORT_PREFIX}{mail_domain(host)}", "domain")
 
 
 def is_report_record(name: str) -> bool:
-    """Tell whether a name is one that :func:`report_record_name` makes."""
+    """Return whether a name is one that :func:`report_record_name` makes."""
     return f".{_REPORT_PREFIX}" in name
 
 
 def above_reports(name: str) -> str:
-    """Return the host of a name of which the domain in front was cut off."""
+    """Return the host of a report record's name from which the leading domain was removed."""
     return name.removeprefix(_REPORT_PREFIX)
 
 
 def tls_rpt_record_name(domain: str, where: str = "domain") -> str:
-    """Return where the TLS-RPT record stands: RFC 8460, section 3. Raises :class:`InvalidValue`."""
+    """Return the name of the TLS-RPT record: RFC 8460, section 3. Raises :class:`InvalidValue`."""
     return checked_length(f"_smtp._tls.{owner_domain(domain, where)}", where)
 
 
 def mta_sts_record_name(domain: str, where: str = "domain") -> str:
-    """Return where the MTA-STS record stands: RFC 8461, section 3.1. Raises InvalidValue."""
+    """Return the name of the MTA-STS record: RFC 8461, section 3.1. Raises InvalidValue."""
     return checked_length(f"_mta-sts.{owner_domain(domain, where)}", where)

@@ -1,10 +1,19 @@
-"""A value that is carried but not shown."""
+"""Secrets: values that are never shown, and texts from which secrets are removed."""
+
+import re
+
+# People give secrets where none is expected: a key's text instead of its path, a TSIG secret
+# instead of its key's name, a URL instead of a host. The shortest key, Ed25519 as PKCS#8, has 64
+# characters of base64; a secret of 160 bits has 28. No domain or selector consists of so many such
+# characters, and a path begins with a slash.
+_BASE64 = re.compile(r"(?!/)([A-Za-z0-9+/\n]{27,}={1,2}\n*|[A-Za-z0-9+/\n]{40,})")
+_URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*@")
 
 
 class Secret:
     """
-    Holds a password or a TSIG secret. ``reveal()`` gives it; nothing else does: ``repr``, ``str``,
-    ``format``, logging and tracebacks show ``<secret>``, and it can't be pickled or copied to JSON.
+    A password or a TSIG secret. Only ``reveal()`` returns the value: ``repr``, ``str``, ``format``,
+    logging and tracebacks show ``<secret>``. The object can't be pickled or written as JSON.
     """
 
     __slots__ = ("_value",)
@@ -13,7 +22,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for the one call that needs it."""
+        """Return the value itself, for the one call that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -31,3 +40,18 @@ class Secret:
 
     def __reduce__(self):
         raise TypeError("a secret is not serialised")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text of another program; what looks like a key or a URL's password is hidden."""
+    return _BASE64.sub("<secret>", without_url_password(text))
+
+
+def without_url_password(text: str) -> str:
+    """Return a text in which the passwords of URLs are hidden."""
+    return _URL_PASSWORD.sub(r"\1<secret>@", text)
+
+
+def is_secret_text(value: str) -> bool:
+    """Return whether a value looks like a private key or a shared secret."""
+    return "PRIVATE KEY-----" in value or bool(_BASE64.fullmatch(value))

@@ -1,17 +1,18 @@
-"""Text from elsewhere, in a form that people can read and type."""
+"""Text for people: text of other programs, lists, counts, times."""
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
 _TYPED_OCTET = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 def octets_shown(value: object) -> object:
     """
-    Return plain data in which octets that are no UTF-8 are written as ``\\xfc``.
+    Return plain data in which octets that are not UTF-8 are written as ``\\xfc``.
 
-    A database in SQL_ASCII may hold them; they come as lone surrogates (PEP 383). msgpack packs no
-    lone surrogate, so a minion could return none (measured).
+    A database in SQL_ASCII may hold such octets; Python reads them as lone surrogates (PEP 383).
+    msgpack packs no lone surrogate, so a minion can't return one (measured).
     """
     if isinstance(value, str):
         return value if value.isascii() else _shown(value)
@@ -23,16 +24,16 @@ def octets_shown(value: object) -> object:
 
 
 def octets_meant(text: str) -> str:
-    """Return a name that was typed as :func:`octets_shown` writes it, as the database has it."""
+    """Return the database's form of a name that was typed as :func:`octets_shown` writes it."""
     return _TYPED_OCTET.sub(lambda found: chr(0xDC00 + int(found.group(1), 16)), text)
 
 
 def listed(names: Sequence[str], most: int = 20, count: int | None = None) -> str:
     """
-    Return names with commas between; past ``most`` of them the rest is counted.
+    Return names separated by commas: the first ``most``, then the number of the others.
 
     count
-        How many there are, where ``names`` are the first of them.
+        The number of all names, if ``names`` holds only the first of them.
     """
     left = (len(names) if count is None else count) - most
     more = f" and {left} more" if left > 0 else ""
@@ -44,9 +45,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def timestamp(time: datetime) -> str:
+    """Return a time as text: ISO 8601, to the second, as in every return of the formula."""
+    return time.isoformat(timespec="seconds")
+
+
 def _shown(text: str) -> str:
     try:
         data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no octet
+    except UnicodeEncodeError:  # a surrogate that represents no octet
         data = text.encode("utf-8", "backslashreplace")
     return data.decode("utf-8", "backslashreplace")

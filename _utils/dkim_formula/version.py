@@ -1,3 +1,3 @@
-"""The version of the formula that this library is of."""
+"""The version of the formula and of this library."""
 
 VERSION = "0.1.0"

@@ -1,13 +1,14 @@
 """
-Programs that sign mail, side by side: OpenDKIM with files, rspamd, dkimpy-milter and this formula.
+Comparison of programs that sign mail: OpenDKIM with files, rspamd, dkimpy-milter and this formula.
 
-Method: all run at once on one machine and take turns, in rounds, each in another order; the load
-shares the processors with them. Keys are RSA-2048, each domain's own. A message has 1.6 or 60 kB
-and comes over 1 or 20 connections, at the milter's socket and through Postfix. Each has to come
-back signed. How many messages a turn has depends on the program, the message and the connections, so
-that a turn takes about half a second. A figure is the median of the rounds, and a ratio that of the rounds' own ratios. What is
-told of a new domain's key counts from the key at hand to the first signature with it, making the
-key left aside, since this costs all the same.
+Method: all programs run at once on one machine and take turns in rounds, each round in another
+order. The load shares the processors with them. Each domain has its own RSA-2048 key. A message has
+1.6 or 60 kB and comes over 1 or 20 connections, to the milter's socket or through Postfix. Each
+must come back signed. The number of messages in a turn depends on the program, the message and the
+connections, so that a turn takes about half a second. A figure is the median of the rounds; a ratio
+is the median of the rounds' ratios. The time of a new domain's key starts with the finished key and
+ends with the first signature. It excludes the generation of the key, which costs the same for every
+program.
 """
 
 import contextlib
@@ -40,14 +41,14 @@ SMALL, LARGE = "1.6 kB", "60 kB"
 BODIES = {SMALL: milter.BODY, LARGE: milter.LINE * 800}
 CONNECTIONS = (1, 20)
 ROUNDS = 5
-FEWEST = 20  # messages of a turn
-TRIAL = 40  # messages that tell how many a turn needs
+FEWEST = 20  # messages in a turn
+TRIAL = 40  # messages that show how many a turn needs
 
 T = TypeVar("T")
 
 
 def run(short: bool) -> Iterator[Figure]:
-    """The tables are printed; the figures with goals are given as they come."""
+    """Print the tables; yield the figures with goals as they are measured."""
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
     sizes, rounds, seconds = (SHORT_SIZES, 1, 0.05) if short else (SIZES, ROUNDS, 0.5)
     with site.reader_let_in():
@@ -58,7 +59,7 @@ def run(short: bool) -> Iterator[Figure]:
 
 
 def _at(size: int, rounds: int, seconds: float) -> dict[str, Measured]:
-    """Measure every peer with so many keys, but for the limit, which has one."""
+    """Measure every peer with ``size`` keys; the limit has one key."""
     first, others = keys.make(size, "first"), keys.make(size, "third")
     peers = [kind(first[: kind.most]) for kind in PEERS]
     found = {peer.title: Measured() for peer in peers}
@@ -77,7 +78,7 @@ def _at(size: int, rounds: int, seconds: float) -> dict[str, Measured]:
 
 
 def _turns(things: Sequence[T], rounds: int) -> Iterator[tuple[str, int, Sequence[T]]]:
-    """Each round's messages and connections, and the things in another order each round."""
+    """Yield each round's messages and connections, with the things in another order each round."""
     for number in range(rounds):
         start = number % len(things)
         for body in BODIES:
@@ -109,7 +110,7 @@ def _at_the_sockets(
             done = load(_messages(pace[turn], seconds))
             used = peer.processor_seconds()
             if done.signed != done.sent:
-                raise RuntimeError(f"{peer.title}: {done.signed} of {done.sent} were signed")
+                raise RuntimeError(f"{peer.title}: only {done.signed} of {done.sent} were signed")
             measured.note_rate("milter", body, connections, done.rate)
             if body == SMALL:
                 own, database = measured.processor
@@ -147,8 +148,9 @@ def _through_postfix(
 
 def _changes(peer: Peer, others: Sequence[keys.Key]) -> dict[str, float]:
     """
-    The seconds from each change to the first signature after it. Those of a stop are left out:
-    libmilter takes up to five seconds for one, whatever the keys are.
+    Return the seconds from each change to the first signature after it.
+
+    They exclude the stop of a daemon: libmilter takes up to five seconds for it with any keys.
     """
     peer.stop()
     took = {"start": timed(peer.start)}

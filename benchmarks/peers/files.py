@@ -10,28 +10,28 @@ from .peer import Peer
 
 
 class OpenDKIM(Peer):
-    """OpenDKIM with the formula's own options but for where its keys are."""
+    """OpenDKIM with the formula's own options and another source of keys."""
 
     account = "opendkim"
 
     def commands(self) -> Sequence[Sequence[str]]:
-        """In the foreground."""
+        """Return the command that runs OpenDKIM in the foreground."""
         return [["/usr/sbin/opendkim", "-f", "-x", f"{self.folder}/conf"]]
 
     def write_configuration(self, **options: str) -> None:
-        """The configuration file."""
+        """Write the configuration file."""
         given = {"Socket": f"local:{self.folder}/sock", **options}
         self.write("conf", site.configuration(given))
 
 
 class KeyFile(OpenDKIM):
-    """One key, named in the configuration file."""
+    """OpenDKIM with one key, named in the configuration file."""
 
     title = "OpenDKIM, one key in a file"
     most = 1
 
     def configure(self) -> None:
-        """One key, and no table."""
+        """Write the configuration with one key and without tables."""
         (key,) = self.keys
         self.write_configuration(
             Domain=key.domain,
@@ -42,7 +42,7 @@ class KeyFile(OpenDKIM):
         )
 
     def put(self, key: Key) -> None:
-        """There is one domain alone."""
+        """Replace the only key; this peer has one domain."""
         self.keys = [key]
         self.configure()
         # opendkim(8), «SIGNALS»
@@ -50,13 +50,13 @@ class KeyFile(OpenDKIM):
 
 
 class FileTables(OpenDKIM):
-    """``file:`` tables, which OpenDKIM reads whole and searches line by line."""
+    """OpenDKIM with ``file:`` tables, which it reads completely and searches line by line."""
 
     title = "OpenDKIM, file:"
     kind, pattern = "file", "{}"
 
     def configure(self) -> None:
-        """A key a file, and two tables."""
+        """Write one file per key, and two tables."""
         paths = {key: self.write_key(key) for key in self.keys}
         self.write("keytable", "".join(self._key_line(key, path) for key, path in paths.items()))
         self.write("signingtable", "".join(map(self._signing_line, self.keys)))
@@ -66,7 +66,7 @@ class FileTables(OpenDKIM):
         )
 
     def put(self, key: Key) -> None:
-        """Both tables anew, with the other domains' lines as they are, and a reload."""
+        """Replace the domain's line in both tables, and reload."""
         path = self.write_key(key)
         self.keys = [*(other for other in self.keys if other.domain != key.domain), key]
         for name, line in (
@@ -90,26 +90,26 @@ class FileTables(OpenDKIM):
 
 
 class RefileTables(FileTables):
-    """A ``refile:`` SigningTable, as most guides have it."""
+    """OpenDKIM with a ``refile:`` SigningTable, as in most guides."""
 
     title = "OpenDKIM, refile:"
     kind, pattern = "refile", "*@{}"
 
 
 class DkimpyMilter(RefileTables):
-    """dkimpy-milter, whose configuration is OpenDKIM's."""
+    """dkimpy-milter, which has OpenDKIM's configuration format."""
 
     title = "dkimpy-milter"
     account = "dkimpy-milter"
 
     def commands(self) -> Sequence[Sequence[str]]:
-        """It stays in the foreground."""
+        """Return the command; dkimpy-milter stays in the foreground."""
         return [
             ["/usr/bin/dkimpy-milter", f"{self.folder}/conf", "-P", f"{self.folder}/pid"],
         ]
 
     def write_configuration(self, **options: str) -> None:
-        """Only those options that it knows."""
+        """Write the configuration file, with only the options that dkimpy-milter knows."""
         given = {
             "Socket": f"local:{self.folder}/sock",
             "Canonicalization": "relaxed/relaxed",
@@ -123,23 +123,23 @@ class DkimpyMilter(RefileTables):
         self.write("conf", "".join(f"{name} {value}\n" for name, value in given.items()))
 
     def signal(self, number: signal.Signals) -> None:
-        """A restart: it knows no signal to read anew."""
+        """Restart the daemon: it has no signal to reload its files."""
         self.stop()
         self.start()
 
 
 class Rspamd(Peer):
-    """rspamd with nothing but its module that signs."""
+    """rspamd with only its module that signs."""
 
     title = "rspamd, keys by map"
     account = "_rspamd"
 
     def commands(self) -> Sequence[Sequence[str]]:
-        """In the foreground."""
+        """Return the command that runs rspamd in the foreground."""
         return [["/usr/bin/rspamd", "--no-fork", "--config", f"{self.folder}/conf"]]
 
     def configure(self) -> None:
-        """A map of selectors, and one of key files."""
+        """Write a map of selectors, and a map of key files."""
         paths = {key: self.write_key(key) for key in self.keys}
         self.write("selectors", "".join(f"{key.domain} {key.selector}\n" for key in paths))
         self.write("paths", "".join(f"{key.domain} {path}\n" for key, path in paths.items()))
@@ -148,7 +148,7 @@ class Rspamd(Peer):
         self.write("conf", _RSPAMD.format(folder=self.folder, processors=processors))
 
     def put(self, key: Key) -> None:
-        """Both maps anew, and a reload: by itself rspamd looks at them every half a minute."""
+        """Replace the domain's line in both maps, and reload: rspamd itself polls every 30 s."""
         path = self.write_key(key)
         for name, line in (
             ("selectors", f"{key.domain} {key.selector}\n"),
@@ -160,8 +160,8 @@ class Rspamd(Peer):
         self.signal(signal.SIGHUP)
 
 
-# As many workers as processors; what speaks the milter protocol signs itself. No rules, and a few
-# top-level domains alone: else its start compiles patterns for half a minute.
+# One worker per processor; the worker with the milter protocol also signs. There are no rules and
+# only two top-level domains, since otherwise the start compiles patterns for half a minute.
 _RSPAMD = """
 options {{
     pidfile = "{folder}/pid";

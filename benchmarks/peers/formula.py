@@ -1,4 +1,4 @@
-"""This formula: OpenDKIM over PostgreSQL, with one daemon or two."""
+"""The formula as a peer: OpenDKIM over PostgreSQL, with one daemon or two."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from .peer import timed
 
 
 class Formula(OpenDKIM):
-    """One daemon, RSA alone."""
+    """The formula with one daemon, for RSA only."""
 
     title = "this formula"
     algorithms: Sequence[str] = ("rsa",)
@@ -30,13 +30,13 @@ class Formula(OpenDKIM):
 
     @property
     def sockets(self) -> Sequence[str]:
-        """One a daemon."""
+        """One socket per daemon."""
         return [f"{self.folder}/{algorithm}.sock" for algorithm in self.algorithms]
 
     def configure(self) -> None:
-        """A database that the formula's own set-up makes, and the daemons' files."""
+        """Make a database by the formula's own set-up, and write the daemons' files."""
         name = self.database.name
-        # A run that was killed has left one.
+        # A killed run may have left its database.
         self._drop()
         site.sql(f"CREATE DATABASE {name};")
         with session(self.database, setup=True) as connection:
@@ -49,40 +49,41 @@ class Formula(OpenDKIM):
             options["SignatureAlgorithm"] = f"{algorithm}-sha256"
             self.write_configuration(**options)
             (self.folder / "conf").rename(self.folder / f"{algorithm}.conf")
-        self._store(self.keys, "active")
+        self._store([pair for key in self.keys for pair in self._pairs(key)], "active")
         for table in ("dkim", "dkim_signing"):
             site.sql(f"VACUUM (ANALYZE) {table};", name)
 
     def commands(self) -> Sequence[Sequence[str]]:
-        """One a daemon."""
+        """Return one command per daemon."""
         return [
             ["/usr/sbin/opendkim", "-f", "-x", f"{self.folder}/{algorithm}.conf"]
             for algorithm in self.algorithms
         ]
 
     def put(self, key: Key) -> None:
-        """Store the key and switch to it, as dkim.rotate does once the record is there."""
-        self._store([key], "pending")
+        """Store the key and switch to it, as dkim.rotate does once the record is visible."""
+        self._store(self._pairs(key), "pending")
 
     def put_all(self, keys: Sequence[Key]) -> float:
-        """The same for many keys: no file is written and no daemon hears of it."""
-        seconds = timed(lambda: self._store(keys, "pending"))
+        """Store many keys and switch to them; write no file and signal no daemon."""
+        # The keys are at hand, as they are for the others: parsing their texts is no part of it.
+        pairs = [pair for key in keys for pair in self._pairs(key)]
+        seconds = timed(lambda: self._store(pairs, "pending"))
         return seconds + timed(lambda: self.wait_for(keys[-1]))
 
     def database_processes(self) -> Sequence[int]:
-        """PostgreSQL's processes for the daemons."""
+        """Return PostgreSQL's processes for the daemons."""
         return site.sessions(self.database.name)
 
     def remove(self) -> None:
-        """Remove the database too."""
+        """Remove the files and the database."""
         super().remove()
         self._drop()
 
     def _drop(self) -> None:
         site.sql(f"DROP DATABASE IF EXISTS {self.database.name} WITH (FORCE);")
 
-    def _store(self, keys: Sequence[Key], state: str) -> None:
-        pairs = [pair for key in keys for pair in self._pairs(key)]
+    def _store(self, pairs: Sequence[tuple[DesiredKey, PrivateKey]], state: str) -> None:
         with session(self.database, setup=True) as connection:
             stored = changes.store(connection, self.database, pairs, "benchmark", state)
             if state == "pending":
@@ -98,7 +99,7 @@ class Formula(OpenDKIM):
 
 
 class FormulaBoth(Formula):
-    """Two daemons, RSA and Ed25519: two signatures a message."""
+    """The formula with two daemons, for RSA and Ed25519: two signatures per message."""
 
     title = "this formula, both algorithms"
     algorithms = ("rsa", "ed25519")

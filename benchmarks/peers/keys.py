@@ -1,9 +1,9 @@
 """
-Different RSA-2048 keys by the hundred thousand, for a benchmark alone.
+Fast generation of hundreds of thousands of RSA-2048 keys, for benchmarks only.
 
-100,000 keys by the usual way are an hour's work. Here each key is a product of two primes out of a
-small pool, so that making one costs a millisecond. Such keys are worthless to sign real mail with:
-two that share a prime give it away.
+The usual generation of 100,000 keys takes an hour. Here each modulus is a product of two primes
+from a small pool, so that a key costs a millisecond. Such keys must never sign real mail: two
+moduli that share a prime reveal it.
 """
 
 import itertools
@@ -22,7 +22,7 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a domain, as a program's tables and files name it."""
+    """A key of a domain, in the form that the programs' tables and files use."""
 
     domain: str
     selector: str
@@ -31,12 +31,12 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The record's name, by which the tables of files know the key."""
+        """The name of the key's record, which identifies the key in tables in files."""
         return f"{self.selector}._domainkey.{self.domain}"
 
 
 def make(count: int, selector: str) -> list[Key]:
-    """Keys of d1.example, d2.example and so on, each another one, also of every other call's."""
+    """Return keys of d1.example, d2.example and so on; all keys of all calls differ."""
     # n primes have n (n - 1) / 2 products.
     primes = _primes(2 + math.isqrt(2 * count))
     pairs = list(itertools.islice(itertools.combinations(primes, 2), count))
@@ -74,5 +74,5 @@ def _key(p: int, q: int) -> PrivateKey:
         iqmp=pow(q, -1, p),
         public_numbers=rsa.RSAPublicNumbers(_EXPONENT, p * q),
     )
-    # The check takes sixty times as long as all the rest.
+    # Validation takes sixty times as long as the rest of this function.
     return PrivateKey(numbers.private_key(unsafe_skip_rsa_key_validation=True))

@@ -1,4 +1,4 @@
-"""What was measured of one program at one size."""
+"""Measurements of one program at one size."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ NO_MILTER_TITLE = "Postfix without a milter"
 @dataclass
 class Measured:
     """
-    What was measured of one peer at one size.
+    Measurements of one peer at one size.
 
     rates
-        Messages a second, of each round, by where, message and connections.
+        Messages a second in each round, by endpoint (milter or Postfix), message and connections.
     latencies
         Seconds of each message of 1.6 kB over one connection at the milter's socket.
     processor
-        Processor seconds of its own and of its database's processes for 1.6 kB messages.
+        Processor seconds for 1.6 kB messages: of the peer's processes, and of its database's.
     messages
-        How many these were.
+        The number of these messages.
     seconds
-        From a change to the first signature after it, by the change.
+        Seconds from a change to the first signature after it, by the change.
     memory
-        Bytes: its own, its database's.
+        Bytes of memory of the peer's processes, and of its database's.
     """
 
     rates: dict[str, list[float]] = field(default_factory=dict)
@@ -37,5 +37,5 @@ class Measured:
         self.rates.setdefault(f"{where}, {body}, {connections}", []).append(rate)
 
     def rate(self, what: str) -> float:
-        """The median of the rounds."""
+        """Return the median rate of the rounds."""
         return statistics.median(self.rates[what])

@@ -1,4 +1,4 @@
-"""A program that signs mail: what every peer of the benchmark can do, and how it is measured."""
+"""The base class of the benchmark's peers, which are programs that sign mail."""
 
 import contextlib
 import os
@@ -19,27 +19,27 @@ from dkim_formula.signer.milter import Connection
 from .. import milter, site
 from .keys import Key
 
-# Every peer's folder is below it, open to Postfix' processes.
+# The parent of every peer's folder, open to Postfix's processes.
 SCRATCH = Path("/run/dkim-peers")
 DEADLINE = 600.0  # seconds
 
 
 class Peer(ABC):
     """
-    A daemon with keys. A subclass says how it is configured.
+    A daemon with keys. A subclass configures it.
 
-    name
-        As the tables of the results have it.
+    title
+        The peer's name in the tables of results.
     keys
-        What it begins with.
+        The keys at the start.
     domains
-        Those of its keys that messages are sent from.
+        The domains that send messages.
     """
 
     title: ClassVar[str]
     account: ClassVar[str]
-    most: ClassVar[int | None] = None  # how many keys it can have; None for any number
-    signatures: ClassVar[int] = 1  # of each message
+    most: ClassVar[int | None] = None  # the largest number of keys; None for any number
+    signatures: ClassVar[int] = 1  # per message
 
     def __init__(self, keys: Sequence[Key]):
         self.folder = SCRATCH / f"{type(self).__name__.lower()}-{len(keys)}"
@@ -53,26 +53,26 @@ class Peer(ABC):
 
     @property
     def domains(self) -> Sequence[str]:
-        """A thousand of the domains, or all."""
+        """About a thousand of the domains, or all of fewer."""
         return [key.domain for key in self.keys[:: max(1, len(self.keys) // 1000)]]
 
     @abstractmethod
     def configure(self) -> None:
-        """Write all that the daemon reads, with :attr:`keys`."""
+        """Write everything that the daemon reads, for :attr:`keys`."""
 
     @abstractmethod
     def commands(self) -> Sequence[Sequence[str]]:
-        """The daemons' command lines, each to stay in the foreground."""
+        """Return the daemons' command lines; each daemon stays in the foreground."""
 
     @abstractmethod
     def put(self, key: Key) -> None:
-        """Have mail of one domain signed with another key, by what its manual gives for that."""
+        """Give one domain another key, in the way that the program's manual describes."""
 
     def put_all(self, keys: Sequence[Key]) -> float:
         """
-        Have every domain's mail signed with another key: all files anew, and a start.
+        Give every domain another key: write all files, and restart the daemon.
 
-        Return the seconds that it took, those of the stop left out.
+        Return the seconds of this, without those of the daemon's stop.
         """
         self.keys = list(keys)
         seconds = timed(self.configure)
@@ -80,16 +80,16 @@ class Peer(ABC):
         return seconds + timed(self.start)
 
     def database_processes(self) -> Sequence[int]:
-        """The processes of a database that work for it."""
+        """Return the processes of a database that work for the peer."""
         return ()
 
     def remove(self) -> None:
-        """Remove what it has written."""
+        """Remove the peer's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Configured and started, for as long as the context lasts."""
+        """Configure and start the daemon; stop it at the end of the context."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.own(self.folder)
         self.configure()
@@ -100,8 +100,8 @@ class Peer(ABC):
             self.stop()
 
     def start(self) -> None:
-        """Start it, and wait until a message comes back signed."""
-        # A pid file from before keeps dkimpy-milter from starting.
+        """Start the daemon, and wait until a message comes back signed."""
+        # dkimpy-milter does not start if its pid file exists already.
         for path in (*self.sockets, f"{self.folder}/pid"):
             Path(path).unlink(missing_ok=True)
         for command in self.commands():
@@ -121,7 +121,7 @@ class Peer(ABC):
             Path(path).chmod(0o666)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the daemon."""
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
@@ -138,12 +138,12 @@ class Peer(ABC):
         end = time.monotonic() + DEADLINE
         while not self._signs_with(key):
             if time.monotonic() > end:
-                said = (self.folder / "stderr").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{self.title}: {key.name} signs nothing; it said: {said}")
+                output = (self.folder / "stderr").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.title}: {key.name} signs nothing: {output}")
             time.sleep(0.005)
 
     def _signs_with(self, key: Key) -> bool:
-        # A daemon that is about to start anew may hang up on a message.
+        # A daemon that restarts may close the connection during a message.
         with contextlib.suppress(OpenDKIMError):
             return all(self._passes(path, key) for path in self.sockets)
         return False
@@ -162,7 +162,7 @@ class Peer(ABC):
             path.chmod(mode)
 
     def write(self, name: str, text: str) -> str:
-        """Write a file of the daemon's; return its path."""
+        """Write a file that the daemon's account owns; return its path."""
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
         self.own(path, 0o600)
@@ -177,11 +177,11 @@ class Peer(ABC):
         return self.write(f"keys/{key.name}", key.pem)
 
     def processor_seconds(self) -> tuple[float, float]:
-        """What its processes, and those of its database, have used of the processors."""
+        """Return the processor seconds of the peer's processes, and of its database's."""
         return _used(self._tree()), _used(self.database_processes())
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of memory of its own processes, and of those of its database for it."""
+        """Return the bytes of memory of the peer's processes, and of its database's."""
         return _held(self._tree()), _held(self.database_processes())
 
     def _tree(self) -> list[int]:
@@ -193,7 +193,7 @@ class Peer(ABC):
 
 
 def timed(work: Callable[[], object]) -> float:
-    """The seconds that something takes."""
+    """Return the seconds that a function takes."""
     begin = time.monotonic()
     work()
     return time.monotonic() - begin

@@ -1,8 +1,8 @@
 """
-Mail through Postfix: smtp-source(1) sends it, a peer's milters sign it, smtp-sink(1) takes it.
+Mail through Postfix: smtp-source(1) sends it, a peer's milters sign it, smtp-sink(1) receives it.
 
-Each peer has a port of its own on the machine's one Postfix, so that rounds can take turns. Cleanup
-and queue are those of real mail: each message is written to the disk before it is taken.
+Each peer has its own port on the machine's only Postfix, so that peers can take turns. Cleanup and
+queue work as for real mail: each message is written to the disk before Postfix accepts it.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from .peer import DEADLINE, Peer
 
 SINK = "127.0.0.1:10000"
 FIRST_PORT = 10001
-# In a peer's place: mail without a milter, the limit of Postfix itself.
+# Stands for mail without a milter, the limit of Postfix itself.
 NO_MILTER = None
 SETTINGS = {
     "relayhost": f"[{SINK.replace(':', ']:')}",
-    # Postfix slows its clients down while mail comes in faster than it leaves; with it rates
-    # show that pause.
+    # By default Postfix delays its clients while mail arrives faster than it leaves, and the rates
+    # would measure these delays.
     "in_flow_delay": "0",
     "smtpd_client_connection_count_limit": "0",
     "smtpd_milters": "",
@@ -43,9 +43,9 @@ class Postfix:
 
     def rate(self, peer: Peer | None, messages: int, connections: int, size: int) -> float:
         """
-        Messages a second, from the first's beginning to the last's arrival.
+        Return messages a second, from the start of the first to the arrival of the last.
 
-        Raises RuntimeError where one arrives without the peer's signatures.
+        Raises RuntimeError if a message arrives without the peer's signatures.
         """
         before = self._arrived()
         begin = time.monotonic()
@@ -57,15 +57,15 @@ class Postfix:
                 raise RuntimeError(f"{arrived[0] - before[0]} of {messages} messages arrived")
             time.sleep(0.01)
         took = time.monotonic() - begin
-        wanted = messages * (peer.signatures if peer else 0)
-        if arrived[1] - before[1] != wanted:
-            raise RuntimeError(f"{arrived[1] - before[1]} of {wanted} signatures arrived")
+        expected = messages * (peer.signatures if peer else 0)
+        if arrived[1] - before[1] != expected:
+            raise RuntimeError(f"{arrived[1] - before[1]} of {expected} signatures arrived")
         return messages / took
 
     def _send(
         self, port: int, domains: Sequence[str], messages: int, connections: int, size: int
     ) -> None:
-        # smtp-source has one sender; with a single connection, a few take turns on it.
+        # smtp-source has one sender. With a single connection, several runs follow one another.
         turns = 1 if connections > 1 else min(5, messages)
         each = max(1, messages // (connections * turns))
         left = messages
@@ -94,7 +94,7 @@ class Postfix:
 
 
 _SIGNATURE = re.compile(rb"^DKIM-Signature:", re.MULTILINE | re.IGNORECASE)
-# smtp-sink(1), option -D: what it adds to each message, before its headers.
+# smtp-sink(1), option -D: a line that smtp-sink adds to each message, before the headers.
 _END = re.compile(rb"^X-Rcpt-Args:", re.MULTILINE)
 
 
@@ -107,7 +107,7 @@ def _source(port: int, domain: str, count: int, size: int) -> subprocess.Popen:
 
 @contextlib.contextmanager
 def postfix(peers: Sequence[Peer]) -> Iterator[Postfix]:
-    """The machine's Postfix, set up for the peers; restored in the end."""
+    """Set the machine's Postfix up for the peers; restore it at the end."""
     ports = {peer: FIRST_PORT + number for number, peer in enumerate([*peers, NO_MILTER])}
     files = [Path("/etc/postfix/main.cf"), Path("/etc/postfix/master.cf")]
     before = {path: path.read_bytes() for path in files}
@@ -138,6 +138,6 @@ def _set_up(ports: Mapping[Peer | None, int]) -> None:
             ["postconf", "-M", f"{service}=127.0.0.1:{port} inet n - n - 100 smtpd"], check=True
         )
         subprocess.run(["postconf", "-P", f"{service}/smtpd_milters={milters}"], check=True)
-    # Nothing else may arrive: this is a machine of the benchmark alone.
+    # Empties the queue, so that no other mail arrives: only the benchmark uses the machine.
     subprocess.run(["postsuper", "-d", "ALL"], check=True, stderr=subprocess.DEVNULL)
     subprocess.run(["systemctl", "restart", "postfix"], check=True)

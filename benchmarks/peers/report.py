@@ -1,4 +1,4 @@
-"""The tables that the benchmark of peers prints, and its goals."""
+"""The tables and the goals of the benchmark of peers."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,18 +8,18 @@ from .files import FileTables, KeyFile, RefileTables, Rspamd
 from .formula import Formula
 from .measured import Measured
 
-LIMIT, OURS = KeyFile.title, Formula.title
-# At a hundredth of it the tables of files are as fast as one key.
+LIMIT, FORMULA = KeyFile.title, Formula.title
+# With a hundredth of this size, tables in files are as fast as one key.
 LARGE_SIZE = 100_000
 CHANGES = ("start", "new domain", "rotated key", "every key rotated")
 
 
 def tables(size: int, measured: Mapping[str, Measured]) -> str:
-    """Two Markdown tables: rates, and the rest."""
-    whats = list(measured[OURS].rates)
-    rates = [["messages/s", *whats]]
+    """Return two Markdown tables: the rates, and the other measurements."""
+    columns = list(measured[FORMULA].rates)
+    rates = [["messages/s", *columns]]
     rates += [
-        [title, *(f"{one.rate(what):.0f}" if what in one.rates else "" for what in whats)]
+        [title, *(f"{one.rate(what):.0f}" if what in one.rates else "" for what in columns)]
         for title, one in measured.items()
     ]
     head = ["", "median ms", "99th percentile", "CPU s per 1,000", "of the database", "MiB"]
@@ -29,7 +29,7 @@ def tables(size: int, measured: Mapping[str, Measured]) -> str:
 
 
 def _rest(title: str, one: Measured) -> list[str]:
-    # The first of a daemon's latencies are those of a new connection, as every client's are.
+    # The latencies include the first message of each connection, as for every client.
     percentiles = statistics.quantiles(one.latencies, n=100)
     own, database = (1000 * seconds / one.messages for seconds in one.processor)
     seconds = [one.seconds.get(change) for change in CHANGES]
@@ -52,42 +52,47 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures(size: int, measured: Mapping[str, Measured]) -> Iterator[Figure]:
-    """The goals that this formula has beside the others."""
-    ours = measured[OURS]
-    for what in ours.rates:
+    """Yield the figures of the formula over other peers, with their goals."""
+    formula = measured[FORMULA]
+    for what in formula.rates:
         if what.startswith("Postfix"):
             for other in (LIMIT, Rspamd.title):
-                yield _ratio(size, what, ours, measured, other, 0.95)
+                yield _ratio(size, what, formula, measured, other, 0.95)
         elif size >= LARGE_SIZE:
             for other in (FileTables.title, RefileTables.title):
-                yield _ratio(size, what, ours, measured, other, 1.0)
+                yield _ratio(size, what, formula, measured, other, 1.0)
     for change in CHANGES:
         others = {
             title: one.seconds[change]
             for title, one in measured.items()
-            # One key and no table is a limit, not what serves many domains.
-            if change in one.seconds and title not in (LIMIT, OURS) and not title.startswith(OURS)
+            # The limit is no competitor: with one key and no table it serves one domain.
+            if change in one.seconds and title != LIMIT and not title.startswith(FORMULA)
         }
         best = min(others, key=others.__getitem__)
         yield Figure(
             f"{change}, {size:,} domains: seconds over {best}'s",
-            ours.seconds[change] / others[best],
+            formula.seconds[change] / others[best],
             ("<=", 1.0),
-            detail=f"{ours.seconds[change]:.2f} s over {others[best]:.2f} s",
+            detail=f"{formula.seconds[change]:.2f} s over {others[best]:.2f} s",
         )
 
 
 def _ratio(
-    size: int, what: str, ours: Measured, measured: Mapping[str, Measured], other: str, least: float
+    size: int,
+    what: str,
+    formula: Measured,
+    measured: Mapping[str, Measured],
+    other: str,
+    least: float,
 ) -> Figure:
-    theirs = measured[other]
+    peer = measured[other]
     ratios = [
-        one / another for one, another in zip(ours.rates[what], theirs.rates[what], strict=True)
+        one / another for one, another in zip(formula.rates[what], peer.rates[what], strict=True)
     ]
     return Figure(
         f"{what}, {size:,} domains, over {other}",
         statistics.median(ratios),
         (">=", least),
         (min(ratios), max(ratios)),
-        f"{ours.rate(what):.0f}/s over {theirs.rate(what):.0f}/s",
+        f"{formula.rate(what):.0f}/s over {peer.rate(what):.0f}/s",
     )

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What the commands in bin/ share. The variable tree is the formula's folder.
+# Shared functions of the commands in bin/. The variable tree is the formula's folder.
 
-# need_packages PROGRAM:PACKAGE ...: installs the packages of programs that are not there.
+# need_packages PROGRAM:PACKAGE ...: installs the packages of missing programs.
 need_packages() {
     local pair missing=()
     for pair in "$@"; do
@@ -12,11 +12,12 @@ need_packages() {
     install_packages "${missing[@]}"
 }
 
-# install_packages PACKAGE ...: by apt-get, saying so; nothing is done without arguments.
+# install_packages PACKAGE ...: installs packages by apt-get and prints their names; without
+# arguments it does nothing.
 install_packages() {
     [[ $# -gt 0 ]] || return 0
     if [[ $EUID -ne 0 ]]; then
-        echo "${0##*/}: not root, and these packages are missing: $*" >&2
+        echo "${0##*/}: packages are missing: $*; run this as root, or install them" >&2
         exit 1
     fi
     echo "Installing on this machine: $*" >&2
@@ -31,7 +32,7 @@ install_packages() {
     rm -f "$log"
 }
 
-# run_support MODULE ARGUMENT ...: Debian's own Python, which needs no packages for this.
+# run_support MODULE ARGUMENT ...: runs a module of tests/support with Debian's own Python.
 run_support() {
     PYTHONPATH=$tree/tests PYTHONDONTWRITEBYTECODE=1 exec /usr/bin/python3 -m "$@"
 }

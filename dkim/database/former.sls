@@ -1,6 +1,6 @@
 {#-
-  Roles of former settings that OpenDKIM of this machine had sessions as until its restart in this
-  run. dkim/init.sls orders it behind the daemons; dkim.database removes all other such roles.
+  Roles of former settings with sessions of this machine's OpenDKIM, which end with its restart in
+  this run. dkim/init.sls runs this SLS after the daemons; dkim.database removes the other roles.
 #}
 include:
   - dkim.check

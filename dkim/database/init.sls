@@ -1,6 +1,6 @@
 {#-
-  The virtual-mail database: PostgreSQL and the database where they are absent, our table and views,
-  the roles that OpenDKIM reads with and that keys are made with, and their ways in.
+  The virtual-mail database: PostgreSQL and the database if they are missing, the formula's tables
+  and views, OpenDKIM's role, the writer's role, and the logins of both.
 #}
 {%- from 'dkim/map.jinja' import dkim, lookup, systemd with context %}
 
@@ -34,7 +34,7 @@ The virtual-mail database holds DKIM keys:
     - require:
       - sls: dkim.check
 
-The keys are nobody else's:
+PUBLIC has no rights on the DKIM tables:
   dkim_postgres.closed_to_public:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
@@ -48,32 +48,32 @@ OpenDKIM's role reads the views and nothing else:
 
 {%- if dkim.database.has_writer %}
 
-Salt's role does the daily work:
+The writer has its rights:
   dkim_postgres.writer_present:
     - require:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 {%- endif %}
 
-Roles of former settings that nobody uses are gone:
+Roles of former settings without a session are gone:
   dkim_postgres.former_roles_absent:
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
       {%- if dkim.database.has_writer %}
-      - dkim_postgres: Salt's role does the daily work
+      - dkim_postgres: The writer has its rights
       {%- endif %}
 
 {%- if dkim.database.local %}
 
 {#- One edit of the two files for both roles. #}
-The roles have their ways in:
+The roles can log in:
   dkim_postgres.access_present:
     {%- if not systemd %}
-    {#- The init script starts the daemon as root, and so is its first session (docs/caveats). #}
+    {#- The init script starts the daemon as root: its first session is root's (docs/caveats). #}
     - also_root: true
     {%- endif %}
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
       {%- if dkim.database.has_writer %}
-      - dkim_postgres: Salt's role does the daily work
+      - dkim_postgres: The writer has its rights
       {%- endif %}
 {%- endif %}

@@ -1,4 +1,4 @@
-{#- The records: published where the pillar says how, and on the screen at the end of the run. #}
+{#- The records: published if the pillar sets a method, and shown at the end of the run. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
 include:

@@ -1,4 +1,4 @@
-{#- No beacon, no metrics, no report; the measurements in the minion's cache stay. #}
+{#- Removal of beacon, metrics and report. The measurements in the minion's cache stay. #}
 include:
   - dkim.monitoring.beacon.clean
   - dkim.monitoring.metrics.clean

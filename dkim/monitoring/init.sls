@@ -1,6 +1,6 @@
 {#-
-  Monitoring by pillar dkim:monitoring: the beacon of the minion, a page, and a file of metrics for the
-  node_exporter of Prometheus. What is switched off is removed.
+  Monitoring by pillar dkim:monitoring: the beacon of the minion, a page, and a file of metrics for
+  the node_exporter of Prometheus. A part that is switched off is removed.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 

@@ -1,7 +1,7 @@
 {#-
-  Stops OpenDKIM and takes its configuration off the machine: what the formula made here, by its own
-  first line in each file, whatever the pillar says meanwhile. The packages stay; see
-  docs/remove.md for getting the packaged configuration back.
+  OpenDKIM stopped, and its configuration removed: the files that the formula wrote, known by their
+  first line, whatever the pillar says now. The packages stay; docs/remove.md says how to restore
+  their configuration.
 #}
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
 {%- set services = (dkim.installed | map(attribute='service') | list) + [lookup.opendkim_service] %}
@@ -34,7 +34,7 @@
 
 {%- for file in daemon.files %}
 {%- set directory = salt['file.dirname'](file) %}
-{#- Drop-ins of the site's own stay, and their directory with them. #}
+{#- Drop-ins that the formula does not manage stay, with their directory. #}
 {%- set alone = directory.endswith('.service.d')
     and not salt['file.readdir'](directory) | difference(['.', '..', 'dkim-formula.conf']) %}
 {%- set gone = directory if alone else file %}
@@ -68,7 +68,7 @@ OpenDKIM's file for a server elsewhere is gone:
 
 {%- if dkim.installed and salt['group.info'](lookup.opendkim_user) %}
 
-Postfix may use OpenDKIM's socket no more:
+Postfix's account can't use OpenDKIM's socket:
   group.present:
     - name: {{ lookup.opendkim_user | json }}
     - delusers: {{ [lookup.postfix_user] | json }}

@@ -1,4 +1,4 @@
-{#- opendkim.conf of each daemon, and what its login to PostgreSQL needs besides. #}
+{#- opendkim.conf of each daemon, and the files that its login to PostgreSQL needs. #}
 {%- from 'dkim/map.jinja' import dkim, lookup with context %}
 
 include:
@@ -7,19 +7,20 @@ include:
 
 {%- if not dkim.database.local %}
 
-{#- A daemon that signs must not be restarted into settings that the database refuses. Not part of
-    dkim.check: on a first roll-out the database host has yet to make the role. #}
+{#- A daemon that signs must not be restarted with settings that the database refuses. This is not
+    part of dkim.check, because on a first roll-out the database host has not created the role yet.
+#}
 OpenDKIM's role can log in:
   dkim_opendkim.login_accepted:
     - require:
       - sls: dkim.check
       - pkg: OpenDKIM is installed
     - require_in:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 {%- endif %}
 
-{#- dkim.check asked it already, except where this very run installed it. #}
-OpenDKIM takes its settings:
+{#- dkim.check does the same, unless this run installs OpenDKIM. #}
+OpenDKIM accepts its settings:
   dkim_opendkim.configuration_accepted:
     - require:
       - pkg: OpenDKIM is installed
@@ -31,7 +32,7 @@ OpenDKIM's database password is for the daemon alone:
     - name: {{ dkim.password_file | json }}
     - user: {{ lookup.opendkim_user | json }}
     - require:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 {%- endif %}
 
 {%- if dkim.service_file.needed %}
@@ -47,25 +48,25 @@ OpenDKIM's connections notice a server that is gone:
     - group: root
     - mode: '0644'
     - require:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 {%- endif %}
 
 {%- for daemon in dkim.daemons %}
 {%- if daemon.kept_as %}
 
-{#- Made by hand: what is in it may be wanted again. #}
-{{ daemon.config_file }} is kept:
+{#- A file made by hand: its content may be needed again. #}
+{{ daemon.config_file }} has a copy:
   dkim_opendkim.configuration_kept:
     - name: {{ daemon.config_file | json }}
     - copy: {{ daemon.kept_as | json }}
     - require:
       - sls: dkim.check
     - require_in:
-      - file: {{ daemon.config_file }} is closed to the world
+      - file: {{ daemon.config_file }} is readable only by root and the daemon
 {%- endif %}
 
-{#- First closed, then filled: what stands in it is nobody's business but the daemon's. #}
-{{ daemon.config_file }} is closed to the world:
+{#- The file gets its mode before its content, which only the daemon may read. #}
+{{ daemon.config_file }} is readable only by root and the daemon:
   file.managed:
     - name: {{ daemon.config_file | json }}
     - replace: false
@@ -73,7 +74,7 @@ OpenDKIM's connections notice a server that is gone:
     - group: {{ lookup.opendkim_user | json }}
     - mode: '0440'
     - require:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 
 {{ daemon.config_file }} has the settings:
   file.managed:
@@ -85,9 +86,9 @@ OpenDKIM's connections notice a server that is gone:
     - mode: '0440'
     - context:
         options: {{ daemon.options | json }}
-    {#- A file made by hand may hold a password, and a diff would show it. #}
+    {#- A file made by hand may hold a password, which a diff would show. #}
     - show_changes: false
     - require:
-      - file: {{ daemon.config_file }} is closed to the world
-      - dkim_opendkim: OpenDKIM takes its settings
+      - file: {{ daemon.config_file }} is readable only by root and the daemon
+      - dkim_opendkim: OpenDKIM accepts its settings
 {%- endfor %}

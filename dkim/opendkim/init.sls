@@ -1,6 +1,6 @@
 {#-
-  OpenDKIM, reading its tables from PostgreSQL, with its socket where Postfix in its chroot finds it.
-  A second daemon stands beside it where some domain has an Ed25519 key.
+  OpenDKIM, which reads its tables from PostgreSQL, with its socket inside Postfix's chroot. A
+  second daemon runs if a domain has an Ed25519 key.
 #}
 include:
   - dkim.opendkim.package

@@ -1,4 +1,4 @@
-{#- OpenDKIM and the library by which it reads tables from PostgreSQL. #}
+{#- OpenDKIM, and the library through which it reads tables from PostgreSQL. #}
 {%- from 'dkim/map.jinja' import lookup with context %}
 
 include:

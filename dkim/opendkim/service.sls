@@ -1,4 +1,4 @@
-{#- A unit for each daemon, restarted when something that it reads has changed; and the watchdog. #}
+{#- The unit of each daemon, restarted when a file that the daemon reads changes; the watchdog. #}
 {%- from 'dkim/map.jinja' import dkim, lookup, systemd with context %}
 
 include:
@@ -12,8 +12,8 @@ include:
 
 {%- if systemd %}
 
-{#- A masked unit is a link to nowhere, which a file would be written through. Of a unit that is a
-    file Salt logs that it can't tell, as an error in each run (service.masked, Salt 3008.3). #}
+{#- A masked unit is a link to /dev/null, and file.managed would write through it. If the unit is a
+    file, Salt logs in each run an error that it can't tell (service.masked, Salt 3008.3). #}
 {%- set can_be_masked = not salt['file.file_exists'](unit) %}
 {%- if can_be_masked %}
 {{ daemon.service }} is not masked:
@@ -44,7 +44,7 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
         writes_to: {{ daemon.writes_to | json }}
     - require:
       - {{ ('service: ' ~ daemon.service ~ ' is not masked') if can_be_masked else 'pkg: OpenDKIM is installed' }}
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 {%- endif %}
 
 {{ daemon.service }} runs with these settings:
@@ -70,7 +70,7 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
       {%- endif %}
     - watch:
       - file: {{ daemon.config_file }} has the settings
-      - file: OpenDKIM's socket has a place in Postfix's chroot
+      - file: The socket directory in Postfix's chroot exists
       {%- if systemd %}
       - file: The unit {{ daemon.service }} fits PostgreSQL and Postfix
       {%- endif %}
@@ -95,19 +95,20 @@ The unit {{ daemon.service }} fits PostgreSQL and Postfix:
 {%- set watchdog = lookup.opendkim_service ~ '-watchdog' %}
 {%- set watchdog_library = '/usr/local/lib/' ~ watchdog %}
 
-{#- docs/faults.md, «A look-up cut short», has what it is for. Its account can't read Salt's cache. #}
+{#- docs/faults.md, «A look-up cut short», explains the watchdog. The watchdog's account can't read
+    Salt's cache. #}
 The program {{ watchdog }} is installed:
   file.recurse:
     - name: {{ watchdog_library ~ '/dkim_formula' }}
     - source: salt://_utils/dkim_formula
-    - include_pat: 'E@^(__init__|errors|signer/(__init__|milter|watchdog|watchdog_database))\.py$'
+    - include_pat: 'E@^(__init__|errors|secret|signer/(__init__|milter|watchdog|watchdog_database))\.py$'
     - clean: true
     - user: root
     - group: root
     - dir_mode: '0755'
     - file_mode: '0644'
     - require:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 
 The unit {{ watchdog }} knows the daemons:
   file.managed:
@@ -126,7 +127,7 @@ The unit {{ watchdog }} knows the daemons:
         environment: {{ dkim.environment | json }}
         sandbox: {{ dkim.sandbox | json }}
     - require:
-      - dkim_opendkim: OpenDKIM takes its settings
+      - dkim_opendkim: OpenDKIM accepts its settings
 
 {{ watchdog }} runs:
   dkim_service.running:

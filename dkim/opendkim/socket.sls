@@ -1,4 +1,4 @@
-{#- The place of OpenDKIM's sockets in Postfix's chroot, and who may use them. #}
+{#- The directory of OpenDKIM's sockets in Postfix's chroot, and the accounts that may use them. #}
 {%- from 'dkim/map.jinja' import lookup with context %}
 {%- set socket_directory = salt['file.join'](lookup.postfix_chroot, lookup.socket_directory) %}
 
@@ -16,11 +16,11 @@ Postfix may use OpenDKIM's socket:
     - watch_in:
       - dkim_service: Postfix runs
 
-{#- Postfix's package makes it so: a run before that has nothing to announce. Asked here and not by
-    an onlyif, for which Salt loads every state module there is: 0.7 s of each run (measured). #}
+{#- Postfix's package creates the chroot: a test run before that announces nothing. An onlyif would
+    make Salt load every state module, which takes 0.7 s of each run (measured). #}
 {%- if salt['file.directory_exists'](lookup.postfix_chroot) %}
 
-{#- As Postfix's own list of permissions has it (postfix-files): who can't enter, finds no socket. #}
+{#- The mode of Postfix's own list (postfix-files): a process that can't enter finds no socket. #}
 Postfix's processes may enter its chroot:
   file.directory:
     - name: {{ lookup.postfix_chroot | json }}
@@ -30,7 +30,7 @@ Postfix's processes may enter its chroot:
       - pkg: Postfix is installed
 {%- endif %}
 
-OpenDKIM's socket has a place in Postfix's chroot:
+The socket directory in Postfix's chroot exists:
   file.directory:
     - name: {{ socket_directory | json }}
     - user: {{ lookup.opendkim_user | json }}

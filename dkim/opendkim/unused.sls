@@ -1,4 +1,4 @@
-{#- What the settings need no more: a password, files, the second daemon. #}
+{#- Removal of what the settings no longer need: a password, files, the second daemon. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
 include:
@@ -6,7 +6,7 @@ include:
   - dkim.opendkim.service
 {%- if dkim.database.local and not dkim.database.reader_has_password %}
 
-{#- One that a hand-made set-up gave the role is of no use once the daemon logs in by peer. #}
+{#- A manual set-up may have given the role a password; a daemon that logs in by peer needs none. #}
 OpenDKIM's role has no password:
   dkim_postgres.password_absent:
     - name: {{ dkim.database.reader | json }}
@@ -40,7 +40,7 @@ OpenDKIM's file for a server elsewhere is gone:
 
 {%- for daemon in dkim.unused_daemons if salt['file.file_exists'](daemon.config_file) %}
 
-{#- Last, when main.cf names its socket no more. #}
+{#- Last, because main.cf no longer names the daemon's socket then. #}
 {{ daemon.service }} is stopped:
   dkim_service.dead:
     - name: {{ daemon.service | json }}

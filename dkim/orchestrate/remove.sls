@@ -1,7 +1,7 @@
 {#-
-  The formula's configuration off every host, from the master: salt-run state.orchestrate
-  dkim.orchestrate.remove. Mail hosts one at a time, then the database's; mail flows on, unsigned.
-  Keys, tables and roles stay.
+  Removal of the formula's configuration from every host, run on the master: salt-run
+  state.orchestrate dkim.orchestrate.remove. Mail hosts come first, one at a time, then the database
+  host. Mail is delivered throughout, unsigned. Keys, tables and roles stay.
 #}
 {%- from 'dkim/orchestrate/steps.jinja' import fleet, refused, step, stopped with context %}
 
@@ -9,11 +9,11 @@
 {{- refused() }}
 {%- else %}
 {%- for host in fleet.mail %}
-{{- step(host ~ ' signs no more', [host], ['dkim.clean']) }}
+{{- step(host ~ ' does not sign', [host], ['dkim.clean']) }}
 {%- endfor %}
 {%- if fleet.standby %}
-{{- step('The standby lets nobody in', fleet.standby, ['dkim.clean']) }}
+{{- step('No DKIM role can log in to the standby', fleet.standby, ['dkim.clean']) }}
 {%- endif %}
-{{- step('The database lets nobody in', fleet.database, ['dkim.clean']) }}
+{{- step('No DKIM role can log in to the database', fleet.database, ['dkim.clean']) }}
 {{- stopped() }}
 {%- endif %}

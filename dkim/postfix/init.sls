@@ -1,4 +1,4 @@
-{#- Postfix passes its mail through OpenDKIM, after the milters that it has already. #}
+{#- Postfix passes mail through OpenDKIM, after the milters that it already has. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
 include:
@@ -16,7 +16,7 @@ Postfix has OpenDKIM sign:
     - require:
       - sls: dkim.check
       - pkg: Postfix is installed
-    {#- Behind dkim.opendkim, where that is applied in the same run (Salt counts from 10000 on). #}
+    {#- After dkim.opendkim, if the same run applies it (Salt's own order begins at 10000). #}
     - order: 20000
     - watch_in:
       - dkim_service: Postfix runs

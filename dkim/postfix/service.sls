@@ -1,4 +1,4 @@
-{#- Postfix itself: installed where it is not, running, restarted when something asks for it. #}
+{#- Postfix itself: installed, running, and restarted when another state requires that. #}
 {%- from 'dkim/map.jinja' import lookup with context %}
 
 include:
@@ -13,7 +13,7 @@ Postfix is installed:
 Postfix runs:
   dkim_service.running:
     - name: {{ lookup.postfix_service | json }}
-    {#- What it waits for would else be drawn before OpenDKIM (dkim.postfix). #}
+    {#- Without an order, the states that it watches would run before OpenDKIM (dkim.postfix). #}
     - order: 20001
     - require:
       - pkg: Postfix is installed

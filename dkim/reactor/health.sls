@@ -1,9 +1,10 @@
 {#-
-  The master's answer to an event of the beacon dkim_health; docs/monitoring.md has the events and
-  how a master takes this file. Configuration of the master, dkim_reactor:
-    publisher: the minion that publishes records; it does so where DNS lacks one.
-    mend: true has a host whose daemon or socket is down put OpenDKIM into order.
-    mail: {minion, recipient, sender}: a minion with a sendmail, which sends a message of each event.
+  The master's reaction to an event of the beacon dkim_health. docs/monitoring.md lists the events
+  and says how to configure a master with this file. Configuration of the master, dkim_reactor:
+    publisher: the minion that publishes records when DNS lacks one.
+    mend: true applies dkim.opendkim on a host whose daemon or socket is down.
+    mail: {minion, recipient, sender}: a minion with a sendmail, which sends a message for each
+      event.
 #}
 {%- set settings = opts.get('dkim_reactor', {}) %}
 {%- set publisher = settings.get('publisher') %}
@@ -19,7 +20,7 @@ records are published:
 
 {%- if settings.get('mend') and goes_on and data.check in ('service', 'socket') %}
 
-OpenDKIM is put into order:
+OpenDKIM is repaired:
   local.state.apply:
     - tgt: {{ data.id | json }}
     - tgt_type: list
@@ -30,8 +31,8 @@ OpenDKIM is put into order:
 {%- if mail %}
 {%- set head = ['DKIM at', data.id, data.check, data.change] | join(' ') | replace('\n', ' ') %}
 
-{#- By the minion's sendmail: Salt 3008 has no module smtp any more. No shell reads the text. #}
-somebody is told:
+{#- By the minion's sendmail, because Salt 3008 has no module smtp. No shell reads the text. #}
+a mail is sent:
   local.cmd.run:
     - tgt: {{ mail.minion | json }}
     - args:

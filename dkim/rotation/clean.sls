@@ -1,4 +1,4 @@
-{#- No timer calls the rotation any more; keys stay in the states that they are in. #}
+{#- Removal of the timer that calls the rotation. Keys stay in their present states. #}
 {%- from 'dkim/unattended/job.jinja' import absent with context %}
 
 {{- absent('rotation', 'rotations') }}

@@ -1,7 +1,6 @@
 {#-
-  Rotations go on at each run, as far as DNS and time allow; those that are due begin where the
-  pillar lets them begin by themselves. A timer of systemd does the same between the runs, where
-  wanted.
+  Each run moves the rotations in progress as far as DNS and time allow. With rotation:automatic,
+  due rotations begin. With rotation:schedule, a systemd timer does the same between the runs.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 {%- from 'dkim/unattended/job.jinja' import present with context %}
@@ -17,22 +16,23 @@ include:
 
 Keys are rotated when they are due:
   dkim.rotated:
-    {#- Behind Postfix (dkim.postfix.service): a mail about records to publish is signed. #}
+    {#- After Postfix (dkim.postfix.service), so that a mail about records to publish is signed. #}
     - order: 20002
     - require:
       - sls: dkim.check
 {%- else %}
 
-Rotations under way go on:
+Rotations in progress are advanced:
   dkim.rotations_advanced:
-    {#- Behind Postfix (dkim.postfix.service): a mail about records to publish is signed. #}
+    {#- After Postfix (dkim.postfix.service), so that a mail about records to publish is signed. #}
     - order: 20002
     - require:
       - sls: dkim.check
 {%- endif %}
 
 {%- if schedule %}
-{#- The first run after a boot or a change comes soon: a machine may not be up for a whole turn. #}
+{#- The first run comes soon after a boot or a change: a machine may be shut down before the end of
+    an interval. #}
 {{- present(
   dkim, 'rotation', 'rotations', 'Due rotations of DKIM keys', 'man:opendkim(8)',
   '', [schedule, 300] | min, schedule, dkim.rotation.calls) }}

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, thrown away afterwards, that logs every statement; a database a test."""
+"""A temporary PostgreSQL server, which logs every statement. Each test has its own database."""
 
 import contextlib
 import functools
@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import schema
-from functional.postgres import (
+
+# Fixtures for every test of this folder.
+from functional.rotations import site  # noqa: F401
+from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
+from functional.server import (
     HOWTO,
     HOWTO_TABLES,
     OWNER,
@@ -27,10 +31,6 @@ from functional.postgres import (
     traditional_pem,
 )
 
-# Fixtures, here for every test of this folder.
-from functional.rotations import site  # noqa: F401
-from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
-
 _numbers = itertools.count(1)
 
 
@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 def server():
     programs = newest_server()
     if os.geteuid() != 0:
-        pytest.skip("the server is reached as root, by taking on postgres")
+        pytest.skip("needs root, which connects to the server as postgres")
     SOCKET_DIRECTORY.mkdir(exist_ok=True)
     shutil.chown(SOCKET_DIRECTORY, "postgres", "postgres")
     folder = Path(tempfile.mkdtemp(prefix="dkim-functional-"))
@@ -64,8 +64,8 @@ def server():
 @contextlib.contextmanager
 def own_database(server, template):
     """
-    A database for one test; afterwards it goes, and with it every role that the test made, and
-    every membership.
+    Create a database for one test. Afterwards drop the database, every role that the test created,
+    and every membership.
     """
     settings = replace(server.settings, name=f"vmail{next(_numbers)}")
     with db.session(server.settings, setup=True, autocommit=True) as connection:
@@ -93,7 +93,7 @@ def own_database(server, template):
 def make_database(connection, name, template):
     if not query(connection, "SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)):
         execute(connection, f"CREATE ROLE {OWNER}")
-    # The files are copied at half of the cost of their log, with which PostgreSQL 15 does it.
+    # file_copy costs half as much as wal_log, the default since PostgreSQL 15.
     execute(
         connection,
         f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template} STRATEGY file_copy",
@@ -102,13 +102,13 @@ def make_database(connection, name, template):
 
 @pytest.fixture
 def another_database(server):
-    """A function that makes a database from a template, for a test that needs many in turn."""
+    """A function that creates a database from a template, for tests that need several databases."""
     return functools.partial(own_database, server)
 
 
 @pytest.fixture
 def database(server):
-    """An empty database of its own for the test, owned by a role that is no superuser."""
+    """An empty database for the test. Its owner is not a superuser."""
     with own_database(server, "template0") as settings:
         yield settings
 
@@ -122,8 +122,8 @@ def connection(database):
 @pytest.fixture(scope="session")
 def ready_template(server):
     """
-    The name of a database that has our schema and two domains, for others to be made from. Its
-    table of keys was the howto's, so that other tools can go on inserting by ``domain_id``.
+    The name of a template database with the formula's schema and two domains. Its table of keys
+    was the howto's, so other tools can still insert rows by ``domain_id``.
     """
     settings = replace(server.settings, name="ready")
     with db.session(server.settings, setup=True, autocommit=True) as connection:
@@ -141,14 +141,14 @@ def ready_template(server):
 
 @pytest.fixture
 def ready(server, ready_template):
-    """The settings of a database that has our schema and two domains."""
+    """The settings of a database with the formula's schema and two domains."""
     with own_database(server, ready_template) as settings:
         yield settings
 
 
 @pytest.fixture
 def howto(database):
-    """The howto's database, made by its owner, with a key each for two domains."""
+    """The howto's database, created by its owner, with one key for each of two domains."""
     with db.session(database) as opened:
         execute(opened, 'CREATE ROLE "vmail-dkim-reader" LOGIN')
         execute(opened, f"SET ROLE {OWNER}")
@@ -163,7 +163,7 @@ def howto(database):
 
 @pytest.fixture
 def access_files(server):
-    """The server's access files, put back after the test."""
+    """The server's access files, restored after the test."""
     kept = {path: path.read_bytes() for path in server.data.glob("pg_*.conf")}
     yield
     for path, content in kept.items():

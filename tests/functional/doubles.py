@@ -1,11 +1,11 @@
-"""Stand-ins for daemons that a test machine does not run: OpenDKIM, Postfix, Salt's services."""
+"""Test doubles for daemons that a test machine does not run: OpenDKIM, Postfix, services."""
 
 import os
 import socket
 import sys
 from pathlib import Path
 
-# As far as the library uses it: postconf(1) with -n, -e, -X and -xh, on a file of its own.
+# The options of postconf(1) that the library uses (-n, -e, -X, -xh), over a file of the test's.
 _POSTCONF = """#!{python} -IS
 import pathlib, sys
 
@@ -26,7 +26,7 @@ path.write_text("".join(f"{{name}} = {{value}}\\n" for name, value in values.ite
 
 
 class OpenDKIM:
-    """A daemon as far as its milter socket shows it: made anew at each start."""
+    """The milter socket of an OpenDKIM daemon. Each start creates the socket again."""
 
     def __init__(self, path: Path):
         self.path = str(path)
@@ -36,7 +36,7 @@ class OpenDKIM:
         self.stop()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(self.path)
-        self._listening.listen(socket.SOMAXCONN)  # nobody takes the connections
+        self._listening.listen(socket.SOMAXCONN)  # connections are never accepted
 
     def stop(self) -> None:
         if self._listening is not None:
@@ -46,7 +46,7 @@ class OpenDKIM:
 
 
 class Services:
-    """Salt's ``service`` functions; ``events`` is what they were told, in order."""
+    """Salt's ``service`` functions. ``events`` lists their calls in order."""
 
     def __init__(self, daemon: OpenDKIM):
         self.daemon = daemon
@@ -55,36 +55,36 @@ class Services:
         self.events: list[str] = []
 
     def functions(self) -> dict[str, object]:
-        """By the names that ``__salt__`` knows them by."""
+        """Return the functions by their names in ``__salt__``."""
         return {
             "service.start": self.start,
             "service.stop": self.stop,
             "service.restart": self.restart,
             "service.status": lambda name: self.runs.get(name, False),
             "service.offline": lambda: True,
-            "service.systemctl_reload": lambda: self._told("units read", ""),
+            "service.systemctl_reload": lambda: self._record("units read", ""),
         }
 
     def start(self, name: str) -> bool:
         self.runs[name] = f"start {name}" not in self.failing
-        return self._told("start", name)
+        return self._record("start", name)
 
     def stop(self, name: str) -> bool:
         self.runs[name] = f"stop {name}" in self.failing
-        return self._told("stop", name)
+        return self._record("stop", name)
 
     def restart(self, name: str) -> bool:
         if f"restart {name}" not in self.failing:
             self.daemon.start()
-        return self._told("restart", name)
+        return self._record("restart", name)
 
-    def _told(self, what: str, name: str) -> bool:
-        self.events.append(f"{what} {name}".strip())
-        return f"{what} {name}" not in self.failing
+    def _record(self, action: str, name: str) -> bool:
+        self.events.append(f"{action} {name}".strip())
+        return f"{action} {name}" not in self.failing
 
 
 class Postfix:
-    """``postconf`` as a program over a main.cf of its own."""
+    """A ``postconf`` program over a main.cf of the test's."""
 
     def __init__(self, folder: Path):
         self.main_cf = folder / "main.cf"
@@ -95,22 +95,22 @@ class Postfix:
         self.postconf.chmod(0o755)
 
     def set(self, **values: str) -> None:
-        """Main.cf as an administrator has it."""
+        """Write main.cf as an administrator would."""
         self.main_cf.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
 
     def values(self) -> dict[str, str]:
-        """What main.cf says now."""
+        """Return the parameters in main.cf."""
         return dict(line.split(" = ", 1) for line in self.main_cf.read_text().splitlines())
 
     def break_down(self) -> None:
-        """From now on postconf fails as it does over a main.cf that it can't read."""
+        """Make postconf fail from now on, as it does when it cannot read main.cf."""
         self.postconf.write_text(
             "#!/bin/sh\necho 'fatal: open main.cf: no permission' >&2\nexit 1\n"
         )
 
 
 class Dns:
-    """``dkim.publish`` over a server that holds nothing yet and takes everything, unless told."""
+    """``dkim.publish`` over an empty server, which accepts everything unless ``refuses`` is set."""
 
     def __init__(self):
         self.held: set[str] = set()

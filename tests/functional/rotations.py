@@ -1,4 +1,4 @@
-"""What tests of rotations need: a site with keys and its name servers, and time that passes."""
+"""Rotations for tests: a site with keys and name servers, and a way to let time pass."""
 
 from dataclasses import replace
 
@@ -9,12 +9,13 @@ from dkim_formula import settings as pillar_settings
 from dkim_formula.dns.desired import desired_records
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.postgres import connection as db
-from functional.postgres import execute, query
+from functional.server import execute, query
 from support.nameserver import Nameserver
 
-# Negative TTL 30 s (support/nameserver.py); an hour of revocation, Postfix's five days of queue.
+# The negative TTL is 30 s (support/nameserver.py). A key is revoked for an hour. Postfix's queue
+# lasts five days.
 ROTATION = {"margin": 0, "retire_for": "1d", "revoke_for": "1h", "every": 180}
-_MOMENTS = {
+_TIMES = {
     "dkim": ("created_at", "activated_at", "retired_at", "revoked_at"),
     "dkim_observation": ("observed_at", "visible_since"),
     "dkim_disclosure": ("gone_since",),
@@ -25,7 +26,7 @@ _MOMENTS = {
 
 
 class Site:
-    """A database with our schema, and the servers of example.com and example.org."""
+    """A database with the formula's schema, and the servers of example.com and example.org."""
 
     def __init__(self, database, servers):
         self.database = database
@@ -74,15 +75,15 @@ class Site:
             )
 
     def pass_time(self, seconds):
-        """As if that many seconds had passed; fewer than none set the clock back."""
+        """Change every stored time as if so many seconds had passed. Negative: set back."""
         with db.session(self.database) as connection:
             execute(connection, "SET LOCAL session_replication_role = replica")
-            for table, columns in _MOMENTS.items():
+            for table, columns in _TIMES.items():
                 changes = ", ".join(f"{one} = {one} - %(by)s * interval '1 s'" for one in columns)
                 execute(connection, f"UPDATE public.{table} SET {changes}", {"by": seconds})
 
     def publish(self, selector, servers=None, domain="example.com"):
-        """By hand: what dkim.records says of a selector."""
+        """Publish by hand the record that dkim.records shows for a selector."""
         (record,) = (
             one
             for one in desired_records(self.settings, domain)
@@ -91,7 +92,7 @@ class Site:
         self.put(record.name, record.value, servers)
 
     def put(self, name, value, servers=None, ttl=60):
-        """One TXT record in place of what is there; None for nothing."""
+        """Replace the TXT record at a name. None removes the record."""
         for server in servers or self.servers:
             if value is not None:
                 parts = (value[at : at + 200] for at in range(0, len(value), 200))
@@ -102,7 +103,7 @@ class Site:
                     zone.delete_node(name + ".")
 
     def add(self, server, name, rtype, text, ttl=60):
-        """One record of another type, in the longest zone that the server has for it."""
+        """Set one record of any type in the longest matching zone of a server."""
         owner = dns.name.from_text(name)
         origin = max((zone for zone in server.zones if owner.is_subdomain(zone)), key=len)
         server.zones[origin].replace_rdataset(owner, dns.rdataset.from_text("IN", rtype, ttl, text))
@@ -110,7 +111,7 @@ class Site:
 
 @pytest.fixture
 def site(ready, monkeypatch):
-    # The tests' server lets no writer in, which test_writer.py has: no session tries it.
+    # The test server refuses logins of the writer, so no session tries one. test_writer.py does.
     monkeypatch.setattr(db, "_as_writer", lambda *_given: (None, ""))
     zones = {"example.com": "", "example.org": ""}
     with Nameserver(zones) as first, Nameserver(zones) as second:

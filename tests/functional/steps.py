@@ -1,9 +1,10 @@
 """
-Steps that change something outside the process: each can be made to fail in its turn.
+Steps that change something outside the process. A test can make each step fail.
 
-A step is a statement, a commit or a new session of PostgreSQL, a command, a file that is opened for
-writing, written, given away, put in its place or removed, a message to a name server, and whatever
-a test hands to :meth:`Steps.step`. Each is of a kind: what a statement begins with, a program.
+These are steps: a statement, a commit or a new session of PostgreSQL, a command, a message to a
+name server, and whatever a test passes to :meth:`Steps.step`. A file that is opened for writing,
+written, renamed or removed, or gets another owner or mode, is a step too. Each step has a kind:
+the first words of a statement, or a program.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import psycopg2
 
-# How a step fails.
-ONCE = "refused"  # it is not done; what comes after it works
-LOST = "lost"  # it is done, and an error comes back all the same
-FOR_GOOD = "away"  # it is not done, and neither is anything after it
-SILENT = "silent"  # a server gets it and says nothing
-TAKEN = "taken in silence"  # a server does it and says nothing
+# The modes in which a step fails.
+ONCE = "refused"  # this step is not done, but later steps work
+LOST = "lost"  # the step is done, but returns an error
+FOR_GOOD = "away"  # neither this step nor any later step is done
+SILENT = "silent"  # a server receives the message, ignores it and does not answer
+TAKEN = "taken in silence"  # a server does what the message says and does not answer
 
 FEW = 5
 COMMIT_OF_CHANGES = "commit of changes"
@@ -30,10 +31,10 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 class Steps:
     """
-    Counts the steps while :meth:`failing` is open, and lets one of them fail.
+    A counter of the steps while :meth:`failing` is open, which makes one of them fail.
 
     folders
-        Where files are the formula's to write; others are Salt's and the test's own.
+        The folders in which the formula writes. Files elsewhere belong to Salt and to the test.
     """
 
     def __init__(self, monkeypatch, folders: Iterable[Path]):
@@ -41,7 +42,7 @@ class Steps:
         self.kinds: list[str] = []
         self._folders = tuple(f"{folder}/" for folder in folders)
         self._number: int | None = None
-        self._how = ""
+        self._mode = ""
         self._counted = 0
         monkeypatch.setattr(psycopg2, "connect", self._connect(psycopg2.connect))
         monkeypatch.setattr(subprocess, "run", self._run(subprocess.run))
@@ -50,12 +51,12 @@ class Steps:
         _hook_once()
 
     @contextlib.contextmanager
-    def failing(self, number: int, how: str) -> Iterator[None]:
+    def failing(self, number: int, mode: str) -> Iterator[None]:
         """
-        While this is open the ``number``-th step fails; ``has_failed`` tells whether it came, and
-        ``kinds`` what steps there were.
+        Make the ``number``-th step fail while this is open. ``has_failed`` is whether the step was
+        reached, ``kinds`` the kinds of all steps.
         """
-        self._number, self._how, self._counted, self.has_failed = number, how, 0, False
+        self._number, self._mode, self._counted, self.has_failed = number, mode, 0, False
         self.kinds = []
         try:
             yield
@@ -63,11 +64,11 @@ class Steps:
             self._number = None
 
     def counting(self) -> contextlib.AbstractContextManager[None]:
-        """While this is open nothing fails, and ``kinds`` gets what steps there are."""
+        """Count the steps in ``kinds`` while this is open. No step fails."""
         return self.failing(0, ONCE)
 
-    def idle(self, action: Callable[[], object]) -> object:
-        """What the test itself does meanwhile: nothing of it counts."""
+    def uncounted(self, action: Callable[[], object]) -> object:
+        """Run an action of the test itself, without counting its steps."""
         number, self._number = self._number, None
         try:
             return action()
@@ -75,22 +76,25 @@ class Steps:
             self._number = number
 
     def step(self, kind: str, action: Callable[[], object], fail: Callable[[], object]) -> object:
-        """Take one step, or have ``fail`` raise its error or return its failure."""
+        """Take one step, or make ``fail`` raise its error or return its failure."""
         if not self._fails(kind):
             return action()
-        if self._how in (LOST, TAKEN):
+        if self._mode in (LOST, TAKEN):
             action()
         return fail()
 
     def message(self, forward: Callable[[], bytes], refused: Callable[[], bytes]) -> bytes | None:
-        """One message to a name server: its answer; empty for an end without one, None: silence."""
+        """
+        Return a name server's answer to one message. It is empty if the server closes the
+        connection without an answer, and None if the server stays silent.
+        """
         if not self._fails("message"):
             return forward()
-        if self._how in (LOST, TAKEN):
+        if self._mode in (LOST, TAKEN):
             forward()
-        if self._how == ONCE:
+        if self._mode == ONCE:
             return refused()
-        return None if self._how in (SILENT, TAKEN) else b""
+        return None if self._mode in (SILENT, TAKEN) else b""
 
     def _fails(self, kind: str) -> bool:
         if self._number is None:
@@ -98,16 +102,16 @@ class Steps:
         self._counted += 1
         self.kinds.append(kind)
         here = self._counted == self._number
-        fails = here or (self._how == FOR_GOOD and self._counted > self._number > 0)
+        fails = here or (self._mode == FOR_GOOD and self._counted > self._number > 0)
         self.has_failed = self.has_failed or fails
         return fails
 
-    def file_step(self, what: str, path: object) -> None:
-        """A file that is about to be changed; by its path, or by a descriptor."""
+    def file_step(self, kind: str, path: object) -> None:
+        """Count a change of a file, which is given by its path or by a descriptor."""
         if self._number is None:
             return
-        is_ours = isinstance(path, int) or os.fsdecode(path).startswith(self._folders)
-        if is_ours and self._fails(what):
+        is_managed = isinstance(path, int) or os.fsdecode(path).startswith(self._folders)
+        if is_managed and self._fails(kind):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _connect(self, connect):
@@ -124,12 +128,12 @@ class Steps:
     def _run(self, run):
         def running(command, **given):
             if not sys._getframe(1).f_globals["__name__"].startswith("dkim_formula."):
-                return run(command, **given)  # Salt's own
+                return run(command, **given)  # a command of Salt's own
 
             def fail():
                 is_text = any(given.get(one) for one in ("text", "encoding", "errors"))
-                out, told = ("", "the fault") if is_text else (b"", b"the fault")
-                return subprocess.CompletedProcess(command, 1, out, told)
+                out, err = ("", "the fault") if is_text else (b"", b"the fault")
+                return subprocess.CompletedProcess(command, 1, out, err)
 
             kind = " ".join(map(os.path.basename, command[:2]))
             return self.step(kind, lambda: run(command, **given), fail)
@@ -141,7 +145,7 @@ class Steps:
 
 
 class _Writing:
-    """A stream over a full disk: half of the text is written when it fails."""
+    """A stream to a disk that fills up: a failing write writes half of its text."""
 
     def __init__(self, steps: Steps, stream):
         self._steps = steps
@@ -165,20 +169,22 @@ class _Writing:
         return self._steps.step("write", lambda: self._stream.write(text), half)
 
 
-def spread(kinds: Sequence[str], hows: Sequence[str]) -> list[tuple[int, str]]:
+def spread(kinds: Sequence[str], modes: Sequence[str]) -> list[tuple[int, str]]:
     """
-    Return steps to fail at, each with a way: of each kind the first and the last, in turn in each
-    way. A commit of changes is lost too, and what comes after it is away for good: then no second
-    look can tell what was committed. Of a few steps: each, in every way.
+    Return steps to fail at, each with a mode.
+
+    Up to ``FEW`` steps each fail in every mode. Of more steps, the first and the last of each kind
+    fail, each in one mode, and the modes take turns. A commit of changes also fails as ``LOST``,
+    and the step after it as ``FOR_GOOD``: then no second read can show what was committed.
     """
     if len(kinds) <= FEW:
-        return [(number, how) for number in range(1, len(kinds) + 1) for how in hows]
-    places: dict[str, list[int]] = {}
+        return [(number, mode) for number in range(1, len(kinds) + 1) for mode in modes]
+    numbers: dict[str, list[int]] = {}
     for number, kind in enumerate(kinds, 1):
-        places.setdefault(kind, []).append(number)
-    chosen = {number for found in places.values() for number in (found[0], found[-1])}
-    due = {(number, hows[at % len(hows)]) for at, number in enumerate(sorted(chosen))}
-    for number in sorted(chosen & {*places.get(COMMIT_OF_CHANGES, ())}):
+        numbers.setdefault(kind, []).append(number)
+    chosen = {number for found in numbers.values() for number in (found[0], found[-1])}
+    due = {(number, modes[at % len(modes)]) for at, number in enumerate(sorted(chosen))}
+    for number in sorted(chosen & {*numbers.get(COMMIT_OF_CHANGES, ())}):
         due |= {(number, LOST), (number + 1, FOR_GOOD)}
     return sorted(due)
 
@@ -220,13 +226,13 @@ def _connection_class(steps: Steps):
         def commit(self):
             parent = super()
             if self.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE:
-                return parent.commit()  # psycopg2 sends nothing then
+                return parent.commit()  # psycopg2 sends nothing in this status
             kind = COMMIT_OF_CHANGES if self._has_written() else "commit"
             return steps.step(kind, parent.commit, lambda: _lost("commit"))
 
         def _has_written(self):
             if self.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_INTRANS:
-                return False  # an error has ended it
+                return False  # an error has ended the transaction
             with super().cursor() as cursor:
                 cursor.execute("SELECT txid_current_if_assigned() IS NOT NULL")
                 return cursor.fetchone()[0]
@@ -239,7 +245,7 @@ _hooked: list[bool] = []
 
 
 def _hook_once() -> None:
-    # Python takes no audit hook back (PEP 578).
+    # Python cannot remove an audit hook (PEP 578).
     if not _hooked:
         _hooked.append(True)
         sys.addaudithook(_audit)
@@ -255,5 +261,5 @@ def _audit(event: str, given: tuple) -> None:
     elif event in ("os.chmod", "os.chown"):
         _current.file_step("rights", given[0])
     elif event == "os.remove" and not os.path.basename(given[0]).startswith("."):
-        # A temporary file goes on a full disk too.
+        # A temporary file can be removed on a full disk too.
         _current.file_step("remove", given[0])

@@ -1,4 +1,4 @@
-"""Machines for the tests, of the release that ``--release`` names."""
+"""Fixtures of test machines, of the release that ``--release`` names."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,14 +10,18 @@ from support.progress import to_stderr
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--release", choices=KNOWN, default=RELEASES[0], help="of Debian")
-    parser.addoption("--seed", type=int, default=1, help="of faults that come at random")
-    parser.addoption("--minutes", type=float, default=20, help="of a soak's mail or input")
+    parser.addoption("--release", choices=KNOWN, default=RELEASES[0], help="Debian release")
+    parser.addoption("--seed", type=int, default=1, help="seed of the random faults")
+    parser.addoption("--minutes", type=float, default=20, help="minutes of a soak's mail or input")
 
 
 @pytest.fixture(scope="session")
 def release(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The Debian release that this run is for; the host is able to start it, and it is built."""
+    """
+    Yield the Debian release of this run.
+
+    Stops the run if this host cannot start machines. Builds the release's image if it is missing.
+    """
     problems = missing()
     if problems:
         pytest.exit("This host can't run test machines:\n" + "\n".join(problems), returncode=1)
@@ -30,8 +34,10 @@ def release(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """
-    A machine that the tests of one file share: bare, or with the packages installed where the file
-    says ``EQUIPPED = True``; ``WARM = True`` has :mod:`support.salt` call a Salt that has started.
+    Yield a machine that the tests of one file share.
+
+    The machine is bare. With ``EQUIPPED = True`` in the file, the packages are installed. With
+    ``WARM = True`` in the file, :mod:`support.salt` calls a Salt process that runs already.
     """
     equipped = getattr(request.module, "EQUIPPED", False)
     layers = equipment.layers(release, to_stderr()) if equipped else ()
@@ -42,6 +48,6 @@ def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 @pytest.fixture
 def new_machine(release: str) -> Iterator[Callable[..., Machine]]:
-    """Starts a bare machine for one test; the arguments are those of ``Machine``."""
+    """Yield a function that starts a bare machine for one test, with ``Machine``'s arguments."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(Machine(release, **options))

@@ -1,4 +1,4 @@
-"""What OpenDKIM's role can reach in the database, who can be that role, and by which way."""
+"""Rights of OpenDKIM's role in the database, and the ways to log in as that role."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from support.machine import Machine
 
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 WARM = True
 
@@ -25,26 +25,26 @@ PILLAR = {"dkim": {"domains": DOMAINS}}
 READER_PASSWORD, ADMIN_PASSWORD = "reads-by-password", "sets-up-by-password"
 CERTIFICATE = "/etc/ssl/certs/ssl-cert-snakeoil.pem"
 
-# What a mail server's database has beside ours, and what somebody wrote into the access files.
+# Objects of the mail database and lines of the access files that the formula does not manage.
 SITE = """
 CREATE SCHEMA site;
 CREATE TABLE site.users (id serial PRIMARY KEY, password text);
 CREATE VIEW site.logins AS SELECT * FROM site.users;
 CREATE MATERIALIZED VIEW site.counted AS SELECT count(*) FROM site.users;
 """
-FOREIGN_HBA = (
+UNMANAGED_HBA = (
     "# a comment\twith a tab  and blanks   \n"
     "host    webmail   webmail   192.0.2.0/24   scram-sha-256 # web \n\n"
     "local\tbackup\tbackup\tpeer\n"
 )
-FOREIGN_IDENT = '# others\nbackups\t/^(.*)@example\\.com$\t\\1\nmaildkimx   opendkim   "x"\n'
+UNMANAGED_IDENT = '# others\nbackups\t/^(.*)@example\\.com$\t\\1\nmaildkimx   opendkim   "x"\n'
 
 RELATIONS = """
 SELECT format('%I.%I', n.nspname, c.relname)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_|^information_schema$'
 """
-TOO_WIDE = f"""
+EXCESS_RIGHTS = f"""
 ALTER ROLE "{READER}" SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS PASSWORD 'by-hand';
 CREATE ROLE writer;
 CREATE ROLE gatekeeper;
@@ -74,11 +74,11 @@ SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbyp
 
 
 @pytest.fixture(scope="module")
-def foreign(machine: Machine) -> Mapping[str, str]:
-    """The access files of a PostgreSQL that was there before, with lines by others."""
+def unmanaged(machine: Machine) -> Mapping[str, str]:
+    """The access files of an existing PostgreSQL server, with lines by other programs."""
     machine.install("postgresql")
     texts = {}
-    for name, text in (("hba", FOREIGN_HBA), ("ident", FOREIGN_IDENT)):
+    for name, text in (("hba", UNMANAGED_HBA), ("ident", UNMANAGED_IDENT)):
         path = access_file(machine, name)
         texts[name] = text + machine.read(path)
         machine.write(path, texts[name], mode=0o640, owner="postgres:postgres")
@@ -87,8 +87,8 @@ def foreign(machine: Machine) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def box(machine: Machine, foreign: Mapping[str, str]) -> mail.Mailbox:
-    """That server once it is set up."""
+def box(machine: Machine, unmanaged: Mapping[str, str]) -> mail.Mailbox:
+    """A mailbox on that server after the formula's first run."""
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -106,19 +106,19 @@ def access_file(machine: Machine, name: str) -> str:
 
 
 def ask(machine: Machine, statement: str, *options: str, user: str = "opendkim"):
-    """psql as the reader, with no password to be had from anywhere."""
+    """Run a statement with psql as the reader, without a password."""
     command = ["psql", "-X", "-At", "-w", "-U", READER, *options, "-c", statement, "vmail"]
     return machine.run(command, user=user, check=False)
 
 
 def readable(machine: Machine) -> set[str]:
-    """Every relation of the database's own that the reader gets an answer from."""
+    """Return every relation of the database that the reader can read."""
     relations = server.sql(machine, RELATIONS).splitlines()
     assert len(relations) > len(VIEWS) + 8
-    asked = {name: ask(machine, f"SELECT * FROM {name} LIMIT 1") for name in relations}
-    refused = [done.stderr for done in asked.values() if done.returncode != 0]
+    results = {name: ask(machine, f"SELECT * FROM {name} LIMIT 1") for name in relations}
+    refused = [done.stderr for done in results.values() if done.returncode != 0]
     assert all("permission denied" in text for text in refused), refused
-    return {name for name, done in asked.items() if done.returncode == 0}
+    return {name for name, done in results.items() if done.returncode == 0}
 
 
 def assert_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
@@ -160,7 +160,7 @@ def test_opendkim_reads_the_views_and_no_other_relation(box: mail.Mailbox) -> No
         "SELECT rolpassword FROM pg_authid",
     ],
 )
-def test_opendkim_can_change_and_make_nothing(box: mail.Mailbox, statement: str) -> None:
+def test_opendkim_can_change_and_create_nothing(box: mail.Mailbox, statement: str) -> None:
     refused = ask(box.machine, statement)
     assert refused.returncode != 0
     assert re.search(
@@ -169,16 +169,14 @@ def test_opendkim_can_change_and_make_nothing(box: mail.Mailbox, statement: str)
 
 
 @pytest.mark.parametrize("user", ["nobody", "www-data", "postfix", "root"])
-def test_other_accounts_are_not_the_reader(box: mail.Mailbox, user: str) -> None:
+def test_other_accounts_cannot_log_in_as_the_reader(box: mail.Mailbox, user: str) -> None:
     refused = ask(box.machine, "SELECT 1", user=user)
     assert refused.returncode != 0
     assert f'Peer authentication failed for user "{READER}"' in refused.stderr
 
 
 @pytest.mark.parametrize("user", ["opendkim", "nobody"])
-def test_reader_gets_in_by_the_network_neither_with_nor_without_a_password(
-    box: mail.Mailbox, user: str
-) -> None:
+def test_reader_cannot_log_in_over_the_network(box: mail.Mailbox, user: str) -> None:
     without = ask(box.machine, "SELECT 1", "-h", "127.0.0.1", user=user)
     assert "no password supplied" in without.stderr
     command = f"PGPASSWORD=guessed psql -X -w -h 127.0.0.1 -U {READER} -c 'SELECT 1' vmail"
@@ -186,10 +184,10 @@ def test_reader_gets_in_by_the_network_neither_with_nor_without_a_password(
     assert "password authentication failed" in refused.stderr
 
 
-def test_foreign_lines_and_comments_are_left_as_they_are(
-    box: mail.Mailbox, foreign: Mapping[str, str]
+def test_unmanaged_lines_and_comments_stay_unchanged(
+    box: mail.Mailbox, unmanaged: Mapping[str, str]
 ) -> None:
-    for name, ours in (
+    for name, managed in (
         ("hba", f"local   vmail   {READER}   peer map=maildkim   # by the dkim formula\n"),
         ("hba", f"local   vmail   {WRITER}   peer map=maildkim-writer   # by the dkim formula\n"),
         ("ident", f'maildkim   opendkim   "{READER}"   # by the dkim formula\n'),
@@ -197,15 +195,15 @@ def test_foreign_lines_and_comments_are_left_as_they_are(
     ):
         path = access_file(box.machine, name)
         text = box.machine.read(path)
-        assert text.count(ours) == 1
+        assert text.count(managed) == 1
         others = [line for line in text.splitlines(True) if "vmail-dkim-" not in line]
-        assert "".join(others) == foreign[name]
+        assert "".join(others) == unmanaged[name]
         shown = box.machine.run(["stat", "-c", "%U:%G %a", path]).stdout.strip()
         assert shown == "postgres:postgres 640"
 
 
-def test_too_wide_rights_are_taken_back(box: mail.Mailbox) -> None:
-    server.sql(box.machine, TOO_WIDE)
+def test_excess_rights_are_revoked(box: mail.Mailbox) -> None:
+    server.sql(box.machine, EXCESS_RIGHTS)
     announced = salt.apply(box.machine, "dkim.database", test=True)
     run = salt.apply(box.machine)
     assert run.succeeded, str(run)
@@ -221,29 +219,29 @@ def test_too_wide_rights_are_taken_back(box: mail.Mailbox) -> None:
 
 
 @pytest.mark.parametrize("name", ["hba", "ident"])
-def test_broken_access_file_stops_the_run_before_its_first_change(
+def test_malformed_access_file_stops_the_run_before_its_first_change(
     box: mail.Mailbox, name: str
 ) -> None:
     machine = box.machine
     path = access_file(machine, name)
-    sound = machine.read(path)
-    broken = f"{sound}local all all nonsense\n" if name == "hba" else f"{sound}lonely\n"
-    machine.write(path, broken, mode=0o640, owner="postgres:postgres")
+    valid = machine.read(path)
+    malformed = f"{valid}local all all nonsense\n" if name == "hba" else f"{valid}lonely\n"
+    machine.write(path, malformed, mode=0o640, owner="postgres:postgres")
     before = server.state(machine)
     run = salt.apply(machine, pillar={"dkim": {"domains": [*DOMAINS, "example.net"]}})
     first = run.states[0]
     assert first.result is False
-    assert f"{path}, line {len(broken.splitlines())}: " in first.comment
+    assert f"{path}, line {len(malformed.splitlines())}: " in first.comment
     assert run.changed == []
     assert server.state(machine).differences(before) == []
-    assert machine.read(path) == broken
-    machine.write(path, sound, mode=0o640, owner="postgres:postgres")
+    assert machine.read(path) == malformed
+    machine.write(path, valid, mode=0o640, owner="postgres:postgres")
     assert salt.apply(machine, pillar=PILLAR).changed == []
 
 
 @pytest.fixture(scope="module")
 def logged(box: mail.Mailbox) -> mail.Mailbox:
-    """The same machine with a server that logs every statement, and takes TLS by its own name."""
+    """The same machine. PostgreSQL logs every statement and accepts TLS at its own host name."""
     server.sql(box.machine, "ALTER SYSTEM SET log_statement = 'all'")
     server.sql(box.machine, "ALTER SYSTEM SET listen_addresses = '*'")
     path = access_file(box.machine, "hba")
@@ -280,7 +278,7 @@ SESSIONS = (
 
 
 @pytest.mark.parametrize("way", BY_PASSWORD)
-def test_daemon_logs_in_by_password_which_shows_nowhere(
+def test_daemon_logs_in_by_password_and_no_log_or_process_shows_it(
     logged: mail.Mailbox, records: Mapping[str, str], way: str
 ) -> None:
     machine = logged.machine
@@ -291,17 +289,17 @@ def test_daemon_logs_in_by_password_which_shows_nowhere(
     assert_signed(logged, records)
     assert server.sql(machine, SESSIONS) == ("t|t" if way == "network" else "f|f")
     assert machine.run("stat -c '%U %a' /etc/opendkim-pgpass").stdout == "opendkim 400\n"
-    places = "/var/log /var/cache /etc/opendkim.conf /etc/systemd /proc/[0-9]*/cmdline"
+    paths = "/var/log /var/cache /etc/opendkim.conf /etc/systemd /proc/[0-9]*/cmdline"
     for password in (READER_PASSWORD, ADMIN_PASSWORD):
-        found = machine.run(f"grep -rlsF {password} {places}", check=False).stdout.split()
-        # Salt's own pillar is where it comes from.
+        found = machine.run(f"grep -rlsF {password} {paths}", check=False).stdout.split()
+        # The passwords come from Salt's pillar.
         assert [path for path in found if "/pillar/" not in path and "/proc/" not in path] == []
         assert machine.run(f"journalctl -q | grep -F {password}", check=False).stdout == ""
         assert password not in f"{run} {again}"
     assert "statement: " in machine.run("cat /var/log/postgresql/*.log").stdout
 
 
-def test_reader_is_back_at_peer_without_a_password(
+def test_reader_returns_to_peer_authentication_and_loses_its_password(
     logged: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     run = salt.apply(logged.machine, pillar=PILLAR)
@@ -315,7 +313,7 @@ def test_reader_is_back_at_peer_without_a_password(
 def test_case_51_renamed_reader_and_map_leave_nothing_behind(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
-    """One run: the daemon has its new role before the old one goes. The next changes nothing."""
+    """One run gives the daemon its new role, then removes the old one. The next changes nothing."""
     renamed = {"database": {"reader": {"name": "mail-signer", "map": "signermap"}}}
     salt.set_pillar(box.machine, {"dkim": PILLAR["dkim"] | renamed})
     announced = salt.apply(box.machine, test=True)
@@ -323,9 +321,9 @@ def test_case_51_renamed_reader_and_map_leave_nothing_behind(
     assert run.succeeded, str(run)
     assert {state.id for state in run.changed} == {state.id for state in announced.changed}
     texts = [box.machine.read(access_file(box.machine, name)) for name in ("hba", "ident")]
-    ours = [line for text in texts for line in text.splitlines() if "by the dkim formula" in line]
-    assert ours
-    assert not any(READER in line or "maildkim " in line for line in ours)
+    added = [line for text in texts for line in text.splitlines() if "by the dkim formula" in line]
+    assert added
+    assert not any(READER in line or "maildkim " in line for line in added)
     assert server.sql(box.machine, f"SELECT FROM pg_roles WHERE rolname = '{READER}'") == ""
     assert_signed(box, records)
     again = salt.apply(box.machine)

@@ -1,4 +1,4 @@
-"""A server that was set up by the howto is taken over in place, and signs throughout."""
+"""The takeover, in place, of a server that was set up by the howto and that signs throughout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from support.traffic import Outcome, Traffic
 
 pytestmark = pytest.mark.one_release("bookworm")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
-# As the howto has it, with the corrections that it needs to sign: a member of the group in place of
-# its administrator, and a search bit on the socket's directory.
+# The howto's configuration, with two corrections that it needs to sign: postfix is a member of the
+# group instead of its administrator, and the socket's directory has a search bit.
 PASSWORD = "howtos-own-password"
 DSN = f"dsn:pgsql://vmail-dkim-reader:{PASSWORD}@localhost/vmail/table="
 OPENDKIM_CONF = f"""\
@@ -94,15 +94,15 @@ CREATE TABLE mail.virtual_domains (domain_id SERIAL PRIMARY KEY, fqdn VARCHAR(25
 INSERT INTO mail.virtual_domains (fqdn) VALUES ('old.example'), ('fresh.example');
 {KEY_TABLES.format(schema="mail.", table="mail.virtual_domains", id="domain_id", name="fqdn")}
 """
-# The howto's own tool writes the traditional form, another one that the site has PKCS#8.
+# The howto's own tool writes the traditional form. Another tool on the server writes PKCS#8.
 KEYS = (
     ("example.com", "default", "-traditional"),
     ("example.org", "old2024", "-traditional"),
     ("example.org", "default", "-traditional"),
     ("example.info", "tool", ""),
 )
-# Its password, by which it was found that it is in no other place.
-PLACES = "/var/cache /var/log /root /srv/pillar /tmp /run /etc"
+# Paths that must hold neither the howto's password nor a private key.
+SEARCHED = "/var/cache /var/log /root /srv/pillar /tmp /run /etc"
 
 PILLAR = {
     "dkim": {
@@ -128,7 +128,7 @@ OWNERS = (
     " WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
 )
 OTHER_TABLES = ("--table=domains", "--table=users", "--table=addresses", "--no-privileges")
-# Who may do what with the relations of a schema, or a column of them; a line each.
+# Every right on these tables and their columns, one per line.
 RIGHTS = """
 SELECT c.relname, a.attname, x.grantee::regrole, x.privilege_type
   FROM pg_class AS c
@@ -141,7 +141,7 @@ SELECT c.relname, a.attname, x.grantee::regrole, x.privilege_type
 
 @dataclass(frozen=True)
 class Takeover:
-    """The howto's server before the formula's first run, the runs, and the mail meanwhile."""
+    """The howto's server before the formula's first run, the runs, and the mail during the run."""
 
     rows: str
     owners: str
@@ -150,16 +150,16 @@ class Takeover:
     signers: set[tuple[str, str]]
     untouched: list[str]
     announced: salt.Run
-    made: salt.Run
+    applied: salt.Run
     again: salt.Run
     traffic: Outcome
     private_lines: set[str]
 
 
 def psql(machine: Machine, script: str, database: str = "postgres", **variables: str) -> None:
-    """Runs a script as the database's superuser; in it, ``:'name'`` is a variable's value."""
-    given = [f"--set={name}={value}" for name, value in variables.items()]
-    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, *given]
+    """Run a script as the superuser. In the script ``:'name'`` is a variable's value."""
+    settings = [f"--set={name}={value}" for name, value in variables.items()]
+    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, *settings]
     machine.run(command, user="postgres", input=script)
 
 
@@ -170,7 +170,7 @@ def add_key(
     form: str = "-traditional",
     database: str = "vmail",
 ) -> None:
-    """A key by the site's own tool: the howto's INSERT, as its own role."""
+    """Add a key as the server's own tool does: by the howto's INSERT, as the role of that tool."""
     pem = machine.run(f"openssl genrsa {form} 2048").stdout
     schema, table, key, name = (
         ("", "domains", "id", "domain")
@@ -194,7 +194,7 @@ def records_of(machine: Machine) -> Mapping[str, str]:
 
 
 def new_rights(before: str, after: str) -> set[str]:
-    """The rights that are new; none may be gone."""
+    """Return the new rights. Assert that no right was lost."""
     old, new = set(before.splitlines()), set(after.splitlines())
     assert old - new == set()
     return new - old
@@ -202,8 +202,8 @@ def new_rights(before: str, after: str) -> set[str]:
 
 def private_lines(pems: str, records: Mapping[str, str]) -> set[str]:
     """
-    The lines of PEM texts, but for those of the modulus: it stands in the record in the very same
-    base64, for it begins at a multiple of three octets in both.
+    Return the lines of PEM texts without those of the modulus. The record holds the modulus in
+    the same base64, because the modulus begins at a multiple of three octets in both.
     """
     public = "".join(records.values())
     return {line for line in pems.splitlines() if len(line) == 64 and line not in public}
@@ -211,7 +211,7 @@ def private_lines(pems: str, records: Mapping[str, str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def howto(machine: Machine) -> mail.Mailbox:
-    """The howto's mail server, signing."""
+    """The howto's mail server, which signs."""
     machine.install("postgresql", "opendkim", "libopendbx1-pgsql", "postfix")
     psql(machine, DATABASE)
     for domain, selector, form in KEYS:
@@ -231,14 +231,14 @@ def takeover(howto: mail.Mailbox) -> Takeover:
     tables, rights = server.dump(machine, *OTHER_TABLES), server.sql(machine, RIGHTS)
     pems = server.sql(machine, "SELECT key FROM dkim")
     salt.install_formula(machine, PILLAR)
-    # Without the driver a test run can't look into the database.
+    # Without the driver a test run can't read the database.
     driver = salt.apply(machine, "dkim.python")
     assert driver.succeeded, str(driver)
     state = server.state(machine)
     announced = salt.apply(machine, test=True)
     untouched = server.state(machine).differences(state)
     with Traffic(howto, senders) as traffic:
-        made = salt.apply(machine)
+        applied = salt.apply(machine)
     again = salt.apply(machine)
     records = records_of(machine)
     signed = [mail.signatures(machine, message, records) for message in before]
@@ -250,7 +250,7 @@ def takeover(howto: mail.Mailbox) -> Takeover:
         signers={(found.domain, found.selector) for (found,) in signed if found.valid},
         untouched=untouched,
         announced=announced,
-        made=made,
+        applied=applied,
         again=again,
         traffic=traffic.outcome(records),
         private_lines=private_lines(pems, records),
@@ -266,23 +266,23 @@ def test_test_run_changes_nothing(takeover: Takeover) -> None:
     assert takeover.untouched == []
 
 
-def test_run_takes_the_server_over(takeover: Takeover) -> None:
-    assert takeover.made.succeeded, str(takeover.made)
+def test_first_run_succeeds_on_the_howtos_server(takeover: Takeover) -> None:
+    assert takeover.applied.succeeded, str(takeover.applied)
 
 
 def test_run_does_what_was_announced(takeover: Takeover) -> None:
     def touched(run: salt.Run) -> set[str]:
         return {state.id for state in (*run.changed, *run.would_change)}
 
-    assert touched(takeover.made) == touched(takeover.announced)
+    assert touched(takeover.applied) == touched(takeover.announced)
     for state_id in (
         "The virtual-mail database holds DKIM keys",
         "OpenDKIM's role reads the views and nothing else",
-        "The roles have their ways in",
+        "The roles can log in",
         "OpenDKIM's role has no password",
         "Every domain has its keys",
     ):
-        assert takeover.made[state_id].changes == takeover.announced[state_id].changes
+        assert takeover.applied[state_id].changes == takeover.announced[state_id].changes
 
 
 def test_second_run_changes_nothing(takeover: Takeover) -> None:
@@ -296,7 +296,7 @@ def test_no_message_leaves_unsigned_during_the_run(takeover: Takeover) -> None:
     assert len(takeover.traffic.taken) > 20
 
 
-def test_every_domain_goes_on_signing_with_the_same_key(takeover: Takeover) -> None:
+def test_every_domain_keeps_signing_with_the_same_key(takeover: Takeover) -> None:
     assert takeover.traffic.signers == takeover.signers
 
 
@@ -304,28 +304,28 @@ def test_rows_keep_id_domain_selector_and_key(howto: mail.Mailbox, takeover: Tak
     new = server.sql(howto.machine, ROWS).splitlines()
     assert len(takeover.rows.splitlines()) == len(KEYS)
     assert new[: len(KEYS)] == takeover.rows.splitlines()
-    assert len(new) == len(KEYS) + 1, "one more, for new.example"
+    assert len(new) == len(KEYS) + 1, "one new row, for new.example"
 
 
-def test_domain_with_two_keys_signs_with_one_and_loses_none(
+def test_domain_with_two_keys_signs_with_one_and_keeps_both(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
     (signing,) = (selector for domain, selector in takeover.signers if domain == "example.org")
     (other,) = {"old2024", "default"} - {signing}
     state = "The virtual-mail database holds DKIM keys"
-    sentence = f"example.org has several rsa keys: '{signing}' signs, '{other}' retired"
-    assert sentence in takeover.announced[state].comment
-    assert sentence in takeover.made[state].comment
+    message = f"example.org has several rsa keys: '{signing}' signs, '{other}' retired"
+    assert message in takeover.announced[state].comment
+    assert message in takeover.applied[state].comment
     keys = salt.call(howto.machine, "dkim.list_keys", "example.org")
     assert {key["selector"]: key["state"] for key in keys} == {signing: "active", other: "retired"}
 
 
 def test_tables_still_belong_to_their_owner(howto: mail.Mailbox, takeover: Takeover) -> None:
     owners = server.sql(howto.machine, OWNERS).splitlines()
-    gone = set(takeover.owners.splitlines()) - set(owners)
-    assert gone == {f"dkim_{view}_table|v|mailadm" for view in ("key", "signing")}
+    missing = set(takeover.owners.splitlines()) - set(owners)
+    assert missing == {f"dkim_{view}_table|v|mailadm" for view in ("key", "signing")}
     new = [line.split("|") for line in set(owners) - set(takeover.owners.splitlines())]
-    # An index of the table of keys is its owner's.
+    # The owner of the table of keys owns its indexes.
     assert {owner for _, kind, owner in new if kind != "i"} == {"vmail-dkim-owner"}
 
 
@@ -334,7 +334,7 @@ def test_other_tables_are_untouched(howto: mail.Mailbox, takeover: Takeover) -> 
     assert "CREATE VIEW public.addresses" in takeover.other_tables
 
 
-def test_functions_owner_may_read_the_names_and_that_is_all(
+def test_owner_of_the_functions_may_read_domain_names_and_nothing_else(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
     assert new_rights(takeover.rights, server.sql(howto.machine, RIGHTS)) == {
@@ -343,10 +343,10 @@ def test_functions_owner_may_read_the_names_and_that_is_all(
     }
 
 
-def test_sites_own_tool_deletes_and_renames_domains_that_have_a_key(
+def test_servers_own_tool_deletes_and_renames_domains_that_have_a_key(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
-    assert takeover.made.succeeded
+    assert takeover.applied.succeeded
     psql(
         howto.machine,
         "SET ROLE mailadm; BEGIN; DELETE FROM users WHERE domain_id = 3;"
@@ -356,12 +356,14 @@ def test_sites_own_tool_deletes_and_renames_domains_that_have_a_key(
     )
 
 
-def test_password_of_the_old_configuration_is_gone(howto: mail.Mailbox, takeover: Takeover) -> None:
+def test_password_of_the_old_configuration_is_removed(
+    howto: mail.Mailbox, takeover: Takeover
+) -> None:
     stored = "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'vmail-dkim-reader'"
     assert server.sql(howto.machine, stored) == "t"
-    found = howto.machine.run(f"grep -rlF {PASSWORD} {PLACES} 2>/dev/null", check=False).stdout
+    found = howto.machine.run(f"grep -rlF {PASSWORD} {SEARCHED} 2>/dev/null", check=False).stdout
     assert found == ""
-    for run in (takeover.announced, takeover.made, takeover.again):
+    for run in (takeover.announced, takeover.applied, takeover.again):
         assert PASSWORD not in str(run)
 
 
@@ -369,15 +371,15 @@ def test_private_keys_are_in_no_return_and_no_cache(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
     assert len(takeover.private_lines) > 60
-    said = f"{takeover.announced} {takeover.made} {takeover.again}"
-    assert not any(line in said for line in takeover.private_lines)
-    search = "cat > /dev/shm/lines; grep -rlFf /dev/shm/lines " + PLACES + "; rm /dev/shm/lines"
+    output = f"{takeover.announced} {takeover.applied} {takeover.again}"
+    assert not any(line in output for line in takeover.private_lines)
+    search = "cat > /dev/shm/lines; grep -rlFf /dev/shm/lines " + SEARCHED + "; rm /dev/shm/lines"
     lines = "\n".join(takeover.private_lines)
     assert howto.machine.run(f"{search} 2>/dev/null", input=lines, check=False).stdout == ""
 
 
-def test_sites_own_tool_adds_a_key_that_signs(howto: mail.Mailbox, takeover: Takeover) -> None:
-    assert takeover.made.succeeded
+def test_servers_own_tool_adds_a_key_that_signs(howto: mail.Mailbox, takeover: Takeover) -> None:
+    assert takeover.applied.succeeded
     add_key(howto.machine, "late.example", "mailadm2026")
     message = mail.sent_by_smtp(howto, "someone@late.example")
     (signature,) = mail.signatures(howto.machine, message, records_of(howto.machine))
@@ -385,8 +387,8 @@ def test_sites_own_tool_adds_a_key_that_signs(howto: mail.Mailbox, takeover: Tak
     assert (signature.domain, signature.selector) == ("late.example", "mailadm2026")
 
 
-def test_domain_without_a_key_got_one_that_signs(howto: mail.Mailbox, takeover: Takeover) -> None:
-    assert takeover.made.succeeded
+def test_domain_without_a_key_gets_one_that_signs(howto: mail.Mailbox, takeover: Takeover) -> None:
+    assert takeover.applied.succeeded
     message = mail.sent_by_sendmail(howto, "someone@new.example")
     (signature,) = mail.signatures(howto.machine, message, records_of(howto.machine))
     assert signature.valid, str(signature)
@@ -395,15 +397,15 @@ def test_domain_without_a_key_got_one_that_signs(howto: mail.Mailbox, takeover: 
 def test_hosted_domain_without_a_key_is_left_unsigned(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
-    assert takeover.made.succeeded
+    assert takeover.applied.succeeded
     message = mail.sent_by_smtp(howto, "someone@unsigned.example")
     assert "DKIM-Signature:" not in mail.headers(message)
 
 
-def test_sites_own_names_of_schema_table_and_columns(
+def test_takeover_works_with_other_names_of_schema_table_and_columns(
     howto: mail.Mailbox, takeover: Takeover
 ) -> None:
-    assert takeover.made.succeeded
+    assert takeover.applied.succeeded
     machine = howto.machine
     psql(machine, OTHER_NAMES)
     add_key(machine, "old.example", "kept", database="sitemail")

@@ -1,4 +1,4 @@
-"""What can't work is found before the first change, and all of it is told at once."""
+"""Invalid input: a run finds it before its first change and reports all errors at once."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,10 +8,10 @@ from support.machine import Machine
 
 pytestmark = pytest.mark.one_release("bookworm")
 
-SOUND = {"dkim": {"domains": {"example.com": {}}}}
+VALID = {"dkim": {"domains": {"example.com": {}}}}
 SECRET = "quite:a@secret"
 
-# All that is wrong by itself, in one pillar: the place that the error names, and words of it.
+# One pillar with every independent error, and for each error its pillar key and part of its text.
 WRONG = {
     "dkim": {
         "database": {
@@ -75,7 +75,7 @@ def bare(machine: Machine) -> Machine:
 
 @pytest.fixture(scope="module")
 def set_up(bare: Machine) -> mail.Mailbox:
-    run = salt.apply(bare, pillar=SOUND)
+    run = salt.apply(bare, pillar=VALID)
     assert run.succeeded, str(run)
     server.sql(
         bare,
@@ -89,7 +89,7 @@ def set_up(bare: Machine) -> mail.Mailbox:
 
 @pytest.fixture
 def refused(bare: Machine) -> Iterator[Callable[[dict], str]]:
-    """Runs a pillar that must be refused with nothing changed; gives what the run says."""
+    """A function that asserts that a pillar is refused without a change, and returns the error."""
 
     def run(pillar: dict) -> str:
         before = server.state(bare)
@@ -102,14 +102,14 @@ def refused(bare: Machine) -> Iterator[Callable[[dict], str]]:
         return done.states[0].comment
 
     yield run
-    salt.set_pillar(bare, SOUND)
+    salt.set_pillar(bare, VALID)
 
 
-def assert_all_told(comment: str) -> None:
+def assert_all_reported(comment: str) -> None:
     lines = comment.splitlines()
-    for place, words in PROBLEMS.items():
-        told = [line for line in lines if line.startswith(place)]
-        assert any(words in line for line in told), f"{place}: {words!r}\n{comment}"
+    for key, words in PROBLEMS.items():
+        reported = [line for line in lines if line.startswith(key)]
+        assert any(words in line for line in reported), f"{key}: {words!r}\n{comment}"
     assert len(lines) == len(PROBLEMS), comment
     assert SECRET not in comment
 
@@ -118,16 +118,16 @@ def database(**keys: object) -> dict:
     return {"dkim": {"database": keys, "domains": {"example.com": {}}}}
 
 
-def test_every_error_of_the_pillar_is_told_at_once_on_a_bare_machine(
+def test_every_error_of_the_pillar_is_reported_at_once_on_a_bare_machine(
     bare: Machine, refused: Callable[[dict], str]
 ) -> None:
-    assert_all_told(refused(WRONG))
+    assert_all_reported(refused(WRONG))
     assert not bare.exists("/etc/postfix")
     assert not bare.exists("/etc/opendkim.conf")
 
 
-def test_database_that_is_not_there_on_a_bare_machine(bare: Machine) -> None:
-    # Its driver comes first: without it nothing can be asked.
+def test_missing_database_on_a_bare_machine_stops_the_run(bare: Machine) -> None:
+    # The driver is installed first: without it the formula can't query the database.
     run = salt.apply(bare, pillar=database(manage=False))
     assert [state.function for state in run.changed] == ["pip.installed"]
     assert (
@@ -136,17 +136,17 @@ def test_database_that_is_not_there_on_a_bare_machine(bare: Machine) -> None:
     assert not bare.exists("/etc/postfix")
 
 
-def test_every_error_of_the_pillar_is_told_at_once_on_a_server(
+def test_every_error_of_the_pillar_is_reported_at_once_on_a_server(
     set_up: mail.Mailbox, refused: Callable[[dict], str]
 ) -> None:
-    assert_all_told(refused(WRONG))
+    assert_all_reported(refused(WRONG))
     message = mail.sent_by_smtp(set_up, "someone@example.com")
     assert "DKIM-Signature:" in mail.headers(message)
 
 
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
-    ("pillar", "told"),
+    ("pillar", "message"),
     [
         (
             database(name="nowhere", manage=False),
@@ -185,13 +185,13 @@ def test_every_error_of_the_pillar_is_told_at_once_on_a_server(
         ),
     ],
 )
-def test_database_that_does_not_fit(
-    refused: Callable[[dict], str], pillar: dict, told: str
+def test_settings_that_do_not_fit_the_database_are_refused(
+    refused: Callable[[dict], str], pillar: dict, message: str
 ) -> None:
-    assert told in refused(pillar)
+    assert message in refused(pillar)
 
 
-def test_name_in_another_script_is_taken_as_its_a_label(set_up: mail.Mailbox) -> None:
+def test_internationalised_name_is_stored_as_its_a_label(set_up: mail.Mailbox) -> None:
     machine = set_up.machine
     pillar = {"dkim": {"domains": ["example.com", "m\u00fcller.example"]}}
     run = salt.apply(machine, pillar=pillar)
@@ -205,7 +205,7 @@ def test_name_in_another_script_is_taken_as_its_a_label(set_up: mail.Mailbox) ->
 
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["dkim.rotate", "example.com", "selector=2026.10"], "selector=\"'2026.10'\""),
         (["dkim.rotate", "example.com", "007"], "selector=\"'007'\""),
@@ -218,17 +218,17 @@ def test_name_in_another_script_is_taken_as_its_a_label(set_up: mail.Mailbox) ->
         (["dkim.generate", "nowhere.example"], "domain: nowhere.example is neither in"),
     ],
 )
-def test_words_of_a_command_line_are_refused_in_words(
-    bare: Machine, words: list[str], said: str
+def test_invalid_arguments_of_a_command_are_refused_without_a_traceback(
+    bare: Machine, words: list[str], message: str
 ) -> None:
-    salt.set_pillar(bare, SOUND)
+    salt.set_pillar(bare, VALID)
     result = bare.run([salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words], check=False)
     assert result.returncode != 0
-    assert said in result.stdout + result.stderr
+    assert message in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_selector_that_looks_like_a_number_is_taken(set_up: mail.Mailbox) -> None:
+def test_selector_that_looks_like_a_number_is_accepted(set_up: mail.Mailbox) -> None:
     words = ["dkim.rotate", " Example.COM. ", "selector=20261124", "test=True"]
     command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words]
     assert "20261124._domainkey.example.com" in set_up.machine.run(command).stdout

@@ -1,4 +1,4 @@
-"""The benchmarks in their short form: that they run, and that every message comes back signed."""
+"""Short runs of the benchmarks: each one finishes, and every message comes back signed."""
 
 import argparse
 
@@ -7,10 +7,10 @@ from support import bench
 from support.machine import Machine, signers
 from support.progress import to_stderr
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 FIGURES = (
@@ -39,7 +39,8 @@ FIGURES = (
 )
 
 
-# Each at the milter's socket and through Postfix, with two sizes of messages and of connections.
+# Each is measured at the milter's socket and through Postfix, with two message sizes and two
+# numbers of connections.
 PEERS = (
     "Postfix, 1.6 kB, 20, 100 domains, over OpenDKIM, one key in a file",
     "Postfix, 60 kB, 1, 1 domains, over rspamd, keys by map",
@@ -59,8 +60,8 @@ OTHERS = [
 ]
 
 
-def ran(machine: Machine, names: list[str]) -> str:
-    """What the benchmarks say in their short form."""
+def benchmark_output(machine: Machine, names: list[str]) -> str:
+    """Return the output of a short run of the benchmarks."""
     run = bench.set_up(machine, names)
     assert run.succeeded, run
     options = argparse.Namespace(short=True, names=names)
@@ -68,16 +69,16 @@ def ran(machine: Machine, names: list[str]) -> str:
 
 
 def test_every_benchmark_runs_at_small_sizes(machine: Machine) -> None:
-    said = ran(machine, OTHERS)
-    table = said.rpartition("what ")[2]
+    output = benchmark_output(machine, OTHERS)
+    table = output.rpartition("what ")[2]
     assert [figure for figure in FIGURES if figure not in table] == []
-    assert "BENCHMARKS RAN: 25 figures" in said, said[-200:]
+    assert "BENCHMARKS RAN: 25 figures" in output, output[-200:]
 
 
-def test_programs_that_sign_run_side_by_side(release: str) -> None:
-    # A message that comes back without its signatures ends the benchmark with an error.
+def test_other_signing_programs_are_benchmarked_beside_opendkim(release: str) -> None:
+    # The benchmark fails if a message comes back without its signatures.
     with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
-        said = ran(machine, ["peers"])
-    table = said.rpartition("what ")[2]
+        output = benchmark_output(machine, ["peers"])
+    table = output.rpartition("what ")[2]
     assert [figure for figure in PEERS if figure not in table] == []
-    assert "BENCHMARKS RAN: 24 figures" in said
+    assert "BENCHMARKS RAN: 24 figures" in output

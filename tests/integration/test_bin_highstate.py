@@ -1,4 +1,4 @@
-"""``bin/highstate``: what it does before and around Salt's own work."""
+"""The script ``bin/highstate``: its arguments, its pillar, and its installation of Salt."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import pytest
 from support import salt
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
 MINION = "/var/cache/dkim-formula/minion"
@@ -16,7 +16,7 @@ PILLAR = {"dkim": {"domains": ["example.com"]}}
 
 @pytest.fixture(scope="module")
 def machine(machine: Machine) -> Machine:
-    """A bare machine with the tree and a pillar."""
+    """A bare machine with the formula's tree and a pillar."""
     salt.install_formula(machine, PILLAR)
     return machine
 
@@ -30,19 +30,21 @@ def machine(machine: Machine) -> Machine:
         (["--pillar", "/no/such.sls"], "/no/such.sls: there is no such readable file"),
     ],
 )
-def test_wrong_arguments_are_named(machine: Machine, arguments: list[str], complaint: str) -> None:
+def test_invalid_arguments_are_reported(
+    machine: Machine, arguments: list[str], complaint: str
+) -> None:
     result = machine.run([salt.HIGHSTATE, *arguments], check=False)
     assert result.returncode == 2
     assert complaint in result.stderr
 
 
-def test_without_root_nothing_is_done(machine: Machine) -> None:
+def test_script_refuses_to_run_without_root(machine: Machine) -> None:
     result = machine.run([salt.HIGHSTATE], user="nobody", check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert "as root" in result.stderr
 
 
-def test_without_any_pillar_the_example_is_pointed_to(
+def test_missing_pillar_error_names_the_example(
     new_machine: Callable[..., Machine],
 ) -> None:
     machine = new_machine()
@@ -52,14 +54,14 @@ def test_without_any_pillar_the_example_is_pointed_to(
     assert f"{salt.TREE}/pillar.example" in result.stderr
 
 
-def test_pillar_is_for_root_alone(machine: Machine) -> None:
+def test_only_root_can_read_the_pillar(machine: Machine) -> None:
     machine.write("/root/open.sls", "dkim: {domains: [example.com]}", mode=0o644)
     machine.run([salt.HIGHSTATE, "--pillar", "/root/open.sls", "--call", "test.ping"])
     modes = machine.run(f"stat -c %a {MINION} {MINION}/pillar/dkim.sls").stdout.split()
     assert modes == ["700", "600"]
 
 
-def test_pillar_of_the_last_run_is_read_anew(machine: Machine) -> None:
+def test_each_run_reads_the_pillar_again(machine: Machine) -> None:
     salt.set_pillar(machine, {**PILLAR, "before": 1})
     assert "before" in salt.call(machine, "pillar.ls")
     salt.set_pillar(machine, {**PILLAR, "after": 1})
@@ -67,7 +69,7 @@ def test_pillar_of_the_last_run_is_read_anew(machine: Machine) -> None:
     assert set(json.loads(result.stdout)["local"]) == {"dkim", "after"}
 
 
-def test_failed_call_has_a_failed_status(machine: Machine) -> None:
+def test_failed_call_has_a_nonzero_exit_status(machine: Machine) -> None:
     result = machine.run([salt.HIGHSTATE, "--call", "test.nonsense"], check=False)
     assert result.returncode != 0
 
@@ -79,11 +81,11 @@ def test_pillar_that_does_not_render_is_an_error(machine: Machine) -> None:
     assert run.errors
 
 
-def test_machine_without_salt_gets_one_of_its_own(new_machine: Callable[..., Machine]) -> None:
+def test_script_installs_salt_where_it_is_missing(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.run("rm -r /opt/salt")
     salt.install_formula(machine, PILLAR)
     assert salt.call(machine, "test.ping") is True
-    said = machine.run([salt.HIGHSTATE, "--call", "test.version"])
-    assert "Installing" not in said.stderr
+    result = machine.run([salt.HIGHSTATE, "--call", "test.version"])
+    assert "Installing" not in result.stderr
     assert machine.exists("/opt/dkim-formula/salt/bin/salt-call")

@@ -1,8 +1,8 @@
 """
-No private key, password, verifier or TSIG secret anywhere but where it has to be.
+A search for private keys, passwords, verifiers and TSIG secrets outside their allowed paths.
 
-All that the formula does is done once, with everybody logging all that they can: Salt with a master
-and a minion at log level «all», PostgreSQL, OpenDKIM. Then every place is searched.
+The test calls every function of the formula once while every program logs as much as it can: a Salt
+master and a minion at log level «all», PostgreSQL, OpenDKIM. Then it searches the whole machine.
 """
 
 import base64
@@ -17,10 +17,10 @@ from support import faults, mail, salt, server
 from support.canary import Find, Hunt, Markers
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 ADMIN, READER, PLANTED = "canary-admin-0b6d2f91", "canary-reader-93be77a2", "canary-planted-57"
@@ -38,7 +38,7 @@ PILLAR_SECRETS = TEXTS.keys() - {"planted"}
 EXPORTED, IMPORTED, DAMAGED = "/root/exported.pem", "/root/mail.private", "/root/damaged.private"
 PILLAR = "/srv/pillar/dkim.sls"
 
-# Where a secret has to stand. The master's copy of the pillar is Salt's own (minion_data_cache).
+# Paths that must hold a secret. Salt keeps the master's copy of the pillar (minion_data_cache).
 ALLOWED = {
     PILLAR: PILLAR_SECRETS,
     "/var/cache/dkim-formula/minion/pillar/dkim.sls": PILLAR_SECRETS,
@@ -91,7 +91,7 @@ LOUD = {
     "auto_explain.log_nested_statements": "on",
     "pg_stat_statements.track": "'all'",
 }
-# By a session that logs nothing: how these came in is not what is looked at.
+# These statements run in a session that logs nothing: the test does not examine its own set-up.
 QUIET = (
     "SET log_statement = 'none'; SET log_min_duration_statement = -1;"
     " SET log_min_error_statement = 'panic'; SET pg_stat_statements.track_utility = off;"
@@ -105,7 +105,7 @@ CREATE EXTENSION pg_stat_statements;
 CREATE TABLE domains (id serial PRIMARY KEY, domain text NOT NULL UNIQUE);
 """
 
-# Calls through the master: each a list of functions, run by the minion one after the other.
+# Calls through the master: each is a list of functions that the minion runs one after the other.
 ASK = """\
 import json, sys, salt.client
 client = salt.client.LocalClient("/etc/salt/master")
@@ -115,7 +115,7 @@ for functions, arguments in json.load(sys.stdin):
 
 DAEMON = "/var/spool/postfix/opendkim/opendkim.sock"
 MILTER = "unix:/opendkim/opendkim.sock"
-# For functions that need arguments; any other is called with a domain, and without.
+# Arguments of the functions that need them. All others are called with a domain, and without.
 ARGUMENTS: Mapping[str, Sequence[object]] = {
     "dkim.activate": ["example.com", "second"],
     "dkim.delete": ["example.com", "second", True],
@@ -134,7 +134,7 @@ ARGUMENTS: Mapping[str, Sequence[object]] = {
     "dkim_postgres.manage_role": ["vmail-dkim-reader", "pillar"],
     "dkim_postgres.remove_password": ["vmail-dkim-reader"],
 }
-# In this order, so that there is something to do for each; the rest comes after them.
+# These run first, in this order, so that each has something to do.
 FIRST = (
     "dkim.generate",
     "dkim.activate",
@@ -172,25 +172,25 @@ def pillar(password: str = ADMIN, secret: bytes = TSIG, **sections: object) -> d
 
 @dataclass
 class Site:
-    """The machine, what is looked for on it, and all that was said to who asked."""
+    """The machine, the secrets to search for, and the output of all calls."""
 
     machine: Machine
     markers: Markers
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
-    def set_pillar(self, wanted: Mapping[str, Any]) -> None:
-        """For runs of states, each of which asks for it anew."""
-        # Without "#!yaml" it would go through Jinja first, and Salt logs that one's text at level
+    def set_pillar(self, desired: Mapping[str, Any]) -> None:
+        """Write the pillar. Each run of states reads it again."""
+        # Without "#!yaml" Salt renders the file by Jinja first and logs the rendered text at level
         # «all» (docs/secrets.md).
-        text = f"#!yaml\n{json.dumps(wanted, indent=1)}\n"
+        text = f"#!yaml\n{json.dumps(desired, indent=1)}\n"
         self.machine.write(PILLAR, text, mode=0o600)
 
     def ask(self, *batches: Sequence[Sequence[object]]) -> list[Any]:
-        """What the minion answers the master."""
+        """Return the minion's answers to calls through the master."""
         done = self.machine.run(
             ["/opt/salt/bin/python", "-c", ASK], input=json.dumps(batches), timeout=300
         )
-        self.said += [done.stdout, done.stderr]
+        self.output += [done.stdout, done.stderr]
         self.learn()
         return [json.loads(line)["mail.example.net"] for line in done.stdout.splitlines()]
 
@@ -199,18 +199,18 @@ class Site:
         return returned["state.apply"]
 
     def run(self, command: str) -> None:
-        """A command that may fail; what it says is kept."""
+        """Run a command that may fail, and keep its output."""
         done = self.machine.run(command, check=False)
-        self.said += [done.stdout, done.stderr]
+        self.output += [done.stdout, done.stderr]
         self.learn()
 
-    def quietly(self, statements: str) -> None:
-        """SQL that PostgreSQL logs nothing of, in the formula's database."""
+    def run_unlogged(self, statements: str) -> None:
+        """Run SQL in the formula's database without any log of it."""
         command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "vmail"]
         self.machine.run(command, user="postgres", input=QUIET + statements)
 
     def learn(self) -> None:
-        """Has every key looked for that the database holds now, and every verifier."""
+        """Add every key and every verifier in the database to the secrets to search for."""
         if self.machine.run("pg_lsclusters -h | grep -q down", check=False).returncode == 0:
             return
         if not server.sql(self.machine, "SELECT to_regclass('public.dkim')"):
@@ -231,7 +231,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Site:
-    """Servers that log all that they can, and a Salt master with one minion."""
+    """Servers that log as much as they can, and a Salt master with one minion."""
     machine.install("bind9")
     markers = Markers()
     for name, text in TEXTS.items():
@@ -257,21 +257,21 @@ def site(machine: Machine) -> Site:
 
 @pytest.fixture(scope="module")
 def hunt(site: Site) -> Iterator[Hunt]:
-    """Everything that there is to do, watched."""
+    """The search, which observes the machine while every function is called."""
     with Hunt(site.machine, site.markers, ALLOWED) as hunt:
         start_salt(site, hunt)
         set_up(site)
         call_everything(site)
         fail_in_every_way(site)
         crash(site)
-        ask_loudly(site)
+        call_with_full_logging(site)
         plant(site)
         yield hunt
 
 
 @pytest.fixture(scope="module")
 def found(hunt: Hunt) -> set[Find]:
-    """Every secret where it may not stand, the planted one too."""
+    """Every secret outside its allowed paths, also the planted one."""
     return hunt.leaks()
 
 
@@ -279,7 +279,7 @@ def start_salt(site: Site, hunt: Hunt) -> None:
     site.set_pillar(pillar())
     start = "systemd-run --quiet --unit=salt-{0} /opt/salt/bin/salt-{0}"
     site.machine.run(start.format("master"))
-    # A minion that comes before it tries again after ten seconds, and after ten more.
+    # A minion that starts before the master retries every ten seconds.
     site.machine.wait_for("ss -Hltn | grep -q :4506", deadline=120)
     site.machine.run(start.format("minion"))
     ping = "/opt/salt/bin/salt --timeout=10 '*' test.ping | grep -q True"
@@ -333,7 +333,7 @@ def fail_in_every_way(site: Site) -> None:
     site.apply("dkim.dns")
     site.set_pillar(pillar(password=WRONG))
     site.apply("dkim")
-    # Secrets where none belongs.
+    # Secrets in keys that take no secret.
     odd = pillar(postfix=ADMIN, dns={"key": ADMIN, "zones": [READER]})
     odd["dkim"]["database"]["reader"] = READER
     odd["dkim"]["database"]["host"] = f"postgresql://admin:{ADMIN}@mail.example.net/vmail"
@@ -343,15 +343,15 @@ def fail_in_every_way(site: Site) -> None:
 
 
 def crash(site: Site) -> None:
-    """OpenDKIM with a key that is damaged, with a password that is wrong, and crashing."""
+    """Have OpenDKIM read a damaged key, crash, and log in with a wrong password."""
     box = mail.Mailbox(site.machine)
     mail.sent_by_smtp(box, "someone@example.com")
-    site.quietly(
+    site.run_unlogged(
         "UPDATE dkim SET key = overlay(key PLACING '' FROM 613 FOR 260)"
         " WHERE domain = 'example.org' AND state = 'active'"
     )
     site.run(send_one("example.org"))
-    # It has just held a key; an outage crashes it too, but not every time.
+    # The daemon has just read a key. An outage crashes it too, but not every time.
     site.machine.wait_for("systemctl kill --signal=SEGV opendkim", deadline=120)
     site.machine.wait_for("journalctl --unit=opendkim | grep -q status=11/SEGV", deadline=120)
     site.machine.wait_for(f"test -S {DAEMON}", deadline=120)
@@ -359,7 +359,7 @@ def crash(site: Site) -> None:
     site.run(send_one("example.com"))
     site.machine.run(faults.START)
     site.machine.wait_for(f"test -S {DAEMON}", deadline=120)
-    site.quietly("ALTER ROLE \"vmail-dkim-reader\" PASSWORD 'none-of-ours';")
+    site.run_unlogged("ALTER ROLE \"vmail-dkim-reader\" PASSWORD 'none-of-ours';")
     site.machine.run("systemctl restart opendkim", check=False)
     site.run(send_one("example.com"))
     site.apply("dkim")
@@ -370,7 +370,7 @@ def send_one(domain: str) -> str:
     return f"printf %s {shlex.quote(text)} | sendmail -i -f someone@{domain} catcher; postqueue -f"
 
 
-def ask_loudly(site: Site) -> None:
+def call_with_full_logging(site: Site) -> None:
     call = "/opt/salt/bin/salt-call --log-level=all"
     site.run(f"{call} state.apply dkim test=True --out=json")
     site.run(f"{salt.HIGHSTATE} --pillar {PILLAR} --test")
@@ -379,14 +379,14 @@ def ask_loudly(site: Site) -> None:
 
 
 def plant(site: Site) -> None:
-    """The same secret in every kind of place: who finds it there would find others."""
+    """Write one secret to every kind of location, to prove that the search reads each of them."""
     machine = site.machine
     for path in ("/var/cache/salt/minion/planted", "/tmp/planted", "/run/planted", "/dev/shm/p"):
         machine.write(path, f"\0 {PLANTED}\\n\0", mode=0o600)
     machine.write("/srv/in-base64", base64.b64encode(f"x{PLANTED}y".encode()).decode())
     machine.write("/srv/in-hex", PLANTED.encode().hex())
     machine.run(f"touch /home/{PLANTED}; ln -s /{PLANTED} /srv/link")
-    # Long fields are compressed in the journal's files.
+    # The journal compresses long fields in its files.
     machine.run(f"logger {'x' * 2000} {PLANTED}")
     machine.run(f"PLANTED={PLANTED} sh -c 'sleep 1' sh {PLANTED}")
     machine.run(f"/opt/salt/bin/salt-call event.send planted '{{told: {PLANTED}}}'")
@@ -401,7 +401,7 @@ def plant(site: Site) -> None:
     )
 
 
-def test_hunter_finds_what_is_planted_in_every_kind_of_place(found: set[Find]) -> None:
+def test_search_finds_the_planted_secret_in_every_kind_of_location(found: set[Find]) -> None:
     places = {one.place for one in found if one.secret == "planted"}
     assert places >= {
         "/var/cache/salt/minion/planted",
@@ -419,20 +419,20 @@ def test_hunter_finds_what_is_planted_in_every_kind_of_place(found: set[Find]) -
     assert any(place.startswith("/var/log/postgresql/") for place in places)
 
 
-def test_processes_were_watched_all_the_time(hunt: Hunt) -> None:
-    seen = hunt.samples().decode(errors="replace")
+def test_search_sampled_processes_all_the_time(hunt: Hunt) -> None:
+    samples = hunt.samples().decode(errors="replace")
     for program in ("salt-minion", "salt-call", "postgres: ", "/usr/sbin/opendkim", "PGPASSFILE"):
-        assert program in seen
-    rounds = int(seen.split()[-2])
+        assert program in samples
+    rounds = int(samples.split()[-2])
     assert rounds > 500
 
 
-def test_hunter_knows_a_key_in_every_form(found: set[Find]) -> None:
-    of_key = {one.place for one in found if one.secret == "key default._domainkey.example.com"}
-    assert of_key >= {"/srv/key.pem", "/srv/key.traditional", "/srv/key.der", "/srv/key.text"}
+def test_search_finds_a_key_in_every_form(found: set[Find]) -> None:
+    key_places = {one.place for one in found if one.secret == "key default._domainkey.example.com"}
+    assert key_places >= {"/srv/key.pem", "/srv/key.traditional", "/srv/key.der", "/srv/key.text"}
 
 
-def test_secrets_are_nowhere_else(found: set[Find]) -> None:
+def test_no_secret_is_outside_its_allowed_paths(found: set[Find]) -> None:
     leaks = [
         one for one in found if one.secret != "planted" and not one.place.startswith("/srv/key.")
     ]
@@ -440,14 +440,14 @@ def test_secrets_are_nowhere_else(found: set[Find]) -> None:
 
 
 @pytest.mark.usefixtures("hunt")
-def test_secrets_are_in_no_return(site: Site) -> None:
-    said = "\n".join(site.said)
-    assert "default._domainkey.example.com" in said
-    assert site.markers.within(said.encode("utf-8", "surrogateescape"), "returns") == set()
+def test_no_return_holds_a_secret(site: Site) -> None:
+    output = "\n".join(site.output)
+    assert "default._domainkey.example.com" in output
+    assert site.markers.within(output.encode("utf-8", "surrogateescape"), "returns") == set()
 
 
 @pytest.mark.usefixtures("hunt")
-def test_secrets_are_in_no_text_of_a_statement(site: Site) -> None:
+def test_no_text_of_a_statement_holds_a_secret(site: Site) -> None:
     texts = server.sql(
         site.machine,
         "SELECT query FROM pg_stat_statements UNION ALL SELECT query FROM pg_stat_activity",
@@ -457,13 +457,13 @@ def test_secrets_are_in_no_text_of_a_statement(site: Site) -> None:
     assert {one.secret for one in found} <= {"planted"}
 
 
-def test_files_that_hold_a_secret_are_closed_to_others(hunt: Hunt) -> None:
+def test_other_users_cannot_read_files_that_hold_a_secret(hunt: Hunt) -> None:
     files = [path for path in ALLOWED if hunt.machine.exists(path)]
     assert len(files) == len(ALLOWED)
     modes = hunt.machine.run(["stat", "-c", "%a %n", *files]).stdout.splitlines()
     assert [line for line in modes if not line.startswith(("400", "600", "640"))] == []
 
 
-def test_crash_leaves_no_core(hunt: Hunt) -> None:
+def test_crash_leaves_no_core_dump(hunt: Hunt) -> None:
     assert b"status=11/SEGV" in hunt.journal()
     assert hunt.cores() == []

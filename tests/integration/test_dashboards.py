@@ -1,4 +1,4 @@
-"""Metrics, alert rules and the dashboard before a Prometheus, and the page before a browser."""
+"""Metrics, alert rules and the dashboard with a real Prometheus, and the page with a browser."""
 
 import json
 import re
@@ -22,13 +22,14 @@ TEXTFILE = "/var/lib/prometheus/node-exporter/dkim.prom"
 PILLAR = {
     "dkim": {
         "database": {
-            # Mail hosts elsewhere: the server's certificate and the reader's password end.
+            # With mail hosts on other machines the metrics have the end dates of the server's
+            # certificate and of the reader's password.
             "reader": {"clients": ["192.0.2.25"], "password": "between-two-hosts"},
         },
         "domains": {"example.com": {}, "example.org": {"algorithm": ["rsa", "ed25519"]}},
         "monitoring": {
             "textfile": "/var/lib/prometheus/node-exporter",
-            # The timer's first file comes at once.
+            # The timer writes its first file at once.
             "textfile_every": "1h",
             "database_every": "1s",
             "report": {"path": "/var/www/dkim/index.html", "group": "www-data", "every": "1h"},
@@ -37,7 +38,7 @@ PILLAR = {
         "dns": {"timeout": 1, "deadline": 5},
     }
 }
-# What node_exporter does with the file, for a test.
+# A stand-in for node_exporter that serves the file.
 EXPORTER = f"""\
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -70,14 +71,14 @@ def promtool(machine: Machine, arguments: str) -> None:
 
 
 def ask(machine: Machine, path: str) -> object:
-    """What Prometheus answers."""
+    """Return the data of Prometheus's answer, None without an answer."""
     script = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:9090{path}').read().decode())"
-    said = machine.run(["/opt/tests/bin/python", "-c", script], check=False).stdout
-    return json.loads(said)["data"] if said else None
+    output = machine.run(["/opt/tests/bin/python", "-c", script], check=False).stdout
+    return json.loads(output)["data"] if output else None
 
 
 def query(machine: Machine, expression: str) -> list[dict]:
-    # What Grafana puts in place of its variables.
+    # Grafana replaces its variables like this.
     expression = expression.replace("$instance", ".*")
     assert "$" not in expression
     return ask(machine, f"/api/v1/query?query={quote(expression)}")["result"]
@@ -85,7 +86,7 @@ def query(machine: Machine, expression: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def machine(release: str) -> Iterator[Machine]:
-    """A machine whose mail is signed and whose records nobody has published, and a Prometheus."""
+    """A machine that signs and has Prometheus installed. Its records are not published."""
     with Machine(release, layers=watchers.layers(to_stderr()), warm_salt=True) as fresh:
         fresh.run("systemctl disable --now prometheus prometheus-node-exporter || true")
         salt.install_formula(fresh, PILLAR)
@@ -116,30 +117,30 @@ def prometheus(machine: Machine) -> Machine:
             ask(machine, "/api/v1/query?query=dkim_metrics_timestamp_seconds") is not None
             and len(query(machine, "count_over_time(dkim_metrics_timestamp_seconds[1h]) > 2")) == 1
         ),
-        what="Prometheus has asked three times",
+        what="Prometheus has scraped three times",
     )
     return machine
 
 
-def test_metrics_are_by_the_conventions(machine: Machine):
+def test_promtool_accepts_the_metrics(machine: Machine):
     promtool(machine, f"check metrics < {TEXTFILE}")
 
 
-def test_promtool_finds_a_metric_that_is_not(machine: Machine):
-    """The check can fail."""
+def test_promtool_rejects_a_metric_that_breaks_the_conventions(machine: Machine):
+    """The check of the metrics can fail."""
     with_counter = "echo '# TYPE dkim_x counter\ndkim_x 1' | promtool check metrics"
     assert machine.run(with_counter, check=False).returncode != 0
 
 
-def test_rules_are_sound(machine: Machine):
+def test_alert_rules_are_valid(machine: Machine):
     promtool(machine, "check rules alerts.yml")
 
 
-def test_every_alert_fires_and_does_not_fire_by_its_series(machine: Machine):
+def test_every_alert_fires_for_its_test_series_only(machine: Machine):
     promtool(machine, "test rules alerts_test.yml")
 
 
-def test_prometheus_takes_the_metrics_and_the_rules(prometheus: Machine):
+def test_prometheus_reads_the_metrics_and_evaluates_the_rules(prometheus: Machine):
     (target,) = ask(prometheus, "/api/v1/targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
     prometheus.wait_for(lambda: not [r for r in rules(prometheus) if r["health"] == "unknown"])
@@ -158,7 +159,7 @@ def test_query_of_every_panel_returns_data(prometheus: Machine, expression: str)
     assert all(re.fullmatch(r"-?[0-9.e+]+", series["value"][1]) for series in found)
 
 
-def test_machines_of_the_dashboard_are_found(prometheus: Machine):
+def test_dashboards_list_of_machines_has_the_machine(prometheus: Machine):
     assert ask(prometheus, "/api/v1/label/instance/values") == ["127.0.0.1:9100"]
 
 
@@ -181,15 +182,15 @@ DARK = "--blink-settings=preferredColorScheme=0"
 
 
 def browse(machine: Machine, page: str, *options: str) -> str:
-    """Have Chromium load a page of the machine's disk; returns what its console says."""
+    """Load a page from the machine's disk in Chromium, and return the lines of its console."""
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += ["--enable-logging=stderr", f"--window-size={SIZE[0]},{SIZE[1]}", *options]
-    said = machine.run([*command, f"file://{page}"], timeout=300).stderr
-    return "\n".join(line for line in said.splitlines() if ":CONSOLE" in line)
+    output = machine.run([*command, f"file://{page}"], timeout=300).stderr
+    return "\n".join(line for line in output.splitlines() if ":CONSOLE" in line)
 
 
 def picture(machine: Machine, page: str, *options: str) -> tuple[tuple[int, int], bytes]:
-    """The size of a page's screenshot, and its rows of pixels as PNG has them (RFC 2083)."""
+    """Return the size of a page's screenshot and its rows of pixels in PNG's form (RFC 2083)."""
     assert browse(machine, page, "--screenshot=/root/page.png", *options) == ""
     data = machine.path("/root/page.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
@@ -205,31 +206,31 @@ def picture(machine: Machine, page: str, *options: str) -> tuple[tuple[int, int]
     return size, zlib.decompress(packed)
 
 
-def test_page_is_written_by_its_timer_for_its_group(machine: Machine):
+def test_timer_writes_the_page_and_its_group_can_read_it(machine: Machine):
     machine.wait_for(f"test -s {PAGE}", deadline=300)
     assert machine.run(["stat", "-c", "%a %U %G", PAGE]).stdout == "640 root www-data\n"
     machine.run(["cat", PAGE], user="www-data")
     assert machine.run(["cat", PAGE], user="nobody", check=False).returncode != 0
 
 
-def test_page_is_shown_whole_and_without_an_error(machine: Machine):
+def test_browser_shows_the_page_without_an_error(machine: Machine):
     size, pixels = picture(machine, PAGE)
     assert size == SIZE
-    # Text in several colours on paper: an empty page has one value in all of its rows.
+    # The page has text in several colours. In an empty page all bytes of the rows are equal.
     assert len(set(pixels)) > 50
 
 
-def test_page_follows_the_reader_s_dark_setting(machine: Machine):
+def test_page_follows_the_browsers_dark_mode(machine: Machine):
     light, dark = picture(machine, PAGE)[1], picture(machine, PAGE, DARK)[1]
     assert light != dark
 
 
-def test_page_prints(machine: Machine):
+def test_page_can_be_printed(machine: Machine):
     assert browse(machine, PAGE, "--print-to-pdf=/root/page.pdf") == ""
     assert machine.path("/root/page.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_error_of_the_console_is_found(machine: Machine):
+def test_browse_returns_an_error_of_a_page(machine: Machine):
     machine.write("/root/bad.html", "<script>nothing.here()</script>")
     assert "nothing is not defined" in browse(machine, "/root/bad.html", "--dump-dom")
 
@@ -244,20 +245,20 @@ def test_page_has_the_keys_and_no_secret(machine: Machine):
     assert [line for line in [*lines, "between-two-hosts"] if line in text] == []
 
 
-def test_page_asked_for_with_test_is_not_written(machine: Machine):
-    told = salt.call(machine, "dkim.report", "/root/other.html", test=True)
-    assert told["changes"] == {"/root/other.html": {"old": "absent", "new": "as of now"}}
+def test_test_run_of_report_writes_no_page(machine: Machine):
+    preview = salt.call(machine, "dkim.report", "/root/other.html", test=True)
+    assert preview["changes"] == {"/root/other.html": {"old": "absent", "new": "as of now"}}
     assert not machine.exists("/root/other.html")
-    assert salt.call(machine, "dkim.report", "/root/other.html")["changes"] == told["changes"]
+    assert salt.call(machine, "dkim.report", "/root/other.html")["changes"] == preview["changes"]
     assert machine.run(["stat", "-c", "%a %G", "/root/other.html"]).stdout == "640 www-data\n"
 
 
-def test_second_run_changes_nothing_and_what_is_not_wanted_goes(machine: Machine):
+def test_second_run_changes_nothing_and_disabled_files_are_removed(machine: Machine):
     assert salt.apply(machine, "dkim.monitoring").changed == []
     off = {"dkim": {**PILLAR["dkim"], "monitoring": {"textfile": False}}}
-    told = salt.apply(machine, "dkim.monitoring", True, off)
+    preview = salt.apply(machine, "dkim.monitoring", True, off)
     done = salt.apply(machine, "dkim.monitoring", False, off)
-    assert {one.id for one in told.would_change} == {one.id for one in done.changed}
+    assert {one.id for one in preview.would_change} == {one.id for one in done.changed}
     left = (
         f"ls {PAGE} {TEXTFILE} /etc/systemd/system/dkim-report.* /etc/systemd/system/dkim-metrics.*"
     )

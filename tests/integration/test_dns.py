@@ -1,4 +1,4 @@
-"""Records by Salt: published, checked, changed and left alone, against BIND and a lagging Knot."""
+"""Publication, check and change of records by Salt, with BIND and a Knot that lags behind."""
 
 import base64
 import shlex
@@ -6,10 +6,10 @@ import shlex
 import pytest
 from support import salt
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 SECRET = base64.b64encode(b"the-canary-secret-of-the-dns-test").decode()
@@ -68,7 +68,7 @@ def pillar(**example_com):
 
 @pytest.fixture(scope="module")
 def site(machine):
-    """A machine with keys in its database, BIND as primary, and Knot that asks it once an hour."""
+    """A machine with keys, BIND as primary, and a Knot that polls BIND once an hour."""
     machine.install("bind9", "bind9-dnsutils", "knot")
     machine.run(f"ip address replace {SECONDARY}/32 dev lo")
     for origin, text in ZONES.items():
@@ -85,7 +85,7 @@ def site(machine):
 
 
 def texts(machine, name, server=PRIMARY):
-    """What a server shows of TXT at a name, the strings of each record joined."""
+    """Return a server's TXT records at a name, each with its strings joined."""
     shown = machine.run(["dig", "+short", f"@{server}", name, "TXT"]).stdout
     return {"".join(shlex.split(line)) for line in shown.splitlines()}
 
@@ -94,7 +94,7 @@ def published(machine, test=False):
     return salt.apply(machine, "dkim.dns", test=test)["The records are published"]
 
 
-def let_the_secondary_catch_up(machine):
+def refresh_secondary(machine):
     machine.run("knotc zone-refresh example.com")
     serial = machine.run(f"dig +short @{PRIMARY} example.com SOA").stdout
     machine.wait_for(
@@ -107,13 +107,13 @@ def verdicts(machine, domain):
     return {(one["purpose"], one["verdict"]) for one in found["records"]}, found
 
 
-def test_life_of_the_records(site):
+def test_records_are_published_checked_changed_and_removed(site):
     announced = published(site, test=True)
     assert announced.result is None
     assert texts(site, "default._domainkey.example.com") == set()
 
     done = published(site)
-    # Whether a server takes an update shows in the update alone.
+    # Only the update itself shows whether a server accepts updates.
     refused = announced.changes.pop("default._domainkey.example.org TXT")
     assert refused["new"].startswith("v=DKIM1")
     assert done.changes == announced.changes
@@ -123,7 +123,7 @@ def test_life_of_the_records(site):
         "example.com TXT",
         "default._domainkey.foreign.test.example.net TXT",
     }
-    # The zone that takes no updates fails the state, and keeps no other from being published.
+    # The zone that accepts no updates makes the state fail. All other zones are published.
     assert done.result is False
     assert "default._domainkey.example.org TXT: server 127.0.0.1" in done.comment
     assert "REFUSED" in done.comment
@@ -144,9 +144,9 @@ def test_life_of_the_records(site):
     lagging, found = verdicts(site, "example.com")
     assert lagging == {("dkim", "inconsistent"), ("dmarc", "inconsistent"), ("spf", "inconsistent")}
     assert "the server lags behind: its serial is" in found["records"][0]["detail"]
-    let_the_secondary_catch_up(site)
-    right, found = verdicts(site, "example.com")
-    assert right == {("dkim", "ok"), ("dmarc", "ok"), ("spf", "ok")}
+    refresh_secondary(site)
+    current, found = verdicts(site, "example.com")
+    assert current == {("dkim", "ok"), ("dmarc", "ok"), ("spf", "ok")}
     assert found["ok"] is True
     assert verdicts(site, "example.org")[0] == {("dkim", "missing")}
 
@@ -162,12 +162,12 @@ def test_life_of_the_records(site):
     assert texts(site, "other._domainkey.example.com") == {"v=DKIM1; p=foreign"}
 
 
-def test_foreign_policy_is_left_where_the_pillar_has_none(site):
+def test_unmanaged_policy_stays_where_the_pillar_has_none(site):
     published(site)
     assert texts(site, "_dmarc.example.net") == {"v=DMARC1; p=none; rua=mailto:foreign@example.net"}
 
 
-def test_wrong_key_is_told_without_the_secret(site):
+def test_error_of_a_wrong_tsig_key_does_not_show_the_secret(site):
     wrong = pillar()
     wrong["dkim"]["dns"]["key"]["name"] = "nobody."
     salt.set_pillar(site, wrong)
@@ -178,7 +178,7 @@ def test_wrong_key_is_told_without_the_secret(site):
     assert SECRET not in str(done)
 
 
-def test_mta_sts_policy_is_printed(site):
+def test_mta_sts_policy_has_its_url_and_text(site):
     salt.set_pillar(site, pillar(mta_sts={"mx": ["mail.example.com"]}))
     policy = salt.call(site, "dkim.mta_sts_policy", "example.com")
     salt.set_pillar(site, pillar())

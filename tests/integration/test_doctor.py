@@ -1,4 +1,4 @@
-"""What breaks on a mail server, ``dkim.doctor`` names; a highstate mends it."""
+"""Faults of a mail server: ``dkim.doctor`` names each one, and a highstate repairs it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import pytest
 from support import faults, mail, salt
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 WARM = True
 
@@ -21,7 +21,7 @@ PILLAR = {
             "example.org": {"subdomains": True, "addresses": {"news@example.org": {}}},
             "example.net": {"alias_of": "example.com"},
         },
-        # A resolver that does not answer: this machine has no network.
+        # No resolver listens there: this machine has no network.
         "dns": {"resolver": ["127.0.0.1@1"], "timeout": 1},
     }
 }
@@ -32,19 +32,19 @@ BOTH_LOGINS = {"login opendkim", "login opendkim-ed25519"}
 
 
 def sql(statement: str) -> str:
-    """The shell's command for a statement by the superuser."""
+    """Return the shell command that runs a statement as the superuser."""
     return f"runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 -d vmail -c '{statement}'"
 
 
 @dataclass(frozen=True)
 class Fault:
     """
-    Something that goes wrong.
+    A fault of a mail server.
 
     how
-        What somebody, or something, does.
+        The shell command that causes the fault.
     names
-        What the doctor finds wrong then: the thing itself, and what can't work without it.
+        The checks that fail then: the cause itself, and everything that can't work without it.
     """
 
     how: str
@@ -135,7 +135,7 @@ FAULTS = {
     "a pattern is gone": fault(sql("DELETE FROM dkim_pattern"), "patterns", "unsigned"),
     "PostgreSQL is stopped": fault(faults.STOP, "database"),
 }
-# One of each part, of which none hides another.
+# One fault of each part of the server. None of them hides another.
 AT_ONCE = (
     "the socket is root's",
     "the unit is disabled",
@@ -148,7 +148,7 @@ AT_ONCE = (
 
 @pytest.fixture(scope="module")
 def server(machine: Machine) -> Machine:
-    """A mail server in order."""
+    """A mail server without faults."""
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     assert run.succeeded, run
@@ -157,101 +157,101 @@ def server(machine: Machine) -> Machine:
 
 
 @pytest.fixture
-def mended(server: Machine) -> Iterator[Machine]:
-    """The same, and in order again afterwards whatever became of the test."""
+def repaired(server: Machine) -> Iterator[Machine]:
+    """The same server, which a highstate repairs after the test, whatever its result."""
     yield server
     run = salt.apply(server)
     assert run.succeeded, run
 
 
 def doctor(machine: Machine) -> tuple[int, list[dict[str, object]]]:
-    """The exit status, and what was found."""
+    """Return the exit status and the findings."""
     return salt.ask(machine, "dkim.doctor")
 
 
-def wrong(machine: Machine) -> Mapping[str, dict[str, object]]:
-    """What the doctor finds wrong, by its name; the exit status says the same."""
+def problems(machine: Machine) -> Mapping[str, dict[str, object]]:
+    """Return the doctor's problems by name. Assert that the exit status agrees."""
     status, found = doctor(machine)
     bad = {f"{one['check']} {one['subject']}".strip(): one for one in found if one["ok"] is False}
     assert status == (1 if bad else 0)
     return bad
 
 
-def do(machine: Machine, name: str) -> None:
+def cause(machine: Machine, name: str) -> None:
     machine.run(["bash", "-c", FAULTS[name].how], env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
-def test_server_in_order_has_nothing_wrong(server: Machine) -> None:
+def test_server_without_faults_has_no_problem(server: Machine) -> None:
     _, found = doctor(server)
     assert [one for one in found if one["ok"] is False] == []
-    # No name server and no time server can be asked here.
+    # No name server and no time server is reachable here.
     unknown = {one["check"] for one in found if one["ok"] is None}
     assert unknown <= {"dns", "clock"}
 
 
-def test_several_faults_are_each_named_and_mended(server: Machine) -> None:
+def test_several_faults_at_once_are_each_named_and_repaired(server: Machine) -> None:
     for name in AT_ONCE:
-        do(server, name)
-    bad = wrong(server)
+        cause(server, name)
+    bad = problems(server)
     expected = frozenset().union(*(FAULTS[name].names for name in AT_ONCE))
-    # Who has no socket of its own is not looked for from the chroot.
+    # The doctor skips the check «socket as Postfix» when the check «socket» fails.
     assert bad.keys() == expected - BOTH_SOCKETS
     assert all(one["remedy"] for one in bad.values())
     run = salt.apply(server)
     assert run.succeeded, run
-    assert wrong(server) == {}
+    assert problems(server) == {}
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_named_exactly_and_mended(mended: Machine, name: str) -> None:
-    do(mended, name)
-    bad = wrong(mended)
+def test_fault_is_named_exactly_and_repaired(repaired: Machine, name: str) -> None:
+    cause(repaired, name)
+    bad = problems(repaired)
     assert bad.keys() == FAULTS[name].names, bad
     assert all(one["remedy"] for one in bad.values())
-    run = salt.apply(mended)
+    run = salt.apply(repaired)
     assert run.succeeded, run
-    assert wrong(mended) == {}
+    assert problems(repaired) == {}
 
 
-def test_processes_from_before_the_membership_are_named(server: Machine) -> None:
+def test_processes_that_started_before_the_group_membership_are_named(server: Machine) -> None:
     server.run("gpasswd --delete postfix opendkim && systemctl restart postfix")
-    # A client holds the smtpd that greeted it.
+    # The client keeps the smtpd process alive that greeted it.
     held = "exec 3<>/dev/tcp/127.0.0.1/25; read -r -u 3; touch /run/greeted; exec sleep 600"
     with server.popen(["bash", "-c", held]) as client:
         try:
             server.wait_for("test -e /run/greeted")
             server.run("gpasswd --add postfix opendkim")
-            bad = wrong(server)
+            bad = problems(server)
         finally:
             server.run(["pkill", "--full", "--exact", "sleep 600"], check=False)
             client.wait(30)
     assert bad.keys() == {"group membership"}
     assert "smtpd" in str(bad["group membership"]["message"])
     server.run(str(bad["group membership"]["remedy"]))
-    assert wrong(server) == {}
+    assert problems(server) == {}
 
 
-def test_damaged_key_is_named_and_not_shown(server: Machine) -> None:
+def test_damaged_key_is_reported_without_its_text(server: Machine) -> None:
     key = server.run(sql("SELECT key FROM dkim WHERE selector = $$news$$")).stdout
     damage = "overlay(key placing reverse(substr(key, 200, 20)) from 200)"
     server.run(sql("CREATE TABLE kept AS SELECT id, key FROM dkim"))
     server.run(sql(f"UPDATE dkim SET key = {damage} WHERE selector = $$news$$"))
     try:
-        bad = wrong(server)
+        bad = problems(server)
         assert bad.keys() == {"keys", "signing"}, bad
         assert "example.org, selector 'news'" in str(bad["keys"]["message"])
         assert not [line for line in key.splitlines()[3:-2] if line in str(bad)]
     finally:
         server.run(sql("UPDATE dkim SET key = kept.key FROM kept WHERE kept.id = dkim.id"))
         server.run(sql("DROP TABLE kept"))
-    assert wrong(server) == {}
+    assert problems(server) == {}
 
 
 def test_database_that_hangs_does_not_hang_the_doctor(server: Machine) -> None:
     server.run("kill -STOP $(pgrep --oldest --exact postgres)")
     try:
-        assert wrong(server).keys() == {"database"}
+        assert problems(server).keys() == {"database"}
     finally:
         server.run("kill -CONT $(pgrep --oldest --exact postgres)")
 
@@ -260,7 +260,7 @@ def test_daemon_that_hangs_does_not_hang_the_doctor(server: Machine) -> None:
     process = server.run("systemctl show --value --property=MainPID opendkim").stdout.strip()
     server.run(f"kill -STOP {process}")
     try:
-        assert wrong(server).keys() == {"signing"}
+        assert problems(server).keys() == {"signing"}
     finally:
         server.run(f"kill -CONT {process}")
 
@@ -283,7 +283,7 @@ def test_selftest_signs_with_both_daemons_and_for_every_pattern(server: Machine)
     }
 
 
-def test_nothing_is_queued_or_delivered(server: Machine) -> None:
+def test_doctor_and_selftest_queue_and_deliver_no_message(server: Machine) -> None:
     box = mail.Mailbox(server)
     doctor(server)
     salt.call(server, "dkim.selftest")

@@ -1,4 +1,4 @@
-"""Two database servers: mail goes on being signed while the first is gone."""
+"""Two database servers: mail is still signed while the primary is down."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from support import faults, mail, remote, salt, server
 from support.machine import CommandFailed, Machine
 from support.traffic import Traffic
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
 READS = "canary-reads-9a2d"
@@ -63,17 +63,17 @@ def _replicate(site: remote.Site) -> None:
     site.standby.wait_for(
         "runuser -u postgres -- psql -d vmail -Atc 'SELECT count(*) FROM dkim' | grep -qx 1", 60
     )
-    # The access files are of each server, not of the data.
+    # Each server has its own access files: replication does not copy them.
     salt.install_formula(site.standby, DATABASE_PILLAR)
     run = salt.apply(site.standby, "dkim.database")
     assert run.succeeded, str(run)
-    assert {state.id for state in run.changed} == {"The roles have their ways in"}
+    assert {state.id for state in run.changed} == {"The roles can log in"}
 
 
 def signed(box: mail.Mailbox, records: Mapping[str, str]) -> bool:
     try:
         message = mail.sent_by_smtp(box, SENDERS[0])
-    except CommandFailed:  # 451, while the daemon is on its way back
+    except CommandFailed:  # 451 while the daemon restarts
         return False
     return [one.valid for one in mail.signatures(box.machine, message, records)] == [True]
 
@@ -89,7 +89,7 @@ def test_second_run_changes_nothing_on_the_standby(site: remote.Site) -> None:
     assert again.changed == []
 
 
-def test_primary_is_read_while_it_is_there(
+def test_daemon_reads_the_primary_while_it_is_up(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     assert signed(box, records)
@@ -98,30 +98,34 @@ def test_primary_is_read_while_it_is_there(
 
 
 @pytest.mark.parametrize("fault", ["stopped", "killed", "unplugged"])
-def test_mail_goes_on_being_signed_while_the_primary_is_gone(
+def test_mail_is_signed_while_the_primary_is_down(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str], fault: str
 ) -> None:
     """No message leaves unsigned, none is lost, and the standby signs within seconds."""
     with Traffic(box, SENDERS) as traffic:
-        _end(site, fault)
+        _stop_primary(site, fault)
         site.standby.wait_for(lambda: readers_at(site.standby) > 0, 60)
         site.mail.wait_for(lambda: signed(box, records), 60)
-        _begin(site, fault)
+        _restore_primary(site, fault)
     outcome = traffic.outcome(records)
-    print(f"{fault}: no message was taken by SMTP for {_longest_gap(outcome.taken):.1f} s")
+    print(f"{fault}: no message was accepted by SMTP for {_longest_gap(outcome.taken):.1f} s")
     assert outcome.unsigned == []
     assert set(outcome.taken) <= outcome.signatures.keys()
 
 
 def _longest_gap(taken: Sequence[str]) -> float:
-    """Between two messages that the server took by SMTP; they are numbered and have their time."""
+    """
+    Return the longest time in seconds between two messages that the server accepted by SMTP.
+
+    A message's identifier holds its number and its time in nanoseconds.
+    """
     marks = [identifier.strip("<>").partition("@")[0].split(".") for identifier in taken]
-    moments = [int(moment) for number, moment in marks if int(number) % 2 == 0]
-    gaps = (after - before for before, after in itertools.pairwise(moments))
+    times = [int(time) for number, time in marks if int(number) % 2 == 0]
+    gaps = (after - before for before, after in itertools.pairwise(times))
     return max(gaps, default=0) / 1e9
 
 
-def _end(site: remote.Site, fault: str) -> None:
+def _stop_primary(site: remote.Site, fault: str) -> None:
     if fault == "unplugged":
         site.network.pull_cable(f"{remote.DATABASE}/24")
     elif fault == "killed":
@@ -130,8 +134,8 @@ def _end(site: remote.Site, fault: str) -> None:
         site.database.run(faults.STOP)
 
 
-def _begin(site: remote.Site, fault: str) -> None:
-    """The primary is back; sessions that begin anew go to it."""
+def _restore_primary(site: remote.Site, fault: str) -> None:
+    """Restore the primary, and restart the daemon so that its new sessions use the primary."""
     if fault == "unplugged":
         site.network.put_cable_back(f"{remote.DATABASE}/24")
     else:

@@ -1,8 +1,8 @@
 """
-Mail flows while things break: with ``tempfail`` none is lost, none leaves unsigned, and signing is
-back by itself. docs/faults.md has a row for each test.
+Mail during faults: with ``tempfail`` no message is lost or leaves unsigned, and signing recovers by
+itself. docs/faults.md has a row for each test.
 
-Every message of this file is signed by both daemons, so that one that is away shows.
+Both daemons sign every message of this file, so that the outage of one daemon shows.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from support import faults, mail, salt
 from support.machine import CommandFailed, Machine, NotInTime
 from support.traffic import Outcome, Steady
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 SOCKET = "/var/spool/postfix/opendkim/opendkim.sock"
-# What is shown where mail is not taken again.
-STATE_OF_IT_ALL = (
+# The state to print if the server does not accept mail again.
+MACHINE_STATE = (
     "pg_lsclusters; systemctl --no-pager status 'postgresql@*' 'opendkim*' | grep -v '^ *CGroup'; "
     "df /var/lib/postgresql/*/main; journalctl -q -n 80 --no-pager"
 )
@@ -43,13 +43,13 @@ def pillar(action: str) -> dict:
 
 @dataclass(frozen=True)
 class Site:
-    """A server that signs, and the records that its mail is verified by."""
+    """A server that signs, and the records that verify its mail."""
 
     machine: Machine
     records: dict[str, str]
 
     def signs(self) -> bool:
-        """Whether it takes a message; with ``tempfail`` it takes none that it can't sign."""
+        """Return whether the server accepts mail; with ``tempfail`` it refuses unsigned mail."""
         sender = SENDERS[0]
         box = mail.Mailbox(self.machine, "probe")
         try:
@@ -59,20 +59,20 @@ class Site:
         return True
 
     def wait_until_it_signs(self) -> float:
-        """Seconds that it took: told, not judged, since machines of the tests share processors."""
-        begun = time.monotonic()
+        """Return the seconds until it signs. No test asserts them: machines share processors."""
+        start = time.monotonic()
         try:
-            self.machine.wait_for(self.signs, 180, "mail is taken again")
+            self.machine.wait_for(self.signs, 180, "mail is accepted again")
         except NotInTime as error:
             raise NotInTime(
-                f"{error}\n{self.machine.run(STATE_OF_IT_ALL, check=False).stdout}"
+                f"{error}\n{self.machine.run(MACHINE_STATE, check=False).stdout}"
             ) from None
-        return time.monotonic() - begun
+        return time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Site:
-    """Set up with ``tempfail``."""
+    """A server whose ``milter_default_action`` is ``tempfail``."""
     salt.install_formula(machine, pillar("tempfail"))
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -80,12 +80,12 @@ def site(machine: Machine) -> Site:
     return Site(machine, mail.zone_records(machine, zone))
 
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Iterator[Tell]:
-    """Prints what was measured, whether or not the test passes."""
+def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Iterator[Report]:
+    """A function that prints a measurement, whether or not the test passes."""
 
     def line(text: str) -> None:
         with capsys.disabled():
@@ -95,7 +95,7 @@ def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Itera
 
 
 def assert_all_left_signed(outcome: Outcome) -> None:
-    """Everything that was to be sent arrived, with both signatures, each of them valid."""
+    """Assert that every message arrived, with two valid signatures."""
     assert outcome.lost == []
     assert len(outcome.signatures) == outcome.sent
     for identifier, signatures in outcome.signatures.items():
@@ -103,60 +103,60 @@ def assert_all_left_signed(outcome: Outcome) -> None:
         assert {selector for _, _, selector in signatures} == SELECTORS, identifier
 
 
-# What is waited for while a fault lasts. By default there is nothing to wait for: the fault is
-# over when it is lifted.
+# The conditions to wait for while a fault lasts. Some faults need none: they end when the test
+# reverts them.
 def until_mail_is_refused(site: Site) -> None:
     site.machine.wait_for(lambda: not site.signs(), what="mail is refused")
 
 
-def until_the_packaged_unit_had_given_up(site: Site) -> None:
-    # Five starts in ten seconds are what systemd bears by default; then a unit stays down.
+def until_the_packaged_unit_would_give_up(site: Site) -> None:
+    # By default systemd allows five starts in ten seconds. After that a unit stays down.
     until_mail_is_refused(site)
     before = faults.restarts(site.machine)
-    site.machine.wait_for(lambda: faults.restarts(site.machine) > before + 5, 60, "five tries")
+    site.machine.wait_for(lambda: faults.restarts(site.machine) > before + 5, 60, "five restarts")
 
 
 def until_clients_wait(site: Site) -> None:
-    # Neither taken nor refused: each message has a process of Postfix that waits for OpenDKIM.
+    # Postfix neither accepts nor refuses mail: for each message a process waits for OpenDKIM.
     waiting = f"test $(ss -Hx state established | grep -c {SOCKET}) -gt 8"
     site.machine.wait_for(waiting, 60, "clients wait")
 
 
-def nothing(site: Site) -> None:
+def wait_for_nothing(site: Site) -> None:
     pass
 
 
-WHILE = {
-    "database_stopped": until_the_packaged_unit_had_given_up,
+DURING = {
+    "database_stopped": until_the_packaged_unit_would_give_up,
     "database_killed": until_mail_is_refused,
-    "database_restarted": nothing,
+    "database_restarted": wait_for_nothing,
     "database_hangs": until_clients_wait,
     "table_locked": until_clients_wait,
-    "sessions_ended": nothing,
+    "sessions_ended": wait_for_nothing,
     "disk_full": until_mail_is_refused,
     "connections_exhausted": until_mail_is_refused,
-    "opendkim_killed": nothing,
-    "postfix_restarted": nothing,
+    "opendkim_killed": wait_for_nothing,
+    "postfix_restarted": wait_for_nothing,
 }
 
 
 @pytest.mark.parametrize("name", faults.FAULTS)
-def test_no_mail_is_lost_or_unsigned(site: Site, tell: Tell, name: str) -> None:
+def test_no_mail_is_lost_or_unsigned(site: Site, report: Report, name: str) -> None:
     box = mail.Mailbox(site.machine, name.replace("_", "-"))
     with Steady(box, SENDERS) as traffic:
         with faults.FAULTS[name](site.machine):
-            WHILE[name](site)
+            DURING[name](site)
         took = site.wait_until_it_signs()
     outcome = traffic.outcome(site.records)
-    tell(
+    report(
         f"{outcome.sent} sent, {len(outcome.refused)} tries refused, signs again after {took:.1f} s"
         f", longest wait of a message {outcome.longest:.0f} s"
     )
     assert_all_left_signed(outcome)
 
 
-def test_daemon_that_is_stuck_without_its_session_is_ended(site: Site) -> None:
-    # Not each session that is ended leaves the daemon stuck: it depends on what it reads first.
+def test_watchdog_ends_a_daemon_that_lost_its_session_and_hangs(site: Site) -> None:
+    # Whether the daemon hangs after the end of a session depends on what it reads first.
     machine, before = site.machine, faults.restarts(site.machine)
 
     def ended() -> bool:
@@ -170,9 +170,11 @@ def test_daemon_that_is_stuck_without_its_session_is_ended(site: Site) -> None:
     assert_all_left_signed(traffic.outcome(site.records))
 
 
-# Without Syslog, a look-up while PostgreSQL is away leaves OpenDKIM hanging in place of crashing.
+# Without Syslog, OpenDKIM hangs instead of crashing at a lookup while PostgreSQL is down.
 @pytest.mark.soak
-def test_daemon_that_hangs_while_its_database_works_is_ended(site: Site, tell: Tell) -> None:
+def test_watchdog_ends_a_daemon_that_hangs_while_its_database_works(
+    site: Site, report: Report
+) -> None:
     machine, settings = site.machine, pillar("tempfail")
     settings["dkim"]["opendkim"] = {"settings": {"Syslog": False, "SyslogSuccess": False}}
     assert salt.apply(machine, "dkim.opendkim", pillar=settings).succeeded
@@ -181,28 +183,30 @@ def test_daemon_that_hangs_while_its_database_works_is_ended(site: Site, tell: T
         with faults.database_stopped(machine):
             assert not site.signs()
         machine.wait_for(lambda: faults.restarts(machine) > before, 180, "a daemon is ended")
-        tell(f"signs again after {site.wait_until_it_signs():.1f} s")
+        report(f"signs again after {site.wait_until_it_signs():.1f} s")
     assert_all_left_signed(traffic.outcome(site.records))
     assert salt.apply(machine, "dkim.opendkim", pillar=pillar("tempfail")).succeeded
 
 
-# Postfix bears a silent milter for 300 s: postconf(5), milter_content_timeout.
+# Postfix waits 300 s for a silent milter: postconf(5), milter_content_timeout.
 @pytest.mark.soak
-def test_hang_that_outlasts_postfix_is_an_outage_like_others(site: Site, tell: Tell) -> None:
+def test_no_mail_is_lost_or_unsigned_in_a_hang_that_outlasts_postfixs_timeout(
+    site: Site, report: Report
+) -> None:
     box = mail.Mailbox(site.machine, "long-hang")
     with Steady(box, SENDERS, pause=4) as traffic:
         with faults.database_hangs(site.machine):
             refused = "journalctl -q -u 'postfix*' | grep -q 'milter-reject: .* 4.7.1 '"
-            site.machine.wait_for(refused, 420, "Postfix waits no longer")
-        tell(f"signs again after {site.wait_until_it_signs():.1f} s")
+            site.machine.wait_for(refused, 420, "Postfix stops waiting")
+        report(f"signs again after {site.wait_until_it_signs():.1f} s")
     assert_all_left_signed(traffic.outcome(site.records))
 
 
-# start.conf(5) of postgresql-common: manual is a cluster that the boot leaves alone.
+# start.conf(5) of postgresql-common: with manual the boot does not start the cluster.
 START_CONF = "sed -i 's/^{}$/{}/' /etc/postgresql/*/main/start.conf"
 
 
-def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, tell: Tell) -> None:
+def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, report: Report) -> None:
     machine, box = site.machine, mail.Mailbox(site.machine)
     text = mail.compose(SENDERS[0], box.address)
     machine.run(faults.STOP)
@@ -210,19 +214,19 @@ def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, tell:
     mail.send_sendmail(machine, text, SENDERS[0], box.address)
     machine.pull_the_plug()
     machine.power_on()
-    tell(f"takes mail again {site.wait_until_it_signs():.1f} s after the boot")
+    report(f"accepts mail again {site.wait_until_it_signs():.1f} s after the boot")
     machine.run("postqueue -f")
     assert_signed_by_both(site, box.wait_for(mail.message_id(text), 120))
 
 
-def test_database_that_is_late_at_boot_is_waited_for(site: Site, tell: Tell) -> None:
+def test_daemon_waits_for_a_database_that_starts_late_at_boot(site: Site, report: Report) -> None:
     machine, box = site.machine, mail.Mailbox(site.machine)
     machine.run(START_CONF.format("auto", "manual"))
     machine.reboot()
-    machine.wait_for(lambda: faults.restarts(machine) > 1, 60, "tries without a database")
+    machine.wait_for(lambda: faults.restarts(machine) > 1, 60, "restarts without a database")
     assert not site.signs()
     machine.run(f"{START_CONF.format('manual', 'auto')}; {faults.START}")
-    tell(f"takes mail {site.wait_until_it_signs():.1f} s after the database")
+    report(f"accepts mail {site.wait_until_it_signs():.1f} s after the database")
     assert_signed_by_both(site, mail.sent_by_smtp(box, SENDERS[1]))
 
 
@@ -232,7 +236,7 @@ def assert_signed_by_both(site: Site, message: bytes) -> None:
     assert {signature.algorithm for signature in found} == BOTH
 
 
-def test_check_of_dns_without_a_server_says_so_and_harms_no_mail(site: Site) -> None:
+def test_check_of_dns_without_a_name_server_fails_and_does_not_disturb_mail(site: Site) -> None:
     # Nothing listens at 127.0.0.1 port 53: the machine has no name server.
     dns = {"resolver": "127.0.0.1", "timeout": 1, "deadline": 5}
     settings = {"dkim": {**pillar("tempfail")["dkim"], "dns": dns}}
@@ -243,20 +247,20 @@ def test_check_of_dns_without_a_server_says_so_and_harms_no_mail(site: Site) -> 
     assert_all_left_signed(traffic.outcome(site.records))
 
 
-def test_highstate_that_is_killed_at_any_moment_is_made_good_by_the_next(
-    site: Site, request: pytest.FixtureRequest, tell: Tell
+def test_next_highstate_completes_one_that_was_killed_at_any_time(
+    site: Site, request: pytest.FixtureRequest, report: Report
 ) -> None:
     machine = site.machine
     seed = request.config.getoption("--seed")
-    moments = random.Random(seed)
+    delays = random.Random(seed)
     settings = pillar("tempfail")
     with Steady(mail.Mailbox(machine, "killed-runs"), SENDERS) as traffic:
         for number in range(3):
-            # Each run has keys to make and a daemon to restart.
+            # Each run has keys to generate and a daemon to restart.
             settings["dkim"]["domains"][f"d{number}.example"] = {}
             settings["dkim"]["opendkim"] = {"settings": {"SignatureTTL": 86400 + number}}
             salt.set_pillar(machine, settings)
-            run_until_killed(machine, moments.uniform(1, 12))
+            run_until_killed(machine, delays.uniform(1, 12))
         run = salt.apply(machine)
     assert run.succeeded, f"seed {seed}\n{run}"
     assert salt.apply(machine).changed == []
@@ -264,7 +268,7 @@ def test_highstate_that_is_killed_at_any_moment_is_made_good_by_the_next(
     assert len(keys) == 2 * len(settings["dkim"]["domains"])
     assert {key["state"] for key in keys} == {"active"}
     outcome = traffic.outcome(site.records)
-    tell(f"{outcome.sent} sent, {len(outcome.refused)} tries refused")
+    report(f"{outcome.sent} sent, {len(outcome.refused)} tries refused")
     assert_all_left_signed(outcome)
 
 
@@ -278,39 +282,41 @@ def run_until_killed(machine: Machine, seconds: float) -> None:
     process.wait(30)
 
 
-def with_action(site: Site, action: str) -> None:
+def apply_action(site: Site, action: str) -> None:
     run = salt.apply(site.machine, "dkim.postfix", pillar=pillar(action))
     assert run.succeeded, str(run)
 
 
-def through_an_outage(site: Site, action: str) -> Steady:
-    """Mail while the database is down and OpenDKIM with it, and until that is over."""
-    with_action(site, action)
+def send_during_an_outage(site: Site, action: str) -> Steady:
+    """Send mail while the database and thus OpenDKIM are down, until OpenDKIM listens again."""
+    apply_action(site, action)
     sender, box = SENDERS[0], mail.Mailbox(site.machine, action)
-    # A daemon that has crashed leaves the socket's file.
+    # The socket's file proves nothing: a crashed daemon leaves it behind.
     listens = f"ss -Hxl | grep -q {SOCKET}"
     with Steady(box, SENDERS) as traffic:
         with faults.database_stopped(site.machine):
-            site.machine.wait_for(f"! {listens}", 60, "OpenDKIM is away")
+            site.machine.wait_for(f"! {listens}", 60, "OpenDKIM is down")
             mail.send_sendmail(site.machine, mail.compose(sender, box.address), sender, box.address)
-        site.machine.wait_for(listens, 60, "OpenDKIM is back")
+        site.machine.wait_for(listens, 60, "OpenDKIM listens again")
     return traffic
 
 
-def test_accept_loses_nothing_and_lets_mail_out_unsigned(site: Site, tell: Tell) -> None:
-    outcome = through_an_outage(site, "accept").outcome(site.records)
-    tell(f"{outcome.sent} sent, {len(outcome.unsigned)} left unsigned")
+def test_accept_loses_no_mail_and_lets_some_leave_unsigned(site: Site, report: Report) -> None:
+    outcome = send_during_an_outage(site, "accept").outcome(site.records)
+    report(f"{outcome.sent} sent, {len(outcome.unsigned)} left unsigned")
     assert outcome.lost == []
     assert len(outcome.signatures) == outcome.sent
     assert outcome.unsigned != []
 
 
-def test_quarantine_holds_mail_that_is_unsigned_when_it_is_let_go(site: Site, tell: Tell) -> None:
-    traffic = through_an_outage(site, "quarantine")
+def test_quarantine_holds_mail_that_leaves_unsigned_when_it_is_released(
+    site: Site, report: Report
+) -> None:
+    traffic = send_during_an_outage(site, "quarantine")
     held = site.machine.run('postqueue -j | grep -c \'"queue_name": "hold"\'').stdout.strip()
     site.machine.run("postsuper -H ALL")
     outcome = traffic.outcome(site.records)
-    tell(f"{outcome.sent} sent, {held} held, {len(outcome.unsigned)} unsigned when let go")
+    report(f"{outcome.sent} sent, {held} held, {len(outcome.unsigned)} unsigned when released")
     assert outcome.lost == []
     assert len(outcome.signatures) == outcome.sent
     assert int(held) >= len(outcome.unsigned) > 0

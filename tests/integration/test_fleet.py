@@ -1,4 +1,4 @@
-"""A fleet under a real Salt master, by the commands of docs/many-machines.md."""
+"""A fleet under a real Salt master, set up by the commands of docs/many-machines.md."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from support.fleet import DATABASE, DOMAINS, MAIL1, MAIL2, MINIONS, NS, STANDBY,
 from support.machine import ROOT, CommandFailed, Machine, NotInTime, salts
 from support.traffic import Steady
 
-# The older release of Salt is on this one; `bin/test soak` has no other.
+# This release has the older Salt. `bin/test soak` runs this file on no other release.
 pytestmark = pytest.mark.one_release(salts.RELEASE)
 
 PAGE = (ROOT / "docs" / "many-machines.md").read_text(encoding="utf-8")
@@ -30,17 +30,17 @@ TOP = "/srv/pillar/top.sls"
 FOR_MAIL = "/srv/pillar/dkim/mail.sls"
 PASSWORD = "from-gpg-or-vault"
 
-STOPPED = "It stopped at the first step that failed"
-# What a run may touch on a mail host.
+STOPPED = "The orchestration stopped at the first failed step"
+# Prints the files and processes that a run may change on a mail host.
 STATE = (
     "find /etc /usr/local/lib -type f -not -path '/etc/salt/*' | sort | xargs -d '\\n' md5sum; "
     "systemctl show --property=InvocationID opendkim opendkim-watchdog postfix"
 )
-# Salt writes a new file beside the old one; on a full disk it leaves the new one, empty.
+# Salt writes a new file beside the old one. On a full disk it leaves the new file behind, empty.
 LEFT_BY_SALT = re.compile(
     r"^d41d8cd98f00b204e9800998ecf8427e  /etc/opendkim\.conf\w{8}\n", re.MULTILINE
 )
-# Only the second mail host has it; all hosts have the change of a setting beside it.
+# Faults of the second mail host alone. In the same roll-out a setting changes on all hosts.
 BROKEN = {
     "a slip in the pillar": (
         "database: {sslrootcertt: /etc/ssl/certs/site-authority.pem}",
@@ -53,8 +53,8 @@ BROKEN = {
     "no route": ("{}", "No route to host"),
     "no space": ("{}", "No space left on device"),
 }
-# What brings a fault about on the second mail host, and what ends it. For a full disk /etc is a
-# small file system with the same content for a while.
+# Commands that cause a fault on the second mail host, and commands that end it. For a full disk,
+# a small file system with the same content is mounted over /etc.
 ROUTES = "; ".join(
     f"ip route {{action}} unreachable {fleets.NAMES[name]}/32" for name in (DATABASE, STANDBY)
 )
@@ -65,23 +65,23 @@ BEGIN = {
     "! dd if=/dev/zero of=/etc/salt/filler bs=1k 2>/dev/null",
 }
 END = {"no route": ROUTES.format(action="delete"), "no space": "rm /etc/salt/filler"}
-AWAY = {"no space": "umount --lazy /etc /run/full && rmdir /run/full"}
+CLEAN_UP = {"no space": "umount --lazy /etc /run/full && rmdir /run/full"}
 TEXTFILE = "/var/lib/prometheus/node-exporter/dkim.prom"
 PUBLISHER = "/srv/pillar/dkim/publisher.sls"
-# As if a month had passed since, for keys as for standby servers.
+# Backdates keys and standby servers by a month.
 LATER = """
 SET session_replication_role = replica;
 UPDATE dkim SET retired_at = retired_at - interval '30 days' WHERE state = 'retired';
 UPDATE dkim_replica
    SET mark_at = mark_at - interval '30 days', reached_at = reached_at - interval '30 days';
 """
-# So many seconds' worth of settings: another value for each fault, so that each has a change.
+# SignatureTTL in seconds: another value for each fault, so that each roll-out has a change.
 LIFETIMES = dict(zip(BROKEN, (604800, 691200, 777600, 864000), strict=True))
 
 
 @pytest.fixture(scope="module")
 def site(release: str) -> Iterator[Fleet]:
-    """The machines, with the page's files on the master."""
+    """The machines of the fleet, with the guide's files on the master."""
     with fleets.fleet(release) as site:
         for path, text in FILES.items():
             site.master.write(path, text)
@@ -90,8 +90,8 @@ def site(release: str) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def plan(site: Fleet) -> fleets.Orchestration:
-    """What the fleet is told before the first run, with every host's state before and after."""
-    page(site, "salt-run saltutil.sync_all")
+    """The preview of the first roll-out. It changes nothing on any host."""
+    run_from_guide(site, "salt-run saltutil.sync_all")
     before = {name: server.state(site[name]).etc for name in MINIONS}
     found = fleets.orchestrate(site, "rollout", test=True)
     assert {name: server.state(site[name]).etc for name in MINIONS} == before
@@ -104,31 +104,31 @@ def signing(site: Fleet, plan: fleets.Orchestration) -> Mapping[str, mail.Mailbo
     done = fleets.orchestrate(site, "rollout")
     assert done.status == 0, str(done)
     assert done.failed == []
-    assert set(done.changed) <= {*plan.changed, "Every host's settings are sound"}
+    assert set(done.changed) <= {*plan.changed, "Every host's settings are valid"}
     return {name: mail.Mailbox(site[name]) for name in (MAIL1, MAIL2)}
 
 
-def page(site: Fleet, command: str) -> str:
-    """What a command of the page prints on the master."""
+def run_from_guide(site: Fleet, command: str) -> str:
+    """Run a command of the guide on the master, and return its output."""
     assert command in COMMANDS.splitlines(), f"docs/many-machines.md has no command {command!r}"
     return site.master.run(command, timeout=600).stdout
 
 
 def restart_master(site: Fleet) -> None:
-    """Return when the master has its new configuration and every minion is back."""
+    """Restart the master with its new configuration, and wait until every minion answers."""
     site.master.run("systemctl restart salt-master")
     for name in MINIONS:
         site.master.wait_for(f"salt --timeout=2 {name} test.ping | grep -q True", 180)
 
 
 def versions(site: Fleet) -> dict[str, str]:
-    """The formula's version on each host, as the overview shows it."""
+    """Return the formula's version on each host from the overview."""
     found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
     return {one["id"]: one["report"]["formula"] for one in found["hosts"]}
 
 
 def records(site: Fleet) -> dict[str, str]:
-    """The records as the name server has them."""
+    """Return the key records of the name server."""
     found: dict[str, str] = {}
     for domain in DOMAINS:
         found |= zones.key_records(site[NS], domain)
@@ -136,7 +136,7 @@ def records(site: Fleet) -> dict[str, str]:
 
 
 def signers(site: Fleet, box: mail.Mailbox) -> set[tuple[str, str]]:
-    """Domain and selector of the one good signature of a message from each domain."""
+    """Return domain and selector of the one valid signature of a message from each domain."""
     found = set()
     for domain in DOMAINS:
         message = mail.sent_by_smtp(box, f"someone@{domain}")
@@ -155,7 +155,7 @@ def test_plan_shows_each_step_and_changes_nothing(plan: fleets.Orchestration) ->
     assert f"{MAIL2} has the settings" in plan.changed
 
 
-def test_one_command_has_both_mail_hosts_sign_with_the_same_keys(
+def test_both_mail_hosts_sign_with_the_same_keys_after_one_command(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     found = [signers(site, box) for box in signing.values()]
@@ -168,7 +168,7 @@ def test_second_command_changes_nothing(site: Fleet, signing: Mapping[str, mail.
     assert again.changed == []
 
 
-def test_secret_reaches_the_hosts_that_need_it_alone(site: Fleet) -> None:
+def test_only_hosts_that_need_a_secret_get_it(site: Fleet) -> None:
     shown = {
         name: site.master.run(f"salt-run --out=json pillar.show_pillar {name}").stdout
         for name in MINIONS
@@ -179,10 +179,10 @@ def test_secret_reaches_the_hosts_that_need_it_alone(site: Fleet) -> None:
     assert {name for name, text in shown.items() if zones.SECRET in text} == {DATABASE}
 
 
-def test_one_look_shows_every_host(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> None:
-    told = page(site, "salt-run dkim.fleet")
+def test_overview_shows_every_host(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> None:
+    overview = run_from_guide(site, "salt-run dkim.fleet")
     for name in (DATABASE, STANDBY, MAIL1, MAIL2):
-        assert name in told
+        assert name in overview
     found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
     hosts = {one["id"]: one for one in found["hosts"]}
     assert hosts[MAIL2]["salt"] == salts.VERSIONS[0]
@@ -199,23 +199,24 @@ def test_one_look_shows_every_host(site: Fleet, signing: Mapping[str, mail.Mailb
     assert PASSWORD not in json.dumps(found)
 
 
-def test_one_look_names_what_is_wrong(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> None:
+def test_overview_names_every_problem(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> None:
     site[MAIL1].run("systemctl stop opendkim")
     site[MAIL2].run("systemctl stop salt-minion")
-    told = page(site, "salt-run dkim.fleet")
+    overview = run_from_guide(site, "salt-run dkim.fleet")
     site[MAIL1].run("systemctl start opendkim")
     site[MAIL2].run("systemctl start salt-minion")
-    lines = told.splitlines()
-    assert any(line.startswith(MAIL1) and "DOWN: opendkim" in line for line in lines), told
-    assert any(line.startswith(f"{MAIL2}: ") and "does not answer" in line for line in lines), told
+    lines = overview.splitlines()
+    assert any(line.startswith(MAIL1) and "DOWN: opendkim" in line for line in lines), overview
+    silent = [line for line in lines if line.startswith(f"{MAIL2}: ")]
+    assert any("does not answer" in line for line in silent), overview
     site.master.wait_for(f"salt --timeout=2 {MAIL2} test.ping | grep -q True")
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_fault_of_one_mail_host_stays_there(
+def test_fault_of_one_mail_host_stops_the_roll_out_and_changes_no_other_host(
     site: Fleet, signing: Mapping[str, mail.Mailbox], fault: str
 ) -> None:
-    """The roll-out of a change stops; the first host signs on, the second is as it was."""
+    """The roll-out stops. The first host keeps signing, and the second host is unchanged."""
     slip, word = BROKEN[fault]
     setting = f"  opendkim: {{settings: {{SignatureTTL: {LIFETIMES[fault]}}}}}\n"
     site.master.write(FOR_MAIL, FILES[FOR_MAIL] + setting)
@@ -233,12 +234,12 @@ def test_fault_of_one_mail_host_stays_there(
     assert done.steps[STOPPED]["comment"].startswith("The hosts of all later steps")
     assert done.steps[f"{MAIL2} signs"]["result"] is False
     assert LEFT_BY_SALT.sub("", site[MAIL2].run(STATE).stdout) == before
-    site[MAIL2].run(AWAY.get(fault, "true"))
+    site[MAIL2].run(CLEAN_UP.get(fault, "true"))
     for box in signing.values():
         assert signers(site, box)
 
 
-def test_roll_out_goes_on_when_the_cause_is_gone(
+def test_next_roll_out_succeeds_once_the_fault_has_ended(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     done = fleets.orchestrate(site, "rollout")
@@ -250,12 +251,12 @@ def test_roll_out_goes_on_when_the_cause_is_gone(
         assert signers(site, box)
 
 
-def test_rotation_on_the_database_host_is_one_on_both_mail_hosts(
+def test_rotation_on_the_database_host_takes_effect_on_both_mail_hosts(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     publisher = "/srv/pillar/dkim/publisher.sls"
     site.master.write(publisher, FILES[publisher] + "  rotation: {margin: 0s}\n")
-    page(site, "salt db1.example.net dkim.rotate example.com")
+    run_from_guide(site, "salt db1.example.net dkim.rotate example.com")
     states = "SELECT count(*) FROM dkim WHERE domain = 'example.com' AND state = 'retired'"
 
     def switched() -> bool:
@@ -270,7 +271,7 @@ def test_rotation_on_the_database_host_is_one_on_both_mail_hosts(
 
 
 def resume(site: Fleet) -> None:
-    """The standby replays again. What comes in then may end the very session that asked for it."""
+    """Resume the standby's replay. The replayed changes may end the session that requested it."""
     with suppress(CommandFailed):
         server.sql(site[STANDBY], "SELECT pg_wal_replay_resume()")
 
@@ -283,8 +284,8 @@ def resume(site: Fleet) -> None:
 
 
 @pytest.fixture
-def apart(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
-    """Mail host 2 reads the standby, which stands still; timers run, and the master is away."""
+def without_master(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
+    """Mail host 2 reads the standby, whose replay is paused. Timers run, and the master is down."""
     site.master.write(PUBLISHER, FILES[PUBLISHER] + "  rotation: {margin: 0s, schedule: 2s}\n")
     timer = "  monitoring: {textfile: /var/lib/prometheus/node-exporter, textfile_every: 2s}\n"
     site.master.write(FOR_MAIL, FILES[FOR_MAIL] + timer)
@@ -303,8 +304,8 @@ def apart(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
     restart_master(site)
 
 
-@pytest.mark.usefixtures("apart")
-def test_due_work_needs_no_master_and_waits_for_a_standby_that_stands_still(
+@pytest.mark.usefixtures("without_master")
+def test_due_moves_need_no_master_and_wait_for_a_standby_with_paused_replay(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     count = "SELECT count(*) FROM dkim WHERE domain = 'example.org' AND state = '{}'"
@@ -331,10 +332,10 @@ def test_due_work_needs_no_master_and_waits_for_a_standby_that_stands_still(
         assert dict(signers(site, box))["example.org"] == found[MAIL1]
 
 
-def test_minions_of_two_tags_work_side_by_side_until_all_are_updated(
+def test_minions_of_two_versions_work_side_by_side_until_all_are_updated(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
-    """The next tag is on one mail host first, then on all."""
+    """One mail host gets the next tag first, then all hosts get it."""
     old, new = (tag.removeprefix("v") for tag in fleets.TAGS)
     assert set(versions(site).values()) == {old}
     fleets.at_tag(site.master, fleets.TAGS[1])
@@ -342,25 +343,26 @@ def test_minions_of_two_tags_work_side_by_side_until_all_are_updated(
     site.master.run(f"salt --timeout=60 {MAIL2} saltutil.sync_all", timeout=300)
     assert versions(site) == {DATABASE: old, STANDBY: old, MAIL1: old, MAIL2: new}
     assert all(signers(site, box) for box in signing.values())
-    page(site, "salt-run saltutil.sync_all")
-    page(site, "salt-run dkim.hosts")
+    run_from_guide(site, "salt-run saltutil.sync_all")
+    run_from_guide(site, "salt-run dkim.hosts")
     done = fleets.orchestrate(site, "rollout")
     assert done.status == 0, str(done)
     assert set(versions(site).values()) == {new}
     assert all(signers(site, box) for box in signing.values())
 
 
-def test_minion_that_is_behind_the_database_changes_nothing_and_signs(
+def test_minion_with_an_older_formula_than_the_database_changes_nothing_and_signs(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     keys = "SELECT domain, selector, state FROM dkim ORDER BY 1, 2"
     before = server.sql(site[DATABASE], keys)
     server.sql(site[DATABASE], "INSERT INTO dkim_migration VALUES (2, 'of a newer release')")
     try:
-        told = site.master.run(f"salt --timeout=60 {DATABASE} dkim.rotate example.com", check=False)
+        rotate = f"salt --timeout=60 {DATABASE} dkim.rotate example.com"
+        result = site.master.run(rotate, check=False)
         done = fleets.orchestrate(site, "rollout")
         word = "the database has migration 2, made by a newer formula"
-        assert word in told.stdout
+        assert word in result.stdout
         assert done.status == 1
         assert word in str(done)
         assert server.sql(site[DATABASE], keys) == before
@@ -371,7 +373,7 @@ def test_minion_that_is_behind_the_database_changes_nothing_and_signs(
 
 @pytest.fixture
 def reacting(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
-    """The reactor of the guide on the master, and beacons that look each second or two."""
+    """The guide's reactor on the master, and beacons that check every two seconds."""
     often = "every: 2s, down_for: 1s, dns_every: 2s, differs_for: 1s"
     beacon = f"  monitoring: {{beacon: true, {often}}}\n"
     site.master.write(PUBLISHER, FILES[PUBLISHER] + beacon)
@@ -389,7 +391,7 @@ def reacting(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]
 
 
 @pytest.mark.usefixtures("reacting")
-def test_master_answers_an_event_by_mending_publishing_and_mail(
+def test_reactor_restarts_a_daemon_publishes_records_and_sends_mail(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     site[MAIL1].run("systemctl stop opendkim")
@@ -417,21 +419,21 @@ def test_minion_that_lost_its_pillar_changes_nothing(
     assert signers(site, signing[MAIL1])
 
 
-def test_fleet_without_an_answer_from_a_host_is_not_touched(
+def test_roll_out_changes_nothing_while_a_host_does_not_answer(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     site[MAIL2].run("systemctl stop salt-minion")
     done = fleets.orchestrate(site, "rollout")
     site[MAIL2].run("systemctl start salt-minion")
     assert done.status == 1
-    assert list(done.steps) == ["The fleet can be worked on"]
+    assert list(done.steps) == ["The fleet is ready"]
     assert f"{MAIL2} does not answer" in str(done)
     site.master.wait_for(f"salt --timeout=2 {MAIL2} test.ping | grep -q True")
 
 
 @contextmanager
 def stopped(machine: Machine, units: str, start: str = "") -> Iterator[None]:
-    """Units are ended by SIGKILL and stay away, until somebody starts them."""
+    """Kill units by SIGKILL, and start them again at the end."""
     machine.run(f"systemctl kill --signal=KILL {units}; systemctl stop {units}")
     yield
     machine.run(start or f"systemctl start {units}")
@@ -439,14 +441,14 @@ def stopped(machine: Machine, units: str, start: str = "") -> Iterator[None]:
 
 @contextmanager
 def unreachable(machine: Machine, name: str) -> Iterator[None]:
-    """A machine's way to another one is cut."""
+    """Block a machine's route to another machine."""
     route = f"unreachable {fleets.NAMES[name]}/32"
     machine.run(f"ip route add {route}")
     yield
     machine.run(f"ip route delete {route}")
 
 
-# The machines have this host's clock, so none of them can be set off.
+# The machines share this host's clock, so a wrong clock can't be tested here.
 FAULTS: Mapping[str, Callable[[Fleet], AbstractContextManager[None]]] = {
     "master stopped": lambda site: stopped(site.master, "salt-master"),
     "minion killed": lambda site: stopped(site[MAIL2], "salt-minion"),
@@ -467,45 +469,45 @@ def test_mail_of_both_hosts_survives_faults(
     capsys: pytest.CaptureFixture,
     long: bool,
 ) -> None:
-    """Nothing leaves unsigned, nothing is lost, and all is well when the causes are gone."""
+    """No message is lost or unsigned, and the fleet has no new problem after the faults."""
     chance = random.Random(request.config.getoption("--seed"))
     end = time.monotonic() + (60 * request.config.getoption("--minutes") if long else 0)
-    laid: list[str] = []
-    before = troubles(site)
+    caused: list[str] = []
+    before = problems(site)
     with ExitStack() as stack:
         senders = [f"someone@{domain}" for domain in DOMAINS]
         boxes = [mail.Mailbox(site[name], f"fleet{long:d}") for name in signing]
         sent = [stack.enter_context(Steady(box, senders)) for box in boxes]
-        while len(laid) < len(FAULTS) or time.monotonic() < end:
-            laid += chance.sample(sorted(FAULTS), len(FAULTS))
-            for name in laid[-len(FAULTS) :]:
+        while len(caused) < len(FAULTS) or time.monotonic() < end:
+            caused += chance.sample(sorted(FAULTS), len(FAULTS))
+            for name in caused[-len(FAULTS) :]:
                 with FAULTS[name](site):
-                    # What the seed chose: how long a fault lasts is the test itself.
+                    # The seed chooses how long a fault lasts. The test needs this pause.
                     time.sleep(chance.uniform(1, 8))
     for traffic in sent:
         outcome = traffic.outcome(records(site), deadline=600)
-        told = f"{outcome.sent} sent, {len(outcome.refused)} tries refused, faults: {laid}"
+        summary = f"{outcome.sent} sent, {len(outcome.refused)} tries refused, faults: {caused}"
         with capsys.disabled():
-            print(f"\n    {told}")
-        assert outcome.lost == [], told
-        assert len(outcome.signatures) == outcome.sent, told
-        assert outcome.unsigned == [], told
-        assert all(valid for found in outcome.signatures.values() for valid, _, _ in found), told
+            print(f"\n    {summary}")
+        assert outcome.lost == [], summary
+        assert len(outcome.signatures) == outcome.sent, summary
+        assert outcome.unsigned == [], summary
+        assert all(valid for found in outcome.signatures.values() for valid, _, _ in found), summary
     left: set[str] = set()
 
-    def well() -> bool:
+    def recovered() -> bool:
         left.clear()
-        left.update(troubles(site) - before)
+        left.update(problems(site) - before)
         return not left
 
     try:
-        site.master.wait_for(well, 180, "the fleet is as well as before")
+        site.master.wait_for(recovered, 180, "the fleet has no new problem")
     except NotInTime as error:
         raise AssertionError(f"{error}: {sorted(left)}") from None
 
 
-def troubles(site: Fleet) -> set[str]:
-    """What the overview says is wrong, of the fleet and of its hosts."""
+def problems(site: Fleet) -> set[str]:
+    """Return the problems of the fleet and of its hosts from the overview."""
     found = json.loads(site.master.run("salt-run --out=json dkim.fleet format=data").stdout)
     left = set(found["problems"])
     for host in found["hosts"]:
@@ -515,11 +517,11 @@ def troubles(site: Fleet) -> set[str]:
     return left
 
 
-def test_removal_leaves_mail_that_flows_and_every_key(
+def test_removal_keeps_every_key_and_mail_is_delivered_unsigned(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
     keys = server.sql(site[DATABASE], "SELECT count(*) FROM dkim")
-    page(site, "salt-run state.orchestrate dkim.orchestrate.remove")
+    run_from_guide(site, "salt-run state.orchestrate dkim.orchestrate.remove")
     for box in signing.values():
         message = mail.sent_by_smtp(box, f"someone@{DOMAINS[0]}")
         assert mail.signatures(box.machine, message, {}) == []

@@ -1,6 +1,7 @@
 """
-Nothing in a message steers the machine: whatever it holds, no daemon is restarted, and no check and
-no beacon sees problem. docs/faults.md, «The watchdog».
+Messages with hostile content: they restart no daemon, and no check and no beacon reports a problem.
+
+See docs/faults.md, «The watchdog».
 """
 
 import json
@@ -18,7 +19,7 @@ DAEMONS = ("opendkim", "opendkim-ed25519")
 UNITS = (*DAEMONS, "opendkim-watchdog", "postfix@-")
 SOCKETS = [f"/var/spool/postfix/opendkim/{daemon}.sock" for daemon in DAEMONS]
 CASE_01 = ROOT / "tests/cases/mail/01-from-text.eml"
-# Also what OpenDKIM logs only when it is asked to, with text of each message.
+# With these options OpenDKIM also logs text of each message.
 PILLAR = {
     "dkim": {
         "defaults": {"algorithm": ["rsa", "ed25519"]},
@@ -34,8 +35,8 @@ PILLAR = {
 }
 OUTSIDE = "198.51.100.10"
 
-# Each text in every field that a client chooses. Postfix refuses some envelopes and names; the
-# message then comes with one that it takes.
+# Sends each text in every field that a client chooses. Where Postfix refuses an envelope or a HELO
+# name, the message is sent with a valid one.
 SEND = """\
 import json, smtplib, sys
 given = json.load(sys.stdin)
@@ -76,8 +77,8 @@ for one in given["messages"]:
 json.dump(counts, sys.stdout)
 """
 
-# The beacon as a minion has it.
-BEAT = """\
+# Calls the beacon as a minion does.
+BEACON = """\
 import json, salt.config, salt.loader
 options = salt.config.minion_config("/var/cache/dkim-formula/minion/minion")
 options["grains"] = salt.loader.grains(options)
@@ -89,13 +90,13 @@ print(json.dumps(salt.loader.beacons(options, functions)["dkim_health.beacon"]([
 
 @dataclass(frozen=True)
 class Site:
-    """A server that signs with both daemons, in order."""
+    """A server without faults that signs with both daemons."""
 
     machine: Machine
     records: Mapping[str, str]
 
     def processes(self) -> Mapping[str, tuple[str, str]]:
-        """Main process and number of restarts of each unit that takes part."""
+        """Return the main process and the number of restarts of each unit."""
         found = {}
         for unit in UNITS:
             command = ["systemctl", "show", unit, "--property=MainPID,NRestarts", "--value"]
@@ -103,20 +104,20 @@ class Site:
         return found
 
     def problems(self) -> list[object]:
-        """What ``dkim.health`` and the beacon tell, and what the doctor finds wrong."""
-        beat = self.machine.run(["/opt/salt/bin/python", "-c", BEAT]).stdout.splitlines()[-1]
-        watched = salt.call(self.machine, "dkim.health", fresh=True)["problems"]
+        """Return the problems that ``dkim.health``, the beacon and the doctor report."""
+        events = self.machine.run(["/opt/salt/bin/python", "-c", BEACON]).stdout.splitlines()[-1]
+        health = salt.call(self.machine, "dkim.health", fresh=True)["problems"]
         _, found = salt.ask(self.machine, "dkim.doctor")
-        wrong = [one for one in found if one["ok"] is False and one["check"] != "dns"]
-        return [*json.loads(beat), *watched, *wrong]
+        failed = [one for one in found if one["ok"] is False and one["check"] != "dns"]
+        return [*json.loads(events), *health, *failed]
 
     def send(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """Have Postfix take these, from this machine and from outside; return how many it took."""
-        given = json.dumps({"messages": messages, "sources": ["127.0.0.1", OUTSIDE]})
+        """Send messages from this machine and from outside; return how many Postfix accepted."""
+        stdin = json.dumps({"messages": messages, "sources": ["127.0.0.1", OUTSIDE]})
         command = [mail.TESTS_PYTHON, "-c", SEND]
-        told = json.loads(self.machine.run(command, input=given, timeout=900).stdout)
-        assert [one for one in told["refused"] if one[0] >= 500 and one[0] != 550] == []
-        return told["taken"]
+        result = json.loads(self.machine.run(command, input=stdin, timeout=900).stdout)
+        assert [one for one in result["refused"] if one[0] >= 500 and one[0] != 550] == []
+        return result["taken"]
 
     def signed_by_both(self) -> bool:
         box = mail.Mailbox(self.machine)
@@ -127,7 +128,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Site:
-    """Set up, with somebody else's address on the machine and an address that throws mail away."""
+    """A server with an external IP address of its own and a mail address that discards mail."""
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -142,13 +143,13 @@ def site(machine: Machine) -> Site:
 
 @pytest.fixture
 def undisturbed(site: Site):
-    """What a test sends makes no process start anew, no alarm, and no line of the watchdog's."""
+    """Assert that a test causes no restart, no problem and no log line of the watchdog."""
     before = site.processes()
-    said = site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout
+    log = site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout
     yield
     assert site.processes() == before
     assert site.problems() == []
-    assert site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout == said
+    assert site.machine.run("journalctl -q -o cat -u opendkim-watchdog").stdout == log
     assert site.signed_by_both()
 
 
@@ -160,7 +161,7 @@ HEADER_NAMES = (
 
 
 def with_text(text: str, form: str) -> Mapping[str, str]:
-    """A message that has a text in every field; ``form`` is its From header's."""
+    """Return a message with a text in every field; ``form`` is the form of its From header."""
     line = " ".join(text.split())
     quoted = line.replace("\\", "\\\\").replace('"', '\\"')
     headers = [f"From: {form.format(text=line, quoted=quoted)}"]
@@ -173,7 +174,7 @@ def with_text(text: str, form: str) -> Mapping[str, str]:
     }
 
 
-# What opendkim can't parse, and with LogWhy also what it can: it logs each of these.
+# Forms of the From header that opendkim logs: those that it can't parse, with LogWhy also others.
 FORMS = (
     "{text} <>",
     '"{quoted}" <>',
@@ -183,20 +184,20 @@ FORMS = (
 )
 
 
-def test_case_01_text_that_a_program_might_look_for_ends_no_daemon(
+def test_case_01_text_that_a_program_might_search_for_ends_no_daemon(
     site: Site, undisturbed: None
 ) -> None:
     raw = CASE_01.read_text()
     text = raw.split("From: ")[1].split(" <>")[0]
-    given = {"helo": "client.example", "sender": "<>", "recipient": "<devnull@localhost>"}
-    messages = [{**given, "data": raw}, *(with_text(text, form) for form in FORMS)]
+    envelope = {"helo": "client.example", "sender": "<>", "recipient": "<devnull@localhost>"}
+    messages = [{**envelope, "data": raw}, *(with_text(text, form) for form in FORMS)]
     assert site.send(messages * 5) == 2 * 5 * len(messages)
-    # The daemons did log the text, so it could have been found there.
+    # The daemons logged the text, so the formula could have found it in the log.
     logged = f"journalctl -q -u opendkim -u opendkim-ed25519 | grep -c '{text}'"
     site.machine.wait_for(f"test $({logged}) -gt 4")
 
 
-def test_no_text_that_the_formula_looks_for_has_an_effect_in_a_message(
+def test_texts_that_the_formula_searches_for_have_no_effect_in_a_message(
     site: Site, undisturbed: None
 ) -> None:
     texts = sought_texts()
@@ -205,28 +206,28 @@ def test_no_text_that_the_formula_looks_for_has_an_effect_in_a_message(
     assert site.send(messages) > len(messages)
 
 
-def given_to_the_sockets(site: Site, seed: int, seconds: float) -> Mapping[str, object]:
+def send_generated_messages(site: Site, seed: int, seconds: float) -> Mapping[str, object]:
     command = ["/opt/salt/bin/python", "-m", "support.hostile", str(seed), str(seconds), *SOCKETS]
     paths = f"{salt.TREE}/_utils:{salt.TREE}/tests"
-    told = site.machine.run(command, env={"PYTHONPATH": paths}, timeout=seconds + 300)
-    assert told.stderr == ""
-    return json.loads(told.stdout)
+    result = site.machine.run(command, env={"PYTHONPATH": paths}, timeout=seconds + 300)
+    assert result.stderr == ""
+    return json.loads(result.stdout)
 
 
 def test_no_generated_message_stops_a_daemon(
     site: Site, undisturbed: None, request: pytest.FixtureRequest
 ) -> None:
-    told = given_to_the_sockets(site, request.config.getoption("--seed"), 20)
-    assert told["problems"] == []
-    assert told["sent"] > told["hung_up"] > 0
+    result = send_generated_messages(site, request.config.getoption("--seed"), 20)
+    assert result["problems"] == []
+    assert result["sent"] > result["hung_up"] > 0
 
 
 @pytest.mark.soak
 @pytest.mark.fuzz
-def test_no_generated_message_stops_a_daemon_however_many_come(
+def test_no_generated_message_stops_a_daemon_in_a_long_run(
     site: Site, undisturbed: None, request: pytest.FixtureRequest
 ) -> None:
     options = request.config
     minutes = options.getoption("--minutes")
-    told = given_to_the_sockets(site, options.getoption("--seed") + 1, 60 * minutes)
-    assert told["problems"] == []
+    result = send_generated_messages(site, options.getoption("--seed") + 1, 60 * minutes)
+    assert result["problems"] == []

@@ -1,4 +1,4 @@
-"""Keys of every kind, from anywhere, in any number: what the daemons make of them."""
+"""Signatures with keys of every kind, generated, imported or exported, few or many."""
 
 import json
 import random
@@ -11,10 +11,10 @@ import pytest
 from support import mail, salt
 from support.machine import ROOT, CommandFailed, Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 DOMAINS = {
@@ -51,7 +51,7 @@ RFC_RECORD = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 
 @pytest.fixture(scope="module")
 def box(machine: Machine) -> mail.Mailbox:
-    """The mailbox of a machine that was set up from bare."""
+    """A mailbox on a machine that was bare before the formula's run."""
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -68,7 +68,7 @@ def published(box: mail.Mailbox) -> Mapping[str, str]:
 
 
 def records(machine: Machine, domain: str | None = None) -> Mapping[str, str]:
-    """The records as ``dkim.records`` prints them for a zone file: what a receiver would see."""
+    """Return the records that ``dkim.records`` prints for a zone file, as a receiver reads them."""
     lines = salt.call(machine, "dkim.records", domain=domain, format="bind")
     return {name.rstrip("."): text for name, text in mail.zone_records(machine, lines).items()}
 
@@ -77,8 +77,8 @@ def signatures(
     box: mail.Mailbox, sender: str, known: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """
-    Domain, selector and algorithm of a new message's signatures, each of which verifies by the
-    known records.
+    Return domain, selector and algorithm of each signature of a new message. Assert that the known
+    records verify every signature.
     """
     found = mail.signatures(box.machine, mail.sent_by_smtp(box, sender), known)
     assert all(signature.valid for signature in found), found
@@ -86,14 +86,14 @@ def signatures(
 
 
 def query(machine: Machine, sql: str) -> list[list[str]]:
-    """The rows of a query, as text."""
+    """Return the rows of a query as text."""
     command = ["psql", "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", "vmail"]
     output = machine.run([*command, "-c", sql], user="postgres").stdout
     return [line.split("\t") for line in output.splitlines() if line]
 
 
 def host(machine: Machine, *domains: str) -> None:
-    """Adds domains as the site's own tool does."""
+    """Add hosted domains, as the server's own tool does."""
     values = ", ".join(f"('{domain}')" for domain in domains)
     query(machine, f"INSERT INTO domains (domain) VALUES {values} ON CONFLICT DO NOTHING")
 
@@ -120,7 +120,7 @@ def test_domain_with_one_algorithm_signs_once(
     assert signatures(box, f"user@{domain}", published) == [(domain, selector, algorithm)]
 
 
-def test_second_daemon_leaves_nothing_when_it_is_turned_off(
+def test_second_daemon_leaves_nothing_behind_when_it_is_turned_off(
     box: mail.Mailbox, published: Mapping[str, str]
 ) -> None:
     machine = box.machine
@@ -159,7 +159,7 @@ def test_key_for_subdomains_has_no_strict_flag(published: Mapping[str, str]) -> 
     assert "t=s" in published["default._domainkey.rsa.example"]
 
 
-def test_key_does_not_sign_for_subdomains_unasked(
+def test_key_does_not_sign_for_subdomains_by_default(
     box: mail.Mailbox, published: Mapping[str, str]
 ) -> None:
     assert signatures(box, "user@a.rsa.example", published) == []
@@ -174,7 +174,9 @@ def test_address_has_its_own_key(
     ]
 
 
-def test_alias_signs_as_the_other_domain(box: mail.Mailbox, published: Mapping[str, str]) -> None:
+def test_alias_is_signed_with_the_key_of_the_other_domain(
+    box: mail.Mailbox, published: Mapping[str, str]
+) -> None:
     assert signatures(box, "user@alias.example", published) == [
         ("rsa.example", "default", "rsa-sha256")
     ]
@@ -183,11 +185,11 @@ def test_alias_signs_as_the_other_domain(box: mail.Mailbox, published: Mapping[s
 # --- Every hosted domain --------------------------------------------------------------------------
 
 
-def test_later_domain_gets_its_key_and_an_excluded_one_none(box: mail.Mailbox) -> None:
+def test_new_hosted_domain_gets_a_key_and_an_excluded_one_does_not(box: mail.Mailbox) -> None:
     host(box.machine, "later.example", "skip.example")
-    made = salt.call(box.machine, "dkim.generate_missing")["changes"]
-    assert "key default._domainkey.later.example" in made
-    assert not [name for name in made if "skip.example" in name]
+    changes = salt.call(box.machine, "dkim.generate_missing")["changes"]
+    assert "key default._domainkey.later.example" in changes
+    assert not [name for name in changes if "skip.example" in name]
     known = records(box.machine, "later.example")
     assert signatures(box, "user@later.example", known) == [
         ("later.example", "default", "rsa-sha256")
@@ -195,7 +197,7 @@ def test_later_domain_gets_its_key_and_an_excluded_one_none(box: mail.Mailbox) -
     assert signatures(box, "user@skip.example", known) == []
 
 
-def test_two_runs_at_once_make_one_key_a_domain(box: mail.Mailbox) -> None:
+def test_two_runs_at_once_generate_one_key_per_domain(box: mail.Mailbox) -> None:
     machine = box.machine
     host(machine, *(f"twice{number}.example" for number in range(150)))
 
@@ -213,7 +215,7 @@ def test_killed_run_is_completed_by_the_next(box: mail.Mailbox) -> None:
     count = "SELECT count(*) FROM dkim WHERE domain ~ '^killed'"
     enough = random.randrange(1, 300)
     run = machine.popen(
-        # A process group of its own, to end it all at once and nothing else.
+        # The run has its own process group, so that one signal ends all of it and nothing else.
         f"echo $$ > /run/bulk; exec {salt.HIGHSTATE} --pillar {salt.PILLAR} --state dkim.keys",
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -224,18 +226,18 @@ def test_killed_run_is_completed_by_the_next(box: mail.Mailbox) -> None:
     run.wait(timeout=30)
     idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dkim-formula'"
     machine.wait_for(lambda: query(machine, idle) == [["0"]], deadline=120)
-    made = int(query(machine, count)[0][0])
-    assert enough <= made < 400, f"killed at {enough}"
-    assert_every_row_whole(machine)
+    stored = int(query(machine, count)[0][0])
+    assert enough <= stored < 400, f"killed at {enough}"
+    assert_every_row_complete(machine)
     following = salt.apply(machine, "dkim.keys")
     assert following.succeeded, str(following)
     assert_one_key_each(machine, "killed", 400)
-    assert_every_row_whole(machine)
+    assert_every_row_complete(machine)
     assert salt.apply(machine, "dkim.keys").changed == []
 
 
 def assert_one_key_each(machine: Machine, prefix: str, number: int) -> None:
-    """One key for each domain, and one that was ever made."""
+    """Assert that each domain has one key and never had another one."""
     rows = f"SELECT count(*), count(DISTINCT domain) FROM dkim WHERE domain ~ '^{prefix}'"
     history = (
         "SELECT count(*), count(DISTINCT domain) FROM dkim_history "
@@ -246,15 +248,15 @@ def assert_one_key_each(machine: Machine, prefix: str, number: int) -> None:
     assert query(machine, history) == expected
 
 
-def assert_every_row_whole(machine: Machine) -> None:
-    broken = (
+def assert_every_row_complete(machine: Machine) -> None:
+    incomplete = (
         "SELECT count(*) FROM dkim WHERE key !~ '-----END (RSA )?PRIVATE KEY-----\\s*$' "
         "OR public_key IS NULL OR state <> 'active'"
     )
-    assert query(machine, broken) == [["0"]]
+    assert query(machine, incomplete) == [["0"]]
 
 
-# --- From files and back --------------------------------------------------------------------------
+# --- Import and export ----------------------------------------------------------------------------
 
 MOVING = ROOT / "docs" / "moving.md"
 
@@ -262,7 +264,7 @@ OLD = PurePosixPath("/etc/old-opendkim")
 KEY_TABLE = f"{OLD}/KeyTable"
 SIGNING_TABLE = f"refile:{OLD}/SigningTable"
 
-# Name in the KeyTable, domain, selector, and what opendkim-genkey makes of it.
+# Name in the KeyTable, domain, selector, and bits of a key of opendkim-genkey.
 GENERATED = [
     ("good", "one.test", "s2024", 2048),
     ("used-by-two", "two.test", "mail", 2048),
@@ -287,7 +289,7 @@ news@one.test      address
 
 @pytest.fixture(scope="module")
 def old(box: mail.Mailbox) -> Machine:
-    """The directory of a file-based OpenDKIM on that machine, as its administrator made it."""
+    """A machine with the files of an OpenDKIM that an administrator set up with key files."""
     machine = box.machine
     machine.install("opendkim-tools")
     lines = []
@@ -309,7 +311,7 @@ def old(box: mail.Mailbox) -> Machine:
 def signing_from_files(
     machine: Machine, key_table: str, signing_table: str
 ) -> Callable[[str], tuple[str, str]]:
-    """How OpenDKIM itself signs a sender's mail with its keys in files: domain and selector."""
+    """Return a function: the domain and selector by which OpenDKIM signs with keys in files."""
     conf = (
         f"KeyTable {key_table}\nSigningTable {signing_table}\nMode s\nInternalHosts 0.0.0.0/0\n"
         "Socket local:/run/files.sock\nRequireSafeKeys no\n"
@@ -319,9 +321,9 @@ def signing_from_files(
     def sign(sender: str) -> tuple[str, str]:
         machine.write("/root/message", mail.compose(sender, "somebody@example.org"))
         words = ["opendkim", "-x", "/root/files.conf", "-vvv", "-t", "/root/message"]
-        said = machine.run(words, check=False)
-        header = next((text for text in said.stdout.split("###") if "DKIM-Sig" in text), "")
-        assert header, f"{said.stdout}{said.stderr}"
+        result = machine.run(words, check=False)
+        header = next((text for text in result.stdout.split("###") if "DKIM-Sig" in text), "")
+        assert header, f"{result.stdout}{result.stderr}"
         tags = (tag.strip().split("=", 1) for tag in header.split(";") if "=" in tag)
         found = dict(tags)
         return found["d"], found["s"]
@@ -331,18 +333,18 @@ def signing_from_files(
 
 @pytest.fixture(scope="module")
 def signed_before(old: Machine) -> Callable[[str], tuple[str, str]]:
-    """How OpenDKIM signed before the import."""
+    """A function that signs with OpenDKIM as before the import."""
     return signing_from_files(old, KEY_TABLE, SIGNING_TABLE)
 
 
 @pytest.fixture(scope="module")
 def imported(old: Machine, signed_before: Callable) -> dict:
-    """What the state said in a test, in a run, and in a second run; and the function's return."""
+    """The state's returns of a test, a run and a second run, and two returns of the function."""
     arguments = {"name": "x", "key_table": KEY_TABLE, "signing_table": SIGNING_TABLE}
 
     def state(**more: bool) -> dict:
-        said = salt.call(old, "state.single", "dkim.keys_imported", **arguments, **more)
-        return next(iter(said.values()))
+        returned = salt.call(old, "state.single", "dkim.keys_imported", **arguments, **more)
+        return next(iter(returned.values()))
 
     def tables() -> dict:
         return salt.call(old, "dkim.import_tables", KEY_TABLE, SIGNING_TABLE, test=True)
@@ -351,14 +353,14 @@ def imported(old: Machine, signed_before: Callable) -> dict:
     pillar = json.loads(json.dumps(PILLAR))
     pillar["dkim"]["domains"] |= unknown["pillar"]
     salt.set_pillar(old, pillar)
-    runs = {"unknown": unknown, "told": tables()}
+    runs = {"unknown": unknown, "preview": tables()}
     runs |= {"test": state(test=True), "run": state(), "again": state()}
-    # Patterns come from the pillar, which has the settings now that the import gave.
+    # Patterns come from the pillar, which now has the settings that the import returned.
     salt.call(old, "dkim.generate_missing")
     return runs
 
 
-def test_key_of_an_unknown_domain_is_refused_with_the_pillar_that_lets_it_in(
+def test_refusal_of_an_unknown_domains_key_gives_the_pillar_that_allows_it(
     imported: dict,
 ) -> None:
     unknown = imported["unknown"]
@@ -366,20 +368,21 @@ def test_key_of_an_unknown_domain_is_refused_with_the_pillar_that_lets_it_in(
     reasons = {entry["entry"].split()[0]: entry["reason"] for entry in unknown["refused"]}
     assert "one.test is neither in dkim:domains nor hosted" in reasons["good"]
     assert {"one.test", "two.test", "three.test"} <= unknown["pillar"].keys()
-    assert imported["told"]["pillar"] == {}
+    assert imported["preview"]["pillar"] == {}
 
 
-def test_import_announces_what_it_does_and_does_it_once(imported: dict) -> None:
+def test_import_does_what_its_test_run_announced_and_a_second_run_nothing(imported: dict) -> None:
     assert imported["test"]["result"] is None
     assert imported["run"]["result"] is True
-    assert imported["run"]["changes"] == imported["test"]["changes"] == imported["told"]["changes"]
+    changes = imported["preview"]["changes"]
+    assert imported["run"]["changes"] == imported["test"]["changes"] == changes
     assert imported["again"]["result"] is True
     assert imported["again"]["changes"] == {}
 
 
-def test_import_names_what_it_does_not_take(imported: dict) -> None:
-    told = imported["told"]
-    reasons = {entry["entry"].split()[0]: entry["reason"] for entry in told["refused"]}
+def test_import_gives_a_reason_for_each_refused_key(imported: dict) -> None:
+    preview = imported["preview"]
+    reasons = {entry["entry"].split()[0]: entry["reason"] for entry in preview["refused"]}
     assert set(reasons) == {"weak", "broken", "duplicate", "unreadable"}
     assert "1024 bits" in reasons["weak"]
     assert "does not parse" in reasons["broken"]
@@ -387,7 +390,7 @@ def test_import_names_what_it_does_not_take(imported: dict) -> None:
     assert "No such file" in reasons["unreadable"]
     for reason in reasons.values():
         assert reason in imported["run"]["comment"]
-    assert {key["selector"]: key["state"] for key in told["imported"]} == {
+    assert {key["selector"]: key["state"] for key in preview["imported"]} == {
         "s2024": "active",
         "mail": "active",
         "news": "active",
@@ -405,7 +408,7 @@ def test_import_names_what_it_does_not_take(imported: dict) -> None:
         ("user@three.test", "two.test", "mail"),
     ],
 )
-def test_imported_key_signs_as_it_did_before(
+def test_imported_key_signs_as_before_the_import(
     box: mail.Mailbox,
     imported: dict,
     signed_before: Callable,
@@ -431,10 +434,10 @@ def test_imported_key_verifies_by_the_record_of_opendkim_genkey(
 
 
 def test_private_keys_of_an_import_are_in_no_output(box: mail.Mailbox, imported: dict) -> None:
-    told = json.dumps(imported)
+    output = json.dumps(imported)
     for name, _, selector, _ in GENERATED:
         text = box.machine.read(f"{OLD}/keys/{name}/{selector}.private")
-        assert not [line for line in text.splitlines()[1:-1] if line in told]
+        assert not [line for line in text.splitlines()[1:-1] if line in output]
 
 
 def test_key_of_rfc_8463_signs_and_has_the_published_record(
@@ -466,9 +469,11 @@ def test_exported_key_is_the_one_that_signs(machine: Machine, published: Mapping
         salt.call(machine, "dkim.export_key", "rsa.example", "default", path)
 
 
-def test_way_back_to_files_signs_as_before(box: mail.Mailbox, published: Mapping[str, str]) -> None:
+def test_exported_key_files_sign_as_the_database_did(
+    box: mail.Mailbox, published: Mapping[str, str]
+) -> None:
     machine = box.machine
-    # The minion of bin/highstate in the place of the site's own.
+    # The script calls salt-call: have it use the minion of bin/highstate.
     minion = "exec /opt/salt/bin/salt-call --local -c /var/cache/dkim-formula/minion"
     machine.write("/usr/local/bin/salt-call", f'#!/bin/sh\n{minion} "$@"\n', mode=0o755)
     script = next(text for text in MOVING.read_text().split("```") if "while read" in text)

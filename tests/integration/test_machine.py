@@ -1,4 +1,4 @@
-"""The test machine itself: what the other tests take for granted."""
+"""Properties of the test machine that all other integration tests rely on."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.machine import ROOT, CommandFailed, Machine, NotInTime, host, registry
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
 START_AND_DIE = """\
@@ -26,11 +26,11 @@ def test_systemd_is_up_and_no_unit_failed(machine: Machine) -> None:
     assert machine.run("systemctl is-system-running").stdout.strip() == "running"
 
 
-def test_release_is_the_one_asked_for(machine: Machine, release: str) -> None:
+def test_machine_has_the_requested_release(machine: Machine, release: str) -> None:
     assert f"VERSION_CODENAME={release}" in machine.read("/etc/os-release").splitlines()
 
 
-def test_machine_has_its_whole_name(machine: Machine) -> None:
+def test_machine_has_its_fully_qualified_name(machine: Machine) -> None:
     assert machine.run("hostname --fqdn").stdout.strip() == "mail.example.net"
 
 
@@ -40,7 +40,7 @@ def test_machine_is_bare(machine: Machine, package: str) -> None:
     assert machine.run(query, check=False).stdout in {"", "not-installed"}
 
 
-def test_salt_is_there_and_lacks_the_driver_of_postgresql(machine: Machine) -> None:
+def test_salt_is_installed_without_the_driver_of_postgresql(machine: Machine) -> None:
     machine.run("/opt/salt/bin/salt-call --version")
     with pytest.raises(CommandFailed, match="No module named 'psycopg2'"):
         machine.run(["/opt/salt/bin/python", "-c", "import psycopg2"])
@@ -52,7 +52,7 @@ def test_pip_installs_the_driver_without_a_network(new_machine: Callable[..., Ma
     machine.run(["/opt/salt/bin/python", "-c", "import psycopg2"])
 
 
-def test_machine_has_a_loopback_alone(machine: Machine) -> None:
+def test_machine_has_only_a_loopback_interface(machine: Machine) -> None:
     links = json.loads(machine.run("ip -json link").stdout)
     assert [link["ifname"] for link in links] == ["lo"]
 
@@ -67,7 +67,7 @@ def test_installed_services_start_as_on_a_real_machine(
     machine.run(["psql", "--command", "SELECT 1"], user="postgres")
 
 
-def test_files_outlive_a_reboot(new_machine: Callable[..., Machine]) -> None:
+def test_files_survive_a_reboot(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.write("/root/kept", "text")
     machine.write("/run/gone", "text")
@@ -77,7 +77,7 @@ def test_files_outlive_a_reboot(new_machine: Callable[..., Machine]) -> None:
     assert machine.run("systemctl is-system-running").stdout.strip() == "running"
 
 
-def test_pulled_plug_leaves_what_was_written(new_machine: Callable[..., Machine]) -> None:
+def test_written_files_survive_a_power_cut(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.write("/root/kept", "text")
     machine.pull_the_plug()
@@ -85,7 +85,7 @@ def test_pulled_plug_leaves_what_was_written(new_machine: Callable[..., Machine]
     assert machine.read("/root/kept") == "text"
 
 
-def test_machines_do_not_see_each_other(new_machine: Callable[..., Machine]) -> None:
+def test_machines_are_isolated_from_each_other(new_machine: Callable[..., Machine]) -> None:
     one, other = new_machine(), new_machine()
     unit = ["systemd-run", "--quiet", "--unit=mine", "sleep", "1000"]
     one.run(unit)
@@ -106,7 +106,7 @@ def test_machine_without_an_init_has_no_systemd_running(
     machine.wait_for(lambda: machine.run("pg_isready", check=False).returncode == 0)
 
 
-def test_hostname_is_a_choice(new_machine: Callable[..., Machine]) -> None:
+def test_hostname_can_be_set(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine(hostname="db.example.org")
     assert machine.run("hostname --fqdn").stdout.strip() == "db.example.org"
 
@@ -119,11 +119,11 @@ def test_command_gets_a_clean_environment(
     assert machine.run("echo $EXTRA", env={"EXTRA": "given"}).stdout == "given\n"
 
 
-def test_command_runs_as_the_user_it_is_told(machine: Machine) -> None:
+def test_command_runs_as_the_given_user(machine: Machine) -> None:
     assert machine.run(["id", "--user", "--name"], user="nobody").stdout == "nobody\n"
 
 
-def test_failed_command_says_what_it_wrote(machine: Machine) -> None:
+def test_error_of_a_failed_command_has_its_output(machine: Machine) -> None:
     with pytest.raises(CommandFailed, match=r"(?s)exit 3.*ended with 3.*the reason"):
         machine.run("echo the reason >&2; exit 3")
 
@@ -134,18 +134,18 @@ def test_written_file_has_its_mode_and_owner(machine: Machine) -> None:
     assert machine.read("/srv/new/secret") == "text"
 
 
-def test_tree_comes_as_it_is_on_the_disk(machine: Machine) -> None:
+def test_machine_gets_a_copy_of_the_tree_without_git(machine: Machine) -> None:
     machine.put_tree(ROOT, "/srv/tree")
     assert machine.read("/srv/tree/bin/highstate") == (ROOT / "bin" / "highstate").read_text()
     assert machine.run("test -x /srv/tree/bin/highstate; test ! -e /srv/tree/.git").returncode == 0
 
 
-def test_condition_that_never_holds_is_named(machine: Machine) -> None:
+def test_error_names_the_condition_that_was_not_met_in_time(machine: Machine) -> None:
     with pytest.raises(NotInTime, match="test -e /nowhere"):
         machine.wait_for("test -e /nowhere", deadline=0.2)
 
 
-def test_stopped_machine_leaves_nothing(release: str) -> None:
+def test_stopped_machine_leaves_nothing_behind(release: str) -> None:
     with Machine(release) as machine:
         name, folder = machine.name, registry.folder(machine.name)
     assert not folder.exists()
@@ -153,7 +153,7 @@ def test_stopped_machine_leaves_nothing(release: str) -> None:
     assert not list(Path("/sys/fs/cgroup").rglob(f"dkim-machine-{name}"))
 
 
-def test_machine_of_a_killed_owner_is_swept(release: str) -> None:
+def test_sweep_removes_the_machine_of_a_killed_process(release: str) -> None:
     name = f"orphan-{release}-{time.monotonic_ns()}"
     script = START_AND_DIE.format(release=release, name=name)
     environment = {

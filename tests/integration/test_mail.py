@@ -1,7 +1,7 @@
 """
-Mail of our domains leaves signed, by every way in; other mail is left alone.
+Signed mail of the pillar's domains, submitted in every way, and other mail, which stays unsigned.
 
-The machine of these tests signed with a key file before, and was taken over while mail was sent.
+The machine of these tests signed with a key file before. It was taken over while mail was sent.
 """
 
 import json
@@ -15,10 +15,10 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
-# RFC 5737: addresses that the machine gets on its loopback, and is a client of itself from.
+# RFC 5737: the machine has these addresses on its loopback, and connects to itself from them.
 INTERNAL_CLIENT = "192.0.2.10"
 OUTSIDE_CLIENT = "198.51.100.10"
 INTERNAL_HOSTS = ["127.0.0.1", "::1", "192.0.2.0/24"]
@@ -35,9 +35,9 @@ PILLAR = {
     }
 }
 
-OURS = "{ unix:opendkim/opendkim.sock, default_action=accept }"
+MILTER = "{ unix:opendkim/opendkim.sock, default_action=accept }"
 
-# smtpd(8) of Debian is chrooted, and reads the accounts from in there.
+# smtpd(8) of Debian is chrooted and reads the accounts inside the chroot.
 SASL = f"""
 mkdir -p /etc/postfix/sasl /var/spool/postfix/etc
 printf '%s\\n' 'pwcheck_method: auxprop' 'auxprop_plugin: sasldb' 'mech_list: PLAIN' \\
@@ -69,7 +69,7 @@ postconf -e smtpd_milters=inet:localhost:8891 'non_smtpd_milters=$smtpd_milters'
 systemctl restart postfix
 """
 
-# By a connection for each message, by one that is kept as long as it lasts, and by sendmail(1).
+# Sends by a new connection for each message, by one lasting connection, and by sendmail(1).
 SENDER = """\
 import json, os, smtplib, subprocess, sys, time
 recipient, stop = sys.argv[1:]
@@ -115,14 +115,14 @@ STREAM = "/home/stream/Maildir/new"
 @dataclass(frozen=True)
 class TakeOver:
     """
-    How the machine came to the formula.
+    The takeover of the machine by the formula.
 
     run
         The first highstate.
     accepted
-        Subjects of the messages that Postfix took while it ran; they are delivered in STREAM.
+        Subjects of the messages that Postfix accepted during the run, delivered in STREAM.
     old_records
-        What DNS holds for the key file.
+        The DNS records for the key file.
     """
 
     run: salt.Run
@@ -132,7 +132,7 @@ class TakeOver:
 
 @contextmanager
 def stream(machine: Machine) -> Iterator[set[str]]:
-    """Sends on and on; afterwards the set holds the subjects that Postfix took."""
+    """Send mail without a pause. Afterwards the set holds the subjects that Postfix accepted."""
     accepted: set[str] = set()
     box = mail.Mailbox(machine, "stream")
     command = ["/usr/bin/python3", "-c", SENDER, box.address, STOP]
@@ -150,7 +150,7 @@ def stream(machine: Machine) -> Iterator[set[str]]:
 
 @pytest.fixture(scope="module")
 def taken_over(machine: Machine) -> TakeOver:
-    """A server that signed with a key file, after its first highstate; clients may log in."""
+    """A server that signed with a key file, after its first highstate. Clients can log in."""
     machine.install("postfix", "opendkim", "opendkim-tools", "libsasl2-modules", "sasl2-bin")
     for client in (INTERNAL_CLIENT, OUTSIDE_CLIENT):
         machine.run(["ip", "address", "add", f"{client}/32", "dev", "lo"])
@@ -172,19 +172,19 @@ def taken_over(machine: Machine) -> TakeOver:
 
 @pytest.fixture(scope="module")
 def box(machine: Machine, taken_over: TakeOver) -> mail.Mailbox:
-    """A mailbox of the machine that the formula has set up."""
+    """A mailbox on the machine after the takeover."""
     assert taken_over.run.succeeded, str(taken_over.run)
     return mail.Mailbox(machine)
 
 
 @pytest.fixture(scope="module")
 def records(box: mail.Mailbox) -> Mapping[str, str]:
-    """The records as ``dkim.records`` prints them for a zone file: what a receiver would see."""
+    """The records that ``dkim.records`` prints for a zone file, as a receiver reads them."""
     return mail.zone_records(box.machine, salt.call(box.machine, "dkim.records", format="bind"))
 
 
-def submitted(box: mail.Mailbox, sender: str, **options: str) -> bytes:
-    """A message as it was delivered that was sent by SMTP; the options are those of send_smtp."""
+def submit(box: mail.Mailbox, sender: str, **options: str) -> bytes:
+    """Send a message by SMTP with the options of send_smtp, and return it as delivered."""
     text = mail.compose(sender, box.address)
     mail.send_smtp(box.machine, text, sender, box.address, **options)
     return box.wait_for(mail.message_id(text))
@@ -230,9 +230,9 @@ def test_every_message_that_was_accepted_in_the_run_is_delivered_signed(
     assert used == {"old", "default"}
 
 
-def test_main_cf_follows_opendkim_to_its_new_socket(box: mail.Mailbox) -> None:
+def test_main_cf_names_opendkims_new_socket(box: mail.Mailbox) -> None:
     found = box.machine.run("postconf -h smtpd_milters non_smtpd_milters").stdout
-    assert found.splitlines() == [OURS, "$smtpd_milters"]
+    assert found.splitlines() == [MILTER, "$smtpd_milters"]
     assert box.machine.run("ss -Hltn 'sport = 8891'").stdout == ""
 
 
@@ -240,7 +240,7 @@ def test_main_cf_follows_opendkim_to_its_new_socket(box: mail.Mailbox) -> None:
 def test_mail_by_smtp_from_this_machine_is_signed(
     box: mail.Mailbox, records: Mapping[str, str], host: str
 ) -> None:
-    message = submitted(box, "someone@example.com", host=host)
+    message = submit(box, "someone@example.com", host=host)
     assert_signed(box, message, records, "example.com", "default")
 
 
@@ -252,7 +252,7 @@ def test_mail_of_a_local_program_is_signed(box: mail.Mailbox, records: Mapping[s
 def test_mail_of_a_client_that_logs_in_is_signed(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
-    message = submitted(
+    message = submit(
         box,
         "someone@example.com",
         host=OUTSIDE_CLIENT,
@@ -264,19 +264,19 @@ def test_mail_of_a_client_that_logs_in_is_signed(
 
 
 def test_mail_of_an_internal_host_is_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
-    message = submitted(box, "someone@example.com", host=INTERNAL_CLIENT)
+    message = submit(box, "someone@example.com", host=INTERNAL_CLIENT)
     assert f"[{INTERNAL_CLIENT}]" in mail.headers(message)
     assert_signed(box, message, records, "example.com", "default")
 
 
-def test_mail_from_outside_that_claims_our_domain_is_not_signed(box: mail.Mailbox) -> None:
-    message = submitted(box, "someone@example.com", host=OUTSIDE_CLIENT)
+def test_mail_from_outside_with_a_domain_of_the_pillar_is_not_signed(box: mail.Mailbox) -> None:
+    message = submit(box, "someone@example.com", host=OUTSIDE_CLIENT)
     assert f"[{OUTSIDE_CLIENT}]" in mail.headers(message)
     assert_unsigned(message)
 
 
 @pytest.mark.parametrize("domain", ["example.net", "sub.example.com", "notexample.com"])
-def test_mail_of_a_domain_that_is_not_ours_is_not_signed(box: mail.Mailbox, domain: str) -> None:
+def test_mail_of_a_domain_outside_the_pillar_is_not_signed(box: mail.Mailbox, domain: str) -> None:
     assert_unsigned(mail.sent_by_smtp(box, f"someone@{domain}"))
     assert_unsigned(mail.sent_by_sendmail(box, f"someone@{domain}"))
 
@@ -293,7 +293,7 @@ def test_second_domain_is_signed_under_its_own_selector(
     assert_signed(box, message, records, "example.org", "mail")
 
 
-def test_header_counts_for_the_signature_and_the_envelope_does_not(
+def test_from_header_and_not_the_envelope_sender_selects_the_key(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     text = mail.compose("someone@example.org", box.address)
@@ -302,7 +302,7 @@ def test_header_counts_for_the_signature_and_the_envelope_does_not(
     assert_signed(box, message, records, "example.org", "mail")
 
 
-def test_bounce_that_postfix_makes_is_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
+def test_bounce_of_postfix_is_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
     text = mail.compose(box.address, f"nobody-here@{box.machine.hostname}")
     mail.send_sendmail(box.machine, text, box.address, f"nobody-here@{box.machine.hostname}")
     bounce = box.wait_for(mail.message_id(text))
@@ -318,13 +318,13 @@ def test_long_message_in_any_script_is_signed(
     assert_signed(box, message, records, "example.com", "default")
 
 
-# The process of each server: Postfix's unit holds its instance on one release and not on the other.
+# The main process of each server. Only on one release Postfix's unit holds its own process.
 OPENDKIM = "systemctl show --property=MainPID --value opendkim"
-OTHERS = "cat /var/spool/postfix/pid/master.pid; head -1 /var/lib/postgresql/*/main/postmaster.pid"
+SERVERS = "cat /var/spool/postfix/pid/master.pid; head -1 /var/lib/postgresql/*/main/postmaster.pid"
 
 
 def processes(machine: Machine, command: str) -> list[str]:
-    """The numbers of running processes, as a command prints them."""
+    """Return the process numbers that a command prints. Assert that all processes run."""
     numbers = machine.run(command).stdout.split()
     assert all(number.isdigit() and number != "0" for number in numbers), numbers
     return numbers
@@ -332,7 +332,7 @@ def processes(machine: Machine, command: str) -> list[str]:
 
 @pytest.fixture
 def other_options(machine: Machine) -> Iterator[Callable[[Mapping[str, object]], salt.Run]]:
-    """Applies dkim.opendkim with options over this file's; afterwards it is as before."""
+    """A function that applies dkim.opendkim with other options. The fixture restores them."""
 
     def apply(options: Mapping[str, object]) -> salt.Run:
         pillar = json.loads(json.dumps(PILLAR))
@@ -344,15 +344,15 @@ def other_options(machine: Machine) -> Iterator[Callable[[Mapping[str, object]],
 
 
 def test_run_without_a_change_restarts_nothing(box: mail.Mailbox) -> None:
-    before = processes(box.machine, f"{OPENDKIM}; {OTHERS}")
+    before = processes(box.machine, f"{OPENDKIM}; {SERVERS}")
     assert len(before) == 3
     run = salt.apply(box.machine)
     assert run.succeeded, str(run)
     assert run.changed == []
-    assert processes(box.machine, f"{OPENDKIM}; {OTHERS}") == before
+    assert processes(box.machine, f"{OPENDKIM}; {SERVERS}") == before
 
 
-def test_opendkim_restarts_where_an_option_changes(
+def test_opendkim_restarts_when_an_option_changes(
     box: mail.Mailbox,
     records: Mapping[str, str],
     other_options: Callable[[Mapping[str, object]], salt.Run],
@@ -367,8 +367,8 @@ def test_opendkim_restarts_where_an_option_changes(
     assert signature.tags["c"] == "simple/simple"
 
 
-def test_interrupted_run_is_made_good_by_the_next(box: mail.Mailbox) -> None:
-    # Killed between the file and the restart: the file is as it should be, the daemon is older.
+def test_next_run_completes_an_interrupted_one(box: mail.Mailbox) -> None:
+    # A run killed between file and restart: the file is right, and the daemon is older than it.
     before = processes(box.machine, OPENDKIM)
     box.machine.run("touch /etc/opendkim.conf")
     run = salt.apply(box.machine, "dkim.opendkim")
@@ -378,7 +378,7 @@ def test_interrupted_run_is_made_good_by_the_next(box: mail.Mailbox) -> None:
 
 @pytest.fixture
 def main_cf(machine: Machine) -> Iterator[None]:
-    """main.cf as it was is there again afterwards."""
+    """Restore main.cf after the test."""
     before = machine.read("/etc/postfix/main.cf")
     yield
     machine.write("/etc/postfix/main.cf", before)
@@ -386,15 +386,17 @@ def main_cf(machine: Machine) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("main_cf")
-def test_foreign_milter_stays_before_ours(box: mail.Mailbox, records: Mapping[str, str]) -> None:
-    # Nothing listens there, and mail goes on without it by its own setting.
-    foreign = "{ inet:127.0.0.1:9999, { default_action = accept } }"
+def test_other_milter_stays_before_the_formulas(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    # Nothing listens there. By its own default_action mail is accepted without it.
+    other = "{ inet:127.0.0.1:9999, { default_action = accept } }"
     box.machine.run("postconf -X non_smtpd_milters milter_default_action")
-    box.machine.run(["postconf", "-e", f"smtpd_milters={foreign}"])
+    box.machine.run(["postconf", "-e", f"smtpd_milters={other}"])
     run = salt.apply(box.machine, "dkim.postfix")
     assert run.succeeded, str(run)
     found = box.machine.run("postconf -h smtpd_milters non_smtpd_milters").stdout
-    assert found.splitlines() == [f"{foreign}, {OURS}", OURS]
+    assert found.splitlines() == [f"{other}, {MILTER}", MILTER]
     assert salt.apply(box.machine, "dkim.postfix").changed == []
     for message in (
         mail.sent_by_smtp(box, "someone@example.com"),
@@ -404,7 +406,7 @@ def test_foreign_milter_stays_before_ours(box: mail.Mailbox, records: Mapping[st
 
 
 @pytest.mark.usefixtures("main_cf")
-def test_our_milter_that_somebody_wrote_without_the_slash_signs_once(
+def test_formulas_milter_written_without_a_slash_signs_once(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     box.machine.run("postconf -e smtpd_milters=local:opendkim/opendkim.sock")

@@ -1,7 +1,7 @@
 """
-The formula over the databases of the real PostfixAdmin and Modoboa.
+The formula with the databases of the real PostfixAdmin and Modoboa.
 
-Their own programs build the tables, and add, switch off, rename and delete domains.
+These programs create their tables themselves, and add, disable, rename and delete domains.
 """
 
 import re
@@ -13,7 +13,7 @@ from support.machine import Machine, panels
 from support.mail_panels import Modoboa, PostfixAdmin, psql
 from support.progress import to_stderr
 
-# The programs are the same on each release.
+# The programs are the same on each release, so one release is enough.
 pytestmark = pytest.mark.one_release(panels.RELEASE)
 SIGNED = {"alias.example", "good.example"}
 
@@ -23,7 +23,7 @@ def pillar(program: str) -> dict:
     return {"dkim": {"database": database, "domains": {"*": {}}}}
 
 
-def started(program: str) -> Iterator[Machine]:
+def machine_with(program: str) -> Iterator[Machine]:
     with Machine(panels.RELEASE, layers=panels.layers(to_stderr())) as machine:
         machine.run("systemctl start postgresql")
         mail_panels.make_database(machine, program)
@@ -31,15 +31,15 @@ def started(program: str) -> Iterator[Machine]:
 
 
 def own_tables(machine: Machine, database: str) -> str:
-    """The program's own tables and all that stands on them, without what is granted on them."""
+    """Return the dump of the program's own tables and their dependent objects, without grants."""
     command = ["pg_dump", "--schema-only", "--schema=public", "--no-acl", database]
     dump = machine.run(command, user="postgres").stdout
-    # Versions 15.14 and later write a random word at the head and at the end.
+    # pg_dump 15.14 and later writes a random word at the start and at the end.
     return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
 
 
 def grants(machine: Machine, database: str) -> set[str]:
-    """The privileges that anybody but the program's own role has on its tables."""
+    """Return the privileges of all other roles on the program's tables."""
     statement = f"""
         SELECT DISTINCT acl.privilege_type
           FROM pg_class AS c
@@ -57,27 +57,30 @@ def key_states(machine: Machine) -> dict[str, str]:
     return {key["domain"]: key["state"] for key in salt.call(machine, "dkim.list_keys")}
 
 
-def applied(machine: Machine, program: str) -> salt.Run:
+def apply(machine: Machine, program: str) -> salt.Run:
     run = salt.apply(machine, pillar=pillar(program))
     assert run.succeeded, str(run)
     return run
 
 
-def assert_taken_as_it_is(machine: Machine, program: str) -> None:
-    """Sign for what is hosted, change nothing of the program's, and nothing at a second run."""
+def assert_database_works_unchanged(machine: Machine, program: str) -> None:
+    """
+    Assert that hosted domains get keys, that the program's tables stay unchanged, and that a second
+    run changes nothing.
+    """
     before = own_tables(machine, program)
     salt.install_formula(machine, pillar(program))
-    applied(machine, program)
+    apply(machine, program)
     assert key_states(machine) == dict.fromkeys(SIGNED, "active")
     assert own_tables(machine, program) == before
     assert grants(machine, program) <= {"SELECT"}
-    second = applied(machine, program)
+    second = apply(machine, program)
     assert second.changed == [], str(second)
 
 
 @pytest.fixture(scope="module")
 def postfixadmin() -> Iterator[PostfixAdmin]:
-    for machine in started("postfixadmin"):
+    for machine in machine_with("postfixadmin"):
         program = PostfixAdmin(machine, 3)
         program.set_up()
         for name in ("good", "alias", "off", "relay", "gone"):
@@ -85,14 +88,14 @@ def postfixadmin() -> Iterator[PostfixAdmin]:
         program.cli("domain", "update", "off.example", "--active", "0")
         program.cli("domain", "update", "relay.example", "--backupmx", "1")
         program.add_alias("alias.example", "good.example")
-        # As its setup.php does.
+        # PostfixAdmin's setup.php adds this row.
         psql(machine, "postfixadmin", "INSERT INTO domain (domain, active) VALUES ('ALL', true)")
         program.cli("domain", "delete", "gone.example")
         yield program
 
 
-def test_postfixadmin_is_taken_as_it_is(postfixadmin: PostfixAdmin) -> None:
-    assert_taken_as_it_is(postfixadmin.machine, "postfixadmin")
+def test_formula_works_with_an_unchanged_postfixadmin(postfixadmin: PostfixAdmin) -> None:
+    assert_database_works_unchanged(postfixadmin.machine, "postfixadmin")
 
 
 def test_role_of_postfixadmin_reads_no_private_key(postfixadmin: PostfixAdmin) -> None:
@@ -105,7 +108,9 @@ def test_role_of_postfixadmin_reads_no_private_key(postfixadmin: PostfixAdmin) -
     assert psql(postfixadmin.machine, "postfixadmin", statement) == "0"
 
 
-def test_daily_work_is_done_without_a_superuser(postfixadmin: PostfixAdmin) -> None:
+def test_writer_role_and_no_superuser_generates_keys_and_shows_status(
+    postfixadmin: PostfixAdmin,
+) -> None:
     machine = postfixadmin.machine
     machine.run("truncate -s 0 /var/log/postgresql/*.log")
     psql(machine, "postgres", "ALTER SYSTEM SET log_connections = on")
@@ -123,20 +128,20 @@ def test_domain_that_postfixadmin_adds_gets_its_key(postfixadmin: PostfixAdmin) 
     assert key_states(postfixadmin.machine)["new.example"] == "active"
 
 
-def test_postfixadmin_deletes_and_switches_off(postfixadmin: PostfixAdmin) -> None:
+def test_postfixadmin_can_disable_and_delete_domains(postfixadmin: PostfixAdmin) -> None:
     machine = postfixadmin.machine
     postfixadmin.cli("domain", "update", "good.example", "--active", "0")
-    said = postfixadmin.cli("domain", "delete", "new.example")
-    assert "ERROR" not in said
+    output = postfixadmin.cli("domain", "delete", "new.example")
+    assert "ERROR" not in output
     rows = psql(machine, "postfixadmin", "SELECT domain FROM domain WHERE domain = 'new.example'")
     assert rows == ""
     postfixadmin.cli("domain", "update", "good.example", "--active", "1")
-    applied(machine, "postfixadmin")
+    apply(machine, "postfixadmin")
     states = key_states(machine)
     assert (states["good.example"], states["new.example"]) == ("active", "retired")
 
 
-def test_postfixadmin_alters_its_name_column(postfixadmin: PostfixAdmin) -> None:
+def test_postfixadmin_can_alter_its_name_column(postfixadmin: PostfixAdmin) -> None:
     psql(
         postfixadmin.machine,
         "postfixadmin",
@@ -145,7 +150,7 @@ def test_postfixadmin_alters_its_name_column(postfixadmin: PostfixAdmin) -> None
     )
 
 
-def test_postfixadmin_upgrades_from_3_to_4(postfixadmin: PostfixAdmin) -> None:
+def test_postfixadmin_can_be_upgraded_from_3_to_4(postfixadmin: PostfixAdmin) -> None:
     machine = postfixadmin.machine
     PostfixAdmin(machine, 4).set_up()
     tables = psql(
@@ -157,24 +162,24 @@ def test_postfixadmin_upgrades_from_3_to_4(postfixadmin: PostfixAdmin) -> None:
     )
     assert tables == "dkim dkim_signing"
     assert key_states(machine)["good.example"] == "active"
-    run = applied(machine, "postfixadmin")
+    run = apply(machine, "postfixadmin")
     assert run.changed == [], str(run)
 
 
-def test_postfixadmin_4_is_taken_as_it_is() -> None:
-    for machine in started("postfixadmin"):
+def test_formula_works_with_an_unchanged_postfixadmin_4() -> None:
+    for machine in machine_with("postfixadmin"):
         program = PostfixAdmin(machine, 4)
         program.set_up()
         for name in ("good", "alias"):
             program.add_domain(f"{name}.example")
         program.add_alias("alias.example", "good.example")
-        assert_taken_as_it_is(machine, "postfixadmin")
+        assert_database_works_unchanged(machine, "postfixadmin")
         assert psql(machine, "postfixadmin", "SELECT count(*) FROM public.dkim") == "0"
 
 
 @pytest.fixture(scope="module")
 def modoboa() -> Iterator[Modoboa]:
-    for machine in started("modoboa"):
+    for machine in machine_with("modoboa"):
         program = Modoboa(machine)
         program.set_up()
         program.run(
@@ -184,7 +189,7 @@ def modoboa() -> Iterator[Modoboa]:
             "DomainAlias.objects.create(name='alias.example', target=good)\n"
             "DomainAlias.objects.create(name='off-alias.example', target=good, enabled=False)"
         )
-        # As its installer makes it for an OpenDKIM of its own.
+        # Modoboa's installer creates this view for its own OpenDKIM.
         psql(
             machine,
             "modoboa",
@@ -195,11 +200,11 @@ def modoboa() -> Iterator[Modoboa]:
         yield program
 
 
-def test_modoboa_is_taken_as_it_is(modoboa: Modoboa) -> None:
-    assert_taken_as_it_is(modoboa.machine, "modoboa")
+def test_formula_works_with_an_unchanged_modoboa(modoboa: Modoboa) -> None:
+    assert_database_works_unchanged(modoboa.machine, "modoboa")
 
 
-def test_modoboa_renames_and_deletes(modoboa: Modoboa) -> None:
+def test_modoboa_can_rename_and_delete_domains(modoboa: Modoboa) -> None:
     modoboa.run(
         "Domain.objects.filter(name='good.example').update(name='renamed.example')\n"
         "Domain.objects.filter(name='off.example').delete()"
@@ -208,7 +213,7 @@ def test_modoboa_renames_and_deletes(modoboa: Modoboa) -> None:
     assert key_states(modoboa.machine)["renamed.example"] == "active"
 
 
-def test_modoboa_migrates(modoboa: Modoboa) -> None:
+def test_modoboa_can_migrate_its_table(modoboa: Modoboa) -> None:
     psql(modoboa.machine, "modoboa", "DROP VIEW dkim", role="modoboa")
     psql(
         modoboa.machine,

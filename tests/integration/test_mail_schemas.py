@@ -1,9 +1,9 @@
 """
-Mail leaves signed from the databases of iRedMail, vexim and ISPmail, with one line of pillar each,
-and from the howto's with its keys closed to the role that owns the tables.
+Signed mail with the databases of iRedMail, vexim and ISPmail, each set by one line of the pillar,
+and with the howto's database, where the role that owns the tables can't read the keys.
 
-Their tables are written by the tests; what PostfixAdmin and Modoboa make themselves is tried by
-test_mail_databases.py.
+The tests create the tables of these programs. test_mail_databases.py tests PostfixAdmin and
+Modoboa, which create their tables themselves.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def box(machine: Machine) -> mail.Mailbox:
 
 @pytest.fixture(params=["iredmail", "vexim", "ispmail", "howto"])
 def program(request: pytest.FixtureRequest, box: mail.Mailbox) -> str:
-    """A program whose database, of the name that the formula assumes, is all that there is."""
+    """A program whose database is the only one on the server. It has the default name."""
     machine = box.machine
     machine.run("systemctl stop opendkim", check=False)
     psql(machine, "postgres", "DROP DATABASE IF EXISTS vmail WITH (FORCE)")
@@ -38,7 +38,7 @@ def program(request: pytest.FixtureRequest, box: mail.Mailbox) -> str:
     return request.param
 
 
-def applied(machine: Machine, program: str) -> salt.Run:
+def apply(machine: Machine, program: str) -> salt.Run:
     pillar = {"database": SCHEMAS[program].database, "domains": {"*": {}}}
     run = salt.apply(machine, pillar={"dkim": pillar})
     assert run.succeeded, str(run)
@@ -46,17 +46,17 @@ def applied(machine: Machine, program: str) -> salt.Run:
 
 
 def signing_domains(box: mail.Mailbox, sender: str, known: Mapping[str, str]) -> list[str]:
-    """Whose signatures a new message bears; each of them verifies by the known records."""
+    """Return the domains that sign a new message. Assert that the known records verify them."""
     found = mail.signatures(box.machine, mail.sent_by_smtp(box, sender), known)
     assert all(signature.valid for signature in found), found
     return [signature.domain for signature in found]
 
 
-def test_mail_of_good_domains_and_alias_domains_is_signed_and_no_other(
+def test_only_mail_of_active_domains_and_alias_domains_is_signed(
     box: mail.Mailbox, program: str
 ) -> None:
     schema = SCHEMAS[program]
-    run = applied(box.machine, program)
+    run = apply(box.machine, program)
     assert "daily work" not in run["Every domain has its keys"].comment
     table = "public.dkim" if schema.is_howto else "dkim.dkim_keys"
     with pytest.raises(CommandFailed, match="permission denied"):
@@ -67,12 +67,12 @@ def test_mail_of_good_domains_and_alias_domains_is_signed_and_no_other(
         assert signing_domains(box, f"user@{domain}", known) == [domain]
     for domain in ("off.example", "relay.example", "admin", "off-alias.example"):
         assert signing_domains(box, f"user@{domain}", known) == []
-    second = applied(box.machine, program)
+    second = apply(box.machine, program)
     assert second.changed == [], str(second)
-    # The program's own tool does its work in front of a running daemon.
+    # The program's own tool can change its tables while the daemon runs.
     for statement in (*schema.deletes, *schema.renames, *schema.switches_off):
         psql(box.machine, "vmail", statement, role=ROLE)
-    applied(box.machine, program)
+    apply(box.machine, program)
     states = {key["domain"]: key["state"] for key in salt.call(box.machine, "dkim.list_keys")}
     assert (states["delete.example"], states["rename.example"]) == ("retired", "retired")
     assert signing_domains(box, "user@delete.example", known) == []

@@ -1,4 +1,4 @@
-"""The tools that send, catch and verify mail, without OpenDKIM: they judge it in other tests."""
+"""The test tools that send, receive and verify mail, tested without OpenDKIM."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 from support import mail
 from support.machine import CommandFailed, Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
 SIGN = """\
@@ -25,7 +25,7 @@ NAME = "sel._domainkey.example.com"
 
 @pytest.fixture(scope="module")
 def signed(machine: Machine) -> tuple[bytes, dict[str, str]]:
-    """A message that dkimpy signed, and the record that it verifies by."""
+    """A message that dkimpy signed, and the record that verifies it."""
     text = mail.compose("someone@example.com", "other@example.org")
     output = machine.run([mail.TESTS_PYTHON, "-c", SIGN], input=text).stdout
     record, _, message = output.partition("\n")
@@ -34,7 +34,7 @@ def signed(machine: Machine) -> tuple[bytes, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def box(machine: Machine) -> Iterator[mail.Mailbox]:
-    """A mailbox on a machine with a Postfix as its package leaves it."""
+    """A mailbox on a machine whose Postfix has its packaged configuration."""
     machine.install("postfix")
     return mail.Mailbox(machine)
 
@@ -47,13 +47,15 @@ def test_good_signature_is_valid(machine: Machine, signed: tuple[bytes, dict[str
     assert signature.algorithm == "rsa-sha256"
 
 
-def test_changed_body_is_not_valid(machine: Machine, signed: tuple[bytes, dict[str, str]]) -> None:
+def test_signature_of_a_changed_body_is_not_valid(
+    machine: Machine, signed: tuple[bytes, dict[str, str]]
+) -> None:
     message, records = signed
     (signature,) = mail.signatures(machine, message.replace(b"Hello", b"Hullo"), records)
     assert not signature.valid
 
 
-def test_missing_record_is_not_valid(
+def test_signature_without_its_record_is_not_valid(
     machine: Machine, signed: tuple[bytes, dict[str, str]]
 ) -> None:
     message, records = signed
@@ -66,7 +68,7 @@ def test_unsigned_message_has_no_signatures(machine: Machine) -> None:
     assert mail.signatures(machine, text.replace("\n", "\r\n").encode(), {}) == []
 
 
-def test_zone_lines_give_whole_values(machine: Machine) -> None:
+def test_zone_records_joins_the_strings_of_a_value(machine: Machine) -> None:
     lines = f'{NAME}. 3600 IN TXT ( "v=DKIM1; k=rsa; "\n  "p=abc" )\n'
     assert mail.zone_records(machine, lines) == {f"{NAME}.": "v=DKIM1; k=rsa; p=abc"}
 

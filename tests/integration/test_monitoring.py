@@ -1,4 +1,4 @@
-"""A beacon in a minion that runs, and metrics that a timer writes, on a machine with problems."""
+"""The beacon in a running minion, and the timer's metrics, on a machine with problems."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,14 @@ from support import faults, salt, server
 from support.exposition import parse
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 WARM = True
 
-# Where a minion has its configuration, and bin/highstate puts it for this file.
+# A minion's default configuration directory. In this file bin/highstate uses it too.
 CONFIG = "/etc/salt"
 TEXTFILE = "/var/lib/prometheus/node-exporter/dkim.prom"
 HEARD = "/root/heard"
@@ -24,11 +24,11 @@ HEARD = "/root/heard"
 MONITORING = {
     "beacon": True,
     "textfile": "/var/lib/prometheus/node-exporter",
-    # The timer's first file comes at once; later ones are asked for here, to save the cores.
+    # The timer writes its first file at once. The tests request all later files, to save time.
     "textfile_every": "1h",
     "every": "1s",
     "database_every": "1s",
-    # Nothing serves DNS on this machine, and a look takes its time.
+    # Nothing serves DNS on this machine, so each query would wait for its timeout.
     "dns_every": False,
     "down_for": "0s",
 }
@@ -39,7 +39,7 @@ MINION = """\
 Environment=PYTHONWARNINGS=ignore
 ExecStart=/opt/salt/bin/salt-minion
 """
-# What the minion sends to a master, where it has one, goes over its own event bus first.
+# Events for a master pass the minion's own event bus first, so that is where the test listens.
 LISTENER = f"""\
 import json, salt.config, salt.utils.event
 options = salt.config.minion_config("{CONFIG}/minion")
@@ -53,11 +53,11 @@ with salt.utils.event.get_event("minion", opts=options, listen=True) as bus:
 
 
 class Site:
-    """A mail host with a minion that has no master, and somebody who listens to its events."""
+    """A mail host with a minion without a master, and a program that records its events."""
 
     def __init__(self, machine: Machine):
         self.machine = machine
-        self.told = 0
+        self.ignored = 0
 
     def apply(
         self, state: str = "state.highstate", test: bool = False, **monitoring: object
@@ -68,14 +68,14 @@ class Site:
         return run
 
     def wait_for_event(self, kind: str, change: str) -> Mapping[str, Any]:
-        """The next event of that kind that has not been waited for yet."""
+        """Wait for an event of a kind that is not ignored, and return its data."""
         found: list[Mapping[str, Any]] = []
 
         def heard() -> bool:
             events = [json.loads(line) for line in self.machine.read(HEARD).splitlines()]
             found[:] = [
                 event
-                for event in events[self.told :]
+                for event in events[self.ignored :]
                 if event["tag"].endswith(f"/dkim_health/{kind}/{change}")
             ]
             return bool(found)
@@ -83,25 +83,25 @@ class Site:
         self.machine.wait_for(heard, deadline=90, what=f"an event {kind}/{change}")
         return found[0]["data"]
 
-    def forget(self) -> None:
-        """Only what is told from now on counts."""
-        self.told = len(self.machine.read(HEARD).splitlines())
+    def ignore_past_events(self) -> None:
+        """Ignore all events until now."""
+        self.ignored = len(self.machine.read(HEARD).splitlines())
 
     def new_metrics(self) -> Mapping[str, Mapping[tuple, float]]:
-        """Written now, by the timer's own service."""
+        """Write the metrics by the timer's service, and return them."""
         self.machine.run("systemctl start dkim-metrics.service")
         return parse(self.machine.read(TEXTFILE))
 
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Iterator[Site]:
-    """A machine in order, with the minion up and the first events past."""
+    """A machine without faults, whose minion runs and has sent its first events."""
     salt.install_formula(machine, PILLAR)
     machine.write(f"{CONFIG}/minion.d/alone.conf", "master_type: disable\n")
     machine.write("/etc/systemd/system/salt-minion.service", MINION)
     machine.write("/root/listen.py", LISTENER)
     site = Site(machine)
-    # No minion runs yet: this is what the first one starts with.
+    # No minion runs yet: the minion will start with these settings.
     site.apply()
     server.sql(
         machine,
@@ -117,7 +117,7 @@ def site(machine: Machine) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended", "kinds"),
+    ("cause", "repair", "kinds"),
     [
         ("systemctl stop opendkim", "systemctl start opendkim", ["service", "socket"]),
         (
@@ -141,30 +141,31 @@ def site(machine: Machine) -> Iterator[Site]:
         ),
     ],
 )
-def test_problem_is_told_when_it_begins_and_when_it_ends(
-    site: Site, broken: str, mended: str, kinds: list[str]
+def test_beacon_sends_an_event_when_a_problem_starts_and_when_it_is_resolved(
+    site: Site, cause: str, repair: str, kinds: list[str]
 ):
-    site.forget()
-    site.machine.run(broken)
+    site.ignore_past_events()
+    site.machine.run(cause)
     for kind in kinds:
         event = site.wait_for_event(kind, "started")
         assert event["message"]
         assert event["remedy"]
-    site.machine.run(mended)
+    site.machine.run(repair)
     for kind in kinds:
         site.wait_for_event(kind, "resolved")
 
 
-def test_restarted_minion_runs_the_beacon_and_tells_nothing_twice(site: Site):
+def test_beacon_repeats_no_event_after_a_restart_of_the_minion(site: Site):
     site.machine.run("systemctl stop opendkim")
     site.wait_for_event("service", "started")
-    site.forget()
+    site.ignore_past_events()
     site.machine.run(f"systemctl restart salt-minion && {faults.STOP}")
     site.wait_for_event("database", "started")
     site.machine.run(f"{faults.START}; systemctl start opendkim")
     site.wait_for_event("service", "resolved")
-    told = [json.loads(line)["tag"] for line in site.machine.read(HEARD).splitlines()[site.told :]]
-    assert not [tag for tag in told if tag.endswith("/service/started")]
+    lines = site.machine.read(HEARD).splitlines()[site.ignored :]
+    tags = [json.loads(line)["tag"] for line in lines]
+    assert not [tag for tag in tags if tag.endswith("/service/started")]
 
 
 def test_timer_writes_metrics_by_itself(site: Site):
@@ -172,7 +173,7 @@ def test_timer_writes_metrics_by_itself(site: Site):
     assert site.machine.run(["stat", "-c", "%a %U", TEXTFILE]).stdout == "644 root\n"
 
 
-def test_metrics_say_what_the_events_say(site: Site):
+def test_metrics_agree_with_the_events(site: Site):
     site.machine.run("systemctl stop opendkim")
     metrics = site.new_metrics()
     assert metrics["dkim_service_up"][(("service", "opendkim"),)] == 0
@@ -183,7 +184,7 @@ def test_metrics_say_what_the_events_say(site: Site):
     assert metrics["dkim_keys"] == {(("algorithm", "rsa"), ("state", "active")): 1}
 
 
-def test_no_look_leaves_a_line_in_the_mail_log(site: Site):
+def test_health_checks_write_no_line_to_the_mail_log(site: Site):
     log = site.machine.run("journalctl --no-pager --identifier=postfix/postfix-script").stdout
     assert "is running: PID" not in log
 
@@ -192,7 +193,7 @@ def test_second_run_changes_nothing(site: Site):
     assert site.apply("dkim.monitoring").changed == []
 
 
-def test_what_is_wanted_no_more_goes_and_comes_back(site: Site):
+def test_disabled_beacon_and_metrics_are_removed_and_can_be_enabled_again(site: Site):
     off = {"beacon": False, "textfile": False}
     announced = site.apply("dkim.monitoring", test=True, **off)
     done = site.apply("dkim.monitoring", **off)
@@ -200,7 +201,7 @@ def test_what_is_wanted_no_more_goes_and_comes_back(site: Site):
     paths = [TEXTFILE, f"{CONFIG}/minion.d/dkim-health.conf"]
     paths += [f"/etc/systemd/system/dkim-metrics.{kind}" for kind in ("service", "timer")]
     assert [path for path in paths if site.machine.exists(path)] == []
-    # A minion that runs has heard of it.
+    # The running minion has unloaded the beacon.
     assert "dkim_health" not in beacons(site)
     site.apply("dkim.monitoring")
     assert "dkim_health" in beacons(site)

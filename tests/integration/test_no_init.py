@@ -1,4 +1,4 @@
-"""The same without systemd, in a container whose first process only sleeps: by init scripts."""
+"""The formula without systemd: a container whose first process only sleeps runs init scripts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
@@ -15,11 +15,11 @@ READER = ["psql", "-X", "-At", "-w", "-U", "vmail-dkim-reader", "-d", "vmail", "
 
 
 @dataclass(frozen=True)
-class Course:
-    """What the runs said, from a bare machine on."""
+class Runs:
+    """The results of four consecutive runs on a machine that was bare before the first."""
 
     announced: salt.Run
-    made: salt.Run
+    applied: salt.Run
     again: salt.Run
     announced_again: salt.Run
 
@@ -31,19 +31,19 @@ def machine(release: str) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def course(machine: Machine) -> Course:
+def runs(machine: Machine) -> Runs:
     salt.install_formula(machine, PILLAR)
-    return Course(
+    return Runs(
         announced=salt.apply(machine, test=True),
-        made=salt.apply(machine),
+        applied=salt.apply(machine),
         again=salt.apply(machine),
         announced_again=salt.apply(machine, test=True),
     )
 
 
 @pytest.fixture(scope="module")
-def box(machine: Machine, course: Course) -> mail.Mailbox:
-    assert course.made.succeeded, str(course.made)
+def box(machine: Machine, runs: Runs) -> mail.Mailbox:
+    assert runs.applied.succeeded, str(runs.applied)
     return mail.Mailbox(machine)
 
 
@@ -53,7 +53,7 @@ def records(box: mail.Mailbox) -> Mapping[str, str]:
 
 
 def daemon(machine: Machine) -> str:
-    """The daemon's account and process."""
+    """Return the account and the process number of the daemon."""
     return machine.run("ps -C opendkim -o user=,pid=").stdout.strip()
 
 
@@ -71,14 +71,14 @@ def test_machine_has_no_systemd(machine: Machine) -> None:
     assert machine.exists("/usr/bin/systemctl")
 
 
-def test_run_from_bare_succeeds(course: Course) -> None:
-    assert course.announced.succeeded, str(course.announced)
-    assert course.made.succeeded, str(course.made)
+def test_first_run_succeeds_on_a_bare_machine(runs: Runs) -> None:
+    assert runs.announced.succeeded, str(runs.announced)
+    assert runs.applied.succeeded, str(runs.applied)
 
 
 @pytest.mark.parametrize("run", ["again", "announced_again"])
-def test_later_runs_change_nothing(course: Course, run: str) -> None:
-    later = getattr(course, run)
+def test_later_runs_change_nothing(runs: Runs, run: str) -> None:
+    later = getattr(runs, run)
     assert later.succeeded, str(later)
     assert later.changed == []
     assert later.would_change == []
@@ -88,18 +88,18 @@ def test_mail_leaves_signed(box: mail.Mailbox, records: Mapping[str, str]) -> No
     assert_signed(box, records, "relaxed/relaxed")
 
 
-def test_daemon_gives_its_root_up_and_root_may_read_what_it_reads(box: mail.Mailbox) -> None:
-    # The init script starts it as root, and so is its first session (FACTS 5).
+def test_daemon_drops_root_and_root_can_log_in_as_the_reader(box: mail.Mailbox) -> None:
+    # The init script starts the daemon as root, so its first session is root's (FACTS 5).
     assert daemon(box.machine).split()[0] == "opendkim"
     for user in ("root", "opendkim"):
-        asked = box.machine.run([*READER, "SELECT current_user"], user=user)
-        assert asked.stdout == "vmail-dkim-reader\n"
+        result = box.machine.run([*READER, "SELECT current_user"], user=user)
+        assert result.stdout == "vmail-dkim-reader\n"
     refused = box.machine.run([*READER, "SELECT 1"], user="nobody", check=False)
     assert "Peer authentication failed" in refused.stderr
 
 
-def test_what_is_missing_without_systemd_is_said(course: Course) -> None:
-    comment = course.made["The DKIM settings are sound"].comment
+def test_advice_names_what_is_missing_without_systemd(runs: Runs) -> None:
+    comment = runs.applied["The DKIM settings are valid"].comment
     assert "Advice: this machine has no systemd: nothing starts OpenDKIM again" in comment
 
 
@@ -107,7 +107,7 @@ def test_no_unit_is_written(box: mail.Mailbox) -> None:
     assert box.machine.run("find /etc/systemd -name '*dkim-formula*'").stdout == ""
 
 
-def test_daemon_is_restarted_where_its_configuration_changes(
+def test_daemon_is_restarted_when_its_configuration_changes(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     before = daemon(box.machine)
@@ -122,7 +122,7 @@ def test_daemon_is_restarted_where_its_configuration_changes(
     assert daemon(box.machine) == changed
 
 
-def test_password_reaches_the_daemon_by_what_the_advice_says(
+def test_daemon_logs_in_by_password_after_the_advised_edit(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     machine = box.machine
@@ -132,13 +132,13 @@ def test_password_reaches_the_daemon_by_what_the_advice_says(
     machine.write("/etc/default/opendkim", f"{packaged}{line}\n")
     run = salt.apply(machine, pillar={"dkim": {**PILLAR["dkim"], "database": {"reader": reader}}})
     assert run.succeeded, str(run)
-    advice = run["The DKIM settings are sound"].comment
-    assert f"/etc/default/opendkim has to: {line}\n" in f"{advice}\n"
+    advice = run["The DKIM settings are valid"].comment
+    assert f"add to /etc/default/opendkim: {line}\n" in f"{advice}\n"
     assert_signed(box, records, "relaxed/relaxed")
     machine.write("/etc/default/opendkim", packaged)
 
 
-def test_clean_stops_the_daemon_and_mail_goes_on(
+def test_clean_stops_the_daemon_and_mail_is_still_delivered(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     run = salt.apply(box.machine, "dkim.clean", pillar=PILLAR)

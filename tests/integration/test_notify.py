@@ -1,4 +1,4 @@
-"""A person is told by a real Postfix of a record to publish, in a signed mail, once."""
+"""Notices by mail of a record that a person has to publish: each is signed and sent once."""
 
 import email
 from email import policy
@@ -7,10 +7,10 @@ import pytest
 from support import mail, salt, zones
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 WARM = True
 
@@ -19,7 +19,7 @@ DOMAIN = "example.com"
 
 @pytest.fixture(scope="module")
 def mailbox(machine: Machine) -> mail.Mailbox:
-    """A mail server whose zone is a person's, and that person's mailbox."""
+    """A mail server, and the mailbox of the person who publishes its records."""
     zones.serve(machine, DOMAIN)
     mailbox = mail.Mailbox(machine)
     pillar = {
@@ -38,13 +38,13 @@ def mailbox(machine: Machine) -> mail.Mailbox:
     return mailbox
 
 
-def told(mailbox: mail.Mailbox) -> list[email.message.EmailMessage]:
-    """The mails about DNS, in no order."""
+def notices(mailbox: mail.Mailbox) -> list[email.message.EmailMessage]:
+    """Return the mails about DNS, in any order."""
     found = [email.message_from_bytes(one, policy=policy.default) for one in mailbox.messages()]
     return [one for one in found if str(one["Subject"]).startswith("DNS: ")]
 
 
-def test_record_to_publish_is_mailed_signed_and_once(machine: Machine, mailbox) -> None:
+def test_notice_of_a_record_to_publish_is_signed_and_sent_once(machine: Machine, mailbox) -> None:
     name = f"s._domainkey.{DOMAIN}"
     (record,) = [one for one in salt.call(machine, "dkim.records") if one["name"] == name]
     before = salt.call(machine, "dkim.notify", test=True)
@@ -59,7 +59,7 @@ def test_record_to_publish_is_mailed_signed_and_once(machine: Machine, mailbox) 
     run = salt.apply(machine)
     assert run.succeeded, str(run)
     mailbox.wait_for("Subject: DNS: 1 record seen")
-    assert sorted(str(one["Subject"]) for one in told(mailbox)) == [
+    assert sorted(str(one["Subject"]) for one in notices(mailbox)) == [
         "DNS: 1 record seen",
         "DNS: 1 record to publish",
     ]

@@ -1,12 +1,12 @@
-"""Records by Salt through the API of PowerDNS: packages, settings, publication, no key in a log."""
+"""Publication by octoDNS through the API of PowerDNS: packages, settings, no key in an output."""
 
 import pytest
 from support import salt
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
-# The machine has the packages: this file is about octoDNS's alone.
+# The packages are installed. This file tests only the installation of octoDNS's packages.
 EQUIPPED = True
 
 API_KEY = "the-canary-key-of-the-api"
@@ -63,33 +63,33 @@ def zone(machine):
     return machine.run("pdnsutil list-zone example.com | grep -v SOA | sort").stdout
 
 
-def test_records_by_an_api(site):
+def test_octodns_publishes_records_and_leaves_others_unchanged(site):
     first = salt.apply(site, "dkim.python")
     assert first["Salt's Python has the PostgreSQL driver"].changes
-    said = "dkim:dns:providers:pdns: provider pdns (octodns_powerdns.PowerDnsProvider): "
-    said += "PowerDnsProvider has no argument prot; did you mean port?"
-    # The second look, once the class can be asked.
-    assert said in str(first)
-    assert said in salt.call(site, "dkim.check")["problems"]
+    message = "dkim:dns:providers:pdns: provider pdns (octodns_powerdns.PowerDnsProvider): "
+    message += "PowerDnsProvider has no argument prot; did you mean port?"
+    # The check reports the argument once octoDNS is installed: then it can read the class.
+    assert message in str(first)
+    assert message in salt.call(site, "dkim.check")["problems"]
 
     salt.set_pillar(site, pillar(api_key=f"{API_KEY}\n"))
     for state in ("dkim.database", "dkim.keys"):
         assert salt.apply(site, state).succeeded
     before = zone(site)
-    told = salt.apply(site, "dkim.dns", test=True)["The records are published"]
+    preview = salt.apply(site, "dkim.dns", test=True)["The records are published"]
     assert zone(site) == before
     done = salt.apply(site, "dkim.dns")["The records are published"]
     assert set(done.changes) == {"default._domainkey.example.com TXT", "example.com TXT"}
-    assert (told.result, told.changes) == (None, done.changes)
+    assert (preview.result, preview.changes) == (None, done.changes)
     assert done.result is True
-    ours = ("_domainkey", "v=spf1")
-    left = [line for line in zone(site).splitlines() if not any(one in line for one in ours)]
+    managed = ("_domainkey", "v=spf1")
+    left = [line for line in zone(site).splitlines() if not any(one in line for one in managed)]
     assert "\n".join(left) + "\n" == before
     again = salt.apply(site, "dkim.dns")["The records are published"]
     assert (again.result, again.changes) == (True, {})
 
 
-def test_wrong_key_is_told_without_the_key(site):
+def test_error_of_a_wrong_api_key_does_not_show_the_key(site):
     salt.set_pillar(site, pillar(api_key="another-canary-key"))
     shown = site.run(salt.command_line("dkim.publish"), check=False)
     assert "Unauthorized" in shown.stdout

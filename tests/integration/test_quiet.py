@@ -1,4 +1,4 @@
-"""What Salt shows and logs: a run that changes nothing is short, and no run warns."""
+"""Salt's output and log: short for a run that changes nothing, and without warnings for any."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,10 +8,10 @@ import pytest
 from support import salt
 from support.machine import Machine
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
-# All that the formula sets up on one machine: both daemons, the beacon, the metrics.
+# Everything that the formula sets up on one machine: both daemons, the beacon, the metrics.
 PILLAR = {
     "dkim": {
         "domains": {"example.com": {"algorithm": ["rsa", "ed25519"]}},
@@ -19,7 +19,7 @@ PILLAR = {
         "rotation": {"automatic": True, "schedule": "1h"},
     }
 }
-# In the order that they are run in: what is applied, and whether only to ask.
+# The runs in order: the state, and whether the run is a test run.
 RUNS = {
     "asked first": ("state.highstate", True),
     "first": ("state.highstate", False),
@@ -58,7 +58,7 @@ def test_run_changes_nothing(runs: Mapping[str, salt.Run], name: str) -> None:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text of a state's changes."""
+    """Yield every text of a state's changes."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield str(key)
@@ -67,15 +67,15 @@ def texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def test_changes_are_said_in_the_words_of_the_domain(runs: Mapping[str, salt.Run]) -> None:
+def test_changes_do_not_name_migrations_by_number(runs: Mapping[str, salt.Run]) -> None:
     for state in runs["first"].changed:
         if state.function.startswith("dkim"):
-            said = " ".join(texts(state.changes))
-            assert not re.search(r"\bmigration \d", said), str(state)
+            text = " ".join(texts(state.changes))
+            assert not re.search(r"\bmigration \d", text), str(state)
 
 
 @pytest.mark.usefixtures("runs")
-def test_screen_of_a_run_that_changes_nothing_is_a_summary_and_the_records(box: Machine) -> None:
+def test_run_that_changes_nothing_prints_a_summary_and_the_records(box: Machine) -> None:
     result = box.run([salt.HIGHSTATE, "--pillar", salt.PILLAR])
     assert result.stderr == ""
     above, _, records = result.stdout.partition("Total run time:")

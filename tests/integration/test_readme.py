@@ -1,9 +1,8 @@
 """
-What README.md and the guides tell an administrator to do works, word for word.
+The commands of README.md and the guides, executed exactly as an administrator pastes them.
 
-One machine, bare at the start, goes through README.md from its first block to its last, and then
-through the guides; a block's test says how that went. Each command block is one shell script, as
-somebody pastes it.
+One machine, bare at the start, executes all blocks of README.md in order, then those of the guides.
+Each block has a test of its outcome. Each block of commands is one shell script.
 """
 
 import json
@@ -15,31 +14,31 @@ import pytest
 from support import mail, salt
 from support.machine import ROOT, CommandFailed, Machine, NotInTime
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
 
-# Lines that begin so are left out of what is run.
+# Lines with these prefixes are not executed.
 NOT_RUN = {
-    "bin/demo": "it makes a machine of its own",
-    "salt-call dkim.check_dns": "it wants name servers: test_dns.py has them",
-    "salt-call dkim.publish": "the same",
-    "systemctl restart salt-minion": "the machine has salt-call alone",
+    "bin/demo": "the script creates its own machine",
+    "salt-call dkim.check_dns": "needs name servers: test_dns.py has them",
+    "salt-call dkim.publish": "needs name servers: test_dns.py has them",
+    "systemctl restart salt-minion": "the machine has only salt-call",
 }
-# Paths of «What is touched» that this pillar has no need of.
+# Paths of «What is touched» that this pillar does not create.
 NOT_MADE = {
     "/etc/opendkim-ed25519.conf",
     "/etc/opendkim.conf.before-dkim-formula",
     "/etc/opendkim-pgpass",
     "/etc/opendkim-pgservice.conf",
-    "/var/lib/dkim-formula/",  # no timer is wanted here
+    "/var/lib/dkim-formula/",  # this pillar has no timer
 }
-# What looks like a function's name and is a file's.
+# Names of files that look like names of functions.
 FILES = {"dkim.conf", "dkim.prom", "dkim.sls"}
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
 PILLAR = f"{CONFIG}/pillar/dkim.sls"
-# Where a Salt master is, salt-call is on the path and has the minion's configuration.
+# On a real minion, salt-call is on the path and uses the minion's configuration.
 SALT_CALL = f'#!/bin/sh\nexec /opt/salt/bin/salt-call --local --config-dir {CONFIG} "$@"\n'
 PARSE_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
 
@@ -79,7 +78,7 @@ def blocks(document: str) -> list[Block]:
     return found
 
 
-# In the order of the story: docs/remove.md undoes everything.
+# In the order of execution: docs/remove.md undoes everything.
 DOCUMENTS = (
     "README.md",
     "docs/install.md",
@@ -90,15 +89,15 @@ DOCUMENTS = (
     "docs/backup.md",
     "docs/remove.md",
 )
-STORY = [block for document in DOCUMENTS for block in blocks(document)]
-README = [block for block in STORY if block.document == "README.md"]
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+README = [block for block in BLOCKS if block.document == "README.md"]
 
 
 @dataclass
-class Told:
-    """How the story went."""
+class Outcome:
+    """The outcome of each block, and what the tests need to know of the machine."""
 
-    outcomes: dict[Block, tuple[bool, str]] = field(default_factory=dict)
+    blocks: dict[Block, tuple[bool, str]] = field(default_factory=dict)
     paths: dict[str, bool] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     functions: set[str] = field(default_factory=set)
@@ -120,9 +119,9 @@ def touched_paths() -> list[str]:
     return [path for path in re.findall(r"`(/[^`]+)`", section) if path not in NOT_MADE]
 
 
-def before_the_logs(machine: Machine, told: Told) -> None:
-    """There is mail in the log, and an outage."""
-    told.paths = {path: machine.exists(path) for path in touched_paths()}
+def before_the_logs(machine: Machine, outcome: Outcome) -> None:
+    """Put mail and an outage into the log."""
+    outcome.paths = {path: machine.exists(path) for path in touched_paths()}
     box = mail.Mailbox(machine)
     mail.sent_by_smtp(box, "somebody@example.com")
     machine.run("systemctl stop opendkim")
@@ -131,45 +130,45 @@ def before_the_logs(machine: Machine, told: Told) -> None:
     machine.wait_for("test -S /var/spool/postfix/opendkim/opendkim.sock")
 
 
-def before_the_restore(machine: Machine, told: Told) -> None:
-    """The cluster is new, as on a new machine with the backup on it."""
-    told.keys.append(read_keys(machine))
+def before_the_restore(machine: Machine, outcome: Outcome) -> None:
+    """Create a new cluster, as on a new machine with the backup on it."""
+    outcome.keys.append(read_keys(machine))
     machine.run(
         "set -e; version=$(pg_lsclusters --no-header | cut -d' ' -f1); "
         "pg_dropcluster --stop $version main; pg_createcluster --start $version main"
     )
 
 
-def after_the_restore(machine: Machine, told: Told) -> None:
-    """«Everything but the database comes back by a highstate.»"""
+def after_the_restore(machine: Machine, outcome: Outcome) -> None:
+    """Restore everything but the database by a highstate, as docs/backup.md says."""
     run = salt.apply(machine)
     assert run.succeeded, run
-    told.keys.append(read_keys(machine))
+    outcome.keys.append(read_keys(machine))
     box = mail.Mailbox(machine)
     records = {r["name"]: r["value"] for r in salt.call(machine, "dkim.records")}
     message = mail.sent_by_smtp(box, "somebody@example.org")
     assert [s.valid for s in mail.signatures(machine, message, records)] == [True]
 
 
-def before_the_removal(machine: Machine, told: Told) -> None:
-    told.keys_before_removal = read_keys(machine)
+def before_the_removal(machine: Machine, outcome: Outcome) -> None:
+    outcome.keys_before_removal = read_keys(machine)
 
 
-def after_the_removal(machine: Machine, told: Told) -> None:
-    """Mail flows, unsigned; every key stays, and "state.apply dkim" brings everything back."""
+def after_the_removal(machine: Machine, outcome: Outcome) -> None:
+    """Assert that mail is unsigned, every key is kept, and "state.apply dkim" restores signing."""
     box = mail.Mailbox(machine)
     message = mail.sent_by_smtp(box, "somebody@example.org")
     assert mail.signatures(machine, message, {}) == []
-    assert read_keys(machine) == told.keys_before_removal
-    if not told.is_back:
-        told.is_back = True
+    assert read_keys(machine) == outcome.keys_before_removal
+    if not outcome.is_back:
+        outcome.is_back = True
         machine.run("salt-call --retcode-passthrough state.apply dkim", timeout=900)
         message = mail.sent_by_smtp(box, "somebody@example.org")
         assert len(mail.signatures(machine, message, {})) == 1
 
 
-def after_the_end_of_the_keys(machine: Machine, told: Told) -> None:
-    """The database has nothing of ours."""
+def after_the_end_of_the_keys(machine: Machine, outcome: Outcome) -> None:
+    """Assert that the database has no object of the formula."""
     left = (
         "SELECT relname FROM pg_class WHERE relname LIKE '%dkim%' UNION ALL "
         "SELECT proname FROM pg_proc WHERE proname LIKE '%dkim%' UNION ALL "
@@ -178,35 +177,35 @@ def after_the_end_of_the_keys(machine: Machine, told: Told) -> None:
     assert query(machine, left) == ""
 
 
-Scene = Callable[[Machine, Told], None]
-# By the first line of the block.
-BEFORE: dict[str, Scene] = {
+Step = Callable[[Machine, Outcome], None]
+# Steps before and after a block, by the block's first line.
+BEFORE: dict[str, Step] = {
     "salt-call state.apply dkim.clean": before_the_removal,
     "journalctl --unit=opendkim": before_the_logs,
     "apt-get install --yes postgresql": before_the_restore,
 }
-AFTER: dict[str, Scene] = {
+AFTER: dict[str, Step] = {
     "apt-get install --yes postgresql": after_the_restore,
     "salt-call state.apply dkim.clean": after_the_removal,
     "BEGIN;": after_the_end_of_the_keys,
 }
 
 
-def tell(block: Block, machine: Machine, told: Told) -> tuple[bool, str]:
-    """Run a block between its scenes; the story goes on where something fails."""
+def execute(block: Block, machine: Machine, outcome: Outcome) -> tuple[bool, str]:
+    """Run a block and its steps; return whether it succeeded, and its output or error."""
     try:
-        play(BEFORE, block, machine, told)
-        outcome = run_block(machine, block)
-        play(AFTER, block, machine, told)
+        run_steps(BEFORE, block, machine, outcome)
+        result = run_block(machine, block)
+        run_steps(AFTER, block, machine, outcome)
     except (AssertionError, CommandFailed, NotInTime) as error:
         return False, f"{type(error).__name__}: {error}"
-    return outcome
+    return result
 
 
-def play(scenes: Mapping[str, Scene], block: Block, machine: Machine, told: Told) -> None:
-    for first, scene in scenes.items():
+def run_steps(steps: Mapping[str, Step], block: Block, machine: Machine, outcome: Outcome) -> None:
+    for first, step in steps.items():
         if block.first.startswith(first):
-            scene(machine, told)
+            step(machine, outcome)
 
 
 def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
@@ -226,7 +225,7 @@ def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
 
 
 def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
-    """``dkim.check`` finds nothing wrong with it on this machine, with the tables that it names."""
+    """Run ``dkim.check`` with a pillar; return whether it found no problem, and its problems."""
     before = machine.read(PILLAR)
     has_tables = "preset: howto" in block.text
     if has_tables:
@@ -243,60 +242,60 @@ def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
 
 
 @pytest.fixture(scope="module")
-def told(machine: Machine) -> Told:
-    """The story, told once."""
+def outcome(machine: Machine) -> Outcome:
+    """The outcome of all blocks, which are executed once."""
     salt.install_formula(machine)
     machine.write("/usr/local/bin/salt-call", SALT_CALL, mode=0o755)
     machine.run("apt-get update --quiet")
-    story = Told()
-    for block in STORY:
+    result = Outcome()
+    for block in BLOCKS:
         if block.kind != "text" and block.runs:
-            story.outcomes[block] = tell(block, machine, story)
+            result.blocks[block] = execute(block, machine, result)
     for function in ("sys.list_functions", "sys.list_state_functions"):
-        story.functions |= set(salt.call(machine, function, "dkim"))
-    return story
+        result.functions |= set(salt.call(machine, function, "dkim"))
+    return result
 
 
 def of_kind(*kinds: str) -> pytest.MarkDecorator:
-    chosen = [block for block in STORY if block.kind in kinds and block.runs]
+    chosen = [block for block in BLOCKS if block.kind in kinds and block.runs]
     names = [f"{block.document}:{block.line}" for block in chosen]
     return pytest.mark.parametrize("block", chosen, ids=names)
 
 
 @of_kind("bash", "sql", "yaml")
-def test_block_does_as_it_says(told: Told, block: Block):
-    succeeded, output = told.outcomes[block]
+def test_block_succeeds(outcome: Outcome, block: Block):
+    succeeded, output = outcome.blocks[block]
     assert succeeded, f"{block.text}\n\n{output}"
 
 
-def test_records_look_as_the_example_shows(told: Told):
+def test_records_are_printed_as_in_the_example(outcome: Outcome):
     example = next(block for block in README if block.kind == "text")
     command = next(block for block in README if block.text.strip() == "salt-call dkim.records")
     shown = re.escape(example.text).replace("…", '[^"]*')
-    assert re.search(shown, told.outcomes[command][1])
+    assert re.search(shown, outcome.blocks[command][1])
 
 
-def test_screen_ends_with_the_records_as_they_paste(told: Told):
+def test_first_run_prints_the_records_in_zone_file_form_at_its_end(outcome: Outcome):
     quick_start = next(block for block in README if block.first.startswith("install -D"))
-    last = told.outcomes[quick_start][1].rpartition("Total run time")[2]
+    last = outcome.blocks[quick_start][1].rpartition("Total run time")[2]
     assert "\ndefault._domainkey.example.com. 3600 IN TXT (\n\t" in last
 
 
-def test_restored_keys_are_those_of_the_backup(told: Told):
-    before, after = told.keys
+def test_restored_keys_equal_those_of_the_backup(outcome: Outcome):
+    before, after = outcome.keys
     assert before
     assert after == before
 
 
-def test_what_is_said_to_be_touched_is_there(told: Told):
-    assert told.paths
-    assert [path for path, there in told.paths.items() if not there] == []
+def test_every_path_that_docs_list_as_touched_exists(outcome: Outcome):
+    assert outcome.paths
+    assert [path for path, exists in outcome.paths.items() if not exists] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_functions_and_states_that_are_named_exist(told: Told, document: str):
+def test_functions_and_states_that_docs_name_exist(outcome: Outcome, document: str):
     text = (ROOT / document).read_text(encoding="utf-8")
     named = set(re.findall(r"\bdkim\.[a-z_]+\b(?!\.[a-z])", text)) - FILES
     states = {f"dkim.{path.stem}" for path in (ROOT / "dkim").glob("*.sls")}
     states |= {f"dkim.{path.parent.name}" for path in (ROOT / "dkim").glob("*/init.sls")}
-    assert named - told.functions - states == set()
+    assert named - outcome.functions - states == set()

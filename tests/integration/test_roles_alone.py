@@ -1,4 +1,4 @@
-"""Each role applied by itself, to the same end as all together; and the way back, dkim.clean."""
+"""Each role of the formula applied alone, all roles together, and their removal by dkim.clean."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from support import mail, salt, server
 from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
@@ -21,15 +21,15 @@ ROLES = (
     "dkim.rotation",
     "dkim.dns",
 )
-OURS = "{ unix:opendkim/opendkim.sock, default_action=accept }"
-# Nothing listens there, and mail goes on without it by its own setting.
-FOREIGN = "{ inet:127.0.0.1:9999, { default_action = accept } }"
+MILTER = "{ unix:opendkim/opendkim.sock, default_action=accept }"
+# Nothing listens there. By its own default_action mail is accepted without it.
+OTHER_MILTER = "{ inet:127.0.0.1:9999, { default_action = accept } }"
 KEYS = "SELECT selector, md5(key) FROM dkim ORDER BY id"
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Postfix's role before all others, then each in its order, then everything."""
+    """Runs of Postfix's role before all others, then of each role in order, then of all roles."""
 
     too_early: salt.Run
     main_cf_after: str
@@ -39,11 +39,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The database before dkim.clean, the runs, and the mail meanwhile."""
+    """The database before dkim.clean, the runs, and the mail during the run."""
 
     before: str
     announced: salt.Run
-    made: salt.Run
+    applied: salt.Run
     again: salt.Run
     traffic: Outcome
 
@@ -75,15 +75,15 @@ def records(box: mail.Mailbox) -> Mapping[str, str]:
 @pytest.fixture(scope="module")
 def cleaned(box: mail.Mailbox, records: Mapping[str, str]) -> Cleaned:
     machine = box.machine
-    machine.run(["postconf", "-e", f"smtpd_milters={FOREIGN}, {OURS}"])
-    machine.run(["postconf", "-e", f"non_smtpd_milters={OURS}"])
+    machine.run(["postconf", "-e", f"smtpd_milters={OTHER_MILTER}, {MILTER}"])
+    machine.run(["postconf", "-e", f"non_smtpd_milters={MILTER}"])
     machine.run("postfix reload")
     before = server.dump(machine)
     announced = salt.apply(machine, "dkim.clean", test=True)
     with Traffic(box, SENDERS, pause=0.02) as traffic:
-        made = salt.apply(machine, "dkim.clean")
+        applied = salt.apply(machine, "dkim.clean")
     again = salt.apply(machine, "dkim.clean")
-    return Cleaned(before, announced, made, again, traffic.outcome(records))
+    return Cleaned(before, announced, applied, again, traffic.outcome(records))
 
 
 def assert_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
@@ -94,7 +94,7 @@ def assert_signed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
             assert signature.valid, f"{signature}\n{mail.headers(message)}"
 
 
-def test_postfix_alone_stays_without_a_milter_that_is_not_there(steps: Steps) -> None:
+def test_postfix_gets_no_milter_while_opendkim_is_missing(steps: Steps) -> None:
     failed = steps.too_early["Postfix has OpenDKIM sign"]
     assert failed.result is False
     assert "no milter answers at /var/spool/postfix/opendkim/opendkim.sock" in failed.comment
@@ -107,35 +107,35 @@ def test_role_alone_succeeds(steps: Steps, role: str) -> None:
     assert steps.roles[role].succeeded, str(steps.roles[role])
 
 
-def test_roles_one_by_one_end_where_all_together_do(steps: Steps) -> None:
+def test_run_of_all_roles_changes_nothing_after_each_role_alone(steps: Steps) -> None:
     assert steps.together.succeeded, str(steps.together)
     assert steps.together.changed == []
 
 
-def test_roles_one_by_one_end_with_signed_mail(
+def test_mail_is_signed_after_each_role_alone(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     assert_signed(box, records)
 
 
-def test_clean_takes_mail_on_all_the_while(cleaned: Cleaned) -> None:
-    assert cleaned.made.succeeded, str(cleaned.made)
+def test_mail_is_accepted_during_clean(cleaned: Cleaned) -> None:
+    assert cleaned.applied.succeeded, str(cleaned.applied)
     assert cleaned.traffic.refused == []
     assert cleaned.traffic.signatures.keys() == set(cleaned.traffic.taken)
     assert len(cleaned.traffic.taken) > 20
     assert cleaned.traffic.unsigned != []
 
 
-def test_clean_does_what_it_announces(cleaned: Cleaned) -> None:
+def test_clean_changes_what_it_announced(cleaned: Cleaned) -> None:
     announced = {
         state.id for state in (*cleaned.announced.changed, *cleaned.announced.would_change)
     }
-    assert {state.id for state in cleaned.made.changed} == announced
+    assert {state.id for state in cleaned.applied.changed} == announced
 
 
-def test_clean_leaves_postfix_before_it_stops_opendkim(cleaned: Cleaned) -> None:
-    order = [state.id for state in cleaned.made.states]
-    assert order.index("Postfix does without OpenDKIM") < order.index("opendkim is stopped")
+def test_clean_removes_the_milter_from_postfix_before_it_stops_opendkim(cleaned: Cleaned) -> None:
+    order = [state.id for state in cleaned.applied.states]
+    assert order.index("Postfix does not use OpenDKIM") < order.index("opendkim is stopped")
     assert order.index("Postfix runs without OpenDKIM") < order.index("opendkim is stopped")
 
 
@@ -144,21 +144,23 @@ def test_second_clean_changes_nothing(cleaned: Cleaned) -> None:
     assert cleaned.again.changed == []
 
 
-def test_clean_leaves_keys_tables_and_role(box: mail.Mailbox, cleaned: Cleaned) -> None:
-    assert cleaned.made.succeeded
+def test_clean_keeps_keys_tables_and_role(box: mail.Mailbox, cleaned: Cleaned) -> None:
+    assert cleaned.applied.succeeded
     assert server.dump(box.machine) == cleaned.before
     role = "SELECT count(*) FROM pg_roles WHERE rolname = 'vmail-dkim-reader'"
     assert server.sql(box.machine, role) == "1"
 
 
-def test_clean_leaves_other_peoples_milters(box: mail.Mailbox, cleaned: Cleaned) -> None:
-    assert cleaned.made.succeeded
-    assert box.machine.run("postconf -h smtpd_milters").stdout == f"{FOREIGN}\n"
+def test_clean_keeps_other_milters(box: mail.Mailbox, cleaned: Cleaned) -> None:
+    assert cleaned.applied.succeeded
+    assert box.machine.run("postconf -h smtpd_milters").stdout == f"{OTHER_MILTER}\n"
     assert box.machine.run("postconf -h non_smtpd_milters").stdout == "\n"
 
 
-def test_clean_takes_off_what_the_formula_put_there(box: mail.Mailbox, cleaned: Cleaned) -> None:
-    assert cleaned.made.succeeded
+def test_clean_removes_everything_else_that_the_formula_added(
+    box: mail.Mailbox, cleaned: Cleaned
+) -> None:
+    assert cleaned.applied.succeeded
     machine = box.machine
     assert machine.run("pgrep -x opendkim", check=False).stdout == ""
     assert machine.run("grep -rls vmail-dkim-reader /etc", check=False).stdout == ""
@@ -173,7 +175,7 @@ def test_clean_takes_off_what_the_formula_put_there(box: mail.Mailbox, cleaned: 
 def test_run_after_clean_signs_with_the_same_keys(
     box: mail.Mailbox, cleaned: Cleaned, records: Mapping[str, str]
 ) -> None:
-    assert cleaned.made.succeeded
+    assert cleaned.applied.succeeded
     keys = server.sql(box.machine, KEYS)
     run = salt.apply(box.machine)
     assert run.succeeded, str(run)

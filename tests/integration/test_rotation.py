@@ -1,4 +1,4 @@
-"""Keys change under mail that never stops, with a BIND that takes updates and calls that die."""
+"""Rotations during constant mail, with a BIND that accepts updates and calls that are killed."""
 
 import json
 import random
@@ -15,10 +15,10 @@ from support.machine import Machine
 from support.receiver import Receiver, verified_now
 from support.traffic import Traffic
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 DOMAINS = (
@@ -32,10 +32,10 @@ DOMAINS = (
 BEFORE = {"default", "default-ed25519"}
 AFTER = {"default-1", "default-ed25519-1"}
 
-# For longer than a call takes, so that a gate that does not wait is seen.
-REMEMBERED_FOR = 8
+# The negative TTL, longer than a call takes: a key that signs too early makes a test fail.
+NEGATIVE_TTL = 8
 
-# Days become seconds, for the records as for the queue.
+# Seconds instead of days, for the records and for the queue.
 QUEUE_LIFETIME = 4
 ROTATION = {
     "selector": "{selector}-{n}",
@@ -45,7 +45,7 @@ ROTATION = {
     "together": True,
 }
 
-# What a run of this takes of random moments; each has its number in the failure's text.
+# The seed of the random times at which calls are killed. A failed soak test names its seed.
 SEED = 20261122
 
 IDLE = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dkim-formula'"
@@ -70,8 +70,8 @@ def pillar(**rotation: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Machine:
-    """A mail server that signs with two keys a domain, and publishes them by itself."""
-    zones.serve(machine, *DOMAINS, negative_ttls={"example.com": REMEMBERED_FOR})
+    """A mail server that signs with two keys per domain and publishes their records itself."""
+    zones.serve(machine, *DOMAINS, negative_ttls={"example.com": NEGATIVE_TTL})
     salt.install_formula(machine, pillar())
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -82,19 +82,19 @@ def site(machine: Machine) -> Machine:
 
 
 def query(machine: Machine, sql: str) -> list[list[str]]:
-    """The rows of a query, as text."""
+    """Return the rows of a query as text."""
     command = ["psql", "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", "vmail"]
     output = machine.run([*command, "-c", sql], user="postgres").stdout
     return [line.split("\t") for line in output.splitlines() if line]
 
 
 def states(machine: Machine, domain: str) -> dict[str, str]:
-    """A domain's keys: state by selector."""
+    """Return the state of each of a domain's keys by selector."""
     return dict(query(machine, f"SELECT selector, state FROM dkim WHERE domain = '{domain}'"))
 
 
 def history(machine: Machine, domain: str, selector: str) -> list[tuple[str, str]]:
-    """What became of a key: from which state to which, in order."""
+    """Return the moves of a key in order, each as old and new state."""
     sql = (
         "SELECT coalesce(from_state, '-'), coalesce(to_state, '-') FROM dkim_history "
         f"WHERE domain = '{domain}' AND selector = '{selector}' ORDER BY id"
@@ -102,8 +102,8 @@ def history(machine: Machine, domain: str, selector: str) -> list[tuple[str, str
     return [tuple(row) for row in query(machine, sql)]
 
 
-def made_at(machine: Machine, domain: str, selector: str) -> float:
-    """When a key was made, in seconds since 1970."""
+def generated_at(machine: Machine, domain: str, selector: str) -> float:
+    """Return when a key was generated, in seconds since 1970."""
     sql = (
         "SELECT extract(epoch FROM at) FROM dkim_history WHERE from_state IS NULL "
         f"AND domain = '{domain}' AND selector = '{selector}'"
@@ -111,16 +111,16 @@ def made_at(machine: Machine, domain: str, selector: str) -> float:
     return float(query(machine, sql)[0][0])
 
 
-def advanced_until(
+def advance_until(
     machine: Machine, domain: str, condition: Callable[[Mapping[str, str]], bool]
 ) -> None:
-    """Call ``dkim.advance`` until the domain's keys are as they should be."""
+    """Call ``dkim.advance`` until a condition holds for the states of the domain's keys."""
 
     def holds() -> bool:
         salt.call(machine, "dkim.advance", domain)
         return condition(states(machine, domain))
 
-    machine.wait_for(holds, deadline=120, what=f"the keys of {domain} have gone on")
+    machine.wait_for(holds, deadline=120, what=f"the keys of {domain} have moved")
 
 
 def settled(keys: Mapping[str, str]) -> bool:
@@ -128,40 +128,40 @@ def settled(keys: Mapping[str, str]) -> bool:
 
 
 def deferred(machine: Machine) -> str:
-    """Log lines of mail that had to wait, or was refused."""
-    said = machine.run("journalctl --no-pager -o cat | grep -E 'status=deferred|milter-reject'; :")
-    return said.stdout
+    """Return the log lines of mail that was deferred or refused."""
+    log = machine.run("journalctl --no-pager -o cat | grep -E 'status=deferred|milter-reject'; :")
+    return log.stdout
 
 
-def test_all_mail_verifies_at_once_and_after_a_whole_rotation(site: Machine) -> None:
+def test_all_mail_verifies_during_and_after_a_complete_rotation(site: Machine) -> None:
     box = mail.Mailbox(site)
     early = [f"{selector}._domainkey.example.com" for selector in AFTER]
     with Receiver(box, zones.PRIMARY, early) as receiver:
         with Traffic(box, ["user@example.com"], pause=0.1) as traffic:
-            begun = salt.call(site, "dkim.rotate", "example.com")
-            assert {one["new"] for one in begun["changes"].values()} == {"pending"}
-            # By the clock of the database: the record can't have been seen before the key was made.
-            may_sign = datetime.fromisoformat(begun["next_check"]).timestamp()
-            assert may_sign >= made_at(site, "example.com", "default-1") + REMEMBERED_FOR
-            advanced_until(site, "example.com", lambda keys: keys["default-1"] == "active")
+            started = salt.call(site, "dkim.rotate", "example.com")
+            assert {one["new"] for one in started["changes"].values()} == {"pending"}
+            # By the database's clock: the record can't be visible before the key was generated.
+            may_sign = datetime.fromisoformat(started["next_check"]).timestamp()
+            assert may_sign >= generated_at(site, "example.com", "default-1") + NEGATIVE_TTL
+            advance_until(site, "example.com", lambda keys: keys["default-1"] == "active")
             assert states(site, "example.com") == {
                 **dict.fromkeys(BEFORE, "retired"),
                 **dict.fromkeys(AFTER, "active"),
             }
             after_the_switch = verified_now(box, zones.PRIMARY)
-            advanced_until(site, "example.com", settled)
+            advance_until(site, "example.com", settled)
         outcome = traffic.outcome({})
     assert outcome.refused == []
     assert deferred(site) == ""
     assert receiver.unsigned == 0
-    assert receiver.broken == []
+    assert receiver.invalid == []
     assert {len(signatures) for signatures in receiver.messages} == {2}
     assert receiver.signers == BEFORE | AFTER
     assert after_the_switch.keys() >= BEFORE
     assert all(all(verdicts) for verdicts in after_the_switch.values())
 
 
-def test_rotation_leaves_nothing_of_the_old_keys(site: Machine) -> None:
+def test_rotation_removes_old_keys_and_their_records(site: Machine) -> None:
     assert set(states(site, "example.com")) == AFTER
     shown = zones.key_records(site, "example.com")
     assert set(shown) == {f"{selector}._domainkey.example.com" for selector in AFTER}
@@ -185,13 +185,13 @@ def test_highstate_after_a_rotation_changes_nothing(site: Machine) -> None:
     assert run.changed == []
 
 
-def test_selftest_verifies_by_what_the_name_server_holds(site: Machine) -> None:
-    told = salt.call(site, "dkim.selftest", "example.org")
-    assert [one["verified_by_dns"] for one in told] == [True, True], told
+def test_selftest_verifies_by_the_records_of_the_name_server(site: Machine) -> None:
+    results = salt.call(site, "dkim.selftest", "example.org")
+    assert [one["verified_by_dns"] for one in results] == [True, True], results
     record = "default._domainkey.example.org"
     zones.update(site, f"del {record} TXT", f'add {record} 60 TXT "v=DKIM1; p=bm90aGluZw=="')
-    status, told = salt.ask(site, "dkim.selftest", "example.org")
-    after = {one["algorithm"]: one for one in told}
+    status, results = salt.ask(site, "dkim.selftest", "example.org")
+    after = {one["algorithm"]: one for one in results}
     salt.call(site, "dkim.publish", "example.org", adopt=True)
     assert status == 1
     assert (after["rsa"]["verified_by_database"], after["rsa"]["verified_by_dns"]) == (True, False)
@@ -201,37 +201,37 @@ def test_selftest_verifies_by_what_the_name_server_holds(site: Machine) -> None:
     assert [one["verified_by_dns"] for one in again] == [True, True], again
 
 
-def test_rotation_stands_still_while_no_name_server_answers(site: Machine) -> None:
+def test_rotation_moves_no_key_while_no_name_server_answers(site: Machine) -> None:
     box = mail.Mailbox(site, "patient")
     with Receiver(box, zones.PRIMARY) as receiver:
         with Traffic(box, ["user@example.biz"], pause=0.1) as traffic:
             salt.call(site, "dkim.rotate", "example.biz")
             site.run("systemctl stop named")
             for _ in range(2):
-                _, gone = salt.ask(site, "dkim.advance", "example.biz")
-                assert gone["changes"] == {}
-                assert any("example.biz" in problem for problem in gone["problems"]), gone
+                _, found = salt.ask(site, "dkim.advance", "example.biz")
+                assert found["changes"] == {}
+                assert any("example.biz" in problem for problem in found["problems"]), found
             assert states(site, "example.biz") == {
                 **dict.fromkeys(BEFORE, "active"),
                 **dict.fromkeys(AFTER, "pending"),
             }
             site.run("systemctl start named")
-            advanced_until(site, "example.biz", settled)
+            advance_until(site, "example.biz", settled)
         outcome = traffic.outcome({})
     assert outcome.refused == []
     assert deferred(site) == ""
     assert receiver.unsigned == 0
-    assert receiver.broken == []
+    assert receiver.invalid == []
     assert receiver.signers == BEFORE | AFTER
-    assert_in_order(site, "example.biz")
+    assert_consistent(site, "example.biz")
 
 
-# --- Calls that don't come to their end -----------------------------------------------------------
+# --- Interrupted and concurrent calls -------------------------------------------------------------
 
 
 @contextmanager
 def call(machine: Machine, *words: str) -> Iterator[subprocess.Popen]:
-    """A function that is called meanwhile; its process is the one in /run/call."""
+    """Call a function in the background. /run/call holds its process number."""
     with machine.popen(
         f"echo $$ > /run/call; exec {shlex.join(salt.command_line(*words))}",
         stdout=subprocess.DEVNULL,
@@ -241,7 +241,7 @@ def call(machine: Machine, *words: str) -> Iterator[subprocess.Popen]:
 
 
 def interrupt(machine: Machine, rounds: int, seed: int) -> None:
-    """Calls that are killed at random moments, or lose PostgreSQL."""
+    """Make calls, and kill each or restart PostgreSQL at a random time."""
     chance = random.Random(seed)
     started = time.monotonic()
     salt.call(machine, "dkim.advance", "example.org")
@@ -250,7 +250,7 @@ def interrupt(machine: Machine, rounds: int, seed: int) -> None:
     for _ in range(rounds):
         with call(machine, *chance.choice(calls)) as process:
             try:
-                # The first half of a call is Salt's own start.
+                # Salt's own start takes the first half of a call.
                 process.wait(timeout=chance.uniform(0.3, 1.2) * usual)
             except subprocess.TimeoutExpired:
                 if chance.random() < 0.25:
@@ -260,74 +260,72 @@ def interrupt(machine: Machine, rounds: int, seed: int) -> None:
     machine.wait_for(lambda: query(machine, IDLE) == [["0"]], deadline=120)
 
 
-def assert_in_order(machine: Machine, domain: str) -> None:
-    """One key an algorithm signs, DNS has these and no others, and nothing happened twice."""
+def assert_consistent(machine: Machine, domain: str) -> None:
+    """Assert that DNS has exactly the table's keys, and no selector was generated twice."""
     keys = states(machine, domain)
     shown = zones.key_records(machine, domain)
     assert set(shown) == {f"{selector}._domainkey.{domain}" for selector in keys}
     records = salt.call(machine, "dkim.records", domain)
     assert shown == {record["name"]: record["value"] for record in records}
-    made = query(
+    repeated = query(
         machine,
         "SELECT selector, count(*) FROM dkim_history WHERE from_state IS NULL "
         f"AND domain = '{domain}' GROUP BY selector HAVING count(*) > 1",
     )
-    assert made == []
+    assert repeated == []
 
 
-def survived(machine: Machine, rounds: int, seed: int) -> None:
+def assert_recovery_from_interruptions(machine: Machine, rounds: int, seed: int) -> None:
     box = mail.Mailbox(machine, f"reader{rounds}")
     with Receiver(box, zones.PRIMARY) as receiver:
         with Traffic(box, ["user@example.org"], pause=0.1) as traffic:
             interrupt(machine, rounds, seed)
-            advanced_until(machine, "example.org", settled)
+            advance_until(machine, "example.org", settled)
         outcome = traffic.outcome({}, deadline=300)
-    assert_in_order(machine, "example.org")
-    # Without PostgreSQL there is no signature: the server asks SMTP clients to come back.
+    assert_consistent(machine, "example.org")
+    # Without PostgreSQL OpenDKIM can't sign, so the server defers mail.
     assert len(outcome.taken) > rounds
     assert receiver.unsigned == 0
-    assert receiver.broken == []
+    assert receiver.invalid == []
 
 
-def test_calls_that_are_killed_are_completed_by_the_next(site: Machine) -> None:
-    survived(site, rounds=6, seed=SEED)
+def test_next_call_completes_calls_that_were_killed(site: Machine) -> None:
+    assert_recovery_from_interruptions(site, rounds=6, seed=SEED)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(SEED, SEED + 3))
-def test_calls_that_are_killed_by_the_dozen_are_completed_by_the_next(
-    site: Machine, seed: int
-) -> None:
-    survived(site, rounds=40 + seed - SEED, seed=seed)
+def test_next_call_completes_dozens_of_calls_that_were_killed(site: Machine, seed: int) -> None:
+    assert_recovery_from_interruptions(site, rounds=40 + seed - SEED, seed=seed)
 
 
 def at_once(machine: Machine, number: int, *words: str) -> list[dict[str, object]]:
-    """What so many calls at the same moment return."""
+    """Make a number of calls at the same time, and return their results."""
     command = salt.command_line(*words)
     running = [
         machine.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(number)
     ]
-    said = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0] * number, said
-    return [json.loads(output)["local"] for output, _ in said]
+    outputs = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [0] * number, outputs
+    return [json.loads(output)["local"] for output, _ in outputs]
 
 
-def test_six_at_once_begin_one_rotation_and_end_it_once(site: Machine) -> None:
-    begun = at_once(site, 6, "dkim.rotate", "example.net")
-    assert all(one["problems"] == [] for one in begun)
+def test_six_calls_at_once_start_and_finish_one_rotation(site: Machine) -> None:
+    started = at_once(site, 6, "dkim.rotate", "example.net")
+    assert all(one["problems"] == [] for one in started)
     assert set(states(site, "example.net")) == BEFORE | AFTER
-    ended = at_once(site, 6, "dkim.advance", "example.net")
-    assert all(one["problems"] == [] for one in ended)
-    advanced_until(site, "example.net", settled)
+    advanced = at_once(site, 6, "dkim.advance", "example.net")
+    assert all(one["problems"] == [] for one in advanced)
+    advance_until(site, "example.net", settled)
     assert set(states(site, "example.net")) == AFTER
-    assert_in_order(site, "example.net")
+    assert_consistent(site, "example.net")
 
 
-# --- A key that somebody else has -----------------------------------------------------------------
+# --- A compromised key ----------------------------------------------------------------------------
 
 
-def test_compromised_key_is_out_of_use_and_of_dns_at_once(site: Machine) -> None:
+def test_compromised_key_signs_nothing_and_leaves_dns_at_once(site: Machine) -> None:
     box = mail.Mailbox(site, "reader")
     stolen = mail.sent_by_smtp(box, "user@example.info")
     done = salt.call(site, "dkim.revoke", "example.info", "default", compromised=True)
@@ -347,7 +345,7 @@ def test_compromised_key_is_out_of_use_and_of_dns_at_once(site: Machine) -> None
     assert "default" not in {one.selector for one in following}
 
 
-# --- By itself ------------------------------------------------------------------------------------
+# --- Timer ----------------------------------------------------------------------------------------
 
 
 def test_timer_moves_keys_without_a_minion_and_without_the_pillar(site: Machine) -> None:
@@ -360,9 +358,9 @@ def test_timer_moves_keys_without_a_minion_and_without_the_pillar(site: Machine)
     assert [one.id for one in again.changed if "rotation" in one.id] == []
     salt.call(site, "dkim.rotate", "example.edu")
     salt.set_pillar(site, {})
-    lost = salt.apply(site, "dkim.rotation")
-    assert not lost.succeeded
-    assert lost.changed == []
+    refused = salt.apply(site, "dkim.rotation")
+    assert not refused.succeeded
+    assert refused.changed == []
     site.wait_for(
         lambda: settled(keys := states(site, "example.edu")) and set(keys) == AFTER, deadline=120
     )

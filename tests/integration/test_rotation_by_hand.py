@@ -1,4 +1,4 @@
-"""A rotation where a person publishes: nothing is signed by a key that not every server shows."""
+"""A rotation where a person publishes: a key signs only once every server has its record."""
 
 import time
 
@@ -6,10 +6,10 @@ import pytest
 from support import mail, salt, zones
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 WARM = True
 
@@ -33,7 +33,7 @@ PILLAR = {
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Machine:
-    """A mail server whose zone is a person's, on two servers, with the first key's record in it."""
+    """A mail server with a zone on two name servers, which has the first key's record."""
     zones.serve(machine, DOMAIN, secondary=True)
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
@@ -45,37 +45,37 @@ def site(machine: Machine) -> Machine:
 
 
 def record(machine: Machine, name: str) -> str:
-    """The record's text, as ``dkim.records`` tells it."""
+    """Return the value of a record from ``dkim.records``."""
     shown = salt.call(machine, "dkim.records", DOMAIN)
     return next(one["value"] for one in shown if one["name"] == name)
 
 
 def publish(machine: Machine, name: str, *values: str) -> None:
-    """At the first server alone: these records and no others."""
-    adds = [f'update add {name}. 1 TXT "{value}"' for value in map(in_strings, values)]
+    """Replace the records of a name, on the primary alone."""
+    adds = [f'update add {name}. 1 TXT "{value}"' for value in map(split_into_strings, values)]
     zones.update(machine, f"update delete {name}. TXT", *adds)
 
 
-def in_strings(value: str) -> str:
-    """A text in strings of 255 octets at most, but for the outer quotes."""
+def split_into_strings(value: str) -> str:
+    """Split a text into strings of at most 255 octets. The outer quotes are missing."""
     return '" "'.join(value[at : at + 255] for at in range(0, len(value), 255))
 
 
 def states(machine: Machine) -> dict[str, str]:
-    """The domain's keys: state by selector."""
+    """Return the state of each of the domain's keys by selector."""
     return {key["selector"]: key["state"] for key in salt.call(machine, "dkim.list_keys", DOMAIN)}
 
 
 def waiting(machine: Machine) -> dict[str, object]:
-    """What ``dkim.advance`` says that the new key waits for; nothing has moved."""
+    """Return what the new key waits for, from ``dkim.advance``. Assert that no key moves."""
     done = salt.call(machine, "dkim.advance", DOMAIN)
     assert done["changes"] == {}
     assert done["problems"] == []
     return next(one for one in done["waiting"] if one["selector"] == "s-1")
 
 
-def for_longer_than_resolvers_remember(machine: Machine) -> dict[str, object]:
-    """The same for as long as a gate that was open would take."""
+def waiting_after_the_negative_ttl(machine: Machine) -> dict[str, object]:
+    """Return what the new key waits for after the time that a visible record would need."""
     end = time.monotonic() + zones.NEGATIVE_TTL + MARGIN + 1
     waits = waiting(machine)
     while time.monotonic() < end:
@@ -83,21 +83,21 @@ def for_longer_than_resolvers_remember(machine: Machine) -> dict[str, object]:
     return waits
 
 
-def test_rotation_is_printed_and_waits(site: Machine) -> None:
+def test_rotation_prints_the_new_record_and_waits_for_it(site: Machine) -> None:
     printed = site.run(salt.command_line("dkim.rotate", DOMAIN, out="nested")).stdout
     assert NEW in printed
     assert record(site, NEW) in printed
     assert states(site) == {"s": "active", "s-1": "pending"}
-    waits = for_longer_than_resolvers_remember(site)
+    waits = waiting_after_the_negative_ttl(site)
     assert "missing" in waits["waits_for"]
     assert states(site) == {"s": "active", "s-1": "pending"}
 
 
-def test_highstate_prints_what_to_publish_and_for_what_it_waits(site: Machine) -> None:
+def test_highstate_prints_the_record_to_publish_and_what_waits_for_it(site: Machine) -> None:
     run = salt.apply(site)
     assert run.succeeded, str(run)
     assert run.changed == []
-    comment = run["Rotations under way go on"].comment
+    comment = run["Rotations in progress are advanced"].comment
     assert f"{NEW} is pending. Next state: active" in comment
     assert f"To be published: {NEW} TXT" in comment
     screen = site.run([salt.HIGHSTATE, "--pillar", salt.PILLAR]).stdout
@@ -108,40 +108,44 @@ def test_highstate_prints_what_to_publish_and_for_what_it_waits(site: Machine) -
     assert f"; the key of {NEW} signs once the record is visible" in shown
 
 
-def test_wrong_record_does_not_pass(site: Machine) -> None:
+def test_key_does_not_sign_while_its_record_is_wrong(site: Machine) -> None:
     right = record(site, NEW)
     publish(site, NEW, right.replace("p=", "p=X"))
     zones.catch_up(site, DOMAIN)
-    assert "different" in for_longer_than_resolvers_remember(site)["waits_for"]
+    assert "different" in waiting_after_the_negative_ttl(site)["waits_for"]
 
 
-def test_two_records_do_not_pass(site: Machine) -> None:
+def test_key_does_not_sign_while_its_name_has_two_records(site: Machine) -> None:
     right = record(site, NEW)
     publish(site, NEW, right, "v=DKIM1; p=other")
     zones.catch_up(site, DOMAIN)
-    assert "duplicate" in for_longer_than_resolvers_remember(site)["waits_for"]
+    assert "duplicate" in waiting_after_the_negative_ttl(site)["waits_for"]
 
 
-def test_server_that_lags_behind_holds_the_key_back(site: Machine) -> None:
+def test_key_does_not_sign_while_a_server_lags_behind(site: Machine) -> None:
     publish(site, NEW, record(site, NEW))
-    assert "lags behind" in for_longer_than_resolvers_remember(site)["waits_for"]
+    assert "lags behind" in waiting_after_the_negative_ttl(site)["waits_for"]
 
 
-def test_record_at_every_server_lets_the_key_sign_when_resolvers_have_it(site: Machine) -> None:
+def test_key_signs_once_every_server_has_shown_its_record_for_the_negative_ttl(
+    site: Machine,
+) -> None:
     zones.catch_up(site, DOMAIN)
-    shown_since = time.monotonic()
+    visible_since = time.monotonic()
     assert waiting(site)["not_before"]
     site.wait_for(
-        lambda: salt.call(site, "dkim.advance", DOMAIN)["changes"], deadline=120, what="a switch"
+        lambda: salt.call(site, "dkim.advance", DOMAIN)["changes"],
+        deadline=120,
+        what="the new key signs",
     )
-    assert time.monotonic() - shown_since >= zones.NEGATIVE_TTL + MARGIN
+    assert time.monotonic() - visible_since >= zones.NEGATIVE_TTL + MARGIN
     assert states(site) == {"s": "retired", "s-1": "active"}
     message = mail.sent_by_smtp(mail.Mailbox(site), f"user@{DOMAIN}")
     (signature,) = mail.signatures(site, message, zones.key_records(site, DOMAIN))
     assert (signature.selector, signature.valid) == ("s-1", True)
 
 
-def test_old_key_goes_when_its_record_is_empty(site: Machine) -> None:
+def test_old_key_is_removed_once_its_record_is_empty(site: Machine) -> None:
     def revoked() -> dict[str, object] | None:
         done = salt.call(site, "dkim.advance", DOMAIN)
         return done if "s" in states(site) and states(site)["s"] == "revoked" else None
@@ -157,11 +161,11 @@ def test_old_key_goes_when_its_record_is_empty(site: Machine) -> None:
     site.wait_for(
         lambda: salt.call(site, "dkim.advance", DOMAIN) and states(site) == {"s-1": "active"},
         deadline=120,
-        what="the old key is gone",
+        what="the old key is removed",
     )
 
 
-def test_status_is_a_line_a_key(site: Machine) -> None:
+def test_status_has_one_line_per_key(site: Machine) -> None:
     salt.call(site, "dkim.rotate", DOMAIN)
     printed = site.run(salt.command_line("dkim.status", out="table")).stdout
     table = [line for line in printed.splitlines() if "|" in line]

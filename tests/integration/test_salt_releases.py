@@ -1,4 +1,4 @@
-"""The formula's main paths on the older releases of Salt; every other file runs on the newest."""
+"""The formula's main functions on older releases of Salt. All other files test the newest one."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from support.machine import CommandFailed, Machine, salts
 
 pytestmark = pytest.mark.one_release(salts.RELEASE)
 
-# Where a minion has its configuration, and bin/highstate puts it for this file.
+# A minion's default configuration directory. In this file bin/highstate uses it too.
 CONFIG = "/etc/salt"
 TEXTFILE = "/var/lib/prometheus/node-exporter/dkim.prom"
 PILLAR = {
@@ -21,7 +21,7 @@ PILLAR = {
             "textfile": "/var/lib/prometheus/node-exporter",
             "every": "1s",
             "down_for": "0s",
-            # Nothing serves DNS on this machine, and a look takes its time.
+            # Nothing serves DNS on this machine, so each query would wait for its timeout.
             "dns_every": False,
         },
         "lookup": {"python_wheels": "/srv/wheels"},
@@ -36,7 +36,7 @@ ExecStart=/opt/salt/bin/salt-minion
 
 @pytest.fixture(scope="module", params=salts.VERSIONS)
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine with that Salt, packages installed, and no index of Python packages at hand."""
+    """A machine with that release of Salt and packages, but without an index of Python packages."""
     with Machine(release, layers=salts.layers(request.param)) as fresh:
         found = fresh.run(["/opt/salt/bin/salt-call", "--version"]).stdout
         assert request.param in found
@@ -47,17 +47,17 @@ def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def runs(machine: Machine) -> Mapping[str, salt.Run]:
-    """Three runs, one after the other."""
+    """The results of three consecutive runs."""
     return {
         "announced": salt.apply(machine, test=True, minion=CONFIG),
-        "made": salt.apply(machine, minion=CONFIG),
+        "applied": salt.apply(machine, minion=CONFIG),
         "again": salt.apply(machine, minion=CONFIG),
     }
 
 
 @pytest.fixture(scope="module")
 def signing(machine: Machine, runs: Mapping[str, salt.Run]) -> Machine:
-    assert runs["made"].succeeded, str(runs["made"])
+    assert runs["applied"].succeeded, str(runs["applied"])
     return machine
 
 
@@ -70,15 +70,16 @@ def assert_signed(machine: Machine, *domains: str) -> None:
 
 
 def test_run_touches_what_was_announced(runs: Mapping[str, salt.Run]) -> None:
-    announced, made = runs["announced"], runs["made"]
+    announced, applied = runs["announced"], runs["applied"]
     assert announced.succeeded, str(announced)
-    assert made.succeeded, str(made)
+    assert applied.succeeded, str(applied)
     touched = {one.id for one in (*announced.changed, *announced.would_change)}
-    assert {one.id for one in made.changed} <= touched
+    assert {one.id for one in applied.changed} <= touched
 
 
 def test_python_packages_come_from_the_folder_of_wheels(runs: Mapping[str, salt.Run]) -> None:
-    assert "psycopg2-binary" in str(runs["made"]["Salt's Python has the PostgreSQL driver"].changes)
+    state = runs["applied"]["Salt's Python has the PostgreSQL driver"]
+    assert "psycopg2-binary" in str(state.changes)
 
 
 def test_second_run_changes_nothing(runs: Mapping[str, salt.Run]) -> None:
@@ -90,26 +91,26 @@ def test_mail_is_signed(signing: Machine) -> None:
     assert_signed(signing, "example.com", "example.org")
 
 
-def test_check_and_doctor_find_nothing_wrong(signing: Machine) -> None:
+def test_check_and_doctor_find_no_problem(signing: Machine) -> None:
     assert salt.call(signing, "dkim.check")["problems"] == []
     _, found = salt.ask(signing, "dkim.doctor")
-    # Nobody has published the records, and a container does not set its own clock.
+    # The records are not published, and a container does not set its own clock.
     assert {one["check"] for one in found if one["ok"] is False} <= {"DNS"}, found
 
 
 def test_key_is_rotated_and_the_new_one_signs(signing: Machine) -> None:
     done = salt.call(signing, "dkim.rotate", "example.com", selector="next", force=True)
     assert done["changes"]["next._domainkey.example.com"]["new"] == "active"
-    told = salt.call(signing, "dkim.selftest", "example.com")
-    assert [(one["selector"], one["verified_by_database"]) for one in told] == [("next", True)]
+    results = salt.call(signing, "dkim.selftest", "example.com")
+    assert [(one["selector"], one["verified_by_database"]) for one in results] == [("next", True)]
     assert_signed(signing, "example.com")
 
 
-def test_wrong_argument_and_wrong_pillar_are_told_in_words(signing: Machine) -> None:
+def test_wrong_argument_and_wrong_pillar_are_reported_by_name(signing: Machine) -> None:
     with pytest.raises(CommandFailed, match="no key with the selector"):
         salt.call(signing, "dkim.retire", "example.com", "never", force=True)
-    slip = {"dkim": {**PILLAR["dkim"], "rotation": {"every": "5y"}}}
-    run = salt.apply(signing, "dkim.rotation", pillar=slip, minion=CONFIG)
+    wrong = {"dkim": {**PILLAR["dkim"], "rotation": {"every": "5y"}}}
+    run = salt.apply(signing, "dkim.rotation", pillar=wrong, minion=CONFIG)
     salt.set_pillar(signing, PILLAR)
     assert "dkim:rotation:every" in str(run)
     assert run.changed == []
@@ -119,13 +120,13 @@ def test_metrics_are_written(signing: Machine) -> None:
     signing.wait_for(f"grep -q '^dkim_service_up.* 1$' {TEXTFILE}")
 
 
-def test_beacon_finds_a_daemon_that_is_down(signing: Machine) -> None:
-    told = f"{CONFIG}/cache/dkim-health/told.json"
+def test_beacon_reports_a_stopped_daemon(signing: Machine) -> None:
+    reported = f"{CONFIG}/cache/dkim-health/told.json"
     signing.write(f"{CONFIG}/minion.d/alone.conf", "master_type: disable\n")
     signing.write("/etc/systemd/system/salt-minion.service", MINION)
     signing.run("systemctl daemon-reload && systemctl start salt-minion")
     signing.wait_for(f"test -e {CONFIG}/cache/dkim-health/results.json")
     signing.run("systemctl stop opendkim")
-    signing.wait_for(f"grep -q opendkim {told}")
+    signing.wait_for(f"grep -q opendkim {reported}")
     signing.run("systemctl start opendkim")
-    signing.wait_for(f"! grep -q '\"service' {told}")
+    signing.wait_for(f"! grep -q '\"service' {reported}")

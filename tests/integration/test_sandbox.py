@@ -1,4 +1,4 @@
-"""OpenDKIM's units are in a sandbox, and all that a site does with them works in it."""
+"""The sandbox of OpenDKIM's units, and everything that must still work in it."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 DAEMONS = ("opendkim", "opendkim-ed25519")
@@ -26,7 +26,7 @@ PILLAR = {
         "domains": {"example.com": {}},
         "opendkim": {
             "settings": {
-                # A file to read and a directory to write to, as a site has them.
+                # A file to read and a directory to write to, as some administrators set them.
                 "InternalHosts": f"refile:{HOSTS}",
                 "TemporaryDirectory": WRITTEN,
                 "KeepTemporaryFiles": True,
@@ -37,20 +37,20 @@ PILLAR = {
 
 
 def exposure(machine: Machine, unit: str) -> float:
-    """How exposed a unit is, from 0 to 10, as systemd-analyze(1) has it."""
-    said = machine.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
-    return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said)[1])
+    """Return the exposure level of a unit from systemd-analyze(1), 0 to 10."""
+    output = machine.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
+    return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", output)[1])
 
 
 @pytest.fixture(scope="module")
 def packaged(machine: Machine) -> float:
-    """The exposure of the unit as Debian has it."""
+    """The exposure level of Debian's packaged unit."""
     return exposure(machine, "opendkim")
 
 
 @pytest.fixture(scope="module")
 def box(machine: Machine, packaged: float) -> mail.Mailbox:
-    """The machine once the formula was applied."""
+    """A mailbox on the machine after the formula's run."""
     assert packaged
     machine.write(HOSTS, "127.0.0.1\n::1\n")
     machine.run(f"install --directory --owner=opendkim --mode=0700 {WRITTEN}")
@@ -70,8 +70,8 @@ def main_process(machine: Machine, unit: str) -> str:
     return machine.run(command).stdout.strip()
 
 
-def inside(machine: Machine, unit: str, command: str):
-    """A command in the daemon's own mount namespace, as its user."""
+def run_inside(machine: Machine, unit: str, command: str):
+    """Run a command in the daemon's mount namespace, as the daemon's user."""
     pid = main_process(machine, unit)
     enter = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "runuser", "-u", "opendkim", "--"]
     return machine.run([*enter, "/bin/sh", "-c", command], check=False)
@@ -100,13 +100,13 @@ def test_watchdog_is_no_more_exposed_than_the_daemons(box: mail.Mailbox) -> None
     assert exposure(box.machine, "opendkim-watchdog") <= OK
 
 
-def test_mail_is_signed_from_the_database_by_both(
+def test_both_daemons_sign_with_keys_of_the_database(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     assert_signed_twice(box, records)
 
 
-def test_directory_that_the_site_has_written_to_is_written_to(
+def test_daemons_write_to_the_directory_of_their_settings(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     assert_signed_twice(box, records)
@@ -117,8 +117,8 @@ def test_directory_that_the_site_has_written_to_is_written_to(
 @pytest.mark.parametrize(
     "place", ["/etc", "/var/lib", "/var/log", "/var/spool/postfix", "/usr/share", "/srv"]
 )
-def test_nothing_else_can_be_written_to(box: mail.Mailbox, unit: str, place: str) -> None:
-    # Written as root would: by modes alone the daemon's user could write to none of them.
+def test_daemons_can_write_to_no_other_directory(box: mail.Mailbox, unit: str, place: str) -> None:
+    # touch(1) runs as root: the modes alone would already keep the daemon's user from writing.
     pid = main_process(box.machine, unit)
     command = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "touch", f"{place}/written"]
     refused = box.machine.run(command, check=False)
@@ -126,21 +126,21 @@ def test_nothing_else_can_be_written_to(box: mail.Mailbox, unit: str, place: str
 
 
 @pytest.mark.parametrize("unit", DAEMONS)
-def test_socket_directory_can_be_written_to(box: mail.Mailbox, unit: str) -> None:
-    written = inside(box.machine, unit, f"touch {SOCKETS}/written && rm {SOCKETS}/written")
+def test_daemons_can_write_to_the_socket_directory(box: mail.Mailbox, unit: str) -> None:
+    written = run_inside(box.machine, unit, f"touch {SOCKETS}/written && rm {SOCKETS}/written")
     assert written.returncode == 0, written.stderr
 
 
-def test_homes_and_devices_are_out_of_sight(box: mail.Mailbox) -> None:
+def test_daemon_sees_no_homes_and_no_devices(box: mail.Mailbox) -> None:
     box.machine.run("echo secret > /home/catcher/file; chmod -R a+rX /home/catcher")
-    assert inside(box.machine, "opendkim", "ls /home/catcher").returncode != 0
-    devices = inside(box.machine, "opendkim", "ls /dev").stdout.split()
+    assert run_inside(box.machine, "opendkim", "ls /home/catcher").returncode != 0
+    devices = run_inside(box.machine, "opendkim", "ls /dev").stdout.split()
     assert "null" in devices
     assert not {"kmsg", "mem", "fuse", "console"} & set(devices)
 
 
 @pytest.mark.parametrize("unit", DAEMONS)
-def test_process_has_no_power_and_leaves_no_core(box: mail.Mailbox, unit: str) -> None:
+def test_process_has_no_capabilities_and_writes_no_core_dump(box: mail.Mailbox, unit: str) -> None:
     pid = main_process(box.machine, unit)
     status = dict(
         line.split(":\t", 1) for line in box.machine.read(f"/proc/{pid}/status").splitlines()
@@ -151,7 +151,7 @@ def test_process_has_no_power_and_leaves_no_core(box: mail.Mailbox, unit: str) -
     assert re.search(r"^Max core file size +1 +1 ", limits, re.MULTILINE)
 
 
-def test_crash_leaves_no_core_and_the_daemon_is_back(
+def test_crash_leaves_no_core_dump_and_the_daemon_is_restarted(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
     machine = box.machine
@@ -164,10 +164,10 @@ def test_crash_leaves_no_core_and_the_daemon_is_back(
     assert_signed_twice(box, records)
 
 
-def test_reload_is_obeyed(box: mail.Mailbox, records: Mapping[str, str]) -> None:
+def test_daemons_reload_their_configuration(box: mail.Mailbox, records: Mapping[str, str]) -> None:
     before = [main_process(box.machine, unit) for unit in DAEMONS]
     box.machine.run(["systemctl", "reload", *DAEMONS])
-    # A daemon reads its configuration again when the next client comes.
+    # A daemon reads its configuration again when the next client connects.
     assert_signed_twice(box, records)
     for unit in DAEMONS:
         reloaded = f"journalctl -q -u {unit} | grep -q 'configuration reloaded'"
@@ -176,19 +176,21 @@ def test_reload_is_obeyed(box: mail.Mailbox, records: Mapping[str, str]) -> None
     assert [main_process(box.machine, unit) for unit in DAEMONS] == before
 
 
-def test_mail_of_others_is_verified_by_dns(box: mail.Mailbox, records: Mapping[str, str]) -> None:
-    # Our own signed message comes back from outside; there is no name server to ask, so that the
-    # verdict is an error of DNS, which is more than silence: the question was asked.
+def test_daemon_queries_dns_to_verify_mail_from_outside(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
+    # The server's own signed message is sent to it from outside. No name server is reachable, so
+    # the verdict is a DNS error, which proves that the daemon made a query.
     machine = box.machine
     machine.run("ip address replace 198.51.100.10/32 dev lo")
     signed = mail.sent_by_smtp(box, "someone@example.com").decode()
     text = signed[signed.index("DKIM-Signature:") :].replace("\r\n", "\n")
     mail.send_smtp(machine, text, "x@example.net", box.address, host="198.51.100.10")
-    said = "journalctl -q -u opendkim | grep -E 'key retrieval failed|no signature|bad signature'"
-    machine.wait_for(said)
+    error = "journalctl -q -u opendkim | grep -E 'key retrieval failed|no signature|bad signature'"
+    machine.wait_for(error)
 
 
-def test_sandbox_can_be_left_out(box: mail.Mailbox, records: Mapping[str, str]) -> None:
+def test_sandbox_can_be_turned_off(box: mail.Mailbox, records: Mapping[str, str]) -> None:
     pillar = {"dkim": {**PILLAR["dkim"], "opendkim": {"sandbox": False}}}
     run = salt.apply(box.machine, "dkim.opendkim", pillar=pillar)
     assert run.succeeded, str(run)

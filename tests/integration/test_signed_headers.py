@@ -1,6 +1,7 @@
 """
-What a signature covers: a newsletter whole, and what a mailing list or a stranger does to a message
-afterwards. docs/signed-headers.md has the reasons.
+Headers that a signature covers, and signatures after changes by a mailing list or an attacker.
+
+docs/signed-headers.md has the reasons.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ PILLAR = {
 SENDER = "news@example.com"
 BODY = "Hello.\n"
 
-# As RFC 8058, section 4, and RFC 2919 have them.
+# The List- headers are those of RFC 8058, section 4, and RFC 2919.
 BULK = {
     "From": SENDER,
     "Sender": "bounces@example.com",
@@ -52,22 +53,22 @@ class Site:
         zone = salt.call(machine, "dkim.records", format="bind")
         self.records: Mapping[str, str] = mail.zone_records(machine, zone)
 
-    def sent(self, *names: str) -> bytes:
-        """A message with these headers, as it was delivered."""
+    def send(self, *names: str) -> bytes:
+        """Send a message with these headers, and return it as delivered."""
         identifier = str(uuid4())
         values = {"recipient": self.box.address, "date": formatdate(), "id": identifier}
         headers = "".join(f"{name}: {BULK[name].format(**values)}\n" for name in names)
         mail.send_smtp(self.machine, f"{headers}\n{BODY}", SENDER, self.box.address)
         return self.box.wait_for(identifier)
 
-    def verified(self, message: bytes) -> list[bool]:
-        """Whether each signature is good, by dkimpy."""
+    def verify(self, message: bytes) -> list[bool]:
+        """Return for each signature whether dkimpy finds it valid."""
         return [one.valid for one in mail.signatures(self.machine, message, self.records)]
 
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> Site:
-    """Set up with both algorithms."""
+    """A server that the formula set up with both algorithms."""
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
     assert run.succeeded, str(run)
@@ -76,17 +77,15 @@ def site(machine: Machine) -> Site:
 
 @pytest.fixture(scope="module")
 def newsletter(site: Site) -> bytes:
-    return site.sent(*BULK)
+    return site.send(*BULK)
 
 
 @pytest.fixture(scope="module")
 def personal(site: Site) -> bytes:
-    return site.sent(*PERSONAL)
+    return site.send(*PERSONAL)
 
 
-def test_each_header_of_a_newsletter_is_under_both_signatures(
-    site: Site, newsletter: bytes
-) -> None:
+def test_both_signatures_cover_each_header_of_a_newsletter(site: Site, newsletter: bytes) -> None:
     found = mail.signatures(site.machine, newsletter, site.records)
     assert {one.algorithm for one in found} == {"rsa-sha256", "ed25519-sha256"}
     assert [one.problem for one in found if not one.valid] == []
@@ -95,12 +94,12 @@ def test_each_header_of_a_newsletter_is_under_both_signatures(
         assert [name for name in BULK if name.lower() not in signed] == []
 
 
-def added(header: str, message: bytes) -> bytes:
-    # Below the signatures, where a relay's new header is found last and shown by many programs.
+def add_header(header: str, message: bytes) -> bytes:
+    # The last header of a name is the one that many programs show.
     return message.replace(b"\r\n\r\n", f"\r\n{header}\r\n\r\n".encode(), 1)
 
 
-def changed(old: str, new: str, message: bytes) -> bytes:
+def replace(old: str, new: str, message: bytes) -> bytes:
     assert old.encode() in message
     return message.replace(old.encode(), new.encode(), 1)
 
@@ -119,13 +118,13 @@ def changed(old: str, new: str, message: bytes) -> bytes:
         "Content-Transfer-Encoding: base64",
     ],
 )
-def test_header_that_decides_what_a_reader_sees_can_not_be_added(
+def test_added_header_that_a_mail_program_would_show_breaks_the_signatures(
     site: Site, personal: bytes, header: str
 ) -> None:
-    assert site.verified(added(header, personal)) == [False, False]
+    assert site.verify(add_header(header, personal)) == [False, False]
 
 
-# What a list does to a message that it passes on. RFC 2369, RFC 2919; Mailman, «General options»,
+# Headers that a list adds to a message. RFC 2369, RFC 2919; Mailman, «General options»,
 # reply_goes_to_list, include_rfc2369_headers, include_sender_header.
 LIST_HEADERS = (
     "Sender: list-bounces@lists.example.net",
@@ -140,13 +139,13 @@ LIST_HEADERS = (
 )
 
 
-def test_list_that_adds_its_headers_leaves_personal_mail_signed(
+def test_personal_mail_stays_validly_signed_when_a_list_adds_its_headers(
     site: Site, personal: bytes
 ) -> None:
     message = personal
     for header in LIST_HEADERS:
-        message = added(header, message)
-    assert site.verified(message) == [True, True]
+        message = add_header(header, message)
+    assert site.verify(message) == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -157,29 +156,29 @@ def test_list_that_adds_its_headers_leaves_personal_mail_signed(
         pytest.param((f"From: {SENDER}", f"From: {SENDER} via list <l@example.net>"), id="from"),
     ],
 )
-def test_list_that_changes_what_was_always_signed_breaks_the_signature(
+def test_list_that_changes_a_signed_part_breaks_the_signatures(
     site: Site, personal: bytes, change: tuple[str, str]
 ) -> None:
-    assert site.verified(changed(*change, personal)) == [False, False]
+    assert site.verify(replace(*change, personal)) == [False, False]
 
 
-def test_list_of_the_sites_own_choice_can_set_reply_to(site: Site) -> None:
-    # The setting that docs/signed-headers.md gives to sites whose users write to such lists.
+def test_list_can_set_reply_to_when_the_settings_allow_it(site: Site) -> None:
+    # docs/signed-headers.md recommends this setting for users who write to such lists.
     settings = {"OversignHeaders": ["From", "Subject", "To", "Cc", "Date"]}
     pillar = {"dkim": {**PILLAR["dkim"], "opendkim": {"settings": settings}}}
     run = salt.apply(site.machine, "dkim.opendkim", pillar=pillar)
     assert run.succeeded, str(run)
-    message = added("Reply-To: list@lists.example.net", site.sent(*PERSONAL))
-    assert site.verified(message) == [True, True]
+    message = add_header("Reply-To: list@lists.example.net", site.send(*PERSONAL))
+    assert site.verify(message) == [True, True]
 
 
-def test_selftest_finds_every_header_signed_and_names_what_the_sites_list_leaves_open(
+def test_selftest_names_the_headers_that_the_settings_leave_unsigned(
     site: Site,
 ) -> None:
     salt.apply(site.machine, "dkim.opendkim", pillar=PILLAR)
-    told = salt.call(site.machine, "dkim.selftest")
-    assert len(told) == 4
-    assert [one["unsigned_headers"] for one in told] == [[]] * 4
+    results = salt.call(site.machine, "dkim.selftest")
+    assert len(results) == 4
+    assert [one["unsigned_headers"] for one in results] == [[]] * 4
     settings = {"SignHeaders": ["From", "Subject", "List-Unsubscribe"], "OversignHeaders": ["From"]}
     pillar = {"dkim": {**PILLAR["dkim"], "opendkim": {"settings": settings}}}
     run = salt.apply(site.machine, "dkim.opendkim", pillar=pillar)

@@ -1,4 +1,4 @@
-"""What a site has set for itself in Postfix, systemd and opendkim.conf, met on a whole machine."""
+"""An administrator's own settings in Postfix, systemd and opendkim.conf, on a real machine."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.one_release("trixie")
 EQUIPPED = True
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
-OURS = "{ unix:opendkim/opendkim.sock, default_action=tempfail }"
+MILTER = "{ unix:opendkim/opendkim.sock, default_action=tempfail }"
 PILLAR = {"dkim": {"domains": ["example.com"], "postfix": {"milter_default_action": "tempfail"}}}
 SERVICES = {"chrooted": 2525, "unchrooted": 2526, "elsewhere": 2527}
 DROP_IN = "/etc/systemd/system/opendkim.service.d/override.conf"
-# A copy of main.cf and master.cf as this file's machine has them after its first run.
+# Copies main.cf and master.cf after the first run, so that each test can restore them.
 SAVE = "mkdir -p /root/saved && cp -a /etc/postfix/. /root/saved/"
 RESTORE = "rm -rf /etc/postfix/* && cp -a /root/saved/. /etc/postfix/ && systemctl restart postfix"
 DAEMON = "systemctl show --property=MainPID,ActiveState --value opendkim"
@@ -29,7 +29,7 @@ def case(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine) -> mail.Mailbox:
-    """A server with an OpenDKIM of its own, a milter of another, and the formula over both."""
+    """A server that had its own OpenDKIM and another milter before the formula's run."""
     machine.write("/etc/opendkim.conf", case("opendkim/49-opendkim.conf"))
     machine.run(
         "mkdir -p /etc/dkimkeys && opendkim-genkey -D /etc/dkimkeys -d example.com -s mail"
@@ -44,18 +44,18 @@ def site(machine: Machine) -> mail.Mailbox:
     machine.run(["postconf", "-e", *case("main.cf/43-own-action.cf").replace(" = ", "=").split()])
     machine.run("postconf -e milter_default_action=accept 'smtpd_milters=inet:localhost:11332'")
     salt.install_formula(machine, PILLAR)
-    told = salt.apply(machine, test=True)
-    assert told.would_change
+    preview = salt.apply(machine, test=True)
+    assert preview.would_change
     first = salt.apply(machine)
     assert first.succeeded, str(first)
-    machine.told, machine.first = told, first
+    machine.preview, machine.first = preview, first
     machine.run(SAVE)
     return mail.Mailbox(machine)
 
 
 @pytest.fixture
-def as_before(site: mail.Mailbox) -> Iterator[Machine]:
-    """The machine; Postfix's configuration and the unit are as before afterwards."""
+def restored(site: mail.Mailbox) -> Iterator[Machine]:
+    """The machine. Postfix's configuration and OpenDKIM's unit are restored after the test."""
     yield site.machine
     site.machine.run(f"rm -f {DROP_IN}; systemctl daemon-reload; {RESTORE}")
 
@@ -77,23 +77,23 @@ def postconf(machine: Machine, *names: str) -> list[str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_case_42_mail_is_signed_whatever_the_chroot_column_says(
+def test_case_42_mail_is_signed_by_chrooted_and_unchrooted_services(
     site: mail.Mailbox, records: Mapping[str, str], service: str
 ) -> None:
     assert signed(site, records, SERVICES[service]) == [True]
 
 
-def test_case_42_mail_of_local_programs_is_signed_by_an_unchrooted_cleanup(
-    as_before: Machine, site: mail.Mailbox, records: Mapping[str, str]
+def test_case_42_unchrooted_cleanup_signs_mail_of_local_programs(
+    restored: Machine, site: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
-    as_before.run("postconf -F cleanup/unix/chroot=n && systemctl restart postfix")
+    restored.run("postconf -F cleanup/unix/chroot=n && systemctl restart postfix")
     message = mail.sent_by_sendmail(site, "someone@example.com")
-    assert [one.valid for one in mail.signatures(as_before, message, records)] == [True]
+    assert [one.valid for one in mail.signatures(restored, message, records)] == [True]
 
 
-def test_case_43_action_of_the_site_stays_and_ours_is_at_our_entry(site: mail.Mailbox) -> None:
+def test_case_43_default_action_is_set_for_the_formulas_milter_only(site: mail.Mailbox) -> None:
     found = postconf(site.machine, "smtpd_milters", "milter_default_action")
-    assert found == [f"inet:localhost:11332, {OURS}", "accept"]
+    assert found == [f"inet:localhost:11332, {MILTER}", "accept"]
 
 
 def test_second_run_changes_nothing(site: mail.Mailbox) -> None:
@@ -101,97 +101,101 @@ def test_second_run_changes_nothing(site: mail.Mailbox) -> None:
     assert (run.succeeded, run.changed) == (True, [])
 
 
-def test_milter_that_does_not_answer_is_named_by_run_check_and_doctor(site: mail.Mailbox) -> None:
-    told = "nothing answers at inet:localhost:11332"
-    assert told in str(site.machine.first["Postfix has OpenDKIM sign"])
-    assert told in "\n".join(salt.call(site.machine, "dkim.check")["advice"])
+def test_run_check_and_doctor_name_another_milter_that_does_not_answer(site: mail.Mailbox) -> None:
+    message = "nothing answers at inet:localhost:11332"
+    assert message in str(site.machine.first["Postfix has OpenDKIM sign"])
+    assert message in "\n".join(salt.call(site.machine, "dkim.check")["advice"])
     _, found = salt.ask(site.machine, "dkim.doctor")
     (other,) = [one for one in found if one["check"] == "other milters"]
-    assert (other["ok"], told in other["message"]) == (None, True)
+    assert (other["ok"], message in other["message"]) == (None, True)
 
 
 @pytest.mark.parametrize("name", ["38-dead-entry.cf", "67-absolute.cf", "39-var-run.cf"])
-def test_case_38_39_67_main_cf_has_one_entry_for_our_daemon(
-    as_before: Machine, site: mail.Mailbox, records: Mapping[str, str], name: str
+def test_case_38_39_67_main_cf_has_one_entry_for_the_formulas_daemon(
+    restored: Machine, site: mail.Mailbox, records: Mapping[str, str], name: str
 ) -> None:
     lines = [line.replace(" = ", "=", 1) for line in case(f"main.cf/{name}").splitlines()]
-    as_before.run(["postconf", "-e", *lines])
-    told = salt.apply(as_before, "dkim.postfix", test=True)["Postfix has OpenDKIM sign"]
-    run = salt.apply(as_before, "dkim.postfix")
+    restored.run(["postconf", "-e", *lines])
+    preview = salt.apply(restored, "dkim.postfix", test=True)["Postfix has OpenDKIM sign"]
+    run = salt.apply(restored, "dkim.postfix")
     assert run.succeeded, str(run)
-    assert told.changes == run["Postfix has OpenDKIM sign"].changes
-    assert postconf(as_before, "smtpd_milters", "non_smtpd_milters") == [OURS, "$smtpd_milters"]
+    assert preview.changes == run["Postfix has OpenDKIM sign"].changes
+    assert postconf(restored, "smtpd_milters", "non_smtpd_milters") == [MILTER, "$smtpd_milters"]
     assert signed(site, records, SERVICES["unchrooted"]) == [True]
 
 
-def test_case_40_service_that_goes_round_us_is_named_by_everybody(as_before: Machine) -> None:
-    as_before.run("sed -i '/^smtp  *inet/d' /etc/postfix/master.cf")
-    as_before.run("cat >> /etc/postfix/master.cf", input=case("main.cf/40-master.cf"))
-    told = "mail by smtp/inet (-o smtpd_milters= in master.cf) leaves unsigned"
-    assert told in "\n".join(salt.call(as_before, "dkim.check")["advice"])
-    assert told in salt.apply(as_before, "dkim.postfix")["Postfix has OpenDKIM sign"].comment
-    _, found = salt.ask(as_before, "dkim.doctor")
+def test_case_40_run_check_doctor_and_selftest_name_a_service_that_bypasses_opendkim(
+    restored: Machine,
+) -> None:
+    restored.run("sed -i '/^smtp  *inet/d' /etc/postfix/master.cf")
+    restored.run("cat >> /etc/postfix/master.cf", input=case("main.cf/40-master.cf"))
+    message = "mail by smtp/inet (-o smtpd_milters= in master.cf) leaves unsigned"
+    assert message in "\n".join(salt.call(restored, "dkim.check")["advice"])
+    assert message in salt.apply(restored, "dkim.postfix")["Postfix has OpenDKIM sign"].comment
+    _, found = salt.ask(restored, "dkim.doctor")
     (master,) = [one for one in found if one["check"] == "master.cf"]
-    assert (master["ok"], told in master["message"]) == (False, True)
-    code, results = salt.ask(as_before, "dkim.selftest")
+    assert (master["ok"], message in master["message"]) == (False, True)
+    code, results = salt.ask(restored, "dkim.selftest")
     assert code != 0
     assert [one["signed"] for one in results] == [False]
     assert results[0]["ways"]["smtp/inet"] is False
     assert results[0]["ways"]["2526/inet"] is True
 
 
-def test_case_41_table_that_takes_clients_away_is_named(as_before: Machine) -> None:
-    as_before.write("/etc/postfix/milter_map", case("main.cf/41-milter_map"))
-    as_before.run(["postconf", "-e", case("main.cf/41-milter-maps.cf").strip()])
-    assert "192.0.2.0/24 DISABLE" in "\n".join(salt.call(as_before, "dkim.check")["advice"])
-    comment = salt.apply(as_before, "dkim.postfix")["Postfix has OpenDKIM sign"].comment
+def test_case_41_run_check_and_doctor_name_a_map_that_disables_milters_for_clients(
+    restored: Machine,
+) -> None:
+    restored.write("/etc/postfix/milter_map", case("main.cf/41-milter_map"))
+    restored.run(["postconf", "-e", case("main.cf/41-milter-maps.cf").strip()])
+    assert "192.0.2.0/24 DISABLE" in "\n".join(salt.call(restored, "dkim.check")["advice"])
+    comment = salt.apply(restored, "dkim.postfix")["Postfix has OpenDKIM sign"].comment
     assert "smtpd_milter_maps = cidr:/etc/postfix/milter_map" in comment
-    _, found = salt.ask(as_before, "dkim.doctor")
+    _, found = salt.ask(restored, "dkim.doctor")
     (master,) = [one for one in found if one["check"] == "master.cf"]
     assert "192.0.2.0/24 DISABLE" in master["message"]
 
 
-def test_case_44_drop_in_that_wins_is_named_before_anything_is_restarted(
-    as_before: Machine, site: mail.Mailbox, records: Mapping[str, str]
+def test_case_44_overriding_drop_in_is_named_before_a_restart(
+    restored: Machine, site: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
-    as_before.write(DROP_IN, case("opendkim/44-override.conf"))
-    before = as_before.run(DAEMON).stdout
+    restored.write(DROP_IN, case("opendkim/44-override.conf"))
+    before = restored.run(DAEMON).stdout
     other = json.loads(json.dumps(PILLAR))
     other["dkim"]["opendkim"] = {"settings": {"LogWhy": True}}
     for test in (True, False):
-        run = salt.apply(as_before, "dkim.opendkim", test=test, pillar=other)
+        run = salt.apply(restored, "dkim.opendkim", test=test, pillar=other)
         assert not run.succeeded
-        (told,) = [one for one in run.failed if one.function == "dkim.checked"][:1]
-        assert f"{DROP_IN}, line 2 (ExecStart=…)" in told.comment
-        assert "line 4 (User=root)" in told.comment
-    salt.set_pillar(as_before, PILLAR)
-    assert as_before.run(DAEMON).stdout == before
+        (failed,) = [one for one in run.failed if one.function == "dkim.checked"][:1]
+        assert f"{DROP_IN}, line 2 (ExecStart=…)" in failed.comment
+        assert "line 4 (User=root)" in failed.comment
+    salt.set_pillar(restored, PILLAR)
+    assert restored.run(DAEMON).stdout == before
     assert signed(site, records, SERVICES["chrooted"]) == [True]
 
 
-def test_harmless_drop_in_passes(as_before: Machine) -> None:
-    as_before.write(DROP_IN, "[Service]\nEnvironment=LANG=C\nLimitNOFILE=8192\nNice=5\n")
-    as_before.run("systemctl daemon-reload")
-    assert salt.call(as_before, "dkim.check")["problems"] == []
+def test_harmless_drop_in_is_accepted(restored: Machine) -> None:
+    restored.write(DROP_IN, "[Service]\nEnvironment=LANG=C\nLimitNOFILE=8192\nNice=5\n")
+    restored.run("systemctl daemon-reload")
+    assert salt.call(restored, "dkim.check")["problems"] == []
 
 
-def test_case_49_options_that_went_were_named_and_the_file_is_kept(site: mail.Mailbox) -> None:
+def test_case_49_removed_options_are_named_and_the_old_file_is_kept(site: mail.Mailbox) -> None:
     machine = site.machine
-    for run in (machine.told, machine.first):
-        told = run["The DKIM settings are sound"].comment
+    for run in (machine.preview, machine.first):
+        comment = run["The DKIM settings are valid"].comment
         for name in ("Domain", "Selector", "KeyFile", "SubDomains", "SenderHeaders"):
-            assert f": {name} " in told
-        assert "dkim:opendkim:settings:ExemptDomains to ['partner.example']" in told
+            assert f": {name} " in comment
+        assert "dkim:opendkim:settings:ExemptDomains to ['partner.example']" in comment
     copy = "/etc/opendkim.conf.before-dkim-formula"
     assert machine.read(copy) == case("opendkim/49-opendkim.conf")
     assert machine.run(f"stat -c '%U:%G %a' {copy}").stdout.strip() == "root:root 400"
 
 
-def test_leaving_gives_back_what_the_site_had(as_before: Machine) -> None:
-    run = salt.apply(as_before, "dkim.postfix.clean")
+def test_clean_restores_the_previous_settings_of_postfix(restored: Machine) -> None:
+    run = salt.apply(restored, "dkim.postfix.clean")
     assert run.succeeded, str(run)
     names = ("smtpd_milters", "non_smtpd_milters", "milter_default_action")
-    assert postconf(as_before, *names) == ["inet:localhost:11332"] * 2 + ["accept"]
-    assert "opendkim" not in as_before.run("postconf -n; postconf -P").stdout
-    assert "internal_mail_filter_classes" not in as_before.run("postconf -n").stdout
-    assert salt.apply(as_before, "dkim.postfix.clean").changed == []
+    assert postconf(restored, *names) == ["inet:localhost:11332"] * 2 + ["accept"]
+    assert "opendkim" not in restored.run("postconf -n; postconf -P").stdout
+    assert "internal_mail_filter_classes" not in restored.run("postconf -n").stdout
+    assert salt.apply(restored, "dkim.postfix.clean").changed == []

@@ -1,8 +1,8 @@
 """
-Keys of the real rspamd, amavisd, PostfixAdmin and Modoboa, taken over while mail is signed.
+Import of the keys of the real rspamd, amavisd, PostfixAdmin and Modoboa while mail is signed.
 
-Each program makes its keys itself and prints or publishes their records; the same records verify
-what OpenDKIM signs afterwards.
+Each program generates its keys itself and prints or publishes their records. The same records
+verify what OpenDKIM signs after the import.
 """
 
 import json
@@ -14,7 +14,7 @@ from support.machine import Machine, equipment, panels, signers
 from support.mail_panels import Modoboa, PostfixAdmin
 from support.progress import to_stderr
 
-# The programs are the same on each release.
+# The programs are the same on each release, so one release is enough.
 pytestmark = pytest.mark.one_release(panels.RELEASE)
 
 MILTER = "inet:localhost:11332"
@@ -28,27 +28,27 @@ def pillar(**domains: dict) -> dict:
 
 
 def signed_with(message: bytes, box: mail.Mailbox, records: dict) -> list[tuple[str, str, str]]:
-    """Domain, selector and algorithm of each signature; every one of them is valid."""
+    """Return domain, selector and algorithm of each signature. Assert that all are valid."""
     found = mail.signatures(box.machine, message, records)
     assert all(one.valid for one in found), [one.problem for one in found]
     return [(one.domain, one.selector, one.algorithm) for one in found]
 
 
-def taken(machine: Machine, **given: object) -> dict:
-    """What the import says, once a test of it has said the same and changed nothing."""
-    announced = salt.call(machine, "dkim.import_tables", test=True, **given)
+def import_keys(machine: Machine, **arguments: object) -> dict:
+    """Import keys and return the result. Assert that a test run returned it without a change."""
+    announced = salt.call(machine, "dkim.import_tables", test=True, **arguments)
     assert salt.call(machine, "dkim.list_keys") == []
-    done = salt.call(machine, "dkim.import_tables", **given)
+    done = salt.call(machine, "dkim.import_tables", **arguments)
     assert done == announced
-    again = salt.call(machine, "dkim.import_tables", **given)
+    again = salt.call(machine, "dkim.import_tables", **arguments)
     assert (again["imported"], again["changes"]) == ([], {})
     return done
 
 
-def said_by_check_and_doctor(machine: Machine, program: str) -> tuple[list[str], list[dict]]:
-    """The advice of the check and the findings of the doctor on what else signs."""
+def reports_on_other_signers(machine: Machine, program: str) -> tuple[list[str], list[dict]]:
+    """Return the check's advice and the doctor's findings on other signing programs."""
     advice = salt.call(machine, "dkim.check")["advice"]
-    # What else it finds is no matter here: its exit status tells of that too.
+    # The exit status is ignored: it also depends on the doctor's other findings.
     _, findings = salt.ask(machine, "dkim.doctor")
     return (
         [text for text in advice if text.startswith(program)],
@@ -65,12 +65,12 @@ def apply(machine: Machine, state: str = "state.highstate") -> None:
 
 
 def rspamd_key(machine: Machine, domain: str, selector: str, *options: str) -> dict[str, str]:
-    """Have rspamd make a key; return the record that it prints."""
+    """Have rspamd generate a key, and return the record that rspamd prints."""
     path = f"{RSPAMD_KEYS}/{domain}.{selector}.key"
     command = ["rspamadm", "dkim_keygen", "-d", domain, "-s", selector, "-k", path, *options]
-    said = machine.run(command).stdout
+    output = machine.run(command).stdout
     machine.run(f"chown _rspamd: {path} && chmod 600 {path}")
-    return mail.zone_records(machine, said.replace(" IN ", f".{domain}. 3600 IN ", 1))
+    return mail.zone_records(machine, output.replace(" IN ", f".{domain}. 3600 IN ", 1))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def rspamd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
     """A server whose mail rspamd signs, and the records of its keys."""
     with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
         machine.run("systemctl disable --now amavis")
-        # Nothing answers there: this machine asks no name server.
+        # Nothing answers there, so this machine queries no name server.
         machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
         machine.run(f"mkdir -p {RSPAMD_KEYS}")
         records = {}
@@ -91,7 +91,7 @@ def rspamd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
         ):
             records |= rspamd_key(machine, domain, selector, *options)
         machine.write("/etc/rspamd/selectors", "example.org s1\n")
-        # As ISPmail's guide has it.
+        # This is the configuration of ISPmail's guide.
         machine.write(
             "/etc/rspamd/local.d/dkim_signing.conf",
             f'path = "{RSPAMD_KEYS}/$domain.$selector.key";\n'
@@ -113,7 +113,7 @@ def rspamd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
         yield mail.Mailbox(machine), records
 
 
-def test_rspamd_signs_before_and_opendkim_with_the_same_keys_after(
+def test_opendkim_signs_with_rspamds_keys_after_the_import(
     rspamd: tuple[mail.Mailbox, dict[str, str]],
 ) -> None:
     box, records = rspamd
@@ -132,7 +132,7 @@ def test_rspamd_signs_before_and_opendkim_with_the_same_keys_after(
         assert signed_with(message, box, records) == [signature]
 
     apply(machine, "dkim.database")
-    found = taken(machine, source="rspamd")
+    found = import_keys(machine, source="rspamd")
     assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
         ("example.com", "dkim", "active"),
         ("example.org", "s1", "active"),
@@ -147,9 +147,9 @@ def test_rspamd_signs_before_and_opendkim_with_the_same_keys_after(
     apply(machine)
     for sender, signature in senders.items():
         message = mail.sent_by_smtp(box, sender)
-        # Twice until rspamd is told to stop: at no time unsigned.
+        # Both programs sign until rspamd's signing is disabled, so no message leaves unsigned.
         assert signed_with(message, box, records) == [signature] * 2
-    advice, findings = said_by_check_and_doctor(machine, "rspamd")
+    advice, findings = reports_on_other_signers(machine, "rspamd")
     assert len(advice) == 1
     assert OVERRIDE in findings[0]["remedy"]
 
@@ -159,7 +159,7 @@ def test_rspamd_signs_before_and_opendkim_with_the_same_keys_after(
     for sender, signature in senders.items():
         message = mail.sent_by_smtp(box, sender)
         assert signed_with(message, box, records) == [signature]
-    advice, findings = said_by_check_and_doctor(machine, "rspamd")
+    advice, findings = reports_on_other_signers(machine, "rspamd")
     assert advice == []
     assert [one["ok"] for one in findings] == [True]
 
@@ -185,7 +185,7 @@ dkim_key('first.example', 'dkim', '/var/lib/dkim/first.example.pem');
 
 1;  # insure a defined return
 """
-# Mail goes to amavisd and comes back at a port of its own (README.postfix of amavisd).
+# Postfix sends mail to amavisd, which returns it on another port (README.postfix of amavisd).
 CONTENT_FILTER = """
 postconf -e content_filter=smtp-amavis:[127.0.0.1]:10024
 postconf -M 'smtp-amavis/unix=smtp-amavis unix - - y - 2 smtp -o smtp_send_xforward_command=yes' \\
@@ -196,7 +196,7 @@ systemctl restart postfix
 
 @pytest.fixture(scope="module")
 def amavisd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
-    """A server whose mail amavisd signs with one key, as iRedMail has it, and the key's record."""
+    """A server whose mail amavisd signs with one key, as in iRedMail, and the key's record."""
     with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
         machine.run("systemctl disable --now rspamd")
         path = "/var/lib/dkim/first.example.pem"
@@ -215,7 +215,7 @@ def amavisd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
         yield mail.Mailbox(machine), records
 
 
-def test_amavisd_signs_before_and_opendkim_with_the_same_key_after(
+def test_opendkim_signs_with_amavisds_key_after_the_import(
     amavisd: tuple[mail.Mailbox, dict[str, str]],
 ) -> None:
     box, records = amavisd
@@ -226,7 +226,7 @@ def test_amavisd_signs_before_and_opendkim_with_the_same_key_after(
         assert signed_with(message, box, records) == [signature]
 
     apply(machine, "dkim.database")
-    found = taken(machine, source="iredmail")
+    found = import_keys(machine, source="iredmail")
     assert [(one["domain"], one["state"]) for one in found["imported"]] == [
         ("first.example", "active")
     ]
@@ -239,7 +239,7 @@ def test_amavisd_signs_before_and_opendkim_with_the_same_key_after(
     for sender in ("someone@first.example", "someone@second.example"):
         message = mail.sent_by_smtp(box, sender)
         assert signed_with(message, box, records) == [signature] * 2
-    advice, findings = said_by_check_and_doctor(machine, "amavisd")
+    advice, findings = reports_on_other_signers(machine, "amavisd")
     assert len(advice) == 1
     assert AMAVISD_CONF in findings[0]["remedy"]
 
@@ -250,7 +250,7 @@ def test_amavisd_signs_before_and_opendkim_with_the_same_key_after(
     for sender in ("someone@first.example", "someone@second.example"):
         message = mail.sent_by_smtp(box, sender)
         assert signed_with(message, box, records) == [signature]
-    advice, findings = said_by_check_and_doctor(machine, "amavisd")
+    advice, findings = reports_on_other_signers(machine, "amavisd")
     assert advice == []
     assert [one["ok"] for one in findings] == [True]
 
@@ -270,7 +270,7 @@ OLD_DOMAINS = ("example.com", "example.org")
 
 @pytest.fixture(scope="module")
 def opendkim(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
-    """A server whose OpenDKIM signs with keys in files, and their records."""
+    """A server whose OpenDKIM signs with keys in files, and the records of these keys."""
     with Machine(release, layers=equipment.layers(release, to_stderr())) as machine:
         records = {}
         for domain in OLD_DOMAINS:
@@ -290,7 +290,7 @@ def opendkim(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
         yield mail.Mailbox(machine), records
 
 
-def test_opendkim_is_taken_over_by_its_configuration_before_and_after(
+def test_keys_of_opendkim_files_are_imported_before_and_after_the_first_run(
     opendkim: tuple[mail.Mailbox, dict[str, str]],
 ) -> None:
     box, records = opendkim
@@ -303,23 +303,23 @@ def test_opendkim_is_taken_over_by_its_configuration_before_and_after(
 
     assert_signed_once()
     apply(machine, "dkim.database")
-    found = taken(machine, source="opendkim")
+    found = import_keys(machine, source="opendkim")
     assert [one["state"] for one in found["imported"]] == ["active", "active"]
     assert found["also_signs"] == []
     apply(machine)
     assert_signed_once()
-    # By the copy that the formula keeps of the file that it has replaced.
+    # This import reads the copy that the formula keeps of the replaced opendkim.conf.
     name = "The old keys are in the database"
-    said = salt.call(machine, "state.single", "dkim.keys_imported", name, source="opendkim")
-    (state,) = said.values()
+    returned = salt.call(machine, "state.single", "dkim.keys_imported", name, source="opendkim")
+    (state,) = returned.values()
     assert (state["result"], state["changes"]) == (True, {})
-    # A second daemon that goes on with the old configuration is named.
+    # Check and doctor name a second daemon that still uses the old configuration.
     machine.write(
         "/etc/other.conf",
         OPENDKIM_CONF.replace("8891", "8892").replace("opendkim.pid", "other.pid"),
     )
     machine.run("opendkim -x /etc/other.conf")
-    advice, findings = said_by_check_and_doctor(machine, "another OpenDKIM")
+    advice, findings = reports_on_other_signers(machine, "another OpenDKIM")
     assert len(advice) == 1
     assert "/etc/other.conf" in findings[0]["message"]
 
@@ -334,13 +334,13 @@ def panel() -> Iterator[Machine]:
         yield machine
 
 
-def of_program(name: str) -> dict:
+def pillar_for(name: str) -> dict:
     database = {"name": name, "manage": False, "preset": name}
     return {"dkim": {"database": database, "domains": {"*": {}}}}
 
 
 def record_of(machine: Machine, domain: str, selector: str, path: str) -> dict[str, str]:
-    """The record of a key file by openssl, apart from the formula."""
+    """Return the record of a key file, computed by openssl and not by the formula."""
     command = f"openssl rsa -in {path} -pubout -outform DER 2>/dev/null | base64 -w0"
     return {f"{selector}._domainkey.{domain}.": f"v=DKIM1; k=rsa; p={machine.run(command).stdout}"}
 
@@ -357,17 +357,17 @@ json.dump([values[0] for _, values in rows], sys.stdout)
 """
 
 
-def domains_by_a_login_of_its_own(machine: Machine, program: str) -> set[str]:
-    """The domains of a program's keys, read with the login of a data set, by TCP and password."""
+def domains_of_a_data_set(machine: Machine, program: str) -> set[str]:
+    """Return the domains of a program's keys, read with the data set's own login by password."""
     name = (
         f"pgsql://{program}:{mail_panels.PASSWORD}@localhost/{program}/table=dkim?keycol=id"
         "?datacol=domain_name,selector,private_key"
     )
-    said = machine.run(["/opt/salt/bin/python", "-c", READ_DATA_SET, name]).stdout
-    return set(json.loads(said))
+    output = machine.run(["/opt/salt/bin/python", "-c", READ_DATA_SET, name]).stdout
+    return set(json.loads(output))
 
 
-def test_postfixadmin_keys_sign_with_opendkim(panel: Machine) -> None:
+def test_opendkim_signs_with_postfixadmins_keys_after_the_import(panel: Machine) -> None:
     mail_panels.make_database(panel, "postfixadmin")
     program = PostfixAdmin(panel, 4)
     program.set_up()
@@ -381,10 +381,10 @@ def test_postfixadmin_keys_sign_with_opendkim(panel: Machine) -> None:
         key = program.add_key(domain, "pfa", text[:-300] if domain == "broken.example" else text)
         if domain != "unused.example":
             program.sign(domain, key)
-    salt.install_formula(panel, of_program("postfixadmin"))
+    salt.install_formula(panel, pillar_for("postfixadmin"))
     apply(panel, "dkim.database")
-    assert domains_by_a_login_of_its_own(panel, "postfixadmin") == set(domains)
-    found = taken(panel)
+    assert domains_of_a_data_set(panel, "postfixadmin") == set(domains)
+    found = import_keys(panel)
     assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
         ("good.example", "pfa", "active"),
         ("other.example", "pfa", "active"),
@@ -399,7 +399,7 @@ def test_postfixadmin_keys_sign_with_opendkim(panel: Machine) -> None:
         assert signed_with(message, box, records) == [(domain, "pfa", "rsa-sha256")]
 
 
-def test_modoboa_keys_sign_with_opendkim(panel: Machine) -> None:
+def test_opendkim_signs_with_modoboas_keys_after_the_import(panel: Machine) -> None:
     mail_panels.make_database(panel, "modoboa")
     program = Modoboa(panel)
     program.set_up()
@@ -413,9 +413,9 @@ def test_modoboa_keys_sign_with_opendkim(panel: Machine) -> None:
     records = {}
     for domain in ("one.example", "two.example"):
         records |= record_of(panel, domain, "modoboa", f"/var/lib/dkim/{domain}.pem")
-    salt.install_formula(panel, of_program("modoboa"))
+    salt.install_formula(panel, pillar_for("modoboa"))
     apply(panel, "dkim.database")
-    found = taken(panel)
+    found = import_keys(panel)
     assert {(one["domain"], one["selector"], one["state"]) for one in found["imported"]} == {
         ("one.example", "modoboa", "active"),
         ("two.example", "modoboa", "active"),

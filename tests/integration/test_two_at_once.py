@@ -1,4 +1,4 @@
-"""Two whole runs at the same moment: of two minions over one database, and of one."""
+"""Two highstates at the same time: of two minions that share a database, and of one minion."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,15 +7,15 @@ from support import mail, salt
 from support.machine import Machine
 from support.traffic import Traffic
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on apply_at_once.
 pytestmark = pytest.mark.one_release("trixie")
 
-# The machine has the packages: dpkg's own lock lets no two install at once.
+# The packages are installed: dpkg's lock allows no two installations at once.
 EQUIPPED = True
 WARM = True
 
-# Two minions are two configurations: Salt's guard against a second run looks no further than its
-# own cache directory.
+# Two configurations act as two minions: Salt's guard against a second run checks only its own
+# cache directory.
 MINIONS = ("", "/var/cache/other-minion")
 
 PILLAR = {
@@ -39,31 +39,31 @@ KEYS = {
 SENDERS = ["user@example.com", "user@example.org", "news@example.org", "user@example.net"]
 
 
-def both(machine: Machine, minions: tuple[str, str]) -> list[salt.Run]:
-    """Two runs that start together."""
+def apply_at_once(machine: Machine, minions: tuple[str, str]) -> list[salt.Run]:
+    """Start two runs at the same time, and return both."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda minion: salt.apply(machine, minion=minion), minions))
 
 
 def records(machine: Machine) -> dict[str, str]:
-    """The records that the machine prints, by name."""
+    """Return the values of the records that the machine prints, by name."""
     return {record["name"]: record["value"] for record in salt.call(machine, "dkim.records")}
 
 
 @pytest.fixture(scope="module")
 def first(machine: Machine) -> list[salt.Run]:
-    """The first runs that the machine ever had, both at once."""
+    """The first two runs on the machine, both at the same time."""
     salt.install_formula(machine, PILLAR)
-    return both(machine, MINIONS)
+    return apply_at_once(machine, MINIONS)
 
 
-def test_first_runs_of_two_minions_succeed_and_make_each_key_once(
+def test_first_runs_of_two_minions_succeed_and_generate_each_key_once(
     machine: Machine, first: list[salt.Run]
 ) -> None:
     for run in first:
         assert run.succeeded, str(run)
-    made = "SELECT selector || '._domainkey.' || domain FROM dkim_history WHERE from_state IS NULL"
-    rows = machine.run(["psql", "-d", "vmail", "-Atc", made], user="postgres").stdout.split()
+    new = "SELECT selector || '._domainkey.' || domain FROM dkim_history WHERE from_state IS NULL"
+    rows = machine.run(["psql", "-d", "vmail", "-Atc", new], user="postgres").stdout.split()
     assert sorted(rows) == sorted(KEYS)
     assert records(machine).keys() == KEYS
 
@@ -81,7 +81,7 @@ def test_no_mail_leaves_unsigned_while_two_minions_restart_the_daemons(
     changed = {"dkim": {**PILLAR["dkim"], "opendkim": {"settings": {"LogWhy": True}}}}
     salt.set_pillar(machine, changed)
     with Traffic(mail.Mailbox(machine), SENDERS, pause=0.02) as traffic:
-        runs = both(machine, MINIONS)
+        runs = apply_at_once(machine, MINIONS)
     assert all(run.succeeded for run in runs), "\n".join(map(str, runs))
     assert any(run["opendkim runs with these settings"].changes for run in runs)
     outcome = traffic.outcome(records(machine))
@@ -89,10 +89,10 @@ def test_no_mail_leaves_unsigned_while_two_minions_restart_the_daemons(
     assert outcome.unsigned == []
 
 
-def test_second_run_of_one_minion_waits_for_the_first_and_says_so(
+def test_second_run_of_one_minion_logs_that_it_waits_for_the_first(
     machine: Machine, first: list[salt.Run]
 ) -> None:
-    runs = both(machine, ("", ""))
+    runs = apply_at_once(machine, ("", ""))
     assert all(run.succeeded for run in runs), "\n".join(map(str, runs))
     waited = ["another run is under way; waiting for its end" in run.log for run in runs]
     assert sorted(waited) == [False, True]
@@ -101,12 +101,12 @@ def test_second_run_of_one_minion_waits_for_the_first_and_says_so(
 @pytest.mark.parametrize(
     ("words", "status"), [(["dkim.list_keys"], 0), (["dkim.retire", "example.com", "never"], 1)]
 )
-def test_salt_that_has_started_says_what_a_new_one_says(
+def test_warm_salt_returns_the_same_as_a_newly_started_one(
     machine: Machine, first: list[salt.Run], words: list[str], status: int
 ) -> None:
     command = salt.command_line(*words)
-    started = salt.environment(machine)
-    assert started
-    new, other = [machine.run(command, check=False, env=env) for env in ({}, started)]
+    warm = salt.environment(machine)
+    assert warm
+    new, other = [machine.run(command, check=False, env=env) for env in ({}, warm)]
     assert new.returncode == status
     assert (other.returncode, other.stdout, other.stderr) == (status, new.stdout, new.stderr)

@@ -1,7 +1,7 @@
 """
-A slip in the pillar of a machine that signs: the run fails, and nothing of the machine differs.
+Typos in the pillar of a machine that signs: the run fails and changes nothing on the machine.
 
-The short form tries some of the slips, which ``--seed`` chooses; ``bin/test soak`` tries all.
+The short form tries some typos, which ``--seed`` chooses. ``bin/test soak`` tries all of them.
 """
 
 import json
@@ -13,7 +13,7 @@ from support.machine import Machine
 
 EQUIPPED = True
 WARM = True
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 
 DOMAINS = ["example.com", "example.org"]
@@ -26,7 +26,7 @@ PILLAR = {
     }
 }
 TRIED = 6
-# A value that the daemon refuses, a list that it would misread, and the pillar that did not arrive.
+# A value that the daemon refuses, a list that it would misread, and two forms of a missing pillar.
 ALWAYS = [
     {**PILLAR["dkim"], "defaults": {"algorithm": ["rsa", "ed25518"]}},
     {**PILLAR["dkim"], "opendkim": {"settings": {"InternalHosts": "/etc/no-such-file"}}},
@@ -34,7 +34,7 @@ ALWAYS = [
     None,
 ]
 
-# This host need not have PyYAML; Salt does.
+# Runs in Salt's Python, which has PyYAML. The test host may lack it.
 TYPOS = (
     f"import json, sys; sys.path.insert(0, '{salt.TREE}/tests'); from support.typos import typos; "
     "print(json.dumps([[typo.place, typo.pillar] for typo in typos()]))"
@@ -62,56 +62,56 @@ def signing(machine: Machine) -> mail.Mailbox:
 
 
 @pytest.fixture
-def untouched(signing: mail.Mailbox):
-    """Compares the machine with what it was, and has its mail signed twice still."""
+def unchanged(signing: mail.Mailbox):
+    """A machine of which the fixture asserts that the test changed nothing and mail is signed."""
     machine = signing.machine
-    before = everything(machine)
+    before = machine_state(machine)
     yield machine
     salt.set_pillar(machine, PILLAR)
-    assert everything(machine) == before
+    assert machine_state(machine) == before
     message = mail.sent_by_smtp(signing, f"someone@{DOMAINS[0]}")
     assert mail.headers(message).count("DKIM-Signature:") == 2
 
 
-def everything(machine: Machine) -> list[str]:
+def machine_state(machine: Machine) -> list[str]:
     state = server.state(machine)
     lines = [*state.etc.splitlines(), *state.packages.splitlines(), *state.databases.splitlines()]
     processes = machine.run(PROCESSES).stdout.splitlines()
     return [*lines, *processes, *machine.run(SPOOL).stdout.splitlines()]
 
 
-def refuse(machine: Machine, pillar: object, told: str) -> None:
+def assert_refused(machine: Machine, pillar: object, name: str) -> None:
     run = salt.apply(machine, pillar={"dkim": pillar})
-    assert not run.succeeded, told
-    assert run.changed == [], f"{told}\n{run}"
-    assert run.states == [] or run.states[0].function == "dkim.checked", f"{told}\n{run}"
+    assert not run.succeeded, name
+    assert run.changed == [], f"{name}\n{run}"
+    assert run.states == [] or run.states[0].function == "dkim.checked", f"{name}\n{run}"
 
 
-def test_pillar_that_can_not_be_meant_changes_nothing(untouched: Machine) -> None:
+def test_invalid_or_missing_pillar_changes_nothing(unchanged: Machine) -> None:
     for pillar in ALWAYS:
-        refuse(untouched, pillar, str(pillar))
+        assert_refused(unchanged, pillar, str(pillar))
 
 
 @pytest.mark.parametrize("all_of_them", [pytest.param(True, marks=pytest.mark.soak), False])
-def test_slip_in_any_key_changes_nothing(
-    untouched: Machine, request: pytest.FixtureRequest, all_of_them: bool
+def test_typo_in_any_key_changes_nothing(
+    unchanged: Machine, request: pytest.FixtureRequest, all_of_them: bool
 ) -> None:
-    found = json.loads(untouched.run(["/opt/salt/bin/python", "-c", TYPOS]).stdout)
+    found = json.loads(unchanged.run(["/opt/salt/bin/python", "-c", TYPOS]).stdout)
     assert len(found) > 150
     if not all_of_them:
         found = random.Random(request.config.getoption("--seed")).sample(found, TRIED)
     for place, pillar in found:
-        refuse(untouched, pillar, place)
+        assert_refused(unchanged, pillar, place)
 
 
-def test_test_run_tells_of_the_slip_too(untouched: Machine) -> None:
-    run = salt.apply(untouched, test=True, pillar={"dkim": ALWAYS[1]})
+def test_test_run_reports_the_error_too(unchanged: Machine) -> None:
+    run = salt.apply(unchanged, test=True, pillar={"dkim": ALWAYS[1]})
     assert not run.succeeded
     assert "/etc/no-such-file" in run.states[0].comment
     assert run.would_change == []
 
 
-# Last: it takes the formula away, as a pillar that did not arrive must not.
+# This test is the last one: it removes the formula's set-up.
 @pytest.mark.parametrize("pillar", [{}, {"dkim": {}}, {"dkim": {"databse": {}}}])
 def test_clean_needs_no_pillar(signing: mail.Mailbox, pillar: dict) -> None:
     machine = signing.machine
@@ -121,8 +121,8 @@ def test_clean_needs_no_pillar(signing: mail.Mailbox, pillar: dict) -> None:
     assert run.succeeded, str(run)
     assert machine.exists("/etc/opendkim/signer.conf")
     salt.set_pillar(machine, pillar)
-    gone = salt.apply(machine, "dkim.clean")
-    assert gone.succeeded, str(gone)
+    run = salt.apply(machine, "dkim.clean")
+    assert run.succeeded, str(run)
     for path in (
         "/etc/opendkim/signer.conf",
         "/etc/opendkim/signer-ed25519.conf",

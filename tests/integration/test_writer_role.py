@@ -1,4 +1,4 @@
-"""The daily work without a superuser, and a highstate that mends rights and access lines."""
+"""The writer role instead of a superuser, and repair of rights and access lines by a highstate."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,16 @@ import pytest
 from support import mail, salt, server
 from support.machine import Machine
 
-# One release tells; `bin/test soak` runs it on both.
+# One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
-# The machine has the packages: this file is not about installing.
+# The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
 READER, WRITER = "vmail-dkim-reader", "vmail-dkim-writer"
 PILLAR = {"dkim": {"domains": {"example.com": {"algorithm": "ed25519"}}}}
 
-# What somebody took away, and what somebody gave away.
-SPOILED = f"""
+# Revokes rights that the roles need, and grants rights that they must not have.
+WRONG_RIGHTS = f"""
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{READER}", "{WRITER}";
 REVOKE ALL ON SCHEMA public FROM "{READER}", "{WRITER}";
 GRANT SELECT ON dkim, dkim_pattern TO "{READER}";
@@ -54,10 +54,10 @@ def _folder(machine: Machine) -> str:
 
 
 def _users_since(machine: Machine, lines: int) -> set[str]:
-    """Whom PostgreSQL let into the database since its log had so many lines."""
+    """Return the roles that logged in since PostgreSQL's log had this number of lines."""
     script = f"tail -q -n +{lines + 1} /var/log/postgresql/*.log | grep 'connection authorized'"
-    said = machine.run(script, check=False).stdout
-    return {line.partition("user=")[2].split()[0] for line in said.splitlines()} - {READER}
+    log = machine.run(script, check=False).stdout
+    return {line.partition("user=")[2].split()[0] for line in log.splitlines()} - {READER}
 
 
 def _lines(machine: Machine) -> int:
@@ -65,7 +65,7 @@ def _lines(machine: Machine) -> int:
 
 
 def _rights(machine: Machine) -> list[str]:
-    """Every right, in no order: GRANT puts a new one at the end of its list."""
+    """Return every right. Each line is sorted, because GRANT appends to the list of rights."""
     return [
         "".join(sorted(line))
         for query in (RIGHTS, FUNCTIONS, ROLES)
@@ -84,7 +84,7 @@ def _rights(machine: Machine) -> list[str]:
         ("dkim.delete", ["example.com", "s2030"]),
     ],
 )
-def test_daily_work_logs_in_as_the_writer_alone(
+def test_functions_log_in_only_as_the_writer(
     box: mail.Mailbox, function: str, arguments: list[str]
 ) -> None:
     before = _lines(box.machine)
@@ -92,12 +92,14 @@ def test_daily_work_logs_in_as_the_writer_alone(
     assert _users_since(box.machine, before) == {WRITER}
 
 
-def test_highstate_mends_lines_and_rights(box: mail.Mailbox, records: Mapping[str, str]) -> None:
+def test_highstate_restores_access_lines_and_rights(
+    box: mail.Mailbox, records: Mapping[str, str]
+) -> None:
     machine = box.machine
     rights = _rights(machine)
     files = [f"{_folder(machine)}/pg_{name}.conf" for name in ("hba", "ident")]
     texts = [machine.read(path) for path in files]
-    server.sql(machine, SPOILED)
+    server.sql(machine, WRONG_RIGHTS)
     machine.run(f"sed -i '/dkim/d' {' '.join(files)} && systemctl restart postgresql")
     assert _rights(machine) != rights
     run = salt.apply(machine)
@@ -109,15 +111,15 @@ def test_highstate_mends_lines_and_rights(box: mail.Mailbox, records: Mapping[st
     assert [one.valid for one in mail.signatures(machine, message, records)] == [True]
 
 
-def test_work_is_done_where_the_writer_can_not_log_in(box: mail.Mailbox) -> None:
-    """Root on the machine is never locked out; the next highstate ends it."""
+def test_function_logs_in_as_postgres_when_the_writer_can_not_log_in(box: mail.Mailbox) -> None:
+    """Root on the machine is never locked out. The next highstate restores the writer's login."""
     files = f"{_folder(box.machine)}/pg_hba.conf {_folder(box.machine)}/pg_ident.conf"
     box.machine.run(f"sed -i '/writer/d' {files} && systemctl reload postgresql")
     before = _lines(box.machine)
     assert salt.call(box.machine, "dkim.list_keys")
     assert _users_since(box.machine, before) == {"postgres"}
     run = salt.apply(box.machine, "dkim.database")
-    assert {state.id for state in run.changed} == {"The roles have their ways in"}
+    assert {state.id for state in run.changed} == {"The roles can log in"}
     before = _lines(box.machine)
     assert salt.call(box.machine, "dkim.list_keys")
     assert _users_since(box.machine, before) == {WRITER}

@@ -1,7 +1,7 @@
 """
-Runs the benchmarks on a throw-away machine; each prints a ratio against a limit or a peer.
+Runs the benchmarks on a throw-away machine. Each figure is a ratio to a limit or a peer.
 
-With --short each runs in seconds, at small sizes, to see that it works; its figures say nothing.
+With --short each benchmark runs for seconds at small sizes, to test it; its figures mean nothing.
 """
 
 import argparse
@@ -17,15 +17,15 @@ PILLAR = {"dkim": {"domains": {"*": {}}}}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for; returns the exit status."""
+    """Run the chosen benchmarks; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="bin/bench",
         description=__doc__.strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="messages, restarts, …; all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="messages, restarts, … (all)")
     parser.add_argument("--short", action="store_true", help="small sizes, no goals")
-    parser.add_argument("--release", default="bookworm", help="Debian's release (bookworm)")
+    parser.add_argument("--release", default="bookworm", help="Debian release (default: bookworm)")
     options = parser.parse_args(arguments)
     problems = host.missing()
     if problems:
@@ -48,14 +48,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def with_peers(names: Sequence[str]) -> bool:
-    """Whether the benchmarks compare with other programs that sign; all do, where none is named."""
+    """Return whether the run includes the benchmark of peers; without names all are included."""
     return not names or "peers" in names
 
 
 def set_up(machine: Machine, names: Sequence[str]) -> salt.Run:
-    """Apply the formula over a table of domains, and install what the benchmarks need beside."""
+    """Apply the formula with a table of domains, and install what else the benchmarks need."""
     if with_peers(names):
-        # The benchmark starts its own.
+        # The benchmark of peers starts its own daemons.
         machine.run(f"systemctl disable --now {signers.SERVICES}")
     salt.install_formula(machine, PILLAR)
     run = salt.apply(machine)
@@ -67,7 +67,7 @@ def set_up(machine: Machine, names: Sequence[str]) -> salt.Run:
 
 
 def command(options: argparse.Namespace) -> list[str]:
-    """What runs inside the machine."""
+    """Return the command that runs the benchmarks inside the machine."""
     words = [*(["--short"] if options.short else []), *options.names]
     script = (
         f"cd {salt.TREE} && PYTHONPATH=_utils exec /opt/tests/bin/python -m benchmarks "

@@ -1,4 +1,4 @@
-"""Hunts for secrets on a machine: in files, the journal, processes and events, in every form."""
+"""A search for secrets on a machine: in files, the journal, processes and events."""
 
 import base64
 import re
@@ -14,12 +14,12 @@ from typing import Self
 
 from support.machine import Machine
 
-# A piece as long as this does not come about by chance.
+# Lengths of pieces, in octets of a number and in characters: long enough to exclude coincidences.
 WINDOW = 12
 PIECE = 24
 
-# Every process's arguments and environment as often as it gets round, until its input ends. What
-# was seen goes out in the end, each once, divided by empty lines.
+# Reads the arguments and the environment of every process in a loop, until its input ends. At the
+# end it prints each text once, separated by empty lines.
 SAMPLER = """\
 import os, select, sys
 seen, rounds = set(), 0
@@ -41,7 +41,7 @@ sys.stdout.buffer.write(b"\\n\\n".join(sorted(seen)))
 print(f"\\n\\n{rounds} rounds")
 """
 
-# Everything on an event bus of Salt's: {kind} is master or minion.
+# Prints every event on an event bus of Salt; {kind} is master or minion.
 LISTENER = """\
 import sys
 import salt.config, salt.utils.event
@@ -57,30 +57,30 @@ with salt.utils.event.get_event("{kind}", opts=options, listen=True) as bus:
 
 @dataclass(frozen=True)
 class Find:
-    """Where a secret was found, and which."""
+    """A found secret: its place and its name."""
 
     place: str
     secret: str
 
 
 class Markers:
-    """What secrets look like, each form with the secret's name."""
+    """The forms in which secrets may appear, each with the secret's name."""
 
     def __init__(self) -> None:
         self._names: dict[bytes, str] = {}
         self._public: list[bytes] = []
 
     def add_text(self, name: str, secret: str | bytes) -> None:
-        """A password, a verifier's part or a TSIG secret: as it is, and in what it may become."""
+        """Add a password, a part of a verifier or a TSIG secret, in all forms."""
         raw = secret.encode() if isinstance(secret, str) else secret
         self._add(name, _forms(raw))
 
     def add_key(self, name: str, pem: str, public: str) -> None:
         """
-        A private key: the lines of its text, and the octets of its private numbers.
+        Add a private key: the lines of its text, and the octets of its private numbers.
 
         public
-            The record's ``p=``: what is in it is no secret.
+            The record's ``p=``: its contents are not secret.
         """
         self._public.append(public.encode())
         lines = [line.encode() for line in pem.splitlines() if not line.startswith("-----")]
@@ -88,19 +88,19 @@ class Markers:
         forms |= {urllib.parse.quote_from_bytes(form, safe="").encode() for form in forms}
         for number in _private_octets(base64.b64decode(b"".join(lines))):
             window = _window(number)
-            # openssl(1) ends its lines of octets wherever they are full.
+            # openssl(1) prints octets with a fixed number per line.
             halves = {window[:6].hex(":").encode(), window[6:].hex(":").encode()}
             forms |= _forms(window) | halves
             forms.add(str(int.from_bytes(number)).encode()[8 : 8 + PIECE])
         self._add(name, forms)
 
     def named(self) -> Mapping[bytes, str]:
-        """The forms, without those that a public key has as well."""
+        """Return the forms with the secrets' names, without forms that a public key contains."""
         public = b"\n".join(self._public)
         return {form: name for form, name in self._names.items() if form not in public}
 
     def within(self, text: bytes, place: str) -> set[Find]:
-        """What of them a text holds."""
+        """Return the secrets that a text contains."""
         return {Find(place, name) for form, name in self.named().items() if form in text}
 
     def _add(self, name: str, forms: Iterable[bytes]) -> None:
@@ -108,12 +108,12 @@ class Markers:
 
 
 def _forms(raw: bytes) -> set[bytes]:
-    """Octets as they are and as programs print them."""
+    """Return octets as they are and as programs print them."""
     found = {raw, raw.hex().encode(), raw.hex().upper().encode(), raw.hex(":").encode()}
     found.add(urllib.parse.quote_from_bytes(raw, safe="").encode())
     found.add(repr(raw)[2:-1].encode())
     for shift in range(3):
-        # What surrounds it decides on the first and the last character.
+        # The neighbouring octets determine the first and the last characters.
         text = base64.b64encode(b"\0" * shift + raw)
         inner = text[4 if shift else 0 : len(text) // 4 * 4 - 4]
         found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
@@ -121,10 +121,10 @@ def _forms(raw: bytes) -> set[bytes]:
 
 
 def _window(octets: bytes) -> bytes:
-    """A piece that grep can look for: no NUL and no line's end in it."""
+    """Return a piece that grep can search for: without NUL and line feed."""
     pieces = (
         octets[at : at + size]
-        for size in range(WINDOW, WINDOW // 2, -1)  # a short key may have no long one
+        for size in range(WINDOW, WINDOW // 2, -1)  # a short key may have no long piece
         for at in range(4, len(octets) - size)
     )
     return next(piece for piece in pieces if not {0, 10} & set(piece))
@@ -132,18 +132,20 @@ def _window(octets: bytes) -> bytes:
 
 def _private_octets(der: bytes) -> list[bytes]:
     """
-    The private numbers of a key: d, p, q and what follows of an RSA key (RFC 8017, appendix A.1.2),
-    in PKCS#8 (RFC 5208) or bare; the seed of an Ed25519 key (RFC 8410, section 7).
+    Return the private numbers of a key.
+
+    Of an RSA key these are d, p, q and the numbers after them (RFC 8017, appendix A.1.2), in PKCS#8
+    (RFC 5208) or bare. Of an Ed25519 key it is the seed (RFC 8410, section 7).
     """
     parts = _der(_der(der)[0])
-    if len(parts) == 9:  # RSAPrivateKey: version, n, e, and then what is private
+    if len(parts) == 9:  # RSAPrivateKey: version, n, e, and then the private numbers
         return [number for number in parts[3:] if len(number) > 2 * WINDOW]
     inner = parts[2]  # PrivateKeyInfo: version, algorithm, the key in an OCTET STRING
     return [_der(inner)[0]] if len(inner) == 34 else _private_octets(inner)
 
 
 def _der(data: bytes) -> list[bytes]:
-    """The contents of a row of DER values."""
+    """Return the contents of consecutive DER values."""
     found = []
     while data:
         length, at = data[1], 2
@@ -158,12 +160,12 @@ def _der(data: bytes) -> list[bytes]:
 @dataclass
 class Hunt:
     """
-    Looks over a machine from its beginning to its end; a context manager.
+    A search of a machine from the start to the end of a block; a context manager.
 
     markers
-        What to look for; may grow while it goes on.
+        The secrets to search for; more may be added during the search.
     allowed
-        Patterns of paths, each with the secrets that may stand there.
+        Patterns of paths, each with the secrets that files there may contain.
     """
 
     machine: Machine
@@ -197,36 +199,36 @@ class Hunt:
             path.unlink()
 
     def listen(self, kind: str) -> None:
-        """Listen to an event bus of Salt's from now on: ``master`` or ``minion``."""
+        """Start to listen to an event bus of Salt: ``master`` or ``minion``."""
         with tempfile.NamedTemporaryFile(delete=False) as out:
             self._heard[kind] = Path(out.name)
             command = ["/opt/salt/bin/python", "-c", LISTENER.format(kind=kind)]
             self._listeners.append(self.machine.popen(command, stdout=out))
-        self.machine.wait_for(lambda: self.events(kind), what=f"a listener at the {kind}'s bus")
+        self.machine.wait_for(lambda: self.events(kind), what=f"a listener on the {kind}'s bus")
 
     def samples(self) -> bytes:
-        """What processes were called with, from the beginning to the first call of this."""
+        """Return processes' arguments and environments, from the start to the first call."""
         if self._sampled is None:
             self._sampled, _ = self._sampler.communicate(b"", timeout=60)
         return self._sampled
 
     def events(self, kind: str) -> bytes:
-        """What an event bus has carried until now."""
+        """Return all events of a bus until now."""
         return self._heard[kind].read_bytes()
 
     def journal(self) -> bytes:
-        """The journal's fields, which in its files are compressed."""
+        """Return the journal's fields, which are compressed in the journal's files."""
         command = ["journalctl", "--output=export", "--no-pager", "--quiet"]
         return subprocess.run(
             self.machine.command(command), capture_output=True, check=True, timeout=120
         ).stdout
 
     def names(self) -> bytes:
-        """The paths of all that is new on the machine, and what links point to."""
+        """Return the paths of all new files on the machine, and the targets of links."""
         return self._written("-printf '%p %l\\n'")
 
     def in_files(self) -> set[Find]:
-        """Files that were written since the beginning, outside of PostgreSQL's own directory."""
+        """Return the secrets in files written since the start, except PostgreSQL's own files."""
         named = self.markers.named()
         grep = f"-type f -print0 | LC_ALL=C xargs -0 -r grep -aoHZF -f {self.PATTERNS}"
         script = f"umask 077; cat > {self.PATTERNS}; {self._find(grep)}; rm {self.PATTERNS}"
@@ -234,7 +236,7 @@ class Hunt:
             self.machine.command(script),
             input=b"\n".join(named),
             capture_output=True,
-            check=False,  # xargs tells that some grep found nothing
+            check=False,  # xargs fails if one grep finds nothing
             timeout=300,
         )
         finds = re.findall(rb"([^\0\n]+)\0([^\n]*)\n", done.stdout)
@@ -242,21 +244,21 @@ class Hunt:
         return {one for one in places if one.place != self.PATTERNS}
 
     def leaks(self) -> set[Find]:
-        """Every secret that stands where it may not."""
+        """Return every secret at a place where it is not allowed."""
         found = self.markers.within(self.samples(), "processes")
         found |= self.markers.within(self.journal(), "journal")
         found |= self.markers.within(self.names(), "names of files")
         for kind in self._heard:
             found |= self.markers.within(self.events(kind), f"event bus of the {kind}")
-        return found | {one for one in self.in_files() if not self._may_stand(one)}
+        return found | {one for one in self.in_files() if not self._is_allowed(one)}
 
     def cores(self) -> list[str]:
-        """Core dumps: by systemd-coredump's folder and by the name that the kernel gives."""
+        """Return core dumps: those of systemd-coredump, and files with the kernel's name."""
         listed = self._written(r"-type f \( -name 'core' -o -name 'core.*' \) -size +100k -print")
         stored = self.machine.run("ls /var/lib/systemd/coredump 2>/dev/null || true").stdout
         return [*listed.decode().split(), *stored.split()]
 
-    def _may_stand(self, found: Find) -> bool:
+    def _is_allowed(self, found: Find) -> bool:
         return any(
             found.secret in secrets and re.fullmatch(pattern, found.place)
             for pattern, secrets in self.allowed.items()

@@ -1,7 +1,7 @@
 """
 Shows the formula at work: makes a throw-away Debian mail server, applies the formula to it with
-pillar.example, sends mail from it and verifies the signatures, without OpenDKIM and by nothing but
-the records that the formula shows.
+pillar.example, sends mail from it and verifies the signatures. The verification uses only the
+records that the formula shows, and no OpenDKIM.
 """
 
 import argparse
@@ -28,16 +28,16 @@ INDENT = "          "
 
 
 class DemoFailed(Exception):
-    """Something was not as it has to be; the text says what."""
+    """A result of the demo that is wrong; the text says which."""
 
 
 def main() -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     options = _parse()
     problems = missing()
     if problems:
         _show("This host can't run a throw-away machine:\n" + "\n".join(problems))
-        print("DEMO FAILED: the host lacks what is named above")
+        print("DEMO FAILED: fix the problems of this host above")
         return 1
     progress = Progress()
     try:
@@ -52,7 +52,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__.strip())
-    parser.add_argument("--release", choices=KNOWN, default=RELEASES[0], help="of Debian")
+    parser.add_argument("--release", choices=KNOWN, default=RELEASES[0], help="Debian release")
     parser.add_argument("--keep", action="store_true", help="leave the machine running")
     parser.add_argument("--shell", action="store_true", help="open a shell in it at the end")
     return parser.parse_args()
@@ -83,7 +83,7 @@ def _show_formula(machine: Machine, progress: Progress) -> None:
     _show(_summary(run))
     if not run.succeeded:
         _show("\n".join([*run.errors, *(str(state) for state in run.failed)]))
-        raise DemoFailed("the highstate failed; what failed stands above the times")
+        raise DemoFailed("the highstate failed; see the failed states above the times")
     with progress.step("Records to publish: bin/highstate --call dkim.records format=bind"):
         zone_lines = salt.call(machine, "dkim.records", format="bind")
         records = mail.zone_records(machine, zone_lines)
@@ -113,14 +113,14 @@ def _show_message(
         verdict = "valid" if signature.valid else f"NOT VALID {signature.problem}"
         _show(f"d={signature.domain} s={signature.selector} a={signature.algorithm}: {verdict}")
     if not any(signature.valid and signature.domain == domain for signature in found):
-        raise DemoFailed(f"the message from {domain} by {way} carries no valid signature of it")
+        raise DemoFailed(f"the message from {domain} by {way} has no valid signature of the domain")
     if any(signature.valid for signature in forged):
-        raise DemoFailed("the same message with another body verifies too")
-    _show("The same message with another body: not valid, as it has to be.")
+        raise DemoFailed("the signature is also valid for another body")
+    _show("The same message with another body: not valid, as expected.")
 
 
 def _signing_domains(records: Mapping[str, str]) -> list[str]:
-    """The domains that the records hold a key for."""
+    """Return the domains that have a key record."""
     keys = [name for name, value in records.items() if value.startswith("v=DKIM1")]
     domains = sorted({name.partition("._domainkey.")[2].rstrip(".") for name in keys})
     if not domains:
@@ -129,13 +129,13 @@ def _signing_domains(records: Mapping[str, str]) -> list[str]:
 
 
 def _summary(run: salt.Run) -> str:
-    """The states that changed something, and how many did not have to."""
+    """Return the states that changed something, and the number of unchanged states."""
     lines = [
         f"{state.milliseconds / 1000:6.1f} s  {state.sls:<20} {state.function:<30} {state.id}"
         for state in run.changed
     ]
     rest = len(run.states) - len(run.changed)
-    counts = f"{len(run.states)} states: {len(run.changed)} changed something, {rest} did not"
+    counts = f"{len(run.states)} states: {len(run.changed)} changed something, {rest} unchanged"
     return "\n".join([*lines, f"{counts}, {len(run.failed)} failed"])
 
 

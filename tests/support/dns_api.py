@@ -1,4 +1,4 @@
-"""A service with PowerDNS's HTTP API that fails, lies and rewrites as it is told."""
+"""A service with PowerDNS's HTTP API that fails, lies and rewrites data as a test configures it."""
 
 import json
 import threading
@@ -15,9 +15,10 @@ class DnsApi:
     zones
         The rrsets of each zone, as the API shows them.
     rewrite
-        What the service makes of an rrset that it is given.
+        A function that changes each rrset before the service stores it.
     answer
-        Given a handler and the number of the request; true if it has answered in its own way.
+        A function of a handler and the number of a request. It returns true if it has answered the
+        request itself.
     requests
         Method and path of each request.
     """
@@ -52,7 +53,7 @@ class DnsApi:
         return sum(method != "GET" for method, _ in self.requests)
 
     def texts(self, name: str) -> set[str]:
-        """Return the texts at a name, each without its quotes and the escapes of semicolons."""
+        """Return the TXT values at a name, each without quotes and escapes of semicolons."""
         found = (zone.get((f"{name}.", "TXT")) for zone in self.zones.values())
         return {
             record["content"].replace('" "', "").strip('"').replace("\\;", ";")

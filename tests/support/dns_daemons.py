@@ -1,4 +1,4 @@
-"""BIND, Knot and PowerDNS, each for one test: real servers on loopback addresses of their own."""
+"""BIND, Knot and PowerDNS, each for one test: real servers on their own loopback addresses."""
 
 import base64
 import json
@@ -25,11 +25,15 @@ class Daemon:
     A server at port 53 of ``address``; a context manager.
 
     zones
-        Zone files' texts below SOA and NS, by origin. The NS is ``ns.<origin>``, at ``address``.
+        The zone files' texts after SOA and NS, by origin. The NS is ``ns.<origin>``, at
+        ``address``.
     updates
-        ``key``: updates by the TSIG key; ``none``: none at all.
+        ``key``: allow updates with the TSIG key; ``none``: allow no updates.
     secondary_of
-        An address: the zones are transferred from there, and asked for again only in an hour.
+        The address of the primary server. The zones are transferred from there once, and refreshed
+        only after an hour.
+    servers
+        The names of further NS records.
     """
 
     program = ""
@@ -53,10 +57,10 @@ class Daemon:
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The packaged servers take every address, BIND new ones as soon as it sees them.
+        # The packaged servers listen on every address, BIND also on addresses added later.
         if shutil.which("systemctl"):
             subprocess.run(["systemctl", "stop", "--quiet", "named", "pdns"], check=False)
-        # BIND listens on addresses that an interface has, not on all of 127.0.0.0/8.
+        # BIND listens only on the addresses of an interface, not on all of 127.0.0.0/8.
         subprocess.run(["ip", "address", "replace", f"{self.address}/32", "dev", "lo"], check=True)
         for origin, text in self.zones.items():
             if self.secondary_of is None:
@@ -81,7 +85,7 @@ class Daemon:
             self._process.wait()
 
     def texts(self, name: str) -> set[bytes]:
-        """What the server shows of TXT at a name, each record's strings joined."""
+        """Return the server's TXT records at a name, the strings of each record joined."""
         reply = self.ask(name, "TXT")
         return {
             b"".join(rdata.strings)
@@ -91,17 +95,17 @@ class Daemon:
         }
 
     def ttl(self, name: str) -> int:
-        """The TTL of the TXT records at a name."""
+        """Return the TTL of the TXT records at a name."""
         return self.ask(name, "TXT").answer[0].ttl
 
     def ask(self, name: str, rtype: str) -> dns.message.Message:
-        """Its answer over TCP."""
+        """Return the server's answer over TCP."""
         return dns.query.tcp(
             dns.message.make_query(f"{name}.", rtype, flags=0), self.address, timeout=2
         )
 
     def serial(self, origin: str) -> int | None:
-        """A zone's serial, None where the server has no such zone (yet)."""
+        """Return a zone's serial, None if the server does not have the zone (yet)."""
         try:
             answer = self.ask(origin, "SOA").answer
         except (OSError, dns.exception.DNSException, EOFError):
@@ -109,12 +113,12 @@ class Daemon:
         return answer[0][0].serial if answer else None
 
     def wait_for_serial(self, origin: str, least: int = 0, deadline: float = 60) -> None:
-        """Wait until a zone is there, with that serial or a later one."""
+        """Wait until the server has a zone with that serial or a later one."""
         end = time.monotonic() + deadline
         while (self.serial(origin) or -1) < least:
             if time.monotonic() > end or self._process.poll() is not None:
                 log = (self.folder / "log").read_text(errors="replace")
-                raise TimeoutError(f"{self.program}: no {origin}\n{log[-2000:]}")
+                raise TimeoutError(f"{self.program}: no zone {origin}\n{log[-2000:]}")
             time.sleep(0.05)
 
     def _head(self, origin: str) -> str:
@@ -137,7 +141,7 @@ class Bind(Daemon):
         update = f'key "{KEY_NAME}";' if self.updates == "key" else "none;"
         zones = "".join(self._zone(origin, update) for origin in self.zones)
         (self.folder / "named.conf").write_text(
-            # BIND 9.20 transfers no zone unless it is told to (its release notes).
+            # BIND 9.20 transfers zones only with allow-transfer (its release notes).
             f'options {{ directory "{self.folder}"; pid-file none; allow-transfer {{ any; }};'
             f" listen-on {{ {self.address}; }}; listen-on-v6 {{ none; }}; recursion no;"
             f' session-keyfile "{self.folder}/session.key"; dnssec-validation no; notify no; }};\n'
@@ -189,7 +193,7 @@ class PowerDns(Daemon):
     PowerDNS with its HTTP API.
 
     api_key
-        The key that its API takes.
+        The key that the server's API accepts.
     """
 
     program = "pdns_server"
@@ -201,7 +205,7 @@ class PowerDns(Daemon):
         return {"host": self.address, "port": self.port, "api_key": self.api_key}
 
     def request(self, method: str, path: str, data: object = None) -> object:
-        """Return the answer of the API to a request by its administrator."""
+        """Return the API's answer to a request of the server's administrator."""
         request = urllib.request.Request(
             f"http://{self.address}:{self.port}/api/v1/servers/localhost/{path}",
             method=method,
@@ -213,7 +217,7 @@ class PowerDns(Daemon):
         return json.loads(text) if text else None
 
     def rrsets(self, origin: str) -> dict[tuple[str, str], object]:
-        """Return all that the zone's database has, by name and type, but for its SOA."""
+        """Return all records of a zone except the SOA, by name and type."""
         found = self.request("GET", f"zones/{origin}.")["rrsets"]
         return {
             (one["name"].rstrip("."), one["type"]): (
@@ -268,7 +272,7 @@ _POWERDNS_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.s
 
 
 def _section(name: str, entries: Iterable[Mapping[str, object]]) -> str:
-    # Knot reads a part of YAML alone: no mappings in braces. Its single sections are no lists.
+    # Knot reads a subset of YAML without mappings in braces. Its single sections are no lists.
     is_list = name not in ("server", "database")
     lines = [f"{name}:"]
     for entry in entries:

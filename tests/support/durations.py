@@ -1,4 +1,4 @@
-"""How long each file of integration tests takes, kept for the order of the next run."""
+"""Durations of the files of integration tests, stored for the order of the next run."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.progress import clock
 
-# What begins first where no run was before.
+# The files that start first if no durations are stored.
 LONG = (
     "test_fleet.py",
     "test_takeover.py",
@@ -21,10 +21,10 @@ LONG = (
 
 class Durations:
     """
-    Seconds by release and file: those of the last whole run, and those of this one.
+    Seconds by release and file, of the last complete run and of this run.
 
     path
-        The JSON file that keeps them from one run to the next.
+        The JSON file that stores the seconds for the next run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,22 +36,22 @@ class Durations:
         self._now: dict[str, tuple[float, float]] = {}
 
     def of(self, release: str, target: Sequence[str]) -> float:
-        """The seconds that a file took in the last run; a file without any may be long."""
+        """Return a file's seconds in the last run; a file without a stored time may be long."""
         known = self._known.get(_key(release, target))
         return known if known is not None else float("inf") if _is_long(target) else 1000.0
 
     def note(self, release: str, target: Sequence[str], seconds: float, processor: float) -> None:
-        """Note the seconds that a file took by the clock, and of the processor."""
+        """Note a file's seconds by the clock, and its processor seconds."""
         self._now[_key(release, target)] = (seconds, processor)
 
     def keep(self) -> None:
-        """Write them for the next run."""
+        """Write the durations for the next run."""
         now = {key: round(seconds, 1) for key, (seconds, _) in self._now.items()}
         text = json.dumps({**self._known, **now}, indent=1, sort_keys=True)
         self._path.write_text(text, encoding="utf-8")
 
     def table(self, count: int) -> str:
-        """The files that took longest in this run, with the processor's time."""
+        """Return the files that took longest in this run, with processor times, as text."""
         longest = sorted(self._now.items(), key=lambda item: item[1], reverse=True)[:count]
         return "\n".join(
             f"  {clock(seconds):>8}  {key} (pytest itself {clock(processor)} of the processor)"

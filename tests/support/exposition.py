@@ -1,5 +1,5 @@
 """
-A strict reader of Prometheus' text format 0.0.4, written from its description.
+A strict parser of Prometheus's text format 0.0.4, written from its description.
 
 Source: Prometheus, «Exposition formats», «Text format details».
 """
@@ -18,19 +18,23 @@ _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 def parse(text: str) -> dict[str, Series]:
     """
-    The samples of each metric, by their labels in order of the names.
+    Return the samples of each metric, by their labels in order of the names.
 
-    Raises ValueError for a line that is none, for a metric whose lines are not together or that
-    lacks HELP or TYPE before its samples, and for two samples with the same labels.
+    Raises ValueError for:
+
+    - a line that is not of the format,
+    - a metric whose lines are not together,
+    - a metric without HELP and TYPE before its samples,
+    - two samples with the same labels.
     """
     if text and not text.endswith("\n"):
-        raise ValueError("the last line is not ended")
+        raise ValueError("the last line has no line feed")
     metrics: dict[str, Series] = {}
     helped = typed = ""
     for line in text.split("\n")[:-1]:
         if match := _HELP.fullmatch(line):
             if match[1] in metrics:
-                raise ValueError(f"{match[1]} comes twice")
+                raise ValueError(f"{match[1]} has two blocks")
             helped = match[1]
         elif match := _TYPE.fullmatch(line):
             if match[1] != helped:
@@ -44,7 +48,7 @@ def parse(text: str) -> dict[str, Series]:
 def _add(metrics: dict[str, Series], typed: str, line: str) -> None:
     match = _SAMPLE.fullmatch(line)
     if match is None:
-        raise ValueError(f"no line of the format: {line!r}")
+        raise ValueError(f"invalid line: {line!r}")
     name, labels, value = match[1], match[2] or "", float(match[3])
     if name != typed:
         raise ValueError(f"{name} has no TYPE, or its lines are not together")

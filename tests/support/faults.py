@@ -1,8 +1,8 @@
 """
-Faults of a mail server: each a context manager that lays the fault on a machine and lifts it.
+Faults of a mail server: each is a context manager that causes the fault and repairs it.
 
-The database's end of it all is Debian's: the unit ``postgresql@VERSION-main`` does not come back by
-itself where it was killed, so lifting such a fault is what an administrator does.
+Debian's unit ``postgresql@VERSION-main`` does not restart by itself after a kill. The repair of
+such a fault is therefore what an administrator does.
 """
 
 import subprocess
@@ -15,9 +15,9 @@ from support.machine import Machine
 KILL_OPENDKIM = "systemctl kill --signal=KILL opendkim opendkim-ed25519"
 SALT_PYTHON = "/opt/salt/bin/python"
 
-# `systemctl stop postgresql` alone ends before the clusters have: they are units of their own.
+# `systemctl stop postgresql` alone returns before the clusters have stopped: each has its own unit.
 STOP = "systemctl stop postgresql 'postgresql@*'"
-# Also where systemd thinks that it runs, or that it failed.
+# Also starts a cluster whose unit systemd regards as running or as failed.
 START = (
     "systemctl start postgresql; pg_lsclusters -h | while read -r version name port status rest; do"
     ' test "$status" = online || systemctl restart "postgresql@$version-$name"; done'
@@ -25,8 +25,9 @@ START = (
 POSTMASTER = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
 DATA = "/var/lib/postgresql/*/main"
 
-# Room for the cluster and little else, in memory. PostgreSQL keeps few used segments of its log, so
-# that what it has is soon written full, and room for the next is what the filler takes.
+# Moves the cluster to a file system in memory with little free space. PostgreSQL keeps few used
+# segments of its write-ahead log, so that it soon needs space for a new one. The filler takes that
+# space.
 SMALL_DISK = f"""set -e
 {STOP}
 data=$(echo {DATA})
@@ -51,8 +52,8 @@ cp -a /var/lib/postgresql/copy/. "$data"
 rm -rf /var/lib/postgresql/copy
 {START}
 """
-# In a session from before: a new one would fail by itself. Each new segment of the log is 16 MB;
-# before the first of them those are used that are there already.
+# Runs in an existing session, since a new session would fail on a full disk. A segment of the
+# write-ahead log is 16 MB. PostgreSQL uses its existing segments before it makes a new one.
 FILL = f"\\! dd if=/dev/zero of=$(echo {DATA})/filler bs=64k 2>/dev/null\n"
 WRITE_LOG = "SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal();\n"
 
@@ -76,7 +77,7 @@ LOCK = "BEGIN; LOCK TABLE dkim IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n"
 
 @contextmanager
 def database_stopped(machine: Machine) -> Iterator[None]:
-    """PostgreSQL is stopped, as for an upgrade, and started."""
+    """Stop PostgreSQL, as for an upgrade, and start it."""
     machine.run(STOP)
     yield
     machine.run(START)
@@ -84,7 +85,7 @@ def database_stopped(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def database_killed(machine: Machine) -> Iterator[None]:
-    """The postmaster dies by SIGKILL, and its backends with it; somebody starts it again."""
+    """Kill the postmaster, so that its backends end too; start it as an administrator does."""
     machine.run(f"kill -KILL {POSTMASTER}")
     yield
     machine.run(START)
@@ -92,7 +93,7 @@ def database_killed(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def database_restarted(machine: Machine) -> Iterator[None]:
-    """PostgreSQL is restarted again and again while mail comes in."""
+    """Restart PostgreSQL several times while mail comes in."""
     for _ in range(3):
         machine.run("systemctl restart 'postgresql@*'")
     yield
@@ -100,7 +101,7 @@ def database_restarted(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def database_hangs(machine: Machine) -> Iterator[None]:
-    """Every process of PostgreSQL stands still (SIGSTOP), as on a disk that does not answer."""
+    """Stop every process of PostgreSQL by SIGSTOP, as on a disk that does not answer."""
     machine.run("pkill -STOP -u postgres postgres")
     yield
     machine.run("pkill -CONT -u postgres postgres")
@@ -108,14 +109,14 @@ def database_hangs(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def table_locked(machine: Machine) -> Iterator[None]:
-    """Somebody's transaction holds the table of keys to itself, as VACUUM FULL does."""
+    """Lock the table of keys exclusively by another transaction, as VACUUM FULL does."""
     with _session(machine, ["psql", "-Xq", "vmail"], LOCK, "locked"):
         yield
 
 
 @contextmanager
 def sessions_ended(machine: Machine) -> Iterator[None]:
-    """OpenDKIM's sessions are ended while look-ups are under way: it takes mail to do so."""
+    """End OpenDKIM's sessions during look-ups; mail must arrive to cause the look-ups."""
     with table_locked(machine):
         machine.wait_for(
             lambda: int(server.sql(machine, f"SELECT count(*) {WAITING}")),
@@ -127,20 +128,20 @@ def sessions_ended(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def disk_full(machine: Machine) -> Iterator[None]:
-    """No room for PostgreSQL's log on its disk: it ends by itself (PANIC), until there is room."""
+    """Fill the disk of PostgreSQL's write-ahead log, so that PostgreSQL ends (PANIC)."""
     machine.run(SMALL_DISK)
     script = f"SELECT 1;\n{FILL}{WRITE_LOG * 80}"
     written = machine.run(["psql", "-Xq"], user="postgres", input=script, check=False)
-    # psql(1), «Exit status»: 2 where the connection went bad, whichever process it was that ended.
+    # psql(1), «Exit status»: 2 if the connection was lost, whichever process ended.
     if written.returncode != 2:
-        raise RuntimeError(f"PostgreSQL found room on a full disk: {written.stderr}")
+        raise RuntimeError(f"PostgreSQL still runs on a full disk: {written.stderr}")
     yield
     machine.run(BIG_DISK)
 
 
 @contextmanager
 def connections_exhausted(machine: Machine) -> Iterator[None]:
-    """Other programs have every connection that there is, and OpenDKIM has to start anew."""
+    """Take all connections by another program, and kill OpenDKIM, so that it must reconnect."""
     command = [SALT_PYTHON, "-c", TAKE_EVERY_CONNECTION]
     with _session(machine, command, None, "too many clients"):
         machine.run(KILL_OPENDKIM)
@@ -149,21 +150,21 @@ def connections_exhausted(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def opendkim_killed(machine: Machine) -> Iterator[None]:
-    """Both daemons die by SIGKILL."""
+    """Kill both daemons by SIGKILL."""
     machine.run(KILL_OPENDKIM)
     yield
 
 
 @contextmanager
 def postfix_restarted(machine: Machine) -> Iterator[None]:
-    """Postfix is restarted twice."""
+    """Restart Postfix twice."""
     for _ in range(2):
         machine.run("systemctl restart postfix")
     yield
 
 
 Fault = Callable[[Machine], AbstractContextManager[None]]
-# Each can be laid on at any time, in any order, and is over when it is lifted.
+# Each can be caused at any time and in any order, and has no effect after its repair.
 FAULTS: Mapping[str, Fault] = {
     fault.__name__: fault
     for fault in (
@@ -182,14 +183,14 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def restarts(machine: Machine, service: str = "opendkim") -> int:
-    """How often systemd has started a service again."""
+    """Return how often systemd has restarted a service by itself."""
     command = ["systemctl", "show", "--property=NRestarts", "--value", service]
     return int(machine.run(command).stdout)
 
 
 @contextmanager
 def _session(machine: Machine, command: list[str], given: str | None, until: str) -> Iterator[None]:
-    """A program of the postgres account, from when it says a text until the fault is lifted."""
+    """Run a program as postgres from when it prints a text until the fault is repaired."""
     process = machine.popen(
         command,
         user="postgres",
@@ -202,9 +203,9 @@ def _session(machine: Machine, command: list[str], given: str | None, until: str
         if given:
             process.stdin.write(given)
             process.stdin.flush()
-        said = next((line for line in process.stdout if until in line), None)
-        if said is None:
-            raise RuntimeError(f"{command[0]} ended before it said {until!r}")
+        found = next((line for line in process.stdout if until in line), None)
+        if found is None:
+            raise RuntimeError(f"{command[0]} ended before it printed {until!r}")
         yield
     finally:
         process.communicate(timeout=30)

@@ -35,12 +35,12 @@ ExecStart=/opt/salt/bin/{program}
 [Install]
 WantedBy=multi-user.target
 """
-# The formula at two tags; they differ in the version that the library tells.
+# The formula has two tags, which differ in the version of the library.
 REPOSITORY = "/srv/git/dkim-formula.git"
 TAGS = ("v0.1.0", "v0.2.0")
 GITFS = "/etc/salt/master.d/dkim.conf"
 VERSION = "_utils/dkim_formula/version.py"
-# Of docs/install.md; the test has another address and, after an upgrade, another tag.
+# The configuration in docs/install.md. The test replaces the address and, for an upgrade, the tag.
 GITFS_IN_THE_GUIDE = re.compile(
     rf"^```yaml\n# {re.escape(GITFS)}\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -48,7 +48,7 @@ GITFS_IN_THE_GUIDE = re.compile(
 MASTER_CONFIG = {
     "file_roots": {"base": ["/srv/salt"]},
     "pillar_roots": {"base": ["/srv/pillar"]},
-    # The keys of the minions are accepted by hand elsewhere.
+    # On real masters an administrator accepts the minions' keys.
     "auto_accept": True,
     "worker_threads": 3,
     "enable_gpu_grains": False,
@@ -68,7 +68,7 @@ MINION_CONFIG = {
 
 @dataclass(frozen=True)
 class Fleet:
-    """The machines by their names, booted, with a minion on each but the master."""
+    """The booted machines by their names; all except the master run a minion."""
 
     network: Network
     machines: Mapping[str, Machine]
@@ -82,21 +82,21 @@ class Fleet:
         return self.machines[MASTER]
 
     def pull_cable(self, name: str) -> None:
-        """Nothing gets to that machine or from it."""
+        """Drop all packets to and from a machine."""
         self.network.pull_cable(f"{NAMES[name]}/24")
 
     def put_cable_back(self, name: str) -> None:
-        """The end of :meth:`pull_cable`."""
+        """Undo :meth:`pull_cable`."""
         self.network.put_cable_back(f"{NAMES[name]}/24")
 
 
 @dataclass(frozen=True)
 class Orchestration:
     """
-    What ``state.orchestrate`` said.
+    The result of ``state.orchestrate``.
 
     steps
-        Each step's ``result``, ``comment`` and ``changes`` by its ID, in their order.
+        Each step's ``result``, ``comment`` and ``changes`` by its ID, in the order of the run.
     """
 
     status: int
@@ -104,7 +104,7 @@ class Orchestration:
 
     @property
     def failed(self) -> list[str]:
-        """The steps that failed by themselves, not for want of another."""
+        """The steps that failed, without those that only miss a failed requisite."""
         return [
             name
             for name, step in self.steps.items()
@@ -113,7 +113,7 @@ class Orchestration:
 
     @property
     def changed(self) -> list[str]:
-        """The steps that change something, or would."""
+        """The steps that changed something or, in a test run, would change something."""
         return [name for name, step in self.steps.items() if step["changes"]]
 
     def __str__(self) -> str:
@@ -136,8 +136,10 @@ def orchestrate(fleet: Fleet, name: str, test: bool = False) -> Orchestration:
 @contextmanager
 def fleet(release: str) -> Iterator[Fleet]:
     """
-    The machines, with names for each other and a minion on each. PostgreSQL and its standby are the
-    site's own; the mail hosts have nothing of the formula, and the second one runs Salt 3006.
+    Start the machines, which know each other's names and run minions; yield the fleet.
+
+    PostgreSQL and its standby exist before the formula is applied. The mail hosts have no package
+    of the formula yet, and the second one runs Salt 3006.
     """
     layers = {
         MASTER: image.layers(release),
@@ -150,8 +152,10 @@ def fleet(release: str) -> Iterator[Fleet]:
     with Network() as network, ExitStack() as stack:
         machines = {}
         for name, address in NAMES.items():
-            place = network.plug_in(f"{address}/24")
-            machine = Machine(release, hostname=name, network_namespace=place, layers=layers[name])
+            namespace = network.plug_in(f"{address}/24")
+            machine = Machine(
+                release, hostname=name, network_namespace=namespace, layers=layers[name]
+            )
             machines[name] = stack.enter_context(machine)
         found = Fleet(network, machines)
         _connect(found)
@@ -159,7 +163,7 @@ def fleet(release: str) -> Iterator[Fleet]:
 
 
 def at_tag(master: Machine, tag: str) -> None:
-    """The master takes the formula at this tag, by the configuration that docs/install.md has."""
+    """Let the master use the formula at a tag, by the configuration in docs/install.md."""
     (text,) = GITFS_IN_THE_GUIDE.findall((ROOT / "docs" / "install.md").read_text())
     (address,) = re.findall(r"https:\S+\.git", text)
     assert TAGS[0] in text
@@ -167,7 +171,7 @@ def at_tag(master: Machine, tag: str) -> None:
 
 
 def _put_repository(master: Machine) -> None:
-    """A bare repository: this working tree at the first tag, and a newer version at the next."""
+    """Make a bare repository: this working tree at the first tag, a newer version at the second."""
     with tempfile.TemporaryDirectory() as folder:
         tree, bare = Path(folder, "tree"), Path(folder, "bare")
         for name in tracked(ROOT):
@@ -219,7 +223,7 @@ def _connect(fleet: Fleet) -> None:
     for name in (MAIL1, MAIL2):
         fleet[name].write(remote.AUTHORITY, fleet[DATABASE].read("/root/tls/site.pem"))
         fleet[name].write(remote.STRANGER, fleet[DATABASE].read("/root/tls/stranger.pem"))
-    # Its Postfix was installed on a machine of another name.
+    # The layers of MAIL2 have a Postfix that was installed under another host name.
     fleet[MAIL2].run(f"postconf -e myhostname={MAIL2} 'mydestination=$myhostname, localhost'")
     fleet.master.wait_for(
         "test $(ls /etc/salt/pki/master/minions | wc -l) = 5", 120, "five minions are accepted"

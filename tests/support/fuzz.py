@@ -1,4 +1,4 @@
-"""Examples that come from outside and are made to break things, for Hypothesis."""
+"""Hypothesis strategies for hostile input: texts, values, pillars and damaged octets."""
 
 import copy
 import datetime
@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from support.pillars import PILLARS, ROOT  # noqa: F401
 
-# With --hypothesis-profile=search a test takes thousands of examples, else as many as it says.
+# With --hypothesis-profile=search a test takes thousands of examples, otherwise its own number.
 SEARCHING = settings.get_current_profile_name() == "search"
 
 
 def examples(short: int, **options: object) -> settings:
-    """How many examples a test takes in a run that is not a search; further Hypothesis settings."""
+    """Return Hypothesis settings with ``short`` examples, or many more in a search."""
     return settings(**options) if SEARCHING else settings(max_examples=short, **options)
 
 
-# What has a meaning to SQL, psycopg2, a shell, Jinja, YAML, systemd, opendkim.conf, main.cf,
-# pg_hba.conf, libpq's password file, zone files, HTML, logs, terminals and Unicode.
+# Texts with a meaning in SQL, psycopg2, a shell, Jinja, YAML, systemd, opendkim.conf, main.cf,
+# pg_hba.conf, libpq's password file, zone files, HTML, logs, terminals or Unicode.
 FRAGMENTS = (
     *"'\"\\`$;|&<>(){}[]*?!~^%#@,:=+-_/. \t\n\r\0\x0b\x1b\x7f\x85",
     "''",
@@ -71,13 +71,13 @@ FRAGMENTS = (
 
 
 def odd_text() -> st.SearchStrategy[str]:
-    """A string that some syntax takes for more than a string."""
+    """Return a strategy of strings that have a special meaning in some syntax."""
     piece = st.sampled_from(FRAGMENTS) | st.text(max_size=4)
     return st.lists(piece, max_size=5).map("".join)
 
 
 def scalar() -> st.SearchStrategy[object]:
-    """What YAML makes of one value."""
+    """Return a strategy of scalars that YAML can produce."""
     return st.one_of(
         st.none(),
         st.booleans(),
@@ -89,7 +89,7 @@ def scalar() -> st.SearchStrategy[object]:
 
 
 def odd_value() -> st.SearchStrategy[object]:
-    """Anything that a pillar or an argument can hold."""
+    """Return a strategy of all values that a pillar or an argument can hold."""
     key = odd_text() | st.sampled_from([None, True, 0, 1.5])
     return st.recursive(
         scalar(),
@@ -100,24 +100,24 @@ def odd_value() -> st.SearchStrategy[object]:
 
 @st.composite
 def changed_pillar(draw: st.DrawFn) -> dict[str, Any]:
-    """A sound pillar in which something is put in another's place, or added to it."""
+    """Draw a valid pillar in which one to three values or keys are changed or added."""
     pillar = copy.deepcopy(draw(st.sampled_from(PILLARS)))
     for _ in range(draw(st.integers(1, 3))):
-        holder, key = draw(st.sampled_from(list(_places(pillar))))
+        holder, key = draw(st.sampled_from(list(_positions(pillar))))
         _change(draw, holder, key)
     return pillar
 
 
 def _change(draw: st.DrawFn, holder: Any, key: Any) -> None:
-    there = holder[key]
-    ways = ["replace", "spoil"] if isinstance(there, str) else ["replace"]
+    current = holder[key]
+    ways = ["replace", "spoil"] if isinstance(current, str) else ["replace"]
     ways += ["rename", "add"] if isinstance(holder, dict) else ["append"]
     way = draw(st.sampled_from(ways))
     if way == "replace":
         holder[key] = draw(odd_value())
     elif way == "spoil":
-        at = draw(st.integers(0, len(there)))
-        holder[key] = there[:at] + draw(odd_text()) + there[at:]
+        at = draw(st.integers(0, len(current)))
+        holder[key] = current[:at] + draw(odd_text()) + current[at:]
     elif way == "rename":
         holder[draw(odd_text()) or key] = holder.pop(key)
     elif way == "add":
@@ -126,19 +126,19 @@ def _change(draw: st.DrawFn, holder: Any, key: Any) -> None:
         holder.append(draw(odd_value()))
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Each place in a tree: what holds it, and its key there."""
+def _positions(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each position in a tree: its container, and its key in the container."""
     pairs = enumerate(value) if isinstance(value, list) else value.items()
     for key, below in list(pairs):
         yield value, key
         if isinstance(below, (dict, list)):
-            yield from _places(below)
+            yield from _positions(below)
 
 
 @st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Octets with some cut out, put in, changed or doubled."""
-    data = bytearray(whole)
+def damaged(draw: st.DrawFn, original: bytes) -> bytes:
+    """Draw octets of which some are cut out, inserted, changed or doubled."""
+    data = bytearray(original)
     for _ in range(draw(st.integers(1, 4))):
         at, end = sorted(draw(st.integers(0, len(data))) for _ in "ab")
         way = draw(st.sampled_from(["cut", "put", "double", "flip", "end"]))

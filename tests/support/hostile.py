@@ -1,10 +1,10 @@
 """
-Messages that are made to break a milter, given to the daemons' own sockets. Run inside a machine:
+A sender of hostile messages to the daemons' own sockets. Run inside a machine:
 
     PYTHONPATH=_utils:tests python -m support.hostile SEED SECONDS SOCKET …
 
-It sends generated messages for so many seconds. After each batch a message with nothing odd has to
-come back signed. It prints as JSON how many messages were sent, and what went wrong.
+The program sends generated messages for SECONDS. After each batch a normal message must come back
+signed. The program prints the number of messages and all problems as JSON.
 """
 
 import json
@@ -19,7 +19,7 @@ from dkim_formula.signer.milter import Connection
 
 BATCH = 50
 
-# Pieces of addresses, of headers and of what programs look for in them (RFC 5322, section 3.4).
+# Pieces of addresses and headers, and texts that programs search for (RFC 5322, section 3.4).
 PIECES = (
     b"<",
     b">",
@@ -98,7 +98,7 @@ NAMES = (
 
 
 def value(chance: random.Random) -> bytes:
-    """Return a header's value, seldom one that is right."""
+    """Return a header's value, which is rarely valid."""
     form = chance.random()
     joined = b"".join(chance.choice(PIECES) for _ in range(chance.randint(0, 8)))
     if form < 0.1:
@@ -111,7 +111,7 @@ def value(chance: random.Random) -> bytes:
 
 
 def headers(chance: random.Random) -> list[tuple[bytes, bytes]]:
-    """Return the headers of one message: no From, one, or several."""
+    """Return the headers of one message, with no From, one, or several."""
     found = [(chance.choice(NAMES), value(chance)) for _ in range(chance.randint(0, 12))]
     found += [(b"From", value(chance)) for _ in range(chance.choice([0, 1, 1, 2]))]
     if chance.random() < 0.3:
@@ -121,19 +121,19 @@ def headers(chance: random.Random) -> list[tuple[bytes, bytes]]:
 
 
 def messages(chance: random.Random) -> Iterator[tuple[bytes, list[tuple[bytes, bytes]], bytes]]:
-    """Yield envelope senders, headers and bodies, without an end."""
+    """Yield envelope senders, headers and bodies without end."""
     while True:
         body = b"".join(chance.choice(PIECES) for _ in range(chance.randint(0, 40)))
         yield value(chance).replace(b"\0", b""), headers(chance), body
 
 
 def text(octets: bytes) -> str:
-    """Return what the milter client writes as these octets."""
+    """Return the text that the milter client encodes as these octets."""
     return octets.decode("utf-8", "surrogateescape")
 
 
 def send(path: str, message: tuple[bytes, list[tuple[bytes, bytes]], bytes], login: bool) -> str:
-    """Pass one message; return the verdict, or why there is none."""
+    """Send one message; return the verdict."""
     sender, given, body = message
     macros = {"i": "hostile", **({"{auth_authen}": "someone"} if login else {})}
     with closing(Connection(path, 30)) as connection:
@@ -142,7 +142,7 @@ def send(path: str, message: tuple[bytes, list[tuple[bytes, bytes]], bytes], log
 
 
 def signs(path: str) -> bool:
-    """Tell whether the daemon signs a message with nothing odd."""
+    """Return whether the daemon signs a normal message."""
     with closing(Connection(path, 30)) as connection:
         given = [("From", "someone@example.com"), ("Date", "Thu, 01 Jan 1970 00:00:00 +0000")]
         macros = {"i": "plain", "{auth_authen}": "someone"}
@@ -151,7 +151,7 @@ def signs(path: str) -> bool:
 
 
 def run(seed: int, seconds: float, sockets: list[str]) -> dict[str, object]:
-    """Send for so long, or until a daemon no longer signs; return counts and every problem."""
+    """Send messages until the time is over or a daemon stops signing; return counts, problems."""
     chance, problems, sent, hung_up = random.Random(seed), [], 0, 0
     made = messages(chance)
     until = time.monotonic() + seconds
@@ -163,7 +163,8 @@ def run(seed: int, seconds: float, sockets: list[str]) -> dict[str, object]:
                 try:
                     send(path, message, login)
                 except OpenDKIMError:
-                    # libmilter hangs up on a header with a NUL (measured), as Postfix sends none.
+                    # libmilter closes the connection at a NUL in a header (measured). Postfix never
+                    # sends one.
                     hung_up += 1
             try:
                 wrong = "" if signs(path) else "a plain message was not signed"

@@ -1,4 +1,4 @@
-"""Runs several programs at once and shows what they say."""
+"""Output of several programs that run at once."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from support.machine import ROOT
 
 
 class Lines:
-    """Output of several programs at once, a whole line at a time, each with its origin."""
+    """Output of several programs at once: complete lines, each with its origin."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class Lines:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the commands that run, and start no more."""
+        """End the running commands, and start no further ones."""
         with self._lock:
             self._stopped = True
             ends = list(self._ends.values())
@@ -37,11 +37,12 @@ class Lines:
         self, command: Sequence[str], origin: str, end: Callable[[], None] | None = None
     ) -> tuple[int, list[str], float]:
         """
-        Run a command, show its output as it comes, and return its status, its lines and the seconds
-        of processor time that it and its children took.
+        Run a command, and show its lines as they come.
+
+        Return the exit status, the lines and the processor seconds of the command and its children.
 
         end
-            What ends it before its time, where SIGTERM does not.
+            A function that ends the command early, if SIGTERM does not.
         """
         with self._lock:
             if self._stopped:
@@ -62,7 +63,7 @@ class Lines:
                 lines.append(line.rstrip("\n"))
                 self.write(f"{origin} | {lines[-1]}")
         finally:
-            # As Popen.wait does, which leaves out what the kernel says of the time that it took.
+            # Replaces Popen.wait, which drops the kernel's figures of processor time.
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             del self._ends[process]
@@ -70,6 +71,10 @@ class Lines:
 
 
 def _terminate(pid: int) -> None:
-    """Not by Popen.terminate: that may take the status, and the time, of a process that is over."""
+    """
+    Send SIGTERM to a process.
+
+    Popen.terminate may reap a process that has ended, and lose its status and processor time.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)

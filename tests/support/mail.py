@@ -1,4 +1,4 @@
-"""Sends mail inside a test machine, catches what is delivered, and verifies it by dkimpy alone."""
+"""Sending, delivery and verification of mail inside a test machine; dkimpy alone verifies."""
 
 import json
 import uuid
@@ -12,7 +12,7 @@ from support.machine import Machine, NotInTime
 
 TESTS_PYTHON = "/opt/tests/bin/python"
 
-# dnsfunc gets an absolute name in bytes; None is its answer for a name without a record.
+# dkimpy passes an absolute name in bytes to dnsfunc, which returns None for a missing record.
 VERIFY = """\
 import base64, dkim, json, sys
 given = json.load(sys.stdin)
@@ -34,7 +34,7 @@ for index in range(count):
 json.dump(results, sys.stdout)
 """
 
-# Read by dnspython and not by the formula: what is verified is what a name server would hold.
+# dnspython reads the zone, not the formula, so the records are those of a name server.
 ZONE = """\
 import dns.rdatatype, dns.zonefile, json, sys
 found = {}
@@ -57,9 +57,8 @@ with smtplib.SMTP(given["host"], given["port"], timeout=120) as client:
 """
 
 
-# A look at a Maildir that lasts two seconds, and then a try of what waits in Postfix's queues: of a
-# message that some program of its way was not ready for, Postfix itself makes the next try after
-# minutes (queue_run_delay, minimal_backoff_time: 300 s; pickup: 60 s).
+# Searches a Maildir for two seconds, and then flushes Postfix's queues. Postfix itself retries a
+# deferred message only after minutes (queue_run_delay, minimal_backoff_time: 300 s; pickup: 60 s).
 FIND = """\
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     grep --recursive --files-with-matches --fixed-strings --regexp="$1" "$2" 2>/dev/null && exit
@@ -72,7 +71,7 @@ exit 1
 
 @dataclass(frozen=True)
 class Signature:
-    """A DKIM-Signature header of a message, and what dkimpy says of it."""
+    """A DKIM-Signature header of a message, and dkimpy's verdict on it."""
 
     domain: str
     selector: str
@@ -84,13 +83,13 @@ class Signature:
 
 class Mailbox:
     """
-    A local user that gets mail.
+    A local user that receives mail.
 
     machine
-        Where Postfix runs, or will run.
+        The machine on which Postfix runs, or will run.
     user
-        Made where it is absent. Mail goes to a Maildir of its, which keeps the message as it is: an
-        mbox would put ``>`` before lines that begin with ``From``.
+        The user's name; a missing user is made. Mail goes to the user's Maildir, which stores
+        messages unchanged: an mbox would put ``>`` before lines that begin with ``From``.
     """
 
     def __init__(self, machine: Machine, user: str = "catcher"):
@@ -105,15 +104,15 @@ class Mailbox:
         machine.run(script)
 
     def messages(self) -> list[bytes]:
-        """Every message that was delivered, in no order."""
+        """Return every delivered message, in no particular order."""
         listed = self.machine.run(f"find {self._maildir}/new -type f 2>/dev/null || true").stdout
         return [_raw(self.machine.read(path)) for path in listed.split()]
 
     def wait_for(self, token: str, deadline: float = 180) -> bytes:
         """
-        The message that holds a text, once it is delivered.
+        Wait for the delivery of the message that contains a text, and return the message.
 
-        Deferred mail is tried again every two seconds.
+        Deferred mail is retried every two seconds.
         """
         paths: list[str] = []
 
@@ -132,7 +131,7 @@ class Mailbox:
 
 
 def compose(sender: str, recipient: str, subject: str = "A test", body: str = "Hello.\n") -> str:
-    """A message's text, with a Message-ID of its own. ``sender`` may hold any case."""
+    """Return a message's text, with its own Message-ID. ``sender`` may have any letter case."""
     identifier = f"<{uuid.uuid4()}@{sender.rpartition('@')[2].lower()}>"
     headers = {
         "From": f"Sender <{sender}>",
@@ -147,7 +146,7 @@ def compose(sender: str, recipient: str, subject: str = "A test", body: str = "H
 
 
 def message_id(text: str | bytes) -> str:
-    """The Message-ID, by which a message is found again."""
+    """Return the Message-ID, which identifies a message after its delivery."""
     raw = text.encode() if isinstance(text, str) else text
     return str(message_from_bytes(raw)["Message-ID"]).strip()
 
@@ -162,7 +161,7 @@ def send_smtp(
     user: str = "",
     password: str = "",
 ) -> None:
-    """Submit a message by SMTP from inside the machine; refused mail is a ``CommandFailed``."""
+    """Submit a message by SMTP inside the machine; raise ``CommandFailed`` if it is refused."""
     given = {
         "text": text,
         "sender": sender,
@@ -184,14 +183,14 @@ def send_sendmail(
 
 
 def sent_by_smtp(box: Mailbox, sender: str, **options: str) -> bytes:
-    """Send a message to the mailbox by SMTP, and return it as it was delivered."""
+    """Send a message to the mailbox by SMTP, and return the delivered message."""
     text = compose(sender, box.address, **options)
     send_smtp(box.machine, text, sender, box.address)
     return box.wait_for(message_id(text))
 
 
 def sent_by_sendmail(box: Mailbox, sender: str, **options: str) -> bytes:
-    """Send a message to the mailbox by sendmail(1), and return it as it was delivered."""
+    """Send a message to the mailbox by sendmail(1), and return the delivered message."""
     text = compose(sender, box.address, **options)
     send_sendmail(box.machine, text, sender, box.address)
     return box.wait_for(message_id(text))
@@ -199,12 +198,12 @@ def sent_by_sendmail(box: Mailbox, sender: str, **options: str) -> bytes:
 
 def signatures(machine: Machine, message: bytes, records: Mapping[str, str]) -> list[Signature]:
     """
-    The signatures of a message, in its order, verified by dkimpy.
+    Return the signatures of a message in the order of its headers, verified by dkimpy.
 
     machine
-        Any machine: dkimpy runs there, apart from everything that signs.
+        Any machine, to run dkimpy on, separately from everything that signs.
     records
-        TXT values by name; nothing else is looked up.
+        TXT values by name; the verification uses no others.
     """
     given = json.dumps({"message": _base64(message), "records": dict(records)})
     verdicts = json.loads(machine.run([TESTS_PYTHON, "-c", VERIFY], input=given).stdout)
@@ -215,12 +214,12 @@ def signatures(machine: Machine, message: bytes, records: Mapping[str, str]) -> 
 
 
 def zone_records(machine: Machine, zone_lines: str) -> dict[str, str]:
-    """The TXT values by name of zone-file lines, as :func:`signatures` takes them."""
+    """Return the TXT values of zone-file lines by name, as :func:`signatures` takes them."""
     return json.loads(machine.run([TESTS_PYTHON, "-c", ZONE], input=zone_lines).stdout)
 
 
 def headers(message: bytes) -> str:
-    """The message's header part as text."""
+    """Return the message's header section as text."""
     return message.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n").decode(errors="replace")
 
 
@@ -238,7 +237,7 @@ def _signature(header: str, verdict: Mapping[str, object]) -> Signature:
 
 
 def _raw(text: str) -> bytes:
-    """A Maildir's file as it went over the wire."""
+    """Return a Maildir's file with the line ends of SMTP."""
     lines = text.encode("utf-8", "surrogateescape").replace(b"\r\n", b"\n")
     return lines.replace(b"\n", b"\r\n")
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from support.machine import Machine
 
-# The programs log in over TCP with a password, as their own guides have it.
+# The programs log in over TCP with a password, as in their own guides.
 PASSWORD = "panels-own-password"
 
 
 def make_database(machine: Machine, name: str) -> None:
-    """Make a database in UTF-8 and its owner, a login role of the same name with a password."""
+    """Make a database in UTF-8 and its owner, a login role with the same name and a password."""
     psql(machine, "postgres", f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     psql(
         machine,
@@ -19,7 +19,7 @@ def make_database(machine: Machine, name: str) -> None:
 
 
 def psql(machine: Machine, database: str, statement: str, role: str = "postgres") -> str:
-    """Run a statement as a superuser, or with the rights of a role; return rows without heads."""
+    """Run a statement as a superuser or with a role's rights; return the rows without a head."""
     set_role = f"SET ROLE {role}; " if role != "postgres" else ""
     command = ["psql", "-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", database]
     result = machine.run([*command, "-c", f"{set_role}{statement}"], user="postgres")
@@ -43,7 +43,7 @@ class PostfixAdmin:
         return f"/usr/share/postfixadmin-{self.version}"
 
     def set_up(self) -> str:
-        """Run its upgrade script, which builds or upgrades the tables; return what it said."""
+        """Run the upgrade script, which builds or upgrades the tables; return its output."""
         settings = {
             "configured": "true",
             "database_type": "'pgsql'",
@@ -56,55 +56,56 @@ class PostfixAdmin:
         }
         lines = [f"$CONF['{name}'] = {value};" for name, value in settings.items()]
         self.machine.write(f"{self.folder}/config.local.php", "\n".join(["<?php", *lines, ""]))
-        # A run does some of the steps, and says how to go on: the next request does the others.
+        # A run does only some of the steps; the next request does the others.
         command = f"cd {self.folder}/public && php -d session.save_path=/tmp upgrade.php"
-        said = ""
+        output = ""
         for _ in range(3):
-            said += self.machine.run(command).stdout
-        return said
+            output += self.machine.run(command).stdout
+        return output
 
     def cli(self, *arguments: str, check: bool = True) -> str:
-        """Call ``postfixadmin-cli``; return what it wrote."""
+        """Call ``postfixadmin-cli``; return its output."""
         result = self.machine.run(
             ["bash", f"{self.folder}/scripts/postfixadmin-cli", *arguments], check=check
         )
         return result.stdout + result.stderr
 
     def add_domain(self, name: str) -> None:
-        """Add a domain, active, without limits."""
+        """Add an active domain without limits."""
         self.cli("domain", "add", name, "--description", name, "--aliases", "0", "--mailboxes", "0")
 
     def add_alias(self, name: str, target: str) -> None:
-        """Make a domain that is there an alias of another."""
+        """Make an existing domain an alias of another."""
         self.cli("aliasdomain", "add", name, "--target-domain", target)
 
     def add_key(self, domain: str, selector: str, key: str) -> str:
         """
-        Add a DKIM key by its own form's code, as a person pastes one, and return the row's id.
+        Add a DKIM key by the code of PostfixAdmin's form, and return the row's id.
 
-        The command takes a text that begins with a hyphen for an option, hence the line end.
+        The key begins with a line end, as the command takes a text with a leading hyphen for an
+        option.
         """
         pasted = "\r\n" + key.replace("\n", "\r\n")
         given = ["--domain_name", domain, "--selector", selector, "--private_key", pasted]
-        said = self.cli("dkim", "add", "", *given)
-        assert "Entry saved in database" in said, said
+        output = self.cli("dkim", "add", "", *given)
+        assert "Entry saved in database" in output, output
         return psql(self.machine, self.database, "SELECT max(id) FROM public.dkim")
 
     def sign(self, author: str, key: str) -> None:
-        """Have a key sign for a domain or a mailbox."""
-        said = self.cli("dkimsigning", "add", "", "--dkim_id", key, "--author", author)
-        assert "Entry saved in database" in said, said
+        """Let a key sign for a domain or a mailbox."""
+        output = self.cli("dkimsigning", "add", "", "--dkim_id", key, "--author", author)
+        assert "Entry saved in database" in output, output
 
 
 @dataclass(frozen=True)
 class Modoboa:
-    """An instance of Modoboa: its migrations build the tables, its models change them."""
+    """An instance of Modoboa: its migrations build the tables, and its models change them."""
 
     machine: Machine
     database: str = "modoboa"
 
     def set_up(self) -> None:
-        """Deploy the instance, with the cache that it wants."""
+        """Deploy the instance, and start the cache that it needs."""
         self.machine.run("systemctl start redis-server")
         address = f"default:postgres://{self.database}:{PASSWORD}@localhost:5432/{self.database}"
         self.machine.run(
@@ -122,7 +123,7 @@ class Modoboa:
         return result.stdout
 
     def make_keys(self, folder: str) -> None:
-        """Make the key of each domain whose DKIM is switched on, as its own worker does."""
+        """Make the key of each domain with DKIM switched on, as Modoboa's own worker does."""
         self.machine.run(f"mkdir -p {folder}")
         self.run(
             "from modoboa.parameters import tools\n"

@@ -1,8 +1,8 @@
 """
-Tables of mail set-ups whose own programs the tests don't have, and what their tools do with them.
+Tables of mail set-ups whose own programs the tests don't have, and the changes of their tools.
 
-The statements are the project's own, after each program's documentation and source: the types of
-flags and names, keys, foreign keys, special rows, and the order in which a domain is deleted.
+The statements are written for the tests, after each program's documentation and source. They have
+its types of flags and names, keys, foreign keys and special rows, and its order of deletion.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,24 @@ class MailSchema:
     A program's tables with some domains in them.
 
     database
-        What ``dkim:database`` says of them: a preset, or the tables by hand.
+        The pillar ``dkim:database`` for the tables: a preset, or the tables by name.
     sql
-        The statements that make and fill them, run as ``ROLE`` in schema ``public``.
+        The statements that make and fill the tables, run as ``ROLE`` in schema ``public``.
     columns
-        The columns with names of domains, as (table, column), that of ``domains`` first.
+        The columns with domain names, as (table, column), the column of ``domains`` first.
     hosted
-        The domains that mail is sent from. Any other name stands in the tables and gets no key.
-    deletes, renames, switches_off
-        What the program's own tool runs, statement by statement, and whom that takes away.
-        ``rename.example`` becomes ``renamed.example``. Empty where the program has no such step.
+        The domains that send mail. Every other name in the tables gets no key.
+    deletes, renames, switches_off, switches_on
+        The statements of the program's own tool; empty if the program has no such action. The
+        renamed domain is ``rename.example``, which becomes ``renamed.example``.
+    deleted
+        The hosted domains that ``deletes`` removes.
     nameless
-        How many rows that count hold no domain name.
+        The number of enabled rows without a valid domain name.
     not_counted
-        How many rows have flags by which they don't count.
+        The number of rows that are disabled by their flags.
+    is_howto
+        Whether the tables are those of the howto.
     """
 
     database: Mapping[str, Any]
@@ -58,7 +62,7 @@ def _one_by_one(tables: str, condition: str) -> tuple[str, ...]:
 
 
 def _tables_by_domain(tables: str) -> str:
-    """Tables of which the tests need no more than that a domain's rows are deleted from them."""
+    """Return statements for tables from which the tests only delete a domain's rows."""
     return "".join(
         f"CREATE TABLE {table} (id serial PRIMARY KEY, domain varchar(255) NOT NULL);"
         f"INSERT INTO {table} (domain) VALUES ('delete.example'), ('good.example');"
@@ -74,7 +78,7 @@ _POSTFIXADMIN_TABLES = "domain_admins alias mailbox"
 _POSTFIXADMIN_LATER = "vacation vacation_notification quota quota2 fetchmail log"
 
 SCHEMAS = {
-    # 'ALL' is in domain_admins alone; the flags are numbers; no foreign key anywhere.
+    # Only domain_admins has 'ALL'; the flags are numbers; there are no foreign keys.
     "iredmail": MailSchema(
         database={"preset": "iredmail"},
         sql=(
@@ -96,7 +100,7 @@ SCHEMAS = {
         ),
         columns=(("domain", "domain"), ("alias_domain", "alias_domain")),
         hosted=_SWITCHED | {"delete-alias.example"},
-        # The first statement takes the domain itself, the last the aliases of it.
+        # The first statement deletes the domain itself, the last one its alias domains.
         deletes=(
             "DELETE FROM domain WHERE domain IN ('delete.example')",
             *_one_by_one(_IREDMAIL_TABLES, "domain IN ('delete.example')"),
@@ -110,7 +114,7 @@ SCHEMAS = {
         nameless=1,
         not_counted=3,
     ),
-    # The row 'admin' of its super-user is enabled, and has no type.
+    # The row 'admin' of Vexim's super-user is enabled, and has no type.
     "vexim": MailSchema(
         database={"preset": "vexim"},
         sql=(
@@ -144,7 +148,7 @@ SCHEMAS = {
         switches_on=("UPDATE domains SET enabled = 1 WHERE domain = 'switch.example'",),
         not_counted=3,
     ),
-    # No flag, and nothing keeps a name from standing there twice.
+    # There are no flags, and a name may occur twice.
     "ispmail": MailSchema(
         database={"preset": "ispmail"},
         sql=(
@@ -197,7 +201,7 @@ SCHEMAS = {
             "DELETE FROM alias_domain WHERE alias_domain = 'delete.example'",
             *_one_by_one(f"{_POSTFIXADMIN_LATER} domain", "domain = 'delete.example'"),
         ),
-        # It has no rename; by SQL only a domain without mailboxes and aliases can be renamed.
+        # PostfixAdmin cannot rename; SQL can rename a domain without mailboxes and aliases.
         renames=("UPDATE domain SET domain = 'renamed.example' WHERE domain = 'rename.example'",),
         switches_off=(
             "UPDATE domain SET active = false, modified = now() WHERE domain = 'switch.example'",
@@ -208,7 +212,7 @@ SCHEMAS = {
         nameless=1,
         not_counted=2,
     ),
-    # One transaction a deletion; foreign keys are checked at its end.
+    # A deletion is one transaction; foreign keys are checked at its end.
     "modoboa": MailSchema(
         database={"preset": "modoboa"},
         sql=(
@@ -302,7 +306,7 @@ SCHEMAS = {
             " WHERE domainname = 'rename.example'",
         ),
     ),
-    # Its own table of keys refers to the domains.
+    # The howto's table of keys refers to the domains.
     "howto": MailSchema(
         database={"preset": "howto", "close_keys": True},
         sql=(

@@ -1,4 +1,4 @@
-"""A script that goes on inside a machine while something else is done to it."""
+"""A Python script that runs inside a machine while a test changes the machine."""
 
 import json
 import subprocess
@@ -9,26 +9,28 @@ from typing import Any, Self
 from support.machine import Machine
 
 
-class Meanwhile:
+class BackgroundScript:
     """
-    Runs as a context manager: until the block ends, when the script's standard input ends too and
-    it prints, as JSON, what it has to say.
+    A script that runs until its block ends; a context manager.
+
+    At the end of the block the script's standard input ends, and the script prints its result as
+    JSON.
 
     python
-        The interpreter inside.
+        The interpreter inside the machine.
     script
-        Python; its one argument is ``given`` as JSON.
-    patience
-        In seconds; how long it may take to come to its end.
+        The script's text; its only argument is ``given`` as JSON.
+    timeout
+        The seconds that the script has to end after its block.
     """
 
     def __init__(
-        self, machine: Machine, python: str, script: str, given: Mapping[str, Any], patience: float
+        self, machine: Machine, python: str, script: str, given: Mapping[str, Any], timeout: float
     ):
         self.machine = machine
         self._command = [python, "-c", script, json.dumps(given)]
-        self._patience = patience
-        self.said: Any = None
+        self._timeout = timeout
+        self.result: Any = None
 
     def __enter__(self) -> Self:
         self._process = self.machine.popen(
@@ -42,5 +44,5 @@ class Meanwhile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        said, _ = self._process.communicate("", timeout=self._patience)
-        self.said = json.loads(said)
+        output, _ = self._process.communicate("", timeout=self._timeout)
+        self.result = json.loads(output)

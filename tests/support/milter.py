@@ -1,4 +1,4 @@
-"""A milter of a test's own: a daemon's side of the protocol, as libmilter speaks it."""
+"""A milter for tests: the daemon's side of the protocol, as libmilter speaks it."""
 
 import contextlib
 import socket
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 Packet = tuple[bytes, bytes]
-# What OpenDKIM asks for (measured, 2.11.0~beta2): no HELO, DATA and unknown commands.
+# The flags of OpenDKIM (measured, 2.11.0~beta2): no HELO, DATA and unknown commands.
 PROTOCOL = 0x302
 
 
 class Message:
-    """What the milter was told of one message."""
+    """The data that the milter received of one message."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[str, str]] = []
@@ -25,19 +25,19 @@ Answering = Callable[[bytes, Message], list[Packet]]
 
 
 def accept(command: bytes, message: Message) -> list[Packet]:
-    """Continues to the end and changes nothing."""
+    """Answer "continue" to every command, and change nothing."""
     return [(b"c", b"")]
 
 
 class Milter:
     """
-    Listens at a path until it is closed; a context manager.
+    A milter that listens at a path until it is closed; a context manager.
 
     answering
-        What it sends for a command (its letter) and the message so far; nothing where it stays
-        silent.
+        A function of a command (its letter) and the message so far. It returns the packets to send;
+        an empty list for silence.
     protocol
-        The steps that it does not want or does not answer, SMFIP_* of mfdef.h.
+        The steps that the milter skips or does not answer, SMFIP_* of mfdef.h.
     """
 
     def __init__(self, path: Path, answering: Answering = accept, protocol: int = PROTOCOL):
@@ -57,7 +57,7 @@ class Milter:
         self.close()
 
     def close(self) -> None:
-        """Takes no more connections."""
+        """Accept no more connections."""
         self._listening.close()
 
     def _serve(self) -> None:
@@ -85,7 +85,7 @@ class Milter:
                     if command == b"M":
                         message, ignoring = _begun(message), False
                         self.messages.append(message)
-                    # After a refusal libmilter passes over what is left of the message.
+                    # After a refusal libmilter ignores the rest of the message.
                     if not ignoring:
                         ignoring = self._answer(client, command, data, message)
 
@@ -102,7 +102,7 @@ class Milter:
 
 
 def _begun(before: Message) -> Message:
-    """Macros of MAIL come before it."""
+    """Return a new message with the macros of MAIL, which arrive before the command itself."""
     message = Message()
     message.macros = before.macros
     return message

@@ -1,4 +1,4 @@
-"""An authoritative name server that does what a test wants, mistakes included."""
+"""An authoritative name server that a test configures, also to make mistakes."""
 
 import contextlib
 import socket
@@ -19,20 +19,31 @@ Answer = Callable[[dns.message.Message], dns.message.Message | None]
 
 class Nameserver:
     """
-    Serves zones at ``address`` and a port of its own, over UDP and TCP; a context manager.
+    A server of zones at ``address`` and a free port, over UDP and TCP; a context manager.
 
     zones
-        Zone files' texts by origin; the first lines of each, SOA and NS, are made up.
+        The zone files' texts by origin, without SOA and NS, which the server adds.
     serial
-        Of every zone.
+        The serial of every zone.
     closed
-        Transports that nothing listens at: ``tcp``.
+        Transports on which the server does not listen: ``tcp``.
 
-    The attributes ``silent``, ``rcode``, ``lame``, ``truncates`` and ``refuses_edns`` can be set at
-    any time: a set of transports that get no answer, an rcode for every answer, answers without
-    authority, answers over UDP that never fit (``"always"``: nor over TCP), FORMERR to every
-    question with EDNS. With ``follows`` it answers an alias with its target too, as resolvers do.
-    ``asked`` holds every question, as (transport, name, type).
+    These attributes can be set at any time:
+
+    silent
+        A set of transports that get no answer.
+    rcode
+        The rcode of every answer.
+    lame
+        Answer without authority.
+    truncates
+        Truncate every answer over UDP; ``"always"``: over TCP too.
+    refuses_edns
+        Answer FORMERR to every question with EDNS.
+    follows
+        Answer an alias with its target too, as resolvers do.
+    asked
+        Every question so far, as (transport, name, type).
     """
 
     def __init__(
@@ -79,8 +90,8 @@ class Nameserver:
         return f"{self.address}@{self.port}"
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
-        """The answer to a question in wire form, or None for silence."""
-        # A signature is not looked at, and the answer has none.
+        """Return the answer to a question in wire form, or None for silence."""
+        # The TSIG signature of a question is ignored, and the answer has none.
         query = dns.message.from_wire(wire, keyring=False)
         query.tsig = None
         question = query.question[0]
@@ -135,7 +146,7 @@ class Nameserver:
 def _found(
     zone: dns.zone.Zone, origin: dns.name.Name, name: dns.name.Name, rdtype: int
 ) -> dns.rrset.RRset | None:
-    """What a zone has at a name; where nothing is, what its wildcard makes up (RFC 4592)."""
+    """Return a zone's records at a name, or those of a wildcard (RFC 4592)."""
     source = name
     while not any(node.is_subdomain(source) for node in zone) and source != origin:
         source = source.parent()
@@ -144,9 +155,9 @@ def _found(
     found = zone.get_rrset(source, rdtype) or zone.get_rrset(source, "CNAME")
     if found is None or source == name:
         return found
-    made_up = dns.rrset.RRset(name, found.rdclass, found.rdtype)
-    made_up.update(found)
-    return made_up
+    synthesized = dns.rrset.RRset(name, found.rdclass, found.rdtype)
+    synthesized.update(found)
+    return synthesized
 
 
 def _cut(zone: dns.zone.Zone, origin: dns.name.Name, name: dns.name.Name) -> dns.name.Name | None:
@@ -183,14 +194,14 @@ def _serve(kind, address, handler, owner) -> socketserver.BaseServer:
     kind.block_on_close = False
     server = kind(address, handler)
     server.owner = owner
-    # The poll interval is what a shutdown waits for.
+    # A shutdown waits for one poll interval.
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
 
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that nothing listens at."""
+    """Yield a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Whole pillars that are sound, from pillar.example."""
+"""Complete valid pillars, from pillar.example."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pillars() -> list[dict[str, Any]]:
-    """Whole pillars that are sound: pillar.example, with each paragraph's examples in turn."""
+    """Return complete valid pillars: pillar.example, with each paragraph's examples in turn."""
     text = (ROOT / "pillar.example").read_text(encoding="utf-8")
     commented = re.compile(r"^( *)#(?=\S)")
     found = [text]

@@ -1,4 +1,4 @@
-"""Says what is done and how long it took."""
+"""Reports of steps and their times."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def clock(seconds: float) -> str:
-    """``75.2`` as ``1:15.2``."""
+    """Return seconds as minutes: ``75.2`` as ``1:15.2``."""
     minutes, rest = divmod(seconds, 60)
     return f"{int(minutes)}:{rest:04.1f}"
 
@@ -18,7 +18,7 @@ class Progress:
     Steps with their times, printed as they begin and end.
 
     write
-        Takes a whole line of text.
+        A function that prints a line of text.
     """
 
     def __init__(self, write: Callable[[str], None] | None = None):
@@ -32,16 +32,16 @@ class Progress:
         return time.monotonic() - self._begin
 
     def say(self, text: str) -> None:
-        """A line with the time since the beginning before it."""
+        """Print a line, preceded by the time since the start."""
         self._write(f"[{clock(self.elapsed):>7}] {text}")
 
     @contextmanager
     def step(self, text: str, remind: float | None = None) -> Iterator[None]:
         """
-        Announce a step, and its duration at its end, also where it fails.
+        Print the begin of a step, and its duration at its end, also if it fails.
 
         remind
-            Say every so many seconds that it is still going on.
+            The seconds between two reports that the step is still running.
         """
         self.say(f"{text} ...")
         begin = time.monotonic()
@@ -60,13 +60,13 @@ class Progress:
 
     def _remind(self, text: str, every: float, over: threading.Event) -> None:
         while not over.wait(every):
-            self.say(f"{text}: still at it")
+            self.say(f"{text}: still running")
 
     def table(self) -> str:
-        """Every step with its share of the whole."""
-        whole = self.elapsed
+        """Return the steps with their times, and the total time, as text."""
+        total = self.elapsed
         rows = [f"  {clock(seconds):>8}  {text}" for text, seconds in self.times]
-        return "\n".join([*rows, f"  {clock(whole):>8}  in all"])
+        return "\n".join([*rows, f"  {clock(total):>8}  total"])
 
 
 def _print_line(line: str) -> None:
@@ -77,5 +77,5 @@ SILENT = Progress(lambda line: None)
 
 
 def to_stderr() -> Progress:
-    """Progress for programs whose output is somebody's input."""
+    """Return progress on stderr, for programs whose output another program reads."""
     return Progress(lambda line: print(line, file=sys.stderr, flush=True))

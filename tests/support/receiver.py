@@ -1,15 +1,16 @@
 """
-A mail receiver elsewhere: verifies each message as it comes, by what a resolver tells then, and
-tries those again that no server could be asked about.
+A remote mail receiver, which verifies each message on arrival with a resolver's answers.
+
+The receiver verifies a message again later if the name server did not answer.
 """
 
 from collections.abc import Mapping, Sequence
 
 from support import mail
-from support.meanwhile import Meanwhile
+from support.meanwhile import BackgroundScript
 
-# The look-ups go through a cache as a resolver has it: an answer for its TTL, an absence for the
-# lesser of the SOA's TTL and minimum (RFC 2308, section 5).
+# The look-ups use a resolver's cache: it keeps an answer for its TTL, and an absence for the lesser
+# of the SOA's TTL and minimum (RFC 2308, section 5).
 RECEIVE = """\
 import dkim, dns.exception, dns.message, dns.query, dns.rdatatype
 import json, pathlib, sys, threading, time
@@ -69,48 +70,48 @@ json.dump(list(found.values()), sys.stdout)
 Signature = tuple[bool, str, str]
 
 
-class Receiver(Meanwhile):
+class Receiver(BackgroundScript):
     """
-    Verifies what comes into a mailbox, as a context manager.
+    A verifier of the messages that arrive in a mailbox; a context manager.
 
     server
-        The name server that its resolver asks.
+        The name server that the receiver's resolver asks.
     asks_early
-        Names that it looks up all the time, so that its resolver knows of their absence.
+        Names that the receiver looks up all the time, so that its resolver caches their absence.
     """
 
     def __init__(self, box: mail.Mailbox, server: str, asks_early: Sequence[str] = ()):
         maildir = f"/home/{box.user}/Maildir/new"
         given = {"maildir": maildir, "server": server, "asks_early": list(asks_early)}
-        super().__init__(box.machine, mail.TESTS_PYTHON, RECEIVE, given, patience=120)
+        super().__init__(box.machine, mail.TESTS_PYTHON, RECEIVE, given, timeout=120)
 
     @property
     def messages(self) -> list[list[Signature]]:
         """The signatures of each message."""
-        return [[tuple(one) for one in message] for message in self.said]
+        return [[tuple(one) for one in message] for message in self.result]
 
     @property
     def unsigned(self) -> int:
-        """How many messages had no signature."""
+        """The number of messages without a signature."""
         return sum(not signatures for signatures in self.messages)
 
     @property
-    def broken(self) -> list[Signature]:
-        """Signatures that did not verify."""
+    def invalid(self) -> list[Signature]:
+        """The signatures that did not verify."""
         return [one for signatures in self.messages for one in signatures if not one[0]]
 
     @property
     def signers(self) -> set[str]:
-        """Selectors of the signatures that verified."""
+        """The selectors of the signatures that verified."""
         return {one[2] for signatures in self.messages for one in signatures if one[0]}
 
 
 def verified_now(box: mail.Mailbox, server: str) -> Mapping[str, list[bool]]:
-    """Every message that is in the mailbox verified once more: the verdicts, by selector."""
-    with Receiver(box, server) as again:
-        pass  # the messages are there already
+    """Verify all messages of the mailbox again; return the verdicts by selector."""
+    with Receiver(box, server) as receiver:
+        pass  # the messages have arrived already
     found: dict[str, list[bool]] = {}
-    for signatures in again.messages:
+    for signatures in receiver.messages:
         for valid, _, selector in signatures:
             found.setdefault(selector, []).append(valid)
     return found

@@ -1,4 +1,4 @@
-"""A database on a machine of its own: cables, names, certificates, and PostgreSQL listening."""
+"""A mail host and a separate database server, with a network, names and certificates."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from support.machine.network import Network
 
 MAIL, DATABASE, STANDBY = "192.0.2.25", "192.0.2.10", "192.0.2.11"
 NAMES = {MAIL: "mail.example.net", DATABASE: "db.example.net", STANDBY: "db2.example.net"}
-# As the mail host has them.
+# Files on the mail host.
 AUTHORITY, STRANGER = "/etc/ssl/certs/site-authority.pem", "/etc/ssl/certs/strangers-authority.pem"
 CERTIFICATE, KEY = "/etc/opendkim-client.crt", "/etc/opendkim-client.key"
 
-# The site's authority and one that nobody knows; a certificate each for the servers, for the mail
-# host, and for a machine that is none of these.
+# Makes the site's authority and an untrusted one. The site's authority issues a certificate for
+# each server, for the mail host, and for a machine that is neither.
 CERTIFY = """\
 set -eu
 mkdir -p /root/tls && cd /root/tls
@@ -53,7 +53,7 @@ systemctl start postgresql
 
 @dataclass(frozen=True)
 class Site:
-    """The machines, booted and equipped, with names for each other."""
+    """The booted and equipped machines, which know each other's names."""
 
     network: Network
     mail: Machine
@@ -62,19 +62,23 @@ class Site:
 
     @property
     def machines(self) -> list[Machine]:
-        """Those that there are."""
+        """The existing machines."""
         return [one for one in (self.mail, self.database, self.standby) if one]
 
 
 @contextmanager
 def site(release: str, standby: bool = False) -> Iterator[Site]:
-    """Machines on one network, the database's listening with a certificate."""
+    """Start the machines on one network; PostgreSQL listens with a certificate."""
     layers = equipment.layers(release)
     with Network() as network:
 
         def machine(address: str) -> Machine:
-            place = network.plug_in(f"{address}/24")
-            return Machine(release, hostname=NAMES[address], network_namespace=place, layers=layers)
+            return Machine(
+                release,
+                hostname=NAMES[address],
+                network_namespace=network.plug_in(f"{address}/24"),
+                layers=layers,
+            )
 
         with machine(MAIL) as mailhost, machine(DATABASE) as database:
             if not standby:
@@ -85,30 +89,30 @@ def site(release: str, standby: bool = False) -> Iterator[Site]:
 
 
 def postgresql(machine: Machine) -> str:
-    """The folder of PostgreSQL's configuration."""
+    """Return the folder of PostgreSQL's configuration."""
     return machine.run("ls -d /etc/postgresql/*/main").stdout.strip()
 
 
-def certify(made: Machine, *names: str) -> None:
+def certify(issuer: Machine, *names: str) -> None:
     """Make the authorities and a certificate for each name, in ``/root/tls`` of a machine."""
-    made.run(CERTIFY.format(names=" ".join(names)))
+    issuer.run(CERTIFY.format(names=" ".join(names)))
 
 
-def listen(machine: Machine, made: Machine) -> None:
-    """Have PostgreSQL take connections over TLS, by the certificate of the machine's name."""
+def listen(machine: Machine, issuer: Machine) -> None:
+    """Let PostgreSQL accept connections over TLS, with the certificate of the machine's name."""
     for source, target in (
         ("site.pem", "authority.pem"),
         (f"{machine.hostname}.pem", "server.pem"),
         (f"{machine.hostname}.key", "server.key"),
     ):
-        text = made.read(f"/root/tls/{source}")
+        text = issuer.read(f"/root/tls/{source}")
         machine.write(f"/etc/postgresql/{target}", text, mode=0o400, owner="postgres:postgres")
     machine.write(f"{postgresql(machine)}/conf.d/tls.conf", LISTEN)
     machine.run("systemctl restart postgresql")
 
 
 def replicate(primary: Machine, standby: Machine, address: str) -> None:
-    """Make PostgreSQL of a machine the standby of another's; it has that address."""
+    """Make PostgreSQL of a machine, which has that address, the standby of another's."""
     statement = "CREATE ROLE standby LOGIN REPLICATION PASSWORD 'standby'"
     server.sql(primary, statement, database="postgres")
     rules = f"{postgresql(primary)}/pg_hba.conf"
@@ -122,7 +126,7 @@ def replicate(primary: Machine, standby: Machine, address: str) -> None:
 
 
 def records(site: Site) -> dict[str, str]:
-    """The TXT values by name that the database's machine says to publish."""
+    """Return the TXT values by name that the database server wants to be published."""
     return mail.zone_records(site.mail, salt.call(site.database, "dkim.records", format="bind"))
 
 
@@ -130,13 +134,13 @@ def _connected(site: Site) -> Site:
     hosts = "".join(f"{address} {name}\n" for address, name in NAMES.items())
     for machine in site.machines:
         machine.run("cat >> /etc/hosts", input=hosts)
-    made = site.database
-    certify(made, *NAMES.values(), "other.example.net")
+    issuer = site.database
+    certify(issuer, *NAMES.values(), "other.example.net")
     for machine in filter(None, (site.database, site.standby)):
-        listen(machine, made)
-    site.mail.write(AUTHORITY, made.read("/root/tls/site.pem"))
-    site.mail.write(STRANGER, made.read("/root/tls/stranger.pem"))
-    site.mail.write(CERTIFICATE, made.read("/root/tls/mail.example.net.pem"))
-    key = made.read("/root/tls/mail.example.net.key")
+        listen(machine, issuer)
+    site.mail.write(AUTHORITY, issuer.read("/root/tls/site.pem"))
+    site.mail.write(STRANGER, issuer.read("/root/tls/stranger.pem"))
+    site.mail.write(CERTIFICATE, issuer.read("/root/tls/mail.example.net.pem"))
+    key = issuer.read("/root/tls/mail.example.net.key")
     site.mail.write(KEY, key, mode=0o400, owner="opendkim:opendkim")
     return site

@@ -1,27 +1,27 @@
-"""Returns to draw: each as a function of ``dkim`` gives it, at one moment."""
+"""Returns of the functions of ``dkim`` for drawing, all at one time."""
 
 from datetime import datetime, timedelta, timezone
 
 from dkim_formula.dns import notice
-from dkim_formula.dns.awaited import News
-from dkim_formula.dns.publish import TO_BE_MADE
+from dkim_formula.dns.due_notice import Notice
+from dkim_formula.dns.publish import FUTURE_VALUE
 from dkim_formula.records import key_record
 from dkim_formula.settings.model import Dns
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=timezone.utc)
 
-# Long enough for two strings of a TXT record, as the key of RSA with 2048 bits is.
+# Long enough for two strings of a TXT record, like an RSA key with 2048 bits.
 P = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA" + "0123456789abcdef" * 21 + "QIDAQAB"
 VALUE = f"v=DKIM1; k=rsa; p={P}"
 
 
 def at(**later: float) -> str:
-    """Return a moment that is so much later than NOW, as the functions write it."""
+    """Return NOW plus a timedelta, in the functions' format."""
     return (NOW + timedelta(**later)).isoformat(timespec="seconds")
 
 
 def key(domain: str = "example.com", selector: str = "s1", **more: object) -> dict[str, object]:
-    """Return a line of ``dkim.status``, of a key at rest."""
+    """Return a line of ``dkim.status``, by default of a key without a pending move."""
     return {
         "domain": domain,
         "selector": selector,
@@ -53,7 +53,7 @@ def record(name: str = "s1._domainkey.example.com", **more: object) -> dict[str,
 
 
 def server(number: int, verdict: str = "ok", detail: str = "", *shown: str) -> dict[str, object]:
-    """Return what one server has."""
+    """Return a server's part of a check of DNS."""
     return {
         "server": f"ns{number}.example.net",
         "address": f"192.0.2.{number}",
@@ -98,7 +98,7 @@ def finding(check: str, ok: bool | None, message: str, remedy: str = "", subject
 
 
 def few_keys() -> list[dict[str, object]]:
-    """Return the keys of three domains: at rest, in progress, with a record that is missing."""
+    """Return the keys of three domains: one at rest, one in rotation, one without its record."""
     return [
         key("example.com", "s1"),
         key("example.com", "e1", algorithm="ed25519", bits=None, when=at(days=3)),
@@ -125,13 +125,13 @@ def few_keys() -> list[dict[str, object]]:
 
 
 def with_standby() -> list[dict[str, object]]:
-    """Return a key that signs, and the next one, whose record stands ahead."""
-    ahead = {"state": "standby", "next": "active at the next rotation", "when": ""}
-    return [key(), key("example.com", "s2", **ahead)]
+    """Return a key that signs, and the standby key, whose record is published in advance."""
+    standby = {"state": "standby", "next": "active at the next rotation", "when": ""}
+    return [key(), key("example.com", "s2", **standby)]
 
 
 def many_keys(domains: int) -> list[dict[str, object]]:
-    """Return the keys of so many domains, every thousandth with a wrong record."""
+    """Return one key per domain; every thousandth has a wrong record."""
     return [
         key(f"d{number}.example", dns="different" if number % 1000 == 7 else "ok")
         for number in range(domains)
@@ -139,7 +139,7 @@ def many_keys(domains: int) -> list[dict[str, object]]:
 
 
 def few_findings() -> list[dict[str, object]]:
-    """Return a doctor's findings: two problems, one unknown, three well."""
+    """Return findings of the doctor: two problems, one unknown, three ok."""
     return [
         finding("settings", True, "every value of the pillar is valid"),
         finding(
@@ -157,13 +157,13 @@ def few_findings() -> list[dict[str, object]]:
             "s1._domainkey.example.org TXT is different; all domains were asked",
             "salt-call dkim.check_dns says how each differs; salt-call dkim.publish publishes",
         ),
-        finding("clock", None, "systemd is not here to tell who keeps it"),
+        finding("clock", None, "without systemd its synchronisation is unknown"),
         finding("names", True, "every name can be looked up"),
     ]
 
 
 def dns_found() -> dict[str, object]:
-    """Return a check of DNS: a wrong, a missing and a right record, one with advice."""
+    """Return a check of DNS: two correct records (one with advice), a wrong and a missing one."""
     wrong = VALUE.replace("0123456789abcdef", "0123456789abcdEf", 1)
     records = [
         checked("s1._domainkey.example.com", "ok", "", server(1), server(2)),
@@ -193,7 +193,7 @@ def dns_found() -> dict[str, object]:
 
 
 def rotated() -> dict[str, object]:
-    """Return a rotation that has made a key and waits for a person to publish its record."""
+    """Return a rotation that made a key, whose record a person must publish."""
     name = "s2._domainkey.example.com"
     return {
         "changes": {name: {"old": None, "new": "pending"}},
@@ -236,7 +236,7 @@ def published() -> dict[str, object]:
 
 
 def generated() -> dict[str, object]:
-    """Return a key that was made beside one that signs."""
+    """Return a key that was generated beside an active key."""
     return {
         **{"domain": "example.com", "selector": "s2", "algorithm": "rsa", "bits": 2048},
         **{"state": "pending", "address": "", "created": at(), "activated": None},
@@ -250,8 +250,8 @@ def generated() -> dict[str, object]:
 
 def listed() -> list[dict[str, object]]:
     """Return the keys of the table, one with a problem."""
-    moments = {"created": at(days=-40), "activated": at(days=-12), "retired": None}
-    extra = {**moments, "revoked": None, "public_key": P, "record": record(), "orphaned": ""}
+    times = {"created": at(days=-40), "activated": at(days=-12), "retired": None}
+    extra = {**times, "revoked": None, "public_key": P, "record": record(), "orphaned": ""}
     retired = {"state": "retired", "retired": at(days=-12)}
     return [
         {**key(), **extra},
@@ -261,7 +261,7 @@ def listed() -> list[dict[str, object]]:
 
 
 def signed() -> list[dict[str, object]]:
-    """Return a self-test: two good signatures, one that DNS does not verify."""
+    """Return a self-test: two valid signatures, and one that DNS does not verify."""
     one = {
         **{"domain": "example.com", "sender": "joe@example.com", "kind": "domain"},
         **{"algorithm": "rsa", "selector": "s1", "signed": True, "verified_by_database": True},
@@ -276,7 +276,7 @@ def signed() -> list[dict[str, object]]:
 
 
 def preflight() -> dict[str, object]:
-    """Return a check that found a problem and gives advice."""
+    """Return a preflight check with a problem and advice."""
     return {
         "problems": ["dkim:rotation:every: '5y' is not a duration; use 1s to 3650d"],
         "advice": [
@@ -291,9 +291,9 @@ NOTHING = {"changes": {}, "waiting": [], "to_publish": [], "next_check": None}
 
 
 def rotation_previewed() -> dict[str, object]:
-    """Return what a rotation would do: the record of a key that has none yet."""
+    """Return a rotation's preview, with the record of a key that does not exist yet."""
     name = "s2._domainkey.example.com"
-    return {**rotated(), "to_publish": [record(name, selector="s2", value=TO_BE_MADE)]}
+    return {**rotated(), "to_publish": [record(name, selector="s2", value=FUTURE_VALUE)]}
 
 
 def relative() -> list[dict[str, object]]:
@@ -305,25 +305,25 @@ def relative() -> list[dict[str, object]]:
     ]
 
 
-def dns_well(number: int) -> dict[str, object]:
-    """Return a check of DNS where every record is as desired."""
+def dns_ok(number: int) -> dict[str, object]:
+    """Return a check of DNS in which every record is as desired."""
     records = [
         checked(f"s1._domainkey.d{one}.example", "ok", "", server(1)) for one in range(number)
     ]
     return {"ok": True, "counts": {"ok": number}, "records": records}
 
 
-def dns_unseen() -> dict[str, object]:
-    """Return a check of DNS from where the zone can't be seen."""
+def dns_unknown() -> dict[str, object]:
+    """Return a check of DNS on a host that cannot look up the zone."""
     detail = "no resolver answers for the NS of example.com (192.0.2.53: timed out)"
     record_ = checked("s1._domainkey.example.com", "no zone", detail)
     return {"ok": False, "counts": {"no zone": 1}, "records": [record_]}
 
 
-def signed_unseen() -> list[dict[str, object]]:
-    """Return a self-test from where DNS can't be asked."""
-    unseen = {"verified_by_dns": None, "detail": "DNS: no zone (no resolver answers)"}
-    return [signed()[0], {**signed()[1], **unseen}]
+def signed_dns_unknown() -> list[dict[str, object]]:
+    """Return a self-test on a host that cannot query DNS."""
+    unknown = {"verified_by_dns": None, "detail": "DNS: no zone (no resolver answers)"}
+    return [signed()[0], {**signed()[1], **unknown}]
 
 
 def guide_keys() -> list[dict[str, object]]:
@@ -332,12 +332,12 @@ def guide_keys() -> list[dict[str, object]]:
 
 
 def forgotten() -> dict[str, object]:
-    """Return what ``dkim.forget_replica`` forgot."""
+    """Return the result of ``dkim.forget_replica``."""
     return {"changes": {"192.0.2.11 (15/main)": {"old": "waited for", "new": None}}, "notes": []}
 
 
-def made() -> dict[str, object]:
-    """Return what ``dkim.generate_missing`` made."""
+def generated_missing() -> dict[str, object]:
+    """Return the result of ``dkim.generate_missing``."""
     return {
         "changes": {
             "key default._domainkey.example.com": {"old": None, "new": "rsa 2048"},
@@ -351,20 +351,20 @@ def made() -> dict[str, object]:
 
 
 def deleted() -> dict[str, object]:
-    """Return what a deleted key was."""
+    """Return the deletion of a key."""
     changes = {"s0._domainkey.example.com": {"old": "retired", "new": None}}
-    what = {"selector": "s0", "state": "retired", "record": record("s0._domainkey.example.com")}
-    return {**listed()[1], **what, "changes": changes, "notes": []}
+    one = {"selector": "s0", "state": "retired", "record": record("s0._domainkey.example.com")}
+    return {**listed()[1], **one, "changes": changes, "notes": []}
 
 
 def exported() -> dict[str, object]:
-    """Return what an export tells."""
-    what = {"path": "/root/mail.private", "domain": "example.com", "selector": "s1"}
-    return {**what, "algorithm": "rsa", "public_key": P}
+    """Return the export of a key."""
+    one = {"path": "/root/mail.private", "domain": "example.com", "selector": "s1"}
+    return {**one, "algorithm": "rsa", "public_key": P}
 
 
 def imported() -> dict[str, object]:
-    """Return what an import took, and what it refused."""
+    """Return an import with imported and refused keys."""
     one = {"domain": "example.com", "selector": "mail", "algorithm": "rsa", "bits": 2048}
     return {
         "imported": [
@@ -389,7 +389,7 @@ def imported() -> dict[str, object]:
 
 
 def delegated() -> dict[str, object]:
-    """Return the CNAMEs of two customers: one that is right, two that are not."""
+    """Return the CNAMEs of two customers: one correct, two wrong."""
     one = {"domain": "customer.example", "target": "sel1._domainkey.customer.example.mail.example"}
     return {
         "ok": False,
@@ -425,40 +425,40 @@ def delegated() -> dict[str, object]:
     }
 
 
-def delegated_well() -> dict[str, object]:
-    """Return a customer's CNAME that is right."""
+def delegated_correctly() -> dict[str, object]:
+    """Return a customer's correct CNAME."""
     return {"ok": True, "counts": {"right": 1}, "delegations": delegated()["delegations"][2:]}
 
 
-def told() -> dict[str, object]:
-    """Return what a mail about a record said."""
+def notified() -> dict[str, object]:
+    """Return a notification about one record."""
     record = key_record("example.com", "s1", "ed25519", "MCowBQYDK2VwAyEA")
-    news = News((record,), 1)
+    news = Notice((record,), 1)
     return {
         "changes": {"s1._domainkey.example.com TXT": {"old": None, "new": "told"}},
         "told": "postmaster@example.com",
         "text": notice.text(news, Dns()),
         "waiting": 1,
-        "notes": [f"postmaster@example.com was told: {notice.subject(news)}"],
+        "notes": [f"postmaster@example.com was notified: {notice.subject(news)}"],
         "problems": [],
     }
 
 
-def told_nothing() -> dict[str, object]:
-    """Return a run that finds nothing new."""
+def nothing_to_notify() -> dict[str, object]:
+    """Return a run of ``dkim.notify`` without new records."""
     return {"changes": {}, "told": "", "text": "", "waiting": 3, "notes": [], "problems": []}
 
 
-def telling_failed() -> dict[str, object]:
-    """Return a run whose mail could not be sent."""
+def notification_failed() -> dict[str, object]:
+    """Return a run of ``dkim.notify`` whose mail could not be sent."""
     problem = (
         "dkim:dns:notify: /usr/sbin/sendmail failed (exit status 75); the next run tries again"
     )
-    return {**told(), "changes": {}, "told": "", "notes": [], "problems": [problem]}
+    return {**notified(), "changes": {}, "told": "", "notes": [], "problems": [problem]}
 
 
-def ill() -> dict[str, object]:
-    """Return the health of a host with a problem, and a check that nothing is known of."""
+def unhealthy() -> dict[str, object]:
+    """Return the health of a host with a problem and an unknown check."""
     problem = {**few_findings()[1], "since": at(hours=-3)}
     return {
         "problems": [problem],
@@ -467,7 +467,7 @@ def ill() -> dict[str, object]:
     }
 
 
-def well() -> dict[str, object]:
+def healthy() -> dict[str, object]:
     """Return the health of a host without problems."""
     checked_at = {"database": at(minutes=-2), "dns": at(hours=-1)}
     return {"problems": [], "unknown": [], "checked": checked_at}

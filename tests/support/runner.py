@@ -1,12 +1,12 @@
 """
 Runs the formula's tests.
 
-unit, functional and lint run inside a throw-away machine, each release's own Python and PostgreSQL
-with them; integration runs on this host and drives machines, since each file has machines of its
-own and waits for much of its time. A few of these run at once. A test marked one_release runs on
-one of the releases; soak is integration with every file on every release, and the long tests of
-both that are marked as soak; fuzz takes generated input, new at each run, for as long as --minutes
-says. What stands after -- goes to pytest.
+unit, functional and lint run inside a throw-away machine per release, with the release's own Python
+and PostgreSQL. integration runs on this host and controls machines: each file has its own machines
+and waits most of the time. A few files run at once. A test marked one_release runs on one release
+only. soak runs every file of integration on every release, and the long tests of functional and
+integration that are marked as soak. fuzz tests with new generated input for --minutes. pytest gets
+the arguments after --.
 """
 
 import argparse
@@ -49,16 +49,17 @@ PYTEST = next(
     if line.startswith("pytest==")
 )
 
-# Lines that are shown again of what failed.
-COMPLAINT = 60
+# How many of the last lines of a failed part are shown again at the end.
+LAST_LINES = 60
 
-# Machines' tests and files of integration tests at once: two left a fifth of two cores idle, three
-# an eighth (measured). With four, tests that give a server 0.3 s to answer began to fail.
+# How many jobs run at once: a machine's tests, or a file of integration tests. Two jobs left a
+# fifth of two cores idle, three an eighth (measured). With four jobs, tests failed that give a
+# server 0.3 s to answer.
 AT_ONCE = 3
-# Files of integration tests whose times are shown.
+# How many of the longest files of integration tests are shown with their times.
 LONGEST = 10
 
-# What the tests of a part compare with.
+# The packages of the real programs that the tests of a part run.
 REAL_PROGRAMS = {
     "unit": ("opendkim",),
     "functional": (
@@ -76,15 +77,15 @@ REAL_PROGRAMS = {
     ),
 }
 
-# The tests start their own. Debian's unit of PowerDNS tries again each second where another name
-# server has its port.
+# The tests start their own daemons. Debian's unit of PowerDNS restarts every second while another
+# name server has its port.
 OWN_SERVICES_OFF = "for unit in pdns named knot opendkim; do systemctl disable --now $unit; done"
 
 CHECKS = (
     ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),
     ("ruff format", "/opt/tests/bin/ruff format --no-cache --check ."),
     (
-        # Salt's own packages bring Python 3.10 at the least (Salt 3006).
+        # Salt's own packages have Python 3.10 or later (Salt 3006).
         "vermin",
         "/opt/tests/bin/vermin --quiet --no-tips --eval-annotations --backport dataclasses"
         " --target=3.10- _beacons _modules _output _runners _states _utils",
@@ -93,7 +94,7 @@ CHECKS = (
     ("salt-lint", "find dkim -name '*.sls' -exec /opt/tests/bin/salt-lint {} +"),
     (
         "shellcheck",
-        # What they source is checked with them, where its variables have values.
+        # Sourced files are checked with the scripts that source them and set their variables.
         "grep --recursive --files-with-matches --extended-regexp '^#!/bin/(ba)?sh' bin .ci"
         " | xargs shellcheck --external-sources",
     ),
@@ -103,21 +104,21 @@ CHECKS = (
 @dataclass(frozen=True)
 class Outcome:
     """
-    What one part said on one release.
+    The result of one part on one release.
 
-    complaint
-        Where it failed: what it said in the end, under what was run.
+    last_lines
+        The last lines of a failed part's output; empty for a passed part.
     """
 
     part: str
     release: str
     status: int
     summary: str
-    complaint: tuple[str, ...] = ()
+    last_lines: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether it ran and found no fault."""
+        """Whether the part ran and found no fault."""
         return self.status == 0
 
     def __str__(self) -> str:
@@ -128,10 +129,12 @@ class Outcome:
 @dataclass(frozen=True)
 class Run:
     """
-    What every part of a run needs.
+    The settings and helpers that every part of a run needs.
 
+    for_pytest
+        Arguments for pytest.
     everywhere
-        A test that is marked as one_release runs on each release.
+        Whether tests marked as one_release run on every release.
     """
 
     releases: Sequence[str]
@@ -142,13 +145,13 @@ class Run:
     durations: Durations
 
     def share(self, release: str) -> list[str]:
-        """The option that leaves the other releases' share of the tests to them."""
-        # With one release there is no other that could have the rest.
+        """Return the option that deselects the tests of the other releases."""
+        # With a single release, no other release would run the deselected tests.
         return [] if self.everywhere or len(self.releases) == 1 else [f"--share={release}"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for; returns the exit status."""
+    """Run the chosen parts; return the exit status."""
     options = _parse(arguments)
     problems = host.missing()
     if problems:
@@ -187,14 +190,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--release",
         action="append",
         choices=KNOWN,
-        help="only this Debian release (may be given twice; default: bookworm and trixie)",
+        help="only this Debian release (can be given twice; default: bookworm and trixie)",
     )
-    parser.add_argument("--minutes", type=float, default=20, help="of fuzz (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=20, help="minutes of fuzz (%(default)s)")
     parser.add_argument(
         "--seed",
         type=int,
         default=int(time.time()),
-        help="of the first round of fuzz (default: the time); the next rounds count up from it",
+        help="seed of fuzz's first round (default: the time); each further round adds one",
     )
     at = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:at])
@@ -204,8 +207,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _all(run: Run, parts: Sequence[str]) -> list[Outcome]:
     """
-    The parts at once, each release's machine first, since these take longest; their outcomes in
-    the order of the parts.
+    Run the parts at once; return their outcomes in the order of the parts.
+
+    The machines' tests start first, since they take longest.
     """
     inside = [part for part in parts if part in INSIDE]
     jobs: list[Callable[[], list[Outcome]]] = []
@@ -220,7 +224,7 @@ def _all(run: Run, parts: Sequence[str]) -> list[Outcome]:
 
 
 def _soak(run: Run) -> list[Outcome]:
-    """The long tests: those of functional inside, then each file of integration."""
+    """Run the long tests: first those of functional in machines, then all of integration."""
     outcomes = []
     if not _names("integration", run.for_pytest):
         long = replace(run, for_pytest=["-m", "soak", *run.for_pytest])
@@ -231,13 +235,13 @@ def _soak(run: Run) -> list[Outcome]:
 
 
 def _at_once(run: Run, jobs: Sequence[Callable[[], list[Outcome]]]) -> list[Outcome]:
-    """What the jobs come to, a few of them at a time; one outcome a release for integration."""
+    """Run a few jobs at a time; return their outcomes, one per release for integration."""
     with _several(AT_ONCE, run.lines) as pool:
         outcomes = [outcome for found in pool.map(_call, jobs) for outcome in found]
     inside = [one for one in outcomes if one.part != "integration"]
     files = [one for one in outcomes if one.part == "integration"]
     found = [_together(files, release) for release in run.releases] if files else []
-    # A file that is named may be for one release alone.
+    # A named file may have tests for one release only.
     return inside + ([one for one in found if one.status != NO_TESTS] or found)
 
 
@@ -247,7 +251,7 @@ def _call(job: Callable[[], list[Outcome]]) -> list[Outcome]:
 
 @contextlib.contextmanager
 def _several(number: int, lines: Lines) -> Iterator[ThreadPoolExecutor]:
-    """Threads for so many commands at once; an interruption ends them."""
+    """Yield a pool of threads for commands; an interruption ends the commands."""
     pool = ThreadPoolExecutor(number)
     try:
         yield pool
@@ -259,7 +263,11 @@ def _several(number: int, lines: Lines) -> Iterator[ThreadPoolExecutor]:
 
 
 def _inside(run: Run, release: str, parts: Sequence[str]) -> list[Outcome]:
-    """Lint (once: it does not depend on the release), unit and functional tests in one machine."""
+    """
+    Run lint, unit and functional tests in one machine.
+
+    Lint runs on the first release only, since it does not depend on the release.
+    """
     outcomes = []
     lines, progress = run.lines, run.progress
     with Machine(release, progress=progress) as machine:
@@ -283,29 +291,29 @@ def _inside(run: Run, release: str, parts: Sequence[str]) -> list[Outcome]:
 
 def _lint(machine: Machine, lines: Lines) -> Outcome:
     failed = []
-    complaint: list[str] = []
+    last_lines: list[str] = []
     for name, command in CHECKS:
         inside = machine.command(f"cd {TREE} && {command}")
-        status, said, _ = lines.stream(inside, name, machine.pull_the_plug)
+        status, output, _ = lines.stream(inside, name, machine.pull_the_plug)
         if status != 0:
             failed.append(name)
-            complaint += [f"{name}:", *said[-COMPLAINT:]]
+            last_lines += [f"{name}:", *output[-LAST_LINES:]]
     summary = f"{len(CHECKS) - len(failed)} of {len(CHECKS)} checks"
     if failed:
-        summary += f"; not {', '.join(failed)}"
-    return Outcome("lint", machine.release, int(bool(failed)), summary, tuple(complaint))
+        summary += f"; failed: {', '.join(failed)}"
+    return Outcome("lint", machine.release, int(bool(failed)), summary, tuple(last_lines))
 
 
 def _pytest_inside(machine: Machine, part: str, arguments: Sequence[str], lines: Lines) -> Outcome:
     command = f'cd {TREE} && exec /opt/tests/bin/python -m pytest "$@"'
     words = ["/bin/sh", "-c", command, "sh", *arguments]
     inside, origin = machine.command(words), f"{part} {machine.release}"
-    status, said, _ = lines.stream(inside, origin, machine.pull_the_plug)
-    return _outcome(part, machine.release, status, said)
+    status, output, _ = lines.stream(inside, origin, machine.pull_the_plug)
+    return _outcome(part, machine.release, status, output)
 
 
 def _fuzz(run: Run, minutes: float, seed: int) -> list[Outcome]:
-    """Generated input for so many minutes: in a machine of each release, and against daemons."""
+    """Test with generated input: in a machine of each release, and against daemons."""
     end = time.monotonic() + 60 * minutes
     long = ["--soak", "-m", "fuzz", f"--minutes={minutes}", f"--seed={seed}"]
     against_daemons = replace(run, releases=run.releases[-1:])
@@ -316,7 +324,7 @@ def _fuzz(run: Run, minutes: float, seed: int) -> list[Outcome]:
 
 
 def _rounds(run: Run, release: str, seed: int, end: float) -> Outcome:
-    """Rounds of the tests with generated examples until the end, or until one of them fails."""
+    """Run rounds of the tests with generated examples until the end or until a failure."""
     lines, progress = run.lines, run.progress
     outcomes = []
     with Machine(release, progress=progress) as machine:
@@ -336,7 +344,7 @@ def _rounds(run: Run, release: str, seed: int, end: float) -> Outcome:
 
 
 def _integration_jobs(run: Run, options: Sequence[str] = ()) -> list[Callable[[], list[Outcome]]]:
-    """Each file on each release in a process of its own, those that took longest first."""
+    """Return a job per file and release, the files that took longest first."""
     pytest = [_host_pytest(run.progress), "-m", "pytest", "--no-header", *options]
     named = _names("integration", run.for_pytest)
     targets = [run.for_pytest] if named else _files(run.for_pytest)
@@ -346,43 +354,43 @@ def _integration_jobs(run: Run, options: Sequence[str] = ()) -> list[Callable[[]
     def of_file(release: str, target: Sequence[str]) -> list[Outcome]:
         begin = time.monotonic()
         command = [*pytest, f"--release={release}", *run.share(release), *target]
-        status, said, processor = run.lines.stream(command, f"integration {release}")
+        status, output, processor = run.lines.stream(command, f"integration {release}")
         run.durations.note(release, target, time.monotonic() - begin, processor)
-        return [_outcome("integration", release, status, said)]
+        return [_outcome("integration", release, status, output)]
 
     return [functools.partial(of_file, *job) for job in jobs]
 
 
 def _files(for_pytest: Sequence[str]) -> list[Sequence[str]]:
-    """The arguments of a run for each file."""
+    """Return pytest's arguments for each file."""
     files = sorted((ROOT / "tests" / "integration").glob("test_*.py"))
     return [[str(file.relative_to(ROOT)), *for_pytest] for file in files]
 
 
 def _together(outcomes: Sequence[Outcome], release: str) -> Outcome:
-    """One outcome of all files on a release; a file without a test there is none."""
+    """Return one outcome of all files on a release; files without tests do not count."""
     ran = [one for one in outcomes if one.release == release and one.status != NO_TESTS]
     if not ran:
         return Outcome("integration", release, NO_TESTS, "no tests were found")
     counts = _counts(ran)
     summary = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
     status = next((one.status for one in ran if not one.passed), 0)
-    complaint = tuple(line for one in ran for line in one.complaint)
-    return Outcome("integration", release, status, f"{summary} in {len(ran)} files", complaint)
+    last_lines = tuple(line for one in ran for line in one.last_lines)
+    return Outcome("integration", release, status, f"{summary} in {len(ran)} files", last_lines)
 
 
 def _targets(part: str, for_pytest: Sequence[str]) -> list[str]:
-    """The part's folder, unless the arguments name tests in it."""
+    """Return pytest's arguments: with the part's folder, unless they name tests in it."""
     return [*for_pytest] if _names(part, for_pytest) else [f"tests/{part}", *for_pytest]
 
 
 def _names(part: str, for_pytest: Sequence[str]) -> bool:
-    """Whether the arguments name tests of a part."""
+    """Return whether the arguments name tests of a part."""
     return any(argument.startswith(f"tests/{part}") for argument in for_pytest)
 
 
 def _host_pytest(progress: Progress) -> str:
-    """The Python of a small environment that has pytest alone; made once."""
+    """Return the Python of an environment that has only pytest; make it once."""
     name = hashlib.sha256(f"{PYTEST} {sys.version}".encode()).hexdigest()[:12]
     venv = host.cache() / f"pytest-{name}"
     python = str(venv / "bin" / "python")
@@ -395,14 +403,14 @@ def _host_pytest(progress: Progress) -> str:
     return python
 
 
-def _outcome(part: str, release: str, status: int, said: Sequence[str]) -> Outcome:
-    # Not the last line always: programs may write after pytest while they end.
-    counted = [line for line in said if re.search(COUNT, line)]
+def _outcome(part: str, release: str, status: int, output: Sequence[str]) -> Outcome:
+    # The counts may not be in the last line: programs may still write after pytest has ended.
+    counted = [line for line in output if re.search(COUNT, line)]
     summary = counted[-1].strip("= ") if counted else "no counts were shown"
     if status == NO_TESTS:
         summary = "no tests were found"
-    complaint = () if status in (0, NO_TESTS) else tuple(said[-COMPLAINT:])
-    return Outcome(part, release, status, summary, complaint)
+    last_lines = () if status in (0, NO_TESTS) else tuple(output[-LAST_LINES:])
+    return Outcome(part, release, status, summary, last_lines)
 
 
 def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
@@ -416,9 +424,9 @@ def _counts(outcomes: Sequence[Outcome]) -> Counter[str]:
 def _verdict(outcomes: Sequence[Outcome], progress: Progress, durations: Durations) -> int:
     counts = _counts(outcomes)
     for outcome in outcomes:
-        # Again, here: what was said of it may be ten thousand lines above.
-        if outcome.complaint:
-            print(f"\n{outcome.part} on {outcome.release}:", *outcome.complaint, sep="\n    ")
+        # Repeated here, since the original output may be ten thousand lines above.
+        if outcome.last_lines:
+            print(f"\n{outcome.part} on {outcome.release}:", *outcome.last_lines, sep="\n    ")
     print("\nWhere the time went:", progress.table(), "", sep="\n")
     if longest := durations.table(LONGEST):
         print("The longest files of integration tests:", longest, "", sep="\n")

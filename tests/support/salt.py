@@ -1,4 +1,4 @@
-"""Applies the formula inside a test machine, by ``bin/highstate``, and reads what Salt says."""
+"""Runs and calls of the formula inside a test machine, by ``bin/highstate``, and their results."""
 
 import json
 import subprocess
@@ -12,13 +12,13 @@ from support.machine.machine import ENVIRONMENT
 TREE = "/srv/dkim-formula"
 PILLAR = "/srv/pillar/dkim.sls"
 HIGHSTATE = f"{TREE}/bin/highstate"
-# Its salt-call is a Salt that has started already.
+# The salt-call in this folder passes its call to a Salt process that runs already.
 WARM = f"{TREE}/tests/support/warm"
 
 
 @dataclass(frozen=True)
 class State:
-    """One state's result; ``result`` is ``None`` where a test run would change something."""
+    """A state's result; ``result`` is ``None`` if a run would change something (test mode)."""
 
     id: str
     function: str
@@ -37,10 +37,10 @@ class State:
 @dataclass(frozen=True)
 class Run:
     """
-    What a run of states said.
+    The result of a run of states.
 
     errors
-        Why nothing could be run at all: SLS or pillar that does not render.
+        The reasons why no state ran: an SLS file or a pillar that does not render.
     """
 
     returncode: int
@@ -50,22 +50,22 @@ class Run:
 
     @property
     def failed(self) -> list[State]:
-        """States that failed."""
+        """The failed states."""
         return [state for state in self.states if state.result is False]
 
     @property
     def changed(self) -> list[State]:
-        """States that changed something; in a test run, of which changes are announced."""
+        """The states with changes; in test mode these are the announced changes."""
         return [state for state in self.states if state.changes]
 
     @property
     def would_change(self) -> list[State]:
-        """States that a test run announces changes for."""
+        """The states for which a run in test mode announces changes."""
         return [state for state in self.states if state.result is None]
 
     @property
     def succeeded(self) -> bool:
-        """Whether states ran and none failed."""
+        """Whether states ran and none of them failed."""
         return self.returncode == 0 and bool(self.states) and not self.failed and not self.errors
 
     def __getitem__(self, state_id: str) -> State:
@@ -77,14 +77,14 @@ class Run:
 
 
 def install_formula(machine: Machine, pillar: Mapping[str, Any] | str | None = None) -> None:
-    """Copy this tree into the machine, and a pillar where one is given (a mapping or SLS text)."""
+    """Copy this tree into the machine, and write a pillar (a mapping or SLS text), if any."""
     machine.put_tree(ROOT, TREE)
     if pillar is not None:
         set_pillar(machine, pillar)
 
 
 def set_pillar(machine: Machine, pillar: Mapping[str, Any] | str) -> None:
-    """Write the pillar that the next run reads; a mapping is all of it, ``dkim`` on its top."""
+    """Write the next run's pillar; a mapping is the complete pillar, with the key ``dkim``."""
     text = pillar if isinstance(pillar, str) else json.dumps(pillar, indent=2)
     machine.write(PILLAR, f"{text}\n", mode=0o600)
 
@@ -98,19 +98,19 @@ def apply(
     minion: str = "",
 ) -> Run:
     """
-    Run states, and return what they said; failed states are no exception.
+    Run states, and return their results; failed states raise no exception.
 
     state
         ``state.highstate``, or an SLS name (``dkim.postfix``).
     test
-        Only ask what would be changed.
+        Run in test mode: report changes without making them.
     pillar
-        Is set before the run.
+        A pillar to write before the run.
     minion
-        Where Salt's configuration is, in place of ``bin/highstate``'s own: another minion, which
-        knows nothing of what the first one does.
+        The folder of another minion's configuration, instead of the one of ``bin/highstate``.
+        This minion shares no cache or lock with the first one.
 
-    Raises :class:`CommandFailed` where the output is not Salt's.
+    Raises :class:`CommandFailed` if the output is not Salt's.
     """
     if pillar is not None:
         set_pillar(machine, pillar)
@@ -131,9 +131,9 @@ def command_line(
     function: str, *arguments: object, out: str = "json", **named: object
 ) -> list[str]:
     """
-    The words that call an execution function, for who runs them in a way of their own.
+    Return the command line of a call, for tests that run it themselves.
 
-    ``named`` are the function's own arguments; each goes to Salt as JSON, which is YAML too.
+    ``named`` has the function's named arguments. Salt gets each as JSON, which is also YAML.
     """
     given = [_argument(value) for value in arguments]
     given += [f"{name}={_argument(value)}" for name, value in named.items()]
@@ -142,15 +142,20 @@ def command_line(
 
 def ask(machine: Machine, function: str, *arguments: object, **named: object) -> tuple[int, Any]:
     """
-    The exit status of a call and what the function returns, as data, whether it succeeds or not.
-    Raises :class:`CommandFailed` where the output is not Salt's.
+    Call an execution function; return the exit status and the function's return, as data.
+
+    A failed call raises no exception. Raises :class:`CommandFailed` if the output is not Salt's.
     """
     command, result = _run(machine, function, *arguments, **named)
     return result.returncode, _returned(command, result)
 
 
 def call(machine: Machine, function: str, *arguments: object, **named: object) -> Any:
-    """What an execution function returns, as data. Raises :class:`CommandFailed` where it fails."""
+    """
+    Call an execution function; return the function's return, as data.
+
+    Raises :class:`CommandFailed` if the call fails.
+    """
     command, result = _run(machine, function, *arguments, **named)
     if result.returncode != 0:
         raise CommandFailed(" ".join(command[command.index("--call") + 1 :]), result)
@@ -165,7 +170,7 @@ def _run(
 
 
 def environment(machine: Machine) -> dict[str, str]:
-    """The variables by which ``bin/highstate`` finds the Salt that a machine's calls go to."""
+    """Return the variables by which ``bin/highstate`` finds the machine's salt-call."""
     return {"PATH": f"{WARM}:{ENVIRONMENT['PATH']}"} if machine.warm_salt else {}
 
 

@@ -1,8 +1,8 @@
 """
-The screens that ``tests/screens`` holds to the letter.
+The screens whose exact texts are in ``tests/screens``.
 
-``PYTHONPATH=tests:_utils python3 -m support.screens`` writes them anew, for a reviewer to read what
-changed.
+``PYTHONPATH=tests:_utils python3 -m support.screens`` writes the texts again, so that a reviewer
+can read the changes.
 """
 
 from pathlib import Path
@@ -15,16 +15,16 @@ from support import returns
 FOLDER = Path(__file__).resolve().parents[1] / "screens"
 WIDTHS = (80, 140)
 
-# The function, its return, and what was asked for; past the width what the terminal is like.
+# Each screen's function, its return, the options of the call, and the terminal except its width.
 CASES = {
     "activate-nothing": ("activate", {**returns.rotated(), **returns.NOTHING}, {}, {}),
     "check": ("check", returns.preflight(), {}, {}),
     "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),
     "check_dns": ("check_dns", returns.dns_found(), {}, {}),
     "check_dns-ascii": ("check_dns", returns.dns_found(), {}, {"utf8": False}),
-    "check_dns-many": ("check_dns", returns.dns_well(200), {}, {}),
+    "check_dns-many": ("check_dns", returns.dns_ok(200), {}, {}),
     "delegations": ("delegations", returns.delegated(), {}, {}),
-    "delegations-well": ("delegations", returns.delegated_well(), {}, {}),
+    "delegations-well": ("delegations", returns.delegated_correctly(), {}, {}),
     "delete": ("delete", returns.deleted(), {}, {}),
     "delete-test": ("delete", {"changes": returns.deleted()["changes"]}, {}, {}),
     "doctor": ("doctor", returns.few_findings(), {}, {}),
@@ -34,19 +34,19 @@ CASES = {
     "export_key": ("export_key", returns.exported(), {}, {}),
     "forget_replica": ("forget_replica", returns.forgotten(), {}, {}),
     "forget_replica-test": ("forget_replica", returns.forgotten(), {"test": True}, {}),
-    "generate_missing": ("generate_missing", returns.made(), {}, {}),
+    "generate_missing": ("generate_missing", returns.generated_missing(), {}, {}),
     "generate_missing-none": ("generate_missing", {"changes": {}, "notes": []}, {}, {}),
-    "generate_missing-test": ("generate_missing", returns.made(), {"test": True}, {}),
-    "health": ("health", returns.ill(), {}, {}),
-    "health-well": ("health", returns.well(), {}, {}),
+    "generate_missing-test": ("generate_missing", returns.generated_missing(), {"test": True}, {}),
+    "health": ("health", returns.unhealthy(), {}, {}),
+    "health-well": ("health", returns.healthy(), {}, {}),
     "import_key": ("import_key", returns.generated(), {}, {}),
     "import_tables": ("import_tables", returns.imported(), {}, {}),
     "import_tables-test": ("import_tables", returns.imported(), {"test": True}, {}),
     "list_keys": ("list_keys", returns.listed(), {}, {}),
     "mta_sts_policy": ("mta_sts_policy", returns.policy(), {}, {}),
-    "notify": ("notify", returns.told(), {}, {}),
-    "notify-nothing": ("notify", returns.told_nothing(), {}, {}),
-    "notify-failed": ("notify", returns.telling_failed(), {}, {}),
+    "notify": ("notify", returns.notified(), {}, {}),
+    "notify-nothing": ("notify", returns.nothing_to_notify(), {}, {}),
+    "notify-failed": ("notify", returns.notification_failed(), {}, {}),
     "publish": ("publish", returns.published(), {}, {}),
     "records": ("records", [returns.record()], {}, {}),
     "records-relative": ("records", returns.relative(), {}, {}),
@@ -60,8 +60,8 @@ CASES = {
     "rotate": ("rotate", returns.rotated(), {}, {}),
     "rotate-test": ("rotate", returns.rotation_previewed(), {"test": True}, {}),
     "selftest": ("selftest", returns.signed(), {}, {}),
-    "check_dns-unseen": ("check_dns", returns.dns_unseen(), {}, {}),
-    "selftest-unseen": ("selftest", returns.signed_unseen(), {}, {}),
+    "check_dns-unseen": ("check_dns", returns.dns_unknown(), {}, {}),
+    "selftest-unseen": ("selftest", returns.signed_dns_unknown(), {}, {}),
     "selftest-well": ("selftest", returns.signed()[:2], {}, {"height": 4}),
     "status": ("status", returns.few_keys(), {}, {"height": 40}),
     "status-ascii": ("status", returns.few_keys(), {}, {"height": 40, "utf8": False}),
@@ -76,7 +76,7 @@ CASES = {
 
 
 def drawn(name: str, width: int) -> str:
-    """Return a screen as its file holds it."""
+    """Return a screen's text, as in its file."""
     function, data, asked, terminal = CASES[name]
     text = commands.draw(
         function, data, Asked(**asked), Terminal(width=width, **terminal), returns.NOW

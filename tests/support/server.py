@@ -1,10 +1,10 @@
-"""What a mail server looks like from inside: its database, and whether anything has changed."""
+"""State of a mail server: its databases, configuration files and packages."""
 
 from dataclasses import dataclass
 
 from support.machine import Machine
 
-# Owners and modes too, not times: dpkg and Salt may write a file as it was.
+# Compares owners and modes too, but no times: dpkg and Salt may rewrite a file without a change.
 ETC = "find /etc -type f -o -type l | sort | xargs -d '\\n' stat --format='%n %U:%G %a %s' && "
 ETC_CONTENT = "find /etc -type f | sort | xargs -d '\\n' md5sum"
 PACKAGES = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
@@ -13,14 +13,14 @@ SALT_PACKAGES = "/opt/salt/bin/python -m pip list --format=freeze"
 
 @dataclass(frozen=True)
 class State:
-    """Everything that a run could change: files in /etc, packages, roles and databases."""
+    """Everything that a run can change: files in /etc, packages, roles and databases."""
 
     etc: str
     packages: str
     databases: str
 
     def differences(self, other: "State") -> list[str]:
-        """The lines that are in one of both alone."""
+        """Return the lines that only one of the two states has."""
         found = []
         for mine, others in (
             (self.etc, other.etc),
@@ -32,20 +32,20 @@ class State:
 
 
 def sql(machine: Machine, statement: str, database: str = "vmail") -> str:
-    """What psql(1) prints as the database's superuser: rows as lines, fields divided by ``|``."""
+    """Run a statement as superuser; return one line per row, fields separated by ``|``."""
     command = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", database]
     return machine.run([*command, "-c", statement], user="postgres").stdout.strip()
 
 
 def dump(machine: Machine, *options: str, database: str = "vmail") -> str:
-    """A database as pg_dump(1) writes it, without what is new in each dump."""
+    """Return a database's dump by pg_dump(1), without the lines that differ in each dump."""
     text = machine.run(["pg_dump", *options, database], user="postgres").stdout
-    # From 15.14 and 17.6 on a dump begins and ends with a key of its own (CVE-2025-8714).
+    # Since 15.14 and 17.6 a dump begins and ends with a random key (CVE-2025-8714).
     return "\n".join(line for line in text.splitlines() if "restrict " not in line)
 
 
 def state(machine: Machine) -> State:
-    """What a run that changes nothing leaves as it is."""
+    """Return the machine's present state."""
     packages = machine.run(f"{PACKAGES} && {SALT_PACKAGES}").stdout
     databases = ""
     if machine.run("pg_lsclusters -h 2>/dev/null | grep -q online", check=False).returncode == 0:

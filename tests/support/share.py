@@ -1,4 +1,4 @@
-"""Which releases a test runs on."""
+"""The releases on which a test runs."""
 
 import zlib
 
@@ -9,8 +9,10 @@ from support.machine import RELEASES
 
 def releases_of(item: pytest.Item) -> tuple[str, ...]:
     """
-    The releases that a test is for: all, unless it is marked as ``one_release``. That is the one
-    which the marker names, or one by the test's own name, so that each has half of a long file.
+    Return the releases on which a test runs: all, or one if the test is marked as ``one_release``.
+
+    The one release is named by the marker, or follows from a checksum of the test's name, so that
+    each release gets about half of a long file.
     """
     marker = item.get_closest_marker("one_release")
     if marker is None:
@@ -18,5 +20,5 @@ def releases_of(item: pytest.Item) -> tuple[str, ...]:
     if not marker.args:
         return (RELEASES[zlib.crc32(item.nodeid.encode()) % len(RELEASES)],)
     if not set(marker.args) <= set(RELEASES):
-        raise ValueError(f"{item.nodeid}: one_release{marker.args}: one of {', '.join(RELEASES)}")
+        raise ValueError(f"{item.nodeid}: one_release{marker.args}: use {', '.join(RELEASES)}")
     return marker.args

@@ -1,4 +1,4 @@
-"""Ends that leave nothing behind."""
+"""Signals as exceptions, so that an ended program removes what it made."""
 
 import signal
 from collections.abc import Iterator

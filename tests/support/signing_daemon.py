@@ -1,4 +1,4 @@
-"""The real OpenDKIM over a throw-away PostgreSQL: what it makes of the rows that it is shown."""
+"""The real OpenDKIM over a throw-away PostgreSQL, to test how it uses the rows of the views."""
 
 import subprocess
 import time
@@ -12,7 +12,7 @@ from dkim_formula.signer.milter import Answer, Connection
 PROGRAM = "/usr/sbin/opendkim"
 STARTS_WITHIN = 30  # seconds
 
-# The daemon runs as postgres, whom peer authentication lets in as the role of that name.
+# The daemon runs as postgres, which can log in to the role of that name by peer authentication.
 CONFIGURATION = """\
 Mode s
 Syslog yes
@@ -31,13 +31,13 @@ class SigningDaemon:
     OpenDKIM in the foreground over two views of a database; a context manager.
 
     database
-        Where the views are.
+        The database with the views.
     folder
-        For its configuration and socket; postgres has to be let in.
+        The folder for configuration and socket; the account postgres must have access.
     views
         The SigningTable's view, and the KeyTable's.
     algorithm
-        ``rsa`` or ``ed25519``: a daemon has one.
+        ``rsa`` or ``ed25519``: a daemon has one algorithm.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SigningDaemon:
         self.stop()
 
     def start(self) -> None:
-        """Returns when the socket answers."""
+        """Start the daemon, and wait until its socket answers."""
         command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         self._process = subprocess.Popen(
             [*command, PROGRAM, "-f", "-x", str(self._config)],
@@ -93,14 +93,15 @@ class SigningDaemon:
         raise AssertionError(f"opendkim does not answer: {output}")
 
     def stop(self) -> None:
-        """Returns when the process has ended."""
+        """Kill the daemon, and wait for its end."""
         if self._process is not None:
-            # At SIGTERM it waits for libmilter's own five seconds (measured); nothing is lost here.
+            # At SIGTERM the daemon waits for libmilter's five seconds (measured). A kill is safe
+            # here.
             self._process.kill()
             self._process.wait(30)
 
     def answer(self, domain: str, sender: str = "somebody") -> Answer:
-        """What becomes of a message from an address of the domain."""
+        """Return the daemon's answer to a message from an address of the domain."""
         address = f"{sender}@{domain}"
         headers = [("From", address), ("To", "other@example.net"), ("Subject", "A test")]
         with Connection(str(self.socket)) as connection:
@@ -108,8 +109,10 @@ class SigningDaemon:
 
     def signature(self, domain: str, sender: str = "somebody") -> str:
         """
-        ``d=DOMAIN s=SELECTOR`` of the signature that a message from the domain gets; ``unsigned``
-        where it passes without; else the daemon's verdict.
+        Send a message from the domain, and return ``d=DOMAIN s=SELECTOR`` of its signature.
+
+        Return ``unsigned`` for an accepted message without a signature, and the daemon's verdict
+        for a message that is not accepted.
         """
         answer = self.answer(domain, sender)
         if answer.verdict != "accepted":

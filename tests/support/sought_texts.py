@@ -1,4 +1,4 @@
-"""Every text that the formula's code compares something with, or searches for in something."""
+"""All texts that the formula's code uses in comparisons and searches."""
 
 import ast
 import re
@@ -9,19 +9,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("_beacons", "_modules", "_output", "_states", "_utils")
 TEMPLATES = ("dkim", "bin")
 
-# Methods of str and functions of re whose first argument is what is sought.
+# Methods of str and functions of re whose first argument is the text to search for.
 SEEKING = {
     *("count", "endswith", "find", "index", "partition", "removeprefix", "removesuffix"),
     *("rfind", "rindex", "rpartition", "rsplit", "split", "startswith"),
     *("compile", "findall", "finditer", "fullmatch", "match", "search", "sub"),
 }
-# A quoted word of a shell or Jinja line that seeks.
+# A line of shell or Jinja that searches or compares, and a quoted word in such a line.
 SEEKING_LINE = re.compile(r"grep|sed |awk|case |test |\[\[|==|!=| in |match|search")
 QUOTED = re.compile(r"'([^'\n]{2,200})'|\"([^\"\n]{2,200})\"")
 
 
 def sought_texts() -> list[str]:
-    """Return them all, each once, those of one character left out."""
+    """Return all texts of two or more characters, each once."""
     found = set()
     for folder in CODE:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -33,7 +33,7 @@ def sought_texts() -> list[str]:
 
 
 def of_python(source: str) -> Iterator[str]:
-    """Yield the texts of comparisons and searches in Python's source, constants by name too."""
+    """Yield the texts of comparisons and searches in Python source, also of named constants."""
     tree = ast.parse(source)
     constants = {
         target.id: list(_strings(node.value))
@@ -65,7 +65,7 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def of_lines(text: str) -> Iterator[str]:
-    """Yield the quoted words of lines that seek something."""
+    """Yield the quoted words of lines that search or compare."""
     for line in text.splitlines():
         if SEEKING_LINE.search(line):
             yield from (single or double for single, double in QUOTED.findall(line))

@@ -1,4 +1,4 @@
-"""The files that the formula writes, rendered from their templates as Salt renders them."""
+"""Rendering of the formula's templates, with the same settings as Salt's."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ _ENVIRONMENT = jinja2.Environment(
 
 
 def rendered(name, **context):
-    """Return the text of a template of ``dkim/opendkim/files``."""
+    """Return the rendered text of a template in ``dkim/opendkim/files``."""
     return _ENVIRONMENT.get_template(name).render(**context)
 
 
 def opendkim_conf(options):
-    """Return the opendkim.conf(5) with these options."""
+    """Return the text of opendkim.conf(5) with these options."""
     return rendered("opendkim.conf.jinja", options=options)

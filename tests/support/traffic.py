@@ -1,4 +1,4 @@
-"""Mail that is sent all the time while something is done to the server, and what became of it."""
+"""Mail that is sent continuously while a test changes the server, and the fate of the mail."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from support import mail
 from support.machine import Machine
-from support.meanwhile import Meanwhile
+from support.meanwhile import BackgroundScript
 
-# By SMTP and sendmail(1) in turn, until the standard input ends. A message that the server does
-# not take is the client's to send again, so it counts as refused.
+# Sends by SMTP and sendmail(1) in turn, until the standard input ends. A message that the server
+# does not accept counts as refused, since the client would have to send it again.
 SEND = """\
 import json, smtplib, subprocess, sys, threading, time
 given = json.loads(sys.argv[1])
@@ -38,9 +38,10 @@ while not stop.is_set() or number < 2 * len(given["senders"]):
 json.dump({"taken": taken, "refused": refused}, sys.stdout)
 """
 
-# A message every so often, by SMTP and sendmail(1) in turn, whatever became of those before. Each
-# has a client of its own that keeps it until the server has taken it, as a mail server would; what
-# is refused for good (5xx) is lost. RFC 5321 gives the server ten minutes for an answer.
+# Sends a message in each interval, by SMTP and sendmail(1) in turn, whatever happened to earlier
+# messages. Each message has its own client, which retries until the server accepts the message, as
+# a mail server does. A permanent refusal (5xx) loses the message. RFC 5321 gives the server ten
+# minutes for an answer.
 SEND_STEADILY = """\
 import json, smtplib, subprocess, sys, threading, time
 given = json.loads(sys.argv[1])
@@ -85,7 +86,7 @@ for client in clients:
 json.dump({**said, "sent": len(clients)}, sys.stdout)
 """
 
-# What is in the Maildir, each message with its signatures, verified by dkimpy alone.
+# Verifies the signatures of each message in the Maildir; dkimpy alone verifies.
 VERIFY = """\
 import base64, dkim, json, pathlib, sys
 given = json.load(sys.stdin)
@@ -112,7 +113,7 @@ for path in pathlib.Path(given["maildir"]).glob("*"):
 json.dump(found, sys.stdout)
 """
 
-# What only SEND_STEADILY tells.
+# The results of SEND_STEADILY that SEND does not have.
 STEADY = ("lost", "sent", "longest")
 
 TEXT = (
@@ -124,20 +125,20 @@ TEXT = (
 @dataclass(frozen=True)
 class Outcome:
     """
-    What became of the messages.
+    The fate of the messages. Only ``Steady`` fills ``lost``, ``sent`` and ``longest``.
 
     taken
-        Message-IDs that the server answered for.
+        The Message-IDs of accepted messages.
     refused
-        The others, each with the answer.
+        The Message-IDs of refused tries, each with the server's answer.
     signatures
-        Of every message that was delivered: (valid, domain, selector) of each signature.
+        (valid, domain, selector) of each signature of every delivered message.
     lost
-        Refused for good, each with the answer. This and what follows is of ``Steady`` alone.
+        The Message-IDs of permanently refused messages, each with the server's answer.
     sent
-        How many messages there were to send.
+        The number of messages to send.
     longest
-        Seconds from the first try of a message until the server had taken it, at most.
+        The most seconds from the first try of a message until its last try.
     """
 
     taken: Sequence[str]
@@ -149,7 +150,7 @@ class Outcome:
 
     @property
     def unsigned(self) -> list[str]:
-        """Messages that were delivered without a valid signature."""
+        """The messages that were delivered without a valid signature."""
         return [
             identifier
             for identifier, found in self.signatures.items()
@@ -158,55 +159,57 @@ class Outcome:
 
     @property
     def signers(self) -> set[tuple[str, str]]:
-        """Domain and selector of every valid signature."""
+        """The domain and selector of every valid signature."""
         found = (signature for message in self.signatures.values() for signature in message)
         return {(domain, selector) for valid, domain, selector in found if valid}
 
 
-class Traffic(Meanwhile):
+class Traffic(BackgroundScript):
     """
-    Sends by SMTP and by sendmail(1) in turn, as a context manager; each sender at least once by
-    both.
+    A client that sends by SMTP and sendmail(1) in turn; a context manager.
+
+    Each sender sends at least one message by both.
 
     senders
-        Addresses for From.
+        The senders' addresses.
     pause
         Seconds between two messages.
     """
 
     _script = SEND
-    _for_the_last = 120  # seconds that it has for its last messages
+    _script_timeout = 120  # seconds for the last messages
 
     def __init__(
         self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.1, **more: float
     ):
         self.box = box
         given = {"senders": senders, "recipient": box.address, "pause": pause, "text": TEXT, **more}
-        super().__init__(box.machine, "/usr/bin/python3", self._script, given, self._for_the_last)
+        super().__init__(box.machine, "/usr/bin/python3", self._script, given, self._script_timeout)
 
     def outcome(self, records: Mapping[str, str], deadline: float = 120) -> Outcome:
         """
-        What was delivered, once all that the server took is; ``NotInTime`` where some of it never
-        comes.
+        Return the outcome after all accepted mail is delivered.
+
+        Raises ``NotInTime`` if accepted mail is not delivered before the deadline.
 
         records
             TXT values by name, as :func:`support.mail.signatures` takes them.
         """
-        taken = self.said["taken"]
-        # Mail of a queue that waits is tried again in minutes: postqueue(1) does not wait.
+        taken = self.result["taken"]
+        # Postfix itself retries deferred mail only after minutes; postqueue(1) flushes at once.
         self.machine.wait_for(
-            lambda: self._flushed() >= set(taken), deadline, "all mail that was taken is delivered"
+            lambda: self._flushed() >= set(taken), deadline, "all accepted mail is delivered"
         )
         found = _verified(self.machine, self._maildir, records)
-        # Mail may have been delivered whose sender was told otherwise.
-        sent = {*taken, *(line.split()[0] for line in self.said["refused"])}
+        # A message may have been delivered although the server reported an error to its sender.
+        sent = {*taken, *(line.split()[0] for line in self.result["refused"])}
         signatures = {
             identifier: [tuple(verdict) for verdict in verdicts]
             for identifier, verdicts in found.items()
             if identifier in sent
         }
-        steady = {name: value for name, value in self.said.items() if name in STEADY}
-        return Outcome(taken, self.said["refused"], signatures, **steady)
+        steady = {name: value for name, value in self.result.items() if name in STEADY}
+        return Outcome(taken, self.result["refused"], signatures, **steady)
 
     def _flushed(self) -> set[str]:
         script = f"postqueue -f; cat {self._maildir}/* 2>/dev/null | sed -n 's/^Message-ID: //p'"
@@ -219,17 +222,18 @@ class Traffic(Meanwhile):
 
 class Steady(Traffic):
     """
-    A steady rate of mail, and clients that try again until each message is taken: what the server
-    refuses for now is not lost. It ends when the last message is taken.
+    Clients that send at a steady rate and retry until the server accepts each message.
+
+    A temporary refusal loses no message. The script ends after the last message is accepted.
 
     pause
         Seconds from one message to the next, whatever the server does.
     again
-        Seconds until a message that was refused is tried again.
+        Seconds until a refused message is retried.
     """
 
     _script = SEND_STEADILY
-    _for_the_last = 700
+    _script_timeout = 700
 
     def __init__(
         self, box: mail.Mailbox, senders: Sequence[str], pause: float = 0.25, again: float = 1.0

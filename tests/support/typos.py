@@ -1,4 +1,4 @@
-"""Slips of a person who types a pillar: each is wrong whatever its key means."""
+"""Typing errors in a pillar; each is invalid, whatever its key means."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 
 from support.pillars import PILLARS
 
-# Whose keys are names that a site chooses: another name is another domain, and no slip.
+# The keys below these are names that the user chooses, so a changed name is no error.
 FREE = ("domains", "zones", "addresses", "providers")
 
 
 @dataclass(frozen=True)
 class Typo:
-    """One slip in a whole pillar ``dkim``."""
+    """A typing error in a complete pillar ``dkim``."""
 
     place: str
     pillar: dict[str, Any]
 
 
 def typos() -> list[Typo]:
-    """Return a slip in the name and one in the value of each key of pillar.example, each once."""
+    """Return one error in the name and one in the value of each key of pillar.example."""
     found: dict[str, Typo] = {}
     for pillar in PILLARS:
         for path in _paths(pillar):
@@ -36,7 +36,7 @@ def _of_key(pillar: Mapping, path: tuple) -> Typo | None:
     changed = copy.deepcopy(pillar)
     holder = _at(changed, path[:-1])
     key = str(path[-1])
-    # Two letters that change places; or one that is typed twice, where they are the same.
+    # Swaps two letters. If both are the same, doubles the last letter.
     wrong = (
         key[0] + key[2] + key[1] + key[3:] if len(key) > 2 and key[1] != key[2] else key + key[-1]
     )
@@ -59,23 +59,23 @@ def _of_value(pillar: Mapping, path: tuple) -> Typo | None:
     elif isinstance(value, int):
         holder[path[-1]] = f"{value}o"
     elif isinstance(value, str):
-        # A colon and a line's end too many make a mapping of a word.
+        # A superfluous colon turns a word into a mapping.
         holder[path[-1]] = {value: None}
     elif isinstance(value, list):
         holder[path[-1]] = [[{"-": value}]]
     else:
-        # The whole section became a word: its colon is missing.
+        # A missing colon turns a section into a word.
         holder[path[-1]] = " ".join(map(str, value))
     return Typo(f"value {_name(path)}", changed)
 
 
 def _is_mapping_of_names(path: tuple) -> bool:
-    # dkim:database:domains has keys of ours.
+    # The keys of dkim:database:domains are the formula's own.
     return path[0] != "database"
 
 
 def _name(path: tuple) -> str:
-    """The path, with a name that the site chose as *."""
+    """Return the path as text, with * for names that the user chooses."""
     steps = list(path)
     for at in range(1, len(steps)):
         if steps[at - 1] in FREE and path[0] != "database":
@@ -87,10 +87,10 @@ def _paths(value: Any, above: tuple = ()) -> Iterator[tuple]:
     if isinstance(value, Mapping):
         for key, below in value.items():
             yield (*above, key)
-            # Columns and values of a site's own table: what is wrong there its catalogue tells.
-            # The arguments of a class of octoDNS: the class itself tells (dkim.check).
-            is_ours = key != "only" and above[-1:] != ("providers",)
-            if is_ours:
+            # Below "only" are columns of the table of domains, which PostgreSQL's catalogue checks.
+            # Below a provider are arguments of octoDNS's class, which checks them (dkim.check).
+            is_checked_here = key != "only" and above[-1:] != ("providers",)
+            if is_checked_here:
                 yield from _paths(below, (*above, key))
 
 

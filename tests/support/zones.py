@@ -1,4 +1,4 @@
-"""Zones on a test machine's own BIND, which takes updates, and on a second server that lags."""
+"""Zones on a test machine's own BIND, which accepts updates, and on a second, slower server."""
 
 import base64
 import shlex
@@ -10,7 +10,7 @@ PRIMARY, SECONDARY = "127.0.0.1", "127.0.53.2"
 SECRET = base64.b64encode(b"the-canary-secret-of-the-zones..").decode()
 KEY = {"name": "dkim.", "algorithm": "hmac-sha256", "secret": SECRET}
 
-# Seconds that the absence of a name is remembered for: the SOA's TTL and minimum (RFC 2308).
+# Seconds for which resolvers cache the absence of a name: the SOA's TTL and minimum (RFC 2308).
 NEGATIVE_TTL = 2
 
 _HEAD = (
@@ -28,14 +28,14 @@ def serve(
     address: str = PRIMARY,
 ) -> None:
     """
-    Have the machine's BIND serve empty zones, and take updates by the TSIG key ``KEY``.
+    Let the machine's BIND serve empty zones, and accept updates with the TSIG key ``KEY``.
 
     secondary
-        Knot serves them too, and asks for news in an hour or when :func:`catch_up` is called.
+        Let Knot serve the zones too, and refresh them after an hour or by :func:`catch_up`.
     negative_ttls
-        Of zones where it is not ``NEGATIVE_TTL``, in seconds.
+        The negative TTL of zones that do not have ``NEGATIVE_TTL``, in seconds.
     address
-        Of the machine, by the zones.
+        The machine's address in the zones.
     """
     machine.install("bind9", "bind9-dnsutils", *(["knot"] if secondary else []))
     named = _options(address)
@@ -78,26 +78,26 @@ def _knot(origins: tuple[str, ...]) -> str:
 
 
 def catch_up(machine: Machine, origin: str) -> None:
-    """Have the second server ask for the zone, and wait until it has it."""
+    """Let the second server transfer the zone, and wait until both have the same serial."""
     machine.run(f"knotc zone-refresh {origin}")
     soa = f"dig +short {origin} SOA @"
     machine.wait_for(f'test "$({soa}{SECONDARY})" = "$({soa}{PRIMARY})"')
 
 
 def update(machine: Machine, *lines: str) -> None:
-    """Change the zones as their administrator does: lines of nsupdate(1)."""
+    """Change the zones by lines of nsupdate(1), as their administrator does."""
     text = "\n".join([f"server {PRIMARY}", *lines, "send", ""])
     machine.run(["nsupdate", "-y", f"hmac-sha256:dkim.:{SECRET}"], input=text)
 
 
 def texts(machine: Machine, name: str, server: str = PRIMARY) -> set[str]:
-    """What a server shows of TXT at a name, the strings of each record joined."""
+    """Return a server's TXT values at a name, the strings of each record joined."""
     shown = machine.run(["dig", "+short", f"@{server}", name, "TXT"]).stdout
     return {"".join(shlex.split(line)) for line in shown.splitlines()}
 
 
 def key_records(machine: Machine, origin: str) -> Mapping[str, str]:
-    """Every TXT record below ``_domainkey`` of a zone, by name."""
+    """Return all TXT records below ``_domainkey`` of a zone, by name."""
     shown = machine.run(["dig", "+noall", "+answer", "+onesoa", f"@{PRIMARY}", origin, "AXFR"])
     found = {}
     for line in shown.stdout.splitlines():

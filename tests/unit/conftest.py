@@ -1,4 +1,4 @@
-"""Makes the library importable as Salt makes it: by its own name, from ``_utils``."""
+"""Import path of the library: ``_utils``, as for Salt."""
 
 import sys
 from pathlib import Path

@@ -1,27 +1,27 @@
-"""What a person types comes to a function as it was meant, or is refused with its name."""
+"""Arguments from a command line are converted to the intended type or refused with their name."""
 
 import inspect
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.settings.arguments import as_meant
+from dkim_formula.settings.arguments import check_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_value
 
 
 def function(domain=None, selector=None, algorithm=None, force=False, format=None, path=None):  # noqa: A002
-    """Has the arguments that most functions have."""
+    """Take the arguments that most execution functions take."""
 
 
-def meant(typed=(), **given_):
+def checked(typed=(), **given_):
     signature = inspect.signature(function)
-    return as_meant(signature, signature.bind(**given_), typed).arguments
+    return check_arguments(signature, signature.bind(**given_), typed).arguments
 
 
 def refusal(typed=(), **given_):
     with pytest.raises(InvalidValue) as caught:
-        meant(typed, **given_)
+        checked(typed, **given_)
     return str(caught.value)
 
 
@@ -38,20 +38,20 @@ def refusal(typed=(), **given_):
         ({"path": 5}, {"path": 5}),
     ],
 )
-def test_argument_is_taken_as_it_was_meant(given_, expected):
-    assert meant(**given_) == expected
+def test_argument_is_converted_to_its_type(given_, expected):
+    assert checked(**given_) == expected
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("given_", "message"),
     [
         ({"selector": 2026.1}, "selector: 2026.1 is what YAML makes of a text"),
         ({"selector": True}, "selector: true is not a selector"),
         ({"selector": -5}, "selector: -5 is not a selector"),
         ({"selector": ["s"]}, "selector: a list is not a selector"),
         ({"selector": " "}, "selector: ' ' is empty"),
-        ({"selector": "s._domainkey.example.com"}, "give what stands before ._domainkey"),
-        ({"domain": "s._domainkey.example.com"}, "give what stands after ._domainkey."),
+        ({"selector": "s._domainkey.example.com"}, "give the part before ._domainkey"),
+        ({"domain": "s._domainkey.example.com"}, "give the part after ._domainkey."),
         ({"domain": 1.5}, "domain: 1.5 is not a domain name"),
         ({"domain": {"a": 1}}, "domain: a mapping is not a domain name"),
         ({"domain": "a@example.com"}, "domain: 'a@example.com' is an address"),
@@ -62,8 +62,8 @@ def test_argument_is_taken_as_it_was_meant(given_, expected):
         ({"format": ["bind"]}, "format: a list is not a word"),
     ],
 )
-def test_wrong_argument_is_refused_with_its_name(given_, said):
-    assert said in refusal(**given_)
+def test_wrong_argument_is_refused_with_its_name(given_, message):
+    assert message in refusal(**given_)
 
 
 @pytest.mark.parametrize(
@@ -77,27 +77,27 @@ def test_wrong_argument_is_refused_with_its_name(given_, said):
     ],
 )
 @pytest.mark.parametrize("form", ["{}", "selector={}"])
-def test_number_that_was_typed_otherwise_is_refused_with_what_to_quote(value, typed, form):
-    said = refusal(["example.com", form.format(typed)], selector=value)
-    assert f"selector=\"'{typed}'\"" in said
+def test_number_that_yaml_changed_is_refused_with_its_quoted_form(value, typed, form):
+    message = refusal(["example.com", form.format(typed)], selector=value)
+    assert f"selector=\"'{typed}'\"" in message
 
 
 @pytest.mark.parametrize("form", ["20261124", "selector=20261124"])
-def test_number_that_was_typed_so_is_taken(form):
-    assert meant(["example.com", form], selector=20261124) == {"selector": "20261124"}
+def test_number_that_yaml_did_not_change_becomes_a_text(form):
+    assert checked(["example.com", form], selector=20261124) == {"selector": "20261124"}
 
 
 @examples(200)
 @given(odd_value(), st.sampled_from([*inspect.signature(function).parameters]))
-def test_any_value_is_taken_or_refused_in_a_line(value, name):
+def test_any_value_is_accepted_or_refused_in_one_line(value, name):
     try:
-        taken = meant(**{name: value})[name]
+        result = checked(**{name: value})[name]
     except InvalidValue as error:
-        said = str(error)
-        taken = None
+        message = str(error)
+        result = None
     else:
-        said = f"{name}: "
-    assert said.startswith(f"{name}: ")
-    assert said.isprintable()
+        message = f"{name}: "
+    assert message.startswith(f"{name}: ")
+    assert message.isprintable()
     if name in ("domain", "selector", "algorithm", "format"):
-        assert taken is None or isinstance(taken, str)
+        assert result is None or isinstance(result, str)

@@ -1,4 +1,4 @@
-"""Every case of ``tests/cases`` has a test, and every file there belongs to a case."""
+"""Every case of ``tests/cases`` has a test, and every file of that folder belongs to a case."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ CASES = TESTS / "cases"
 ROWS = re.findall(
     r"^\| (\d+) \| (.*?) \| ", (CASES / "README.md").read_text(encoding="utf-8"), re.MULTILINE
 )
-# What the cases share: the database that the tables and keys are added to, and how git keeps them.
+# Files of all cases: the database to which they add tables and keys, and the attributes for git.
 SHARED = {"tables/howto.sql", ".gitattributes"}
 
 
 @pytest.fixture(scope="module")
 def tested() -> set[int]:
-    """The numbers that names of tests begin with: ``test_case_02_03_…`` is for two cases."""
+    """The numbers in the names of tests: ``test_case_02_03_…`` is for two cases."""
     text = "\n".join(
         file.read_text(encoding="utf-8")
         for file in TESTS.rglob("test_*.py")
@@ -33,9 +33,9 @@ def test_every_case_has_a_test(number, tested):
 
 def test_every_file_belongs_to_a_case():
     named = {path for _, files in ROWS for path in re.findall(r"\]\((.*?)\)", files)}
-    there = {
+    present = {
         str(path.relative_to(CASES))
         for path in CASES.rglob("*")
         if path.is_file() and path.name != "README.md"
     }
-    assert there == named | SHARED
+    assert present == named | SHARED

@@ -1,38 +1,39 @@
-"""A state looks, tells or changes, and looks again."""
+"""A state reads, reports or changes, and reads again."""
 
 import pytest
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import StepRefused
 
-COMMENTS = {"in_order": "in order", "pending": "would be changed", "done": "was changed"}
+COMMENTS = {"ok": "in order", "pending": "would be changed", "done": "was changed"}
 DUE = {"a": {"old": 1, "new": 2}}
 
 
 class Thing:
     """Something with a state; ``stubborn`` does not change."""
 
-    def __init__(self, due, notes=(), stubborn=False, said=()):
-        self.due, self.notes, self.stubborn, self.said = dict(due), list(notes), stubborn, said
+    def __init__(self, due, notes=(), stubborn=False, change_notes=()):
+        self.due, self.notes, self.change_notes = dict(due), list(notes), change_notes
+        self.stubborn = stubborn
         self.changed = 0
 
-    def look(self):
+    def read(self):
         return {"changes": dict(self.due), "notes": list(self.notes)}
 
     def change(self):
         self.changed += 1
         if not self.stubborn:
             self.due = {}
-        return {"notes": list(self.said)}
+        return {"notes": list(self.change_notes)}
 
 
-def course(thing, test=False):
-    return converge("it", test, thing.look, thing.change, **COMMENTS)
+def run(thing, test=False):
+    return converge("it", test, thing.read, thing.change, **COMMENTS)
 
 
 @pytest.mark.parametrize("test", [True, False])
-def test_what_is_in_order_is_left_alone(test):
+def test_state_without_changes_changes_nothing(test):
     thing = Thing({})
-    assert course(thing, test) == {
+    assert run(thing, test) == {
         "name": "it",
         "result": True,
         "changes": {},
@@ -41,9 +42,9 @@ def test_what_is_in_order_is_left_alone(test):
     assert thing.changed == 0
 
 
-def test_test_run_tells_and_changes_nothing():
+def test_test_run_reports_and_changes_nothing():
     thing = Thing(DUE)
-    assert course(thing, test=True) == {
+    assert run(thing, test=True) == {
         "name": "it",
         "result": None,
         "changes": DUE,
@@ -52,33 +53,33 @@ def test_test_run_tells_and_changes_nothing():
     assert thing.changed == 0
 
 
-def test_run_makes_exactly_what_the_test_run_told():
-    told = course(Thing(DUE), test=True)
+def test_run_makes_exactly_the_changes_of_the_test_run():
+    preview = run(Thing(DUE), test=True)
     thing = Thing(DUE)
-    made = course(thing)
-    assert (made["result"], made["changes"]) == (True, told["changes"])
+    made = run(thing)
+    assert (made["result"], made["changes"]) == (True, preview["changes"])
     assert thing.changed == 1
 
 
-def test_change_that_did_not_take_fails_and_names_what_is_left():
-    made = course(Thing(DUE, stubborn=True))
+def test_change_without_effect_fails_and_names_what_is_due():
+    made = run(Thing(DUE, stubborn=True))
     assert made["result"] is False
     assert made["changes"] == DUE
     assert made["comment"] == "changed, but still not as it should be: a"
 
 
 @pytest.mark.parametrize("test", [True, False])
-def test_notes_are_told_whether_or_not_something_changes(test):
-    assert course(Thing({}, notes=["mind this"]), test)["comment"] == "in order\nmind this"
-    assert course(Thing(DUE, notes=["mind this"]), test)["comment"].endswith("\nmind this")
+def test_notes_are_reported_with_and_without_changes(test):
+    assert run(Thing({}, notes=["mind this"]), test)["comment"] == "in order\nmind this"
+    assert run(Thing(DUE, notes=["mind this"]), test)["comment"].endswith("\nmind this")
 
 
-def test_notes_of_the_change_come_before_those_of_the_look():
-    made = course(Thing(DUE, notes=["before"], said=["after"]))
+def test_notes_of_the_change_replace_those_of_the_reading():
+    made = run(Thing(DUE, notes=["before"], change_notes=["after"]))
     assert made["comment"] == "was changed\nafter"
 
 
-def test_errors_are_left_to_the_caller():
+def test_errors_pass_to_the_caller():
     def refuse():
         raise StepRefused("no")
 
@@ -96,16 +97,16 @@ def test_error_becomes_a_failed_state_with_its_text():
 
 
 class HalfDone(Thing):
-    """A change that does one of its things and then fails; ``blind``: no look is possible after."""
+    """A change that fails after one of its parts; ``blind``: reading fails afterwards."""
 
     def __init__(self, due, left, blind=False, done=None):
         super().__init__(due)
         self.left, self.blind, self.done = left, blind, done
 
-    def look(self):
+    def read(self):
         if self.changed and self.blind:
-            raise StepRefused("can't look")
-        return super().look()
+            raise StepRefused("can't read")
+        return super().read()
 
     def change(self):
         self.changed += 1
@@ -133,9 +134,9 @@ TWO = {"a": {"old": 1, "new": 2}, "b": {"old": None, "new": "x"}}
         ),
     ],
 )
-def test_failed_change_tells_what_it_had_done(thing, expected):
+def test_failed_change_reports_the_changes_that_it_made(thing, expected):
     with pytest.raises(StepRefused) as raised:
-        course(thing)
+        run(thing)
     assert failed("it", raised.value) == {
         "name": "it",
         "result": False,
@@ -144,7 +145,7 @@ def test_failed_change_tells_what_it_had_done(thing, expected):
     }
 
 
-def test_what_the_change_says_that_it_did_is_what_is_returned():
+def test_changes_that_the_change_returns_are_reported():
     thing = Thing(DUE)
     thing.change = lambda: thing.due.clear() or {"changes": {"b": {"old": None, "new": 1}}}
-    assert course(thing)["changes"] == {"b": {"old": None, "new": 1}}
+    assert run(thing)["changes"] == {"b": {"old": None, "new": 1}}

@@ -1,8 +1,8 @@
-"""Between Salt and the library: the pillar in, the library's errors out as Salt's."""
+"""The bridge between Salt and the library: the pillar is read, errors become Salt's exceptions."""
 
 import pytest
 
-# Salt is there in a test machine, and on hosts that run these tests by hand perhaps not.
+# A test machine has Salt; a host where a person runs these tests may lack it.
 pytest.importorskip("salt.exceptions")
 
 import dkim_salt
@@ -34,12 +34,10 @@ class Rendering:
         ("remote", {}, {}),
     ],
 )
-def test_pillar_is_rendered_where_there_is_none_and_no_master(
-    monkeypatch, file_client, pillar, expected
-):
+def test_missing_pillar_is_rendered_without_a_master(monkeypatch, file_client, pillar, expected):
     monkeypatch.setattr(dkim_salt.salt.pillar, "get_pillar", Rendering)
     opts = {"file_client": file_client, "id": "mail", "saltenv": None}
-    assert dkim_salt.pillar_at_hand(opts, {}, pillar) == expected
+    assert dkim_salt.pillar_for_beacon(opts, {}, pillar) == expected
 
 
 def raising(error):
@@ -52,7 +50,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "salts"),
+    ("error", "expected"),
     [
         (InvalidValue("bits", 512, "is too small", "give 1024 to 4096"), SaltInvocationError),
         (KeyNotFound("example.com has no active key"), CommandExecutionError),
@@ -61,15 +59,15 @@ def raising(error):
         (SeveralProblems(["one", "two"]), CommandExecutionError),
     ],
 )
-def test_library_s_error_is_salt_s_with_the_same_text(error, salts):
-    with pytest.raises(salts) as raised:
+def test_error_of_the_library_becomes_salts_with_the_same_text(error, expected):
+    with pytest.raises(expected) as raised:
         raising(error)()
-    assert type(raised.value) is salts
+    assert type(raised.value) is expected
     assert str(raised.value) == str(error)
     assert raised.value.__cause__ is error
 
 
-def test_error_that_nobody_foresaw_stays_what_it_is():
+def test_unexpected_error_is_not_translated():
     with pytest.raises(ZeroDivisionError):
         raising(ZeroDivisionError())()
 
@@ -112,13 +110,13 @@ def test_refreshed_pillar_is_read_again():
 def test_wrong_pillar_raises_all_its_problems_at_once():
     pillar = {"dkim": {"databse": {}, "domains": {"exa mple": {}}}}
     with pytest.raises(SeveralProblems) as raised:
-        dkim_salt.sound_settings(pillar)
+        dkim_salt.valid_settings(pillar)
     assert len(raised.value.problems) == 2
     assert "databse" in str(raised.value)
     assert "'exa mple'" in str(raised.value)
 
 
-COMMENTS = {"in_order": "there", "pending": "would be made", "done": "made"}
+COMMENTS = {"ok": "there", "pending": "would be made", "done": "made"}
 
 
 @pytest.mark.parametrize(
@@ -126,11 +124,11 @@ COMMENTS = {"in_order": "there", "pending": "would be made", "done": "made"}
     [CommandExecutionError("no way"), SaltInvocationError("no way"), StepRefused("no way")],
 )
 @pytest.mark.parametrize("test", [True, False])
-def test_error_of_a_look_fails_the_state_with_its_text(error, test):
-    def look():
+def test_error_of_a_reading_fails_the_state_with_its_text(error, test):
+    def read():
         raise error
 
-    ret = dkim_salt.converged({"test": test}, "x", look, look, **COMMENTS)
+    ret = dkim_salt.converged({"test": test}, "x", read, read, **COMMENTS)
     assert ret == {"name": "x", "result": False, "changes": {}, "comment": "no way"}
 
 
@@ -138,12 +136,12 @@ def test_error_of_a_change_fails_the_state_with_its_text():
     def change():
         raise CommandExecutionError("refused")
 
-    seen = {"changes": {"key": {"old": None, "new": "rsa"}}}
-    ret = dkim_salt.converged({"test": False}, "x", lambda: seen, change, **COMMENTS)
+    read_state = {"changes": {"key": {"old": None, "new": "rsa"}}}
+    ret = dkim_salt.converged({"test": False}, "x", lambda: read_state, change, **COMMENTS)
     assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "refused")
 
 
-def test_failed_change_keeps_what_was_done_through_salt_s_exception():
+def test_failed_change_reports_finished_parts_through_salts_exception():
     @dkim_salt.translated
     def change():
         """Fails midway."""
@@ -151,13 +149,14 @@ def test_failed_change_keeps_what_was_done_through_salt_s_exception():
         error.done = {"key": {"old": None, "new": "rsa"}}
         raise error
 
-    seen = {"changes": {"key": {"old": None, "new": "rsa"}, "other": {"old": None, "new": "rsa"}}}
-    ret = dkim_salt.converged({"test": False}, "x", lambda: seen, change, **COMMENTS)
+    new = {"old": None, "new": "rsa"}
+    read_state = {"changes": {"key": new, "other": new}}
+    ret = dkim_salt.converged({"test": False}, "x", lambda: read_state, change, **COMMENTS)
     assert (ret["result"], ret["comment"]) == (False, "refused")
     assert ret["changes"] == {"key": {"old": None, "new": "rsa"}}
 
 
-def test_error_of_the_machine_is_said_with_its_file():
+def test_error_of_the_machine_names_its_file():
     @dkim_salt.translated
     def function():
         """Fails."""

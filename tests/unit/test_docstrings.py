@@ -1,4 +1,4 @@
-"""Every function says what it does, takes and gives back, and how it is called."""
+"""Every function documents its purpose, its arguments, its return and its call."""
 
 import ast
 import re
@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 TREE = Path(__file__).resolve().parents[2]
-# state.apply takes these beside a state's own arguments (Salt, «Requisites»).
+# Arguments of every state in addition to its own (Salt, «Requisites»).
 REQUISITES = {"require", "watch", "require_in", "watch_in", "onchanges", "onchanges_in"}
 
 
 def public(folder: str) -> dict[str, ast.FunctionDef]:
-    """The functions of a folder of Salt's, by the name that Salt knows them by."""
+    """Return the functions of a folder of Salt modules, by their names in Salt."""
     found = {}
     for path in sorted((TREE / folder).glob("*.py")):
         tree = ast.parse(path.read_text())
@@ -42,7 +42,7 @@ def arguments(node: ast.FunctionDef) -> list[str]:
 
 
 def examples(text: str, language: str) -> list[str]:
-    """The code blocks of a docstring."""
+    """Return the code blocks of a docstring."""
     blocks = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", f"{text}\n")
     return [textwrap.dedent(block).strip("\n") for block in blocks]
 
@@ -52,7 +52,7 @@ def prose(text: str) -> str:
 
 
 def names_argument(text: str, argument: str) -> bool:
-    """By a line of its own (``selector, bits``) or as words of the text."""
+    """Return whether a text names an argument, on its own line or within a sentence."""
     return re.search(rf"\b{re.escape(argument)}\b", prose(text)) is not None
 
 
@@ -60,33 +60,33 @@ def summary(text: str) -> str:
     return text.strip().partition("\n\n")[0]
 
 
-def test_salt_s_own_names_are_those_of_the_files():
+def test_virtual_names_follow_the_file_names():
     for folder in ("_modules", "_states"):
         for path in (TREE / folder).glob("*mod.py"):
             assert f'__virtualname__ = "{path.stem.removesuffix("mod")}"' in path.read_text()
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS])
-def test_function_begins_with_a_sentence(name):
+def test_docstring_of_a_function_begins_with_a_sentence(name):
     first = summary(documentation(FUNCTIONS[name]))
     assert first[0].isupper()
     assert first[-1] in ".:`"
 
 
-# What a first sentence begins with: what the function does for whoever calls it.
+# The first word of a docstring: what the function does for its caller.
 VERBS = {
-    *("Check", "Delete", "Have", "List", "Look", "Make", "Move", "Publish", "Retire", "Return"),
-    *("Revoke", "Rotate", "Take", "Tell", "Write", "Erase", "Forget"),
+    *("Activate", "Check", "Delete", "Erase", "Generate", "Import", "List", "Move", "Publish"),
+    *("Remove", "Report", "Retire", "Return", "Rotate", "Write"),
 }
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name.startswith("dkim.")])
-def test_function_for_people_says_first_what_it_does(name):
+def test_docstring_of_a_function_for_people_begins_with_a_verb(name):
     assert summary(documentation(FUNCTIONS[name])).split()[0] in VERBS
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS])
-def test_function_names_its_arguments(name):
+def test_function_documents_its_arguments(name):
     node = FUNCTIONS[name]
     text = documentation(node)
     other = re.search(r"[Aa]rguments(?: and returns?)? (?:are )?(?:those of|as) ``(\S+)``", text)
@@ -98,12 +98,12 @@ def test_function_names_its_arguments(name):
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS])
-def test_function_tells_what_it_returns(name):
+def test_function_documents_its_return(name):
     assert re.search(r"\b[Rr]eturns?\b", prose(documentation(FUNCTIONS[name])))
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS])
-def test_function_shows_how_to_call_it(name):
+def test_function_has_a_cli_example(name):
     text = documentation(FUNCTIONS[name])
     assert "CLI Example:" in text
     calls = "\n".join(examples(text, "bash"))
@@ -111,7 +111,7 @@ def test_function_shows_how_to_call_it(name):
 
 
 @pytest.mark.parametrize("name", [*STATES])
-def test_state_says_what_it_holds_and_names_its_arguments(name):
+def test_state_documents_its_arguments(name):
     node = STATES[name]
     text = documentation(node)
     assert summary(text)[-1] in ".:`"
@@ -122,7 +122,7 @@ def test_state_says_what_it_holds_and_names_its_arguments(name):
 
 
 @pytest.mark.parametrize("name", [name for name in STATES if not name.endswith(".mod_watch")])
-def test_state_shows_an_example_that_salt_takes(name):
+def test_state_has_a_valid_example(name):
     node = STATES[name]
     shown = examples(documentation(node), "yaml")
     assert shown
@@ -145,6 +145,6 @@ def test_library_is_documented(path):
             documentation(node)
 
 
-def test_examples_are_found_whole():
+def test_complete_examples_are_found():
     text = "A.\n\n.. code-block:: yaml\n\n    a:\n      b.c:\n        - d: 1\n\nAfter."
     assert examples(text, "yaml") == ["a:\n  b.c:\n    - d: 1"]

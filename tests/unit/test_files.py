@@ -1,4 +1,4 @@
-"""A file written anew in one step."""
+"""Replacement of a file in one step."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ import pytest
 from dkim_formula.files import replace_file
 
 
-def test_file_is_made_with_its_mode_whatever_the_umask(tmp_path):
+def test_file_gets_its_mode_whatever_the_umask(tmp_path):
     before = os.umask(0o077)
     try:
         replace_file(str(tmp_path / "new"), "text\n", 0o644)
@@ -17,7 +17,7 @@ def test_file_is_made_with_its_mode_whatever_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o644
 
 
-def test_file_is_replaced_and_not_written_into(tmp_path):
+def test_file_is_replaced_instead_of_written(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with path.open() as reader:
@@ -28,13 +28,13 @@ def test_file_is_replaced_and_not_written_into(tmp_path):
 
 def test_owner_is_set(tmp_path):
     if os.geteuid() != 0:
-        pytest.skip("root alone gives files away")
+        pytest.skip("only root can change the owner of a file")
     replace_file(str(tmp_path / "file"), "text", 0o600, (1234, 4321))
     status = (tmp_path / "file").stat()
     assert (status.st_uid, status.st_gid) == (1234, 4321)
 
 
-def test_octets_that_are_no_utf8_and_line_ends_come_out_as_they_were(tmp_path):
+def test_octets_that_are_not_utf8_and_line_ends_are_kept(tmp_path):
     octets = b"caf\xe9\r\nline\n"
     text = octets.decode("utf-8", "surrogateescape")
     replace_file(str(tmp_path / "file"), text, 0o600)
@@ -42,7 +42,7 @@ def test_octets_that_are_no_utf8_and_line_ends_come_out_as_they_were(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["fchmod", "fsync", "replace"])
-def test_failure_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch, step):
+def test_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, step):
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -56,14 +56,14 @@ def test_failure_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch, step):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_nobody_else_can_read_it_before_it_is_whole(tmp_path, monkeypatch):
-    seen = []
-    really = os.fsync
+def test_file_has_its_mode_before_it_is_complete(tmp_path, monkeypatch):
+    modes = []
+    fsync = os.fsync
 
-    def look(handle):
-        seen.append(stat.S_IMODE(os.fstat(handle).st_mode))
-        really(handle)
+    def record_mode(handle):
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        fsync(handle)
 
-    monkeypatch.setattr(os, "fsync", look)
+    monkeypatch.setattr(os, "fsync", record_mode)
     replace_file(str(tmp_path / "file"), "secret", 0o400)
-    assert seen == [0o400]
+    assert modes == [0o400]

@@ -1,4 +1,4 @@
-"""FORMULA says what Salt's package manager needs, and what the rest of the tree says too."""
+"""FORMULA has what Salt's package manager needs, and agrees with the rest of the tree."""
 
 import re
 from pathlib import Path
@@ -32,52 +32,52 @@ def newest_release():
     return re.search(r"^## \[([\d.]+)\]", text, re.MULTILINE)[1]
 
 
-def test_everything_that_spm_requires_is_there():
+def test_formula_file_has_every_required_key():
     assert [key for key in REQUIRED if not FORMULA.get(key)] == []
 
 
-def test_states_are_where_spm_looks_for_them():
+def test_states_are_in_the_folder_that_spm_reads():
     assert FORMULA["name"] == FORMULA["top_level_dir"]
     assert (ROOT / FORMULA["top_level_dir"] / "init.sls").is_file()
 
 
-def test_spm_leaves_the_folders_of_the_modules_whole():
-    # It takes every "dkim/" out of these paths, in whatever word it ends (measured, Salt 3008.3).
+def test_spm_keeps_the_paths_of_the_modules():
+    # It removes every "dkim/" from these paths, also at the end of a word (measured, Salt 3008.3).
     modules = [
         path
         for kind in ("_beacons", "_modules", "_output", "_runners", "_states", "_utils")
         for path in ROOT.glob(f"{kind}/**/*.py")
     ]
-    torn = [str(path) for path in modules if "dkim/" in str(path.relative_to(ROOT))]
+    changed = [str(path) for path in modules if "dkim/" in str(path.relative_to(ROOT))]
     assert modules
-    assert torn == []
+    assert changed == []
 
 
-def test_version_is_the_newest_of_the_changelog():
+def test_version_is_the_newest_in_the_changelog():
     assert FORMULA["version"] == newest_release()
 
 
-def test_library_says_the_version_of_the_formula():
+def test_library_has_the_version_of_the_formula():
     assert str(FORMULA["version"]) == VERSION
 
 
-def test_oldest_release_of_salt_that_is_named_is_the_oldest_that_is_tested():
+def test_minimum_version_is_the_oldest_tested_release_of_salt():
     tested = [*salts.VERSIONS, salt_pin()]
     assert min(version.partition(".")[0] for version in tested) == str(FORMULA["minimum_version"])
 
 
-def test_releases_of_salt_that_the_readme_names_are_those_that_are_tested():
+def test_readme_names_the_tested_releases_of_salt():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for version in (*salts.VERSIONS, salt_pin()):
         assert version in readme
 
 
-def test_families_of_systems_are_those_that_have_names():
+def test_os_families_are_those_of_osfamilymap():
     names = yaml.safe_load((ROOT / "dkim" / "osfamilymap.yaml").read_text(encoding="utf-8"))
     assert FORMULA["os_family"].split(", ") == list(names)
 
 
-def test_every_file_that_the_texts_link_to_is_there():
+def test_every_linked_file_exists():
     texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
     missing = [
         f"{text.name}: {target}"

@@ -1,4 +1,4 @@
-"""Generated files and answers: keys, OpenDKIM's tables, DNS, milters, other people's settings."""
+"""Generated files and answers: keys, OpenDKIM's tables, DNS, milters, other settings."""
 
 import base64
 import contextlib
@@ -52,7 +52,7 @@ FILES = [
     base64.b64encode(in_form(KEYS["rsa"], "DER", "TraditionalOpenSSL")),
     in_form(KEYS["ed25519"], "PEM", "PKCS8"),
     in_form(KEYS["ed25519"], "DER", "PKCS8"),
-    # As rspamd writes it: the seed and the public half.
+    # rspamd's form: the seed and the public half.
     base64.b64encode(
         in_form(KEYS["ed25519"], "DER", "PKCS8")[-32:]
         + base64.b64decode(KEYS["ed25519"].public_base64())
@@ -62,14 +62,14 @@ FILES = [
 
 
 def refused_or(function, *arguments, errors=InvalidValue):
-    """What a function gives, None where it refuses; any other exception is a fault."""
+    """Return a function's result, or None if it refuses. Any other exception fails the test."""
     with contextlib.suppress(errors):
         return function(*arguments)
 
 
 @examples(150)
 @given(st.sampled_from(FILES).flatmap(damaged))
-def test_damaged_key_file_is_refused_or_is_a_key(data):
+def test_damaged_key_file_is_refused_or_read_as_a_key(data):
     for found in (
         refused_or(key_file.private_key, data, "path /x"),
         read_stored(data).private,
@@ -93,17 +93,17 @@ def rsa_der(numbers):
     )
 
 
-SOUND = KEYS["rsa"]._key.private_numbers()
-NUMBERS = (0, SOUND.public_numbers.n, SOUND.public_numbers.e, SOUND.d, SOUND.p, SOUND.q)
-NUMBERS += (SOUND.dmp1, SOUND.dmq1, SOUND.iqmp)
+VALID = KEYS["rsa"]._key.private_numbers()
+NUMBERS = (0, VALID.public_numbers.n, VALID.public_numbers.e, VALID.d, VALID.p, VALID.q)
+NUMBERS += (VALID.dmp1, VALID.dmq1, VALID.iqmp)
 
 
 @examples(150)
 @given(st.dictionaries(st.integers(0, 8), st.integers(0, 3) | st.sampled_from(NUMBERS), max_size=4))
-@example({4: 1, 5: SOUND.public_numbers.n})  # two factors, one of them 1
+@example({4: 1, 5: VALID.public_numbers.n})  # two factors, one of them 1
 @example({4: 0, 5: 0})
 @example({2: 1})
-def test_key_of_odd_numbers_is_refused(changes):
+def test_key_of_invalid_numbers_is_refused(changes):
     data = rsa_der([changes.get(at, number) for at, number in enumerate(NUMBERS)])
     pem = b"-----BEGIN RSA PRIVATE KEY-----\n" + base64.encodebytes(data)
     pem += b"-----END RSA PRIVATE KEY-----\n"
@@ -131,7 +131,7 @@ mail %:mail:/etc/keys/mail.private\nother example.org:s2:MIIEowIBAAKCAQEA # rest
     st.sampled_from([data_set.parse_file, data_set.parse_refile, data_set.parse_list]),
     st.lists(st.sampled_from(["example.com", "example.net", "sub.example.net"]), max_size=2),
 )
-def test_tables_are_read_row_by_row_and_what_is_odd_is_refused(keys, signing, parse, hosted):
+def test_tables_are_read_row_by_row_and_invalid_rows_are_refused(keys, signing, parse, hosted):
     kind = data_set.REFILE if parse is data_set.parse_refile else data_set.FILE
 
     def table(content):
@@ -155,10 +155,10 @@ def test_name_of_a_table_is_read_or_refused(name):
 
 
 NAME = "default._domainkey.example.com"
-WANTED = key_record("example.com", "default", "ed25519", KEYS["ed25519"].public_base64())
+RECORD = key_record("example.com", "default", "ed25519", KEYS["ed25519"].public_base64())
 
 DESIRED = {
-    "dkim": WANTED.value,
+    "dkim": RECORD.value,
     "dmarc": "v=DMARC1; p=none; rua=mailto:d@example.com",
     "dmarc-report": "v=DMARC1;",
     "spf": "v=spf1 mx -all",
@@ -168,33 +168,33 @@ DESIRED = {
 
 
 @examples(100)
-@given(st.lists(st.binary(max_size=40) | damaged(WANTED.value.encode()), max_size=3))
-def test_any_text_at_a_name_is_compared_and_planned_for(values):
+@given(st.lists(st.binary(max_size=40) | damaged(RECORD.value.encode()), max_size=3))
+def test_record_with_any_text_is_compared_and_planned(values):
     present = Present(values=tuple(values))
     for value in values:
         for purpose, text in DESIRED.items():
-            desired = replace(WANTED, purpose=purpose, value=text)
+            desired = replace(RECORD, purpose=purpose, value=text)
             for found in (value, text.encode() + value, text[:10].encode() + value):
                 compared = compare(desired, found)
                 assert compared.problem.isprintable()
                 assert compared.advice.isprintable()
                 assert not (compared.problem and compared.advice)
     with contextlib.suppress(FormulaError):
-        to_publish(WANTED, present, (), False)
-    to_remove(NAME, "TXT", present, [WANTED.value])
+        to_publish(RECORD, present, (), False)
+    to_remove(NAME, "TXT", present, [RECORD.value])
 
 
 @examples(100)
 @given(odd_text())
 def test_stored_password_of_any_form_is_compared(stored):
     assert scram.matches(stored, Secret("x")) is False
-    whole = f"SCRAM-SHA-256$4096:{stored}$c3RvcmVk:c2VydmVy"
-    assert scram.matches(whole, Secret("x")) is False
+    complete = f"SCRAM-SHA-256$4096:{stored}$c3RvcmVk:c2VydmVy"
+    assert scram.matches(complete, Secret("x")) is False
 
 
 @examples(150)
 @given(st.lists(odd_text(), max_size=6).map(" ".join))
-def test_configuration_of_others_is_read_as_far_as_it_goes(text):
+def test_any_configuration_is_read_as_far_as_possible(text):
     previous_addresses(text, "/var/spool/postfix", "/var/spool/postfix/opendkim/opendkim.sock")
     previous_addresses(f"Socket {text}", "/var/spool/postfix", "/x")
     assert "".join(line.raw for line in hba.lines(text)) == text
@@ -214,15 +214,15 @@ SIGNATURE += base64.b64encode(hashlib.sha256(BODY).digest()).decode()
 @examples(150)
 @given(
     damaged(SIGNATURE.encode()) | st.just(SIGNATURE.encode()),
-    damaged(WANTED.value.encode()) | st.just(WANTED.value.encode()),
+    damaged(RECORD.value.encode()) | st.just(RECORD.value.encode()),
 )
-def test_signature_and_record_of_any_form_are_not_verified(signature, record):
+def test_damaged_signature_or_record_is_not_verified(signature, record):
     texts = [text.decode("utf-8", "replace") for text in (signature, record)]
     with pytest.raises(verification.NotVerified):
         verification.verify(texts[0], [("From", " a@example.com")], BODY, texts[1])
 
 
-# How libmilter opens: version, actions, protocol (mfdef.h, SMFIC_OPTNEG).
+# The first packet of libmilter: version, actions, protocol (mfdef.h, SMFIC_OPTNEG).
 OPENING = b"\0\0\0\x0dO" + b"\0\0\0\x06" + b"\0\0\x01\xff" + b"\0\x0f\xfb\xff"
 CONVERSATION = OPENING + b"\0\0\0\x01c" * 4
 CONVERSATION += b"\0\0\0\x0fhname\0a value\0\0\0\0\x01a"
@@ -230,27 +230,27 @@ CONVERSATION += b"\0\0\0\x0fhname\0a value\0\0\0\0\x01a"
 
 @examples(60)
 @given(damaged(CONVERSATION))
-def test_milter_that_says_anything_is_an_answer_or_an_error(tmp_path_factory, said):
+def test_any_octets_of_a_milter_are_an_answer_or_an_error(tmp_path_factory, octets):
     path = str(tmp_path_factory.mktemp("m") / "s")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
-        speaker = threading.Thread(target=say, args=(listening, said))
-        speaker.start()
+        sender = threading.Thread(target=send, args=(listening, octets))
+        sender.start()
         with contextlib.suppress(OpenDKIMError), milter.Connection(path, timeout=5) as connection:
             connection.message("a@example.com", [("From", " a@example.com")], BODY)
-        speaker.join()
+        sender.join()
 
 
-def say(listening, said):
+def send(listening, octets):
     peer, _ = listening.accept()
     with peer, contextlib.suppress(OSError):
-        peer.sendall(said)
+        peer.sendall(octets)
         peer.shutdown(socket.SHUT_WR)
         while peer.recv(65536):
             pass
 
 
 @pytest.mark.parametrize("data", FILES[:2] + FILES[3:7])
-def test_files_to_damage_are_sound(data):
+def test_undamaged_files_are_valid(data):
     assert key_file.private_key(data, "key").algorithm in KEYS

@@ -1,4 +1,4 @@
-"""What the formula made for OpenDKIM is found by the machine's files, whatever the pillar says."""
+"""The formula's files for OpenDKIM are found on the machine, whatever the pillar says."""
 
 import pytest
 from dkim_formula.settings.lookup import DEFAULTS
@@ -10,7 +10,7 @@ CHROOT = "/var/spool/postfix"
 
 @pytest.fixture
 def machine(tmp_path):
-    """A folder for units, and a function that writes a file below the test's own."""
+    """A folder for units, and a function that writes a file below the test's folder."""
 
     def write(path, text):
         file = tmp_path / path
@@ -46,13 +46,13 @@ def test_daemons_of_both_kinds_of_unit_are_found(machine, tmp_path):
     assert "unix:/milter/signer.sock" in first.milters
 
 
-def test_configuration_without_a_unit_is_found_at_its_place(machine, tmp_path):
+def test_configuration_without_a_unit_is_found_at_its_path(machine, tmp_path):
     config = machine("opendkim.conf", configuration(f"{CHROOT}/opendkim/opendkim.sock"))
     (daemon,) = found(tmp_path, opendkim_config=config)
     assert (daemon.service, daemon.files) == ("opendkim", (config,))
 
 
-def test_configuration_that_an_earlier_lookup_left_is_found_too(machine, tmp_path):
+def test_configuration_of_an_earlier_lookup_is_also_found(machine, tmp_path):
     old = machine("opendkim.conf", configuration(f"{CHROOT}/opendkim/opendkim.sock"))
     new = machine("signer.conf", configuration(f"{CHROOT}/milter/opendkim.sock"))
     drop_in = machine("units/opendkim.service.d/dkim-formula.conf", unit(new))
@@ -61,13 +61,13 @@ def test_configuration_that_an_earlier_lookup_left_is_found_too(machine, tmp_pat
     assert set(daemon.directories) == {f"{CHROOT}/opendkim", f"{CHROOT}/milter"}
 
 
-def test_what_the_site_made_is_not_found(machine, tmp_path):
+def test_files_without_the_header_are_not_found(machine, tmp_path):
     config = machine("opendkim.conf", "Mode sv\nSocket local:/run/opendkim/opendkim.sock\n")
     machine("units/opendkim.service", f"[Service]\nExecStart=/usr/sbin/opendkim -f -x {config}\n")
     assert found(tmp_path, opendkim_config=config) == []
 
 
-def test_configuration_that_the_site_has_replaced_stays(machine, tmp_path):
+def test_replaced_configuration_is_not_found(machine, tmp_path):
     config = machine("opendkim.conf", "Mode sv\nSocket local:/run/opendkim/opendkim.sock\n")
     drop_in = machine("units/opendkim.service.d/dkim-formula.conf", unit(config))
     (daemon,) = found(tmp_path)
@@ -75,7 +75,7 @@ def test_configuration_that_the_site_has_replaced_stays(machine, tmp_path):
     assert daemon.directories == daemon.milters == ()
 
 
-def test_postfix_s_own_folder_is_never_one_of_the_formula_s(machine, tmp_path):
+def test_postfixs_chroot_is_not_a_directory_of_the_formula(machine, tmp_path):
     config = machine("opendkim.conf", configuration(f"{CHROOT}/opendkim.sock"))
     (daemon,) = found(tmp_path, opendkim_config=config)
     assert daemon.directories == ()

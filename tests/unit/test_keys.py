@@ -1,4 +1,4 @@
-"""Keys are those that signers and verifiers take, and never show themselves."""
+"""Private keys: those that signers and verifiers accept, without any text that shows a key."""
 
 import base64
 import copy
@@ -123,7 +123,7 @@ def test_unknown_algorithm_is_refused(algorithm):
 @pytest.mark.parametrize(
     ("given", "bits"), [(1024, 1024), (2048, 2048), (4096, 4096), ("3072", 3072)]
 )
-def test_sizes_of_rfc_8301_are_taken(given, bits):
+def test_sizes_of_rfc_8301_are_accepted(given, bits):
     assert check_bits(given) == bits
 
 
@@ -190,18 +190,18 @@ WEAK = {
 
 
 @pytest.mark.parametrize("case", WEAK)
-def test_key_that_opendkim_signs_with_is_read_and_its_weakness_told(case):
+def test_key_that_opendkim_signs_with_is_read_with_its_weakness(case):
     make, weakness = WEAK[case]
     assert weakness in read(make(), "key").weakness
 
 
 @pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
-def test_key_that_every_verifier_takes_has_no_weakness(algorithm):
+def test_key_that_every_verifier_accepts_has_no_weakness(algorithm):
     assert not PrivateKey.generate(algorithm).weakness
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_unusable_key_is_refused_without_being_shown(case):
+def test_unusable_key_is_refused_and_not_shown(case):
     make, problem = REFUSED[case]
     pem = make()
     with pytest.raises(InvalidValue, match=problem) as caught:
@@ -214,17 +214,17 @@ def test_unusable_key_is_refused_without_being_shown(case):
     assert shown.count("Traceback") == 1
 
 
-def test_traditional_pem_of_the_howto_is_taken():
+def test_traditional_pem_of_the_howto_is_accepted():
     key = rsa.generate_private_key(65537, 2048)
     pem = pem_of(key, form=serialization.PrivateFormat.TraditionalOpenSSL)
     assert read(pem, "key").bits == 2048
 
 
-def test_key_shows_nothing_of_itself(rsa_key):
+def test_repr_of_a_key_does_not_show_the_key(rsa_key):
     assert repr(rsa_key) == str(rsa_key) == f"{rsa_key}" == "<PrivateKey rsa 2048>"
 
 
 @pytest.mark.parametrize("carry", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps])
-def test_key_is_not_carried_away(rsa_key, carry):
+def test_key_is_not_serialised(rsa_key, carry):
     with pytest.raises(TypeError):
         carry(rsa_key)

@@ -1,4 +1,4 @@
-"""Names are taken as DNS and RFC 6376 have them, in one stored form."""
+"""Names are accepted by the rules of DNS and RFC 6376, and stored in one form."""
 
 import pytest
 from dkim_formula import names
@@ -60,7 +60,7 @@ def test_domain_is_stored_as_lower_case_a_labels(given, stored):
         b"example.com",
     ],
 )
-def test_what_is_no_domain_is_refused(given):
+def test_invalid_domain_is_refused(given):
     with pytest.raises(InvalidValue, match=r"^here: ") as caught:
         names.domain_name(given, "here")
     assert caught.value.where == "here"
@@ -77,12 +77,12 @@ def test_selector_is_labels_joined_by_dots(given, stored):
 @pytest.mark.parametrize(
     "given", ["", "a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "ä", "a" * 64, 2026, True, None]
 )
-def test_what_is_no_selector_is_refused(given):
+def test_invalid_selector_is_refused(given):
     with pytest.raises(InvalidValue, match=r"^selector: "):
         names.selector(given)
 
 
-def test_number_as_selector_is_told_to_be_quoted():
+def test_error_of_a_numeric_selector_says_to_quote_it():
     with pytest.raises(InvalidValue, match="quote it"):
         names.selector(2026)
 
@@ -119,7 +119,7 @@ def test_address_keeps_its_local_part(given, stored):
         1,
     ],
 )
-def test_what_is_no_plain_address_is_refused(given):
+def test_invalid_plain_address_is_refused(given):
     with pytest.raises(InvalidValue, match=r"^address: "):
         names.email_address(given)
 
@@ -137,7 +137,7 @@ def test_what_is_no_plain_address_is_refused(given):
 @example("a" * 64 + ".example")
 @example("a.\n")
 @example("a_b.example")
-def test_domain_of_mail_is_served_in_the_form_that_it_is_brought_to(text):
+def test_mail_domain_is_served_in_its_stored_form(text):
     try:
         stored = names.mail_domain(text)
     except InvalidValue:
@@ -147,28 +147,28 @@ def test_domain_of_mail_is_served_in_the_form_that_it_is_brought_to(text):
 
 
 @given(strategies.text(max_size=70) | strategies.from_regex(r"\A[ A-Za-z0-9._-]{1,80}\Z"))
-def test_stored_name_is_served_or_its_problem_is_named(text):
+def test_stored_name_is_served_or_has_a_problem(text):
     problem = names.domain_problem(text)
     assert bool(problem) is not names.is_served(text)
     assert "\n" not in problem
 
 
 @given(strategies.text(max_size=70) | strategies.from_regex(r"\A[ A-Za-z0-9._-]{1,80}\Z"))
-def test_stored_selector_has_a_name_in_dns_or_its_problem_is_named(text):
+def test_stored_selector_has_a_name_in_dns_or_has_a_problem(text):
     problem = names.selector_problem(text)
     assert problem or names.selector_in_dns(text) == text
     assert "\n" not in problem
 
 
 @pytest.mark.parametrize("name", ["my_host.example", "_x.example", "a-.example", "xn--a.example"])
-def test_name_that_opendkim_finds_is_served_though_no_new_one_may_be_so(name):
+def test_existing_name_that_opendkim_finds_is_served(name):
     assert names.is_served(name)
     with pytest.raises(InvalidValue):
         names.domain_name(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "remedy"),
     [
         ("*", "delete the row"),
         (".odd.example", "delete the row, or correct the name"),
@@ -183,8 +183,8 @@ def test_name_that_opendkim_finds_is_served_though_no_new_one_may_be_so(name):
         (".".join(["a" * 60] * 4), "too long for a key record below it"),
     ],
 )
-def test_name_that_opendkim_never_finds_is_told_with_what_to_do(name, says):
-    assert says in names.domain_problem(name)
+def test_problem_of_a_name_that_opendkim_never_finds_has_a_remedy(name, remedy):
+    assert remedy in names.domain_problem(name)
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,14 @@ def test_name_that_opendkim_never_finds_is_told_with_what_to_do(name, says):
         ("[192.0.2.*]", "[192.0.2.1]", "1"),
     ],
 )
-def test_glob_stands_for_domains(glob, matching, other):
+def test_glob_matches_domains(glob, matching, other):
     found = names.domain_glob(glob)
     assert found.match(matching)
     assert not found.match(other)
 
 
 @pytest.mark.parametrize("value", ["example.com", "", None, 5, "[a-z].example"])
-def test_text_without_a_sign_is_no_glob(value):
+def test_text_without_a_wildcard_is_no_glob(value):
     assert names.domain_glob(value) is None
 
 
@@ -223,5 +223,5 @@ def test_domain_is_readable_in_its_own_letters(domain, readable):
 
 
 @given(strategies.text())
-def test_no_stored_domain_is_without_a_readable_form(text):
+def test_every_stored_domain_has_a_readable_form(text):
     assert isinstance(names.u_labels(f"xn--{text}"), str)

@@ -1,4 +1,4 @@
-"""No part of the formula reads a log: whoever sends mail writes into OpenDKIM's and Postfix's."""
+"""No part of the formula reads a log, because senders of mail write into the mail logs."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ UNITS_AND_STATES = [
 
 
 def commands(source):
-    """The programs and files that Python's source names: each string that is a word or a path."""
+    """Return the programs and files in a Python source: each string without a blank."""
     constants = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
     texts = (node.value for node in constants if isinstance(node.value, str))
     return [text for text in texts if not re.search(r"\s", text.strip())]
@@ -39,13 +39,13 @@ def test_texts_are_collected_from_comparisons_searches_and_shell():
         "LOOKED_FOR in line\n"
         "print('only shown')\n"
     )
-    wanted = {"in a line", "whole line", "beginning", "expression", "by name"}
-    assert set(of_python(source)) == wanted
+    expected = {"in a line", "whole line", "beginning", "expression", "by name"}
+    assert set(of_python(source)) == expected
     unit = 'ExecStart=/bin/sh -c \'journalctl | grep "by a unit"\'\nDescription="shown"\n'
     assert any("by a unit" in text for text in of_lines(unit))
     assert not any("shown" in text for text in of_lines(unit))
 
 
 def test_texts_of_the_formula_itself_are_collected():
-    # Of systemctl, of Postfix's process, of a milter's answer.
+    # A text of systemctl, one of Postfix's process, and one of a milter's answer.
     assert {"active", "master", "deferred"} <= set(sought_texts())

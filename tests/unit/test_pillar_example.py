@@ -11,7 +11,7 @@ from dkim_formula.settings.lookup import LOOKUP_KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "pillar.example").read_text(encoding="utf-8")
 COMMENTED = re.compile(r"^( *)#(?=\S)")
-# Settings have it under another name, or it is the name that the setting stands under.
+# Fields whose pillar key has another name, or which are the key itself.
 NOT_KEYS = {"name", "keys", "address", "every_hosted", "excluded"}
 NOT_GIVEN = {"assumed", "described", "only_given"}
 
@@ -21,7 +21,7 @@ def uncommented(text):
 
 
 def variants():
-    """The file with one paragraph's examples uncommented, for each paragraph that has some."""
+    """Yield the file with the examples of one paragraph uncommented, for each such paragraph."""
     paragraphs = TEXT.split("\n\n")
     for at, paragraph in enumerate(paragraphs):
         changed = uncommented(paragraph)
@@ -34,7 +34,7 @@ def pillar(text):
 
 
 def keys_at(path):
-    """Every key that some variant of the file has at a path; ``*`` in it is any key."""
+    """Return every key that a variant of the file has at a path; ``*`` matches any key."""
     found = set()
     for text in (TEXT, *variants()):
         nodes = [pillar(text)]
@@ -102,5 +102,5 @@ def test_there_are_commented_examples():
         (("lookup",), set(LOOKUP_KEYS)),
     ],
 )
-def test_every_key_is_shown(path, keys):
+def test_pillar_example_shows_every_key(path, keys):
     assert keys <= keys_at(path)

@@ -9,7 +9,7 @@ from dkim_formula import progress
 
 
 class Clock:
-    """A clock that stands until it is told to go on."""
+    """A clock whose time a test sets."""
 
     def __init__(self):
         self.now = 0.0
@@ -25,9 +25,9 @@ def clock():
 
 @pytest.fixture
 def terminal():
-    """A terminal: a function that reads what came to it, and what writes to it."""
-    ours, theirs = pty.openpty()
-    stream = os.fdopen(theirs, "w")
+    """A terminal: a function that reads its text, and the stream that writes to it."""
+    master, slave = pty.openpty()
+    stream = os.fdopen(slave, "w")
 
     def read():
         stream.flush()
@@ -35,23 +35,23 @@ def terminal():
         stream.flush()
         text = ""
         while not text.endswith("END"):
-            text += os.read(ours, 4096).decode()
+            text += os.read(master, 4096).decode()
         return text.removesuffix("END")
 
     yield read, stream
     stream.close()
-    os.close(ours)
+    os.close(master)
 
 
 def run(stream, clock, seconds, total):
-    """Total things, each of which takes so many seconds."""
-    with progress.shown(stream, "keys", clock) as tell:
+    """Report ``total`` items, each of which takes ``seconds``."""
+    with progress.shown(stream, "keys", clock) as report:
         for done in range(1, total + 1):
             clock.now += seconds
-            tell(done, total)
+            report(done, total)
 
 
-def test_bar_grows_on_a_terminal_and_is_gone_in_the_end(terminal, clock):
+def test_bar_grows_on_a_terminal_and_is_erased_at_the_end(terminal, clock):
     read, stream = terminal
     run(stream, clock, 1, 4)
     steps = read().split("\r")
@@ -74,13 +74,13 @@ def test_bar_is_drawn_a_few_times_a_second(terminal, clock):
     assert read().count("[") <= 10 / progress.REDRAWN
 
 
-def test_bar_is_gone_where_the_run_breaks_off(terminal, clock):
+def test_bar_is_erased_if_the_run_fails(terminal, clock):
     read, stream = terminal
 
     def break_off():
-        with progress.shown(stream, "keys", clock) as tell:
+        with progress.shown(stream, "keys", clock) as report:
             clock.now = 3
-            tell(1, 2)
+            report(1, 2)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -88,23 +88,23 @@ def test_bar_is_gone_where_the_run_breaks_off(terminal, clock):
     assert read().split("\r")[-2].strip() == ""
 
 
-def test_line_comes_every_ten_seconds_where_there_is_no_terminal(clock):
+def test_without_a_terminal_a_line_is_written_every_ten_seconds(clock):
     stream = io.StringIO()
     run(stream, clock, 4, 10)
     assert stream.getvalue().splitlines() == ["3 of 10 keys", "6 of 10 keys", "9 of 10 keys"]
 
 
-def test_terminal_that_is_gone_stops_no_run(clock):
+def test_closed_terminal_stops_no_run(clock):
     stream = io.StringIO()
-    with progress.shown(stream, "keys", clock) as tell:
+    with progress.shown(stream, "keys", clock) as report:
         stream.close()
         clock.now = 11
-        tell(1, 2)
+        report(1, 2)
 
 
 def test_large_numbers_are_readable(clock):
     stream = io.StringIO()
-    with progress.shown(stream, "domains", clock) as tell:
+    with progress.shown(stream, "domains", clock) as report:
         clock.now = 11
-        tell(1_500, 100_000)
+        report(1_500, 100_000)
     assert stream.getvalue() == "1,500 of 100,000 domains\n"

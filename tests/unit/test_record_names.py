@@ -5,7 +5,7 @@ from dkim_formula import names, record_names
 from dkim_formula.errors import InvalidValue
 
 
-def test_key_record_stands_below_domainkey():
+def test_key_record_is_below_domainkey():
     assert record_names.key_record_name("Mail", "Example.com.") == "mail._domainkey.example.com"
 
 
@@ -16,7 +16,7 @@ def test_key_record_name_is_checked_as_a_whole():
         record_names.key_record_name("sel", domain)
 
 
-def test_report_record_stands_in_the_receivers_zone():
+def test_report_record_is_in_the_receivers_zone():
     # The example of RFC 9990, "Verifying External Destinations".
     assert (
         record_names.report_record_name("blue.example.com", "red.example.net")

@@ -1,4 +1,4 @@
-"""What runs the tests: it ends what it began, and shows again what failed."""
+"""The runner of the tests: it ends the commands that it started and shows failures at the end."""
 
 import threading
 from collections import Counter
@@ -10,7 +10,7 @@ from support.durations import Durations
 from support.lines import Lines
 from support.machine import RELEASES
 from support.progress import Progress
-from support.runner import COMPLAINT, NO_TESTS, _outcome, _together, _verdict
+from support.runner import LAST_LINES, NO_TESTS, _outcome, _together, _verdict
 from support.share import releases_of
 
 
@@ -19,28 +19,29 @@ def durations(tmp_path):
     return Durations(tmp_path / "durations.json")
 
 
-def test_commands_end_where_the_runner_is_stopped():
+def test_stop_of_the_runner_ends_its_commands():
     lines = Lines()
     found = []
-    began = threading.Event()
-    lines.write = lambda line: began.set()
+    started = threading.Event()
+    lines.write = lambda line: started.set()
     command = ["/bin/sh", "-c", "echo begins; exec sleep 60"]
     thread = threading.Thread(target=lambda: found.append(lines.stream(command, "test")))
     thread.start()
-    assert began.wait(20)
+    assert started.wait(20)
     lines.stop()
     thread.join(20)
-    ((status, said, _),) = found
+    ((status, output, _),) = found
     assert status != 0
-    assert said == ["begins"]
+    assert output == ["begins"]
     with pytest.raises(CancelledError):
         lines.stream(["/bin/true"], "test")
 
 
-def test_what_failed_is_shown_again_in_the_end(capsys, durations):
-    said = [f"line {number}" for number in range(COMPLAINT)] + ["=== 1 failed, 2 passed in 3s ==="]
+def test_failed_tests_are_shown_again_at_the_end(capsys, durations):
+    output = [f"line {number}" for number in range(LAST_LINES)]
+    output.append("=== 1 failed, 2 passed in 3s ===")
     outcomes = [
-        _outcome("integration", "trixie", 1, said),
+        _outcome("integration", "trixie", 1, output),
         _outcome("integration", "trixie", 0, ["=== 4 passed in 3s ==="]),
         _outcome("integration", "trixie", NO_TESTS, ["=== 4 deselected in 0s ==="]),
     ]
@@ -48,12 +49,12 @@ def test_what_failed_is_shown_again_in_the_end(capsys, durations):
     assert _verdict([together], Progress(lambda line: None), durations) == 1
     shown = capsys.readouterr().out
     assert "line 0\n" not in shown
-    assert f"line {COMPLAINT - 1}\n" in shown
+    assert f"line {LAST_LINES - 1}\n" in shown
     assert "1 failed, 6 passed in 2 files" in shown
     assert "TESTS FAILED: integration on trixie" in shown
 
 
-def test_what_passed_is_not_shown_again(capsys, durations):
+def test_passed_tests_are_not_shown_again(capsys, durations):
     passed = _outcome("unit", "trixie", 0, ["a line", "=== 4 passed in 3s ==="])
     assert _verdict([passed], Progress(lambda line: None), durations) == 0
     shown = capsys.readouterr().out
@@ -61,7 +62,7 @@ def test_what_passed_is_not_shown_again(capsys, durations):
     assert "TESTS PASSED" in shown
 
 
-def test_longest_files_of_the_last_run_begin_first_and_are_shown(durations, tmp_path):
+def test_longest_files_of_the_last_run_start_first_and_are_listed(durations, tmp_path):
     long, unknown, known = (["tests/test_typos.py"], ["tests/test_new.py"], ["tests/test_bare.py"])
     durations.note("trixie", known, 75.2, 30)
     durations.keep()
@@ -73,16 +74,16 @@ def test_longest_files_of_the_last_run_begin_first_and_are_shown(durations, tmp_
     assert targets == [known, unknown, long]
 
 
-def test_command_is_told_with_the_time_of_the_processor():
+def test_command_returns_its_status_output_and_processor_time():
     lines = Lines()
     lines.write = lambda line: None
     work = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; echo done; exit 3"
-    status, said, processor = lines.stream(["/bin/sh", "-c", work], "test")
-    assert (status, said) == (3, ["done"])
+    status, output, processor = lines.stream(["/bin/sh", "-c", work], "test")
+    assert (status, output) == (3, ["done"])
     assert processor > 0
 
 
-def test_each_test_of_one_release_runs_on_one_of_them():
+def test_test_marked_one_release_runs_on_exactly_one_release():
     names = [f"tests/functional/test_x.py::test_case[{number}]" for number in range(100)]
     dealt = [releases_of(_item(name, pytest.mark.one_release)) for name in names]
     counts = Counter(dealt)
@@ -93,7 +94,7 @@ def test_each_test_of_one_release_runs_on_one_of_them():
     assert releases_of(_item(names[0], None)) == RELEASES
 
 
-def test_release_that_a_test_names_is_one_of_ours():
+def test_unknown_release_in_a_mark_is_an_error():
     with pytest.raises(ValueError, match="sarge"):
         releases_of(_item("tests/test_x.py::test_y", pytest.mark.one_release("sarge")))
 

@@ -1,4 +1,4 @@
-"""What holds a key or a password does not show it, however it is looked at."""
+"""Objects with a key or a password never show the secret as text."""
 
 import copy
 import dataclasses
@@ -18,7 +18,7 @@ import yaml
 from dkim_formula.errors import InvalidValue
 from dkim_formula.importing.data_set import parse_file, parse_list
 from dkim_formula.importing.key_table import Entry
-from dkim_formula.importing.plan import TableImport, Taken
+from dkim_formula.importing.plan import ImportedKey, TableImport
 from dkim_formula.key_text import StoredKey
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.multi_prime import MultiPrimeKey
@@ -42,7 +42,7 @@ MARKERS = (MARKER, PEM.splitlines()[1], SEED.hex(), repr(SEED)[2:-1])
 
 TSIG = TsigKey("dkim", "hmac-sha256", SECRET)
 DATABASE = Database(password=SECRET, reader=Reader(password=SECRET))
-TAKEN = Taken(DesiredKey("example.com", "s"), KEY, "active")
+IMPORTED = ImportedKey(DesiredKey("example.com", "s"), KEY, "active")
 HOLDERS = {
     "Secret": SECRET,
     "PrivateKey": KEY,
@@ -60,13 +60,15 @@ HOLDERS = {
     "DesiredRole": roles.DesiredRole("reader", password=SECRET),
     "Dsn": Dsn("u", SECRET, "h", None, "d", "t", "k", ("c",), ""),
     "Entry": Entry("name", "example.com", "s", SECRET, "KeyTable, line 1"),
-    "Taken": TAKEN,
+    "ImportedKey": IMPORTED,
     "Adopted": Adopted("1", "example.com", "s", "rsa", 2048, "MII", "active", "", "0", text=SECRET),
     "StoredKey": StoredKey(KEY),
     "RowKey": RowKey(KEY, True),
     "MultiPrimeKey": MultiPrimeKey(MARKER.encode(), None),
     "RotationState": RotationState(Settings(database=DATABASE), None, (), ()),
-    "TableImport": TableImport(Settings(database=DATABASE), False, [], taken={("a", "b"): TAKEN}),
+    "TableImport": TableImport(
+        Settings(database=DATABASE), False, [], imported={("a", "b"): IMPORTED}
+    ),
     "Row of a file": parse_file(f"name example.com:s:{PEM.splitlines()[1]}", "KeyTable")[0],
     "Row of a list": parse_list(f"name=example.com:s:{MARKER}", "key_table")[0],
     "InvalidValue": InvalidValue("path", PEM, "is not an absolute path"),
@@ -108,7 +110,7 @@ WAYS = {
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     },
 }
-# What these can't do with an object that keeps a secret, they are to refuse.
+# The errors of a conversion that refuses an object with a secret.
 REFUSALS = (TypeError, AttributeError, pickle.PicklingError, yaml.representer.RepresenterError)
 
 
@@ -128,7 +130,7 @@ def test_markers_are_in_the_holders():
     assert HOLDERS["Row of a list"].value.reveal().endswith(MARKER)
 
 
-def test_secret_equals_another_of_the_same_text_alone():
+def test_secret_equals_only_a_secret_with_the_same_text():
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
@@ -136,21 +138,21 @@ def test_secret_equals_another_of_the_same_text_alone():
 
 def test_every_class_with_a_secret_is_among_the_holders():
     kinds = {type(holder) for holder in HOLDERS.values()}
-    keepers = {cls for cls in classes() if is_keeper(cls)}
-    assert keepers - kinds == set()
-    assert {Database, TsigKey, Taken, Entry} <= keepers
+    with_secret = {cls for cls in classes() if has_secret_field(cls)}
+    assert with_secret - kinds == set()
+    assert {Database, TsigKey, ImportedKey, Entry} <= with_secret
 
 
 def classes():
-    """Every dataclass of the library."""
+    """Yield every dataclass of the library."""
     for module in pkgutil.walk_packages(dkim_formula.__path__, "dkim_formula."):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and dataclasses.is_dataclass(value):
                 yield value
 
 
-def is_keeper(cls):
-    """Whether a field of it is a secret or a key."""
+def has_secret_field(cls):
+    """Return whether a class has a field with a secret or a key."""
     return any(
         any(word in str(field.type) for word in ("Secret", "PrivateKey"))
         for field in dataclasses.fields(cls)
@@ -168,8 +170,8 @@ def is_keeper(cls):
         f"postgresql://admin:{MARKER}@db.example.com/vmail",
     ],
 )
-def test_secret_in_the_wrong_place_is_not_shown(value):
-    error = InvalidValue("path", value, "is not an absolute path", "give the whole path")
+def test_secret_in_another_setting_is_not_shown(value):
+    error = InvalidValue("path", value, "is not an absolute path", "give the complete path")
     assert "<secret>" in str(error)
     assert [marker for marker in (*MARKERS, value[:40]) if marker in str(error)] == []
 
@@ -188,7 +190,7 @@ def test_value_that_is_no_secret_is_shown(value):
     assert repr(value) in str(InvalidValue("path", value, "is not right"))
 
 
-def test_annotations_are_read_as_they_are_written():
-    """A class is found by the text of its annotations, so that text has to name the type."""
+def test_annotations_name_the_type():
+    """``has_secret_field`` reads annotations as text, so this text must name the type."""
     hints = typing.get_type_hints(Entry)
-    assert hints["material"] is Secret
+    assert hints["key_or_path"] is Secret

@@ -1,7 +1,8 @@
 """
-DNS: the records that have to be there, whether they are, and their publication.
+DNS: desired records, checks of name servers, and publication of records.
 
-In reading order: ``reply`` and ``query`` (questions to servers), ``zones``, ``verdict``, ``check``,
+Reading order: ``reply`` and ``query`` (questions to servers), ``zones``, ``verdict``, ``check``,
 ``checked``; ``desired``, ``steps``, ``planned``, ``providers/``, ``batches``, ``changes``,
-``published``, ``publish``; ``commands``, which execution functions and states call.
+``published``, ``publish``; ``awaited``, ``due_notice``, ``notice``, ``notify`` (records that a
+person publishes); ``delegations``; ``commands`` (what execution functions and states call).
 """

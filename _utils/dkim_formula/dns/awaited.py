@@ -1,14 +1,15 @@
 """
-Awaited records: those that a person publishes. The table has when somebody was told, and since when
-every server is seen to have the record.
+Awaited records: records that a person has to publish.
+
+Their table holds when the person was notified, and since when every server has the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..postgres.objects import LOCK_AWAITED, LOCK_CLASS, names
@@ -19,7 +20,7 @@ from ..settings.model import Database
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-Called = tuple[str, str, str]
+RecordId = tuple[str, str, str]
 _COLUMNS = (
     "domain",
     "name",
@@ -35,14 +36,14 @@ _COLUMNS = (
 @dataclass(frozen=True)
 class Awaited:
     """
-    What is known of one awaited record.
+    The stored state of one awaited record.
 
     told_at
-        When somebody was told last that the record is missing; None where nobody was.
+        The time of the last notification that the record is missing; None without a notification.
     seen_at, last_seen_at
-        The first and the last of the successive looks that found the record at every server.
+        The first and the last of the successive checks that found the record at every server.
     seen_told
-        Whether somebody was told that the record is there.
+        Whether a notification reported that the record is visible.
     """
 
     domain: str
@@ -56,141 +57,70 @@ class Awaited:
 
     @classmethod
     def of(cls, record: Record) -> Awaited:
-        """Return a record of which nothing is known yet."""
+        """Return the state of a record without checks and notifications."""
         return cls(record.domain, record.name, record.type, record.value)
 
 
-def called(record: Record | Awaited) -> Called:
-    """Return what identifies a record."""
+def record_id(record: Record | Awaited) -> RecordId:
+    """Return the name, type and value, which identify a record."""
     return record.name, record.type, record.value
 
 
-@dataclass(frozen=True)
-class News:
-    """
-    What a person is told.
-
-    waiting
-        The records that wait, those first that nobody was told of.
-    new
-        How many of them nobody was told of.
-    seen
-        The records that a person was told of, and that are there now.
-    is_reminder
-        Whether all that waits is told again.
-    """
-
-    waiting: Sequence[Record] = ()
-    new: int = 0
-    seen: Sequence[Record] = ()
-    is_reminder: bool = False
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to tell."""
-        return bool(self.new or self.is_reminder or (self.seen and not self.waiting))
-
-
-def news(
-    known: Mapping[Called, Awaited],
-    records: Mapping[Called, Record],
-    waiting: Iterable[Record],
-    now: datetime,
-    every: int | None,
-) -> News:
-    """
-    Return what a person is to be told: of records that are new, of all that wait where a reminder
-    is due, and that nothing waits any more.
-
-    known, records
-        What is known after this run's look, and all awaited records.
-    waiting
-        The records that servers were seen to lack.
-    every
-        Seconds from a mail to its reminder; None for no reminder.
-    """
-    waiting = list(waiting)
-    told = {called(one): one.told_at for one in known.values() if one.told_at is not None}
-    new = [record for record in waiting if called(record) not in told]
-    old = [record for record in waiting if called(record) in told]
-    is_due = every is not None and any(
-        told[called(record)] + timedelta(seconds=every) <= now for record in old
-    )
-    there = [
-        record
-        for one, record in records.items()
-        if one in told and known[one].seen_at is not None and not known[one].seen_told
-    ]
-    return News((*new, *old), len(new), there, is_due)
-
-
-def after_look(
-    known: Mapping[Called, Awaited],
+def after_check(
+    known: Mapping[RecordId, Awaited],
     waiting: Iterable[Record],
     seen: Iterable[Record],
     now: datetime,
-) -> dict[Called, Awaited]:
-    """Return what is known after a look at some records."""
+) -> dict[RecordId, Awaited]:
+    """Return the states of records after a check of some of them."""
     found = dict(known)
     for record in seen:
-        one = found.get(called(record), Awaited.of(record))
-        found[called(one)] = replace(one, seen_at=one.seen_at or now, last_seen_at=now)
+        one = found.get(record_id(record), Awaited.of(record))
+        found[record_id(one)] = replace(one, seen_at=one.seen_at or now, last_seen_at=now)
     for record in waiting:
-        one = found.get(called(record), Awaited.of(record))
-        found[called(one)] = replace(one, seen_at=None, seen_told=False)
-    return found
-
-
-def after_telling(
-    known: Mapping[Called, Awaited], told: News, now: datetime
-) -> dict[Called, Awaited]:
-    """Return what is known after a person was told."""
-    found = dict(known)
-    again = told.waiting if told.is_reminder else told.waiting[: told.new]
-    for record in again:
-        found[called(record)] = replace(found[called(record)], told_at=now)
-    for record in told.seen:
-        found[called(record)] = replace(found[called(record)], seen_told=True)
+        one = found.get(record_id(record), Awaited.of(record))
+        found[record_id(one)] = replace(one, seen_at=None, seen_told=False)
     return found
 
 
 @contextmanager
-def telling(connection: pg.connection) -> Iterator[bool]:
-    """Let one run tell at a time; yield False where another run is at it."""
+def lock(connection: pg.connection) -> Iterator[bool]:
+    """Lock the table of awaited records; yield False where another run holds the lock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_AWAITED))
-        (is_mine,) = cursor.fetchone()
+        (has_lock,) = cursor.fetchone()
         try:
-            yield is_mine
+            yield has_lock
         finally:
-            if is_mine and not connection.closed:
+            if has_lock and not connection.closed:
                 connection.rollback()
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_CLASS, LOCK_AWAITED))
                 connection.commit()
 
 
-def read(connection: pg.connection, database: Database) -> dict[Called, Awaited]:
-    """Return what is known of all awaited records."""
+def read(connection: pg.connection, database: Database) -> dict[RecordId, Awaited]:
+    """Return the stored states of all awaited records."""
     with connection.cursor() as cursor:
         cursor.execute(compose(f"SELECT {', '.join(_COLUMNS)} FROM {{awaited}}", **names(database)))
         rows = [Awaited(*row) for row in cursor]
-    return {called(row): row for row in rows}
+    return {record_id(row): row for row in rows}
 
 
 def store(
     connection: pg.connection,
     database: Database,
-    before: Mapping[Called, Awaited],
-    after: Mapping[Called, Awaited],
-    forgotten: Collection[Called] = (),
+    before: Mapping[RecordId, Awaited],
+    after: Mapping[RecordId, Awaited],
+    removed: Collection[RecordId] = (),
 ) -> None:
     """
-    Store what has changed. Does not commit.
+    Store the states that changed. Does not commit.
 
-    forgotten
-        Records that are awaited no more.
+    removed
+        Records that are no longer awaited.
     """
-    changed = [one for one in after.values() if before.get(called(one)) != one]
-    gone = [*forgotten, *(called(one) for one in changed)]
+    changed = [one for one in after.values() if before.get(record_id(one)) != one]
+    gone = [*removed, *(record_id(one) for one in changed)]
     if not gone:
         return
     with connection.cursor() as cursor:

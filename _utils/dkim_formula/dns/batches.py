@@ -1,4 +1,4 @@
-"""Changes to the zones of services that take many at once: octoDNS's providers, a program."""
+"""Changes in zones whose provider takes many changes at once: octoDNS or the user's program."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..settings.model import Dns
 from .planned import Planned, is_applied, step_from
 from .providers.command import CommandProvider
 from .providers.octodns import OctodnsProvider
-from .providers.provider import BatchProvider, Change, Sent
+from .providers.provider import BatchProvider, Change, ChangeResult
 from .query import DnsClient, run
-from .steps import made_another, made_of
-from .zones import ZoneFinder, configured_zone, way_of
+from .steps import rewritten_form, rewritten_problem
+from .zones import ZoneFinder, configured_zone, publish_method
 
 _ODD = frozenset(b'"\\')
 
 
 class Batches:
     """
-    The services of ``dkim:dns``, each with its names.
+    The batch providers of ``dkim:dns``, each with its names.
 
     dns
-        The settings; their ``deadline`` is over all that is asked of the services.
+        The settings. Their ``deadline`` covers all requests to the providers together.
     """
 
     def __init__(self, dns: Dns):
@@ -34,14 +34,14 @@ class Batches:
         self._program: CommandProvider | None = None
 
     def close(self) -> None:
-        """End what the services have running."""
+        """End the processes of the providers."""
         for provider in self._providers.values():
             provider.close()
 
     def plan(self, planned: Sequence[Planned], adopt: bool) -> list[Planned]:
         """
-        Give each name of a service its step or its problem, and return the names that are published
-        by other ways.
+        Set the step or the problem of each name that a batch provider publishes, and return the
+        other names.
         """
         rest = []
         for one in planned:
@@ -56,15 +56,18 @@ class Batches:
                 _decide(one, adopt)
         return rest
 
-    def rehearse(self, planned: Sequence[Planned]) -> None:
-        """Take away steps that the services see no need for; a refusal becomes the ``problem``."""
+    def preview(self, planned: Sequence[Planned]) -> None:
+        """
+        Remove the steps that change nothing by the providers' own plans. A refusal becomes the
+        ``problem``.
+        """
         for provider, names in _by_provider(planned).items():
             steps = [one for one in names if one.step is not None]
-            for position, result in provider.rehearse(_changes(steps)):
+            for position, result in provider.preview(_changes(steps)):
                 _note(steps[position], result)
 
     def apply(self, planned: Sequence[Planned]) -> Iterator[Planned]:
-        """Send the steps, and yield each name once its own was sent."""
+        """Send the steps, and yield each name once its step was sent."""
         for provider, names in _by_provider(planned).items():
             yield from (one for one in names if one.step is None)
             steps = [one for one in names if one.step is not None]
@@ -75,25 +78,24 @@ class Batches:
                 yield one
 
     def _provider_of(self, name: str) -> BatchProvider | None:
-        way = way_of(self._dns, name)
-        if way == "command":
+        method = publish_method(self._dns, name)
+        if method == "command":
             if self._program is None:
                 self._program = CommandProvider(self._dns, self._deadline)
             return self._program
-        if way != "octodns":
+        if method != "octodns":
             return None
         zone = self._dns.zones.get(configured_zone(self._dns, name))
-        called = (zone.provider if zone is not None else None) or self._dns.provider
-        if called not in self._providers:
-            self._providers[called] = OctodnsProvider(
-                self._dns.providers[called], self._deadline, self._dns.deadline
+        key = (zone.provider if zone is not None else None) or self._dns.provider
+        if key not in self._providers:
+            self._providers[key] = OctodnsProvider(
+                self._dns.providers[key], self._deadline, self._dns.deadline
             )
-        return self._providers[called]
+        return self._providers[key]
 
     def _find_zones(self, provider: BatchProvider, names: Sequence[Planned]) -> None:
         """
-        Give each name its zone: the one of the settings, else the service's own, else the one that
-        a resolver knows.
+        Set the zone of each name: from the settings, else from the provider, else from a resolver.
         """
         unknown = []
         for one in names:
@@ -110,7 +112,7 @@ class Batches:
                 zone = found[one.base]
                 if isinstance(zone, str):
                     one.zone = zone
-                elif not (isinstance(zone, NoSuchDomain) and one.task.is_over):
+                elif not (isinstance(zone, NoSuchDomain) and one.task.is_obsolete):
                     one.problem = str(zone)
 
     async def _zones_by_resolver(self, starts: Sequence[str]) -> dict[str, str | DnsError]:
@@ -143,21 +145,21 @@ def _decide(planned: Planned, adopt: bool) -> None:
     except DnsError as error:
         planned.problem = str(error)
     if planned.step is not None:
-        planned.advice = _on_texts_beside(planned)
+        planned.advice = _other_texts_advice(planned)
 
 
-def _on_texts_beside(planned: Planned) -> str:
+def _other_texts_advice(planned: Planned) -> str:
     """
-    Return advice where a step writes texts of others again that some services change: a service
-    replaces all records of a name and type at once.
+    Return advice on texts at the name that the formula does not manage. A service replaces all
+    records of a name and type at once. Some services change such texts when they write them again.
     """
-    beside = set(planned.present.values) - set(planned.step.delete)
-    odd = sorted(value for value in beside if _ODD & set(value) or not value.isascii())
+    others = set(planned.present.values) - set(planned.step.delete)
+    odd = sorted(value for value in others if _ODD & set(value) or not value.isascii())
     if not odd:
         return ""
     shown = odd[0].decode("utf-8", "backslashreplace")
     return (
-        f"{planned.provider}: the name has texts of others with quotes, backslashes or letters "
+        f"{planned.provider}: the name has other texts with quotes, backslashes or letters "
         f"beyond ASCII, which some services change when they write the name: {shown}; compare them "
         "afterwards"
     )
@@ -167,8 +169,8 @@ def _changes(planned: Sequence[Planned]) -> list[Change]:
     return [Change(one.zone, one.step, one.present) for one in planned]
 
 
-def _note(planned: Planned, result: Sent) -> None:
-    """Note at a name what became of its step."""
+def _note(planned: Planned, result: ChangeResult) -> None:
+    """Store the result of a step in its name."""
     step = planned.step
     if result.error is not None:
         planned.problem = str(result.error)
@@ -176,17 +178,17 @@ def _note(planned: Planned, result: Sent) -> None:
     elif result.is_needless:
         planned.step = None
     elif result.present is not None:
-        planned.made = made_of(step, planned.present, result.present)
+        planned.rewritten = rewritten_form(step, planned.present, result.present)
         lost = [value for value in planned.present.values if value not in step.delete]
         lost = [value for value in lost if value not in result.present.values]
         if lost:
             shown = lost[0].decode("utf-8", "backslashreplace")
             planned.problem = (
-                f"{planned.provider}: a text of others that was here before is gone: {shown}; put "
-                "it back if nobody else removed it"
+                f"{planned.provider}: another text at this name is gone after the change: {shown}; "
+                "restore it if no other user removed it"
             )
-        elif planned.made is not None and not is_applied(step, result.present):
-            planned.problem = f"{planned.provider}: {made_another(planned.made.shown)}"
+        elif planned.rewritten is not None and not is_applied(step, result.present):
+            planned.problem = f"{planned.provider}: {rewritten_problem(planned.rewritten.shown)}"
         elif not is_applied(step, result.present):
             planned.problem = (
                 f"{planned.provider}: the provider accepted the change and does not show it"

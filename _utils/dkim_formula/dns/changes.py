@@ -1,4 +1,4 @@
-"""Changes to records, planned and sent in the way in which each zone is published."""
+"""Changes to records: planned and sent by the provider of each zone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .planned import Planned, Task, is_applied, step_from
 from .providers.provider import BatchProvider, Provider
 from .providers.rfc2136 import Rfc2136Provider
 from .query import DnsClient, Endpoint, run
-from .steps import Present, Step, made_of
+from .steps import Present, Step, rewritten_form
 from .zones import ZoneFinder, configured_zone
 
 _SET = "set dkim:dns:server, or dkim:dns:zones:{zone}:server, to the server that takes updates"
@@ -29,11 +29,12 @@ _SET = "set dkim:dns:server, or dkim:dns:zones:{zone}:server, to the server that
 
 def start_of_published(name: str, domain: str) -> str:
     """
-    Return a name above a published record, from which to search for its zone.
+    Return the name at or above a published record where the search for its zone starts.
 
     domain
-        The mail domain of the record. A delegated key's record is below the domain's name in
-        another zone, a consent to reports in the receiver's: the rest of the name is above it then.
+        The mail domain of the record. A delegated key's record and a consent to reports are in
+        other zones, with names that contain the domain. The search then starts at the part of the
+        name after the domain.
     """
     if is_inside(name, domain):
         return domain
@@ -43,11 +44,11 @@ def start_of_published(name: str, domain: str) -> str:
 
 class Publisher:
     """
-    Reads and changes records by the providers of their zones; a context manager.
+    A reader and writer of records by the providers of their zones; a context manager.
 
     dns
-        The settings. A zone's own settings come before the general ones. Without a server, the
-        primary in the zone's SOA takes the updates.
+        The settings. A zone's own settings override the general ones. Without a server, the
+        primary in the zone's SOA receives the updates.
     """
 
     def __init__(self, dns: Dns):
@@ -65,8 +66,8 @@ class Publisher:
 
     def plan(self, tasks: Sequence[Task], adopt: bool = False) -> list[Planned]:
         """
-        Return the change that each task needs, in their order, without changing anything. A failure
-        is the ``problem`` of its task alone. Raises NoLibrary.
+        Return the change that each task needs, in the order of the tasks. Changes nothing. A
+        failure becomes the ``problem`` of its task only. Raises NoLibrary.
         """
         planned = [
             Planned(task, base=configured_zone(self._dns, task.name) or task.start)
@@ -80,17 +81,17 @@ class Publisher:
 
     def preview(self, tasks: Sequence[Task], adopt: bool = False) -> list[Planned]:
         """
-        Return what a run would do, without changing anything. A service that plans changes by
-        itself is asked for its plan.
+        Return what a run would do. Changes nothing. A service that plans changes itself returns its
+        plan.
         """
         planned = self.plan(tasks, adopt)
-        self._batches.rehearse(planned)
+        self._batches.preview(planned)
         return planned
 
     def apply(self, planned: Sequence[Planned]) -> Iterator[Planned]:
         """
-        Send the steps, read the names again, and yield each of ``planned`` once its step was sent.
-        A failure becomes the ``problem``.
+        Send the steps, read the names again, and yield each name once its step was sent. A failure
+        becomes the ``problem``.
         """
         for one in planned:
             if not isinstance(one.provider, BatchProvider):
@@ -107,7 +108,7 @@ class Publisher:
             planned.sent = True
             _, present = provider.read(task.name, task.type)
         except UncertainUpdate as error:
-            self._find_out(planned, error)
+            self._read_result(planned, error)
             return
         except DnsError as error:
             planned.problem = self._problem(planned, error)
@@ -116,10 +117,10 @@ class Publisher:
         if not is_applied(planned.step, present):
             planned.problem = f"{provider}: the server accepted the update and does not show it"
             planned.sent = False
-        planned.made = made_of(planned.step, planned.present, present)
+        planned.rewritten = rewritten_form(planned.step, planned.present, present)
 
-    def _find_out(self, planned: Planned, error: UncertainUpdate) -> None:
-        """Read by a new connection whether an update without an answer took effect."""
+    def _read_result(self, planned: Planned, error: UncertainUpdate) -> None:
+        """Read over a new connection whether an update without an answer was applied."""
         task, step = planned.task, planned.step
         try:
             present = planned.provider.read_again(task.name, task.type)
@@ -135,8 +136,8 @@ class Publisher:
 
     def _plan(self, planned: Planned, endpoint: Endpoint | DnsError, adopt: bool) -> None:
         task = planned.task
-        if isinstance(endpoint, NoSuchDomain) and task.is_over:
-            # The published records went with their domain; nobody finds a revoked key there.
+        if isinstance(endpoint, NoSuchDomain) and task.is_obsolete:
+            # The domain does not exist, so its published records do not exist either.
             return
         try:
             if isinstance(endpoint, DnsError):
@@ -150,7 +151,7 @@ class Publisher:
             planned.problem = self._problem(planned, error)
 
     def _problem(self, planned: Planned, error: DnsError) -> str:
-        """Return an error's text, with what to set where the server comes from the SOA."""
+        """Return an error's text, with the key to set where the SOA named the server."""
         problem = str(error)
         if planned.provider is None or isinstance(error, RecordConflict | ConcurrentChange):
             return problem
@@ -163,16 +164,16 @@ class Publisher:
 
     def _provider(self, base: str, endpoint: Endpoint) -> Provider:
         key = _key_for(self._dns, base)
-        at = (endpoint, None if key is None else key.name)
-        if at not in self._providers:
-            self._providers[at] = Rfc2136Provider(endpoint, key, self._dns.timeout)
-        return self._providers[at]
+        connection = (endpoint, None if key is None else key.name)
+        if connection not in self._providers:
+            self._providers[connection] = Rfc2136Provider(endpoint, key, self._dns.timeout)
+        return self._providers[connection]
 
 
 def _send(planned: Planned) -> None:
     """
-    Send a step. A name may have the very text of the wildcard above it, which only the update's
-    prerequisite can tell: then send the step for a name that has this text.
+    Send a step. A name may have the same text as the wildcard above it, which only the update's
+    prerequisite shows. In this case send the step for a name that has the text.
     """
     provider = planned.provider
     try:
@@ -195,15 +196,15 @@ def _step(planned: Planned, adopt: bool) -> Step | None:
     else:
         if step is None or not _is_by_wildcard(planned):
             return step
-    # The name itself has no record (RFC 4592, section 2.2.1), and a wildcard's record meets no
-    # prerequisite of an update (RFC 2136, section 2.4; BIND 9.18 answers NXRRSET).
+    # The name itself has no record (RFC 4592, section 2.2.1). A wildcard's record does not satisfy
+    # the prerequisite of an update (RFC 2136, section 2.4; BIND 9.18 answers NXRRSET).
     planned.wildcard, planned.present = planned.present, Present()
     planned.zone = planned.zone or planned.provider.zone_of(task.start)
     return step_from(task, planned.present, adopt)
 
 
 def _is_by_wildcard(planned: Planned) -> bool:
-    # A zone's own name has no wildcard above it.
+    # A wildcard never applies to the zone's own name.
     if planned.present == Present() or planned.task.name == planned.zone:
         return False
     task = planned.task
@@ -216,7 +217,7 @@ def _key_for(dns: Dns, name: str) -> TsigKey | None:
 
 
 async def _endpoints(dns: Dns, starts: Collection[str]) -> dict[str, Endpoint | DnsError]:
-    """Return the server that takes updates for each name's zone, or why there is none."""
+    """Return the server that receives updates for each name's zone, or the error."""
     async with DnsClient(dns.timeout, dns.concurrency) as client:
         finder = ZoneFinder(client, dns)
 
@@ -237,7 +238,7 @@ async def _endpoint(dns: Dns, finder: ZoneFinder, start: str) -> Endpoint:
         return _reachable(await finder.endpoints_of(server))
     zone = await finder.primary_of(start)
     if not zone.primary:
-        # RFC 1035, section 3.3.13; providers hide their primary so.
+        # RFC 1035, section 3.3.13. Providers hide their primary in this way.
         raise DnsError(
             f"the SOA of {zone.name} names no primary (its MNAME is the root); "
             + _SET.format(zone=zone.name)

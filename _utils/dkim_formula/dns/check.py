@@ -1,4 +1,4 @@
-"""Check of DNS: every record, at every authoritative server of its zone."""
+"""DNS check of every record at every authoritative server of its zone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .reply import Reply, is_newer
 from .verdict import Finding
 from .zones import Zone, ZoneFinder, configured_zone
 
-# A longer chain of aliases or zones is a mistake, or a trap.
+# A longer chain of aliases or zones is an error or an attack.
 MAX_STEPS = 8
 
 
@@ -31,17 +31,17 @@ async def check(
 ) -> list[Checked]:
     """
     Ask every authoritative server of each record's zone, over UDP and over TCP, and return the
-    verdicts in the records' order.
+    verdicts in the order of the records.
 
     dns
-        The limits: ``timeout`` for an answer, ``concurrency``, and a ``deadline`` for all, after
-        which the records that are left are ``unchecked``.
+        The limits: ``timeout`` for one answer, ``concurrency``, and ``deadline`` for all records.
+        Records without a result at the deadline are ``unchecked``.
     zone_times
-        Find out ``negative_ttl`` of every record, by one more question for each zone.
+        Also read ``negative_ttl`` of every record, by one more question for each zone.
     progress
         Called with (done, total) after each record.
 
-    Raises NoLibrary. A problem with a zone or a server is a verdict.
+    Raises NoLibrary. A problem of a zone or a server is a verdict.
     """
     async with DnsClient(dns.timeout, dns.concurrency) as client:
         checker = _Checker(client, dns, zone_times)
@@ -86,11 +86,11 @@ class _Checker:
         except DnsError as error:
             return Checked(record, verdict.NO_ZONE, str(error))
         if found.verdict == verdict.OK and self._validator is not None:
-            return await self._validated(found)
+            return await self._validate(found)
         return found
 
     async def _at(self, record: Record, name: str, zone: Zone, steps: int) -> Checked:
-        """Check a record at a name, in the name's zone or in one that refers to it."""
+        """Check a record at a name, in the name's zone or in a zone that refers to that zone."""
         answers = await self._ask_all(record, name, zone)
         if not steps:
             return Checked(
@@ -103,17 +103,17 @@ class _Checker:
         targets = {a.finding.target for a in answers if a.finding.verdict == verdict.ALIAS}
         if targets:
             return await self._through_alias(record, zone, answers, min(targets), steps)
-        answers = await self._apart_from_wildcards(name, record.type, zone, answers)
-        return await self._concluded(record, zone, answers)
+        answers = await self._exclude_wildcards(name, record.type, zone, answers)
+        return await self._conclude(record, zone, answers)
 
     async def _without_domain(self, record: Record, error: NoSuchDomain) -> Checked:
         """
-        Ask the servers of the zone above for a domain that a resolver does not know: a resolver may
-        have an old answer, or one of its own making.
+        Ask the servers of the parent zone whether a domain exists that a resolver does not know.
+        A resolver's answer may be old or invented.
         """
         checked = Checked(record, verdict.NO_ZONE, str(error))
         try:
-            above = await self._finder.zone_of(error.parent)
+            parent = await self._finder.zone_of(error.parent)
             query = question(error.name, "NS")
         except DnsError:
             return checked
@@ -127,8 +127,8 @@ class _Checker:
                 return True
             return False if reply.rcode in ("NOERROR", "NXDOMAIN") else None
 
-        said = set(await asyncio.gather(*map(denies, above.endpoints().values()))) - {None}
-        return replace(checked, is_gone=said == {True})
+        denials = set(await asyncio.gather(*map(denies, parent.endpoints().values()))) - {None}
+        return replace(checked, is_gone=denials == {True})
 
     async def _below(self, finding: Finding) -> Zone:
         referral = finding.reply
@@ -156,8 +156,8 @@ class _Checker:
                 finding = replace(finding, verdict=verdict.DIFFERENT)
             judged.append(replace(answer, finding=finding))
         if found.verdict in (verdict.MISSING, verdict.DIFFERENT):
-            judged = await self._apart_from_wildcards(record.name, record.type, zone, judged)
-        held = await self._concluded(record, zone, judged)
+            judged = await self._exclude_wildcards(record.name, record.type, zone, judged)
+        held = await self._conclude(record, zone, judged)
         path = f"CNAME to {target}" + (f": {found.detail}" if found.detail else "")
         return replace(
             held,
@@ -177,7 +177,7 @@ class _Checker:
             server = next(a.server for a in answers if a.finding.target == target)
             raise DnsError(f"{server} has a CNAME to {target or '.'}: {error}") from None
 
-    async def _concluded(self, record: Record, zone: Zone, answers: list[Answered]) -> Checked:
+    async def _conclude(self, record: Record, zone: Zone, answers: list[Answered]) -> Checked:
         result = verdict.overall(answer.finding.verdict for answer in answers)
         if result == verdict.INCONSISTENT:
             answers = await self._with_serials(zone, answers)
@@ -217,24 +217,24 @@ class _Checker:
 
         return verdict.both(*await asyncio.gather(over("udp"), over("tcp")))
 
-    async def _apart_from_wildcards(
+    async def _exclude_wildcards(
         self, name: str, rtype: str, zone: Zone, answers: list[Answered]
     ) -> list[Answered]:
         """
-        Return the answers, those of a wildcard as ``missing``. A random name beside the record's
-        has the same answer then.
+        Return the answers, with ``missing`` for an answer that comes from a wildcard. A random
+        sibling of the record's name has the same answer then.
         """
         if name == zone.name:
             return answers
         endpoints = zone.endpoints()
-        beside = question(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
+        sibling = question(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
 
         async def judged(answer: Answered) -> Answered:
             finding = answer.finding
             if not (finding.shown or finding.target) or finding.verdict not in _MAYBE_BY_WILDCARD:
                 return answer
             try:
-                reply = await self._client.ask_fully(endpoints[answer.address], beside)
+                reply = await self._client.ask_fully(endpoints[answer.address], sibling)
             except NoAnswer:
                 return answer
             if not _is_alike(finding, reply):
@@ -244,7 +244,7 @@ class _Checker:
         return list(await asyncio.gather(*map(judged, answers)))
 
     async def _with_serials(self, zone: Zone, answers: list[Answered]) -> list[Answered]:
-        """Return the answers with each server's serial, and which server lags behind."""
+        """Return the answers with each server's serial, and name the servers that lag behind."""
         endpoints = zone.endpoints()
         found = await asyncio.gather(*(self._serial(zone.name, e) for e in endpoints.values()))
         serials = dict(zip(endpoints, found, strict=True))
@@ -266,19 +266,20 @@ class _Checker:
         soa = reply.soa()
         return None if soa is None or soa.name != zone else soa.value.serial
 
-    async def _validated(self, found: Checked) -> Checked:
+    async def _validate(self, found: Checked) -> Checked:
         """
-        Return the check with the result of the validating resolver. A failure that goes away
-        where checking is disabled is one of DNSSEC: RFC 4035, section 5.5.
+        Return the check with the result of the validating resolver. A failure that disappears
+        without validation is a DNSSEC failure: RFC 4035, section 5.5.
         """
         record = found.record
         try:
-            reply = await self._resolved(record, True)
+            reply = await self._resolve(record, True)
             if reply.rcode == "SERVFAIL":
-                unchecked = await self._resolved(record, False)
+                unchecked = await self._resolve(record, False)
                 if unchecked.rcode == "NOERROR":
                     detail = (
-                        f"{self._validator} fails to validate the answer, and has it unvalidated"
+                        f"{self._validator} fails to validate the answer, but returns it without "
+                        "validation"
                     )
                     return replace(found, verdict=verdict.BOGUS, detail=detail, validator="bogus")
                 return replace(found, validator="SERVFAIL, also without validation")
@@ -287,24 +288,24 @@ class _Checker:
         if reply.rcode not in ("NOERROR", "NXDOMAIN"):
             return replace(found, validator=reply.rcode)
         if reply.rcode != "NOERROR" or not reply.answer:
-            # An old answer in the resolver's cache is no fault of the servers.
+            # The resolver's cache may hold an old answer, which is not an error of the servers.
             return replace(found, validator="its cache still has no record")
         result = "validated" if reply.authenticated else "the zone is not signed"
         return replace(found, validator=result)
 
-    async def _resolved(self, record: Record, validate: bool) -> Reply:
+    async def _resolve(self, record: Record, validate: bool) -> Reply:
         query = question(record.name, record.type, recurse=True, validate=validate, signed=True)
         return await self._client.ask_fully(self._validator, query)
 
 
 def start_of(record: Record, dns: Dns) -> str:
-    """Return an existing name at or above the record's: the search for the zone starts there."""
+    """Return the existing name at or above the record's where the search for the zone starts."""
     return configured_zone(dns, record.name) or record.zone or record.domain
 
 
 def _known_above(name: str, dns: Dns) -> str:
-    # The target of an alias may not exist. Its last two labels do where anybody has the name; the
-    # servers of the zone found there refer to the zones below.
+    # The target of an alias may not exist. Its last two labels exist if the domain is registered.
+    # The servers of that zone refer to the zones below.
     return configured_zone(dns, name) or ".".join(name.split(".")[-2:])
 
 
@@ -318,9 +319,9 @@ _MAYBE_BY_WILDCARD = (verdict.MISSING, verdict.DIFFERENT, verdict.DUPLICATE)
 def _is_alike(finding: Finding, reply: Reply) -> bool:
     if not reply.answer:
         return False
-    beside = reply.answer[0].name
+    sibling = reply.answer[0].name
     if finding.target:
-        return reply.values(beside, "CNAME") == [finding.target]
-    shown = {rr.value for rr in reply.answer if rr.name == beside and rr.type != "CNAME"}
-    aliases = set(reply.values(beside, "CNAME"))
+        return reply.values(sibling, "CNAME") == [finding.target]
+    shown = {rr.value for rr in reply.answer if rr.name == sibling and rr.type != "CNAME"}
+    aliases = set(reply.values(sibling, "CNAME"))
     return set(finding.shown) in (shown, aliases)

@@ -1,4 +1,4 @@
-"""The result of a check: the verdict on one record, and what each server answered."""
+"""Results of a check: the verdict on one record, and the finding for each server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .zones import Nameserver
 
 @dataclass(frozen=True)
 class Answered:
-    """One server's finding. ``serial`` is the zone's, read where the servers differ."""
+    """One server's finding. ``serial`` is the zone's serial, read where the servers differ."""
 
     server: str
     address: str
@@ -33,7 +33,7 @@ class Answered:
         return data if self.serial is None else {**data, "serial": self.serial}
 
     def _shown(self) -> list[str]:
-        # Of a server that has the record as desired the text says nothing new, and is long.
+        # A text of an ``ok`` server is long and equals the desired value.
         is_ok = self.finding.verdict == verdict.OK
         return [] if is_ok else [printable(value) for value in self.finding.shown]
 
@@ -41,16 +41,16 @@ class Answered:
 @dataclass(frozen=True)
 class Checked:
     """
-    The verdict on one record. The ``detail`` of an ``ok`` record is advice: how it is written
-    differently, or which server resolvers have to pass over.
+    The verdict on one record. The ``detail`` of an ``ok`` record is advice, such as a different
+    spelling of the record or a server that resolvers have to skip.
 
     negative_ttl
-        How long resolvers may cache that the record is missing, in seconds: where it is missing,
-        and with ``zone_times`` always, if a server says so.
+        How long resolvers may cache that the record is missing, in seconds. Known where the record
+        is missing, and with ``zone_times`` always if a server answers.
     validator
         The result of the validating resolver, where one is set and all servers are ``ok``.
     is_gone
-        Whether the domain does not exist, by every server of the zone above that answers.
+        Whether every answering server of the parent zone says that the domain does not exist.
     """
 
     record: Record
@@ -87,13 +87,13 @@ def not_ok(checked: Iterable[Checked]) -> list[Checked]:
 
 
 def not_asked(server: Nameserver) -> Answered:
-    """Return the finding for a server whose address nobody knows."""
+    """Return the finding for a server without a usable address."""
     found = verdict.LAME if server.has_no_address else verdict.NO_ANSWER
     return Answered(server.name, "", Finding(found, server.problem))
 
 
 def past_deadline(record: Record, deadline: float) -> Checked:
-    """Return the result for a record that the deadline left."""
+    """Return the result for a record without a result at the deadline."""
     return Checked(record, verdict.UNCHECKED, f"not within {deadline:g} s (dkim:dns:deadline)")
 
 
@@ -105,8 +105,8 @@ def with_serial(
     right: Collection[int | None],
 ) -> Answered:
     """
-    Return an answer with its server's serial. One that is wrong says if the server lags, or if the
-    serial was not raised.
+    Return an answer with its server's serial. If the record is not ``ok``, the detail says whether
+    the server lags behind or the serial was not raised.
 
     right
         The serials of the servers that show the record.
@@ -127,12 +127,12 @@ def with_serial(
 
 
 def joined(answers: Sequence[Answered]) -> str:
-    """Return a text for all answers, like ones once."""
+    """Return the text of all answers, equal texts once."""
     return "; ".join(dict.fromkeys(_text(answer) for answer in answers))
 
 
 def advice_of(answers: Sequence[Answered]) -> str:
-    """Return the advice of servers that are ``ok``: once, where all have the same."""
+    """Return the advice on an ``ok`` record: one text where all servers have the same advice."""
     details = {answer.finding.detail for answer in answers}
     if len(details) == 1:
         return details.pop()

@@ -1,4 +1,4 @@
-"""Commands of this folder: what execution functions and states call, with data as return."""
+"""Commands of this folder. Execution functions and states call them; they return data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..keys.model import Key
 from ..names import mail_domain
 from ..postgres import hosted as hosted_domains
 from ..postgres import schema
-from ..postgres.commands import nothing_there_yet
+from ..postgres.commands import awaits_setup
 from ..postgres.connection import session
 from ..progress import Progress
-from ..records import BY_HAND, mta_sts_policy, mta_sts_url, render
+from ..records import MANUAL_PURPOSES, mta_sts_policy, mta_sts_url, render
 from ..records.layout import Layout
 from ..settings.model import Settings
 from ..settings.validation import choice
@@ -40,7 +40,7 @@ __all__ = [
     "records_summary",
 ]
 
-# The records of more domains are counted, with the call that prints them.
+# The records of more domains are only counted; the text names the command that prints them.
 _MOST_DOMAINS = 100
 _NO_KEYS = "No records yet: no key has been generated"
 _PRINTED_BY = "salt-call dkim.records prints them"
@@ -69,9 +69,9 @@ def records(
 
 def records_summary(settings: Settings, domain: object = None) -> str:
     """
-    Return the records that are left to publish, as zone lines: those that servers do not show as
-    desired, and that the formula does not publish by itself. Of many domains, for which the end of
-    a run asks no server, return the calls that tell.
+    Return the records that a person still has to publish, as zone lines. Servers do not show these
+    records as desired, and the formula does not publish them. For many domains no server is asked;
+    return the commands that check and print the records.
     """
     try:
         with session(settings.database) as connection:
@@ -85,7 +85,7 @@ def records_summary(settings: Settings, domain: object = None) -> str:
             published = published_values.read(connection, settings.database)
         found = desired_records(settings, domain)
     except DatabaseUnavailable as error:
-        if not nothing_there_yet(error, settings.database):
+        if not awaits_setup(error, settings.database):
             raise
         return _NO_KEYS
     left = left_to_publish(found, settings.dns, published, _in_state(keys, "revoked"))
@@ -101,20 +101,20 @@ def _of_many(settings: Settings, count: int) -> str:
 
 def _left_as_text(settings: Settings, left: Left, pending: set[tuple[str, str]]) -> str:
     if not left.records:
-        return left.unseen or _NOTHING_LEFT
+        return left.unknown or _NOTHING_LEFT
     text = f"Publish these records:\n\n{render(left.records, 'bind', zones=settings.dns.zones)}"
     for record in left.records:
         if record.purpose == "dkim" and (record.domain, record.selector) in pending:
             text += f"; the key of {record.name} signs once the record is visible\n"
-    elsewhere = [record for record in left.records if record.purpose in BY_HAND]
+    elsewhere = [record for record in left.records if record.purpose in MANUAL_PURPOSES]
     if elsewhere:
         owners = ", ".join(dict.fromkeys(f"{record.name} {record.type}" for record in elsewhere))
         text += f"; in zones of other operators: {owners}\n"
-    return f"{text}; {left.unseen}\n" if left.unseen else text
+    return f"{text}; {left.unknown}\n" if left.unknown else text
 
 
 def _in_state(keys: Iterable[Key], state: str) -> set[tuple[str, str]]:
-    """Return domain and selector of every key in a state."""
+    """Return the domain and the selector of every key in a state."""
     return {(key.domain.lower(), key.selector) for key in keys if key.state == state}
 
 
@@ -122,7 +122,7 @@ def policy_file(settings: Settings, domain: object) -> dict[str, str]:
     """
     Return the MTA-STS policy of a domain, for a web server: ``{"url", "text"}``.
 
-    Raises InvalidValue for what is no domain name, or for a domain without a policy.
+    Raises InvalidValue for an invalid domain name, or for a domain without a policy.
     """
     name = mail_domain(domain, "domain")
     policy = domain_settings(settings, name).mta_sts
@@ -147,10 +147,11 @@ def check_dns(
 
     Returns ``{"ok": bool, "counts": {verdict: number}, "records": [{name, type, purpose, domain,
     selector, value, verdict, detail, zone, negative_ttl, validator, servers: [{server, address,
-    verdict, detail, ttl, shown}]}]}``; ``ok`` where every record is, ``shown`` the texts at the
-    name of a server that is not. The verdicts are those of ``dns.verdict``. Changes nothing.
+    verdict, detail, ttl, shown}]}]}``. ``ok`` is true if every record is ok. ``shown`` has the
+    texts at the name, for a server that is not ok. The verdicts are those of ``dns.verdict``.
+    Changes nothing.
 
-    Raises InvalidValue for what is no domain name, DatabaseError, NoLibrary.
+    Raises InvalidValue for an invalid domain name, DatabaseError, NoLibrary.
     """
     desired = desired_records(settings, domain)
     checked = run(check.check(desired, settings.dns, progress=progress))
@@ -168,23 +169,23 @@ def delegations(
     settings: Settings, domain: object = None, format_: str | None = None
 ) -> dict[str, object] | str:
     r"""
-    Look at the CNAMEs of one customer's domain, or of all with a delegation.
+    Check the CNAMEs of one domain with a delegation, or of all.
 
     format\_
-        ``text``, ``html``: the instruction for each customer. ``json``: the data as text.
+        ``text``, ``html``: the instructions for each customer. ``json``: the data as text.
 
     Returns ``{"ok": bool, "counts": {state: number}, "delegations": [{domain, name, target, state,
-    detail, since, last_right}]}``; the states are those of ``dns.delegations``. Stores when each
-    CNAME was seen right, and changes nothing else.
+    detail, since, last_right}]}``. The states are those of ``dns.delegations``. Stores the times at
+    which each CNAME was right, and changes nothing else.
 
-    Raises InvalidValue for what is no format, no domain name or a domain without a delegation,
-    DatabaseError, NoLibrary.
+    Raises InvalidValue for an unknown format, an invalid domain name or a domain without a
+    delegation; DatabaseError, NoLibrary.
     """
     if format_ is not None:
         choice("text", "json", "html")(format_, "format")
-    wanted = delegation.wanted(settings, domain)
-    found = run(delegation.look(wanted, settings.dns, settings.dns.deadline))
-    found = delegation.remembered(settings, found)
+    desired = delegation.desired(settings, domain)
+    found = run(delegation.observe(desired, settings.dns, settings.dns.deadline))
+    found = delegation.store_times(settings, found)
     if format_ in _TEXTS:
         return _TEXTS[format_](found)
     data = {

@@ -1,4 +1,4 @@
-"""The CNAMEs of customers: what to add, and what each customer's servers have."""
+"""CNAMEs in customers' zones: the desired ones, and what each customer's servers have."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..postgres.connection import session
 from ..records import Record, delegation_records
 from ..records.meaning import cut
 from ..settings.model import Dns, Settings
+from ..text import timestamp
 from . import awaited
 from .awaited import Awaited
 from .query import DnsClient, Endpoint, question
@@ -35,12 +36,12 @@ _WRONG = frozenset({IN_PART, ABSENT, OTHER_TARGET, OTHER_RECORD})
 @dataclass(frozen=True)
 class Delegated:
     """
-    One CNAME and its state, one of this module's words.
+    One CNAME and its state, one of the constants above.
 
     since
-        Where the state is right: the first of the successive looks that found it so.
+        For a right CNAME: the first of the successive checks that found it right.
     last_right
-        The last look that found it right.
+        The last check that found the CNAME right.
     """
 
     record: Record
@@ -63,10 +64,10 @@ class Delegated:
 
 
 def _timestamp(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(timespec="seconds")
+    return None if time is None else timestamp(time)
 
 
-def wanted(settings: Settings, domain: object = None) -> list[Record]:
+def desired(settings: Settings, domain: object = None) -> list[Record]:
     """
     Return the CNAMEs that customers have to add: of one domain, or of all with a delegation.
 
@@ -81,7 +82,7 @@ def wanted(settings: Settings, domain: object = None) -> list[Record]:
                 "domain",
                 name,
                 "has no delegation",
-                f"set dkim:domains:{name}:delegation to a zone of yours",
+                f"set dkim:domains:{name}:delegation to one of your zones",
             )
         chosen = {name: chosen[name]}
     found = []
@@ -91,15 +92,15 @@ def wanted(settings: Settings, domain: object = None) -> list[Record]:
     return found
 
 
-async def look(records: Sequence[Record], dns: Dns, deadline: float) -> list[Delegated]:
+async def observe(records: Sequence[Record], dns: Dns, deadline: float) -> list[Delegated]:
     """
-    Ask the authoritative servers of each customer's zone, and return the states in the records'
-    order.
+    Ask the authoritative servers of each customer's zone, and return the states in the order of the
+    records.
 
     dns
-        ``concurrency`` is the most questions under way, to all servers together.
+        ``concurrency`` limits the open questions to all servers together.
     deadline
-        Seconds; records that are left are ``unchecked``.
+        Seconds. Records without an answer at the deadline are ``unchecked``.
     """
     async with DnsClient(dns.timeout, dns.concurrency) as client:
         finder = ZoneFinder(client, dns)
@@ -127,23 +128,23 @@ async def look(records: Sequence[Record], dns: Dns, deadline: float) -> list[Del
         ]
 
 
-def remembered(settings: Settings, found: Sequence[Delegated]) -> list[Delegated]:
+def store_times(settings: Settings, found: Sequence[Delegated]) -> list[Delegated]:
     """
-    Store when each CNAME was seen right, and return the states with these times. A look that no
-    server answered says nothing.
+    Store the times at which each CNAME was right, and return the states with these times. A check
+    without an answer changes no times.
     """
-    with session(settings.database) as connection, awaited.telling(connection) as is_mine:
+    with session(settings.database) as connection, awaited.lock(connection) as has_lock:
         if not schema.has_tables(connection, settings.database):
             return list(found)
         before = awaited.read(connection, settings.database)
         now = history.clock(connection)
         right = [one.record for one in found if one.state == RIGHT]
         wrong = [one.record for one in found if one.state in _WRONG]
-        known = awaited.after_look(before, wrong, right, now)
-        if is_mine:
+        known = awaited.after_check(before, wrong, right, now)
+        if has_lock:
             awaited.store(connection, settings.database, before, known)
             connection.commit()
-    return [_dated(one, known.get(awaited.called(one.record))) for one in found]
+    return [_dated(one, known.get(awaited.record_id(one.record))) for one in found]
 
 
 def _dated(one: Delegated, row: Awaited | None) -> Delegated:
@@ -168,17 +169,17 @@ async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Deleg
 
 
 async def _absent(client: DnsClient, server: Endpoint, record: Record) -> Delegated:
-    """Return the state of a CNAME that no server has, with what may have gone wrong."""
+    """Return the state of a CNAME that no server has, with the likely reason."""
     reply = await client.ask_fully(server, question(record.name, "TXT"))
     if reply.values(record.name, "TXT"):
-        detail = "a TXT record is at the name; remove it, and add the CNAME in its place"
+        detail = "a TXT record exists at this name; remove it and add the CNAME instead"
         return Delegated(record, OTHER_RECORD, detail)
-    # Panels add the zone's name to a name that has it already.
+    # Some panels append the zone's name to a name that already ends with it.
     doubled = f"{record.name}.{record.domain}"
     try:
         is_doubled = await _targets(client, server, doubled)
     except DnsError:
-        # Twice the name is longer than DNS takes.
+        # The doubled name is longer than DNS allows.
         is_doubled = None
     if is_doubled:
         detail = f"the record is at {doubled}: enter the name without .{record.domain}"
@@ -187,7 +188,7 @@ async def _absent(client: DnsClient, server: Endpoint, record: Record) -> Delega
 
 
 async def _targets(client: DnsClient, server: Endpoint, name: str) -> tuple[str, ...] | None:
-    """Return where the CNAMEs at a name point to; None where the server says nothing of use."""
+    """Return the targets of the CNAMEs at a name; None where the server gives no usable answer."""
     try:
         reply = await client.ask_fully(server, question(name, "CNAME"))
     except NoAnswer:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from ..errors import InvalidValue
-from ..keys.completion import whole_keys
+from ..keys.completion import completed_keys
 from ..keys.desired import (
     chosen_domains,
     domain_settings,
@@ -34,14 +34,14 @@ def desired_records(settings: Settings, domain: object = None) -> list[Record]:
     """
     Return the records of one domain, or of every domain that the settings choose or that has a key.
 
-    Raises InvalidValue for what is no domain name, DatabaseUnavailable, DatabaseError.
+    Raises InvalidValue for an invalid domain name, DatabaseUnavailable, DatabaseError.
     """
     with session(settings.database) as connection:
         if domain is not None:
             name = stored_domain(domain)
-            keys = whole_keys(connection, settings, name)
+            keys = completed_keys(connection, settings, name)
             return records_of(settings, [domain_settings(settings, name)], keys)
-        keys = whole_keys(connection, settings)
+        keys = completed_keys(connection, settings)
         chosen = chosen_domains(settings, hosted_domains.hosted(connection, settings.database))
     return records_of(settings, with_keys(settings, chosen, keys).values(), keys)
 
@@ -60,8 +60,8 @@ def with_keys(
 
 def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) -> list[Record]:
     """
-    Return the records of some domains: one for each key, in whatever state, and one for each policy
-    of the settings.
+    Return the records of some domains: one for each key in any state, and one for each policy of
+    the settings.
 
     keys
         The domains' stored keys. A row without a readable key has no record.
@@ -82,8 +82,8 @@ def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key
 
 def policy_records(domain: Domain) -> list[Record]:
     """
-    Return the records of a domain that depend on the settings alone. A policy whose name is too
-    long for DNS (RFC 1035, section 2.3.4) has no record.
+    Return the records of a domain that depend on the settings only. A policy whose name is too long
+    for DNS (RFC 1035, section 2.3.4) has no record.
     """
     name, ttl = domain.name, domain.ttl
     makers = (
@@ -102,7 +102,7 @@ def policy_records(domain: Domain) -> list[Record]:
 
 
 def _each_name_once(pairs: Sequence[tuple[Key, Record]]) -> list[Record]:
-    """Return one record for each name. Selectors may differ in case alone, which DNS ignores."""
+    """Return one record for each name. DNS ignores the case of selectors."""
     found: dict[str, tuple[Key, Record]] = {}
     for key, record in pairs:
         if record.name not in found or key.state == "active":

@@ -1,4 +1,4 @@
-"""What is left for a person to publish: the desired records that servers do not show."""
+"""Records that a person still has to publish: desired records that servers do not show."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from .published import Published
 from .query import run
 from .zones import is_by_hand
 
-# The end of a run waits so many seconds for name servers, where dkim:dns:deadline is longer.
+# The end of a run waits at most this many seconds for name servers, even if dkim:dns:deadline is
+# longer.
 _LONGEST = 20
 
-# What servers say of a record. Any other verdict is about the servers, or the way to them.
-_SEEN = verdict.AMISS | {verdict.OK}
+# Verdicts about the record. Any other verdict is about the servers or the network.
+_ABOUT_RECORD = verdict.AMISS | {verdict.OK}
 
 
 @dataclass(frozen=True)
 class Left:
     """
-    records
-        The records to publish.
-    unseen
-        A sentence on records that no server was able to tell of, '' without any.
+    The records to publish, and the records in an unknown state.
+
+    unknown
+        A sentence on records whose check failed; empty if there are none.
     """
 
     records: Sequence[Record]
-    unseen: str = ""
+    unknown: str = ""
 
 
 def left_to_publish(
@@ -43,13 +44,13 @@ def left_to_publish(
     revoked: Collection[tuple[str, str | None]] = (),
 ) -> Left:
     """
-    Ask the authoritative servers for records, and return those that are not as desired. Of a record
-    that no server was able to tell of, the published values decide.
+    Ask the authoritative servers for records, and return the records that are not as desired. If
+    the check of a record fails, the published values decide.
 
     published
         The values that the formula has published.
     revoked
-        Domain and selector of revoked keys: an absent record of theirs is right too.
+        Domain and selector of revoked keys: their records may also be missing.
     """
     known = {(one.name, one.type, one.value) for one in published}
 
@@ -61,9 +62,9 @@ def left_to_publish(
         found = run(check(records, replace(dns, deadline=min(dns.deadline, _LONGEST))))
     except NoLibrary as error:
         return Left([one for one in records if not is_known(one)], str(error))
-    unseen = [one for one in found if one.verdict not in _SEEN]
+    unknown = [one for one in found if one.verdict not in _ABOUT_RECORD]
     left = [one.record for one in found if not is_known(one.record) and not _is_right(one, revoked)]
-    return Left(left, _why(unseen))
+    return Left(left, _failure_text(unknown))
 
 
 def _is_right(checked: Checked, revoked: Collection[tuple[str, str | None]]) -> bool:
@@ -73,11 +74,11 @@ def _is_right(checked: Checked, revoked: Collection[tuple[str, str | None]]) -> 
     return checked.verdict == verdict.MISSING and (record.domain, record.selector) in revoked
 
 
-def _why(unseen: Sequence[Checked]) -> str:
-    if not unseen:
+def _failure_text(unknown: Sequence[Checked]) -> str:
+    if not unknown:
         return ""
-    first = unseen[0]
+    first = unknown[0]
     return (
-        f"DNS could not tell of {counted(len(unseen), 'record')}: {first.record.name} "
+        f"DNS check failed for {counted(len(unknown), 'record')}: {first.record.name} "
         f"{first.record.type}: {first.detail or first.verdict}"
     )

@@ -1,4 +1,4 @@
-"""The words and the mail by which a person is told of awaited records."""
+"""Texts and mail of a notification about awaited records."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from ..records import Record, render
 from ..settings.model import Dns
 from ..settings.notification import Notify
 from ..text import counted
-from .awaited import News
+from .due_notice import Notice
 
-# So many records stand in a mail, twice; the others are counted. A record has half a kilobyte.
+# A mail lists at most this many records, each in two forms, and counts the others. A record takes
+# half a kilobyte.
 WHOLE = 20
-# RFC 5322, section 2.1.1: no line is longer. Lines that paste are not folded.
+# RFC 5322, section 2.1.1 limits a line to 998 characters. Lines to paste must not be folded.
 _POLICY = email.policy.default.clone(max_line_length=998)
 
 
-def subject(told: News) -> str:
-    """Return what a message says first."""
-    if told.is_reminder:
-        return f"DNS: {counted(len(told.waiting), 'record')} still to publish"
-    if told.new:
-        return f"DNS: {counted(told.new, 'record')} to publish"
-    return f"DNS: {counted(len(told.seen), 'record')} seen"
+def subject(content: Notice) -> str:
+    """Return the subject of a notification."""
+    if content.is_reminder:
+        return f"DNS: {counted(len(content.waiting), 'record')} still to publish"
+    if content.new:
+        return f"DNS: {counted(content.new, 'record')} to publish"
+    return f"DNS: {counted(len(content.seen), 'record')} seen"
 
 
-def text(told: News, dns: Dns) -> str:
-    """Return a message's text: lines that paste, how many more there are, and what is seen."""
-    count = len(told.waiting) if told.is_reminder else told.new
-    shown = told.waiting[: min(count, WHOLE)]
+def text(content: Notice, dns: Dns) -> str:
+    """Return the text: lines to paste, the number of other records, and the visible records."""
+    count = len(content.waiting) if content.is_reminder else content.new
+    shown = content.waiting[: min(count, WHOLE)]
     paragraphs = []
     if shown:
         paragraphs += [
@@ -42,51 +43,52 @@ def text(told: News, dns: Dns) -> str:
             render(shown, "oneline", zones=dns.zones).strip("\n"),
         ]
     if (more := count - len(shown)) > 0:
+        domains = counted(_domains(content.waiting[:count]), "domain")
         paragraphs.append(
-            f"{counted(more, 'more record')} of {counted(_domains(told.waiting[:count]), 'domain')}"
-            " in all.\nThis prints them:\n    salt-call dkim.records format=oneline"
+            f"{counted(more, 'more record')} of {domains} in all.\n"
+            "This prints them:\n    salt-call dkim.records format=oneline"
         )
-    if count and (others := len(told.waiting) - count):
+    if count and (others := len(content.waiting) - count):
         paragraphs.append(f"{counted(others, 'record')} of earlier mails are still missing.")
-    if told.seen:
-        lines = [f"    {record.name} {record.type}" for record in told.seen[:WHOLE]]
-        if (others := len(told.seen) - WHOLE) > 0:
+    if content.seen:
+        lines = [f"    {record.name} {record.type}" for record in content.seen[:WHOLE]]
+        if (others := len(content.seen) - WHOLE) > 0:
             lines.append(f"    and {counted(others, 'other')}")
         paragraphs.append("\n".join(["Every server has these records now:", *lines]))
     if count:
         paragraphs.append(
             "This shows what DNS has:\n    salt-call dkim.check_dns\n"
-            "This has a key sign that waited for its record, where no schedule does:\n"
+            "If no schedule does so, this activates keys that waited for their record:\n"
             "    salt-call dkim.advance"
         )
     return "\n\n".join(paragraphs) + "\n"
 
 
-def mail(told: News, dns: Dns, notify: Notify) -> bytes:
+def mail(content: Notice, dns: Dns, notify: Notify) -> bytes:
     """
-    Return the message for sendmail(1). The library refuses a line end in a header.
+    Return the message for sendmail(1). The email library rejects a line end in a header.
 
     Postfix adds Date and Message-ID.
     """
     message = EmailMessage(policy=_POLICY)
     message["From"] = _address(notify.sender or "root")
     message["To"] = [_address(one) for one in notify.to]
-    message["Subject"] = subject(told)
-    # RFC 3834, section 5: no vacation program answers.
+    message["Subject"] = subject(content)
+    # RFC 3834, section 5: vacation programs do not answer such a message.
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text(told, dns), cte="7bit")
+    message.set_content(text(content, dns), cte="7bit")
     return bytes(message)
 
 
-def document(told: News, dns: Dns) -> dict[str, object]:
-    """Return what a program gets: all records, and the text of the mail."""
+def document(content: Notice, dns: Dns) -> dict[str, object]:
+    """Return the document for a program: all records, and the text of the mail."""
     return {
         "format": 1,
-        "subject": subject(told),
-        "text": text(told, dns),
-        "new": [record.to_dict() for record in told.waiting[: told.new]],
-        "waiting": [record.to_dict() for record in told.waiting[told.new :]],
-        "seen": [record.to_dict() for record in told.seen],
+        "subject": subject(content),
+        "text": text(content, dns),
+        "new": [record.to_dict() for record in content.waiting[: content.new]],
+        "waiting": [record.to_dict() for record in content.waiting[content.new :]],
+        "seen": [record.to_dict() for record in content.seen],
     }
 
 

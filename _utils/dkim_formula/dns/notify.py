@@ -1,4 +1,4 @@
-"""People are told of records that wait for them: looked for, told once, remembered."""
+"""Notifications about records that a person has to publish."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from ..errors import DnsError
 from ..keys import history
 from ..postgres import schema, stand_in
-from ..postgres.commands import NOT_THERE_YET
+from ..postgres.commands import NO_DATABASE_YET
 from ..postgres.connection import session
 from ..records import Record
 from ..settings.model import Dns, Settings
 from ..settings.notification import Notify
 from . import awaited, check, notice, verdict
-from .awaited import Awaited, Called, News, called
+from .awaited import Awaited, RecordId, record_id
 from .desired import desired_records
+from .due_notice import Notice, after_notice, due_notice
 from .program import call, check_file
 from .publish_report import changes_summary
 from .query import run
@@ -24,19 +25,19 @@ from .zones import is_by_person
 
 _SENDMAIL = "/usr/sbin/sendmail"
 _WHERE = "dkim:dns:notify"
-# With these verdicts the servers lack a record. Any other but ok says nothing of it.
-_WAITS = verdict.AMISS | {verdict.NO_ZONE}
+# With these verdicts the servers lack a record. Other verdicts except ok say nothing about it.
+_MISSING = verdict.AMISS | {verdict.NO_ZONE}
 
 
 @stand_in.noted
 def notify(settings: Settings, test: bool = False) -> dict[str, object]:
     """
-    Tell of the records that wait for a person, by a mail or the site's program; each once, and
-    again after ``dns:notify:every``.
+    Report the records that a person has to publish, by mail or by a program. Each record is
+    reported once, and again after ``dns:notify:every``.
 
     Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "told": str, "text": str, "waiting":
-    number, "notes": [text], "problems": [text]}``: ``told`` is who was told, empty where nobody
-    was.
+    number, "notes": [text], "problems": [text]}``. ``told`` names the recipients or the program. It
+    is empty without a notification.
 
     Raises DatabaseError, NoLibrary.
     """
@@ -48,71 +49,72 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
         "notes": [],
         "problems": [],
     }
-    wanted = settings.dns.notify
-    if wanted is None:
-        return {**done, "notes": [f"{_WHERE} is not set, so nobody is told"]}
+    target = settings.dns.notify
+    if target is None:
+        return {**done, "notes": [f"{_WHERE} is not set, so nobody is notified"]}
     with session(settings.database) as connection:
         if not schema.has_tables(connection, settings.database):
-            return {**done, "notes": [NOT_THERE_YET]}
+            return {**done, "notes": [NO_DATABASE_YET]}
         before = awaited.read(connection, settings.database)
     records = {
-        called(record): record
+        record_id(record): record
         for record in desired_records(settings)
         if is_by_person(settings.dns, record)
     }
-    waiting, seen = _look(settings.dns, records, before)
-    with session(settings.database) as connection, awaited.telling(connection) as is_mine:
-        if not is_mine:
-            return {**done, "notes": ["another run is telling of the records at the moment"]}
+    waiting, seen = _observe(settings.dns, records, before)
+    with session(settings.database) as connection, awaited.lock(connection) as has_lock:
+        if not has_lock:
+            return {**done, "notes": ["another run is sending notifications; run again later"]}
         before = awaited.read(connection, settings.database)
         now = history.clock(connection)
-        known = awaited.after_look(before, waiting, seen, now)
-        found = awaited.news(known, records, waiting, now, wanted.every)
+        known = awaited.after_check(before, waiting, seen, now)
+        found = due_notice(known, records, waiting, now, target.every)
         done["waiting"] = len(waiting)
         if found:
             done["text"] = notice.text(found, settings.dns)
             try:
                 if not test:
-                    _send(wanted, settings.dns, found)
-                    known = awaited.after_telling(known, found, now)
+                    _send(target, settings.dns, found)
+                    known = after_notice(known, found, now)
                 done["changes"] = _changes(found)
-                done["told"] = wanted.command or ", ".join(wanted.to)
-                would = "would be" if test else "was"
-                done["notes"] = [f"{done['told']} {would} told: {notice.subject(found)}"]
+                done["told"] = target.command or ", ".join(target.to)
+                verb = "would be" if test else "was"
+                done["notes"] = [f"{done['told']} {verb} notified: {notice.subject(found)}"]
             except DnsError as error:
                 done["problems"] = [f"{_WHERE}: {error}; the next run tries again"]
         if not test:
-            forgotten = before.keys() - records.keys()
-            kept = {one: row for one, row in known.items() if one not in forgotten}
-            awaited.store(connection, settings.database, before, kept, forgotten)
+            removed = before.keys() - records.keys()
+            kept = {one: row for one, row in known.items() if one not in removed}
+            awaited.store(connection, settings.database, before, kept, removed)
             connection.commit()
     return done
 
 
-def _look(
-    dns: Dns, records: Mapping[Called, Record], known: Mapping[Called, Awaited]
+def _observe(
+    dns: Dns, records: Mapping[RecordId, Record], known: Mapping[RecordId, Awaited]
 ) -> tuple[list[Record], list[Record]]:
     """
-    Return the records that servers lack, and those that every server has; only the ones that were
-    not seen yet. Those come first that nobody was told of: the deadline may end the look.
+    Return the records that servers lack, and the records that every server has. Records that an
+    earlier check found are left out. Unreported records are checked first, because the deadline may
+    end the check.
     """
     nothing_known = Awaited("", "", "", "")
     unseen = [one for one in records if known.get(one, nothing_known).seen_at is None]
     unseen.sort(key=lambda one: known.get(one, nothing_known).told_at is not None)
     asked = [records[one] for one in unseen]
     checked = run(check.check(asked, dns)) if asked else []
-    waiting = [one.record for one in checked if one.verdict in _WAITS]
+    waiting = [one.record for one in checked if one.verdict in _MISSING]
     seen = [one.record for one in checked if one.verdict == verdict.OK]
     return waiting, seen
 
 
-def _changes(told: News) -> dict[str, dict[str, str | None]]:
-    """Return what a person is told of each record, as changes; past a hundred counted."""
-    again = told.waiting[told.new :] if told.is_reminder else ()
+def _changes(sent: Notice) -> dict[str, dict[str, str | None]]:
+    """Return the report on each record as changes; more than a hundred are counted."""
+    again = sent.waiting[sent.new :] if sent.is_reminder else ()
     kinds = (
-        (told.waiting[: told.new], None, "told"),
+        (sent.waiting[: sent.new], None, "told"),
         (again, "told", "told again"),
-        (told.seen, "told", "seen"),
+        (sent.seen, "told", "seen"),
     )
     return changes_summary(
         {
@@ -123,28 +125,28 @@ def _changes(told: News) -> dict[str, dict[str, str | None]]:
     )
 
 
-def _send(wanted: Notify, dns: Dns, told: News) -> None:
+def _send(target: Notify, dns: Dns, content: Notice) -> None:
     """Send the mail, or call the program. Raises DnsError."""
     limit = f"{dns.deadline} s (dkim:dns:deadline)"
     deadline = time.monotonic() + dns.deadline
-    if wanted.command is not None:
+    if target.command is not None:
         where = f"{_WHERE}:command"
-        check_file(wanted.command, where)
-        command: Sequence[str] = [wanted.command]
-        document = json.dumps(notice.document(told, dns)).encode()
+        check_file(target.command, where)
+        command: Sequence[str] = [target.command]
+        document = json.dumps(notice.document(content, dns)).encode()
     else:
-        # -i: a dot on a line by itself ends no message.
-        sender = [] if wanted.sender is None else ["-f", wanted.sender]
-        command = [_SENDMAIL, "-i", *sender, "--", *wanted.to]
-        document = notice.mail(told, dns, wanted)
+        # -i: a line with a single dot does not end the message.
+        sender = [] if target.sender is None else ["-f", target.sender]
+        command = [_SENDMAIL, "-i", *sender, "--", *target.to]
+        document = notice.mail(content, dns, target)
     try:
         call(command, document, deadline, limit)
     except DnsError as error:
         raise DnsError(f"{command[0]} {error}") from None
 
 
-def news_for_report(settings: Settings, test: bool) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the notes and problems of telling, for a run that does other things too."""
+def notify_for_report(settings: Settings, test: bool) -> tuple[Sequence[str], Sequence[str]]:
+    """Notify, and return the notes and problems for the report of another run."""
     if settings.dns.notify is None:
         return (), ()
     done = notify(settings, test)

@@ -1,4 +1,4 @@
-"""Tasks of publication: one name each, the change that it needs, and what became of it."""
+"""Publication tasks: one name each, with the change that it needs and the result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..records.record import Record
 from .providers.provider import BatchProvider, Provider
-from .steps import Made, Present, Step, is_there, to_publish, to_remove
+from .steps import Present, Rewritten, Step, has_value, to_publish, to_remove
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,15 @@ class Task:
     One name and type to bring to its desired state.
 
     record
-        The desired record; None to remove what the formula published.
+        The desired record; None to remove the records that the formula published.
     published
         Values that the formula published at the name.
     start
-        The name itself or one above it that exists: the search for the zone starts there.
+        An existing name at or above the name. The search for the zone starts there.
     domain
-        The mail domain that the record is for.
-    made
-        What a provider made of the desired record before.
+        The mail domain of the record.
+    rewritten
+        The form in which a provider rewrote the desired record before.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Task:
     record: Record | None = None
     published: tuple[str, ...] = ()
     domain: str = ""
-    made: Made | None = None
+    rewritten: Rewritten | None = None
 
     @property
-    def is_over(self) -> bool:
-        """Whether nobody needs the name any more: the record goes, or says a key is revoked."""
+    def is_obsolete(self) -> bool:
+        """Whether the record is to be removed, or says that a key is revoked."""
         return self.record is None or self.record.value.endswith("p=")
 
 
@@ -46,19 +46,19 @@ class Planned:
     The change that a task needs, or the problem that prevents it.
 
     step
-        None where nothing has to be done.
+        The change; None where no change is needed.
     has_conflict
-        Whether the problem is that somebody else changed the name in the meantime.
+        Whether the problem is a change of the name by another program during the update.
     base
-        The name that the search for the zone started from.
+        The name where the search for the zone started.
     sent
-        Whether the server accepted the update, whatever came after it.
+        Whether the server accepted the update, even if a later step failed.
     wildcard
         The records that a wildcard seems to give the name.
-    made
-        What the provider made of the value that was sent.
+    rewritten
+        The form in which the provider rewrote the value that was sent.
     advice
-        What a person should look at, though nothing is wrong.
+        A note for a person, although there is no problem.
     """
 
     task: Task
@@ -71,7 +71,7 @@ class Planned:
     base: str = ""
     sent: bool = False
     wildcard: Present | None = None
-    made: Made | None = None
+    rewritten: Rewritten | None = None
     advice: str = ""
 
 
@@ -79,11 +79,11 @@ def step_from(task: Task, present: Present, adopt: bool) -> Step | None:
     """Return the step that a task needs at a name with these records. Raises DnsError."""
     if task.record is None:
         return to_remove(task.name, task.type, present, task.published)
-    return to_publish(task.record, present, task.published, adopt, task.made)
+    return to_publish(task.record, present, task.published, adopt, task.rewritten)
 
 
 def is_applied(step: Step, present: Present) -> bool:
-    """Tell whether the records at a name are as they should be after a step."""
+    """Return whether a name has the records that a step should leave."""
     gone = [value for value in step.delete if value != step.add]
-    is_added = step.add is None or is_there(step.add, step, present)
+    is_added = step.add is None or has_value(step.add, step, present)
     return is_added and not any(value in present.values for value in gone)

@@ -1,4 +1,4 @@
-"""Programs that the formula starts: bounded in time and in what is kept of their output."""
+"""Programs that the formula starts, with a time limit and a size limit for their output."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DnsError, without_secrets
+from ..errors import DnsError
+from ..secret import without_secrets
 
-# So many octets of what the program prints are kept: the last ones of standard error, whose last
-# lines are told, and the first ones of standard output.
+# Octets that are kept of the output: the last ones of standard error, whose last lines are part of
+# the error text, and the first ones of standard output.
 _ERRORS = 4096
 _OUTPUT = 1048576
 _LINES = 3
 SHOWN = 300
-# The program ends of itself when it is asked to; after so many seconds it is killed.
+# Seconds between SIGTERM and SIGKILL.
 _GRACE = 2
-# What a program may have left running keeps its streams open: its end is looked for so often.
-_LOOK_EVERY = 0.1
+# Seconds between two checks whether the program ended. A child that it left running keeps the
+# streams open, so their end does not show the end of the program.
+_POLL_INTERVAL = 0.1
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -32,19 +34,19 @@ _ENVIRONMENT = {
 
 
 class NotInTime(DnsError):
-    """A program was ended, since its time was over."""
+    """A program was stopped at its deadline."""
 
 
 def call(command: Sequence[str], document: bytes, deadline: float, limit: str) -> bytes:
     """
-    Start a program with a document on its standard input, and return the start of its output.
+    Run a program with a document on its standard input, and return the start of its output.
 
     deadline
-        The moment of ``time.monotonic`` at which the program is ended, with its process group.
+        The time by ``time.monotonic`` at which the program and its process group are stopped.
     limit
-        What the deadline comes of, for the error.
+        The setting behind the deadline, as text for the error.
 
-    Raises NotInTime; DnsError for a program that does not start, or fails.
+    Raises NotInTime; DnsError for a program that does not start or that fails.
     """
     try:
         process = subprocess.Popen(
@@ -60,10 +62,10 @@ def call(command: Sequence[str], document: bytes, deadline: float, limit: str) -
         raise DnsError(f"can't be started: {error.strerror}") from None
     streams = _Streams(process, document)
     try:
-        is_over = streams.carry(deadline)
+        has_ended = streams.transfer(deadline)
     finally:
         _end(process)
-    if not is_over:
+    if not has_ended:
         raise NotInTime(f"did not end within {limit} and was ended{streams.last_lines()}")
     if process.returncode:
         how = f"exit status {process.returncode}"
@@ -74,7 +76,7 @@ def call(command: Sequence[str], document: bytes, deadline: float, limit: str) -
 
 
 class _Streams:
-    """The streams of a running program, of which a bounded part is kept."""
+    """The streams of a running program. A limited part of the output is kept."""
 
     def __init__(self, process: subprocess.Popen[bytes], document: bytes):
         self._process = process
@@ -82,8 +84,8 @@ class _Streams:
         self.output = bytearray()
         self.errors = bytearray()
 
-    def carry(self, deadline: float) -> bool:
-        """Write the document and read what comes; return whether the program ended in time."""
+    def transfer(self, deadline: float) -> bool:
+        """Write the document and read the output; return whether the program ended in time."""
         process = self._process
         with selectors.DefaultSelector() as selector:
             for stream in (process.stdin, process.stdout, process.stderr):
@@ -92,9 +94,9 @@ class _Streams:
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(process.stderr, selectors.EVENT_READ)
             while selector.get_map():
-                ready = selector.select(_LOOK_EVERY)
+                ready = selector.select(_POLL_INTERVAL)
                 for key, _ in ready:
-                    if not self._moved(key.fileobj):
+                    if not self._transfer_part(key.fileobj):
                         selector.unregister(key.fileobj)
                         key.fileobj.close()
                 if not ready and process.poll() is not None:
@@ -111,13 +113,13 @@ class _Streams:
         """Return the last lines of standard error as the end of a sentence."""
         text = self.errors.decode("utf-8", "replace")
         lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-        told = without_secrets(" / ".join(lines[-_LINES:]))[-SHOWN:]
-        return f": {''.join(c if c.isprintable() else '?' for c in told)}" if told else ""
+        shown = without_secrets(" / ".join(lines[-_LINES:]))[-SHOWN:]
+        return f": {''.join(c if c.isprintable() else '?' for c in shown)}" if shown else ""
 
-    def _moved(self, stream) -> bool:
-        """Move one part; return whether there may be more."""
+    def _transfer_part(self, stream) -> bool:
+        """Write or read one part; return whether there may be more."""
         if stream is self._process.stdin:
-            return self._wrote()
+            return self._write_part()
         part = os.read(stream.fileno(), 65536)
         if stream is self._process.stdout:
             self.output += part[: _OUTPUT - len(self.output)]
@@ -126,11 +128,11 @@ class _Streams:
             del self.errors[:-_ERRORS]
         return bool(part)
 
-    def _wrote(self) -> bool:
+    def _write_part(self) -> bool:
         try:
             count = os.write(self._process.stdin.fileno(), self._document[:65536])
         except BrokenPipeError:
-            # Its exit status tells whether a program has to read everything.
+            # A program may end before it has read everything. Its exit status is the result.
             return False
         self._document = self._document[count:]
         return bool(self._document)
@@ -138,7 +140,7 @@ class _Streams:
 
 def check_file(path: str, where: str) -> None:
     """
-    Refuse a program that somebody else than root could change: it runs as root. Raises DnsError.
+    Check that only root can change a program, because it runs as root. Raises DnsError.
 
     where
         The pillar key that names the program.
@@ -149,20 +151,20 @@ def check_file(path: str, where: str) -> None:
     except OSError as error:
         raise DnsError(f"{where}: {path}: {error.strerror}; put the program there") from None
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & stat.S_IXUSR:
-        raise DnsError(f"{where}: {path} is no program; make it executable: chmod 0755")
+        raise DnsError(f"{where}: {path} is not an executable file; run: chmod 0755 {path}")
     for one in (resolved, *resolved.parents):
         state = one.stat()
-        # In a directory with the sticky bit, /tmp for one, nobody replaces what is root's.
+        # In a directory with the sticky bit, such as /tmp, other users can't replace root's files.
         is_open = state.st_mode & 0o022 and not (one != resolved and state.st_mode & stat.S_ISVTX)
         if state.st_uid != 0 or is_open:
             raise DnsError(
-                f"{where}: {one} belongs to somebody else than root, or others can write "
-                f"it, and {path} runs as root; run: chown root {one}; chmod go-w {one}"
+                f"{where}: {one} has another owner than root, or other users can write it, and "
+                f"{path} runs as root; run: chown root {one}; chmod go-w {one}"
             )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that still runs, and everything that it has started."""
+    """Stop a program that still runs, and every process in its group."""
     for stream in (process.stdin, process.stdout, process.stderr):
         stream.close()
     if process.poll() is None:
@@ -172,6 +174,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    # What it started in its own group ends with it.
+    # Other processes of the group may outlive the program.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Publishing: desired records into DNS, and records that are no longer desired out of it."""
+"""Publication of desired records, and removal of records that are no longer desired."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..keys.model import DesiredKey, Key
 from ..names import is_served, owner_domain, stored_domain
 from ..postgres import hosted as hosted_domains
 from ..postgres import schema, stand_in
-from ..postgres.commands import NOT_THERE_YET, not_there_yet, nothing_there_yet
+from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
 from ..postgres.connection import session
 from ..record_names import is_key_record, key_name
-from ..records import BY_HAND, Record
+from ..records import MANUAL_PURPOSES, Record
 from ..records.record import is_inside
 from ..settings.model import Domain, Settings
 from ..text import listed
@@ -24,19 +24,19 @@ from . import published as published_values
 from .changes import Publisher, start_of_published
 from .desired import records_of, with_keys
 from .planned import Planned, Task
-from .publish_report import PublishReport, called
+from .publish_report import PublishReport, label
 from .published import Published
 from .zones import is_by_hand
 
-TO_BE_MADE = "the record of a key that is to be made"
+FUTURE_VALUE = "the record of a key that is to be generated"
 
-# How often a run goes over names that others change at the same time.
+# The most passes of one run over names that other programs change at the same time.
 _ROUNDS = 5
 
 
 @dataclass
 class _State:
-    """The domains of the settings, and what the database has. ``missing`` keys have no row yet."""
+    """The domains of the settings, and the rows of the database. ``missing`` keys have no row."""
 
     chosen: dict[str, Domain]
     keys: Sequence[Key]
@@ -47,7 +47,7 @@ class _State:
 
 @dataclass
 class _Desired:
-    """What has to be in DNS. ``future`` are the records of missing keys."""
+    """The desired content of DNS. ``future`` are the records of missing keys."""
 
     tasks: list[Task]
     manual: list[Record]
@@ -63,17 +63,18 @@ def publish(
     longer desired.
 
     Only records that the formula manages are changed. Another record of the same kind is a problem,
-    unless ``adopt`` is set. One name's problem prevents no other name's change.
+    unless ``adopt`` is set. A problem at one name does not prevent changes at other names.
 
     test
-        Only preview the changes, with the records of keys that a run would generate before.
+        Only preview the changes. The preview includes the records of keys that a run would generate
+        first.
 
     Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "unchanged": number, "problems": [text],
-    "manual": ["NAME TYPE"], "to_publish": [records], "notes": [text]}``; ``manual`` belong in zones
-    of other operators, and in zones with ``publish: none``; ``to_publish`` are the first hundred of
-    them as ``dkim.records`` has them.
+    "manual": ["NAME TYPE"], "to_publish": [records], "notes": [text]}``. ``manual`` records belong
+    in zones of other operators, or in zones with ``publish: none``. ``to_publish`` has the first
+    hundred of them in the form of ``dkim.records``.
 
-    Raises InvalidValue for what is no domain name, DatabaseError; NoLibrary, but not for a test
+    Raises InvalidValue for an invalid domain name, DatabaseError; NoLibrary, but not for a test
     run, which then previews the changes without asking DNS.
     """
     state = _read(settings, domain, test)
@@ -88,8 +89,8 @@ def publish(
 
 def publish_keys(settings: Settings, domains: Collection[str]) -> dict[str, object]:
     """
-    Publish the key records of some domains, and no other record of theirs. Returns what
-    :func:`publish` does.
+    Publish the key records of some domains, and no other records. Return the same data as
+    :func:`publish`.
 
     domains
         In the spelling of the table of domains.
@@ -132,17 +133,17 @@ def _run(
     report: PublishReport,
 ) -> None:
     """
-    Publish, read the database again, and publish what changed there in the meantime: of two runs at
-    once, the last to publish has read what the other stored, so both come to the same result. A
-    name that somebody else changed during the update is read again.
+    Publish, read the database again, and publish what changed there in the meantime. Of two
+    simultaneous runs, the last one to publish has read the rows of the other, so both produce the
+    same result. A name that another program changed during the update is read again.
     """
     done: dict[tuple[str, str], list[Planned]] = {}
 
     def changes() -> dict[str, dict[str, str | None]]:
-        by_now = PublishReport()
+        so_far = PublishReport()
         for rounds in done.values():
-            by_now.add(rounds)
-        return by_now.changes
+            so_far.add(rounds)
+        return so_far.changes
 
     with Publisher(settings.dns) as publisher, keeping_what_was_done(changes):
         for _ in range(_ROUNDS):
@@ -158,7 +159,7 @@ def _run(
 
 
 def _is_due(task: Task, done: Mapping[tuple[str, str], Sequence[Planned]]) -> bool:
-    """Tell whether a task differs from the last one at its name, or that one had a conflict."""
+    """Return whether a task differs from the last one at its name, or the last had a conflict."""
     rounds = done.get((task.name, task.type))
     if rounds is None:
         return True
@@ -181,37 +182,39 @@ def _apply(
     done: dict[tuple[str, str], list[Planned]],
 ) -> None:
     """
-    Store the values that come, send the changes, remove the stored values that are gone. Each name
-    is added to ``done`` as soon as its change was sent.
+    Store the new values, send the changes, and remove the stored values that DNS no longer has.
+    Each name is added to ``done`` as soon as its change was sent.
     """
-    coming = [
+    new = [
         Published(one.task.domain, one.task.name, one.task.type, one.step.add.decode())
         for one in planned
         if one.step is not None and one.step.add is not None
     ]
-    if coming:
+    if new:
         with session(settings.database) as connection:
-            published_values.add(connection, settings.database, coming)
+            published_values.add(connection, settings.database, new)
     for one in publisher.apply(planned):
         done.setdefault((one.task.name, one.task.type), []).append(one)
-    made = [_as_made(one) for one in planned if one.step is not None and one.step.add is not None]
-    if any(row.made is not None for row in made) or any(one.task.made for one in planned):
+    sent = [
+        _sent_value(one) for one in planned if one.step is not None and one.step.add is not None
+    ]
+    if any(row.rewritten is not None for row in sent) or any(one.task.rewritten for one in planned):
         with session(settings.database) as connection:
-            published_values.remember(connection, settings.database, made)
+            published_values.store_rewritten(connection, settings.database, sent)
     gone = [row for one in planned if not one.problem for row in _gone(one)]
     if gone:
         with session(settings.database) as connection:
             published_values.remove(connection, settings.database, gone)
 
 
-def _as_made(one: Planned) -> Published:
-    """Return the value that a step sent, with what the provider made of it."""
+def _sent_value(one: Planned) -> Published:
+    """Return the value that a step sent, with the provider's rewritten form."""
     task = one.task
-    return Published(task.domain, task.name, task.type, one.step.add.decode(), one.made)
+    return Published(task.domain, task.name, task.type, one.step.add.decode(), one.rewritten)
 
 
 def _gone(one: Planned) -> list[Published]:
-    """Return the published values of a name other than the desired one."""
+    """Return the published values of a name without the desired value."""
     task = one.task
     return [
         Published(task.domain, task.name, task.type, value)
@@ -231,11 +234,11 @@ def _preview(settings: Settings, desired: _Desired, adopt: bool, report: Publish
     for one in planned:
         report.add([one])
     for record in desired.future:
-        report.changes.setdefault(called(record), {"old": None, "new": record.value})
+        report.changes.setdefault(label(record), {"old": None, "new": record.value})
 
 
 def _read(settings: Settings, domain: object, test: bool) -> _State:
-    """Read the state. A test run needs no database: a run may make it first."""
+    """Read the state. A test run works without a database, which a run may create first."""
     name = None if domain is None else stored_domain(domain)
     database = settings.database
     only = None if name is None else {name: domain_settings(settings, name)}
@@ -251,11 +254,11 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
                     published_values.read(connection, database, names),
                     compare(connection, database, desired_keys(chosen)).missing,
                 )
-            note = NOT_THERE_YET
+            note = NO_DATABASE_YET
     except DatabaseUnavailable as error:
-        if not test or not nothing_there_yet(error, database):
+        if not test or not awaits_setup(error, database):
             raise
-        note = not_there_yet(error)
+        note = setup_note(error)
     chosen = only or chosen_domains(settings, ())
     return _State(chosen, [], [], desired_keys(chosen), [note])
 
@@ -288,15 +291,15 @@ def _desired(settings: Settings, state: _State) -> _Desired:
     found = records_of(settings, every.values(), state.keys)
     manual = [record for record in found if _is_manual(record, every, settings)]
     managed = [record for record in found if not _is_manual(record, every, settings)]
-    # A stored key keeps its record, also where its row is unreadable or the pillar excludes its
+    # A stored key keeps its record, even if its row is unreadable or the pillar excludes the
     # domain.
     kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in state.keys}
     future = [_future(one, every[one.domain.lower()]) for one in state.missing]
     tasks = _tasks(managed, state.published, kept)
     left = [task for task in tasks if is_by_hand(settings.dns, task.name)]
     if left:
-        names = listed([called(task) for task in left])
-        state.notes.append(f"remove by hand, where nothing asks for it any more: {names}")
+        names = listed([label(task) for task in left])
+        state.notes.append(f"remove these records by hand once nothing uses them: {names}")
         tasks = [task for task in tasks if task not in left]
     return _Desired(tasks, manual, future)
 
@@ -309,9 +312,9 @@ def _tasks(managed: Sequence[Record], published: Iterable[Published], kept: set[
     for record in managed:
         rows = by_name.pop((record.name, record.type), [])
         values = tuple(row.value for row in rows)
-        made = next((row.made for row in rows if row.value == record.value), None)
+        form = next((row.rewritten for row in rows if row.value == record.value), None)
         start = record.zone or record.domain
-        tasks.append(Task(record.name, record.type, start, record, values, record.domain, made))
+        tasks.append(Task(record.name, record.type, start, record, values, record.domain, form))
     for (name, rtype), rows in by_name.items():
         if name not in kept:
             values = tuple(row.value for row in rows)
@@ -322,22 +325,22 @@ def _tasks(managed: Sequence[Record], published: Iterable[Published], kept: set[
 
 def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) -> bool:
     """
-    Tell whether a person publishes a record: its zone is another operator's, as far as the settings
-    tell, or the settings say so.
+    Return whether a person publishes a record: by the settings another operator runs its zone, or
+    the settings leave its zone to a person.
     """
     if is_by_hand(settings.dns, record.name):
         return True
     if record.purpose == "dmarc-report":
         zones = (*chosen, *settings.dns.zones)
         return not any(is_inside(record.zone, zone) for zone in zones)
-    if record.purpose in BY_HAND:
+    if record.purpose in MANUAL_PURPOSES:
         return True
     is_delegated = chosen[record.domain].delegation is not None
     return is_delegated and record.purpose != "dkim"
 
 
 def _future(key: DesiredKey, domain: Domain) -> Record:
-    return Record(_name_of(key, domain), "TXT", domain.ttl, TO_BE_MADE, "dkim", domain.name)
+    return Record(_name_of(key, domain), "TXT", domain.ttl, FUTURE_VALUE, "dkim", domain.name)
 
 
 def _name_of(key: Key | DesiredKey, domain: Domain) -> str:

@@ -1,4 +1,4 @@
-"""What a publication did, or would do, as data."""
+"""The report of a publication or of its preview, as data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..records.record import Record
 from ..text import listed
 from .planned import Planned, Task
 
-# A state's return lists so many changes; more are counted.
+# A state's return lists at most this many changes; more are counted.
 LISTED = 100
 
 
 @dataclass
 class PublishReport:
-    """What was done, or would be done, by ``NAME TYPE``."""
+    """Changes and problems of a publication or its preview, by ``NAME TYPE``."""
 
     changes: dict[str, dict[str, str | None]] = field(default_factory=dict)
     unchanged: int = 0
@@ -28,9 +28,9 @@ class PublishReport:
         self.problems.setdefault(text, []).append(name)
 
     def add(self, rounds: Sequence[Planned]) -> None:
-        """Add one name: of several rounds the records before the first and after the last."""
+        """Add one name, with the records before its first round and after its last round."""
         last = rounds[-1]
-        name = called(last.task)
+        name = label(last.task)
         sent = [
             one.step for one in rounds if one.step is not None and (one.sent or not one.problem)
         ]
@@ -50,19 +50,19 @@ class PublishReport:
             "changes": self.changes,
             "unchanged": self.unchanged,
             "problems": [f"{listed(names)}: {text}" for text, names in self.problems.items()],
-            "manual": [called(record) for record in self.manual],
+            "manual": [label(record) for record in self.manual],
             "to_publish": [record.to_dict() for record in self.manual[:LISTED]],
             "notes": self.notes,
         }
 
 
-def called(one: Record | Task) -> str:
-    """Return what a record is called in changes: name and type."""
+def label(one: Record | Task) -> str:
+    """Return the name and the type of a record: its key in the changes."""
     return f"{one.name} {one.type}"
 
 
 def changes_summary(changes: dict[str, object]) -> dict[str, object]:
-    """Return a state's changes: listed, or past 100 of them counted."""
+    """Return a state's changes; more than 100 are counted."""
     if len(changes) <= LISTED:
         return changes
     return {"records": {"old": None, "new": f"{len(changes)} added, changed or removed"}}

@@ -1,8 +1,8 @@
 """
-Published values: the table of what the formula has put into DNS.
+The table of values that the formula has published in DNS.
 
-A value is added before it is sent. A run that is killed in between leaves a row too many, which
-does no harm, and never a record in DNS that the formula does not know.
+A value is added before it is sent. A run that is killed in between leaves a superfluous row, which
+is harmless. It never leaves a record in DNS without a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..postgres.objects import names
 from ..postgres.sql import compose
 from ..settings.model import Database
-from .steps import Made
+from .steps import Rewritten
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -27,21 +27,21 @@ class Published:
 
     name
         Absolute, without a trailing dot.
-    made
-        What the provider made of the value; None where it shows the very value and TTL.
+    rewritten
+        The form in which the provider rewrote the value; None for the same value and TTL.
     """
 
     domain: str
     name: str
     type: str
     value: str
-    made: Made | None = None
+    rewritten: Rewritten | None = None
 
 
 def read(
     connection: pg.connection, database: Database, domains: Collection[str] | None = None
 ) -> list[Published]:
-    """Return the published values of all domains or of some; none where the table is missing."""
+    """Return the published values of all domains or of some; none if the table is missing."""
     known = names(database)
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(format('%%I.%%I', %s, %s))", known["published"])
@@ -76,8 +76,10 @@ def add(connection: pg.connection, database: Database, rows: Iterable[Published]
         )
 
 
-def remember(connection: pg.connection, database: Database, rows: Iterable[Published]) -> None:
-    """Store what a provider made of published values. Does not commit."""
+def store_rewritten(
+    connection: pg.connection, database: Database, rows: Iterable[Published]
+) -> None:
+    """Store the forms in which a provider rewrote published values. Does not commit."""
     with connection.cursor() as cursor:
         cursor.executemany(
             compose(
@@ -87,7 +89,7 @@ def remember(connection: pg.connection, database: Database, rows: Iterable[Publi
                 """,
                 **names(database),
             ),
-            [(*_columns(row.made), row.name, row.type, row.value) for row in rows],
+            [(*_columns(row.rewritten), row.name, row.type, row.value) for row in rows],
         )
 
 
@@ -112,9 +114,11 @@ def _published(
     shown: memoryview | None,
     shown_ttl: int | None,
 ) -> Published:
-    made = None if ttl is None else Made(value, ttl, bytes(shown), shown_ttl)
-    return Published(domain, name, rtype, value, made)
+    rewritten = None if ttl is None else Rewritten(value, ttl, bytes(shown), shown_ttl)
+    return Published(domain, name, rtype, value, rewritten)
 
 
-def _columns(made: Made | None) -> tuple[int | None, bytes | None, int | None]:
-    return (None, None, None) if made is None else (made.ttl, made.shown, made.shown_ttl)
+def _columns(rewritten: Rewritten | None) -> tuple[int | None, bytes | None, int | None]:
+    if rewritten is None:
+        return None, None, None
+    return rewritten.ttl, rewritten.shown, rewritten.shown_ttl

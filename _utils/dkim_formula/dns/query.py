@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PORT = 53
-# The largest answer that every path carries unfragmented: DNS Flag Day 2020, RFC 9715 section 3.
+# The largest answer that no network path fragments: DNS Flag Day 2020, RFC 9715 section 3.
 UDP_SIZE = 1232
-# A packet, or the answer to it, may be lost.
+# A query or its answer may be lost.
 UDP_TRIES = 2
-# After so many questions in a row without an answer a server is not asked again: one silent server
-# of ten thousand domains must not take the time of all.
+# After this many consecutive questions without an answer, a server is not asked again. Otherwise
+# one silent server would delay the check of ten thousand domains.
 GIVE_UP_AFTER = 5
-# TCP connections to one server. RFC 7766, section 6.2.2 asks for few, and each carries one question
-# at a time: ten are 500 questions a second at 20 ms each.
+# TCP connections to one server. RFC 7766, section 6.2.2 asks for few connections. Each carries one
+# question at a time: ten connections carry 500 questions a second at 20 ms each.
 CONNECTIONS = 10
 # Answers of servers that do not know EDNS, or not this version: RFC 6891, sections 6.1.3 and 7.
 _NO_EDNS = ("FORMERR", "NOTIMP", "BADVERS")
@@ -53,8 +53,8 @@ class Endpoint:
 
     def is_reachable(self) -> bool:
         """
-        Tell whether this machine has a route to the address, without sending anything. A machine
-        without IPv6 has no route to half of the servers' addresses.
+        Return whether this machine has a route to the address. Sends nothing. A machine without
+        IPv6 has no route to half of the servers' addresses.
         """
         try:
             with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
@@ -65,13 +65,13 @@ class Endpoint:
 
 
 def host_and_port(server: str) -> tuple[str, int]:
-    """Return host and port of a setting such as ``192.0.2.53@5353``."""
+    """Return the host and the port of a setting such as ``192.0.2.53@5353``."""
     host, _, port = server.partition("@")
     return host, int(port or PORT)
 
 
 def endpoint_of(server: str) -> Endpoint | None:
-    """Return the endpoint of a setting that is an address, None for a host name."""
+    """Return the endpoint of a setting that is an address; None for a host name."""
     host, port = host_and_port(server)
     try:
         return Endpoint(str(ipaddress.ip_address(host)), port)
@@ -94,7 +94,7 @@ def question(
     signed
         Set DO and AD, to learn whether the answer was validated (RFC 6840, section 5.7).
 
-    Raises NoLibrary; DnsError for a name that DNS can't have.
+    Raises NoLibrary; DnsError for a name that is invalid in DNS.
     """
     flag = dnspython().flags
     flags = (flag.RD if recurse else 0) | (0 if validate else flag.CD) | (flag.AD if signed else 0)
@@ -105,8 +105,8 @@ def question(
 
 def run(work: Coroutine[None, None, T]) -> T:
     """
-    Return the result of asynchronous work. A thread runs the work: Salt may have a running loop in
-    its own, where ``asyncio.run`` refuses to start another.
+    Return the result of asynchronous work. The work runs in a new thread, because Salt's thread may
+    have a running loop, in which ``asyncio.run`` refuses to start another.
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
@@ -114,7 +114,7 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 @dataclass
 class _Connections:
-    """The TCP connections to one server, and those of them that wait for a question."""
+    """TCP connections to one server; ``idle`` ones wait for the next question."""
 
     free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     idle: list[dns.asyncbackend.StreamSocket] = field(default_factory=list)
@@ -122,8 +122,8 @@ class _Connections:
 
 class DnsClient:
     """
-    A client of many servers, for one event loop; an async context manager, which closes its
-    connections.
+    A client of many servers, for one event loop. As an async context manager it closes its
+    connections at the end.
 
     timeout
         Seconds to wait for one answer.
@@ -149,21 +149,21 @@ class DnsClient:
         self, endpoint: Endpoint, query: dns.message.Message, transport: str = "udp"
     ) -> Reply:
         """Return a server's answer over ``udp`` or ``tcp``. Raises NoAnswer."""
-        async with self._room(endpoint, transport):
-            return await self._asked(endpoint, query, transport)
+        async with self._slot(endpoint, transport):
+            return await self._ask_endpoint(endpoint, query, transport)
 
     async def ask_fully(self, endpoint: Endpoint, query: dns.message.Message) -> Reply:
         """
-        Return a server's answer over UDP, or over TCP where it does not fit (RFC 7766, section 5).
-        Raises NoAnswer.
+        Return a server's answer over UDP, or over TCP if the answer is too long for UDP (RFC 7766,
+        section 5). Raises NoAnswer.
         """
         reply = await self.ask(endpoint, query)
         return await self.ask(endpoint, query, "tcp") if reply.truncated else reply
 
     @contextlib.asynccontextmanager
-    async def _room(self, endpoint: Endpoint, transport: str) -> AsyncIterator[None]:
-        # A question that waits for a connection to its server keeps no other server's from being
-        # asked.
+    async def _slot(self, endpoint: Endpoint, transport: str) -> AsyncIterator[None]:
+        # The connection is taken first: a question that waits for a connection to its server must
+        # not block questions to other servers.
         if transport == "udp":
             async with self._free:
                 yield
@@ -172,35 +172,37 @@ class DnsClient:
             async with connections.free, self._free:
                 yield
 
-    async def _asked(self, endpoint: Endpoint, query: dns.message.Message, transport: str) -> Reply:
-        at = (endpoint, transport)
-        called = transport.upper()
-        if self._unanswered[at] >= GIVE_UP_AFTER:
-            raise NoAnswer("silent", f"no answer over {called} to {GIVE_UP_AFTER} questions")
+    async def _ask_endpoint(
+        self, endpoint: Endpoint, query: dns.message.Message, transport: str
+    ) -> Reply:
+        server = (endpoint, transport)
+        protocol = transport.upper()
+        if self._unanswered[server] >= GIVE_UP_AFTER:
+            raise NoAnswer("silent", f"no answer over {protocol} to {GIVE_UP_AFTER} questions")
         try:
             message = await (self._udp if transport == "udp" else self._tcp)(endpoint, query)
         except (TimeoutError, asyncio.TimeoutError):
-            self._unanswered[at] += 1
-            reason = f"no answer over {called} within {self._timeout:g} s"
+            self._unanswered[server] += 1
+            reason = f"no answer over {protocol} within {self._timeout:g} s"
             raise NoAnswer("silent", reason) from None
         except ConnectionRefusedError:
-            raise NoAnswer("closed", f"the port is closed ({called})") from None
+            raise NoAnswer("closed", f"the port is closed ({protocol})") from None
         except EOFError:
-            raise NoAnswer("closed", f"the server closed the connection ({called})") from None
+            raise NoAnswer("closed", f"the server closed the connection ({protocol})") from None
         except OSError as error:
             kind = "closed" if isinstance(error, ConnectionError) else "unreachable"
             reason = error.strerror or type(error).__name__
-            raise NoAnswer(kind, f"{reason} ({called})") from error
-        self._unanswered[at] = 0
+            raise NoAnswer(kind, f"{reason} ({protocol})") from error
+        self._unanswered[server] = 0
         reply = reply_of(message)
         if reply.rcode in _NO_EDNS and query.edns >= 0:
-            return await self._asked(endpoint, _without_edns(query), transport)
+            return await self._ask_endpoint(endpoint, _without_edns(query), transport)
         return reply
 
     async def _udp(self, endpoint: Endpoint, query: dns.message.Message) -> dns.message.Message:
         backend = dnspython().asyncbackend.get_backend("asyncio")
-        # Each question has a port of its own (RFC 5452, section 4.5). Only a connected socket
-        # gets the error of a closed port.
+        # Each question has its own source port (RFC 5452, section 4.5). Only a connected socket
+        # reports a closed port as an error.
         connection = await backend.make_socket(
             endpoint.family, socket.SOCK_DGRAM, 0, None, (endpoint.address, endpoint.port)
         )
@@ -208,7 +210,7 @@ class DnsClient:
             for left in reversed(range(UDP_TRIES)):
                 await dnspython().asyncquery.send_udp(connection, query, None)
                 try:
-                    return await asyncio.wait_for(_received(connection, query), self._timeout)
+                    return await asyncio.wait_for(_receive(connection, query), self._timeout)
                 except asyncio.TimeoutError:
                     if not left:
                         raise
@@ -224,14 +226,14 @@ class DnsClient:
         while idle:
             # A server may close an idle connection at any time: RFC 7766, section 6.2.3.
             with contextlib.suppress(EOFError, ConnectionError):
-                return await self._exchanged(idle, idle.pop(), query)
+                return await self._exchange(idle, idle.pop(), query)
         backend = dnspython().asyncbackend.get_backend("asyncio")
         connection = await backend.make_socket(
             endpoint.family, socket.SOCK_STREAM, 0, None, (endpoint.address, endpoint.port)
         )
-        return await self._exchanged(idle, connection, query)
+        return await self._exchange(idle, connection, query)
 
-    async def _exchanged(
+    async def _exchange(
         self,
         idle: list[dns.asyncbackend.StreamSocket],
         connection: dns.asyncbackend.StreamSocket,
@@ -243,19 +245,19 @@ class DnsClient:
                 query, "", sock=connection, one_rr_per_rrset=True, ignore_trailing=True
             )
         except BaseException as error:
-            # An answer that is still to come would be taken for the next question's.
+            # A late answer would be mistaken for the answer to the next question.
             await _close(connection)
             if isinstance(error, dns.exception.DNSException | ValueError):
-                raise _broken(error) from error
+                raise _broken_answer(error) from error
             raise
         idle.append(connection)
         return message
 
 
-async def _received(
+async def _receive(
     connection: dns.asyncbackend.DatagramSocket, query: dns.message.Message
 ) -> dns.message.Message:
-    """Wait for the packet that answers a query, passing over packets that answer something else."""
+    """Wait for the packet that answers a query. Skip packets that answer other queries."""
     dns = dnspython()
     number = query.id.to_bytes(2, "big")
     while True:
@@ -265,7 +267,7 @@ async def _received(
         try:
             message = dns.message.from_wire(wire, ignore_trailing=True, one_rr_per_rrset=True)
         except (dns.exception.DNSException, ValueError) as error:
-            raise _broken(error) from error
+            raise _broken_answer(error) from error
         if query.is_response(message):
             return message
 
@@ -275,14 +277,14 @@ async def _close(connection: dns.asyncbackend.StreamSocket) -> None:
         await connection.close()
 
 
-def _broken(error: Exception) -> NoAnswer:
+def _broken_answer(error: Exception) -> NoAnswer:
     if isinstance(error, dnspython().query.BadResponse):
         return NoAnswer("broken", "the answer is to another question")
     return NoAnswer("broken", f"the answer does not parse ({type(error).__name__})")
 
 
 def _without_edns(query: dns.message.Message) -> dns.message.Message:
-    """Return the query for servers that refuse EDNS: RFC 6891, section 7."""
+    """Return the query without EDNS, for servers that refuse EDNS: RFC 6891, section 7."""
     (asked,) = query.question
     return dnspython().message.make_query(
         asked.name, asked.rdtype, use_edns=False, flags=query.flags

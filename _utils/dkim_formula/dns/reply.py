@@ -1,8 +1,8 @@
 """
-Names and answers of DNS, as dnspython has them and as values of this library.
+DNS names and answers, as objects of dnspython and as values of this library.
 
-Salt's Python gets dnspython from the state ``dkim.python``. A machine without it has to load this
-library too, so :func:`dnspython` imports it where it is used.
+The state ``dkim.python`` installs dnspython for Salt's Python. This library also has to load on a
+machine without dnspython, so :func:`dnspython` imports the package on first use.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def dnspython():
 
 def absolute(name: str) -> dns.name.Name:
     """
-    Return a name as dnspython has it. Raises NoLibrary; DnsError for what is no name: a label has
-    63 octets at most, a name 255 (RFC 1035, section 2.3.4).
+    Return a name as an object of dnspython. Raises NoLibrary; DnsError for an invalid name. A label
+    has at most 63 octets, a name 255 (RFC 1035, section 2.3.4).
     """
     dns = dnspython()
     try:
@@ -56,7 +56,7 @@ def absolute(name: str) -> dns.name.Name:
 
 
 def plain_name(name: dns.name.Name) -> str:
-    """Return dnspython's name in lower case and without a trailing dot; the root is empty."""
+    """Return a name of dnspython in lower case, without a trailing dot; the root is empty."""
     return name.to_text().removesuffix(".").lower()
 
 
@@ -86,7 +86,7 @@ class Soa:
 
 
 def is_newer(one: int, other: int) -> bool:
-    """Tell whether a serial is newer than another: RFC 1982, section 3.2."""
+    """Return whether a serial is newer than another: RFC 1982, section 3.2."""
     return one != other and (one - other) % 2**32 < 2**31
 
 

@@ -1,4 +1,4 @@
-"""The change that one name needs."""
+"""Steps: the change that one name needs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Present:
     The records of one type at a name.
 
     values
-        Each record's octets, joined; of a CNAME its target.
+        The joined octets of each record; the target of a CNAME.
     ttl
-        Seconds; None where there is no record, and where a TTL alone is no reason for a change.
+        Seconds; None without a record, and where a different TTL does not require a change.
     alias
-        The target of a CNAME at the name, where another type was asked for.
+        The target of a CNAME at the name, if the question was for another type.
     """
 
     values: tuple[bytes, ...] = ()
@@ -35,11 +35,11 @@ class Step:
     One change at one name.
 
     delete
-        The values to remove, all of them managed by the formula or adopted.
+        The values to remove. Each is managed by the formula or adopted.
     add
         The value to add, or None.
     ttl
-        Seconds, of the added value.
+        The TTL of the added value, in seconds.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Made:
+class Rewritten:
     """
-    What a provider made of a record that was sent to it.
+    A published record in the form in which a provider rewrote it.
 
     value, ttl
-        As they were sent.
+        The value and the TTL that were sent.
     shown, shown_ttl
-        As the provider shows them.
+        The value and the TTL that the provider shows.
     """
 
     value: str
@@ -71,27 +71,27 @@ def to_publish(
     present: Present,
     published: Collection[str] = (),
     adopt: bool = False,
-    made: Made | None = None,
+    rewritten: Rewritten | None = None,
 ) -> Step | None:
     """
-    Return the step that brings a record to its name, None where the record is there.
+    Return the step that publishes a record; None if the name already has the record.
 
     published
         Values that the formula published at the name before.
     adopt
         Replace another record of the same kind.
-    made
-        What the provider made of this record before. It would do so again.
+    rewritten
+        The form in which the provider rewrote this record before. The provider would do so again.
 
-    Raises RecordConflict for a record of that kind, or an alias, that the formula does not manage;
-    DnsError where the provider made another record of it.
+    Raises RecordConflict for a record of the same kind, or an alias, that the formula does not
+    manage; DnsError if the rewritten form has another meaning.
     """
     desired = record.value.encode()
     if present.alias is not None:
         raise RecordConflict(_beside_alias(record, present.alias))
-    if made is not None and _is_as_made(record, present, made):
-        if not _has_meaning(record, made.shown):
-            raise DnsError(made_another(made.shown))
+    if rewritten is not None and _is_as_rewritten(record, present, rewritten):
+        if not _has_meaning(record, rewritten.shown):
+            raise DnsError(rewritten_problem(rewritten.shown))
         return None
     if _has_same_meaning(record, present, published):
         return None
@@ -108,13 +108,13 @@ def to_publish(
     has_ttl = present.ttl in (None, ttl)
     if desired in present.values and not gone and has_ttl:
         return None
-    # For another TTL one update removes the value and adds it again.
+    # To change the TTL, one update removes the value and adds it again.
     delete = gone if has_ttl else tuple(dict.fromkeys((*managed, *others)))
     return Step(record.name, record.type, delete, desired, ttl)
 
 
-def made_of(step: Step, before: Present, after: Present) -> Made | None:
-    """Return what a provider made of the value of a step; None where it has the very value."""
+def rewritten_form(step: Step, before: Present, after: Present) -> Rewritten | None:
+    """Return the form in which a provider rewrote the value of a step; None if unchanged."""
     if step.add is None or (step.add in after.values and after.ttl == step.ttl):
         return None
     kept = [value for value in before.values if value not in step.delete]
@@ -122,13 +122,13 @@ def made_of(step: Step, before: Present, after: Present) -> Made | None:
     shown = [step.add] if step.add in after.values else new
     if len(shown) != 1 or after.ttl is None:
         return None
-    return Made(step.add.decode(), step.ttl, shown[0], after.ttl)
+    return Rewritten(step.add.decode(), step.ttl, shown[0], after.ttl)
 
 
-def made_another(shown: bytes) -> str:
-    """Return the problem of a value that a provider wrote in a form with another meaning."""
+def rewritten_problem(shown: bytes) -> str:
+    """Return the problem text for a value that a provider rewrote with another meaning."""
     return (
-        f"the provider made another record of it, and would do so again: "
+        f"the provider changed the record's meaning, and would do so again: "
         f"{cut(shown.decode('utf-8', 'backslashreplace'), 100)}; report that to the provider, and "
         "publish the record by hand"
     )
@@ -136,34 +136,34 @@ def made_another(shown: bytes) -> str:
 
 def to_remove(name: str, rtype: str, present: Present, published: Iterable[str]) -> Step | None:
     """
-    Return the step that removes what the formula published at a name, None where it is gone. A
-    DNS panel may have rewritten the values.
+    Return the step that removes the values that the formula published at a name; None if they are
+    gone. A DNS panel may have rewritten the values.
     """
     managed = [Record(name, rtype, 0, value, purpose_of(name, value), "") for value in published]
-    there = tuple(v for v in present.values if any(_has_meaning(one, v) for one in managed))
-    return Step(name, rtype, there) if there else None
+    found = tuple(v for v in present.values if any(_has_meaning(one, v) for one in managed))
+    return Step(name, rtype, found) if found else None
 
 
-def is_there(record_value: bytes, step: Step, present: Present) -> bool:
-    """Tell whether a name has a value, in whatever form, after the step that added it."""
+def has_value(record_value: bytes, step: Step, present: Present) -> bool:
+    """Return whether a name has a value, in any spelling, after the step that added it."""
     text = record_value.decode()
     record = Record(step.name, step.type, 0, text, purpose_of(step.name, text), "")
     return any(_has_meaning(record, value) for value in present.values)
 
 
-def _is_as_made(record: Record, present: Present, made: Made) -> bool:
-    is_same = (record.value, record.ttl) == (made.value, made.ttl)
-    meant = meant_as(record.purpose, present.values) or [made.shown]
+def _is_as_rewritten(record: Record, present: Present, rewritten: Rewritten) -> bool:
+    is_same = (record.value, record.ttl) == (rewritten.value, rewritten.ttl)
+    meant = meant_as(record.purpose, present.values) or [rewritten.shown]
     return (
         is_same
-        and made.shown in present.values
-        and meant == [made.shown]
-        and (present.ttl == made.shown_ttl)
+        and rewritten.shown in present.values
+        and meant == [rewritten.shown]
+        and (present.ttl == rewritten.shown_ttl)
     )
 
 
 def _beside_alias(record: Record, target: str) -> str:
-    # RFC 1034, section 3.6.2: an alias has no other records; a query for one follows the alias.
+    # RFC 1034, section 3.6.2: an alias has no other records. A query for one follows the alias.
     remedy = "remove it, or set a delegation"
     if record.purpose != "dkim":
         remedy = f"publish {cut(record.value)} at that name, or remove the CNAME"
@@ -172,9 +172,9 @@ def _beside_alias(record: Record, target: str) -> str:
 
 def _has_same_meaning(record: Record, present: Present, published: Collection[str]) -> bool:
     """
-    Tell whether the one record of the kind has the same meaning in another form that has to stay,
-    with its TTL: a DNS panel rewrote the published value and would do so again, or somebody else
-    made the policy.
+    Return whether the only record of the kind has the same meaning in another spelling. Such a
+    record stays, with its TTL: a DNS panel rewrote the published value and would do so again, or
+    another user wrote the policy.
     """
     meant = meant_as(record.purpose, present.values)
     if len(meant) != 1 or meant[0] == record.value.encode() or not _has_meaning(record, meant[0]):
@@ -190,8 +190,8 @@ def _is_managed(record: Record, value: bytes, published: Collection[str]) -> boo
         return True
     if record.purpose != "dkim":
         return False
-    # Nobody else has the formula's key: a record of that key is managed, whatever its other tags.
-    # An empty p= may be anybody's, except where the key itself is revoked.
+    # Only the formula has this key, so a record of the key is managed, whatever its other tags.
+    # An empty p= may have any origin, unless the key itself is revoked.
     key = public_key(value)
     return key is not None and key == public_key(record.value.encode())
 
@@ -201,7 +201,7 @@ def _has_meaning(record: Record, value: bytes) -> bool:
 
 
 def _ttl(record: Record, present: Present, managed: Collection[bytes]) -> int:
-    # RFC 2181, section 5.2: the records of one name and type have one TTL. Where the formula does
-    # not manage all of them, their TTL stays.
+    # RFC 2181, section 5.2: the records of one name and type have one TTL. If the formula does not
+    # manage all of the records, their TTL stays.
     others = [value for value in present.values if value not in managed]
     return present.ttl if others and present.ttl is not None else record.ttl

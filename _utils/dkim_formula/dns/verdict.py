@@ -1,4 +1,4 @@
-"""Verdicts: what one server's answer means for the record that it should have."""
+"""Verdicts: the meaning of one server's answer for the desired record."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BOGUS = "bogus"  # RFC 4035, section 4.3
 NO_ZONE = "no zone"
 UNCHECKED = "unchecked"
 
-# No verdicts yet: the name is in a zone below, the name is an alias, the answer did not fit.
+# Intermediate results: the name is in a child zone, or is an alias, or the answer was truncated.
 REFERRED = "referred"
 ALIAS = "alias"
 TRUNCATED = "truncated"
 
-# Servers answered, and do not all show the record as desired.
+# Servers answered, but not all of them show the record as desired.
 AMISS = frozenset({MISSING, DIFFERENT, DUPLICATE, INCONSISTENT})
-# Where servers have several verdicts, the first of these is the record's.
+# If the servers' verdicts differ, the first of these verdicts is the record's.
 _WORST_FIRST = (DUPLICATE, DIFFERENT, MISSING, INCONSISTENT, LAME, NO_ANSWER)
 _DATA = {DUPLICATE, DIFFERENT, MISSING}
 _USELESS = (NO_ANSWER, LAME)
@@ -41,13 +41,13 @@ class Finding:
     A verdict and its reason. The ``detail`` of an ``ok`` record is advice.
 
     ttl
-        Of the record that was found, in seconds.
+        The TTL of the record that was found, in seconds.
     target
-        Of an alias: the name that it points to. Of a referral: the zone.
+        For an alias the name that it points to; for a referral the zone.
     negative_ttl
         How long resolvers may cache that the record is missing, in seconds.
     shown
-        The texts at the name, of whatever kind: a wildcard may be their source.
+        The texts of any kind at the name. They may come from a wildcard.
     """
 
     verdict: str
@@ -61,10 +61,10 @@ class Finding:
 
 def judge(record: Record, name: str, zone: str, reply: Reply) -> Finding:
     """
-    Return what an authoritative server's answer means.
+    Return the finding for an authoritative server's answer.
 
     name
-        The name in the question: the record's own, or the target of an alias.
+        The name in the question: the record's name, or the target of an alias.
     zone
         The zone that the server should serve.
     """
@@ -85,14 +85,14 @@ def judge(record: Record, name: str, zone: str, reply: Reply) -> Finding:
 
 
 def of_failure(error: NoAnswer) -> Finding:
-    """Return the finding about a server that gave no usable answer."""
+    """Return the finding for a server that gave no usable answer."""
     return Finding(LAME if error.kind == "broken" else NO_ANSWER, str(error))
 
 
 def both(udp: Finding, tcp: Finding) -> Finding:
     """
     Return one finding for the answers over UDP and TCP. RFC 7766, section 5 requires both.
-    Resolvers use a complete answer over UDP, so a server without TCP is advice.
+    Resolvers use a complete answer over UDP, so missing TCP is only advice.
     """
     if tcp.verdict == TRUNCATED:
         tcp = Finding(LAME, "the answer is truncated, also over TCP")
@@ -113,8 +113,8 @@ def both(udp: Finding, tcp: Finding) -> Finding:
 
 def overall(verdicts: Iterable[str]) -> str:
     """
-    Return the verdict on a record from those of its servers. Where one server has the record, lame
-    servers and names without an address do not count: resolvers pass over them.
+    Return the verdict on a record from the verdicts of its servers. If one server has the record,
+    lame servers and names without an address do not count, because resolvers skip them.
     """
     seen = set(verdicts)
     if OK in seen and seen & _DATA:
@@ -125,11 +125,11 @@ def overall(verdicts: Iterable[str]) -> str:
 
 
 def by_wildcard(finding: Finding) -> Finding:
-    """Return the finding at a name without records, where a wildcard answers: RFC 4592, 2.2.1."""
-    what = finding.target or ", ".join(printable(value) for value in finding.shown)
+    """Return the finding for a name without records that a wildcard answers: RFC 4592, 2.2.1."""
+    answer = finding.target or ", ".join(printable(value) for value in finding.shown)
     detail = (
-        f"the name itself has no record: a wildcard of the zone answers ({cut(what)}); publish the "
-        "record beside the wildcard"
+        f"the name itself has no record: a wildcard of the zone answers ({cut(answer)}); publish "
+        "the record beside the wildcard"
     )
     return Finding(MISSING, detail, ttl=finding.ttl, negative_ttl=finding.negative_ttl)
 
@@ -147,7 +147,7 @@ def _of_values(record: Record, name: str, reply: Reply) -> Finding:
             "desired; keep one"
         )
         return Finding(DUPLICATE, detail, ttl=max(rr.ttl for rr in found), shown=shown)
-    # A text that no reader takes for a record, though it was meant as one, has a reason of its own.
+    # A misspelt text that verifiers do not accept as a record gets its own reason.
     values = values or meant_as(record.purpose, shown)
     if not values:
         return _missing(record, found, reply)
@@ -185,7 +185,7 @@ def _missing(record: Record, found: Sequence[Rr], reply: Reply) -> Finding:
 
 
 def printable(value: object) -> str:
-    """Return a text of a record as text; octets that are no UTF-8 are written as ``\\xfc``."""
+    """Return the value of a record as text; octets outside UTF-8 are written as ``\\xfc``."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
@@ -193,7 +193,7 @@ def _referral(reply: Reply, name: str, zone: str) -> str | None:
     if reply.authoritative or reply.answer:
         return None
     owners = {rr.name for rr in reply.authority if rr.type == "NS"}
-    # Only downwards: a server that does not know the zone refers upwards.
+    # Only a child zone is a referral: a server that does not know the zone refers upwards.
     below = [owner for owner in owners if is_inside(name, owner) and is_inside(owner, zone)]
     return next((owner for owner in below if owner != zone), None)
 

@@ -1,9 +1,9 @@
 """
-Zones: which zone a name is in, and which servers serve it.
+Zones: the zone of a name, and the servers of the zone.
 
 A resolver is asked only for NS, SOA and addresses of names that exist: mail domains, zones, hosts.
-A resolver that is asked for a record before it is published caches that the record is missing, for
-as long as the zone's SOA says (RFC 2308, section 5), and so for all names below (RFC 8020).
+A question for an unpublished record would make the resolver cache that the record is missing. The
+zone's SOA sets for how long (RFC 2308, section 5), also for all names below (RFC 8020).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DnsError, NoAddress, NoAnswer, NoLibrary, NoSuchDomain
-from ..records.record import BY_HAND, Record, innermost_zone, is_inside
+from ..records.record import MANUAL_PURPOSES, Record, innermost_zone, is_inside
 from ..settings.model import Dns
 from .query import DnsClient, Endpoint, endpoint_of, host_and_port, question
 from .reply import Reply
@@ -28,9 +28,9 @@ class Nameserver:
     An authoritative server: its name and its endpoints.
 
     problem
-        Why this machine can't ask the server; ``endpoints`` is empty then.
+        Why this machine can't reach the server; ``endpoints`` is empty then.
     has_no_address
-        Whether nobody can ask the server: DNS has no address for its name.
+        Whether DNS has no address for the server's name, so that no client can reach it.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Zone:
     primary: str | None = None
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """Return the endpoints of all servers by their text."""
+        """Return the endpoints of all servers by their text form."""
         return {str(one): one for server in self.nameservers for one in server.endpoints}
 
 
 class ZoneFinder:
-    """A search for zones and servers, each looked up once. For one event loop."""
+    """A search for zones and servers in one event loop. Each is looked up once."""
 
     def __init__(self, client: DnsClient, dns: Dns):
         self._client = client
@@ -63,8 +63,8 @@ class ZoneFinder:
 
     async def zone_of(self, name: str) -> Zone:
         """
-        Return the zone of a name that exists, with its servers. Raises DnsError where there is
-        none.
+        Return the zone of a name that exists, with its servers. Raises DnsError if no zone is
+        found.
 
         name
             A mail domain or a zone.
@@ -82,20 +82,20 @@ class ZoneFinder:
         servers
             The names of the zone's servers, from the referral.
         glue
-            The referral, which may have their addresses.
+            The referral. It may contain the servers' addresses.
         """
         return await self._once(("below", zone), lambda: self._below(zone, servers, glue))
 
     async def negative_ttl_of(self, zone: Zone) -> int | None:
         """
-        Return for how many seconds resolvers may cache that a name of the zone is missing, by the
-        first server that answers; None where none does.
+        Return for how many seconds resolvers may cache that a name of the zone is missing. The
+        first server that answers decides; None without an answer.
         """
         return await self._once(("negative", zone.name), lambda: self._negative_ttl_of(zone))
 
     async def endpoints_of(self, server: str) -> tuple[Endpoint, ...]:
         """
-        Return the endpoints of a setting or a host's name. Raises DnsError where the host has no
+        Return the endpoints of a setting or a host name. Raises DnsError if the host has no
         address.
         """
         endpoint = endpoint_of(server)
@@ -107,7 +107,7 @@ class ZoneFinder:
 
     async def resolve(self, name: str, rtype: str) -> Reply:
         """
-        Return the answer of the first resolver that gives one, about a name that exists. Raises
+        Return the answer of the first resolver that answers, about a name that exists. Raises
         DnsError.
         """
         query = question(name, rtype, recurse=True)
@@ -131,9 +131,9 @@ class ZoneFinder:
         task = self._found.get(key)
         if task is None:
             task = self._found[key] = asyncio.ensure_future(find())
-            # Marks the exception as seen, also where nobody waits for the task any more.
+            # Reads the exception, so that asyncio logs no warning if no caller waits any longer.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # A caller that is cancelled must not cancel the task of the others.
+        # A cancelled caller must not cancel the task that other callers wait for.
         return await asyncio.shield(task)
 
     async def _zone_of(self, name: str) -> Zone:
@@ -141,9 +141,9 @@ class ZoneFinder:
         settings = self._dns.zones.get(configured) if configured else None
         if settings is not None and settings.nameservers:
             return Zone(configured, await self._nameservers(settings.nameservers))
-        return await self._served(configured or name)
+        return await self._zone_by_ns(configured or name)
 
-    async def _served(self, name: str) -> Zone:
+    async def _zone_by_ns(self, name: str) -> Zone:
         answer = await self.resolve(name, "NS")
         names = answer.values(name, "NS")
         if names:
@@ -153,7 +153,7 @@ class ZoneFinder:
         zone = _enclosing(answer, name)
         if zone == name:
             raise DnsError(f"{name}: the zone has no NS records")
-        # Many domains may be in one zone, which is looked up once.
+        # Many domains may share one zone, which is looked up once.
         return await self.zone_of(zone)
 
     async def _primary_of(self, name: str) -> Zone:
@@ -225,8 +225,8 @@ class ZoneFinder:
 
     async def _reason(self, endpoint: Endpoint, answer: Reply, name: str, rtype: str) -> str:
         """
-        Return what is known of a resolver's failure. Without validation a failure of DNSSEC goes
-        away (RFC 4035, section 5.5).
+        Return the reason of a resolver's failure, if known. A DNSSEC failure disappears without
+        validation (RFC 4035, section 5.5).
         """
         if answer.rcode != "SERVFAIL":
             return ""
@@ -241,35 +241,35 @@ class ZoneFinder:
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:
-    """Return the longest zone of the settings that a name is in."""
+    """Return the longest zone of the settings that contains a name."""
     return innermost_zone(name, dns.zones)
 
 
-def way_of(dns: Dns, name: str) -> str:
-    """Return how the zone of a name is published: a choice of ``dkim:dns:publish``."""
+def publish_method(dns: Dns, name: str) -> str:
+    """Return the method that publishes the zone of a name: a choice of ``dkim:dns:publish``."""
     zone = dns.zones.get(configured_zone(dns, name))
     return dns.publish if zone is None or zone.publish is None else zone.publish
 
 
 def is_by_person(dns: Dns, record: Record) -> bool:
-    """Tell whether a person publishes a record, here or in a zone of another operator."""
-    return not dns.is_published or is_by_hand(dns, record.name) or record.purpose in BY_HAND
+    """Return whether a person publishes a record, here or in a zone of another operator."""
+    return not dns.is_published or is_by_hand(dns, record.name) or record.purpose in MANUAL_PURPOSES
 
 
 def is_by_hand(dns: Dns, name: str) -> bool:
     """
-    Tell whether a person publishes the zone of a name. Where the settings have no way for any zone,
-    nobody has said so: ``dkim.publish`` then sends updates.
+    Return whether a person publishes the zone of a name. The settings have to say so: without a
+    method for any zone, ``dkim.publish`` sends updates.
     """
     zone = dns.zones.get(configured_zone(dns, name))
-    is_said = dns.is_published or (zone is not None and zone.publish is not None)
-    return is_said and way_of(dns, name) == "none"
+    is_set = dns.is_published or (zone is not None and zone.publish is not None)
+    return is_set and publish_method(dns, name) == "none"
 
 
 def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Endpoint, ...]:
     """
-    Return the resolvers of the settings, else the system's. Without any, resolv.conf(5) has this
-    machine's own.
+    Return the resolvers of the settings, else the system's. By resolv.conf(5) the default is a
+    resolver on this machine.
     """
     if dns.resolver:
         return tuple(Endpoint(*host_and_port(server)) for server in dns.resolver)
@@ -278,15 +278,15 @@ def resolvers(dns: Dns, resolv_conf: Path = RESOLV_CONF) -> tuple[Endpoint, ...]
     except OSError:
         lines = []
     words = [line.split() for line in lines if line.startswith("nameserver")]
-    # A link-local address comes with its interface (fe80::1%eth0), which getaddrinfo(3) takes.
+    # A link-local address includes its interface (fe80::1%eth0); getaddrinfo(3) accepts this form.
     endpoints = [Endpoint(word[1]) for word in words if len(word) > 1]
     return tuple(endpoints) or (Endpoint("127.0.0.1"),)
 
 
 def _is_alias(answer: Reply, name: str) -> bool:
     """
-    Tell whether a name is an alias (RFC 1034, section 3.6.2), also by a DNAME above it. The answer
-    is about the target then. The names below the alias are in the zone of the name above it.
+    Return whether a name is an alias (RFC 1034, section 3.6.2), also by a DNAME above the name. The
+    answer then describes the target. Names below the alias are in the zone of the parent name.
     """
     return bool(answer.values(name, "CNAME"))
 
@@ -294,9 +294,7 @@ def _is_alias(answer: Reply, name: str) -> bool:
 def _above(name: str) -> str:
     above = name.partition(".")[2]
     if "." not in above:
-        raise DnsError(
-            f"{name} is an alias (CNAME) and not a zone; name its zone in dkim:dns:zones"
-        )
+        raise DnsError(f"{name} is an alias (CNAME) and not a zone; add its zone to dkim:dns:zones")
     return above
 
 
@@ -306,7 +304,7 @@ def _enclosing(answer: Reply, name: str) -> str:
     if soa is None or not (soa.name == "" or is_inside(name, soa.name)):
         raise DnsError(f"{name} has no zone: the resolver's answer has no SOA ({answer.rcode})")
     if answer.rcode == "NXDOMAIN" and "." not in soa.name:
-        # The SOA of a top-level domain or the root: nobody has registered the domain.
+        # The SOA of a top-level domain or the root: the domain is not registered.
         raise NoSuchDomain(name, soa.name)
     if soa.name == "":
         raise DnsError(f"{name} has no zone: only the root has a SOA for it")

@@ -1,1 +1,1 @@
-"""Many machines: their roles, and what each of them says of itself."""
+"""Fleets of many machines: their roles, and the report of each host."""

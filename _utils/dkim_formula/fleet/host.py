@@ -1,12 +1,12 @@
-"""What one host of a fleet says of itself: versions, daemons, the database, and what is wrong."""
+"""The report of one host of a fleet: versions, daemons, the database and problems."""
 
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from ..errors import FormulaError
-from ..health import check_signing, reader_login
 from ..health import commands as health
+from ..health import reader_login, selftest
 from ..health.model import Host, timestamp
 from ..postgres.connection import session
 from ..settings import Reading
@@ -14,11 +14,11 @@ from ..settings.model import Database
 from ..signer.restart import answers
 from ..version import VERSION
 
-# A standby would repeat what the database host says of keys and DNS.
+# Checks by role. Only the database host reports keys and DNS: a standby would repeat its report.
 _OF_MAIL = ("service", "socket")
 _OF_ALL = ("settings", "database")
 
-# A standby that has replayed all that it has received is up to date as long as it receives.
+# A standby that has replayed everything it received is up to date while it still receives.
 _REPLICATION = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
@@ -35,22 +35,23 @@ def report(
     opendkim: str,
 ) -> dict[str, Any]:
     """
-    Look at this host. Changes nothing; a message is signed for the self-test, and not delivered.
+    Return the report of this host. Changes nothing. The self-test signs a message that is not
+    delivered.
 
     roles
-        This host's: ``database``, ``standby``, ``mail``, ``publisher``.
+        The roles of this host: ``database``, ``standby``, ``mail``, ``publisher``.
     folder, runs
-        As :func:`health.commands.health`.
+        The arguments of :func:`health.commands.health`.
     opendkim
         The version of OpenDKIM's package, or ''.
 
-    Return ``{"formula", "opendkim", "daemons": {service: bool}, "sockets": {path: bool},
+    Returns ``{"formula", "opendkim", "daemons": {service: bool}, "sockets": {path: bool},
     "database": {"reached", "host", "standby", "lag", "problem"}, "selftest": {"ok", "at",
     "problems"}, "problems": [{check, message, remedy, items, count}]}``.
     """
-    site = Host(reading.settings, tuple(reading.problems))
+    this_host = Host(reading.settings, tuple(reading.problems))
     signs = "mail" in roles
-    daemons = site.daemons if signs else ()
+    daemons = this_host.daemons if signs else ()
     found = health.health(reading, folder, runs)["problems"]
     kept = ("check", "message", "remedy", "items", "count")
     return {
@@ -58,41 +59,41 @@ def report(
         "opendkim": opendkim if signs else "",
         "daemons": {one.service: bool(runs(one.service)) for one in daemons},
         "sockets": {one.socket: answers(one.socket) for one in daemons},
-        "database": _database(site),
+        "database": _database(this_host),
         "selftest": _selftest(reading) if signs else None,
         "problems": [
-            {name: one[name] for name in kept} for one in found if _is_told(one["check"], roles)
+            {name: one[name] for name in kept} for one in found if _is_reported(one["check"], roles)
         ],
     }
 
 
-def _is_told(check: str, roles: Collection[str]) -> bool:
+def _is_reported(check: str, roles: Collection[str]) -> bool:
     if check in _OF_ALL:
         return True
     return ("mail" if check in _OF_MAIL else "database") in roles
 
 
-def _database(site: Host) -> dict[str, Any]:
-    database = site.settings.database
+def _database(this_host: Host) -> dict[str, Any]:
+    database = this_host.settings.database
     try:
         if database.only_signs:
-            host, *replication = reader_login.ask(site, _REPLICATION)
+            host, *replication = reader_login.ask(this_host, _REPLICATION)
         else:
-            host, *replication = _asked(database)
+            host, *replication = _replication(database)
     except FormulaError as error:
         return {"reached": False, "host": "", "standby": None, "lag": None, "problem": str(error)}
     standby, lag, receives = replication
-    behind = "" if not standby or receives else "the standby receives nothing from its primary"
+    problem = "" if not standby or receives else "the standby receives nothing from its primary"
     return {
         "reached": True,
         "host": host or "local",
         "standby": standby,
         "lag": lag if standby else None,
-        "problem": behind,
+        "problem": problem,
     }
 
 
-def _asked(database: Database) -> tuple[Any, ...]:
+def _replication(database: Database) -> tuple[Any, ...]:
     with session(database, setup=True) as connection, connection.cursor() as cursor:
         cursor.execute(_REPLICATION)
         host = connection.info.host
@@ -101,7 +102,7 @@ def _asked(database: Database) -> tuple[Any, ...]:
 
 def _selftest(reading: Reading) -> dict[str, Any]:
     try:
-        problems = check_signing.problems(reading.settings)
+        problems = selftest.problems(reading.settings)
     except FormulaError as error:
         problems = [f"self-test: {error}"]
     return {"ok": not problems, "at": timestamp(time.time()), "problems": problems}

@@ -1,25 +1,25 @@
-"""The state of a fleet as text: a line a host, and below what a person has to do."""
+"""The state of a fleet as text: one line per host, then the problems with their remedies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 COLUMNS = ("host", "roles", "daemons", "database", "self-test", "versions", "wrong")
-# A standby that lags by less is told as one that does not.
+# A smaller lag of a standby is not shown.
 MOST_LAG = 1.0  # seconds
 
 
 def text(hosts: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> str:
     """
-    Return the table of the hosts, and a line for each thing that is wrong with what to do.
+    Return the table of the hosts, and one line for each problem with its remedy.
 
     problems
-        What is wrong with the fleet itself.
+        Problems of the fleet itself.
     """
     rows = [COLUMNS, *(_row(one) for one in hosts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    told = [*problems, *(line for one in hosts for line in _wrong(one))]
-    return "\n".join([*lines, "", *(told or ["Nothing is wrong."])])
+    found = [*problems, *(line for one in hosts for line in _problems(one))]
+    return "\n".join([*lines, "", *(found or ["Nothing is wrong."])])
 
 
 def _row(host: Mapping[str, Any]) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def _row(host: Mapping[str, Any]) -> tuple[str, ...]:
         "" if found["selftest"] is None else "signs" if found["selftest"]["ok"] else "FAILED",
         f"formula {found['formula']}, Salt {host['salt']}"
         + (f", OpenDKIM {found['opendkim']}" if found["opendkim"] else ""),
-        str(len(_wrong(host)) or "-"),
+        str(len(_problems(host)) or "-"),
     )
 
 
@@ -55,16 +55,16 @@ def _database(found: Mapping[str, Any]) -> str:
     return f"{found['host']} (standby{f', {lag:.0f} s behind' if lag > MOST_LAG else ''})"
 
 
-def _wrong(host: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a host, a line each."""
+def _problems(host: Mapping[str, Any]) -> list[str]:
+    """Return the problems of a host, one line each."""
     found = host["report"]
     if found is None:
         return [f"{host['id']}: {host['problem']}"]
-    told = []
+    lines = []
     if found["database"]["problem"]:
-        told.append(found["database"]["problem"])
+        lines.append(found["database"]["problem"])
     if found["selftest"]:
-        told += found["selftest"]["problems"]
+        lines += found["selftest"]["problems"]
     for one in found["problems"]:
-        told.append(f"{one['message']} -> {one['remedy']}")
-    return [f"{host['id']}: {line}" for line in dict.fromkeys(told)]
+        lines.append(f"{one['message']} -> {one['remedy']}")
+    return [f"{host['id']}: {line}" for line in dict.fromkeys(lines)]

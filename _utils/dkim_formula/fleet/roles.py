@@ -1,4 +1,4 @@
-"""Which minion has which role, and what keeps a fleet from being worked on."""
+"""The roles of minions, and the problems that prevent work on a fleet."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,7 +6,7 @@ from ..settings import Reading
 from ..settings.model import Fleet
 
 ROLES = ("database", "standby", "mail", "publisher")
-# A fleet without these has nothing to roll out.
+# A fleet needs hosts of these roles.
 NEEDED = ("database", "mail")
 
 WHERE = "dkim:fleet"
@@ -20,7 +20,7 @@ def targets(fleet: Fleet) -> dict[str, str]:
 
 
 def hosts(matched: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Return the minions of every role in order of their names, and of ``all``, each once."""
+    """Return the minions of every role in order of their names, and under ``all`` each once."""
     found = {role: sorted(matched.get(role, ())) for role in ROLES}
     found["all"] = sorted({name for names in found.values() for name in names})
     return found
@@ -31,10 +31,10 @@ def of_host(name: str, matched: Mapping[str, Collection[str]]) -> list[str]:
     return [role for role in ROLES if name in matched.get(role, ())]
 
 
-def alike(
+def by_roles(
     names: Collection[str], matched: Mapping[str, Collection[str]]
 ) -> dict[tuple[str, ...], list[str]]:
-    """Return the minions by the roles that they have: those of one list are asked the same."""
+    """Return the minions by their roles. All minions of one list get the same questions."""
     found: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         found.setdefault(tuple(of_host(name, matched)), []).append(name)
@@ -45,19 +45,19 @@ def problems(
     reading: Reading, matched: Mapping[str, Collection[str]], answered: Collection[str]
 ) -> list[str]:
     """
-    Return what keeps the fleet from being worked on, a sentence each.
+    Return the problems that prevent work on the fleet, one sentence each.
 
     matched
-        The minions that the master knows, by their role.
+        The minions that the master knows, by role.
     answered
-        Those that answer.
+        The minions that answer.
     """
     found = [text for text in reading.problems if text.startswith((WHERE, "dkim: the pillar"))]
-    wanted = targets(reading.settings.fleet)
+    desired = targets(reading.settings.fleet)
     for role in NEEDED:
-        if role not in wanted and not found:
+        if role not in desired and not found:
             found.append(f"{WHERE}:{role}: missing; set it to the target of the {role} hosts")
-    for role, target in wanted.items():
+    for role, target in desired.items():
         if not matched.get(role):
             found.append(
                 f"{WHERE}:{role}: {target!r} matches no minion whose key is accepted; correct the "
@@ -65,7 +65,7 @@ def problems(
             )
     silent = sorted(set(hosts(matched)["all"]) - set(answered))
     found += [
-        f"{name} does not answer; start its salt-minion, or take it out of {WHERE}"
+        f"{name} does not answer; start its salt-minion, or remove it from {WHERE}"
         for name in silent
     ]
     return found

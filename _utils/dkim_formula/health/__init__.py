@@ -1,6 +1,6 @@
 """
-One set of health checks with three outputs: the doctor's report, events and metrics.
+Health checks with three outputs: the doctor's report, events and metrics.
 
-``model.py`` has what a check takes and yields, ``check_*.py`` has the checks, and ``run.py`` the
-registry.
+``model.py`` defines the input and the output of a check. ``check_*.py`` hold the checks, and
+``run.py`` holds their registry. ``selftest.py`` has the daemons sign ``trial_messages.py``.
 """

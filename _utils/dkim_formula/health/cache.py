@@ -1,4 +1,4 @@
-"""Results and told events, kept between two calls, for root alone."""
+"""Files that keep the results and the reported problems between two calls, for root alone."""
 
 import contextlib
 import fcntl
@@ -12,9 +12,9 @@ from .model import Results
 from .run import DATABASE, DNS
 
 RESULTS = "results.json"
-TOLD = "told.json"
+REPORTED = "told.json"
 
-# By their cost: what the checks of the database, and of DNS, found last.
+# The last results of the DATABASE checks and of the DNS checks, by cost.
 Kept = Mapping[str, Results]
 
 
@@ -29,42 +29,42 @@ def refresh(
     wait: bool = True,
 ) -> Kept:
     """
-    Return what is known now; run the checks that are due, and keep their results.
+    Run the checks that are due, keep their results, and return all kept results.
 
     folder
-        Where they are kept.
+        The folder of the kept results.
     collect
-        Runs the checks of one cost.
+        A function that runs the checks of one cost.
     costs
         DATABASE, DNS or both.
     fresh
-        Run all of them, due or not.
+        Run all these checks, due or not.
     wait
-        Where another process is at it, wait for that; else what was kept is given.
+        Wait for another process that runs the checks. Otherwise return the kept results.
     """
-    with locked(folder, wait) as mine:
+    with locked(folder, wait) as has_lock:
         kept = read_results(folder)
-        if not mine:
+        if not has_lock:
             return kept
         for cost in costs:
             if (fresh and _interval(monitoring, cost)) or is_due(monitoring, kept, cost, now):
                 kept = {**kept, cost: collect(cost)}
-                # DNS may take its time, and the results of the database don't wait for it.
+                # Written after each cost, since the checks of DNS may take long.
                 write_results(folder, kept)
     return kept
 
 
 def is_due(monitoring: Monitoring, kept: Kept, cost: str, now: float) -> bool:
-    """Whether the interval of the database, or of DNS, is over."""
+    """Return whether the interval of the database, or of DNS, is over."""
     every = _interval(monitoring, cost)
     if every is None:
         return False
     if cost not in kept:
         return True
-    # What is away is asked at each call, so that its return is told soon.
+    # A database or DNS that did not answer is asked at each call, to report its recovery soon.
     if kept[cost].is_down(cost):
         every = monitoring.every
-    # Results from the future are from before the clock was set back.
+    # Results with a future time are from before the clock was set back.
     return not kept[cost].at <= now < kept[cost].at + every
 
 
@@ -75,10 +75,10 @@ def _interval(monitoring: Monitoring, cost: str) -> int | None:
 @contextlib.contextmanager
 def locked(folder: str, wait: bool) -> Iterator[bool]:
     """
-    Let one process at a time run the checks; makes the folder where it is absent.
+    Lock the folder, and create it if it is missing: one process at a time runs the checks.
 
     wait
-        Wait for another that is at it; else False is given at once.
+        Wait for another process that has the lock. Otherwise yield False at once.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, "lock"), "a", encoding="utf-8") as stream:
@@ -87,12 +87,12 @@ def locked(folder: str, wait: bool) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        # Closing the file, or the end of the process, lets the next one in.
+        # Closing the file, or the end of the process, releases the lock.
         yield True
 
 
 def read_results(folder: str) -> Kept:
-    """Return what was kept. A file of another version, or an unreadable one, is as none."""
+    """Return the kept results; none from a file that is unreadable or of another version."""
     data = _read(folder, RESULTS)
     try:
         return {cost: Results.from_json(data[cost]) for cost in (DATABASE, DNS) if cost in data}
@@ -101,22 +101,22 @@ def read_results(folder: str) -> Kept:
 
 
 def write_results(folder: str, kept: Kept) -> None:
-    """Keep these results in place of what was kept."""
+    """Replace the kept results."""
     data = {cost: results.to_json() for cost, results in kept.items()}
     os.makedirs(folder, mode=0o700, exist_ok=True)
     replace_file(os.path.join(folder, RESULTS), json.dumps(data), 0o600)
 
 
-def read_told(folder: str) -> dict[str, dict]:
-    """Return what was told of each problem; empty where nothing complete is there."""
-    data = _read(folder, TOLD)
+def read_reported(folder: str) -> dict[str, dict]:
+    """Return the memory of reported problems; empty if the file is missing or incomplete."""
+    data = _read(folder, REPORTED)
     return data if all(isinstance(one, dict) for one in data.values()) else {}
 
 
-def write_told(folder: str, told: Mapping[str, Mapping]) -> None:
-    """Keep what was told."""
+def write_reported(folder: str, reported: Mapping[str, Mapping]) -> None:
+    """Replace the memory of reported problems."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    replace_file(os.path.join(folder, TOLD), json.dumps(told), 0o600)
+    replace_file(os.path.join(folder, REPORTED), json.dumps(reported), 0o600)
 
 
 def _read(folder: str, name: str) -> dict:

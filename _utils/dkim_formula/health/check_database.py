@@ -1,4 +1,4 @@
-"""The database, the daemon's login at it, and the clocks."""
+"""Checks of the database, of the daemons' login to it, and of the clocks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ..postgres.sql import compose
 from ..secret import Secret
 from ..settings.model import Database
 from ..signer.daemons import Daemon, environment
-from . import child, measures
+from . import child, expiry
 from .model import NO_OPENDKIM, Finding, Host, Sample, applied, judged, right, unknown, wrong
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 LOGIN_WITHIN = 10  # seconds
-# A signature says when it was made (RFC 6376, section 3.5, t= and x=). Verifiers that look at t=
-# allow for some minutes; a rotation counts days.
+# A signature has its time of creation (RFC 6376, section 3.5, t= and x=). Verifiers that check t=
+# allow some minutes. A rotation counts days.
 MOST_APART = 60.0  # seconds
 TIMEDATECTL = "/usr/bin/timedatectl"
 KEEP_CLOCK = "apt-get install systemd-timesyncd, or chrony; then: timedatectl"
-# SQLSTATE of insufficient_privilege
+# The SQLSTATE of insufficient_privilege.
 _NO_PRIVILEGE = "42501"
 
-# Not from the views: what they show is the question.
+# Reads the table, since the login check verifies the views against the result.
 _ACTIVE = """
 SELECT k.domain, k.identifier
   FROM {dkim} AS k
@@ -42,37 +42,37 @@ SELECT k.domain, k.identifier
 
 
 def reachable(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether the formula's own session works, and finds the formula's tables."""
+    """Check that the formula can log in to the database, and that its tables exist."""
     database = host.settings.database
     try:
-        with stand_in.collected() as said, session(database) as connection:
+        with stand_in.collected() as notes, session(database) as connection:
             is_set_up = schema.has_tables(connection, database)
             version = connection.server_version // 10000
-            expiries = list(measures.of_server(connection, database))
+            expiries = list(expiry.of_server(connection, database))
     except DatabaseUnavailable as error:
         yield Sample("dkim_database_up", 0)
         yield _unavailable(host, error)
         return
     except NewerSchema as error:
         yield Sample("dkim_database_up", 1)
-        remedy = "update the formula on this machine; OpenDKIM signs all the same"
+        remedy = "update the formula on this machine; OpenDKIM continues to sign"
         yield wrong("database", str(error), remedy)
         return
     yield Sample("dkim_database_up", is_set_up)
     yield from expiries
     if is_set_up:
-        place = f"at {database.host}" if database.host else "at the local socket"
-        found = f"PostgreSQL {version} {place} has {database.name!r}"
-        yield right("database", "; ".join([found, *said]))
+        endpoint = f"at {database.host}" if database.host else "at the local socket"
+        found = f"PostgreSQL {version} {endpoint} has {database.name!r}"
+        yield right("database", "; ".join([found, *notes]))
     else:
         message = "the database has none of the formula's tables"
         yield wrong("database", message, applied("dkim"))
 
 
-def away(reason: str) -> Finding:
-    """Return the finding that the database gives no answer."""
-    remedy = "see to PostgreSQL; OpenDKIM signs nothing without it"
-    return wrong("database", f"the database has no answer: {reason}", remedy)
+def no_answer(reason: str) -> Finding:
+    """Return the finding that the database does not answer."""
+    remedy = "repair PostgreSQL; OpenDKIM signs nothing without it"
+    return wrong("database", f"the database does not answer: {reason}", remedy)
 
 
 def _unavailable(host: Host, error: DatabaseUnavailable) -> Finding:
@@ -87,64 +87,58 @@ def _unavailable(host: Host, error: DatabaseUnavailable) -> Finding:
         service = host.lookup["postgresql_service"]
         remedy = f"systemctl start {service}; why it does not run: journalctl -u '{service}*' -n 50"
         return wrong(name, str(error), remedy)
-    return away(str(error))
+    return no_answer(str(error))
 
 
 def definitions(host: Host) -> Iterator[Finding]:
-    """Yield whether tables, views and triggers are as the formula makes them."""
+    """Check that tables, views and triggers are as the formula creates them."""
     found = postgres_commands.manage_schema(host.settings.database, test=True)["changes"]
-    do = applied("dkim.database")
-    yield judged("tables and views", _listed(found), "as the formula makes them", do)
+    remedy = applied("dkim.database")
+    yield judged("tables and views", _listed(found), "as the formula creates them", remedy)
 
 
 def rights(host: Host) -> Iterator[Finding]:
-    """Yield whether reader and writer have the rights that they need, and no other."""
+    """Check that reader and writer have exactly the rights that they need."""
     database = host.settings.database
     reader = database.reader
-    # Whether its password is right only a superuser can see; the daemon's login tells as well.
-    wanted = postgres_commands.wanted_role(database, reader.name, "keep")
-    found = [
-        ("reader's rights", reader.name, postgres_commands.manage_role(database, wanted, test=True))
-    ]
+    # Only a superuser can compare the stored password. The login check tests it as well.
+    desired = postgres_commands.desired_role(database, reader.name, "keep")
+    managed = postgres_commands.manage_role(database, desired, test=True)
+    found = [("reader's rights", reader.name, managed)]
     if database.has_writer:
-        found.append(
-            (
-                "writer's rights",
-                database.writer.name,
-                postgres_commands.manage_writer(database, test=True),
-            )
-        )
+        managed = postgres_commands.manage_writer(database, test=True)
+        found.append(("writer's rights", database.writer.name, managed))
     for name, role, one in found:
-        well = f"{role} has its own, no more"
-        yield judged(name, _listed(one["changes"]), well, applied("dkim.database"))
+        passed = f"{role} has exactly the rights that it needs"
+        yield judged(name, _listed(one["changes"]), passed, applied("dkim.database"))
     yield private_keys(host)
 
 
 def private_keys(host: Host) -> Finding:
-    """Return whether others read private keys, which is wrong where the pillar closes them."""
+    """Return the roles that can read private keys: a problem if the pillar closes the keys."""
     database = host.settings.database
     found = postgres_commands.revoke_public(database, test=True)
     problems = _listed(found["changes"])
     if database.close_keys:
         problems += found["notes"]
-    well = "; ".join(found["notes"]) or "read by the formula's own roles alone"
-    return judged("private keys", problems, well, applied("dkim.database"))
+    passed = "; ".join(found["notes"]) or "read by the formula's own roles alone"
+    return judged("private keys", problems, passed, applied("dkim.database"))
 
 
 def access(host: Host) -> Iterator[Finding]:
-    """Yield whether pg_hba.conf and pg_ident.conf have our lines, where they count."""
+    """Check that pg_hba.conf and pg_ident.conf have the formula's lines, and that they apply."""
     name, database = "access files", host.settings.database
     if database.host:
-        where = f"they are at {database.host}; docs/remote-database.md has the lines"
-        yield unknown(name, where)
+        message = f"they are on {database.host}; docs/remote-database.md has the lines"
+        yield unknown(name, message)
         return
     found = postgres_commands.manage_access(database, True, not host.systemd, test=True)["changes"]
-    well = "pg_hba.conf and pg_ident.conf let the reader in"
-    yield judged(name, _listed(found), well, applied("dkim.database"))
+    passed = "pg_hba.conf and pg_ident.conf let the reader log in"
+    yield judged(name, _listed(found), passed, applied("dkim.database"))
 
 
 def logins(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether each daemon's account logs in, reads the views, and can't read the keys."""
+    """Check that each daemon's account logs in, reads the views, and cannot read the table."""
     if not host.has_opendkim:
         yield unknown("login", NO_OPENDKIM)
         return
@@ -157,7 +151,8 @@ def logins(host: Host) -> Iterator[Finding | Sample]:
 def _login(host: Host, daemon: Daemon) -> Finding:
     database = host.settings.database
     known = _known(database, daemon.algorithm)
-    # The init script starts the daemon as root, and its first session is root's (measured).
+    # Without systemd the init script starts the daemon as root, which opens the first session
+    # (measured).
     users = [host.user] if host.systemd else [host.user, "root"]
     problems = []
     for user in users:
@@ -172,13 +167,14 @@ def _login(host: Host, daemon: Daemon) -> Finding:
             problems.append(f"as {user}: {error}")
         except KeyError:
             problems.append(f"this machine has no account {user}")
-    well = f"as {' and as '.join(users)}: let in as {database.reader.name}, which reads views alone"
+    accounts = " and as ".join(users)
+    passed = f"as {accounts}: logs in as {database.reader.name}, which reads only the views"
     remedy = f"{applied('dkim.database')}; {applied('dkim.opendkim')}"
-    return judged("login", problems, well, remedy, daemon.service)
+    return judged("login", problems, passed, remedy, daemon.service)
 
 
 def _known(database: Database, algorithm: str) -> tuple[str, str] | None:
-    """A pattern and its identifier that the reader has to find, where that is known here."""
+    """Return a pattern and its identifier that the reader must find, or None if unknown."""
     try:
         with session(database) as connection, connection.cursor() as cursor:
             cursor.execute(compose(_ACTIVE, **names(database)), (algorithm,))
@@ -194,14 +190,14 @@ def as_reader(
     password: Secret | None = None,
 ) -> Iterator[str]:
     """
-    What keeps this process from reading what the daemon reads, a clause each.
+    Yield the problems that this process has with the daemon's queries, a clause each.
 
     known
-        A pattern that the SigningTable has, and the identifier that it gives for it.
+        A pattern of the SigningTable, and its identifier.
     password
-        As :func:`connect`.
+        As for :func:`connect`.
 
-    Raises OpenDKIMError where there is no login at all.
+    Raises OpenDKIMError if the login fails.
     """
     connection = connect(database, password)
     try:
@@ -219,12 +215,12 @@ def as_reader(
 
 def connect(database: Database, password: Secret | None = None) -> pg.connection:
     """
-    Return a session of the reader's, read-only.
+    Return a read-only session of the reader's role.
 
     password
-        In place of the one that libpq finds in the daemon's password file.
+        The password to use instead of the one in the daemon's password file.
 
-    Raises OpenDKIMError where there is no login.
+    Raises OpenDKIMError if the login fails.
     """
     psycopg2 = driver()
     given = {} if password is None else {"password": password.reveal()}
@@ -232,7 +228,7 @@ def connect(database: Database, password: Secret | None = None) -> pg.connection
         connection = psycopg2.connect(
             dbname=database.name,
             user=database.reader.name,
-            # The list of two empty hosts that the daemon's DSN has.
+            # The daemon's DSN has the same list of two empty hosts.
             host=database.host or ",",
             port=database.port,
             connect_timeout=LOGIN_WITHIN,
@@ -279,45 +275,45 @@ def _primary(error) -> str:
 
 
 def _listed(changes: dict[str, dict[str, object]]) -> list[str]:
-    return [f"{what}: {one['old']!r} in place of {one['new']!r}" for what, one in changes.items()]
+    return [f"{what}: {one['old']!r} instead of {one['new']!r}" for what, one in changes.items()]
 
 
 def synchronised(host: Host) -> Iterator[Finding]:
-    """Yield whether something keeps this machine's clock right."""
+    """Check that this machine's clock is synchronised."""
     name = "clock"
     if not host.systemd:
-        yield unknown(name, "systemd is not here to tell who keeps it")
+        yield unknown(name, "without systemd its synchronisation is unknown")
         return
     command = [TIMEDATECTL, "show", "--property=NTPSynchronized"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        yield unknown(name, f"{TIMEDATECTL} is missing, which tells who keeps it")
+        yield unknown(name, f"without {TIMEDATECTL} its synchronisation is unknown")
         return
     if done.stdout.strip() == "NTPSynchronized=yes":
         yield right(name, "it is synchronised")
     else:
-        # A host may keep its guests' clocks, of which the guest's kernel knows nothing.
-        yield unknown(name, "the kernel knows of nobody who keeps it right", KEEP_CLOCK)
+        # A hypervisor may set the clocks of its guests without the knowledge of their kernels.
+        yield unknown(name, "the kernel reports no synchronisation", KEEP_CLOCK)
 
 
 def database_clock(host: Host) -> Iterator[Finding]:
-    """Yield whether the database's clock, which dates keys and moves, is this machine's."""
+    """Check that the database's clock, which dates keys and moves, agrees with this machine's."""
     name = "database's clock"
     apart, uncertain = clock(host)
     if abs(apart) - uncertain > MOST_APART:
         ahead = "ahead of" if apart > 0 else "behind"
-        found = f"it is {abs(apart):.0f} s {ahead} this machine's"
+        found = f"it is {abs(apart):.0f} s {ahead} this machine's clock"
         yield wrong(name, found, f"on the machine that is wrong: {KEEP_CLOCK}")
     else:
-        yield right(name, f"it is this machine's, to {max(abs(apart), uncertain):.1f} s")
+        yield right(name, f"it agrees with this machine's to {max(abs(apart), uncertain):.1f} s")
 
 
 def clock(host: Host) -> tuple[float, float]:
-    """Return the database's clock less ours, and how far that may be off, in seconds."""
+    """Return the database's time minus this machine's, and the uncertainty, in seconds."""
     with session(host.settings.database) as connection, connection.cursor() as cursor:
         before = time.time()
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-        theirs = cursor.fetchone()[0]
+        database_time = cursor.fetchone()[0]
         after = time.time()
-    return theirs - (before + after) / 2, (after - before) / 2
+    return database_time - (before + after) / 2, (after - before) / 2

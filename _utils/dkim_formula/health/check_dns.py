@@ -1,4 +1,4 @@
-"""DNS: whether the authoritative servers hold the desired records."""
+"""Checks of DNS: whether the authoritative servers hold the desired records."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,12 +30,12 @@ from .model import (
     wrong,
 )
 
-# What says more of this machine's view than of the records.
-NOT_SEEN = (verdict.NO_ZONE, verdict.UNCHECKED)
+# The verdicts without an observation of the record.
+NOT_OBSERVED = (verdict.NO_ZONE, verdict.UNCHECKED)
 
 
 def records(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether every server holds the records of the domains, keys and policies."""
+    """Check that every server holds the records of all domains, keys and policies."""
     desired, states, asked = _desired(host)
     try:
         checked = run(dns_check.check(desired, host.settings.dns))
@@ -53,23 +53,23 @@ def finding(
     settings: Settings, checked: Sequence[Checked], differing: Sequence[Checked], asked: str
 ) -> Finding:
     """
-    Return the finding about some checked records.
+    Return the finding about checked records.
 
     asked
-        Of which domains they are, for a person.
+        A clause that says of which domains the records are.
     """
     if not differing:
         advice = [f"{_name(one)}: {one.detail}" for one in checked if one.detail]
         text = f"; advice: {listed(advice, NAMED)}" if advice else ""
         return right("dns", f"{asked}, each of {len(checked)} is ok{text}")
-    # What nobody can see from here comes last.
-    differing = sorted(differing, key=lambda one: one.verdict in NOT_SEEN)
-    items = tuple(_told(one) for one in differing[:MOST_ITEMS])
+    # Records without an observation come last.
+    differing = sorted(differing, key=lambda one: one.verdict in NOT_OBSERVED)
+    items = tuple(_with_verdict(one) for one in differing[:MOST_ITEMS])
     number = len(differing)
     are = f"{counted(number, 'record')} {'is' if number == 1 else 'are'}"
     message = f"{are} not in DNS as desired: {listed(items, NAMED, number)}"
     more = {"items": items, "count": number}
-    if differing[0].verdict in NOT_SEEN:
+    if differing[0].verdict in NOT_OBSERVED:
         remedy = "salt-call dkim.check_dns, where DNS can be asked"
         return unknown("dns", f"{message}; {asked}", remedy, **more)
     remedy = f"salt-call dkim.check_dns says how each differs; {_how_to_publish(settings)}"
@@ -78,33 +78,35 @@ def finding(
 
 def orphaned(host: Host) -> Iterator[Finding]:
     """
-    Yield what DNS holds of keys whose domain is neither hosted nor in the pillar, as dkim.status
-    does. None of these records keeps mail from being signed, so nothing here is wrong.
+    Check the records of keys whose domain is neither hosted nor in the pillar.
+
+    Differences are unknown, not wrong, because none of these records keeps mail from being signed.
     """
     name, settings = "dns of orphaned keys", host.settings
-    gone = evenly(sorted(host.orphans.gone), host.domains_asked)
-    if not gone:
+    domains = evenly(sorted(host.orphans.gone), host.domains_asked)
+    if not domains:
         return
     with session(settings.database) as connection:
-        keys = keys_table.list_of(connection, settings.database, gone)
-    shown = [key for key in keys if is_readable(settings, key)]
-    desired = [record_of(key, domain_settings(settings, key.domain)) for key in shown]
+        keys = keys_table.list_of(connection, settings.database, domains)
+    readable = [key for key in keys if is_readable(settings, key)]
+    desired = [record_of(key, domain_settings(settings, key.domain)) for key in readable]
     try:
         checked = run(dns_check.check(desired, settings.dns))
     except NoLibrary:
         return
-    differing = [_told(one) for one in not_ok(checked) if not one.is_gone]
+    differing = [_with_verdict(one) for one in not_ok(checked) if not one.is_gone]
     if differing:
         remedy = "salt-call dkim.status says what comes next, and when"
         yield unknown(name, listed(differing, NAMED), remedy)
     else:
-        yield right(name, f"{len(desired)} records are right, or their domains do not exist")
+        yield right(name, f"{len(desired)} records are ok, or their domains do not exist")
 
 
 def _desired(host: Host) -> tuple[list[Record], measures.States, str]:
     """
-    Return the desired records, the keys' states, and a clause that says of which domains the
-    records are. Writes nothing.
+    Return the desired records, the states of the keys, and a clause about the domains asked for.
+
+    Writes nothing.
     """
     settings = host.settings
     with session(settings.database) as connection:
@@ -112,7 +114,7 @@ def _desired(host: Host) -> tuple[list[Record], measures.States, str]:
         stored = keys_table.list_keys(connection, settings.database)
         keys = with_public_halves(connection, settings.database, stored)
     every = with_keys(settings, chosen_domains(settings, hosted), keys)
-    # Whose domain is gone may have taken its zone away.
+    # The zone of a domain that is gone may be missing as well.
     domains = [one for name, one in every.items() if name not in host.orphans.gone]
     some = evenly(domains, host.domains_asked)
     asked = f"the records of {len(some)} of {len(domains)} domains were asked for"
@@ -121,18 +123,18 @@ def _desired(host: Host) -> tuple[list[Record], measures.States, str]:
 
 
 def evenly(of: Sequence, most: int | None) -> list:
-    """Return at most so many, evenly from all; all of them for None."""
+    """Return at most ``most`` items, evenly from all of them; all items if ``most`` is None."""
     step = 1 if most is None else max(1, -(-len(of) // most))
     return list(of[::step])
 
 
 def _is_gone_for_good(one: Checked) -> bool:
-    # No record and one with an empty p= say the same of a key: RFC 6376, section 6.1.2.
+    # A missing record and an empty p= both mean that the key is revoked: RFC 6376, section 6.1.2.
     revoked = one.record.purpose == "dkim" and one.record.value.endswith("p=")
     return revoked and one.verdict == verdict.MISSING
 
 
-def _told(one: Checked) -> str:
+def _with_verdict(one: Checked) -> str:
     return f"{_name(one)}: {one.verdict}"
 
 

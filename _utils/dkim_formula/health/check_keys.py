@@ -1,4 +1,4 @@
-"""Keys and patterns: readable, in agreement, in time, and for every domain that should sign."""
+"""Checks of keys and patterns: readable, as the pillar says, in time, and complete."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ from .model import (
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# The subject of hosted domains that the pillar does not choose.
+# The subject of the finding about hosted domains that the pillar does not choose.
 NOT_CHOSEN = "not in the pillar"
 
-# A key is read in 0.2 ms (measured), and 100,000 of them are not waited for.
+# The number of keys that the check reads at most. Reading one key takes 0.2 ms (measured), and
+# 100,000 keys would take too long.
 MOST_READ = 2_000
 
 _ACTIVE = """
@@ -69,8 +70,8 @@ SELECT k.algorithm, extract(epoch FROM min(k.activated_at))::float8
  GROUP BY 1 ORDER BY 1
 """
 
-# When the next move of each key is due. A pending key waits for its record alone, so it is due when
-# it is generated; one without a date was adopted, and nobody has mended it since.
+# The time when the next move of each key is due. A pending key waits only for its record, so its
+# move is due from its generation on. A key without a date was adopted and not repaired since.
 _OVERDUE = """
 WITH life AS (
     SELECT k.id, k.selector::text AS selector, k.domain, k.state,
@@ -97,7 +98,7 @@ SELECT selector || %(between)s || domain, state, extract(epoch FROM due)::float8
 )
 _OVERDUE_COUNTS = _OVERDUE + "SELECT state, count(*)::integer FROM overdue GROUP BY 1 ORDER BY 1"
 
-# Of the hosted domains and of the pillar's own: those that no key signs for.
+# The hosted domains, and the domains of the pillar, that no key signs for.
 _UNSIGNED = """
 SELECT d.domain
   FROM (SELECT domain FROM {hosted} () UNION SELECT unnest(%(named)s::text[])) AS d (domain)
@@ -107,7 +108,7 @@ SELECT d.domain
 
 
 class Overdue(NamedTuple):
-    """A key whose next move is overdue. ``since`` is when it was due, None where nobody knows."""
+    """A key whose next move is overdue. ``since`` is the due time, or None if it is unknown."""
 
     name: str
     state: str
@@ -115,7 +116,7 @@ class Overdue(NamedTuple):
 
 
 def age(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether an active key signs for too long, and how many keys there are."""
+    """Check that no active key has signed for too long, and count the keys."""
     with session(host.settings.database) as connection:
         yield from _overdue(connection, host, "key-age", ("active",))
         known = names(host.settings.database)
@@ -128,7 +129,7 @@ def age(host: Host) -> Iterator[Finding | Sample]:
 
 
 def rotation(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether a key is stuck in its rotation."""
+    """Check that no key is stuck in its rotation."""
     with session(host.settings.database) as connection:
         states = [state for state in STATES if state != "active"]
         yield from _overdue(connection, host, "rotation", states)
@@ -158,7 +159,7 @@ def _overdue(
 
 
 def overdue_finding(settings: Settings, check: str, keys: Sequence[Overdue], count: int) -> Finding:
-    """Return the finding ``key-age`` or ``rotation`` about so many overdue keys."""
+    """Return the finding ``key-age`` or ``rotation`` about ``count`` overdue keys."""
     if not count:
         return right(check, "no key is overdue for its next move")
     if check == "key-age":
@@ -187,36 +188,36 @@ def overdue_finding(settings: Settings, check: str, keys: Sequence[Overdue], cou
 
 
 def unsigned(host: Host) -> Iterator[Finding | Sample]:
-    """Yield which domains no key signs for: those of the pillar, and others that are hosted."""
+    """Check that a key signs for every domain of the pillar and for every hosted domain."""
     settings = host.settings
     with session(settings.database) as connection:
         known = names(settings.database)
         named = {"named": sorted(settings.domains)}
         every = [name for (name,) in _rows(connection, compose(_UNSIGNED, **known), named)]
         ((hosted,),) = _rows(connection, compose("SELECT count(*) FROM {hosted} ()", **known))
-        # A name that OpenDKIM never looks up, or that is too long to have a key, would be an alarm
-        # without an end: the check "names" says what is wrong with it.
-        names_left = [
+        # OpenDKIM never looks up some names, and others are too long to have a key. They would be a
+        # permanent problem here, so the check "names" reports them.
+        can_sign = [
             name
             for name in every
             if name not in settings.excluded and not domain_problem(settings, name)
         ]
-        chosen = [name for name in names_left if is_chosen(settings, name)]
-        others = [name for name in names_left if not is_chosen(settings, name)]
+        chosen = [name for name in can_sign if is_chosen(settings, name)]
+        others = [name for name in can_sign if not is_chosen(settings, name)]
         remedy = (
             key_remedies.of_unsigned_domains(connection, settings, chosen[:MOST_ITEMS])
             if chosen
             else ""
         )
     yield Sample("dkim_domains_hosted", hosted)
-    wanted = len(chosen) + (len(others) if settings.monitoring.unsigned == "hosted" else 0)
-    yield Sample("dkim_domains_unsigned", wanted)
+    number = len(chosen) + (len(others) if settings.monitoring.unsigned == "hosted" else 0)
+    yield Sample("dkim_domains_unsigned", number)
     yield unsigned_finding(chosen, remedy)
     yield not_chosen_finding(others)
 
 
 def is_chosen(settings: Settings, name: str) -> bool:
-    """Whether the pillar chooses a domain that it does not exclude."""
+    """Return whether the pillar chooses a domain that it does not exclude."""
     return name in settings.domains or settings.every_hosted is not None
 
 
@@ -235,7 +236,7 @@ def unsigned_finding(domains: Sequence[str], remedy: str) -> Finding:
 
 
 def not_chosen_finding(domains: Sequence[str]) -> Finding:
-    """Return the finding about unsigned domains that are hosted; a person may mean them to be."""
+    """Return the finding about hosted domains without a key, which may be intended."""
     if not domains:
         return right("unsigned", "every other hosted domain has a key, or is false", NOT_CHOSEN)
     number = len(domains)
@@ -250,7 +251,7 @@ def not_chosen_finding(domains: Sequence[str]) -> Finding:
 
 
 def domains(host: Host) -> Iterator[Finding]:
-    """Yield whether a signing domain lacks a key of an algorithm, or of an address."""
+    """Check that each signing domain has a key for each of its algorithms and addresses."""
     settings = host.settings
     with session(settings.database) as connection:
         hosted = hosted_domains.hosted(connection, settings.database)
@@ -273,31 +274,29 @@ def _missing(chosen: Mapping, active: Iterable[Key]) -> list[DesiredKey]:
     return [
         one
         for one in desired_keys(chosen)
-        # The check "unsigned" names a domain that has no key at all.
+        # The check "unsigned" reports a domain without any key.
         if (one.address or one.domain in signing)
         and (one.domain, one.algorithm, one.address) not in slots
     ]
 
 
 def orphaned(host: Host) -> Iterator[Finding]:
-    """Yield whether keys of domains that are neither hosted nor in the pillar end by rotation."""
+    """Check that rotation can end the keys of domains that are neither hosted nor in the pillar."""
     name, found = "orphaned-keys", host.orphans
     if found.sudden:
-        remedy = (
-            "restore the table of domains; or, if it is meant: salt-call dkim.advance force=True"
-        )
+        remedy = "restore the table of domains; or, if intended: salt-call dkim.advance force=True"
         yield wrong(name, found.sudden, remedy)
     elif found.due:
-        yield right(name, removed_domains.waiting(found.due))
+        yield right(name, removed_domains.due_text(found.due))
     elif found.gone:
         gone = listed(sorted(found.gone), NAMED)
-        yield right(name, f"retired or revoked, and on their way to their end: {gone}")
+        yield right(name, f"already retired or revoked: {gone}")
     else:
         yield right(name, "none")
 
 
 def readable(host: Host) -> Iterator[Finding]:
-    """Yield whether active keys parse and their records are theirs; of a sample where many."""
+    """Check that active keys are readable and match their records; a sample of many keys."""
     database = host.settings.database
     with session(database) as connection:
         rows = _rows(connection, compose(_ACTIVE, **names(database)), (MOST_READ,))
@@ -308,12 +307,12 @@ def readable(host: Host) -> Iterator[Finding]:
             if damaged
             else ""
         )
-    looked = f"{len(rows)} of {total} active keys were read"
+    extent = f"{len(rows)} of {total} active keys were read"
     if damaged:
         found = listed([*damaged.values()], NAMED)
-        yield wrong("keys", f"{found}; {looked}", remedy, count=len(damaged))
+        yield wrong("keys", f"{found}; {extent}", remedy, count=len(damaged))
     else:
-        yield right("keys", looked)
+        yield right("keys", extent)
 
 
 def _damage(
@@ -324,7 +323,7 @@ def _damage(
     key = found.private
     if key is None and not found.signs:
         return f"{where}: its domain's mail is deferred: {found.fault}"
-    # What a file has is what signs and what the record shows; agreement() names such rows.
+    # The key in a file both signs and is in the record. agreement() reports such rows.
     if found.path or public is None or algorithm is None:
         return None
     if (key.algorithm, key.public_base64()) != (algorithm, public):
@@ -333,14 +332,14 @@ def _damage(
 
 
 def agreement(host: Host) -> Iterator[Finding]:
-    """Yield whether patterns are those of the pillar, and no name is in the way of another."""
+    """Check that the patterns are those of the pillar, and that no name conflicts with another."""
     settings = host.settings
     with session(settings.database) as connection:
         problems = list(_differing(connection, host))
         with connection.cursor() as cursor:
             advice = inspection.names_advice(cursor, settings.database)
-        # readable() names active keys whose text is damaged.
-        advice += odd_rows.problems(connection, settings, damaged=False)
+        # readable() reports active keys whose text is damaged.
+        advice += odd_rows.problems(connection, settings, unreadable=False)
     yield judged("patterns", problems, "as the pillar has them", "salt-call dkim.generate_missing")
     remedy = "see docs/caveats.md, «Names and letters»"
     yield judged("names", advice, "every name can be looked up", remedy)
@@ -349,16 +348,16 @@ def agreement(host: Host) -> Iterator[Finding]:
 def _differing(connection: pg.connection, host: Host) -> Iterator[str]:
     database: Database = host.settings.database
     hosted = hosted_domains.hosted(connection, database)
-    wanted = desired_patterns(chosen_domains(host.settings, hosted))
-    planned = patterns.plan(patterns.look(connection, database), wanted)
+    desired = desired_patterns(chosen_domains(host.settings, hosted))
+    planned = patterns.plan(patterns.read(connection, database), desired)
     for what, one in planned.changes.items():
-        yield f"{what}: {one['old']} in place of {one['new']}"
+        yield f"{what}: {one['old']} instead of {one['new']}"
 
 
 def with_public_halves(
     connection: pg.connection, database: Database, keys: Sequence[Key]
 ) -> list[Key]:
-    """Return keys; the public half of what another tool put in is worked out, and not stored."""
+    """Return keys with their public halves. Derives a missing public half without storing it."""
     bare = [key.id for key in keys if key.public is None and key.state != "revoked"]
     if not bare:
         return list(keys)

@@ -1,4 +1,4 @@
-"""OpenDKIM: its services, sockets, units and files; and whether Postfix runs."""
+"""Checks of OpenDKIM's services, sockets, units and files, and of Postfix's service."""
 
 import grp
 import os
@@ -40,7 +40,7 @@ _PROPERTIES = (
 
 
 def services(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether the daemons and Postfix run, without a line in a log."""
+    """Check that the daemons and Postfix run, without writing a log line."""
     for daemon in host.daemons:
         if host.has_opendkim:
             yield from _service(daemon.service, host.runs(daemon.service), applied("dkim.opendkim"))
@@ -48,8 +48,8 @@ def services(host: Host) -> Iterator[Finding | Sample]:
             yield unknown("service", NO_OPENDKIM, subject=daemon.service)
     postfix = str(host.lookup["postfix_service"])
     if host.had_postfix:
-        # Debian 12's unit "postfix" is up whatever its instance does, and `postfix status` writes a
-        # line to the mail log each time (measured).
+        # Debian 12's unit "postfix" is active even if its instance does not run, and each
+        # `postfix status` writes a line to the mail log (measured).
         yield from _service(
             postfix, postfix_runs(host.chroot), f"systemctl start {postfix}", f"'{postfix}*'"
         )
@@ -69,7 +69,7 @@ def _service(
 
 
 def postfix_runs(queue_directory: str) -> bool:
-    """Whether the process that master(8) noted in its pid file is one of its own, and alive."""
+    """Return whether the process in the pid file of master(8) runs, and is a master process."""
     try:
         with open(f"{queue_directory}/pid/master.pid", encoding="ascii") as stream:
             number = int(stream.read(32))
@@ -80,7 +80,7 @@ def postfix_runs(queue_directory: str) -> bool:
 
 
 def sockets(host: Host) -> Iterator[Finding | Sample]:
-    """Yield whether each socket is the daemon's own, open for its group, and answers."""
+    """Check that each socket belongs to its daemon, is open for its group, and answers."""
     for daemon in host.daemons:
         if not host.has_opendkim:
             yield unknown("socket", NO_OPENDKIM, subject=daemon.service)
@@ -93,9 +93,9 @@ def sockets(host: Host) -> Iterator[Finding | Sample]:
 
 def _socket_problems(host: Host, daemon: Daemon) -> list[str]:
     path = daemon.socket
-    # Its mode follows dkim:opendkim:settings:UMask.
+    # Any mode, since it follows dkim:opendkim:settings:UMask.
     found = list(differences(path, stat.S_ISSOCK, None, host.user, host.user))
-    with suppress(FileNotFoundError):  # A daemon that starts makes its socket anew.
+    with suppress(FileNotFoundError):  # A starting daemon creates its socket anew.
         if not found and not restart.open_for_group(os.stat(path), host.user):
             return [f"{path} is closed to its group, which Postfix is in"]
     if not found and not restart.answers(path):
@@ -104,7 +104,7 @@ def _socket_problems(host: Host, daemon: Daemon) -> list[str]:
 
 
 def units(host: Host) -> Iterator[Finding]:
-    """Yield whether each daemon, and their watchdog, starts with the machine and has our unit."""
+    """Check that each daemon and the watchdog starts at boot, with the formula's unit file."""
     if not host.has_opendkim:
         yield unknown("unit", NO_OPENDKIM)
     elif not host.systemd:
@@ -116,62 +116,62 @@ def units(host: Host) -> Iterator[Finding]:
 
 
 def unit(host: Host, daemon: Daemon) -> Finding:
-    """Return what is wrong with a daemon's unit; :func:`services` says whether it runs."""
-    stops, _ = overrides.unit_conflicts(host.settings, daemon)
+    """Return the finding about a daemon's unit. :func:`services` checks whether it runs."""
+    fatal, _ = overrides.unit_conflicts(host.settings, daemon)
     shown = show(daemon.service)
-    problems = [*faults(shown, host.unit_file(daemon), host.user), *stops]
-    return _judged_unit(daemon.service, shown, problems, "starts with the machine")
+    problems = [*faults(shown, host.unit_file(daemon), host.user), *fatal]
+    return _judged_unit(daemon.service, shown, problems, "starts at boot")
 
 
 def _watchdog(host: Host) -> Finding:
-    """Judge the unit that ends a daemon which can't use its database (docs/faults.md)."""
+    """Check the watchdog's unit. It ends a daemon that cannot use its database: docs/faults.md."""
     service = f"{host.lookup['opendkim_service']}-watchdog"
     shown = show(service)
     unit_file = f"/etc/systemd/system/{service}.service"
     problems = [*stopped(shown), *faults(shown, unit_file, host.user)]
-    return _judged_unit(service, shown, problems, "runs, and starts with the machine")
+    return _judged_unit(service, shown, problems, "runs, and starts at boot")
 
 
 def _judged_unit(
-    service: str, shown: dict[str, str], problems: Iterable[str], well: str
+    service: str, shown: dict[str, str], problems: Iterable[str], passed: str
 ) -> Finding:
     remedy = applied("dkim.opendkim")
     if shown["LoadState"] == "masked":
         remedy = f"systemctl unmask {service} && {remedy}"
         return wrong("unit", f"{service} is masked", remedy, service)
-    return judged("unit", problems, f"{service} {well}", remedy, service)
+    return judged("unit", problems, f"{service} {passed}", remedy, service)
 
 
 def stopped(shown: dict[str, str]) -> Iterator[str]:
-    """Yield that a unit does not run, by its properties."""
+    """Yield a problem if a unit does not run, by its properties."""
     if shown["ActiveState"] != "active":
         yield f"it is {shown['ActiveState']} ({shown['SubState']}, {shown['Result']})"
 
 
 def faults(shown: dict[str, str], unit_file: str, user: str) -> Iterator[str]:
     """
-    Yield what is wrong with the settings of a unit, a clause each.
+    Yield the problems of a unit's settings, a clause each.
 
     shown
-        Its properties by ``systemctl show``.
+        The properties of the unit by ``systemctl show``.
     unit_file
-        The formula's file that has to be in force: the unit itself or a drop-in.
+        The formula's file that must be in force: the unit file or a drop-in.
     """
     if shown["UnitFileState"] != "enabled":
-        yield f"it does not start with the machine ({shown['UnitFileState'] or 'no unit file'})"
+        yield f"it does not start at boot ({shown['UnitFileState'] or 'no unit file'})"
     if unit_file not in [shown["FragmentPath"], *shown["DropInPaths"].split()]:
         yield f"{unit_file} is not in force"
         return
     if shown["NeedDaemonReload"] == "yes":
         yield "its files have changed and systemd has not read them (systemctl daemon-reload)"
     if shown["Restart"] != "always":
-        yield f"it has Restart={shown['Restart']}, so a crash may be its end"
+        yield f"it has Restart={shown['Restart']}, so it may stay down after a crash"
     if shown["User"] != user:
         yield f"it starts as {shown['User'] or 'root'}, not as {user or 'root'}"
 
 
 def show(unit: str) -> dict[str, str]:
-    """Return the properties of a unit that matter here."""
+    """Return the properties of a unit that the checks use."""
     command = [SYSTEMCTL, "show", f"{unit}.service", f"--property={','.join(_PROPERTIES)}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = (line.partition("=") for line in done.stdout.splitlines())
@@ -179,21 +179,21 @@ def show(unit: str) -> dict[str, str]:
 
 
 def socket_directory(host: Host) -> Iterator[Finding]:
-    """Yield whether the daemon can write to the directory in the chroot and Postfix enter it."""
+    """Check that the daemon can write to the socket directory, and Postfix can enter it."""
     name = "socket directory"
     if not host.has_opendkim or not host.has_postfix:
         yield unknown(name, NO_POSTFIX if host.has_opendkim else NO_OPENDKIM)
         return
     path = os.path.dirname(host.daemons[0].socket)
-    # postfix-files: the queue directory is root's, and everybody may enter.
+    # postfix-files: root owns the queue directory, and all users may enter it.
     problems = list(differences(host.chroot, stat.S_ISDIR, 0o755, "root", "root"))
     problems += differences(path, stat.S_ISDIR, 0o750, host.user, host.postfix_user)
-    well = f"{path} is {host.user}:{host.postfix_user} 0750"
-    yield judged(name, problems, well, applied("dkim.opendkim"))
+    passed = f"{path} is {host.user}:{host.postfix_user} 0750"
+    yield judged(name, problems, passed, applied("dkim.opendkim"))
 
 
 def configurations(host: Host) -> Iterator[Finding]:
-    """Yield whether each file is closed, as the formula writes it, and read by the daemon."""
+    """Check each configuration file: its rights, its content, and the daemon's restart since."""
     if not host.has_opendkim:
         yield unknown("configuration", NO_OPENDKIM)
         return
@@ -206,7 +206,7 @@ def _configuration(host: Host, daemon: Daemon) -> Finding:
     problems = list(differences(path, stat.S_ISREG, 0o440, "root", host.user))
     if os.path.isfile(path):
         problems += [
-            f"{path}: {name} is not as the settings have it"
+            f"{path}: {name} differs from the settings"
             for name in config.differing(host.settings, daemon)
         ]
     reads = [path]
@@ -215,12 +215,12 @@ def _configuration(host: Host, daemon: Daemon) -> Finding:
     runs = restart.answers(daemon.socket)
     if runs and not problems and not restart.is_up_to_date(daemon.socket, reads):
         problems.append(f"{daemon.service} was not restarted since its files were written")
-    well = f"{path} is as the settings have it"
-    return judged("configuration", problems, well, applied("dkim.opendkim"), daemon.service)
+    passed = f"{path} agrees with the settings"
+    return judged("configuration", problems, passed, applied("dkim.opendkim"), daemon.service)
 
 
 def password_file(host: Host) -> Iterator[Finding]:
-    """Yield whether the daemon's libpq finds the reader's password, where there is one."""
+    """Check that the daemon's libpq finds the reader's password, if the reader has one."""
     name = "password file"
     if host.settings.database.reader.auth != "password":
         yield right(name, "none is needed")
@@ -229,18 +229,18 @@ def password_file(host: Host) -> Iterator[Finding]:
     else:
         found = passfile.changes(host.settings.database, passfile.PATH, host.user)["changes"]
         problems = [f"{what} is {change['old']}" for what, change in found.items()]
-        well = f"{passfile.PATH} is for {host.user} alone"
-        yield judged(name, problems, well, applied("dkim.opendkim"))
+        passed = f"{passfile.PATH} is for {host.user} alone"
+        yield judged(name, problems, passed, applied("dkim.opendkim"))
 
 
 def differences(path: str, kind, mode: int | None, user: str, group: str) -> Iterator[str]:
     """
-    Yield how a path differs from what is desired, a clause each.
+    Yield the differences between a path and the desired properties, a clause each.
 
     kind
-        ``stat.S_ISDIR`` and the like.
+        A function that tests the file type, as ``stat.S_ISDIR``.
     mode
-        Its permissions; None for any.
+        The desired permissions; None for any.
     """
     try:
         status = os.stat(path)
@@ -248,7 +248,7 @@ def differences(path: str, kind, mode: int | None, user: str, group: str) -> Ite
         yield f"{path}: {error.strerror}"
         return
     if not kind(status.st_mode):
-        yield f"{path} is of another kind"
+        yield f"{path} has another file type"
         return
     owner = f"{_user(status.st_uid)}:{_group(status.st_gid)}"
     if owner != f"{user}:{group}":

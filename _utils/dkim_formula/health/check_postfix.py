@@ -1,4 +1,4 @@
-"""Postfix: it knows our milters and gets at their sockets; and who signs besides."""
+"""Checks of Postfix: its milters, its access to their sockets, and other signers."""
 
 import grp
 import os
@@ -9,21 +9,21 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import OpenDKIMError
 from ..importing import other_signers
-from ..postfix import joining, main_cf, milter_addresses, milters, service_milters
+from ..postfix import main_cf, milter_addresses, milter_plan, milters, service_milters
 from ..signer import config
 from ..signer.daemons import Daemon
 from . import child
 from .model import NO_POSTFIX, Finding, Host, applied, judged, right, unknown, wrong
 
-# postconf(5): the versions that libmilter speaks.
+# The protocol versions that libmilter supports: postconf(5).
 _PROTOCOLS = ("2", "3", "4", "6")
-# The services that talk to milters: smtpd_milters and non_smtpd_milters, postconf(5).
+# The services that use milters: smtpd_milters and non_smtpd_milters, postconf(5).
 _MILTER_CLIENTS = ("smtpd", "cleanup")
 CONNECTED_WITHIN = 5.0  # seconds
 
 
 def main(host: Host) -> Iterator[Finding]:
-    """Yield whether main.cf has mail go through our milters, the way that the settings say."""
+    """Check that main.cf sends mail through the formula's milters, as the settings say."""
     if not host.has_postfix:
         yield unknown("main.cf", NO_POSTFIX)
         return
@@ -38,13 +38,14 @@ def main(host: Host) -> Iterator[Finding]:
         problems.append(
             f"milter_protocol is {protocol!r}; set it to 6: postconf -e milter_protocol=6"
         )
-    action = milters.action(plan.after().main, host.ours)
-    well = f"mail goes through {', '.join(host.ours.milters)}; while they are away: {action}"
-    yield judged("main.cf", problems, well, applied("dkim.postfix"))
+    managed = host.managed_milters
+    action = milters.action(plan.after().main, managed)
+    passed = f"mail goes through {', '.join(managed.milters)}; while they are down: {action}"
+    yield judged("main.cf", problems, passed, applied("dkim.postfix"))
 
 
-def _plan(host: Host) -> joining.Joining:
-    return joining.present(
+def _plan(host: Host) -> milter_plan.MilterPlan:
+    return milter_plan.present(
         service_milters.read(),
         [daemon.milter for daemon in host.daemons],
         host.settings.postfix.milter_default_action,
@@ -54,59 +55,59 @@ def _plan(host: Host) -> joining.Joining:
 
 
 def master(host: Host) -> Iterator[Finding]:
-    """Yield whether mail of every service of master.cf passes our milters."""
+    """Check that mail of every service of master.cf passes the formula's milters."""
     name = "master.cf"
     if not host.has_postfix:
         yield unknown(name, NO_POSTFIX)
         return
-    # What main.cf lacks is told there.
+    # The check main() reports what main.cf lacks, so this check assumes a complete main.cf.
     found = _plan(host).after()
-    meant = host.settings.postfix.unsigned_services
-    round_us = service_milters.unsigned(found, host.ours, meant)
-    tables = list(service_milters.maps(found, host.ours))
-    if round_us:
-        told = [f"mail by {way} leaves unsigned" for way in round_us]
-        yield wrong(name, "; ".join([*told, *tables]), joining.REMEDY, count=len(told))
+    intended = host.settings.postfix.unsigned_services
+    unsigned = service_milters.unsigned(found, host.managed_milters, intended)
+    tables = list(service_milters.maps(found, host.managed_milters))
+    if unsigned:
+        problems = [f"mail by {way} leaves unsigned" for way in unsigned]
+        yield wrong(name, "; ".join([*problems, *tables]), milter_plan.REMEDY, count=len(problems))
     elif tables:
-        remedy = "write OpenDKIM's milter into the table's lines as well, where this is not meant"
+        remedy = "unless this is intended, add OpenDKIM's milter to the lines of the table"
         yield unknown(name, "; ".join(tables), remedy)
     else:
-        well = "mail of every service passes our milters"
-        if meant:
-            well += f", but for what is meant to go round them: {', '.join(meant)}"
-        yield right(name, well)
+        passed = "mail of every service passes the formula's milters"
+        if intended:
+            passed += f", except dkim:postfix:unsigned_services: {', '.join(intended)}"
+        yield right(name, passed)
 
 
 def others(host: Host) -> Iterator[Finding]:
-    """Yield whether something answers at the address of every other milter."""
+    """Check that every other milter of the configuration accepts connections."""
     name = "other milters"
     if not host.has_postfix:
         yield unknown(name, NO_POSTFIX)
         return
-    silent = milter_addresses.silent(service_milters.read(), host.ours)
-    told = "; ".join(map(joining.silence, silent))
+    silent = milter_addresses.silent(service_milters.read(), host.managed_milters)
+    message = "; ".join(map(milter_plan.no_answer, silent))
     remedy = "start these milters, or remove their entries"
     if any(entry.action != "accept" for entry in silent):
-        yield wrong(name, told, remedy, count=len(silent))
+        yield wrong(name, message, remedy, count=len(silent))
     elif silent:
-        yield unknown(name, told, remedy)
+        yield unknown(name, message, remedy)
     else:
-        yield right(name, "each one answers, if there are any")
+        yield right(name, "every other milter answers, if there are any")
 
 
 def other_signers_found(host: Host) -> Iterator[Finding]:
-    """Yield whether another program of this machine signs."""
+    """Check that no other program of this machine signs."""
     name = "other signers"
     found = other_signers.signers(host.settings)
     if not found:
         yield right(name, "no other program signs")
     for one in found:
-        message = f"{one.found}: mail is signed twice"
+        message = f"{one.finding}: mail is signed twice"
         yield unknown(name, message, one.remedy, one.program)
 
 
 def membership(host: Host) -> Iterator[Finding]:
-    """Yield whether Postfix's account, and its processes, are in the group of the sockets."""
+    """Check that Postfix's account and processes are in the group of the sockets."""
     name = "group membership"
     if not host.has_postfix:
         yield unknown(name, NO_POSTFIX)
@@ -118,7 +119,7 @@ def membership(host: Host) -> Iterator[Finding]:
         yield unknown(name, f"this machine lacks an account: {error}")
         return
     if group not in os.getgrouplist(account.pw_name, account.pw_gid):
-        problem = f"{account.pw_name} is no member of {host.user}, so it can't use the sockets"
+        problem = f"{account.pw_name} is not in the group {host.user}, so it can't use the sockets"
         yield wrong(name, problem, applied("dkim"))
         return
     without = [
@@ -126,18 +127,18 @@ def membership(host: Host) -> Iterator[Finding]:
         for process, comm, groups in processes(_MILTER_CLIENTS)
         if group not in groups
     ]
-    problems = [f"started before {account.pw_name} was a member: {', '.join(without)}"]
-    well = f"{account.pw_name} is a member of {host.user}"
-    yield judged(name, problems if without else [], well, "systemctl restart postfix")
+    problems = [f"started before {account.pw_name} was in the group: {', '.join(without)}"]
+    passed = f"{account.pw_name} is in the group {host.user}"
+    yield judged(name, problems if without else [], passed, "systemctl restart postfix")
 
 
 def processes(names: Sequence[str]) -> Iterator[tuple[str, str, set[int]]]:
-    """Yield running processes of these names: number, name, and the groups that are in force."""
+    """Yield number, name and effective groups of each running process with one of the names."""
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{number}/status", encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
-        except OSError:  # it has ended
+        except OSError:  # The process has ended.
             continue
         name = re.search(r"^Name:\t(.*)$", text, re.MULTILINE)
         if name and name[1] in names:
@@ -148,7 +149,7 @@ def processes(names: Sequence[str]) -> Iterator[tuple[str, str, set[int]]]:
 
 
 def at_sockets(host: Host) -> Iterator[Finding]:
-    """Yield whether Postfix's account gets at each socket from its chroot, as smtpd(8) does."""
+    """Check that Postfix's account reaches each socket from its chroot, as smtpd(8) does."""
     for daemon in host.daemons:
         yield _at_socket(host, daemon)
 
@@ -157,14 +158,14 @@ def _at_socket(host: Host, daemon: Daemon) -> Finding:
     name = "socket as Postfix"
     if not host.has_postfix:
         return unknown(name, NO_POSTFIX, subject=daemon.service)
-    # Relative to the queue directory, which is the root within the chroot.
+    # The milter's path is relative to the queue directory, which is the root of the chroot.
     path = f"/{daemon.milter.partition(':')[2]}"
     account = child.Account(host.postfix_user, chroot=host.chroot)
     try:
         child.run(lambda: _connect(path), CONNECTED_WITHIN + 1, account)
     except (child.ChildFailed, child.TookTooLong) as error:
         return wrong(name, str(error), applied("dkim"), daemon.service)
-    return right(name, f"{host.postfix_user} in {host.chroot} gets at {path}", daemon.service)
+    return right(name, f"{host.postfix_user} in {host.chroot} reaches {path}", daemon.service)
 
 
 def _connect(path: str) -> bool:
@@ -173,6 +174,6 @@ def _connect(path: str) -> bool:
         try:
             client.connect(path)
         except OSError as error:
-            why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
-            raise OpenDKIMError(f"from within the chroot, {path}: {why}") from None
+            reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
+            raise OpenDKIMError(f"from within the chroot, {path}: {reason}") from None
     return True

@@ -1,4 +1,4 @@
-"""A function in a process of its own: as another user, in a chroot, for a given time at most."""
+"""Functions run in a child process: as another user, in a chroot, with a time limit."""
 
 import contextlib
 import json
@@ -14,32 +14,33 @@ from dataclasses import dataclass
 
 from ..errors import FormulaError
 
-_grown = {"is_child": False}
+# Whether this process is itself a child that :func:`run` started.
+_process = {"is_child": False}
 
 
 class ChildFailed(FormulaError):
-    """The function raised one of our errors, in the child; its text."""
+    """An error of the formula that the function raised in the child, with its text."""
 
 
 class ChildBroke(FormulaError):
-    """The function raised what it should not have: its type and place, and nothing of its text."""
+    """An unexpected exception in the child: its type and line, without its text."""
 
 
 class TookTooLong(FormulaError):
-    """The function had not returned when its time was over."""
+    """A function that exceeded its time limit."""
 
 
 @dataclass(frozen=True)
 class Account:
     """
-    Who a function is run as.
+    The account that runs a function.
 
     name
-        Of a system account.
+        The name of a system account.
     chroot
-        The directory to be locked up in before, or None.
+        The directory of the chroot, or None.
     environment
-        The only variables besides HOME; None keeps those of this process.
+        All variables of the child's environment besides HOME. None keeps those of this process.
     """
 
     name: str
@@ -49,20 +50,20 @@ class Account:
 
 def run(function: Callable[[], object], seconds: float, account: Account | None = None) -> object:
     """
-    What ``function`` returns, which has to be plain data.
+    Run a function in a child process, and return its result, which must be data for JSON.
 
     seconds
-        How long it may take; then it is killed, and whatever it has started.
+        The time limit. Then the child and all processes that it started are killed.
     account
-        Whose rights it has; root's own without it. Needs root.
+        The account that runs the function; needs root. None means the account of this process.
 
-    Raises ChildFailed with the text of a FormulaError, ChildBroke for anything else that it raises,
-    TookTooLong, and KeyError for an account that this machine has not.
+    Raises ChildFailed with the text of a FormulaError, and ChildBroke for any other exception of
+    the function. Raises TookTooLong, and KeyError for an account that is missing on this machine.
     """
     become = _becoming(account)
     reading, writing = os.pipe()
-    # A child's children stay in its group, so that they end with it.
-    leads = not _grown["is_child"]
+    # A child of a child stays in the process group of its parent, so that both are killed together.
+    leads = not _process["is_child"]
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -72,21 +73,21 @@ def run(function: Callable[[], object], seconds: float, account: Account | None 
     os.close(writing)
     try:
         with os.fdopen(reading, "rb", buffering=0) as stream:
-            said = _read(stream.fileno(), time.monotonic() + seconds)
+            answer = _read(stream.fileno(), time.monotonic() + seconds)
     finally:
-        # Its group goes too: a systemctl that hangs must not stay.
+        # The whole group is killed, since a systemctl that hangs must not remain.
         if leads:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    if said is None:
+    if answer is None:
         raise TookTooLong(f"it took more than {seconds:g} s")
-    return _result(said)
+    return _result(answer)
 
 
 def _becoming(account: Account | None) -> Callable[[], None]:
-    """What the child does to become the account: looked up here, where there is an /etc."""
+    """Return the function that makes the child run as the account, looked up before the chroot."""
     if account is None:
         return lambda: None
     entry = pwd.getpwnam(account.name)
@@ -101,8 +102,8 @@ def _becoming(account: Account | None) -> Callable[[], None]:
         os.chdir("/")
         os.setgroups(groups)
         os.setgid(entry.pw_gid)
-        # Whoever the account is, what this process knows stays closed to it: the kernel makes a
-        # process that has changed its user undumpable, its /proc files root's (proc(5)).
+        # The account cannot read the child's memory, which holds data of this process. The kernel
+        # makes a process that changes its user undumpable, and root owns its /proc files (proc(5)).
         os.setuid(entry.pw_uid)
 
     return become
@@ -111,10 +112,10 @@ def _becoming(account: Account | None) -> Callable[[], None]:
 def _in_child(
     function: Callable[[], object], become: Callable[[], None], writing: int, leads: bool
 ) -> None:
-    # Never back into the caller's code: neither its exception handlers nor its exit functions are
-    # the child's.
+    # The child ends with os._exit, so that it runs neither exception handlers nor exit functions of
+    # the caller.
     try:
-        _grown["is_child"] = True
+        _process["is_child"] = True
         if leads:
             os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -123,8 +124,8 @@ def _in_child(
     except FormulaError as error:
         answer = {"failed": str(error)}
     except BaseException as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        answer = {"broke": f"{type(error).__name__} in {place.name}, line {place.lineno}"}
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        answer = {"broke": f"{type(error).__name__} in {frame.name}, line {frame.lineno}"}
     try:
         data = json.dumps(answer).encode()
         while data:
@@ -145,10 +146,10 @@ def _read(descriptor: int, deadline: float) -> bytes | None:
         received += chunk
 
 
-def _result(said: bytes) -> object:
-    if not said:
-        raise ChildBroke("it ended without a word")
-    answer = json.loads(said)
+def _result(data: bytes) -> object:
+    if not data:
+        raise ChildBroke("it ended without a result")
+    answer = json.loads(data)
     if "failed" in answer:
         raise ChildFailed(answer["failed"])
     if "broke" in answer:

@@ -1,4 +1,4 @@
-"""What the modules and the beacon of Salt call: the doctor, events and metrics."""
+"""Functions for Salt's modules, the beacon and timers: doctor, events, metrics and report."""
 
 import os
 import re
@@ -17,56 +17,57 @@ from .run import DATABASE, DNS, LOCAL
 
 Runs = Callable[[str], bool]
 
-# Below the minion's cachedir: beacon and metrics share what is there.
+# A folder in the minion's cachedir, which the beacon and the metrics share.
 FOLDER = "dkim-health"
 
-# The units that write the metrics and the page, and the file that each names.
+# The units that write the metrics and the page, and patterns for the file that each unit writes.
 UNIT = "/etc/systemd/system/dkim-metrics.service"
 REPORT_UNIT = "/etc/systemd/system/dkim-report.service"
 _METRICS_FILE = rf"^ExecStart=.* (/\S*/{re.escape(exposition.FILE)})$"
 _REPORT_FILE = r"^ExecStart=.* (/\S+\.html)$"
 
-# The doctor asks DNS for the records of so many domains.
+# The number of domains whose records the doctor looks up in DNS at most.
 SAMPLE = 50
 
-# Database and DNS have this long beyond dkim:dns:deadline, in seconds, before they are given up.
-LONGEST = 300
+# The time limit for the checks of database and DNS beyond dkim:dns:deadline, in seconds.
+BEYOND_DEADLINE = 300
 
 
 def doctor(
     reading: Reading, runs: Runs, checks: Sequence[run.Check] | None = None
 ) -> list[dict[str, object]]:
     """
-    Check the whole chain of one machine; needs root, changes nothing.
+    Check the whole signing chain of this machine. Needs root, changes nothing.
 
     runs
-        Whether a service runs.
+        A function that returns whether a service runs.
     checks
-        Default: all of them.
+        Default: all checks.
 
-    Returns a list of ``{check, subject, ok, message, remedy, items, count, since}`` along a
-    message's way; ``ok`` is True, False, or None where nobody can tell from here.
+    Returns a list of ``{check, subject, ok, message, remedy, items, count, since}``, in the order
+    in which a message passes the checks. ``ok`` is True, False, or None where this machine cannot
+    decide.
     """
     host = Host(reading.settings, tuple(reading.problems), runs, SAMPLE)
     return [finding.to_dict() for finding in run.doctor(host, checks)]
 
 
 def check_format(format_: object) -> None:
-    """Raise InvalidValue for what is neither None nor ``text``."""
+    """Raise InvalidValue for a format other than None and ``text``."""
     if format_ not in (None, "text"):
         raise InvalidValue("format", format_, "is not a format", "use text, or leave it out")
 
 
 def health(reading: Reading, folder: str, runs: Runs, fresh: bool = False) -> dict[str, object]:
     """
-    Return what is wrong now. Database and DNS are asked where their interval is over.
+    Return the present problems. Asks the database and DNS only if their interval is over.
 
     folder
-        Where their results are kept until then.
+        The folder that keeps their results during the interval.
     runs
-        Whether a service runs.
+        A function that returns whether a service runs.
     fresh
-        Ask all of it now.
+        Ask the database and DNS now.
 
     Returns ``{"problems": [{check, subject, ok, message, remedy, items, count, since}], "unknown":
     [check], "checked": {"database", "dns"}}``, times as ISO 8601 text or None.
@@ -87,29 +88,31 @@ def _health(local: Results, kept: cache.Kept) -> dict[str, object]:
 
 
 def metrics(reading: Reading, folder: str, runs: Runs) -> str:
-    """Return the same as text for Prometheus, and what is measured beside; arguments as there."""
+    """Return the results of :func:`health` and further measurements as text for Prometheus."""
     found = exposition.samples(*_current(reading, folder, runs))
     return exposition.render([*found, *measures.of_machine(_host(reading))])
 
 
 def write_metrics(path: object, text: str) -> dict[str, str]:
-    """Write what :func:`metrics` gave; ``{"path"}``. Raises InvalidValue for the path."""
+    """Write the text of :func:`metrics`; return ``{"path"}``. Raises InvalidValue for the path."""
     exposition.write(path, text)
     return {"path": path}
 
 
 def report(reading: Reading, folder: str, runs: Runs, host: str) -> dict[str, object]:
     """
-    Return the whole state of this host, for ``screens.page.page``. DNS is as it was seen last.
+    Return the complete state of this host, for ``screens.page.page``.
+
+    The DNS results are those of the last check, unless its interval is over.
 
     folder, runs
-        As :func:`health`.
+        As for :func:`health`.
     host
-        What the page calls this host.
+        The name of this host on the page.
 
     Returns ``{"host", "at", "every", "problems", "unknown", "checked", "keys", "unknown_keys",
-    "records"}``: the problems as :func:`health`, the keys as ``rotation.status.status``, why
-    nothing is known of them, and the records as ``health.report.records``.
+    "records"}``: the problems as in :func:`health`, the keys as in ``rotation.status.status``, the
+    reason why the keys are unknown or '', and the records as in ``health.report.records``.
     """
     local, kept = _current(reading, folder, runs)
     settings, dns = reading.settings, kept.get(DNS)
@@ -119,7 +122,7 @@ def report(reading: Reading, folder: str, runs: Runs, host: str) -> dict[str, ob
         try:
             keys = page.keys(settings, dns)
         except FormulaError as error:
-            unknown = f"The database gives no answer: {error}"
+            unknown = f"The database does not answer: {error}"
     written = settings.monitoring.report
     return {
         **_health(local, kept),
@@ -132,9 +135,9 @@ def report(reading: Reading, folder: str, runs: Runs, host: str) -> dict[str, ob
     }
 
 
-def report_place(reading: Reading, path: object, group: object) -> tuple[str, str]:
-    """Return the file of the page and its group, as ``health.report.place``."""
-    return page.place(reading.settings.monitoring.report, path, group)
+def report_target(reading: Reading, path: object, group: object) -> tuple[str, str]:
+    """Return the path and the group of the page's file; see ``health.report.target``."""
+    return page.target(reading.settings.monitoring.report, path, group)
 
 
 def write_report(path: str, group: str, text: str) -> None:
@@ -144,17 +147,17 @@ def write_report(path: str, group: str, text: str) -> None:
 
 def for_states(monitoring: Monitoring, config_dir: str, salt_call: str) -> dict[str, object]:
     """
-    Return what the SLS files need.
+    Return the values that the SLS files need.
 
     config_dir
-        The minion's, where its configuration is.
+        The directory of the minion's configuration.
     salt_call
-        The program.
+        The path of the program ``salt-call``.
 
     Returns ``{"beacon", "every", "beacon_file", "textfile", "textfile_every", "left_over",
     "report", "report_every", "report_left_over", "command"}``; ``textfile`` and ``report`` are
-    files, '' for none, ``left_over`` are files that are no longer written, ``command`` calls a
-    function with that configuration.
+    paths of files, or ''. ``left_over`` and ``report_left_over`` are files that are no longer
+    written. ``command`` is the start of a command that calls a function with this configuration.
     """
     report = monitoring.report.path if monitoring.report else ""
     textfile = f"{monitoring.textfile.rstrip('/')}/{exposition.FILE}" if monitoring.textfile else ""
@@ -174,12 +177,12 @@ def for_states(monitoring: Monitoring, config_dir: str, salt_call: str) -> dict[
 
 def written_by(unit: str, file: str) -> tuple[str, ...]:
     """
-    Return the files that a unit of ours writes, so that none stays behind.
+    Return the existing files that a unit of the formula writes, so that the formula removes them.
 
     unit
-        The unit file's path; it need not be there.
+        The path of the unit file, which may be missing.
     file
-        The expression that finds a file in a line of it.
+        The regular expression that finds the path of a written file in a line of the unit.
     """
     try:
         with open(unit, encoding="utf-8", errors="replace") as stream:
@@ -191,51 +194,52 @@ def written_by(unit: str, file: str) -> tuple[str, ...]:
 
 def new_events(reading: Reading, folder: str, runs: Runs) -> list[dict[str, object]]:
     """
-    Return the events since the last call; arguments as :func:`health`.
+    Return the events since the last call. The arguments are as for :func:`health`.
 
-    Checks this machine alone, and takes from ``folder`` what :func:`gather` found elsewhere, so
-    that a call costs milliseconds. Returns a list of ``{check, subject, change, since, message,
+    Runs only the checks of this machine. Reads the results of :func:`gather` from ``folder``, so
+    that a call takes milliseconds. Returns a list of ``{check, subject, change, since, message,
     remedy, items, count}``.
     """
     kept = _usable(reading, cache.read_results(folder))
     results = [run.collect(_host(reading, runs), LOCAL), *kept.values()]
-    before = cache.read_told(folder)
-    told, remembered = events(reading.settings.monitoring, results, before, time.time())
-    if remembered != before:
-        cache.write_told(folder, remembered)
-    return [one.to_dict() for one in told]
+    before = cache.read_reported(folder)
+    new, memory = events(reading.settings.monitoring, results, before, time.time())
+    if memory != before:
+        cache.write_reported(folder, memory)
+    return [one.to_dict() for one in new]
 
 
 def is_due(reading: Reading, folder: str) -> bool:
-    """Whether :func:`gather` would ask database or DNS."""
+    """Return whether :func:`gather` would ask the database or DNS."""
     kept, monitoring = cache.read_results(folder), reading.settings.monitoring
     return any(cache.is_due(monitoring, kept, cost, time.time()) for cost in _asked(reading))
 
 
 def gather(reading: Reading, folder: str) -> None:
     """
-    Ask the database and DNS where their interval is over, and keep the results in ``folder`` for
-    :func:`new_events`. Gives up at once where another process is at it.
+    Ask the database and DNS if their interval is over, and keep the results for :func:`new_events`.
+
+    Returns at once if another process is doing so. The results are kept in ``folder``.
     """
     _refreshed(reading, folder, wait=False)
 
 
-def gave_up(reading: Reading, folder: str, began: float) -> None:
+def record_abort(reading: Reading, folder: str, began: float) -> None:
     """
-    Keep that a :func:`gather` did not come to its end and was ended.
+    Keep the result that a run of :func:`gather` was killed before its end.
 
     began
-        When it began, in seconds since the epoch.
+        The start of the run, in seconds since the epoch.
     """
     kept = cache.read_results(folder)
     cost = DNS if DATABASE in kept and kept[DATABASE].at >= began else DATABASE
-    reason = f"the check that began at {timestamp(began)} did not come back"
+    reason = f"the check that began at {timestamp(began)} did not finish"
     cache.write_results(folder, {**kept, cost: run.failed(cost, reason, time.time())})
 
 
-def longest_gathering(settings: Settings) -> int:
-    """Return how long a :func:`gather` may take, in seconds."""
-    return settings.dns.deadline + LONGEST
+def gather_limit(settings: Settings) -> int:
+    """Return the time limit of :func:`gather`, in seconds."""
+    return settings.dns.deadline + BEYOND_DEADLINE
 
 
 def _host(reading: Reading, runs: Runs = lambda _service: False) -> Host:
@@ -245,7 +249,7 @@ def _host(reading: Reading, runs: Runs = lambda _service: False) -> Host:
 def _current(
     reading: Reading, folder: str, runs: Runs, fresh: bool = False
 ) -> tuple[Results, cache.Kept]:
-    """Return the results of this machine, and by their cost those of the database and of DNS."""
+    """Return the results of this machine, and the kept results of database and DNS by cost."""
     local = run.collect(_host(reading, runs), LOCAL)
     kept = _refreshed(reading, folder, fresh=fresh) if _asked(reading) else {}
     return local, _usable(reading, kept)
@@ -265,8 +269,10 @@ def _refreshed(reading: Reading, folder: str, **how: bool) -> cache.Kept:
 
 def _asked(reading: Reading) -> tuple[str, ...]:
     """
-    Return what the pillar lets be asked here. Who makes the keys monitors them and DNS; a host that
-    only signs tries its daemons' login.
+    Return the costs of the checks that the pillar allows on this host.
+
+    A host that generates keys checks the database and DNS. A host that only signs checks the login
+    of its daemons, which is a check of the database.
     """
     if reading.problems:
         return ()
@@ -276,5 +282,5 @@ def _asked(reading: Reading) -> tuple[str, ...]:
 
 
 def _usable(reading: Reading, kept: cache.Kept) -> cache.Kept:
-    """Return what was kept, without what the pillar does not want any more."""
+    """Return the kept results, without those that the pillar no longer asks for."""
     return {cost: one for cost, one in kept.items() if cost in _asked(reading)}

@@ -1,4 +1,4 @@
-"""Events: each problem is told when it starts, increases, continues and is resolved."""
+"""Events that report when a problem starts, increases, continues and is resolved."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ INCREASED = "increased"
 CONTINUES = "continues"
 RESOLVED = "resolved"
 
-# So many names go with an event; what all of them are is for a call to tell.
+# The number of names in an event at most. A call of dkim.health lists all names.
 LISTED = 20
 
 
 @dataclass(frozen=True)
 class Event:
     """
-    One event.
+    An event about one problem.
 
     change
-        ``started``; ``increased``: it concerns more than was told; ``continues``: a repetition;
-        ``resolved``.
+        ``started``, ``increased`` (more items are affected than were reported), ``continues`` (a
+        repeated report), or ``resolved``.
     finding
-        The problem; of a resolved one what was told of it, and nothing to do.
+        The problem. After its resolution: the last reported message, without a remedy.
     since
-        When the problem started, in seconds since the epoch.
+        The start of the problem, in seconds since the epoch.
     """
 
     change: str
@@ -35,7 +35,7 @@ class Event:
     since: float
 
     def to_dict(self) -> dict[str, object]:
-        """Return the data of an event: a time as ISO 8601 text, 20 names at most."""
+        """Return the event as data, with its time as ISO 8601 text and 20 names at most."""
         return {
             "check": self.finding.check,
             "subject": self.finding.subject,
@@ -48,8 +48,8 @@ class Event:
         }
 
 
-# What is remembered of a problem: "check" and "subject"; "seen": each item, to when it was first
-# seen; "told": the items that were told of; "told_at", "since" and "message" of the last event.
+# The memory of each problem, by its name: "check" and "subject"; "seen": the time when each item
+# was first found; "told": the reported items; "told_at", "since" and "message" of the last event.
 Memory = dict[str, dict]
 
 
@@ -57,16 +57,16 @@ def events(
     monitoring: Monitoring, results: Sequence[Results], memory: Mapping[str, Mapping], now: float
 ) -> tuple[list[Event], Memory]:
     """
-    Return what is to be told, and what is to be remembered for the next time.
+    Return the new events, and the memory for the next call.
 
-    An item is told of when it has been seen for as long as its delay says, from the results that
-    first had it to the last ones: what is not checked again is not confirmed. What is unknown
-    neither starts nor ends.
+    An item is reported when it has been wrong for the delay of its check. The delay counts from the
+    first results with the item to the last ones: only another check confirms a problem. An unknown
+    result neither starts nor resolves a problem.
 
     memory
-        What the last call gave to remember; empty at first.
+        The memory that the last call returned; empty at first.
     """
-    told: list[Event] = []
+    new: list[Event] = []
     kept: Memory = {}
     present = {
         finding.name: (finding, one.at)
@@ -78,11 +78,11 @@ def events(
         if name not in present and _is_unknown(entry, results):
             kept[name] = dict(entry)
         elif name not in present:
-            told += _resolved(entry)
+            new += _resolved(entry)
     for name, (finding, at) in present.items():
         kept[name], event = _next(monitoring, finding, at, dict(memory.get(name, {})), now)
-        told += event
-    return told, kept
+        new += event
+    return new, kept
 
 
 def _is_unknown(entry: Mapping, results: Sequence[Results]) -> bool:
@@ -92,8 +92,8 @@ def _is_unknown(entry: Mapping, results: Sequence[Results]) -> bool:
         for finding in one.findings
         if finding.check == entry.get("check")
     ]
-    nobody_knows = all(finding.ok is None for finding in same)
-    return nobody_knows or any(
+    all_unknown = all(finding.ok is None for finding in same)
+    return all_unknown or any(
         finding.ok is None and finding.subject == entry.get("subject") for finding in same
     )
 
@@ -103,17 +103,17 @@ def _next(
 ) -> tuple[dict, list[Event]]:
     items = finding.items or (finding.subject,)
     before = entry.get("seen", {})
-    # A first sight in the future is from before the clock was set back.
+    # A future time is from before the clock was set back.
     seen = {item: min(before.get(item, at), at) for item in items}
     wait = delay(monitoring, finding.check)
-    ripe = [item for item, first in seen.items() if at - first >= wait]
-    was_told = [item for item in entry.get("told", ()) if item in seen]
+    due = [item for item, first in seen.items() if at - first >= wait]
+    reported = [item for item in entry.get("told", ()) if item in seen]
     state = {"check": finding.check, "subject": finding.subject, "seen": seen}
-    if not ripe and not was_told:
+    if not due and not reported:
         return state, _resolved(entry)
     if not entry.get("told"):
         change = STARTED
-    elif set(ripe) - set(was_told):
+    elif set(due) - set(reported):
         change = INCREASED
     elif monitoring.repeat is not None and not (
         0 <= now - entry.get("told_at", 0) < monitoring.repeat
@@ -121,12 +121,11 @@ def _next(
         change = CONTINUES
     else:
         last = {name: entry[name] for name in ("told_at", "since", "message")}
-        return {**state, **last, "told": was_told}, []
+        return {**state, **last, "told": reported}, []
     since = entry.get("since") if change != STARTED else finding.since
     since = min(seen.values()) if since is None else since
     last = {"told_at": now, "since": since, "message": finding.message}
-    told = sorted({*was_told, *ripe})
-    return {**state, **last, "told": told}, [Event(change, finding, since)]
+    return {**state, **last, "told": sorted({*reported, *due})}, [Event(change, finding, since)]
 
 
 def _resolved(entry: Mapping) -> Iterable[Event]:

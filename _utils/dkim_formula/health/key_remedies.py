@@ -1,4 +1,4 @@
-"""What a person types about a key that is missing, damaged or overdue."""
+"""Remedies for keys that are missing, damaged or overdue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def of_old_keys(domains: Sequence[str], count: int) -> str:
-    """Return what rotates the keys of some domains, of which ``count`` are overdue."""
+    """Return the command that rotates ``count`` overdue keys of some domains."""
     if count == 1:
         return f"salt-call dkim.rotate {shlex.quote(domains[0])}"
     return "salt-call dkim.rotate_due"
@@ -29,7 +29,7 @@ def of_old_keys(domains: Sequence[str], count: int) -> str:
 def of_unsigned_domains(
     connection: pg.connection, settings: Settings, domains: Sequence[str]
 ) -> str:
-    """Return what gives unsigned domains their keys."""
+    """Return the remedy for domains that no key signs for."""
     missing = desired_keys({name: domain_settings(settings, name) for name in domains})
     keys = keys_table.list_of(connection, settings.database, domains)
     return of_missing_keys(connection, settings, missing, keys)
@@ -42,11 +42,13 @@ def of_missing_keys(
     keys: Iterable[Key],
 ) -> str:
     """
-    Return what helps the first of those keys that no highstate generates, else that it does: a
-    selector that was used before it does not use again.
+    Return the remedy for missing active keys.
+
+    ``dkim.generate_missing`` generates each key whose selector was never used before. If it cannot
+    generate all keys, the remedy is for the first of the other ones.
     """
-    made = compare(connection, settings.database, missing).missing if missing else ()
-    left = [one for one in missing if one not in made]
+    generated = compare(connection, settings.database, missing).missing if missing else ()
+    left = [one for one in missing if one not in generated]
     if not left:
         return "salt-call dkim.generate_missing"
     one = left[0]
@@ -64,7 +66,7 @@ def of_missing_keys(
 
 
 def _of_waiting_key(settings: Settings, domain: str) -> str:
-    """Return what shows which record a first key waits for."""
+    """Return the command that shows which record a first key waits for."""
     name = shlex.quote(domain)
     if domain_settings(settings, domain).delegation is None:
         return f"salt-call dkim.status {name}, which says what its key waits for"
@@ -77,11 +79,11 @@ def _of_waiting_key(settings: Settings, domain: str) -> str:
 def of_damaged_key(
     connection: pg.connection, settings: Settings, domain: str, selector: str, algorithm: str | None
 ) -> str:
-    """Return what helps a domain whose active key is damaged."""
+    """Return the remedy for a domain whose active key is damaged."""
     plan = domain_settings(settings, domain.lower()).keys[0]
-    wanted = DesiredKey(domain, selector, algorithm or plan.algorithm, plan.bits)
-    command, fresh = _generation(connection, settings, wanted)
-    remedy = f"restore these rows from a backup; or make other keys: {command}"
+    desired = DesiredKey(domain, selector, algorithm or plan.algorithm, plan.bits)
+    command, fresh = _generation(connection, settings, desired)
+    remedy = f"restore these rows from a backup; or generate other keys: {command}"
     if not fresh:
         return remedy
     name = f"{shlex.quote(domain)} {fresh}"
@@ -92,27 +94,28 @@ def of_damaged_key(
 
 
 def _generation(
-    connection: pg.connection, settings: Settings, wanted: DesiredKey
+    connection: pg.connection, settings: Settings, desired: DesiredKey
 ) -> tuple[str, str]:
     """
-    Return the command that generates a key in place of one whose selector was used, and the new
-    selector; where the customer of a delegation has no CNAME to spare, the command alone.
+    Return the command that replaces a key whose selector was used, and the new selector.
+
+    The selector is empty if all CNAMEs of the domain's delegation are in use.
     """
-    domain = domain_settings(settings, wanted.domain.lower())
+    domain = domain_settings(settings, desired.domain.lower())
     if domain.delegation is None:
-        used = history.used_selectors(connection, settings.database, [wanted.domain])
-        selector = selector_scheme.fresh(
+        used = history.used_selectors(connection, settings.database, [desired.domain])
+        selector = selector_scheme.unused_selector(
             settings.rotation.selector,
-            wanted.selector,
-            wanted.algorithm,
+            desired.selector,
+            desired.algorithm,
             datetime.now(timezone.utc),
-            used[wanted.domain],
+            used[desired.domain],
         )
     else:
-        keys = keys_table.list_of(connection, settings.database, [wanted.domain])
+        keys = keys_table.list_of(connection, settings.database, [desired.domain])
         taken = {key.selector for key in keys}
-        selector = selector_scheme.free(domain.delegation.selectors, taken) or ""
+        selector = selector_scheme.free_selector(domain.delegation.selectors, taken) or ""
     if not selector:
-        return f"salt-call dkim.rotate {shlex.quote(wanted.domain)}", ""
-    name = f"{shlex.quote(wanted.domain)} {selector}"
-    return f"salt-call dkim.generate {name} algorithm={wanted.algorithm}", selector
+        return f"salt-call dkim.rotate {shlex.quote(desired.domain)}", ""
+    name = f"{shlex.quote(desired.domain)} {selector}"
+    return f"salt-call dkim.generate {name} algorithm={desired.algorithm}", selector

@@ -1,5 +1,5 @@
 """
-Metrics for Prometheus, as node_exporter reads them from a file.
+Metrics for Prometheus, in the file format that node_exporter reads.
 
 Source: Prometheus, «Exposition formats», text format 0.0.4.
 """
@@ -14,15 +14,15 @@ from .model import Finding, Results, Sample
 from .run import MONITORED, unknown_checks
 
 FILE = "dkim.prom"
-# node_exporter is another account, and nothing in the file is secret.
+# node_exporter runs as another user, and the file holds no secret.
 MODE = 0o644
 
-# A series for each name would be one for each domain of a large site.
+# The number of names per check at most. Otherwise a large site would get a series per domain.
 LISTED = 20
 
 
 class Metric(NamedTuple):
-    """What a metric means, its labels, and its type."""
+    """The help text, labels and type of a metric."""
 
     help: str
     labels: tuple[str, ...] = ()
@@ -93,10 +93,10 @@ METRICS = {
 
 def samples(local: Results, kept: Mapping[str, Results]) -> list[Sample]:
     """
-    Return everything that is known, in samples; what is not known has no sample.
+    Return all known values as samples. An unknown value has no sample.
 
     kept
-        By their cost: the results of the database and of DNS.
+        The results of the database and of DNS, by cost.
     """
     results = [local, *kept.values()]
     found = [sample for one in results for sample in one.samples]
@@ -108,7 +108,7 @@ def samples(local: Results, kept: Mapping[str, Results]) -> list[Sample]:
 
 
 def render(found: Iterable[Sample]) -> str:
-    """Return samples as text, by metric."""
+    """Return samples as text, grouped by metric."""
     by_metric: dict[str, list[Sample]] = {}
     for sample in found:
         by_metric.setdefault(sample.metric, []).append(sample)
@@ -125,13 +125,13 @@ def render(found: Iterable[Sample]) -> str:
 
 def write(path: object, text: str) -> None:
     """
-    Write the file in one step, to be read by anybody.
+    Write the file atomically, readable by all users.
 
-    Raises InvalidValue for a path that is not one, or can't be written.
+    Raises InvalidValue for a path that is invalid or cannot be written.
     """
     if not isinstance(path, str) or not path.startswith("/") or not path.endswith(".prom"):
         raise InvalidValue(
-            "path", path, "is no absolute path that ends in .prom", "node_exporter reads no other"
+            "path", path, "is not an absolute path ending in .prom", "node_exporter reads no other"
         )
     try:
         replace_file(path, text, MODE)
@@ -141,7 +141,7 @@ def write(path: object, text: str) -> None:
             "path",
             path,
             f"can't be written: {reason}",
-            "dkim:monitoring:textfile has to be node_exporter's directory",
+            "set dkim:monitoring:textfile to node_exporter's directory",
         ) from None
 
 
@@ -174,5 +174,5 @@ def _escaped(text: str, quote: bool = True) -> str:
 
 
 def _number(value: float) -> str:
-    whole = int(value)
-    return str(whole) if value == whole else repr(float(value))
+    integer = int(value)
+    return str(integer) if value == integer else repr(float(value))

@@ -1,4 +1,4 @@
-"""What a check knows of the machine, and what it finds and measures."""
+"""The input of a health check (the host) and its output (findings and samples)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import NamedTuple
 from ..keys import removed_domains
 from ..keys.removed_domains import Orphans
 from ..postfix.main_cf import POSTCONF
-from ..postfix.milters import Ours
+from ..postfix.managed_milters import ManagedMilters
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer.daemons import Daemon, daemon, daemons
+from ..text import timestamp as utc_text
 
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 OPENDKIM = "/usr/sbin/opendkim"
@@ -26,28 +27,35 @@ NO_POSTFIX = "Postfix is not installed on this machine"
 
 STATES = ("standby", "pending", "active", "retired", "revoked")
 
-# So many names stand in a sentence.
+# The number of names that a message lists at most.
 NAMED = 5
 
-# A finding holds so many names of what may be a hundred thousand; its count is complete.
+# The number of items in a finding at most: a problem may concern a hundred thousand keys. The
+# count of a finding is always complete.
 MOST_ITEMS = 1000
 
 
 @dataclass(frozen=True)
 class Finding:
     """
-    One thing that a check found.
+    One result of a check.
 
-    check, subject
-        The name of the check; which service, role or part it is about, '' where there is one alone.
+    check
+        The name of the check.
+    subject
+        The service, role or part that the finding is about. Empty for a check of one subject.
     ok
-        True, False, or None where nobody can tell from here.
-    message, remedy
-        What is there; what to do about it, as a command where there is one.
-    items, count
-        The keys, records or domains that are concerned, the first of them; and how many there are.
+        True, False, or None where this machine cannot decide.
+    message
+        The observed state.
+    remedy
+        The repair, as a command where one exists.
+    items
+        The first of the affected keys, records or domains.
+    count
+        The number of all affected keys, records or domains.
     since
-        When the problem started, in seconds since the epoch, where that is known.
+        The start of the problem, in seconds since the epoch, where it is known.
     """
 
     check: str
@@ -61,17 +69,17 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """Its check and its subject."""
+        """The name of the check, and the subject."""
         return f"{self.check} {self.subject}".strip()
 
     def to_dict(self) -> dict[str, object]:
-        """Return the data for a function's return: the time as ISO 8601 text."""
+        """Return the finding as data, with the time as ISO 8601 text."""
         since = None if self.since is None else timestamp(self.since)
         return {**asdict(self), "items": list(self.items), "since": since}
 
 
 class Sample(NamedTuple):
-    """One value of a metric."""
+    """A value of a metric."""
 
     metric: str
     value: float
@@ -80,66 +88,66 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """What some checks found and measured at one time, in seconds since the epoch."""
+    """The findings and samples of some checks, with their time in seconds since the epoch."""
 
     at: float
     findings: tuple[Finding, ...] = ()
     samples: tuple[Sample, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """Return data that JSON can hold."""
+        """Return the results as data for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping) -> Results:
-        """Return what :meth:`to_json` was made of. Raises TypeError, KeyError, ValueError."""
+        """Return results from their JSON data. Raises TypeError, KeyError, ValueError."""
         findings = (Finding(**{**one, "items": tuple(one["items"])}) for one in data["findings"])
         samples = (Sample(*one) for one in data["samples"])
         return cls(float(data["at"]), tuple(findings), tuple(samples))
 
     def is_down(self, what: str) -> bool:
-        """Whether the database, or DNS, could not be asked."""
+        """Return whether ``what`` (``database`` or ``dns``) could not be used."""
         return any(one.metric == f"dkim_{what}_up" and not one.value for one in self.samples)
 
 
 def right(check: str, message: str, subject: str = "") -> Finding:
-    """Return a finding that all is well."""
+    """Return the finding of a check that passed."""
     return Finding(check, subject, True, message)
 
 
 def wrong(check: str, message: str, remedy: str, subject: str = "", **more: object) -> Finding:
-    """Return a finding that something is wrong, and what to do."""
+    """Return the finding of a problem, with its remedy."""
     return Finding(check, subject, False, message, remedy, **{"count": 1, **more})
 
 
 def unknown(
     check: str, message: str, remedy: str = "", subject: str = "", **more: object
 ) -> Finding:
-    """Return a finding that nobody can tell from here, or that may be meant."""
+    """Return a finding that this machine cannot decide, or whose state may be intended."""
     return Finding(check, subject, None, message, remedy, **more)
 
 
 def judged(
-    check: str, problems: Iterable[str], well: str, remedy: str, subject: str = ""
+    check: str, problems: Iterable[str], passed: str, remedy: str, subject: str = ""
 ) -> Finding:
-    """Return a finding with all its problems, or one that all is well."""
+    """Return a finding of all ``problems``, or without problems one with the message ``passed``."""
     found = list(problems)
     if found:
         return wrong(check, "; ".join(found), remedy, subject)
-    return right(check, well, subject)
+    return right(check, passed, subject)
 
 
 def applied(sls: str) -> str:
-    """Return the command that applies one SLS of the formula."""
+    """Return the command that applies an SLS of the formula."""
     return f"salt-call state.apply {sls}"
 
 
 def timestamp(seconds: float) -> str:
     """Return a time as ISO 8601 text, in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    return utc_text(datetime.fromtimestamp(seconds, timezone.utc))
 
 
-def _none_runs(_service: str) -> bool:
+def _no_service_runs(_service: str) -> bool:
     return False
 
 
@@ -149,23 +157,23 @@ class Host:
     The settings of the pillar, and what is installed on this machine.
 
     settings
-        Where the pillar is wrong, defaults stand in.
+        The settings of the pillar. A default replaces each invalid value.
     problems
-        What is wrong with the pillar, a line each.
+        The errors of the pillar, one line each.
     runs
-        Whether a service of that name runs.
+        A function that returns whether the service of a name runs.
     domains_asked
-        The records of so many domains are looked up in DNS; None for all.
+        The number of domains whose records are looked up in DNS at most. None means all domains.
     """
 
     settings: Settings
     problems: tuple[str, ...] = ()
-    runs: Callable[[str], bool] = field(default=_none_runs)
+    runs: Callable[[str], bool] = field(default=_no_service_runs)
     domains_asked: int | None = None
 
     @cached_property
     def lookup(self) -> Mapping[str, object]:
-        """Names of packages, services and paths."""
+        """The names of packages, services and paths."""
         return names(self.settings.lookup)
 
     @cached_property
@@ -175,23 +183,23 @@ class Host:
 
     @cached_property
     def unused_milters(self) -> list[str]:
-        """Milters of daemons that are not desired."""
+        """The milters of the daemons that are not desired."""
         every = [daemon(algorithm, self.lookup) for algorithm in ("rsa", "ed25519")]
         return [one.milter for one in every if one not in self.daemons]
 
     @cached_property
-    def ours(self) -> Ours:
+    def managed_milters(self) -> ManagedMilters:
         """The milters of the desired daemons."""
-        return Ours([daemon.milter for daemon in self.daemons], queue=self.chroot)
+        return ManagedMilters([daemon.milter for daemon in self.daemons], queue=self.chroot)
 
     @cached_property
     def orphans(self) -> Orphans:
-        """The keys of domains that are neither hosted nor in the pillar."""
-        return removed_domains.look(self.settings)
+        """The keys whose domains are neither hosted nor in the pillar."""
+        return removed_domains.read(self.settings)
 
     @property
     def user(self) -> str:
-        """The account of the daemons."""
+        """The account of the OpenDKIM daemons."""
         return str(self.lookup["opendkim_user"])
 
     @property
@@ -211,7 +219,7 @@ class Host:
 
     @property
     def has_opendkim(self) -> bool:
-        """Whether OpenDKIM is installed, or was when the formula set it up."""
+        """Whether OpenDKIM is installed, or the formula has set it up before."""
         return os.path.exists(OPENDKIM) or any(
             os.path.exists(self.unit_file(daemon)) for daemon in self.daemons
         )
@@ -223,11 +231,11 @@ class Host:
 
     @property
     def had_postfix(self) -> bool:
-        """Whether Postfix is installed, or was removed without its configuration."""
+        """Whether Postfix is installed, or its main.cf remains after its removal."""
         return self.has_postfix or os.path.exists(MAIN_CF)
 
     def unit_file(self, daemon: Daemon) -> str:
-        """Return the file that the formula gives the daemon's unit."""
+        """Return the path of the unit file or drop-in that the formula writes for a daemon."""
         unit = f"/etc/systemd/system/{daemon.service}.service"
         main = daemon.service == self.lookup["opendkim_service"]
         return f"{unit}.d/dkim-formula.conf" if main else unit

@@ -1,15 +1,15 @@
-"""What a site has set for itself that goes round the formula's settings, or wins over them."""
+"""Settings of the site that bypass the formula's settings, or override them."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import OpenDKIMError, PostfixError
-from ..postfix import joining, milters, service_milters
-from ..postfix.milters import Ours, places
+from ..postfix import milter_plan, milters, service_milters
+from ..postfix.managed_milters import ManagedMilters, endpoints
 from ..settings.lookup import names
 from ..settings.model import Settings
-from ..signer import config, daemons, sandbox, unit
+from ..signer import config, daemons, unit, unit_needs
 from ..signer.daemons import Daemon
 
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
@@ -20,14 +20,14 @@ _POSTGRESQL = ("/run/postgresql", "/var/run/postgresql")
 @dataclass(frozen=True)
 class Found:
     """
-    What a run has to know of the site's own settings.
+    The effect of the site's own settings on a run.
 
     problems
-        What would end signing, a line each: a run must not begin.
+        The settings that would stop signing, a line each. They forbid a run.
     advice
-        What a run leaves as it is, or replaces.
+        The settings that a run leaves unchanged, or replaces.
     action
-        What Postfix does while OpenDKIM is away, once the run is over.
+        Postfix's action after the run while OpenDKIM does not answer.
     """
 
     problems: tuple[str, ...]
@@ -36,17 +36,17 @@ class Found:
 
 
 def inspect(settings: Settings) -> Found:
-    """Look at Postfix's configuration, the units, and the opendkim.conf that is there."""
+    """Read Postfix's configuration, the units and opendkim.conf, and return their overrides."""
     lookup = names(settings.lookup)
     needed = list(daemons.daemons(settings, lookup))
     problems, advice = [], []
     for daemon in needed:
-        stops, told = unit_conflicts(settings, daemon)
-        problems += stops
-        advice += told + config.dropped(settings, daemon)
+        fatal, other = unit_conflicts(settings, daemon)
+        problems += fatal
+        advice += other + config.changed_options(settings, daemon)
     try:
         found = service_milters.read()
-        plan = _joining(settings, needed, found)
+        plan = _milter_plan(settings, needed, found)
         advice += plan.notes
         problems += _queue(found, str(lookup["postfix_chroot"]))
         action = _action(plan, needed)
@@ -56,26 +56,26 @@ def inspect(settings: Settings) -> Found:
     return Found(tuple(problems), tuple(advice), action)
 
 
-def _joining(
+def _milter_plan(
     settings: Settings, needed: Sequence[Daemon], found: service_milters.Configuration
-) -> joining.Joining:
+) -> milter_plan.MilterPlan:
     lookup = names(settings.lookup)
-    return joining.present(
+    return milter_plan.present(
         found,
         [daemon.milter for daemon in needed],
         settings.postfix.milter_default_action,
         older=config.moved_from(needed, lookup),
-        meant=settings.postfix.unsigned_services,
+        intended=settings.postfix.unsigned_services,
     )
 
 
-def _action(plan: joining.Joining, needed: Sequence[Daemon]) -> str:
-    known = Ours([daemon.milter for daemon in needed], queue=plan.found.queue)
+def _action(plan: milter_plan.MilterPlan, needed: Sequence[Daemon]) -> str:
+    known = ManagedMilters([daemon.milter for daemon in needed], queue=plan.found.queue)
     return milters.action(plan.after().main, known)
 
 
 def _queue(found: service_milters.Configuration, chroot: str) -> list[str]:
-    if not found.main or places("unix:x", found.queue) == places("unix:x", chroot):
+    if not found.main or endpoints("unix:x", found.queue) == endpoints("unix:x", chroot):
         return []
     return [
         f"dkim:lookup:postfix_chroot: {chroot!r} is not main.cf's queue_directory, where Postfix "
@@ -84,17 +84,19 @@ def _queue(found: service_milters.Configuration, chroot: str) -> list[str]:
 
 
 def refuse_to_start(settings: Settings, service: str) -> None:
-    """Raise OpenDKIMError where a daemon would not sign after its next start, for a site's unit."""
+    """Raise OpenDKIMError if unit files of the site stop a daemon from signing after its start."""
     for daemon in daemons.daemons(settings, names(settings.lookup)):
-        stops, _ = unit_conflicts(settings, daemon) if daemon.service == service else ([], [])
-        if stops:
-            raise OpenDKIMError("\n".join(stops))
+        fatal, _ = unit_conflicts(settings, daemon) if daemon.service == service else ([], [])
+        if fatal:
+            raise OpenDKIMError("\n".join(fatal))
 
 
 def unit_conflicts(settings: Settings, daemon: Daemon) -> tuple[list[str], list[str]]:
     """
-    Return what of a site's own unit files wins over the formula's, a line for each: what would keep
-    the daemon from signing after its next start, and the rest.
+    Return the settings of the site's unit files that override the formula's, a line each.
+
+    The first list has the settings that would stop the daemon from signing after its next start.
+    The second list has the others.
     """
     lookup = names(settings.lookup)
     if not os.path.isdir(SYSTEMD_RUNS):
@@ -103,7 +105,7 @@ def unit_conflicts(settings: Settings, daemon: Daemon) -> tuple[list[str], list[
     needs = unit.Needs(
         str(lookup["opendkim_user"]),
         daemons.environment(database),
-        writes=tuple(sandbox.writable(settings, daemon)),
+        writes=tuple(unit_needs.writable(settings, daemon)),
         reads=(daemon.config_file, *(() if database.host else _POSTGRESQL)),
         by_network=bool(database.host),
     )
@@ -115,4 +117,4 @@ def unit_conflicts(settings: Settings, daemon: Daemon) -> tuple[list[str], list[
     )
     fatal = [one for one in conflicts if one.fatal]
     other = [one for one in conflicts if not one.fatal]
-    return list(unit.in_words(fatal, daemon.service)), list(unit.in_words(other, daemon.service))
+    return list(unit.messages(fatal, daemon.service)), list(unit.messages(other, daemon.service))

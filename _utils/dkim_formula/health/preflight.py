@@ -1,4 +1,4 @@
-"""Everything that would stop a run, found before its first change."""
+"""The check that finds the problems of a run before its first change."""
 
 import os
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from ..postgres import (
     server,
     stand_in,
 )
-from ..postgres.commands import nothing_there_yet
+from ..postgres.commands import awaits_setup
 from ..postgres.connection import session
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
-from ..signer import certificates, daemons, trial
+from ..signer import certificates, config_check, daemons
 from . import overrides
 
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
@@ -35,30 +35,29 @@ UNSIGNED_ADVICE = (
 NO_SYSTEMD_ADVICE = (
     "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it "
     "crashes when mail comes while PostgreSQL is away; monitor it, and set "
-    "dkim:postfix:milter_default_action to 'tempfail', so that mail waits meanwhile"
+    "dkim:postfix:milter_default_action to 'tempfail', so that mail waits"
 )
 NO_PASSWORD_FILE_ADVICE = (
     "dkim:database:reader:auth: 'password' needs systemd, whose unit tells OpenDKIM where the "
-    "password is; here, /etc/default/opendkim has to: export {variables}"
+    "password is; without systemd, add to /etc/default/opendkim: export {variables}"
 )
 
 
 def check(reading: Reading) -> dict[str, object]:
     """
-    Look at the pillar's settings, the database and PostgreSQL's access files, and ask OpenDKIM
-    whether it takes its new configuration.
+    Check the pillar, the database, PostgreSQL's access files, and OpenDKIM's new configuration.
 
-    Returns ``{"problems": [text], "advice": [text], "looked": bool}``: problems forbid a run,
-    advice does not; ``looked`` is False where there is no database yet, or no driver to look
-    with. Changes nothing.
+    Returns ``{"problems": [text], "advice": [text], "looked": bool}``. Problems forbid a run, and
+    advice does not. ``looked`` is False if the database could not be read: the database or the
+    driver is missing, or this machine only signs. Changes nothing.
     """
     settings = reading.settings
     problems, advice = list(reading.problems), list(reading.advice)
-    site_found = overrides.inspect(settings)
-    problems += site_found.problems
-    advice += site_found.advice
-    advice += other_signers.found(settings)
-    if site_found.action == "accept":
+    overriding = overrides.inspect(settings)
+    problems += overriding.problems
+    advice += overriding.advice
+    advice += other_signers.messages(settings)
+    if overriding.action == "accept":
         advice.append(UNSIGNED_ADVICE)
     if not os.path.isdir(SYSTEMD_RUNS):
         advice.append(NO_SYSTEMD_ADVICE)
@@ -70,7 +69,7 @@ def check(reading: Reading) -> dict[str, object]:
     if not reading.problems:
         if settings.dns.packages:
             problems += octodns.settings_problems(settings.dns)
-        problems += trial.problems(settings, names_of_machine(settings.lookup))
+        problems += config_check.problems(settings, names_of_machine(settings.lookup))
     looked = True
     try:
         found = _database(settings)
@@ -78,7 +77,7 @@ def check(reading: Reading) -> dict[str, object]:
         looked = False
         if error.reason == "elsewhere":
             advice.append(str(error))
-        elif not nothing_there_yet(error, settings.database):
+        elif not awaits_setup(error, settings.database):
             problems.append(str(error))
     except FormulaError as error:
         problems.append(str(error))
@@ -92,7 +91,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
     database = settings.database
     with session(database, setup=True) as connection:
         advice = list(inspection.inspect(connection, database).advice)
-        advice += key_readers.plan(key_readers.look(connection, database), database).notes
+        advice += key_readers.plan(key_readers.read(connection, database), database).notes
         advice += public_rights.reached(connection, database)
         problems, notes = _schema(connection, database)
         advice += notes
@@ -100,11 +99,11 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
             advice += not_hosted(connection, settings)
             advice += odd_rows.problems(connection, settings)
         if schema.has_tables(connection, database):
-            with stand_in.collected() as said:
+            with stand_in.collected() as notes:
                 advice += removed_domains.advice(settings)
-            advice += said
+            advice += notes
         if not database.host:
-            problems += access_files.look(connection).faults
+            problems += access_files.read(connection).faults
             network = server.inspect_for_clients(connection, database)
             problems += network.problems
             advice += network.advice
@@ -112,9 +111,9 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
 
 
 def _schema(connection, database: Database) -> tuple[list[str], list[str]]:
-    """What forbids to make tables and views, and what is to be known of keys to be adopted."""
+    """Return the problems that forbid to create tables and views, and notes on adopted keys."""
     try:
-        planned = schema.plan(schema.look(connection, database), database)
+        planned = schema.plan(schema.read(connection, database), database)
     except DatabaseError as error:
         return str(error).splitlines(), []
     return [], odd_rows.shortened(planned.notes)

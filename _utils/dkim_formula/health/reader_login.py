@@ -1,4 +1,4 @@
-"""The reader's login at a database elsewhere, before a change and for a self-test."""
+"""The reader's login to a remote database, before a change and for a self-test."""
 
 import functools
 import pwd
@@ -15,18 +15,18 @@ from ..signer.daemons import environment
 from . import check_database, child
 from .model import Host
 
-# Each host of several has check_database.LOGIN_WITHIN; a hundred thousand keys take seconds.
+# Each of several hosts has check_database.LOGIN_WITHIN. A hundred thousand keys take seconds.
 SECONDS = 120.0
-# What libpq finds in files of the daemon's, which may be missing yet or have the former settings.
+# Variables that name files of the daemon. These files may still be missing, or have old settings.
 _OF_FILES = ("PGPASSFILE", "PGSERVICEFILE", "PGSERVICE")
 _REMEDY = (
     "apply dkim.database at {host!r} with this reader's settings and this machine among "
-    "dkim:database:reader:clients, and see that a route leads there (docs/remote-database.md)"
+    "dkim:database:reader:clients, and check the route to it (docs/remote-database.md)"
 )
 _NOT_YET = "the PostgreSQL driver is not installed yet"
 
-# Not without a condition on the pattern: the view would take it for the daemon's start, and show
-# nothing.
+# The condition on the pattern is necessary: the view takes a query without one for the query of the
+# daemon's start, and shows nothing.
 _SIGNED_FOR = """
 SELECT s.pattern, k.domain, k.selector, k.key
   FROM {signing} AS s JOIN {key} AS k USING (identifier)
@@ -39,10 +39,10 @@ SELECT s.pattern, k.domain, k.selector, k.key
 
 def problems(settings: Settings) -> tuple[list[str], str]:
     """
-    Log in as the daemons will by the pillar's settings, and look at the views that they will read.
+    Log in as the daemons will by the pillar's settings, and read the views that they will read.
 
-    Return what keeps them from it, a sentence each, and why it could not be tried, or ''. Nothing
-    is tried where the database is on this machine: the same run may make it. Changes nothing.
+    Returns the problems, a sentence each, and the reason why no login was tried, or ''. No login is
+    tried if the database is on this machine, since the same run may create it. Changes nothing.
     """
     database = settings.database
     if not database.host:
@@ -51,7 +51,7 @@ def problems(settings: Settings) -> tuple[list[str], str]:
     found: dict[str, None] = {}
     for daemon in host.daemons:
         try:
-            found |= dict.fromkeys(_tried(host, daemon.algorithm))
+            found |= dict.fromkeys(_login_problems(host, daemon.algorithm))
         except DatabaseUnavailable:
             return [], _NOT_YET
     if not found:
@@ -60,7 +60,7 @@ def problems(settings: Settings) -> tuple[list[str], str]:
     return [f"dkim:database: {'; '.join(found)}; {remedy}"], ""
 
 
-def _tried(host: Host, algorithm: str) -> list[str]:
+def _login_problems(host: Host, algorithm: str) -> list[str]:
     database = host.settings.database
     password = database.reader.password if database.reader.auth == "password" else None
     try:
@@ -75,13 +75,15 @@ def _tried(host: Host, algorithm: str) -> list[str]:
 
 def signed_for(host: Host, domain: str | None = None) -> dict[str, list[Key]]:
     """
-    Return the keys that the daemons' views show, by the pattern that each signs for: the daemon's
-    own login, by its own files. A private key does not leave the process that reads it.
+    Return the keys that the daemons' views show, by the pattern that each key signs for.
+
+    Logs in as the daemon, with its own files. A private key does not leave the process that reads
+    the views.
 
     domain
-        Only patterns of this domain's senders, and those that this domain's keys sign for.
+        Only patterns of this domain's senders, and patterns that this domain's keys sign for.
 
-    Raises DatabaseUnavailable where psycopg2 is missing, OpenDKIMError.
+    Raises DatabaseUnavailable if psycopg2 is missing, and OpenDKIMError.
     """
     found: dict[str, list[Key]] = {}
     for algorithm in (daemon.algorithm for daemon in host.daemons):
@@ -94,8 +96,9 @@ def signed_for(host: Host, domain: str | None = None) -> dict[str, list[Key]]:
 
 def ask(host: Host, statement: str) -> list[object]:
     """
-    Return the name of the host that answers the daemon's login, and the columns of the one row that
-    a statement gives. Raises DatabaseUnavailable where psycopg2 is missing, FormulaError.
+    Return the host that the daemon's login reaches, and the columns of a statement's only row.
+
+    Raises DatabaseUnavailable if psycopg2 is missing, and FormulaError.
     """
     return _as_daemon(host, lambda: _row(host.settings.database, statement))
 
@@ -133,16 +136,16 @@ def _public_half(text: str) -> str | None:
 
 
 def _key(domain: str, selector: str, algorithm: str, public: str | None) -> Key:
-    """Return a key of the views, which show active ones alone and nothing of their history."""
+    """Return a key of the views, which show only active keys and no history."""
     return Key(0, domain, selector, algorithm, None, "active", "", None, None, None, None, public)
 
 
 def _as_daemon(host: Host, function: Callable[[], list], without: tuple[str, ...] = ()) -> list:
     """
-    Call a function as the daemon's account, whose certificate it is, with the daemon's variables.
+    Call a function as the daemon's account, which owns the certificate, with its variables.
 
     without
-        Variables that are left out.
+        The variables to leave out.
     """
     driver()
     variables = environment(host.settings.database)
@@ -151,7 +154,7 @@ def _as_daemon(host: Host, function: Callable[[], list], without: tuple[str, ...
 
 
 def _account(host: Host) -> str:
-    """Before OpenDKIM is installed its account is missing, and root can log in by a password."""
+    """Return the daemon's account, or before its installation root, which can use a password."""
     try:
         return pwd.getpwnam(host.user).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""The page for people without a Prometheus: what is on it, and its file."""
+"""The data and the file of the report page, for sites without Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..rotation.status import status
 from ..settings.model import Report, Settings
 from .model import Finding, Results
 
-# root writes the page and the group reads it: domains and what is wrong are not for everybody.
+# root writes the page and a group reads it. Other users must not see domains and problems.
 MODE = 0o640
 NOT_ASKED = "-"
 _WHERE = "dkim:monitoring:report"
@@ -23,18 +23,19 @@ _WHERE = "dkim:monitoring:report"
 
 def keys(settings: Settings, dns: Results | None) -> list[dict[str, object]]:
     """
-    Return the status of every key as ``rotation.status.status``, with the verdicts of the last
-    check of DNS. Asks no name server.
+    Return the status of every key as ``rotation.status.status``, with the last verdicts of DNS.
 
-    Raises DatabaseError where there is no database to ask.
+    Asks no name server. Raises DatabaseError if the database does not answer.
     """
-    return status(settings, dns=False, seen=None if dns is None else _seen(settings, dns))
+    return status(settings, dns=False, verdict_of=None if dns is None else _verdicts(settings, dns))
 
 
 def records(dns: Results | None) -> dict[str, object]:
     """
-    Return what the last check of DNS found: ``{"by_verdict": {verdict: number}, "wrong": [{name,
-    type, verdict}], "count"}``. ``wrong`` has a thousand records at most, ``count`` is of all.
+    Return the result of the last check of DNS.
+
+    Returns ``{"by_verdict": {verdict: number}, "wrong": [{name, type, verdict}], "count"}``.
+    ``wrong`` has a thousand records at most, and ``count`` counts all wrong records.
     """
     finding = _finding(dns)
     by_verdict = {
@@ -51,7 +52,7 @@ def records(dns: Results | None) -> dict[str, object]:
 
 
 def unknown_keys(settings: Settings, problems: Sequence[str]) -> str:
-    """Return why nothing can be known of the keys here; empty where the database can be asked."""
+    """Return why the keys are unknown on this host; empty where the database can be asked."""
     if problems:
         return "The pillar is wrong, so the database is not asked."
     if settings.database.only_signs:
@@ -61,58 +62,58 @@ def unknown_keys(settings: Settings, problems: Sequence[str]) -> str:
     return ""
 
 
-def place(report: Report | None, path: object, group: object) -> tuple[str, str]:
+def target(report: Report | None, path: object, group: object) -> tuple[str, str]:
     """
-    Return where a page is written, and who may read it.
+    Return the path of the page's file, and the group that may read it.
 
     report
-        The pillar's; None where it has none.
+        The settings of the pillar, or None.
     path, group
-        What the caller gave; None is as the pillar has it.
+        The arguments of the caller; None means the value of the pillar.
 
-    Raises InvalidValue for a path or a group that is none.
+    Raises InvalidValue for an invalid path or group.
     """
     where = "path" if path is not None else f"{_WHERE}:path"
     path = path if path is not None else report and report.path
     if not isinstance(path, str) or not path.startswith("/") or not path.endswith(".html"):
         raise InvalidValue(
-            where, path, "is no absolute path that ends in .html", "name the file of the page"
+            where, path, "is not an absolute path that ends in .html", "name the page's file"
         )
     if "\0" in path or not os.path.isdir(os.path.dirname(path)):
-        raise InvalidValue(where, path, "is in no directory that is there", "make its directory")
+        raise InvalidValue(where, path, "is in a missing directory", "create the directory")
     named = "group" if group is not None else f"{_WHERE}:group"
     group = group if group is not None else report.group if report else "root"
     try:
         grp.getgrnam(group)
     except (KeyError, TypeError, ValueError):
         raise InvalidValue(
-            named, group, "is no group of this machine", "name the group that may read the page"
+            named, group, "is not a group of this machine", "name the group that may read the page"
         ) from None
     return path, group
 
 
 def write(path: str, group: str, page: str) -> None:
     """
-    Write the page in one step, for root and a group to read.
+    Write the page atomically, readable by root and a group.
 
-    Raises InvalidValue for a path that can't be written.
+    Raises InvalidValue for a path that cannot be written.
     """
     try:
         replace_file(path, page, MODE, (0, grp.getgrnam(group).gr_gid))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a path"
         raise InvalidValue(
-            "path", path, f"can't be written: {reason}", "use a directory that is there"
+            "path", path, f"can't be written: {reason}", "use an existing directory"
         ) from None
 
 
-def _seen(settings: Settings, dns: Results) -> Callable[[Key], str]:
-    """Return what tells of a key which verdict the last check of DNS had on its record."""
+def _verdicts(settings: Settings, dns: Results) -> Callable[[Key], str]:
+    """Return a function that returns the last verdict of DNS on a key's record."""
     finding = _finding(dns)
     if finding is None or finding.ok is None or dns.is_down("dns"):
         return lambda _key: NOT_ASKED
-    verdicts: Mapping[str, str] = {name: said for name, _, said in map(_parts, finding.items)}
-    is_whole = finding.count <= len(finding.items)
+    verdicts: Mapping[str, str] = {name: one for name, _, one in map(_parts, finding.items)}
+    is_complete = finding.count <= len(finding.items)
 
     def verdict_on(key: Key) -> str:
         domain = key.domain.lower()
@@ -120,7 +121,7 @@ def _seen(settings: Settings, dns: Results) -> Callable[[Key], str]:
         if is_newer or domain in settings.excluded or not is_readable(settings, key):
             return NOT_ASKED
         name = record_of(key, domain_settings(settings, domain)).name
-        return verdicts.get(name, "ok" if is_whole else NOT_ASKED)
+        return verdicts.get(name, "ok" if is_complete else NOT_ASKED)
 
     return verdict_on
 
@@ -130,7 +131,7 @@ def _finding(dns: Results | None) -> Finding | None:
 
 
 def _parts(item: str) -> tuple[str, str, str]:
-    """Return a record's name, its type and the verdict on it, of an item of the check."""
-    record, _, said = item.rpartition(": ")
+    """Return the name, the type and the verdict of a record, from an item of the finding."""
+    record, _, verdict = item.rpartition(": ")
     name, _, kind = record.rpartition(" ")
-    return name, kind, said
+    return name, kind, verdict

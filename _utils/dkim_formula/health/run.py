@@ -1,4 +1,4 @@
-"""The registry of checks, in the order of a message's way, and how they are run."""
+"""The registry of checks, in the order in which a message passes them, and their runs."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,39 +18,39 @@ from . import (
 )
 from .model import NAMED, Finding, Host, Results, Sample, right, unknown, wrong
 
-# What a check costs, and so who runs it. LOCAL takes milliseconds and leaves no line in a log: at
-# each call. DATABASE and DNS: by their intervals, or the doctor. ACTIVE starts processes, acts as
-# the daemon does, or reads whole tables: the doctor alone.
+# The cost of a check decides who runs it. The doctor runs all checks. Monitoring runs LOCAL checks
+# at each call, and DATABASE and DNS checks at their intervals. LOCAL checks take milliseconds and
+# write no log line. ACTIVE checks start processes, act as the daemon, or read whole tables.
 LOCAL, DATABASE, DNS, ACTIVE = "local", "database", "dns", "active"
 
 
 @dataclass(frozen=True)
 class Check:
     """
-    A check and its place.
+    A check, with the conditions of its run.
 
     name
-        The name of its findings, and so of its events.
-    look
-        The check itself.
+        The name of its findings and of its events.
+    function
+        The function that checks.
     cost
         LOCAL, DATABASE, DNS or ACTIVE.
     needs
-        Names of checks that have to have found all well: without them it would tell the same
-        again, or do harm. A message that comes while the daemon can't reach the database crashes it
+        The names of checks that must pass before. Otherwise this check would report the same
+        problem again, or do harm: a message crashes a daemon that cannot reach the database
         (measured, 2.11.0~beta2).
     after
-        Names of checks that must not have found something wrong, but may be unable to tell.
+        The names of checks that must not fail before. Their result may be unknown.
     seconds
-        How long it may take.
+        The time limit.
     delay
         The setting of ``dkim:monitoring`` that says how long a problem lasts before an event.
     is_of_signers
-        Whether a host that only signs runs the check among those of the database, too.
+        Whether a host that only signs also runs this check of the database.
     """
 
     name: str
-    look: Callable[[Host], Iterable[Finding | Sample]]
+    function: Callable[[Host], Iterable[Finding | Sample]]
     cost: str = ACTIVE
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Check:
 
 
 def settings(host: Host) -> Iterator[Finding]:
-    """Yield whether a value of the pillar is wrong. It counts as its default in other checks."""
+    """Check that the pillar is valid. Other checks use the default of each invalid value."""
     problems = host.problems
     if problems:
         remedy = "correct the pillar; salt-call dkim.check shows all that is wrong"
@@ -70,7 +70,7 @@ def settings(host: Host) -> Iterator[Finding]:
         yield right("settings", "every value of the pillar is valid")
 
 
-# A hundred thousand keys are read in seconds, on a machine that has nothing else to do.
+# Reading a hundred thousand keys takes seconds on an idle machine.
 MANY_KEYS = 120.0
 
 _DATABASE = ("database",)
@@ -139,28 +139,28 @@ def delay(monitoring: Monitoring, check: str) -> int:
 
 def doctor(host: Host, checks: Sequence[Check] | None = None) -> list[Finding]:
     """
-    Run every check as the user of each part would; needs root.
+    Run every check, each with the account of the part that it checks. Needs root.
 
     checks
         Default: all of :data:`CHECKS`.
 
-    Changes nothing, delivers no message, and ends: each check is a process of its own and has a
-    time, after which it counts as failed.
+    Changes nothing and delivers no message. Each check runs in its own process, and fails when it
+    exceeds its time limit.
     """
     found: list[Finding] = []
     worst: dict[str, bool | None] = {}
     for check in CHECKS if checks is None else checks:
-        findings = _barred(check, worst) or _in_process(host, check)
+        findings = _skipped(check, worst) or _in_process(host, check)
         found += findings
         worst[check.name] = _worst(findings)
     return found
 
 
-def _barred(check: Check, worst: dict[str, bool | None]) -> list[Finding]:
-    """Return why a check is not tried, by the results of those before it."""
+def _skipped(check: Check, worst: dict[str, bool | None]) -> list[Finding]:
+    """Return the finding that a check is skipped, if the results of earlier checks require it."""
     missing = [name for name in check.needs if worst.get(name, True) is not True]
     missing += [name for name in check.after if worst.get(name, True) is False]
-    return [unknown(check.name, f'skipped: see to "{missing[0]}" first')] if missing else []
+    return [unknown(check.name, f'skipped: fix "{missing[0]}" first')] if missing else []
 
 
 def _worst(findings: Iterable[Finding]) -> bool | None:
@@ -169,17 +169,19 @@ def _worst(findings: Iterable[Finding]) -> bool | None:
 
 
 def _in_process(host: Host, check: Check) -> list[Finding]:
-    seconds = check.seconds + (host.settings.dns.deadline if check.look is check_dns.records else 0)
+    seconds = check.seconds + (
+        host.settings.dns.deadline if check.function is check_dns.records else 0
+    )
     try:
-        said = child.run(lambda: _collected(check.look(host)).to_json(), seconds)
+        data = child.run(lambda: _collected(check.function(host)).to_json(), seconds)
     except child.TookTooLong as error:
         remedy = "see what hangs: ps -eo pid,stat,wchan,args; a process in state T or D is stopped"
         return [wrong(check.name, str(error), remedy)]
     except child.ChildBroke as error:
-        return [unknown(check.name, f"the check itself broke off: {error}")]
+        return [unknown(check.name, f"the check itself failed: {error}")]
     except FormulaError as error:
         return [wrong(check.name, str(error), "see the reason")]
-    return list(Results.from_json(said).findings)
+    return list(Results.from_json(data).findings)
 
 
 def _collected(found: Iterable[Finding | Sample]) -> Results:
@@ -198,8 +200,8 @@ def collect(host: Host, cost: str) -> Results:
     """
     Run the checks of one cost in this process.
 
-    Where the database, or DNS, gives no answer in the middle, that is the finding, and what the
-    other checks would have found is unknown.
+    When the database or DNS stops answering during the run, that is the finding. The results of
+    the other checks of this cost are then unknown.
     """
     at = time.time()
     found: list[Finding | Sample] = []
@@ -209,7 +211,7 @@ def collect(host: Host, cost: str) -> Results:
         if check.cost != cost or (only_signs and not check.is_of_signers):
             continue
         try:
-            one = _collected(_barred(check, worst) or check.look(host))
+            one = _collected(_skipped(check, worst) or check.function(host))
         except FormulaError as error:
             known = [one for one in found if isinstance(one, Finding) and one.check != cost]
             down = failed(cost, str(error), at)
@@ -221,15 +223,16 @@ def collect(host: Host, cost: str) -> Results:
 
 
 def failed(cost: str, reason: str, at: float) -> Results:
-    """Return the results where the database, or DNS, gave no answer."""
-    finding = check_database.away(reason) if cost == DATABASE else unknown(cost, reason)
+    """Return the results for a database or DNS that did not answer."""
+    finding = check_database.no_answer(reason) if cost == DATABASE else unknown(cost, reason)
     return Results(at, (finding,), (Sample(f"dkim_{cost}_up", 0),))
 
 
 def _as_monitored(settings: Settings, finding: Finding) -> Finding:
     """
-    Return a finding that may be meant as what it counts for: a person judges it, but an event
-    can't.
+    Return a finding with the ``ok`` that events and metrics use.
+
+    A person decides whether the state of an unknown finding is intended. An event cannot.
     """
     if finding.ok is not None:
         return finding
@@ -240,6 +243,6 @@ def _as_monitored(settings: Settings, finding: Finding) -> Finding:
 
 
 def unknown_checks(results: Iterable[Results]) -> list[str]:
-    """Return the monitored checks that nothing is known of."""
+    """Return the names of the monitored checks whose result is unknown."""
     known = {finding.check for one in results for finding in one.findings if finding.ok is not None}
     return sorted(set(MONITORED) - known)

@@ -1,9 +1,10 @@
 """
-Reading what other programs sign with: their keys, and whose mail each of them signs.
+The import of keys from other programs that sign mail, and the export of a key.
 
-``sources`` knows the programs, each with a reader of its own: ``opendkim``, ``postfixadmin``,
-``modoboa``, ``amavisd``, ``rspamd`` (with ``ucl``, the form of its configuration). What they read
-is ``held`` in the form of OpenDKIM's two tables. ``data_set`` reads such a table as opendkim(8)
-does, ``key_table`` and ``signing_table`` what stands in it, ``material`` a private key, and
-``selection`` tells which of the keys are to sign for whom. Nothing here changes anything.
+``sources`` lists the programs. Each program has its own reader: ``opendkim``, ``postfixadmin``,
+``modoboa``, ``amavisd``, ``rspamd`` (with ``ucl``, the syntax of its configuration). A reader
+returns a ``Held`` (``held``), which has the form of OpenDKIM's two tables. ``data_set`` reads a
+table as opendkim(8) does. ``key_table`` and ``signing_table`` parse its rows. ``selection`` decides
+which key signs for which domain or address. ``plan`` compares these keys with the database, and
+``commands`` stores them. The readers change nothing.
 """

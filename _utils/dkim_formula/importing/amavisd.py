@@ -1,9 +1,9 @@
 """
 The keys of amavisd: ``dkim_key`` statements of its configuration, which is a Perl program.
 
-Only statements that stand by themselves at the beginning of a line, of literal strings and numbers,
-are understood, which is what amavisd's and iRedMail's own guides write. Any other line that names a
-key is told of, and left to a person.
+The parser understands a statement that begins a line and consists of literal strings and numbers.
+The guides of amavisd and iRedMail write such statements. Any other line that names a key is
+reported, and a person has to import its key.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _SWITCH = "$enable_dkim_signing"
 _BEGINNING = re.compile(r"^(?:dkim_key|@dkim_signature_options_bysender_maps)\b", re.MULTILINE)
 _MENTION = re.compile(r"\b(?:dkim_key|dkim_signature_options_bysender_maps)\b")
 _COMMENT = re.compile(r"(?:^|[\s;])#", re.MULTILINE)
-# Wherever it stands: a program that signs unseen is worse than one that is named for nothing.
+# Anywhere in a line: an unnoticed signer does more harm than a false warning.
 _SWITCHED = re.compile(r"^[^#\n]*\$enable_dkim_signing\s*=\s*(?P<value>[^;\n]*)", re.MULTILINE)
 _OFF = ("0", "", "''", '""', "undef")
 _POD = re.compile(r"^=[a-z].*?(?:^=cut\b[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
 _END = re.compile(r"^__(?:END|DATA)__$.*\Z", re.MULTILINE | re.DOTALL)
-# perlop(1), «Quote and Quote-like Operators»: strings in which nothing stands for anything else.
+# Strings without escapes and interpolation (perlop(1), «Quote and Quote-like Operators»).
 _TOKEN = re.compile(
     r"(?P<blank>\s+|\#[^\n]*)"
     r"|'(?P<single>[^'\\\n]*)'|\"(?P<double>[^\"\\$@\n]*)\""
     r"|(?P<number>[0-9]+(?:\s*\*\s*[0-9]+)*)|(?P<word>[$@]?[A-Za-z_]\w*)|(?P<sign>=>|[(){},;=])"
 )
 _NOT_UNDERSTOOD = (
-    "is not understood: it is no plain dkim_key('DOMAIN', 'SELECTOR', '/FILE'); take such a key "
+    "is not understood: only plain dkim_key('DOMAIN', 'SELECTOR', '/FILE') is; import this key "
     "with dkim.import_key"
 )
 _CATCH_ALL = "."
@@ -59,16 +59,16 @@ class Text:
 @dataclass
 class Configuration:
     """
-    What its files say of signing.
+    The signing settings of amavisd's configuration files.
 
     keys
-        Domain, selector, file and place of each ``dkim_key``.
+        The domain, selector, file and location of each ``dkim_key`` statement.
     options
-        By what stands in ``@dkim_signature_options_bysender_maps``, the options of such senders.
+        The options by sender of ``@dkim_signature_options_bysender_maps``.
     signs
-        ``$enable_dkim_signing``.
+        The value of ``$enable_dkim_signing``.
     unknown
-        Places of lines that are not understood.
+        The locations of lines that the parser does not understand.
     """
 
     keys: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -79,28 +79,29 @@ class Configuration:
 
 def files(config: str | None) -> list[str]:
     """
-    Return the configuration's files in the order in which amavisd reads them.
+    Return the configuration files in the order in which amavisd reads them.
 
     config
-        A file, or a folder like Debian's; by default the first of :data:`CONFIGURATIONS`.
+        A file, or a folder as on Debian; by default the first path of :data:`CONFIGURATIONS` that
+        exists.
 
-    Raises InvalidValue where there is none.
+    Raises InvalidValue if no such file or folder exists.
     """
-    places = CONFIGURATIONS if config is None else (config,)
-    for place in places:
-        if os.path.isdir(place):
-            # As run-parts(8) names them, and Debian's amavisd reads them.
-            names = sorted(n for n in os.listdir(place) if re.fullmatch(r"[A-Za-z0-9_-]+", n))
-            return [os.path.join(place, name) for name in names]
-        if os.path.isfile(place):
-            return [place]
+    paths = CONFIGURATIONS if config is None else (config,)
+    for path in paths:
+        if os.path.isdir(path):
+            # run-parts(8) takes these names, and so does Debian's amavisd.
+            names = sorted(n for n in os.listdir(path) if re.fullmatch(r"[A-Za-z0-9_-]+", n))
+            return [os.path.join(path, name) for name in names]
+        if os.path.isfile(path):
+            return [path]
     raise InvalidValue(
         "config", config or CONFIGURATIONS[0], "is no configuration of amavisd", "give its file"
     )
 
 
 def configuration(paths: Iterable[str]) -> Configuration:
-    """Return what files say. Raises InvalidValue where one can't be read."""
+    """Return the signing settings of files. Raises InvalidValue if a file can't be read."""
     found = Configuration()
     for path in paths:
         try:
@@ -113,8 +114,8 @@ def configuration(paths: Iterable[str]) -> Configuration:
 
 
 def parse(text: str, path: str, found: Configuration) -> None:
-    """Add what one file says."""
-    # Line ends stay, so that the places of lines do.
+    """Add the signing settings of one file's text to ``found``."""
+    # Line ends stay, so that line numbers stay right.
     text = _END.sub("", _POD.sub(lambda pod: "\n" * pod[0].count("\n"), text))
     ends = 0
     understood: list[tuple[int, int]] = []
@@ -122,10 +123,10 @@ def parse(text: str, path: str, found: Configuration) -> None:
         start = beginning.start()
         if start < ends:
             continue
-        place = f"{path}, line {text.count(chr(10), 0, start) + 1}"
+        location = f"{path}, line {text.count(chr(10), 0, start) + 1}"
         try:
             tokens, ends = _statement(text, start)
-            _take(tokens, place, found)
+            _add_statement(tokens, location, found)
         except _NotUnderstood:
             continue
         understood.append((start, ends))
@@ -134,15 +135,15 @@ def parse(text: str, path: str, found: Configuration) -> None:
         line = text.rfind("\n", 0, at) + 1
         if _COMMENT.search(text[line:at]) or any(start <= at < end for start, end in understood):
             continue
-        place = f"{path}, line {text.count(chr(10), 0, at) + 1}"
-        if place not in found.unknown:
-            found.unknown.append(place)
+        location = f"{path}, line {text.count(chr(10), 0, at) + 1}"
+        if location not in found.unknown:
+            found.unknown.append(location)
     for switched in _SWITCHED.finditer(text):
         found.signs = switched["value"].strip() not in _OFF
 
 
 def _statement(text: str, start: int) -> tuple[list[str | Text], int]:
-    """The tokens up to the semicolon, and where it ends."""
+    """Return the tokens up to the semicolon, and the position after the semicolon."""
     tokens: list[str | Text] = []
     position = start
     while True:
@@ -159,23 +160,23 @@ def _statement(text: str, start: int) -> tuple[list[str | Text], int]:
             tokens.append(value)
 
 
-def _take(tokens: list[str | Text], place: str, found: Configuration) -> None:
+def _add_statement(tokens: list[str | Text], location: str, found: Configuration) -> None:
     reader = iter(tokens)
     name = next(reader)
     if name == "dkim_key":
-        found.keys.append((*_key(list(reader)), place))
+        found.keys.append((*_key(list(reader)), location))
     else:
-        found.options = _maps(list(reader))
+        found.options = _sender_options(list(reader))
 
 
 def _key(tokens: list[str | Text]) -> tuple[str, str, str]:
-    """The three strings of ``('DOMAIN', 'SELECTOR', 'FILE', options)``."""
+    """Return the three strings of ``('DOMAIN', 'SELECTOR', 'FILE', options)``."""
     if tokens[:1] != ["("] or tokens[-1:] != [")"]:
         raise _NotUnderstood
     strings = [one for one in tokens[1:-1] if isinstance(one, Text)]
     if len(tokens) < 7 or [tokens[2], tokens[4]] != [",", ","] or tokens[1:6:2] != strings[:3]:
         raise _NotUnderstood
-    # Options of the record in DNS: they change nothing of who signs with the key.
+    # These options set tags of the record in DNS. They don't affect which mail the key signs.
     if any(sign not in (",", "=>") for sign in tokens[6:-1] if not _is_value(sign)):
         raise _NotUnderstood
     domain, selector, path = (one.value for one in strings[:3])
@@ -186,8 +187,8 @@ def _is_value(token: str | Text) -> bool:
     return isinstance(token, Text) or token.isidentifier()
 
 
-def _maps(tokens: list[str | Text]) -> dict[str, dict[str, str]]:
-    """The options by sender of ``= ({ 'SENDER' => { d => 'DOMAIN' }, … });``."""
+def _sender_options(tokens: list[str | Text]) -> dict[str, dict[str, str]]:
+    """Return the options by sender of ``= ({ 'SENDER' => { d => 'DOMAIN' }, … });``."""
     found: dict[str, dict[str, str]] = {}
     reader = _Reader(tokens)
     reader.expect("=", "(")
@@ -239,20 +240,22 @@ def _hash(reader: _Reader, value) -> Iterator[tuple[str, object]]:
 
 def read(config: str | None, domains: Iterable[str]) -> Held:
     """
-    Return the keys of a configuration, see :func:`files`.
+    Return the keys of a configuration.
 
+    config
+        See :func:`files`.
     domains
-        Those whose mail is to be signed; the ones that sign with another domain's key are named.
+        The domains whose mail the formula signs. A note names those that sign with the key of
+        the catch-all today.
     """
     found = configuration(files(config))
     held = Held()
-    for place in found.unknown:
-        held.refuse(place, _NOT_UNDERSTOOD)
-    for domain, selector, path, place in found.keys:
-        _add(held, domain, selector, path, place)
-    lines = list(_lines(held, found))
-    held.sign(*lines)
-    _name_borrowers(held, found, domains)
+    for location in found.unknown:
+        held.refuse(location, _NOT_UNDERSTOOD)
+    for domain, selector, path, location in found.keys:
+        _add(held, domain, selector, path, location)
+    held.sign(*_signing_lines(held, found))
+    _note_catch_all(held, found, domains)
     if held.entries and not found.signs:
         held.notes.append(
             f"{_SWITCH} is not 1: amavisd signs no mail with these keys today; see that their "
@@ -261,23 +264,23 @@ def read(config: str | None, domains: Iterable[str]) -> Held:
     return held
 
 
-def _add(held: Held, domain: str, selector: str, path: str, place: str) -> None:
+def _add(held: Held, domain: str, selector: str, path: str, location: str) -> None:
     name = key_name(selector, domain)
     if "*" in domain:
-        held.refuse(f"{name} ({place})", "is for many domains; give each a key of its own")
+        held.refuse(f"{name} ({location})", "is for many domains; give each its own key")
     elif not path.startswith("/"):
-        held.refuse(f"{name} ({place})", "has a path that is not absolute; use dkim.import_key")
+        held.refuse(f"{name} ({location})", "has a path that is not absolute; use dkim.import_key")
     elif name not in held.entries:
-        held.add(name, domain, selector, path, place)
+        held.add(name, domain, selector, path, location)
 
 
-def _lines(held: Held, found: Configuration) -> Iterator[tuple[str, str, str]]:
-    """Which key signs for each domain, and for each sender of the maps."""
+def _signing_lines(held: Held, found: Configuration) -> Iterator[tuple[str, str, str]]:
+    """Yield pattern, key name and location for each domain, then for each sender of the maps."""
     for entry in held.entries.values():
-        if not _is_overruled(entry.domain, found.options):
+        if not _signs_as_another(entry.domain, found.options):
             first = _first_key(held, entry.domain, _options(entry.domain, found.options).get("s"))
             if first == entry.name:
-                yield entry.domain, entry.name, entry.place
+                yield entry.domain, entry.name, entry.location
     for sender, options in found.options.items():
         pattern = sender.lower()
         host = pattern.rpartition("@")[2].removeprefix(".")
@@ -293,14 +296,14 @@ def _lines(held: Held, found: Configuration) -> Iterator[tuple[str, str, str]]:
         if name is None:
             held.refuse(f"{sender} ({_MAPS})", f"signs as {signer}, and no key is for that")
         elif pattern.startswith("."):
-            # The domain itself too (amavisd's README.lookups).
+            # ".example.com" matches example.com too (amavisd's README.lookups).
             yield from ((one, name, _MAPS) for one in (host, pattern))
         elif pattern != signer or "@" in pattern:
             yield pattern, name, _MAPS
 
 
 def _options(domain: str, options: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """The options of a domain's mail, those of the catch-all left out; the most special first."""
+    """Return the options for a domain's mail, without the catch-all; a closer match wins."""
     found: dict[str, str] = {}
     name = f".{domain}"
     candidates = [domain]
@@ -313,7 +316,7 @@ def _options(domain: str, options: Mapping[str, dict[str, str]]) -> dict[str, st
     return found
 
 
-def _is_overruled(domain: str, options: Mapping[str, dict[str, str]]) -> bool:
+def _signs_as_another(domain: str, options: Mapping[str, dict[str, str]]) -> bool:
     return _options(domain, options).get("d", domain) != domain
 
 
@@ -324,20 +327,20 @@ def _first_key(held: Held, domain: str, selector: str | None) -> str | None:
     return None
 
 
-def _name_borrowers(held: Held, found: Configuration, domains: Iterable[str]) -> None:
+def _note_catch_all(held: Held, found: Configuration, domains: Iterable[str]) -> None:
     signer = found.options.get(_CATCH_ALL, {}).get("d")
     if signer is None:
         return
     own = {entry.domain for entry in held.entries.values()}
-    borrowers = sorted(
+    others = sorted(
         domain
         for domain in domains
         if domain not in own and "d" not in _options(domain, found.options)
     )
-    if borrowers:
-        shown = ", ".join(borrowers[:_LISTED]) + (", …" if len(borrowers) > _LISTED else "")
+    if others:
+        shown = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
         held.notes.append(
-            f"{len(borrowers)} domains sign as {signer} today ({_MAPS}): {shown}; the formula "
+            f"{len(others)} domains sign as {signer} today ({_MAPS}): {shown}; the formula "
             "gives each a key of its own, so publish their records, or set alias_of: "
             f"{signer} for those that are to sign as before"
         )

@@ -1,4 +1,4 @@
-"""Keys from elsewhere into the database, and one out of it: moving here, and away again."""
+"""The import of keys into the database, and the export of a key to a file."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from ..keys.model import DesiredKey, Key
 from ..keys.odd_rows import LISTED
 from ..names import mail_domain, served_selector, stored_domain, stored_selector
 from ..postgres import stand_in
-from ..postgres.commands import NOT_THERE_YET, nothing_there_yet
+from ..postgres.commands import NO_DATABASE_YET, awaits_setup
 from ..postgres.connection import session
 from ..postgres.objects import names
 from ..postgres.sql import compose
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 IMPORTED = "imported by dkim.import_key"
 
-# One line a key in the history, as the table's own trigger writes them.
+# A row of the history in the form that the table's own trigger writes.
 _EXPORTED = """
 INSERT INTO {history}
        (dkim_id, domain, selector, algorithm, address, who, from_state, to_state, why)
@@ -46,21 +46,23 @@ def import_key(
     settings: Settings, domain: object, selector: object, path: object, allow_weak: bool = False
 ) -> dict[str, object]:
     """
-    Takes one private key from a file. It signs where the domain has no active key of its
-    algorithm; else it is ``pending``. A row that has no key itself gets the key: the selector's row
-    may have the file's path. No run copies a key from a file that a row names: whoever may write
-    rows could have root copy any key of the machine to where he reads it.
+    Import one private key from a file.
+
+    The key becomes ``active`` if the domain has no active key of its algorithm, else ``pending``.
+    If the selector's row has no key, or has the path of this file, the key is put into that row.
+    Only this function reads a file for such a row. A role that can write rows could otherwise
+    have root copy any key of the machine to a row that the role can read.
 
     path
-        Absolute; PEM, or DER with or without base64, unencrypted.
+        The absolute path of an unencrypted key: PEM, or DER with or without base64.
     allow_weak
-        Take RSA of 1024 to 2047 bits too.
+        Accept RSA keys of 1024 to 2047 bits too.
 
-    Returns the key as :func:`keys.list_keys` does, with ``existed``: True where the database has
-    this very key under this selector already.
+    Returns the key as :func:`keys.list_keys` does, with ``existed``: True if the database already
+    has this key under this selector.
 
-    Raises InvalidValue for what is wrong with an argument or the key, StepRefused where the
-    selector has another key, DatabaseError where the domain is neither hosted nor in the pillar.
+    Raises InvalidValue for a wrong argument or an unusable key, StepRefused if the selector has
+    another key, and DatabaseError if the domain is neither hosted nor in the pillar.
     """
     name, chosen = mail_domain(domain, "domain"), served_selector(selector, "selector")
     key_holder(settings, name)
@@ -72,30 +74,27 @@ def import_key(
         complete_rows(connection, settings.database)
         there = keys_table.list_keys(connection, settings.database, name)
         same = next((key for key in there if key.selector == chosen), None)
-        is_unread = same is not None and _lacks_its_key(same, private)
-        if is_unread:
+        is_filled = same is not None and _can_get_key(same, private)
+        if is_filled:
             put_into(connection, settings.database, same, private, IMPORTED)
         elif same is not None and same.public != private.public_base64():
             raise StepRefused(selector_taken(same))
         elif same is None:
-            wanted = DesiredKey(name, chosen, private.algorithm, private.bits)
-            # The table's own trigger settles the state: no other run can come in between.
+            desired = DesiredKey(name, chosen, private.algorithm, private.bits)
+            # The table's own trigger sets the state, so that a concurrent run can't interfere.
             stored = key_changes.store(
-                connection, settings.database, [(wanted, private)], IMPORTED, state=None
+                connection, settings.database, [(desired, private)], IMPORTED, state=None
             )
             if not stored:
                 raise StepRefused(
-                    f"a key has come in under selector {chosen!r} of {name} meanwhile; try again"
+                    f"another run stored a key under selector {chosen!r} of {name}; run again"
                 )
     found = (key for key in keys_commands.list_keys(settings, name) if key["selector"] == chosen)
-    return {**next(found), "existed": same is not None and not is_unread}
+    return {**next(found), "existed": same is not None and not is_filled}
 
 
-def _lacks_its_key(key: Key, private: PrivateKey) -> bool:
-    """
-    Tell whether a row is one that a key may be put into: no key can be read from it, or it names
-    the file of this very key.
-    """
+def _can_get_key(key: Key, private: PrivateKey) -> bool:
+    """Return whether a key can be put into a row: the row has no key, or names this key's file."""
     if key.path and key.state in WITH_FILE:
         return key.public == private.public_base64()
     return key.public is None and key.state == "pending"
@@ -110,52 +109,53 @@ def import_tables(
     progress: Progress | None = None,
 ) -> dict[str, object]:
     """
-    Takes the keys that a program holds, in one transaction.
+    Import the keys of a program in one transaction.
 
-    A key that signs today signs from then on; one that nothing signs with, or that comes after
-    another of the same domain and algorithm, is kept as ``retired``: its record stays, and no
-    rotation takes it for a new one. Where the database has an active key already, an imported one
-    is ``pending``.
+    A key that signs today becomes ``active``. A key that signs nothing becomes ``retired``, and so
+    does a second key of a domain and an algorithm: its record stays, and no rotation uses its
+    selector for a new key. If the database already has an active key of the domain and the
+    algorithm, the imported key becomes ``pending``.
 
     request
-        Which program, and where it has its keys.
+        The program, and the paths of its keys.
     allow_weak
-        Take RSA of 1024 to 2047 bits too.
+        Accept RSA keys of 1024 to 2047 bits too.
     test
-        Only tell: the return is that of a run, and nothing is changed.
+        Change nothing, and return what a run would return.
     progress
-        Called with (done, total) after each key that was read.
+        Called with (done, total) before each key that is read.
 
     Returns ``{"imported": [{domain, selector, algorithm, bits, state, address}], "present":
     [text], "refused": [{"entry", "reason"}], "patterns": {pattern: domain that signs}, "pillar":
     {domain: settings}, "changes": …, "notes": [text], "files": [path], "also_signs": [text]}``.
-    ``present`` are keys that the database has already; ``pillar`` is what ``dkim:domains`` lacks
-    for the same mail to be signed: patterns come from the pillar alone. ``files`` are key files
-    that the database needs no more, and ``also_signs`` says what else signs mail of this machine.
+    ``present`` lists keys that the database already has. ``pillar`` has the settings that
+    ``dkim:domains`` needs so that the same mail is signed, since patterns come only from the
+    pillar. ``files`` lists key files that the database no longer needs. ``also_signs`` describes
+    other programs that sign mail on this machine.
 
-    Raises InvalidValue where an argument is wrong or a table can't be read at all.
+    Raises InvalidValue if an argument is wrong or a table can't be read.
     """
     read = sources.reader(settings, request)
-    course = TableImport(settings, allow_weak, progress)
+    table_import = TableImport(settings, allow_weak, progress)
     try:
         with session(settings.database) as connection:
-            course.rows = complete(connection, settings.database)
-            course.look(connection)
-            course.decide(read(course.domains()))
+            table_import.rows = complete(connection, settings.database)
+            table_import.read(connection)
+            table_import.decide(read(table_import.domains()))
             if test:
                 connection.rollback()
             else:
-                course.store(connection)
+                table_import.store(connection)
     except DatabaseUnavailable as error:
-        if not (test and nothing_there_yet(error, settings.database)):
+        if not (test and awaits_setup(error, settings.database)):
             raise
-        course.notes.append(NOT_THERE_YET)
-        course.decide(read(course.domains()))
-    return {**course.report(), "also_signs": other_signers.found(settings)}
+        table_import.notes.append(NO_DATABASE_YET)
+        table_import.decide(read(table_import.domains()))
+    return {**table_import.report(), "also_signs": other_signers.messages(settings)}
 
 
 def summary(found: Mapping[str, object]) -> dict[str, object]:
-    """What a state tells of :func:`import_tables`' return: ``{"changes": …, "notes": [text]}``."""
+    """Return ``{"changes": …, "notes": [text]}`` for a state, from an import_tables return."""
     refused = [f"Refused: {entry['entry']}: {entry['reason']}" for entry in found["refused"]]
     if len(refused) > LISTED:
         more = f"Refused: {len(refused) - LISTED} more; dkim.import_tables lists them"
@@ -176,20 +176,21 @@ def export_key(
     settings: Settings, domain: object, selector: object, path: object
 ) -> dict[str, object]:
     """
-    Writes one private key as PEM to a new file for root alone (mode 0600), and a line about it to
-    the history and the log.
+    Write one private key as PEM to a new file that only root can read (mode 0600).
+
+    The export is noted in the history and in the log.
 
     path
-        Absolute, in a directory that is there; an existing file is never touched.
+        The absolute path of a new file in an existing directory. An existing file is left as it is.
 
     Returns ``{"path", "domain", "selector", "algorithm", "public_key"}``.
 
-    Raises KeyNotFound, StepRefused for a revoked key, whose private half is erased, InvalidValue
-    for a path that can't be written.
+    Raises KeyNotFound, StepRefused for a revoked key (its private half is erased), and
+    InvalidValue for a path that can't be written.
     """
     name, chosen = stored_domain(domain), stored_selector(selector)
     if not isinstance(path, str) or not path.startswith("/"):
-        raise InvalidValue("path", path, "is not an absolute path", "give the whole path")
+        raise InvalidValue("path", path, "is not an absolute path", "give the complete path")
     written = False
     try:
         with session(settings.database) as connection:

@@ -1,4 +1,4 @@
-"""OpenDKIM's data sets, texts and tables of PostgreSQL: opendkim(8), «DATA SETS»."""
+"""OpenDKIM's data sets in files, lists and PostgreSQL tables: opendkim(8), «DATA SETS»."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ REFILE = "refile"  # the same; the keys are patterns, tried in their order
 LIST = "csl"  # key=value, with commas between
 DSN = "dsn"  # a table of a database; the keys are literal
 
-# What else OpenDKIM can be built with. Their content has no text to read here.
+# Other kinds that OpenDKIM can be built with. The formula can't read their content.
 _ELSEWHERE = ("db", "erlang", "ldap", "ldapi", "ldaps", "lua", "mdb", "memcache", "socket")
 _KINDS = "give file:, refile:, csl: or dsn:pgsql:"
 _SPACE = re.compile(r"[ \t\r\f\v]+")
@@ -26,20 +26,20 @@ class Row:
     One element of a data set.
 
     key, value
-        The two halves; ``value`` is empty where there is a key alone. A KeyTable's value may be a
-        private key, so it is a secret.
-    place
-        For people: ``/etc/opendkim/KeyTable, line 3``.
+        The two halves. ``value`` is empty if the element has only a key. A KeyTable's value may be
+        a private key, so ``value`` is a secret.
+    location
+        The location as text: ``/etc/opendkim/KeyTable, line 3``.
     """
 
     key: str
     value: Secret
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A table: its ``kind`` and its rows in their order."""
+    """A table: its ``kind`` and its rows in order."""
 
     kind: str
     rows: tuple[Row, ...]
@@ -47,15 +47,15 @@ class DataSet:
 
 def locate(text: object, where: str) -> tuple[str, str]:
     """
-    The kind of a data set's name, and the rest of the name: a path, or the list itself.
+    Return the kind of a data set's name, and the rest of the name: a path or the list itself.
 
     text
-        As it stands in opendkim.conf(5): ``file:/path``, ``refile:/path``, ``csl:a=b``,
+        The name in the form of opendkim.conf(5): ``file:/path``, ``refile:/path``, ``csl:a=b``,
         ``dsn:pgsql://…``, ``/path``, or a list.
     where
-        The argument that it came from, for the error.
+        The name of the argument, for the error.
 
-    Raises InvalidValue for a kind that is not read, and for a path that is not absolute.
+    Raises InvalidValue for a kind that the formula can't read, and for a path that is relative.
     """
     if not isinstance(text, str) or not text.strip():
         raise InvalidValue(where, text, "is not a table", "give it as opendkim.conf has it")
@@ -76,25 +76,27 @@ def _split_name(text: str, where: str) -> tuple[str, str]:
         if kind in _ELSEWHERE:
             raise InvalidValue(where, f"{kind}:", "is a table that is not read", _KINDS)
         if "=" not in prefix and not text.startswith("/"):
-            # Shown without what follows: it may be a key.
+            # The error shows only the prefix, because the rest may be a key.
             raise InvalidValue(where, f"{prefix}:", "is not a type of table", _KINDS)
     if text.startswith("/"):
         return FILE, text
     return LIST, text
 
 
-# Gives the rows of a table of a database: each key and its values.
+# A function that returns the rows of a database table: each key and its values.
 Query = Callable[[Dsn, str], Iterable[tuple[str, list[str]]]]
 
 
 def read(text: object, where: str, query: Query) -> DataSet:
     """
-    The data set of a name, see :func:`locate`.
+    Return the data set with a name.
 
+    text, where
+        See :func:`locate`.
     query
-        Reads a table of PostgreSQL.
+        The function that reads a PostgreSQL table.
 
-    Raises InvalidValue where the name is wrong or the data set can't be read.
+    Raises InvalidValue if the name is wrong or the data set can't be read.
     """
     kind, rest = locate(text, where)
     if kind == DSN:
@@ -113,25 +115,27 @@ def read(text: object, where: str, query: Query) -> DataSet:
 
 
 def _database_row(source: Dsn, key: str, values: list[str]) -> Row:
-    # OpenDKIM takes the columns in the place of what colons part in a text.
-    return Row(key, Secret(":".join(values)), f"{source.place}, {source.key_column} {key}")
+    # In a text the fields are separated by colons; OpenDKIM reads one column for each field.
+    return Row(key, Secret(":".join(values)), f"{source.location}, {source.key_column} {key}")
 
 
-def parse_file(text: str, place: str) -> tuple[Row, ...]:
-    """The rows of a flat file; ``#`` starts a comment wherever it stands."""
+def parse_file(text: str, location: str) -> tuple[Row, ...]:
+    """Return the rows of a flat file. ``#`` starts a comment anywhere in a line."""
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         key, *value = _SPACE.split(_trimmed(line.partition("#")[0]), maxsplit=1)
         if key:
-            rows.append(Row(key, Secret(*value or [""]), f"{place}, line {number}"))
+            rows.append(Row(key, Secret(*value or [""]), f"{location}, line {number}"))
     return tuple(rows)
 
 
-def parse_refile(text: str, place: str) -> tuple[Row, ...]:
+def parse_refile(text: str, location: str) -> tuple[Row, ...]:
     """
-    The rows of a file of patterns. The pattern is what stands before the first white space, so it
-    is empty in an indented line, which OpenDKIM passes over (opendkim-db.c, dkimf_db_open); such a
-    row is kept with its empty key, to be told of.
+    Return the rows of a file of patterns.
+
+    The pattern is the text before the first white space, so an indented line has an empty pattern.
+    OpenDKIM skips such a line (opendkim-db.c, dkimf_db_open). Its row is kept with an empty key,
+    so that the import can report it.
     """
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -140,17 +144,17 @@ def parse_refile(text: str, place: str) -> tuple[Row, ...]:
             continue
         key, *value = _SPACE.split(content, maxsplit=1)
         rest = _trimmed(value[0]) if value else ""
-        rows.append(Row(key, Secret(rest), f"{place}, line {number}"))
+        rows.append(Row(key, Secret(rest), f"{location}, line {number}"))
     return tuple(rows)
 
 
-def parse_list(text: str, place: str) -> tuple[Row, ...]:
-    """The rows of ``key=value,key=value``; a value may have further equals signs in it."""
+def parse_list(text: str, location: str) -> tuple[Row, ...]:
+    """Return the rows of ``key=value,key=value``. A value may contain equals signs."""
     rows = []
     for number, element in enumerate(text.split(","), 1):
         key, _, value = element.partition("=")
         if _trimmed(key):
-            rows.append(Row(_trimmed(key), Secret(_trimmed(value)), f"{place}, entry {number}"))
+            rows.append(Row(_trimmed(key), Secret(_trimmed(value)), f"{location}, entry {number}"))
     return tuple(rows)
 
 

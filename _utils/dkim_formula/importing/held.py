@@ -1,4 +1,4 @@
-"""What a program holds of keys, and whose mail it signs with each, in the form of two tables."""
+"""The keys of a program and the mail that each key signs, in the form of OpenDKIM's tables."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ class Held:
     The keys of one program.
 
     entries
-        By a name that is the program's own or stands for the place of the key.
+        The keys by a name: the program's own name, or one made of the key's location.
     signing
-        Whose mail is signed with which; None: each key signs for its own domain.
+        The patterns of senders with the key for each; None if each key signs for its own domain.
+    refused
+        Keys and lines that are not imported.
+    notes
+        Sentences for the person who runs the import.
     rows_name_files
-        Whether rows of a database name the key files: a program may write such a row that is not
-        to read every file of the machine, so the files have to lie below ``folder``.
+        Whether rows of a database name the key files. The program that writes these rows may lack
+        the right to read every file of the machine, so the files have to be below ``folder``.
+    folder
+        The folder of the key files; empty if the files may be anywhere.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -33,37 +39,40 @@ class Held:
     rows_name_files: bool = False
     folder: str = ""
 
-    def add(self, name: str, domain: object, selector: object, material: str, place: str) -> bool:
-        """Add a key, or refuse it where its names are wrong; return whether it was added."""
-        label = f"{name} ({place})"
+    def add(
+        self, name: str, domain: object, selector: object, key_or_path: str, location: str
+    ) -> bool:
+        """Add a key and return True, or refuse it for a wrong domain or selector."""
+        label = f"{name} ({location})"
         try:
-            self.entries[name] = entry(name, domain, selector, Secret(material), place)
+            self.entries[name] = entry(name, domain, selector, Secret(key_or_path), location)
         except InvalidValue as error:
             self.refuse(label, str(error))
             return False
         return True
 
     def refuse(self, label: str, reason: str) -> None:
-        """Say of something that it is not taken over, and why."""
+        """Note that a key or a line is not imported, with the reason."""
         self.refused.append(Refusal(label, reason))
 
     def sign(self, *lines: tuple[str, str, str]) -> None:
         """
-        Set whose mail is signed: pattern, name of the key and place, as in a SigningTable of
-        literal patterns (``user@example.com``, ``example.com``, ``.example.com``). Of two lines
-        with one pattern the first counts.
+        Set the lines of the signing table: pattern, key name and location.
+
+        The patterns are literal (``user@example.com``, ``example.com``, ``.example.com``). If two
+        lines have the same pattern, the first line counts.
         """
         self.signing = _table(FILE, lines)
 
     def sign_with_all(self, *lines: tuple[str, str, str]) -> None:
-        """Set whose mail is signed, with the key of each line that has the pattern."""
-        # The first pattern that fits counts, so the more special ones come first.
+        """Set the lines of the signing table; all lines with the same pattern sign."""
+        # The first pattern that matches counts, so longer patterns come first.
         ranked = sorted(lines, key=lambda line: (line[0].startswith("."), -len(line[0])))
         self.signing = _table(REFILE, [(_wild(line[0]), *line[1:]) for line in ranked])
 
 
 def _table(kind: str, lines: Iterable[tuple[str, str, str]]) -> SigningTable:
-    rows = [Row(pattern, Secret(name), place) for pattern, name, place in lines]
+    rows = [Row(pattern, Secret(name), location) for pattern, name, location in lines]
     return SigningTable(DataSet(kind, tuple(rows)))
 
 

@@ -1,4 +1,4 @@
-"""The KeyTable: from a key's name to signing domain, selector and private key."""
+"""OpenDKIM's KeyTable: the signing domain, selector and private key for each key name."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,21 @@ from ..names import mail_domain, served_selector
 from ..secret import Secret
 from .data_set import REFILE, DataSet, Row
 
-# In the place of a domain or a key's name: the domain of the message's sender.
+# Instead of a domain or a key name: the domain of the message's sender.
 SENDER = "%"
 
 
 @dataclass(frozen=True)
 class Refusal:
     """
-    Something that is not taken: the ``entry`` as a person finds it, and the ``reason``; and the
-    domain whose mail its key signs, where that is known.
+    A key or a line that is not imported.
+
+    entry
+        Its name and location, as text.
+    reason
+        The reason why it is not imported.
+    domain
+        The domain whose mail the key signs, if known.
     """
 
     entry: str
@@ -23,43 +29,43 @@ class Refusal:
     domain: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """For a function's return."""
+        """Return the data for a function's return."""
         return {"entry": self.entry, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Entry:
     """
-    A KeyTable's row.
+    A row of the KeyTable.
 
     name
-        What the SigningTable calls it by; OpenDKIM compares it with its case.
+        The name that the SigningTable uses; OpenDKIM compares names case-sensitively.
     domain
-        The signing domain (``d=``), or ``%`` for the sender's.
+        The signing domain (``d=``), or ``%`` for the sender's domain.
     selector
-        ``s=``.
-    material
-        The third field: a path, or the key itself.
-    place
-        The table and the line.
+        The selector (``s=``).
+    key_or_path
+        The third field: the path of a key file, or the key itself.
+    location
+        The table and the line, as text.
     """
 
     name: str
     domain: str
     selector: str
-    material: Secret
-    place: str
+    key_or_path: Secret
+    location: str
 
     def label(self) -> str:
-        """For people."""
-        return f"{self.name} ({self.place})"
+        """Return name and location as text."""
+        return f"{self.name} ({self.location})"
 
 
 def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
     """
-    The entries by name, and the rows that are none. Source: opendkim.conf(5), «KeyTable».
+    Return the entries by name, and the refused rows. Source: opendkim.conf(5), «KeyTable».
 
-    Of two rows with one name OpenDKIM reads the first; the second is refused.
+    If two rows have the same name, OpenDKIM reads the first row. The second row is refused.
     """
     entries: dict[str, Entry] = {}
     refused = []
@@ -70,8 +76,8 @@ def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
             refused.append(Refusal(_shown(row), str(error), _domain_of(row)))
             continue
         if entry.name in entries:
-            said = f"is given before, {entries[entry.name].place}: that counts"
-            error = InvalidValue("name", entry.name, said)
+            problem = f"is a duplicate: OpenDKIM reads {entries[entry.name].location}"
+            error = InvalidValue("name", entry.name, problem)
             refused.append(Refusal(_shown(row), str(error)))
         else:
             entries[entry.name] = entry
@@ -83,7 +89,7 @@ def _fields(row: Row) -> list[str]:
 
 
 def _domain_of(row: Row) -> str:
-    """Return the signing domain of a row that is no entry; empty where that is none."""
+    """Return the signing domain of a malformed row, or ``""`` if it has no valid domain."""
     try:
         return mail_domain(_fields(row)[0])
     except InvalidValue:
@@ -91,9 +97,9 @@ def _domain_of(row: Row) -> str:
 
 
 def _shown(row: Row) -> str:
-    # In a row that is no entry even the first word may be a line of a key's text.
+    # The first word of a malformed row may be a line of a key's text.
     is_entry = len(_fields(row)) == 3
-    return f"{row.key} ({row.place})" if is_entry else row.place
+    return f"{row.key} ({row.location})" if is_entry else row.location
 
 
 def _entry(row: Row, kind: str) -> Entry:
@@ -104,10 +110,10 @@ def _entry(row: Row, kind: str) -> Entry:
         raise InvalidValue("name", "", "is empty: OpenDKIM passes over an indented line")
     if kind == REFILE and "*" in row.key:
         raise InvalidValue("name", row.key, "is a pattern", "give each key a name")
-    return entry(row.key, fields[0], fields[1], Secret(fields[2]), row.place)
+    return entry(row.key, fields[0], fields[1], Secret(fields[2]), row.location)
 
 
-def entry(name: str, domain: str, selector: str, material: Secret, place: str) -> Entry:
-    """Return an entry with its names checked. Raises InvalidValue."""
+def entry(name: str, domain: str, selector: str, key_or_path: Secret, location: str) -> Entry:
+    """Return an entry. Raises InvalidValue for a wrong domain or selector."""
     signing_domain = domain if domain == SENDER else mail_domain(domain, "domain")
-    return Entry(name, signing_domain, served_selector(selector, "selector"), material, place)
+    return Entry(name, signing_domain, served_selector(selector, "selector"), key_or_path, location)

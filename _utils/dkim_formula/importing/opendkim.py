@@ -1,4 +1,4 @@
-"""The keys of an OpenDKIM by its configuration file: tables, or one key for some domains."""
+"""The keys of an OpenDKIM daemon, from its configuration: two tables, or one key for domains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIGURATION = "/etc/opendkim.conf"
 
 @dataclass(frozen=True)
 class Found:
-    """Either the names of the two tables, or what a daemon without tables holds."""
+    """The names of the two tables, or the key of a daemon without tables."""
 
     key_table: str | None = None
     signing_table: str | None = None
@@ -25,18 +25,18 @@ class Found:
 
 def read(config: str | None) -> Found:
     """
-    Return where an OpenDKIM has its keys.
+    Return the tables or the key that an OpenDKIM's configuration names.
 
     config
-        Its configuration file; by default Debian's, or the copy of it that the formula keeps where
-        the file is the formula's own by now.
+        The configuration file; by default Debian's path. If the formula has replaced that file, the
+        default is the formula's backup copy.
 
-    Raises InvalidValue where the file is missing or names no key.
+    Raises InvalidValue if the file is missing or names no key.
     """
     path = config or _before_the_formula()
     if not os.path.isfile(path):
         raise InvalidValue("config", path, "is no file", "give the daemon's opendkim.conf")
-    # OpenDKIM takes the last of a double (config.c).
+    # If an option is given twice, OpenDKIM takes the last value (config.c).
     options = {option.name: option.value for option in opendkim_config.options(path)}
     if options.get("KeyTable"):
         return Found(options["KeyTable"], options.get("SigningTable"))
@@ -48,14 +48,14 @@ def read(config: str | None) -> Found:
 
 
 def _before_the_formula() -> str:
-    if not opendkim_config.is_formulas(CONFIGURATION):
+    if not opendkim_config.is_managed(CONFIGURATION):
         return CONFIGURATION
     copies = opendkim_config.copies(CONFIGURATION)
     if not copies:
         raise InvalidValue(
             "config",
             CONFIGURATION,
-            "is the formula's own, and no copy of a former one is there",
+            "is the formula's own, and the copy of the former file is missing",
             "give the former file as config=",
         )
     return copies[-1]
@@ -63,19 +63,19 @@ def _before_the_formula() -> str:
 
 def _one_key(options: dict[str, str], path: str) -> Held:
     held = Held()
-    # The domains are a data set of names; of a file only the first word of a line counts.
+    # Domain is a data set of names. In a file only the first word of a line counts.
     domains = data_set.read(options.get("Domain", ""), "Domain", _no_query)
-    selector, material = options.get("Selector", ""), options["KeyFile"]
+    selector, key_or_path = options.get("Selector", ""), options["KeyFile"]
     lines = []
     for row in domains.rows:
-        place = f"{path}, Domain"
+        location = f"{path}, Domain"
         name = key_name(selector, row.key)
         if "*" in row.key:
-            held.refuse(f"{name} ({place})", "is a pattern; use dkim.import_key for each domain")
-        elif held.add(name, row.key, selector, material, place):
-            lines.append((row.key, name, place))
+            held.refuse(f"{name} ({location})", "is a pattern; use dkim.import_key for each domain")
+        elif held.add(name, row.key, selector, key_or_path, location):
+            lines.append((row.key, name, location))
             if options.get("SubDomains", "").lower() in ("yes", "true", "1"):
-                lines.append((f".{row.key}", name, place))
+                lines.append((f".{row.key}", name, location))
     held.sign(*lines)
     return held
 

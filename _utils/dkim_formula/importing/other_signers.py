@@ -1,4 +1,4 @@
-"""Programs of this machine that sign mail beside the formula's OpenDKIM, and what ends that."""
+"""Other programs on this machine that sign mail, and how to switch their signing off."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from ..signer import config as opendkim_config
 from ..signer import daemons
 from . import amavisd, rspamd
 
-_RSPAMD_PORT = ":11332"  # its proxy worker, which speaks milter (worker-proxy.inc)
+_RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A program that signs: what was found of it, and what ends that."""
+    """A program that signs: its name, the finding, and the remedy."""
 
     program: str
-    found: str
+    finding: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.found}: mail would be signed twice; switch it off by: {self.remedy}"
+        return f"{self.finding}: mail would be signed twice; switch it off by: {self.remedy}"
 
 
 @dataclass(frozen=True)
 class Process:
-    """A running process: its number and the words that it was called by."""
+    """A running process: its number (PID) and the words of its command line."""
 
     number: int
     words: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The program's name, without its folder and what it says of itself."""
+        """The program's name, without its folder and without its status text."""
         return os.path.basename(self.words[0].partition(" ")[0]).rstrip(":")
 
 
 def signers(settings: Settings) -> list[Signer]:
-    """Look for each. Changes nothing."""
+    """Return the other programs that sign. Changes nothing."""
     running = list(processes())
     return [
         *_rspamd(running),
@@ -53,16 +53,16 @@ def signers(settings: Settings) -> list[Signer]:
     ]
 
 
-def found(settings: Settings) -> list[str]:
-    """The same as texts for people."""
+def messages(settings: Settings) -> list[str]:
+    """Return a message for each other program that signs."""
     return [str(signer) for signer in signers(settings)]
 
 
 def processes() -> Iterator[Process]:
-    """The processes of this machine, those of containers on it left out."""
+    """Yield the processes of this machine, without those of containers."""
     own = _namespace("self")
     for number in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             with open(f"/proc/{number}/cmdline", "rb") as stream:
                 words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
             if words[0] and _namespace(number) == own:
@@ -77,7 +77,7 @@ def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
     milters = _milters_of_rspamd()
     if not milters and not any(process.name == "rspamd" for process in running):
         return
-    way = f", and Postfix asks it ({milters[0]})" if milters else ""
+    milter = f", and Postfix asks it ({milters[0]})" if milters else ""
     if not os.path.isdir(rspamd.CONFIGURATION):
         yield Signer(
             "rspamd",
@@ -88,12 +88,12 @@ def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
     configuration = rspamd.configuration(None)
     held = rspamd.read(None)
     signing = held.signing.lines if held.signing else []
-    if not configuration.is_on or not (signing or configuration.has_keys_elsewhere):
+    if not configuration.is_on or not (signing or configuration.other_key_source):
         return
     count = len({line.key_name for line in signing})
     yield Signer(
         "rspamd",
-        f"rspamd signs with {_keys(count)} (dkim_signing){way}",
+        f"rspamd signs with {_keys(count)} (dkim_signing){milter}",
         f"enabled = false; in {rspamd.CONFIGURATION}/override.d/dkim_signing.conf, and "
         "systemctl restart rspamd",
     )
@@ -140,13 +140,13 @@ def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator
             yield Signer(
                 "opendkim",
                 f"another OpenDKIM signs with the configuration {path}",
-                f"systemctl disable --now {_unit(process.number)}, and take its milter out of "
+                f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
                 "main.cf",
             )
 
 
 def _keys(count: int) -> str:
-    """How many keys; none are known where a program has them elsewhere than in files."""
+    """Return the number of keys as text; 0 means that the keys are outside of files."""
     return {0: "its keys", 1: "1 key"}.get(count, f"{count} keys")
 
 
@@ -160,7 +160,7 @@ def _option(words: Sequence[str], option: str) -> str:
 
 
 def _unit(number: int) -> str:
-    """The systemd unit of a process, or words for it."""
+    """Return the name of a process's systemd unit, or a phrase if the process has none."""
     with contextlib.suppress(OSError), open(f"/proc/{number}/cgroup", encoding="utf-8") as stream:
         name = stream.read().strip().rpartition("/")[2]
         if name.endswith(".service"):

@@ -1,4 +1,4 @@
-"""What a site's tables come to, as pillar ``dkim:domains``."""
+"""The settings of ``dkim:domains`` that correspond to a program's keys and tables."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,13 +10,16 @@ from ..settings.model import Domain, Settings
 
 def key_settings(selectors: Mapping[str, str]) -> dict[str, object]:
     """
-    Selector and algorithm as ``dkim:domains`` has them.
+    Return ``selector`` and ``algorithm`` in the form of ``dkim:domains``.
 
-    A selector that the pillar does not take for a new key (``mail_2020``) is left out: an active
-    key satisfies, whatever its selector.
+    A selector that the pillar refuses for new keys (``mail_2020``) is omitted: a domain with an
+    active key needs no new key, whatever the selector.
+
+    selectors
+        The selector by algorithm.
     """
     algorithms = [algorithm for algorithm in ALGORITHMS if algorithm in selectors]
-    named = {name: selectors[name] for name in algorithms if _is_taken(selectors[name])}
+    named = {name: selectors[name] for name in algorithms if _is_valid_selector(selectors[name])}
     if len(algorithms) == 1:
         (algorithm,) = algorithms
         given = {"selector": named[algorithm]} if named else {}
@@ -24,34 +27,34 @@ def key_settings(selectors: Mapping[str, str]) -> dict[str, object]:
     return {**({"selector": named} if named else {}), "algorithm": algorithms}
 
 
-def _is_taken(text: str) -> bool:
+def _is_valid_selector(text: str) -> bool:
     try:
         return selector(text) == text
     except InvalidValue:
         return False
 
 
-def lacking(
-    settings: Settings, wanted: Mapping[str, dict[str, object]], hosted: Collection[str]
+def missing_settings(
+    settings: Settings, desired: Mapping[str, dict[str, object]], hosted: Collection[str]
 ) -> dict[str, dict[str, object]]:
     """
-    What the pillar lacks of the settings that a site's tables come to.
+    Return the desired settings that the pillar lacks.
 
-    wanted
-        By domain, in the words of ``dkim:domains``.
+    desired
+        The settings by domain, in the form of ``dkim:domains``.
     hosted
-        The domains that ``'*'`` means.
+        The domains that ``'*'`` matches.
     """
     found = {}
-    for name, given in wanted.items():
+    for name, given in desired.items():
         domain = settings.domains.get(name)
         is_chosen = settings.every_hosted is not None and name in hosted
         if domain is not None:
             missing = _difference(domain, given)
         elif is_chosen:
-            # Any active key satisfies '*', whatever its selector.
-            wider = {k: v for k, v in given.items() if k not in ("selector", "algorithm")}
-            missing = _difference(settings.every_hosted, wider)
+            # For '*' any active key is enough, whatever its selector.
+            others = {k: v for k, v in given.items() if k not in ("selector", "algorithm")}
+            missing = _difference(settings.every_hosted, others)
         else:
             missing = given
         if missing or (domain is None and not is_chosen):
@@ -60,12 +63,12 @@ def lacking(
 
 
 def _difference(domain: Domain, given: Mapping[str, object]) -> dict[str, object]:
-    there = key_settings({plan.algorithm: plan.selector for plan in domain.keys} or {"rsa": ""})
+    present = key_settings({plan.algorithm: plan.selector for plan in domain.keys} or {"rsa": ""})
     plans = {
         address.address: key_settings({plan.algorithm: plan.selector for plan in address.keys})
         for address in domain.addresses
     }
-    different = {key: value for key, value in given.items() if there.get(key) != value}
+    different = {key: value for key, value in given.items() if present.get(key) != value}
     if domain.alias_of == given.get("alias_of"):
         different.pop("alias_of", None)
     if domain.subdomains:

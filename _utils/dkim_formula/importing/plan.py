@@ -1,4 +1,4 @@
-"""The keys of a file-based OpenDKIM's tables, against what the database has."""
+"""The plan of an import: which keys of a program are stored, and in which state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,45 +19,56 @@ from ..record_names import key_name
 from ..settings.model import Settings
 from .held import Held
 from .key_table import Refusal
-from .pillar import key_settings, lacking
+from .pillar import key_settings, missing_settings
 from .selection import Choice, Selection, select
 
 WHY = "imported by dkim.import_tables"
 FILES_CAN_GO = (
-    "{count} key files are yours to delete once no other program signs with them and mail has been "
-    "signed from the database for a while; dkim.import_tables lists them as `files`"
+    "{count} key files are no longer needed; delete them once no other program signs with them and "
+    "mail has been signed from the database for a while; dkim.import_tables lists them as `files`"
 )
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A key that is to be stored, and the state that it gets."""
+class ImportedKey:
+    """A key that is stored by an import, and its new state."""
 
-    wanted: DesiredKey
+    desired: DesiredKey
     private: PrivateKey
     state: str
 
     def to_dict(self) -> dict[str, object]:
-        wanted = self.wanted
+        """Return the data for a function's return."""
+        desired = self.desired
         return {
-            "domain": wanted.domain,
-            "selector": wanted.selector,
-            "algorithm": wanted.algorithm,
-            "bits": wanted.bits,
+            "domain": desired.domain,
+            "selector": desired.selector,
+            "algorithm": desired.algorithm,
+            "bits": desired.bits,
             "state": self.state,
-            "address": wanted.address,
+            "address": desired.address,
         }
 
 
 @dataclass
 class TableImport:
     """
-    What is there, what the tables hold, and what follows from both.
+    The plan of an import, from the database and the keys of a program.
 
+    settings, allow_weak
+        The settings; whether RSA keys of 1024 to 2047 bits are accepted.
     progress
         Called with (done, total) before each key that is read.
+    refused, notes
+        Keys and lines that are not imported; sentences for the person who runs the import.
+    present
+        Texts about keys that the database already has.
+    imported
+        The keys to store, by domain and selector.
     rows
-        What was filled in of the rows of other tools before, as changes.
+        The values that an earlier step filled in in rows of other tools, as changes.
+    selection
+        The result of :func:`selection.select`.
     """
 
     settings: Settings
@@ -66,70 +77,71 @@ class TableImport:
     refused: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
-    taken: dict[tuple[str, str], Taken] = field(default_factory=dict)
+    imported: dict[tuple[str, str], ImportedKey] = field(default_factory=dict)
     rows: Mapping[str, object] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self):
         settings = self.settings
-        # Until a look at the database: a new one, with the pillar's domains and no key.
+        # These values fit a new database: only the pillar's domains, and no keys.
         self._hosted: set[str] = set()
-        self._there: dict[tuple[str, str], Key] = {}
-        self._signing: dict[tuple[str, str, str], Key | Taken] = {}
+        self._stored: dict[tuple[str, str], Key] = {}
+        self._signing: dict[tuple[str, str, str], Key | ImportedKey] = {}
         self._aliases = {
             name: domain.alias_of for name, domain in settings.domains.items() if domain.alias_of
         }
         self._loaded: dict[str, PrivateKey | InvalidValue] = {}
         self._held = Held()
         self._noted: frozenset[str] = frozenset()
-        # Key files whose keys are in the database, or will be.
+        # Key files whose keys are in the database after the import.
         self._files: set[str] = set()
 
-    def look(self, connection) -> None:
-        """Reads domains, keys and patterns."""
+    def read(self, connection) -> None:
+        """Read the domains, keys and patterns of the database."""
         database = self.settings.database
         self._hosted = set(hosted_domains.hosted(connection, database))
-        for pattern, (signer, _address) in patterns.look(connection, database).items():
+        for pattern, (signer, _address) in patterns.read(connection, database).items():
             self._aliases.setdefault(pattern, signer)
         for key in keys_table.list_keys(connection, database):
-            self._there[key.domain, key.selector] = key
+            self._stored[key.domain, key.selector] = key
             if key.state == "active":
                 self._signing[key.domain, key.address, key.algorithm] = key
         self._noted = refusals.waiting(connection, database)
 
     def domains(self) -> list[str]:
-        """The domains whose mail may come: hosted, or the pillar's."""
+        """Return the domains that may send mail: the hosted domains and those of the pillar."""
         candidates = {*self._hosted, *self.settings.domains} - self.settings.excluded
-        return sorted(_domain_names(candidates))
+        return sorted(_valid_domains(candidates))
 
     def decide(self, held: Held) -> None:
-        """Settles which keys are taken, and in which state."""
+        """Decide which keys are imported, and in which state."""
         self._held = held
         self.selection = select(held.entries, held.signing, self.domains())
         self.refused += [*held.refused, *self.selection.refused]
         self.notes += [*held.notes, *self.selection.notes]
-        # Those that sign come first, so that none of the others stands in their way.
+        # Keys that sign come first, so that an unused key can't take their selector.
         ordered = sorted(self.selection.choices, key=lambda choice: not choice.signs)
         for done, choice in enumerate(ordered):
             if self.progress is not None:
                 self.progress(done, len(ordered))
             try:
-                self._take(choice)
+                self._import(choice)
             except (InvalidValue, StepRefused, DatabaseError) as error:
                 domain = choice.domain if choice.signs else ""
                 self.refused.append(Refusal(choice.label(), str(error), domain))
         self.notes += [
             f"{domain}: its old key is refused, so the first key that is made for it is pending "
             "until DNS shows its record"
-            for domain in self._without()
+            for domain in self._domains_without_key()
         ]
 
-    def _without(self) -> dict[str, str]:
+    def _domains_without_key(self) -> dict[str, str]:
         """
-        The domains that have no key here and whose old one is refused, each with the reason; not
-        those of which an earlier import has said so.
+        Return the domains without a key in the database whose old key is refused, with the reason.
+
+        Domains that an earlier import has noted are left out.
         """
-        with_keys = {domain for domain, _ in (*self._there, *self.taken)}
+        with_keys = {domain for domain, _ in (*self._stored, *self.imported)}
         left_out = {*with_keys, *self._noted, *self._aliases, *self.settings.excluded, ""}
         return {
             one.domain: f"{one.entry}: {one.reason}"
@@ -137,39 +149,39 @@ class TableImport:
             if one.domain not in left_out
         }
 
-    def _take(self, choice: Choice) -> None:
+    def _import(self, choice: Choice) -> None:
         domain, selector = choice.domain, choice.entry.selector
         self._check_domain(choice)
         private = self._private_key(choice)
-        same = self._there.get((domain, selector))
+        same = self._stored.get((domain, selector))
         if same is not None:
             if same.public != private.public_base64():
                 raise StepRefused(selector_taken(same))
             self.present.append(f"{choice.label()}: the database has this key, {same.state}")
             self._note_file(choice)
             return
-        twin = self.taken.get((domain, selector))
+        twin = self.imported.get((domain, selector))
         if twin is not None:
             if twin.private.public_base64() != private.public_base64():
                 raise StepRefused(
-                    f"another key under selector {selector!r} of {domain} comes first"
+                    f"another key under selector {selector!r} of {domain} is imported first"
                 )
-            self.present.append(f"{choice.label()}: the same key a second time")
+            self.present.append(f"{choice.label()}: a duplicate of an imported key")
             self._note_file(choice)
             return
-        wanted = DesiredKey(domain, selector, private.algorithm, private.bits, choice.address)
-        taken = Taken(wanted, private, self._state(choice, private.algorithm))
-        if taken.state == "active":
-            self._signing[domain, choice.address, private.algorithm] = taken
+        desired = DesiredKey(domain, selector, private.algorithm, private.bits, choice.address)
+        key = ImportedKey(desired, private, self._state(choice, private.algorithm))
+        if key.state == "active":
+            self._signing[domain, choice.address, private.algorithm] = key
         if domain not in self._hosted and domain not in self.settings.domains:
-            # Not before: the pillar that is printed has the domain, for the next try.
+            # Only after the key is in _signing: `pillar` then has the domain for the next run.
             unknown = unknown_domain(self.settings, domain)
-            raise DatabaseError(f"{unknown}; what to add is in `pillar`")
-        self.taken[domain, selector] = taken
+            raise DatabaseError(f"{unknown}; `pillar` has the settings to add")
+        self.imported[domain, selector] = key
         self._note_file(choice)
 
     def _note_file(self, choice: Choice) -> None:
-        text = _material(choice)
+        text = _key_or_path(choice)
         if key_file.is_path(text):
             self._files.add(text)
 
@@ -184,8 +196,8 @@ class TableImport:
             )
 
     def _private_key(self, choice: Choice) -> PrivateKey:
-        """The key of an entry; one that many domains share is read once."""
-        text = _material(choice)
+        """Return the key of an entry; a key that many domains share is read once."""
+        text = _key_or_path(choice)
         if text not in self._loaded:
             try:
                 self._loaded[text] = self._load(text)
@@ -216,7 +228,7 @@ class TableImport:
         data = key_file.read_file(path, "key file", held.folder)
         exposure = key_file.exposure(path)
         if exposure:
-            self.notes.append(f"{path} {exposure}; take the right away, and rotate the key soon")
+            self.notes.append(f"{path} {exposure}; remove that right, and rotate the key soon")
         return data
 
     def _state(self, choice: Choice, algorithm: str) -> str:
@@ -228,59 +240,59 @@ class TableImport:
         first = self._signing.get((choice.domain, choice.address, algorithm))
         if first is None:
             return "active"
-        if isinstance(first, Taken):
+        if isinstance(first, ImportedKey):
             self.notes.append(
-                f"{choice.label()}: {choice.domain} signs with selector {first.wanted.selector!r} "
-                f"by {algorithm} already; this one is kept as retired"
+                f"{choice.label()}: {choice.domain} signs with selector {first.desired.selector!r} "
+                f"by {algorithm} already; this key is kept as retired"
             )
             return "retired"
         self.notes.append(
             f"{choice.label()}: the database has the active {algorithm} key {first.selector!r}; "
-            "this one is pending until dkim.activate"
+            "this key is pending until dkim.activate"
         )
         return "pending"
 
     def store(self, connection) -> None:
         """
-        Inserts the keys. Does not commit.
+        Insert the keys. Does not commit.
 
-        Raises DatabaseError where the database has changed since the look at it.
+        Raises DatabaseError if the database has changed since :meth:`read`.
         """
         database = self.settings.database
         stored = []
         for state in ("active", "pending", "retired"):
-            pairs = [(t.wanted, t.private) for t in self.taken.values() if t.state == state]
+            pairs = [(t.desired, t.private) for t in self.imported.values() if t.state == state]
             if pairs:
                 stored += key_changes.store(connection, database, pairs, WHY, state=state)
-        refusals.note(connection, database, self._without())
-        left = self.taken.keys() - {(key.domain, key.selector) for key in stored}
+        refusals.note(connection, database, self._domains_without_key())
+        left = self.imported.keys() - {(key.domain, key.selector) for key in stored}
         if left:
             shown = ", ".join(key_name(selector, name) for name, selector in sorted(left))
             raise DatabaseError(
-                f"nothing is imported: the database would not take {shown[:500]}, since another "
-                "key has come in for the same selector or pattern meanwhile; try again"
+                f"nothing is imported: the database refused {shown[:500]}, because another run "
+                "stored a key for the same selector or pattern; run again"
             )
 
     def report(self) -> dict[str, object]:
-        """The return of :func:`import_tables`."""
+        """Return the data for the return of :func:`import_tables`."""
         files = sorted(self._files)
         if files:
             self.notes.append(FILES_CAN_GO.format(count=len(files)))
         return {
-            "imported": [taken.to_dict() for taken in self.taken.values()],
+            "imported": [key.to_dict() for key in self.imported.values()],
             "present": self.present,
             "refused": [refusal.to_dict() for refusal in self.refused],
             "patterns": self._patterns(),
-            "pillar": self._lacking(),
+            "pillar": self._missing_settings(),
             "changes": self._changes(),
             "notes": self.notes,
             "files": files,
         }
 
     def _changes(self) -> dict[str, dict[str, object]]:
-        without = self._without()
-        if len(self.taken) + len(without) > LISTED:
-            counts = {"keys": len(self.taken), "first keys that wait": len(without)}
+        without = self._domains_without_key()
+        if len(self.imported) + len(without) > LISTED:
+            counts = {"keys": len(self.imported), "first keys that wait": len(without)}
             counted = {
                 what: {"old": None, "new": f"{count} new"}
                 for what, count in counts.items()
@@ -293,12 +305,12 @@ class TableImport:
                 "old": None,
                 "new": "waits for its record in DNS",
             }
-        for taken in self.taken.values():
-            size = f" {taken.wanted.bits}" if taken.wanted.algorithm == "rsa" else ""
-            whose = f" for {taken.wanted.address}" if taken.wanted.address else ""
-            changes[f"key {key_name(taken.wanted.selector, taken.wanted.domain)}"] = {
+        for key in self.imported.values():
+            size = f" {key.desired.bits}" if key.desired.algorithm == "rsa" else ""
+            whose = f" for {key.desired.address}" if key.desired.address else ""
+            changes[f"key {key_name(key.desired.selector, key.desired.domain)}"] = {
                 "old": None,
-                "new": f"{taken.wanted.algorithm}{size}{whose}, {taken.state}",
+                "new": f"{key.desired.algorithm}{size}{whose}, {key.state}",
             }
         return changes
 
@@ -311,46 +323,46 @@ class TableImport:
                 found[choice.address] = choice.domain
         return found
 
-    def _lacking(self) -> dict[str, dict[str, object]]:
-        """The settings under ``dkim:domains`` that the tables have and the pillar has not."""
-        wanted: dict[str, dict[str, object]] = {}
+    def _missing_settings(self) -> dict[str, dict[str, object]]:
+        """Return the settings under ``dkim:domains`` that the tables imply and the pillar lacks."""
+        desired: dict[str, dict[str, object]] = {}
         signing: dict[tuple[str, str], dict[str, str]] = {}
         for (domain, address, algorithm), key in self._signing.items():
-            selector = key.selector if isinstance(key, Key) else key.wanted.selector
+            selector = key.selector if isinstance(key, Key) else key.desired.selector
             signing.setdefault((domain, address), {})[algorithm] = selector
         for choice in self.selection.choices:
             selectors = signing.get((choice.domain, choice.address))
             if not choice.signs or selectors is None:
                 continue
-            own = wanted.setdefault(choice.domain, {})
+            own = desired.setdefault(choice.domain, {})
             if choice.address:
                 own.setdefault("addresses", {})[choice.address] = key_settings(selectors)
             else:
                 own.update(key_settings(selectors))
         for domain, signer in self.selection.aliases.items():
-            wanted[domain] = {"alias_of": signer}
+            desired[domain] = {"alias_of": signer}
         for domain in self.selection.subdomains:
-            wanted.setdefault(domain, {})["subdomains"] = True
-        return lacking(self.settings, wanted, self._hosted)
+            desired.setdefault(domain, {})["subdomains"] = True
+        return missing_settings(self.settings, desired, self._hosted)
 
 
-def _material(choice: Choice) -> str:
-    """The text of a key, or the path of its file: ``%`` in a path is the sender's domain."""
-    text = choice.entry.material.reveal()
+def _key_or_path(choice: Choice) -> str:
+    """Return the text of a key or the path of its file; ``%`` in a path is the sender's domain."""
+    text = choice.entry.key_or_path.reveal()
     return text.replace("%", choice.domain) if key_file.is_path(text) else text
 
 
-def _domain_names(texts: Iterable[str]) -> set[str]:
-    """Those that can have a key; the site's table may hold anything."""
+def _valid_domains(texts: Iterable[str]) -> set[str]:
+    """Return the valid domain names; the table of domains may contain any text."""
     return {text for text in texts if is_served(text)}
 
 
 def selector_taken(key: Key) -> str:
-    """The text on a selector that has another key already."""
-    what = "another key" if key.public else "a row that no key could be read from"
+    """Return the message about a selector that already has another key."""
+    what = "another key" if key.public else "a row without a readable key"
     if key.path:
-        is_known = "of another key" if key.public else "that can't be read here"
-        what = f"the path of a file {is_known}"
+        detail = "of another key" if key.public else "that can't be read here"
+        what = f"the path of a file {detail}"
     return (
         f"the database has {what} under selector {key.selector!r} of {key.domain} ({key.state}); a "
         "selector is never used for two keys (RFC 6376, section 3.1)"

@@ -1,7 +1,7 @@
 """
 The keys of rspamd's module dkim_signing: a folder of key files, maps, sections for domains.
 
-Which key signs is told as the module does it (lua_dkim_tools.lua, prepare_dkim_signing, 3.4).
+The choice of the key that signs follows the module (lua_dkim_tools.lua, prepare_dkim_signing, 3.4).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DATA = "/var/lib/rspamd"  # DBDIR of Debian's package
 _PATH = "$DBDIR/dkim/$domain.$selector.key"
 _SELECTOR = "dkim"
 _MODULE = "dkim_signing"
-# Later ones lie over earlier ones.
+# Later files override earlier ones.
 _FILES = (f"modules.d/{_MODULE}.conf", f"local.d/{_MODULE}.conf", f"override.d/{_MODULE}.conf")
 _MAP = re.compile(r"(?:(?:fallback\+)?file://)?(/[^\s\"]+)")
 _VARIABLE = re.compile(r"\$\{?(domain|selector)\}?")
@@ -32,18 +32,18 @@ _SWITCHES = ("use_redis", "use_vault", "use_http_headers")
 
 
 @dataclass(frozen=True)
-class Signer:
-    """A key that rspamd looks for: whose it is, and where it is written so."""
+class KeyFile:
+    """A key file that rspamd looks for: domain and selector, and the path."""
 
     domain: str
     selector: str
     path: str
-    place: str
+    location: str
 
 
 @dataclass
 class Configuration:
-    """The module's settings, all files laid over one another."""
+    """The module's settings, merged from all its files."""
 
     folder: str
     settings: ucl.Section
@@ -51,17 +51,17 @@ class Configuration:
 
     @property
     def is_on(self) -> bool:
-        """Whether the module signs where it finds a key."""
+        """Whether the module is enabled and signs with the keys that it finds."""
         return not self.settings.is_off("enabled")
 
     @property
-    def has_keys_elsewhere(self) -> str:
-        """The option that has the module take keys from somewhere else than files, or ''."""
+    def other_key_source(self) -> str:
+        """The option that has the module take keys from a source other than files, or ''."""
         used = (one for one in _SWITCHES if one in self.settings.values)
         return next((one for one in used if not self.settings.is_off(one)), "")
 
     def expanded(self, text: str) -> str:
-        """A path with rspamd's variables replaced."""
+        """Return a path with rspamd's variables replaced."""
         known = {"LOCAL_CONFDIR": self.folder, "CONFDIR": self.folder, "DBDIR": _DATA}
         for name, value in known.items():
             text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
@@ -73,9 +73,10 @@ def configuration(folder: str | None) -> Configuration:
     Return the module's settings.
 
     folder
-        rspamd's own, :data:`CONFIGURATION` by default. A file that is missing is an empty one.
+        rspamd's configuration folder, :data:`CONFIGURATION` by default. A missing file counts as
+        empty.
 
-    Raises InvalidValue for a folder that is missing.
+    Raises InvalidValue if the folder is missing.
     """
     home = folder or CONFIGURATION
     if folder is not None and not os.path.isdir(home):
@@ -92,7 +93,7 @@ def configuration(folder: str | None) -> Configuration:
             found.problems.append((path, f"can't be read: {error.strerror}"))
             continue
         except ucl.NotUnderstood as error:
-            found.problems.append((path, f"line {error}: is not understood, nor the file"))
+            found.problems.append((path, f"line {error}: can't be parsed, so the file is ignored"))
             continue
         if name == _FILES[0]:
             section = section.section(_MODULE)
@@ -113,11 +114,11 @@ def read(
     Return the keys of rspamd.
 
     config
-        The folder of its configuration.
+        The folder of rspamd's configuration.
     folder, selector_map, path_map
-        In place of what its configuration says: the folder of the keys, and the maps' files.
+        The folder of the keys and the files of the maps, instead of the configured ones.
     domains
-        Known ones, which tell where a file's name goes on with the selector.
+        Known domains. They show which part of a file name is the domain and which the selector.
     """
     found = configuration(config)
     for name, value in (("selector_map", selector_map), ("path_map", path_map)):
@@ -129,16 +130,17 @@ def read(
     held = Held()
     for entry, reason in found.problems:
         held.refuse(entry, reason)
-    elsewhere = found.has_keys_elsewhere
-    if elsewhere:
+    option = found.other_key_source
+    if option:
         held.refuse(
-            f"{elsewhere} ({found.folder})",
-            "has rspamd take keys from elsewhere; write each to a file and use dkim.import_key",
+            f"{option} ({found.folder})",
+            "has rspamd read keys from a source other than files; write each to a file and use "
+            "dkim.import_key",
         )
     if "key_table" in found.settings.values:
         held.refuse(
             f"key_table ({found.folder})",
-            "is a table as OpenDKIM has it; give it to dkim.import_tables as key_table",
+            "is a table in OpenDKIM's form; give it to dkim.import_tables as key_table",
         )
     _add_keys(held, found, template, domains)
     return held
@@ -146,38 +148,38 @@ def read(
 
 def _add_keys(held: Held, found: Configuration, template: str, domains: Collection[str]) -> None:
     files = list(_files(template, domains))
-    signing = list(_signers(held, found, template, files))
-    own = {signer.domain for signer in signing}
+    signing = list(_signing_keys(held, found, template, files))
+    own = {file.domain for file in signing}
     is_for_subdomains = not found.settings.is_off("use_esld")
     lines = []
-    for signer in signing:
-        name = key_name(signer.selector, signer.domain)
+    for file in signing:
+        name = key_name(file.selector, file.domain)
         if name in held.entries or not held.add(
-            name, signer.domain, signer.selector, signer.path, signer.place
+            name, file.domain, file.selector, file.path, file.location
         ):
             continue
         if not is_for_subdomains:
-            lines.append((signer.domain, name, signer.place))
-        elif not _has_parent(signer.domain, own):
-            # use_esld: mail of a subdomain is signed by the domain that is registered (measured).
-            lines.append((signer.domain, name, signer.place))
-            lines.append((f".{signer.domain}", name, signer.place))
-    for signer in files:
-        name = key_name(signer.selector, signer.domain)
+            lines.append((file.domain, name, file.location))
+        elif not _has_parent(file.domain, own):
+            # use_esld: the registered domain signs mail of its subdomains (measured).
+            lines.append((file.domain, name, file.location))
+            lines.append((f".{file.domain}", name, file.location))
+    for file in files:
+        name = key_name(file.selector, file.domain)
         if name not in held.entries:
-            held.add(name, signer.domain, signer.selector, signer.path, signer.place)
+            held.add(name, file.domain, file.selector, file.path, file.location)
     held.sign_with_all(*lines)
     if is_for_subdomains and lines:
         held.notes.append(
             "rspamd signs mail of a domain's subdomains with the domain's key (use_esld); set "
-            "dkim:defaults:subdomains to true to go on so for all of them"
+            "dkim:defaults:subdomains to true to keep this for all domains"
         )
 
 
-def _signers(
-    held: Held, found: Configuration, template: str, files: Iterable[Signer]
-) -> Iterator[Signer]:
-    """The keys that rspamd signs with; ``files`` are those of its folder."""
+def _signing_keys(
+    held: Held, found: Configuration, template: str, files: Iterable[KeyFile]
+) -> Iterator[KeyFile]:
+    """Yield the keys that rspamd signs with; ``files`` are the key files of its folder."""
     settings = found.settings
     selectors = _map(held, found, "selector_map")
     paths = _map(held, found, "path_map")
@@ -189,7 +191,7 @@ def _signers(
         named.setdefault(file.domain)
     for domain in named:
         if not _is_domain(domain):
-            held.refuse(f"{domain} ({found.folder})", "is no domain that a key can be for")
+            held.refuse(f"{domain} ({found.folder})", "is not a domain that can have a key")
             continue
         section = sections.get(domain)
         given = list(_of_section(section)) if isinstance(section, ucl.Section) else []
@@ -200,7 +202,7 @@ def _signers(
             is_default = not given and domain not in selectors and domain not in paths
             if is_default and not os.path.exists(path):
                 continue
-            yield Signer(domain, selector, path, path)
+            yield KeyFile(domain, selector, path, path)
 
 
 def _of_section(section: ucl.Section) -> Iterator[tuple[str | None, str | None]]:
@@ -213,7 +215,7 @@ def _of_section(section: ucl.Section) -> Iterator[tuple[str | None, str | None]]
 
 
 def _map(held: Held, found: Configuration, name: str) -> dict[str, str]:
-    """A map's content: a value for each domain."""
+    """Return the value for each domain of a map."""
     given = found.settings.values.get(name)
     if given is None:
         return {}
@@ -221,28 +223,29 @@ def _map(held: Held, found: Configuration, name: str) -> dict[str, str]:
         return {key.lower(): value for key, value in given.values.items() if isinstance(value, str)}
     if isinstance(given, list):
         return _map_rows(held, [str(one) for one in given], name)
-    place = _MAP.fullmatch(found.expanded(str(given)))
-    if place is None:
+    match = _MAP.fullmatch(found.expanded(str(given)))
+    if match is None:
         held.refuse(f"{name} ({found.folder})", f"{given} is no file; give {name}=/FILE")
         return {}
+    path = match[1]
     try:
-        with open(place[1], encoding="utf-8", errors="replace") as stream:
-            return _map_rows(held, stream.read().split("\n"), place[1])
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return _map_rows(held, stream.read().split("\n"), path)
     except OSError as error:
-        held.refuse(f"{name} ({place[1]})", f"can't be read: {error.strerror}")
+        held.refuse(f"{name} ({path})", f"can't be read: {error.strerror}")
         return {}
 
 
-def _map_rows(held: Held, rows: list[str], place: str) -> dict[str, str]:
+def _map_rows(held: Held, rows: list[str], location: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         words = row.partition("#")[0].replace('"', " ").split()
         if not words:
             continue
         if len(words) != 2:
-            held.refuse(f"{place}, line {number}", "is not DOMAIN VALUE")
+            held.refuse(f"{location}, line {number}", "is not DOMAIN VALUE")
             continue
-        # Of a double the last one counts (measured, 3.4, which warns of it in its log).
+        # The last row of a domain counts (measured, 3.4, which logs a warning).
         found[words[0].lower()] = words[1]
     return found
 
@@ -252,8 +255,8 @@ def _filled(template: str, domain: str, selector: str) -> str:
     return _VARIABLE.sub(lambda found: values[found[1]], template)
 
 
-def _files(template: str, domains: Collection[str]) -> Iterator[Signer]:
-    """The files of the keys' folder whose names fit the template."""
+def _files(template: str, domains: Collection[str]) -> Iterator[KeyFile]:
+    """Yield the files of the keys' folder whose names match the template."""
     folder, base = os.path.split(template)
     if "$" in folder or set(_VARIABLE.findall(base)) != {"domain", "selector"}:
         return
@@ -261,13 +264,17 @@ def _files(template: str, domains: Collection[str]) -> Iterator[Signer]:
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(folder))
     for name in names:
-        fit = _fit(base, name, domains)
-        if fit:
-            yield Signer(*fit, os.path.join(folder, name), os.path.join(folder, name))
+        match = _match(base, name, domains)
+        if match:
+            yield KeyFile(*match, os.path.join(folder, name), os.path.join(folder, name))
 
 
-def _fit(base: str, name: str, domains: Collection[str]) -> tuple[str, str] | None:
-    """Domain and selector in a file's name: a known domain, or else a selector without a dot."""
+def _match(base: str, name: str, domains: Collection[str]) -> tuple[str, str] | None:
+    """
+    Return the domain and the selector in a file's name, or None.
+
+    A known domain is preferred. In the name of any other domain the selector has no dot.
+    """
     labels = name.lower().split(".")
     size = len(labels)
     parts = (".".join(labels[i:j]) for i in range(size) for j in range(i + 1, size + 1))
@@ -281,7 +288,7 @@ def _fit(base: str, name: str, domains: Collection[str]) -> tuple[str, str] | No
 
 
 def _pattern(base: str, groups: dict[str, str]) -> str:
-    """The template as an expression with a group for each variable."""
+    """Return the template as a regular expression with a group for each variable."""
     pattern, seen = "", set()
     for number, part in enumerate(_VARIABLE.split(base)):
         if number % 2 == 0:

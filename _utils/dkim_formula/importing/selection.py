@@ -1,4 +1,4 @@
-"""Which keys of a file-based OpenDKIM are to sign for whom, in the terms of the pillar."""
+"""The choice of keys that sign for each domain and address, from a program's two tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,15 @@ from .signing_table import ADDRESS, EVERY, HOST, SUBDOMAINS, Line, SigningTable,
 @dataclass(frozen=True)
 class Choice:
     """
-    A key to take over.
+    A key to import.
 
     domain
         The signing domain.
     address
-        Whose mail alone it signs, or ``''``.
+        The only address whose mail the key signs, or ``''``.
     signs
-        Whether OpenDKIM signs with it today; if not, its record may still be needed.
+        Whether the program signs with the key today. The record of an unused key may still be
+        needed.
     entry
         The KeyTable's entry.
     """
@@ -30,25 +31,25 @@ class Choice:
     entry: Entry
 
     def label(self) -> str:
-        """For people."""
-        return f"{self.entry.name} for {self.domain} ({self.entry.place})"
+        """Return name, domain and location as text."""
+        return f"{self.entry.name} for {self.domain} ({self.entry.location})"
 
 
 @dataclass
 class Selection:
     """
-    What the two tables come to.
+    The keys, aliases and subdomains that follow from the two tables.
 
     choices
-        The keys, in the tables' order: of two that sign for one domain the first comes first.
+        The keys in the order of the tables.
     aliases
-        Domain to the domain whose key signs for it.
+        The domain whose key signs, by the domain of the sender.
     subdomains
-        Domains whose key, or whose alias' key, signs for everything under them too.
+        Domains whose key, or whose alias' key, signs for all their subdomains too.
     refused
-        What is not taken over.
+        Keys and lines that are not imported.
     notes
-        Sentences on what is taken over in another form.
+        Sentences about lines that the import changes.
     """
 
     choices: list[Choice] = field(default_factory=list)
@@ -62,32 +63,32 @@ def select(
     entries: Mapping[str, Entry], signing: SigningTable | None, hosted: Iterable[str]
 ) -> Selection:
     """
-    Looks up every domain and address in the tables, as OpenDKIM does with a sender.
+    Look up every domain and address in the tables, as OpenDKIM looks up a sender.
 
     entries
         The KeyTable.
     signing
-        The SigningTable; None stands for one in which each key signs for its own domain.
+        The SigningTable; None means that each key signs for its own domain.
     hosted
-        The domains whose mail may come with no line of its own: ``*`` and ``%`` stand for them.
+        The domains that ``*`` and ``%`` match. They may lack a line of their own.
     """
     if signing is None:
-        return _each_its_own(entries)
-    return _Selecting(entries, signing).run(hosted)
+        return _select_for_own_domains(entries)
+    return _SelectionRun(entries, signing).run(hosted)
 
 
-def _each_its_own(entries: Mapping[str, Entry]) -> Selection:
+def _select_for_own_domains(entries: Mapping[str, Entry]) -> Selection:
     selection = Selection()
     for entry in entries.values():
         if entry.domain == SENDER:
-            refusal = Refusal(entry.label(), "is for any domain; a signing_table tells for which")
+            refusal = Refusal(entry.label(), "is for any domain; give a signing_table too")
             selection.refused.append(refusal)
         else:
             selection.choices.append(Choice(entry.domain, "", True, entry))
     return selection
 
 
-class _Selecting:
+class _SelectionRun:
     def __init__(self, entries: Mapping[str, Entry], signing: SigningTable):
         self.entries = entries
         self.signing = signing
@@ -95,7 +96,7 @@ class _Selecting:
         self._chosen: dict[tuple[str, str], Choice] = {}
         self._own: set[str] = set()
         self._parents: dict[str, None] = {}
-        self._told: set[tuple[int, str]] = set()
+        self._reported: set[tuple[int, str]] = set()
 
     def run(self, hosted: Iterable[str]) -> Selection:
         for host in self._hosts(hosted):
@@ -107,19 +108,19 @@ class _Selecting:
             if line.kind == ADDRESS:
                 self._choose_for_address(line)
         self._keep_unused()
-        self._tell_of_signers()
+        self._add_notes()
         self.result.choices = list(self._chosen.values())
         self.result.subdomains = list(self._parents)
         return self.result
 
     def _hosts(self, hosted: Iterable[str]) -> list[str]:
-        """Every domain that can be told to send mail, the tables' order first."""
+        """Return every domain that may send mail, first those of the tables in their order."""
         hosts = dict.fromkeys(line.subject for line in self.signing.lines if line.kind == HOST)
         for entry in self.entries.values():
             if entry.domain != SENDER:
                 hosts[entry.domain] = None
         if any(line.key_name == SENDER for line in self.signing.lines):
-            # The key's name is the sender's domain.
+            # With "%" the key's name is the sender's domain.
             hosts.update(dict.fromkeys(name for name in self.entries if _is_domain(name)))
         hosts.update(dict.fromkeys(hosted))
         return list(hosts)
@@ -133,7 +134,7 @@ class _Selecting:
         for line, domain, entry in signers:
             if domain != signers[0][1]:
                 self._refuse(
-                    line, f"signs mail of {host} as {domain} too; one domain signs for another"
+                    line, f"signs mail of {host} as {domain} too; only one domain can sign for it"
                 )
                 continue
             self._choose(domain, "", entry)
@@ -142,21 +143,21 @@ class _Selecting:
 
     def _choose_for_subdomains(self, line: Line) -> None:
         parent = line.subject
-        below = self.signing.signing(f"*.{parent}")
-        if line not in below:
-            self._refuse(line, f"never counts: {below[0].label()} comes before it")
+        first = self.signing.signing(f"*.{parent}")
+        if line not in first:
+            self._refuse(line, f"never counts: {first[0].label()} comes before it")
             return
         entry = self._entry(line, parent)
         if entry is None:
             return
         if SENDER in (entry.domain, line.key_name):
-            self._refuse(line, "has each subdomain sign as itself; give those their own lines")
+            self._refuse(line, "has each subdomain sign as itself; give each its own line")
             return
         signer = self.result.aliases.get(parent, entry.domain)
         if signer != entry.domain or (parent != signer and parent in self._own):
             self._refuse(
                 line,
-                f"signs for what is under {parent} as {entry.domain}, and {parent} signs otherwise",
+                f"signs for subdomains of {parent} as {entry.domain}; {parent} signs differently",
             )
             return
         self._choose(entry.domain, "", entry)
@@ -178,7 +179,7 @@ class _Selecting:
             chosen = self._chosen[domain, entry.name]
             if chosen.address:
                 self._refuse(line, f"shares its key with {chosen.address}; a key has one address")
-            # Else the domain's own key signs for this address as for any other.
+            # Else the domain's own key already signs for this address.
         elif domain != host:
             self._refuse(line, f"signs as {domain}; an address signs as its own domain")
         else:
@@ -191,34 +192,34 @@ class _Selecting:
                 continue
             if entry.domain == SENDER:
                 self.result.refused.append(
-                    Refusal(entry.label(), "is for any domain, and no line of a domain leads to it")
+                    Refusal(entry.label(), "is for any domain, and no line for a domain names it")
                 )
             else:
                 self._choose(entry.domain, "", entry, signs=False)
 
-    def _tell_of_signers(self) -> None:
+    def _add_notes(self) -> None:
         for line in self.signing.lines:
             if line.signer:
                 self.result.notes.append(
-                    f"{line.label()}: the signer (i=) {line.signer!r} is not taken over; "
-                    "signatures carry none"
+                    f"{line.label()}: the signer (i=) {line.signer!r} is not imported; "
+                    "signatures have no i="
                 )
             if self.signing.wild and is_any_ending(line.pattern):
                 self.result.notes.append(
-                    f"{line.label()}: is taken for {line.subject}; it also matches names such as "
-                    f"sub.{line.subject} and my{line.subject}, which sign no more"
+                    f"{line.label()}: is imported for {line.subject}; it also matches names such "
+                    f"as sub.{line.subject} and my{line.subject}, whose mail is no longer signed"
                 )
             if line.kind == EVERY:
                 self.result.notes.append(
-                    f"{line.label()}: stands for the hosted domains; mail of others is not signed"
+                    f"{line.label()}: matches the hosted domains only; other mail stays unsigned"
                 )
 
     def _entry(self, line: Line, host: str) -> Entry | None:
         name = host if line.key_name == SENDER else line.key_name
         entry = self.entries.get(name)
-        # A line for every sender may well lead nowhere for some of them.
+        # A line for every sender may name keys that the KeyTable lacks for some senders.
         if entry is None and not (line.kind == EVERY and line.key_name == SENDER):
-            reason = f"names the key {name!r}, which the KeyTable has not, or not whole"
+            reason = f"names the key {name!r}, which is missing or incomplete in the KeyTable"
             self._refuse(line, reason, host)
         return entry
 
@@ -230,8 +231,8 @@ class _Selecting:
             self._own.add(domain)
 
     def _refuse(self, line: Line, reason: str, domain: str = "") -> None:
-        if (line.number, reason) not in self._told:
-            self._told.add((line.number, reason))
+        if (line.number, reason) not in self._reported:
+            self._reported.add((line.number, reason))
             self.result.refused.append(Refusal(line.label(), reason, domain))
 
 

@@ -1,4 +1,4 @@
-"""The SigningTable: from a sender's address to the name of a key."""
+"""OpenDKIM's SigningTable: the name of a key for each sender's address."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from ..secret import Secret
 from .data_set import REFILE, DataSet, Row
 from .key_table import Refusal
 
-# The kinds of pattern that the formula has a counterpart for.
+# The kinds of patterns that the formula supports.
 ADDRESS = "address"  # user@example.com
-HOST = "host"  # example.com and nothing under it
-SUBDOMAINS = "subdomains"  # everything under example.com
+HOST = "host"  # example.com without its subdomains
+SUBDOMAINS = "subdomains"  # all subdomains of example.com
 EVERY = "every"  # any sender
 
 NO_COUNTERPART = "is a pattern that the formula has no counterpart for"
@@ -21,16 +21,19 @@ NO_COUNTERPART = "is a pattern that the formula has no counterpart for"
 @dataclass(frozen=True)
 class Line:
     """
-    A row of the table.
+    A row of the SigningTable.
 
     kind, subject
-        What it matches: a kind from above, and the address or domain (``''`` for ``EVERY``).
+        The kind of the pattern, and the address or domain that the pattern matches (``''`` for
+        ``EVERY``).
     key_name
-        The KeyTable's name of the key, or ``%`` for the sender's domain.
+        The key's name in the KeyTable, or ``%`` for the sender's domain.
     signer
-        What goes into ``i=``, or ``''``.
+        The value for ``i=``, or ``''``.
     number
-        Its rank in the table.
+        The rank in the table.
+    pattern, location
+        The pattern as written; the table and the line, as text.
     """
 
     kind: str
@@ -39,19 +42,19 @@ class Line:
     signer: str
     number: int
     pattern: str
-    place: str
+    location: str
 
     def label(self) -> str:
-        """For people."""
-        return f"{self.pattern} ({self.place})"
+        """Return pattern and location as text."""
+        return f"{self.pattern} ({self.location})"
 
 
 class SigningTable:
     """
-    The lines of a table, looked up as OpenDKIM does. Source: opendkim.conf(5), «SigningTable».
+    The lines of a SigningTable, with OpenDKIM's lookup: opendkim.conf(5), «SigningTable».
 
     table
-        Patterns with wildcards where it is a ``refile:``, else literal ones.
+        The rows; their patterns have wildcards in a ``refile:`` and are literal in other tables.
     """
 
     def __init__(self, table: DataSet):
@@ -63,7 +66,7 @@ class SigningTable:
             try:
                 line = self._line(number, row)
             except InvalidValue as error:
-                shown = f"{row.key} ({row.place})" if row.value.reveal() else row.place
+                shown = f"{row.key} ({row.location})" if row.value.reveal() else row.location
                 self.refused.append(Refusal(shown, str(error)))
             else:
                 self.lines.append(line)
@@ -72,23 +75,23 @@ class SigningTable:
     def _line(self, number: int, row: Row) -> Line:
         key_name, _, signer = row.value.reveal().partition(":")
         if not key_name.strip():
-            # The row is not shown: of a KeyTable given by mistake it may be a line of a key.
+            # The error hides the row: in a KeyTable given by mistake it may be a line of a key.
             raise InvalidValue("row", Secret(""), "is not PATTERN KEYNAME")
         kind, subject = classify(row.key, self.wild)
         if not self.wild and (kind, subject.lower()) in self._by_subject:
             raise InvalidValue(
-                "pattern", row.key, "is given before; OpenDKIM takes the first row of such a table"
+                "pattern", row.key, "is a duplicate; OpenDKIM takes the first row of such a table"
             )
-        return Line(kind, subject, key_name.strip(), signer.strip(), number, row.key, row.place)
+        return Line(kind, subject, key_name.strip(), signer.strip(), number, row.key, row.location)
 
     def signing(self, host: str, address: str = "") -> list[Line]:
         """
-        The lines that sign for a sender: those with the pattern that OpenDKIM comes to first.
+        Return the lines that sign for a sender: those with the first pattern that matches.
 
         host
             The sender's domain.
         address
-            The sender, for lines that are for one address; ``''`` is anybody else.
+            The sender's address, or ``''`` for a sender without a line of its own.
         """
         found = [
             lines
@@ -102,14 +105,14 @@ class SigningTable:
 
 def classify(pattern: str, wild: bool) -> tuple[str, str]:
     """
-    What a pattern matches: a kind, and the address or domain.
+    Return the kind of a pattern, and the address or domain that the pattern matches.
 
     wild
-        The pattern is one of a ``refile:``, held against the whole ``user@host``, with ``*`` for
-        any text; else it is literal, and OpenDKIM looks for ``user@host``, ``host``, ``.parent``
-        and ``*`` in turn.
+        Whether the pattern is from a ``refile:``. OpenDKIM compares such a pattern with the whole
+        ``user@host``, and ``*`` matches any text. In other tables patterns are literal: OpenDKIM
+        looks up ``user@host``, ``host``, ``.parent`` and ``*`` in this order.
 
-    Raises InvalidValue for a pattern that never matches or that the formula can't have.
+    Raises InvalidValue for a pattern that never matches or that the formula does not support.
     """
     if not pattern:
         raise InvalidValue("pattern", "", "is empty: OpenDKIM passes over an indented line")
@@ -139,9 +142,9 @@ def _wild(pattern: str) -> tuple[str, str]:
 
 def is_any_ending(pattern: str) -> bool:
     """
-    Tell whether a pattern of a refile: is ``*example.com``, which stands for ``*@example.com``.
+    Return whether a pattern of a refile: has the form ``*example.com``, without an at sign.
 
-    The asterisk is any text, so that sub.example.com and myexample.com match too (measured).
+    The asterisk matches any text, so sub.example.com and myexample.com match too (measured).
     """
     rest = pattern[1:]
     return pattern.startswith("*") and rest[:1] not in ("", ".", "@") and not {*"*@"} & {*rest}

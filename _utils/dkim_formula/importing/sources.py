@@ -1,4 +1,4 @@
-"""The programs whose keys can be taken over, and how the keys of each are read."""
+"""The programs whose keys can be imported, with the reader and the options of each program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .held import Held
 from .key_table import read_key_table
 from .signing_table import SigningTable
 
-# What is read with each, besides key_table and signing_table, which are OpenDKIM's.
+# The options of each program. OpenDKIM has key_table and signing_table too.
 OPTIONS = {
     "opendkim": ("config", "folder"),
     "postfixadmin": (),
@@ -23,7 +23,7 @@ OPTIONS = {
     "iredmail": ("config",),
     "rspamd": ("config", "folder", "selector_map", "path_map"),
 }
-# Which program signs on a server of each database:preset.
+# The program that signs on a server with each database:preset.
 _OF_PRESETS = {
     "postfixadmin": "postfixadmin",
     "modoboa": "modoboa",
@@ -35,14 +35,14 @@ _OF_PRESETS = {
 @dataclass(frozen=True)
 class Request:
     """
-    What is to be taken over, as a person gave it; None stands for what is not given.
+    The arguments of an import as a person gave them; None means that an argument is missing.
 
     key_table, signing_table
-        As in opendkim.conf(5).
+        Tables in the form of opendkim.conf(5).
     source
-        One of :data:`OPTIONS`.
+        A program of :data:`OPTIONS`.
     config, folder, selector_map, path_map
-        Absolute paths in place of the program's own.
+        Absolute paths that replace the program's own paths.
     """
 
     key_table: object = None
@@ -56,9 +56,9 @@ class Request:
 
 def reader(settings: Settings, request: Request) -> Callable[[Sequence[str]], Held]:
     """
-    Return the function that reads a program's keys, given the domains whose mail may come.
+    Return the function that reads a program's keys, given the domains that may send mail.
 
-    Raises InvalidValue for an argument that is wrong, and for one that the program has no use for.
+    Raises InvalidValue for a wrong argument, and for an argument that the program does not use.
     """
     source = _source(settings, request)
     given = {
@@ -70,7 +70,7 @@ def reader(settings: Settings, request: Request) -> Callable[[Sequence[str]], He
         if name not in OPTIONS[source]:
             users = [one for one, options in OPTIONS.items() if name in options]
             raise InvalidValue(
-                name, value, f"is nothing of {source}", f"leave it out, or use source={users[0]}"
+                name, value, f"is not used by {source}", f"remove it, or use source={users[0]}"
             )
     if source == "opendkim":
         return lambda domains: _opendkim(settings, request, given)
@@ -97,7 +97,7 @@ def _source(settings: Settings, request: Request) -> str:
     raise InvalidValue(
         "source",
         MISSING,
-        f"missing, and dkim:database:preset does not tell it; use one of {', '.join(OPTIONS)}, or "
+        f"missing, and dkim:database:preset implies none; use one of {', '.join(OPTIONS)}, or "
         "give a key_table",
     )
 

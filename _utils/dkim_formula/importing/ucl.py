@@ -1,8 +1,8 @@
 """
-Configuration of rspamd, as far as it is plain: keys, strings, sections, lists. Source: libucl.
+A parser for the plain part of rspamd's configuration: keys, strings, sections, lists (libucl).
 
-Macros (``.include``), variables and units stand for something that is not in the text: a macro is
-told of, a variable stays as it is written.
+Macros (``.include``), variables and units are not expanded. The parser lists macros and leaves
+variables as they are written.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ _DEPTH = 20
 
 
 class NotUnderstood(Exception):
-    """A text that is not plain; the argument is the number of the line."""
+    """Text that the parser does not support; the argument is the number of the line."""
 
 
 @dataclass
 class Section:
     """
-    A section.
+    A section of the configuration.
 
     values
-        Strings, lists and sections by their keys. Of a key that is given twice the last one stays,
-        but sections of one name are joined.
+        Strings, lists and sections by their keys. If a key is given twice, the last value counts;
+        sections of the same name are merged.
     macros
-        The macros in it, as they are written.
+        The macros of the section, as they are written.
     """
 
     values: dict[str, object] = field(default_factory=dict)
     macros: list[str] = field(default_factory=list)
 
     def text(self, key: str) -> str | None:
-        """A string by its key; None where there is none."""
+        """Return a string by its key, or None."""
         value = self.values.get(key)
         return value if isinstance(value, str) else None
 
     def section(self, key: str) -> Section:
-        """A section by its key; an empty one where there is none."""
+        """Return a section by its key, or an empty section."""
         value = self.values.get(key)
         return value if isinstance(value, Section) else Section()
 
     def merge(self, other: Section) -> None:
-        """Lay another section over this one."""
+        """Merge another section into this section; the other section's values win."""
         self.macros += other.macros
         for key, value in other.values.items():
-            there = self.values.get(key)
-            if isinstance(value, Section) and isinstance(there, Section):
-                there.merge(value)
+            present = self.values.get(key)
+            if isinstance(value, Section) and isinstance(present, Section):
+                present.merge(value)
             else:
                 self.values[key] = value
 
     def is_off(self, key: str) -> bool:
-        """Whether a switch is there and off."""
+        """Return whether a switch is set to off."""
         return (self.text(key) or "").lower() in ("false", "no", "off")
 
 
 def parse(text: str) -> Section:
-    """Return a file's section. Raises NotUnderstood."""
+    """Return the section of a file's text. Raises NotUnderstood."""
     return _Parser(text).section("", 0)
 
 
@@ -75,7 +75,7 @@ class _Parser:
         self._at = 0
 
     def section(self, end: str, depth: int) -> Section:
-        """The section up to a closing brace, or to the end of the text."""
+        """Return the section up to ``end``, or up to the end of the text if ``end`` is empty."""
         if depth > _DEPTH:
             raise self._wrong()
         found = Section()
@@ -95,7 +95,7 @@ class _Parser:
     def _value(self, depth: int) -> object:
         self._match(_BLANK)
         separated = self._takes("=") or self._takes(":")
-        self._match(_SPACE if self._opens_below() else _BLANK)
+        self._match(_SPACE if self._opens_next() else _BLANK)
         if self._takes("{"):
             return self.section("}", depth + 1)
         if self._takes("["):
@@ -103,14 +103,14 @@ class _Parser:
         if separated:
             return self._string(_BARE)
         name = self._string(_NAME)
-        if not self._opens_below():
+        if not self._opens_next():
             return name
         # section NAME { … }
         self._match(_SPACE)
         self._takes("{")
         return Section({name: self.section("}", depth + 1)})
 
-    def _opens_below(self) -> bool:
+    def _opens_next(self) -> bool:
         after = _SPACE.match(self._text, self._at).end()
         return self._text[after : after + 1] in ("{", "[")
 

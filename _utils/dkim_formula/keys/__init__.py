@@ -1,8 +1,8 @@
 """
-Keys: which ones are desired, which ones the table holds, and how new ones are generated.
+Keys: the desired keys, the keys in the table, and the generation of new keys.
 
-In reading order: ``model``, ``desired``, ``comparison``; ``table`` (rows read), ``changes`` (rows
-written), ``completion`` (rows of the site's own tools), ``odd_rows``; ``generate``,
+Reading order: ``model``, ``desired``, ``comparison``; ``table`` (rows read), ``changes`` (rows
+written), ``history``, ``completion`` (rows of other programs), ``odd_rows``; ``generate_many``,
 ``generation_run``, ``known_domains``; ``commands``, which execution functions call. ``patterns``,
-``refusals``, ``removed_domains`` and ``removed_domains_table`` stand by themselves.
+``refusals``, ``removed_domains`` and ``removed_domains_table`` can be read separately.
 """

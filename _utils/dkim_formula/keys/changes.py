@@ -1,4 +1,4 @@
-"""Changes of the table of keys: store, move from state to state, delete. One writer at a time."""
+"""Changes of the table of keys: store, move from state to state, delete; one writer at a time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ def store(
     pairs: Iterable[tuple[DesiredKey, PrivateKey]],
     why: str,
     state: str | None = "active",
-    waiting: Collection[str] | None = None,
+    pending_domains: Collection[str] | None = None,
 ) -> list[Key]:
     """
-    Store new keys, and return those that were stored. Does not commit.
+    Store new keys and return the stored ones. Does not commit.
 
-    A key that is there already (the selector, or for ``active`` an active key of that algorithm
-    and address) is left as it is: of two runs at once one stores. No key shows in PostgreSQL's log.
+    The function skips a key if its selector exists, or for ``active`` if an active key of the same
+    algorithm and address exists. So only one of two simultaneous runs stores a key. PostgreSQL logs
+    no key.
 
     why
-        For the history.
+        The reason, for the history.
     state
-        ``active``; ``pending`` for a key whose record is to be published first; None: active
-        where the domain has no active key of that algorithm (and address), else pending.
-    waiting
-        For first keys, which are new to DNS: one of these domains, or of a domain whose old key an
-        import refused, is pending. None for keys that are no first ones.
+        ``active``; ``pending`` for a key whose record must be published first. None: active if the
+        domain has no active key of that algorithm (and address), else pending.
+    pending_domains
+        For first keys: the domains whose first key is stored as pending. A first key is also
+        pending if an import refused the domain's old key. None if the keys are not first keys.
     """
     with connection.cursor() as cursor:
         begin(cursor, why)
@@ -59,22 +60,25 @@ def store(
             ("domain", "selector", "algorithm", "bits", "address", "public_key", "key"),
             (
                 (
-                    wanted.domain,
-                    wanted.selector,
+                    desired.domain,
+                    desired.selector,
                     key.algorithm,
                     key.bits,
-                    wanted.address,
+                    desired.address,
                     key.public_base64(),
                     key.pem(),
                 )
-                for wanted, key in pairs
+                for desired, key in pairs
             ),
         )
         cursor.execute("CREATE TEMPORARY TABLE dkim_stored (id bigint) ON COMMIT DROP")
         secret_writes.change(
             cursor,
             compose(_STORE, **names(database)),
-            {"state": state, "waiting": None if waiting is None else list(waiting)},
+            {
+                "state": state,
+                "waiting": None if pending_domains is None else list(pending_domains),
+            },
         )
         cursor.execute("SELECT id FROM pg_temp.dkim_stored")
         stored = [number for (number,) in cursor]
@@ -110,24 +114,25 @@ INSERT INTO pg_temp.dkim_stored SELECT id FROM stored
 @contextlib.contextmanager
 def writing(connection: pg.connection, why: str = "") -> Iterator[None]:
     """
-    Let one writer in at a time; commit at a good end.
+    Lock out other writers, and commit if the block succeeds.
 
-    The transaction begins when the lock is had, unlike where it is the lock's own: ``now()``, and
-    so each moment that a trigger sets, is then later than whatever another writer did before.
+    The transaction begins after the lock is taken. So ``now()``, and each time that a trigger sets,
+    is later than everything that an earlier writer did. A transaction that takes the lock itself
+    begins before.
 
     why
-        For the history; :func:`move` and :func:`switch_to` bring their own.
+        The reason, for the history. :func:`move` and :func:`switch_to` set their own.
     """
     connection.commit()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
         connection.commit()
         try:
-            _say_why(cursor, why)
+            _set_reason(cursor, why)
             yield
             connection.commit()
         finally:
-            # With the connection its locks are gone too, and its loss is the error to be shown.
+            # A lost connection has lost its locks too. The loss must stay the reported error.
             if not connection.closed:
                 connection.rollback()
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
@@ -139,13 +144,13 @@ def move(
 ) -> None:
     """
     Move keys, by their ids, to a state other than ``active``; ``gone`` deletes them. Does not
-    commit. Who calls has decided that each may, in the same :func:`writing`.
+    commit. The caller has decided in the same :func:`writing` block that each key may move.
     """
     statement = "UPDATE {dkim} SET state = %(state)s WHERE id = ANY (%(ids)s)"
     if state == GONE:
         statement = "DELETE FROM {dkim} WHERE id = ANY (%(ids)s)"
     with connection.cursor() as cursor:
-        _say_why(cursor, why)
+        _set_reason(cursor, why)
         secret_writes.change(
             cursor, compose(statement, **names(database)), {"state": state, "ids": list(numbers)}
         )
@@ -156,23 +161,23 @@ def switch_to(
     database: Database,
     numbers: Collection[int],
     why: str,
-    instead: str = "retired",
+    replaced_becomes: str = "retired",
 ) -> None:
     """
     Make keys active, by their ids, one for each domain, address and algorithm. Does not commit.
 
-    instead
-        What becomes of those that were active there.
+    replaced_becomes
+        The next state of the keys that were active there.
     """
     known = names(database)
-    arguments = {"ids": list(numbers), "instead": instead}
+    arguments = {"ids": list(numbers), "replaced_becomes": replaced_becomes}
     with connection.cursor() as cursor:
-        _say_why(cursor, why)
+        _set_reason(cursor, why)
         secret_writes.change(
             cursor,
             compose(
                 """
-                UPDATE {dkim} AS k SET state = %(instead)s
+                UPDATE {dkim} AS k SET state = %(replaced_becomes)s
                   FROM {dkim} AS chosen
                  WHERE chosen.id = ANY (%(ids)s) AND k.domain = chosen.domain
                    AND k.address = chosen.address AND k.algorithm = chosen.algorithm
@@ -190,7 +195,7 @@ def switch_to(
 
 
 def refuse_active(key: Key, force: bool) -> None:
-    """Refuse an active key without ``force``: its domain's mail would leave unsigned."""
+    """Raise StepRefused for an active key without ``force``: mail would leave unsigned."""
     if key.state == "active" and not force:
         raise StepRefused(
             f"{key.domain}, selector {key.selector!r}: the key is active, so mail would leave "
@@ -207,7 +212,7 @@ def delete(
     force: bool = False,
 ) -> Key:
     """
-    Delete a key, and return what it was; its history stays. Does not commit.
+    Delete a key and return the deleted row's data. The key's history stays. Does not commit.
 
     Raises KeyNotFound; StepRefused for an active key without ``force``.
     """
@@ -220,11 +225,11 @@ def delete(
 
 
 def begin(cursor: pg.cursor, why: str) -> None:
-    """Let one writer in at a time, until commit; ``why`` is for the history."""
+    """Lock out other writers until the commit; ``why`` is the reason for the history."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
-    _say_why(cursor, why)
+    _set_reason(cursor, why)
 
 
-def _say_why(cursor: pg.cursor, why: str) -> None:
-    """Give the reason for the lines of the history that this transaction writes from now on."""
+def _set_reason(cursor: pg.cursor, why: str) -> None:
+    """Set the reason in the lines of the history that this transaction writes from now on."""
     cursor.execute("SELECT set_config('dkim.why', %s, true)", (why,))

@@ -1,4 +1,4 @@
-"""Keys by the settings: generated where missing, listed, deleted."""
+"""Commands for keys: generate the missing ones, generate one, list, delete."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from ..errors import (
 from ..names import mail_domain, stored_domain, stored_selector
 from ..names import selector as checked_selector
 from ..postgres import schema, stand_in
-from ..postgres.commands import not_there_yet, nothing_there_yet
+from ..postgres.commands import awaits_setup, setup_note
 from ..postgres.connection import session
 from ..private_key import PrivateKey, check_algorithm, check_bits
 from ..record_names import key_name
@@ -21,7 +21,7 @@ from ..settings.model import Domain, Settings
 from . import changes as key_changes
 from . import removed_domains
 from . import table as keys_table
-from .completion import complete, whole_keys
+from .completion import complete, completed_keys
 from .desired import (
     chosen_domains,
     desired_keys,
@@ -41,15 +41,15 @@ def generate_missing(
     settings: Settings, test: bool = False, progress: Progress | None = None
 ) -> dict[str, object]:
     """
-    Generate every key that the settings desire and the database lacks, for all domains in one
-    pass: patterns, then keys.
+    Write the patterns, then generate every desired key that the database lacks, for all domains in
+    one pass.
 
     progress
-        Called with (done, total) as batches are stored. A run that is stopped keeps what it has
-        made, and the next one continues.
+        Called with (done, total) after each stored batch. A stopped run keeps the stored batches,
+        and the next run continues.
 
-    Returns ``{"changes": {domain: {"old", "new"}}, "notes": [text]}``; past 50 domains the changes
-    are counted by kind instead.
+    Returns ``{"changes": {domain: {"old", "new"}}, "notes": [text]}``. More than 50 changes are
+    counted by kind.
     """
     if test:
         return _preview_missing(settings)
@@ -72,9 +72,9 @@ def _preview_missing(settings: Settings) -> dict[str, object]:
             connection.rollback()
             return {"changes": changes, "notes": run.notes}
     except DatabaseUnavailable as error:
-        if not nothing_there_yet(error, settings.database):
+        if not awaits_setup(error, settings.database):
             raise
-        note = not_there_yet(error)
+        note = setup_note(error)
     chosen = chosen_domains(settings, ())
     return {
         "changes": changes_of(desired_keys(chosen), new_patterns(chosen)),
@@ -92,24 +92,24 @@ def generate(
     test: bool = False,
 ) -> dict[str, object]:
     """
-    Generate one key for a domain that is hosted or in the pillar. What is not given is as the
-    settings have it for that domain.
+    Generate one key for a domain that is hosted or in the pillar. The domain's settings are the
+    defaults of the arguments.
 
-    Returns the key as :func:`list_keys` does, with ``changes``, ``notes`` and ``existed``: True
-    where the domain has such a key already; that key is returned and stays as it is. Under ``test``
-    it returns ``changes`` alone.
+    Returns the key as :func:`list_keys` does, with ``changes``, ``notes`` and ``existed``. If the
+    domain already has such a key, the function changes nothing and returns that key with
+    ``existed`` True. With ``test`` the function returns only ``changes``.
 
     Raises StepRefused for a selector that a deleted key of the domain had.
     """
     name = mail_domain(domain, "domain")
-    wanted = _one_wanted(key_holder(settings, name), selector, algorithm, bits)
-    changes = changes_of([wanted], {})
+    desired = _desired_key(key_holder(settings, name), selector, algorithm, bits)
+    changes = changes_of([desired], {})
 
     def existing(connection) -> Key | None:
         refuse_unknown(connection, settings, name)
-        found = _existing(connection, settings, wanted, selector is not None)
+        found = _existing(connection, settings, desired, selector is not None)
         if found is None:
-            _refuse_used(connection, settings, wanted)
+            _refuse_used(connection, settings, desired)
         return found
 
     if test:
@@ -119,14 +119,14 @@ def generate(
     with session(settings.database) as connection:
         key = existing(connection)
         if key is not None:
-            return {**_plain(settings, key), "existed": True, "changes": {}, "notes": []}
-        pair = (wanted, PrivateKey.generate(wanted.algorithm, wanted.bits))
+            return {**_to_dict(settings, key), "existed": True, "changes": {}, "notes": []}
+        pair = (desired, PrivateKey.generate(desired.algorithm, desired.bits))
         why = "made by dkim.generate"
-        waiting = [name] if first_key_waits(settings, name) else []
-        # Without a state it waits beside a key that signs: its record is to be published first.
-        key_changes.store(connection, settings.database, [pair], why, None, waiting)
-        key = keys_table.find(connection, settings.database, name, wanted.selector)
-    return {**_plain(settings, key), "existed": False, "changes": changes, "notes": []}
+        pending_domains = [name] if first_key_waits(settings, name) else []
+        # State None: beside an active key the new key is pending, since DNS lacks its record.
+        key_changes.store(connection, settings.database, [pair], why, None, pending_domains)
+        key = keys_table.find(connection, settings.database, name, desired.selector)
+    return {**_to_dict(settings, key), "existed": False, "changes": changes, "notes": []}
 
 
 @stand_in.noted
@@ -134,19 +134,20 @@ def delete(
     settings: Settings, domain: object, selector: object, force: bool = False, test: bool = False
 ) -> dict[str, object]:
     """
-    Delete one key for good, an active one only with ``force``.
+    Delete one key permanently; an active key only with ``force``.
 
-    Returns what the key was, with ``changes`` and ``notes``. Under ``test`` it returns ``changes``
-    alone, empty where there is no such key. Raises StepRefused for an active key without ``force``.
+    Returns the deleted key's data with ``changes`` and ``notes``. With ``test`` the function
+    returns only ``changes``, which is empty if the key does not exist. Raises StepRefused for an
+    active key without ``force``.
     """
     name, chosen = stored_domain(domain), stored_selector(selector)
 
     def preview(connection) -> dict[str, object]:
-        there = keys_table.list_keys(connection, settings.database, name, chosen)
-        if not there:
+        found = keys_table.list_keys(connection, settings.database, name, chosen)
+        if not found:
             return {}
-        key_changes.refuse_active(there[0], force)
-        return _deletion(there[0])
+        key_changes.refuse_active(found[0], force)
+        return _deletion(found[0])
 
     if test:
         return {"changes": _preview(settings, preview, {})}
@@ -154,7 +155,7 @@ def delete(
         key = key_changes.delete(
             connection, settings.database, name, chosen, "deleted by dkim.delete", force=force
         )
-    return {**_plain(settings, key), "changes": _deletion(key), "notes": []}
+    return {**_to_dict(settings, key), "changes": _deletion(key), "notes": []}
 
 
 def _deletion(key: Key) -> dict[str, object]:
@@ -164,51 +165,52 @@ def _deletion(key: Key) -> dict[str, object]:
 def _preview(
     settings: Settings, read: Callable[..., dict[str, object]], before: dict[str, object]
 ) -> dict[str, object]:
-    """Return the changes that ``read`` finds; ``before`` where no table was made yet."""
+    """Return the changes that ``read`` finds; ``before`` if the formula's tables are missing."""
     try:
         with session(settings.database) as connection:
             has_tables = schema.has_tables(connection, settings.database)
             return read(connection) if has_tables else before
     except DatabaseUnavailable as error:
-        if not nothing_there_yet(error, settings.database):
+        if not awaits_setup(error, settings.database):
             raise
         return before
 
 
 def list_keys(settings: Settings, domain: object = None) -> list[dict[str, object]]:
     """
-    List all keys, or a domain's: each its row without the private key, its ``record``, and
-    ``orphaned``: what comes next where its domain is neither hosted nor in the pillar, else ''.
+    List all keys, or the keys of a domain. Each has the columns of its row except the private key,
+    its ``record`` and ``orphaned``: the key's next move if its domain is neither hosted nor in the
+    pillar, else ''.
     """
     name = None if domain is None else stored_domain(domain)
     with session(settings.database) as connection:
-        keys = whole_keys(connection, settings, name)
-    found = removed_domains.look(settings)
+        keys = completed_keys(connection, settings, name)
+    found = removed_domains.read(settings)
     return [
-        {**_plain(settings, key), "orphaned": removed_domains.next_of(found, key)} for key in keys
+        {**_to_dict(settings, key), "orphaned": removed_domains.next_of(found, key)} for key in keys
     ]
 
 
 def public_key(settings: Settings, domain: object, selector: object = None) -> str:
     """
-    Return the base64 text of ``p=`` in the record of the key with that selector, or of the active
-    one.
+    Return the base64 text of ``p=`` in the record of the key with a selector, or of the active key.
 
-    Raises KeyNotFound where there is none, InvalidValue where two are active and none is named.
+    Raises KeyNotFound if no such key exists, InvalidValue if several keys are active and no
+    selector is given.
     """
     name = stored_domain(domain)
     with session(settings.database) as connection:
-        keys = whole_keys(connection, settings, name)
+        keys = completed_keys(connection, settings, name)
         if selector is not None:
             key = keys_table.find(connection, settings.database, name, stored_selector(selector))
         else:
-            key = _the_active_one(keys, name)
+            key = _active_key(keys, name)
     if key.public is None:
         raise KeyNotFound(f"domain {name}, selector {key.selector!r}: {key.fault or 'no key'}")
     return key.public
 
 
-def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: object) -> DesiredKey:
+def _desired_key(domain: Domain, selector: object, algorithm: object, bits: object) -> DesiredKey:
     chosen = None if algorithm is None else check_algorithm(algorithm)
     plan = next((plan for plan in domain.keys if chosen in (None, plan.algorithm)), domain.keys[0])
     chosen = chosen or plan.algorithm
@@ -221,42 +223,42 @@ def _one_wanted(domain: Domain, selector: object, algorithm: object, bits: objec
     )
 
 
-def _refuse_used(connection, settings: Settings, wanted: DesiredKey) -> None:
-    if selector_used(connection, settings.database, wanted.domain, wanted.selector):
+def _refuse_used(connection, settings: Settings, desired: DesiredKey) -> None:
+    if selector_used(connection, settings.database, desired.domain, desired.selector):
         raise StepRefused(
-            f"selector: {wanted.selector!r} was the selector of a key of {wanted.domain} that was "
-            "deleted, and a selector is not used twice; give another"
+            f"selector: {desired.selector!r} was the selector of a deleted key of "
+            f"{desired.domain}, and a selector is not used twice; use another"
         )
 
 
-def _existing(connection, settings: Settings, wanted: DesiredKey, named: bool) -> Key | None:
-    keys = keys_table.list_keys(connection, settings.database, wanted.domain)
+def _existing(connection, settings: Settings, desired: DesiredKey, named: bool) -> Key | None:
+    keys = keys_table.list_keys(connection, settings.database, desired.domain)
     for key in keys:
-        if key.selector == wanted.selector:
+        if key.selector == desired.selector:
             return key
     if named:
         return None
-    own = (key for key in keys if key.algorithm == wanted.algorithm and not key.address)
+    own = (key for key in keys if key.algorithm == desired.algorithm and not key.address)
     return next((key for key in own if key.state == "active"), None)
 
 
-def _the_active_one(keys: Sequence[Key], domain: str) -> Key:
+def _active_key(keys: Sequence[Key], domain: str) -> Key:
     active = [key for key in keys if key.state == "active" and not key.address]
     if not active:
-        raise KeyNotFound(f"domain {domain} has no active key; dkim.list_keys shows what there is")
+        raise KeyNotFound(f"domain {domain} has no active key; dkim.list_keys shows its keys")
     if len(active) > 1:
         raise InvalidValue(
             "selector",
             MISSING,
             f"is missing: domain {domain} has several active keys",
-            f"give one of {', '.join(key.selector for key in active)}",
+            f"use one of {', '.join(key.selector for key in active)}",
         )
     return active[0]
 
 
-def _plain(settings: Settings, key: Key) -> dict[str, object]:
+def _to_dict(settings: Settings, key: Key) -> dict[str, object]:
     domain = domain_settings(settings, key.domain.lower())
-    plain = key.to_dict()
+    data = key.to_dict()
     if problem := key_problem(key, domain):
-        return {**plain, "problem": problem, "record": None}
-    return {**plain, "record": record_of(key, domain).to_dict()}
+        return {**data, "problem": problem, "record": None}
+    return {**data, "record": record_of(key, domain).to_dict()}

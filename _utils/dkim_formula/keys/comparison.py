@@ -1,4 +1,4 @@
-"""The keys that are wanted against those that are there."""
+"""Comparison of the desired keys with the stored keys."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EveryHosted:
     """
-    The same keys for every hosted domain of whose name ``covers`` says so. PostgreSQL compares
-    them, so that the names don't come here but where a key is not as wanted.
+    The same desired keys for every hosted domain whose name ``covers`` accepts. PostgreSQL compares
+    them, so that Python reads only the names of domains with a difference.
     """
 
     keys: tuple[KeyPlan, ...]
     covers: Callable[[str], bool]
 
-    def wanted(self, name: str) -> Iterator[DesiredKey]:
-        """The keys of one of them."""
+    def desired(self, name: str) -> Iterator[DesiredKey]:
+        """Yield the desired keys of one hosted domain."""
         if self.covers(name):
             for plan in self.keys:
                 yield DesiredKey(name, plan.selector, plan.algorithm, plan.bits)
@@ -38,12 +38,12 @@ class EveryHosted:
 @dataclass(frozen=True)
 class Comparison:
     """
-    The wanted keys against the database's.
+    The differences between the desired keys and the stored keys.
 
     missing
-        To be generated.
+        The keys to generate.
     reports
-        Sentences on what differs from the wanted, and is left as it is.
+        Sentences about differences that the formula does not change.
     """
 
     missing: tuple[DesiredKey, ...] = ()
@@ -53,22 +53,22 @@ class Comparison:
 def compare(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[DesiredKey],
+    desired: Sequence[DesiredKey],
     every: EveryHosted | None = None,
 ) -> Comparison:
     """
-    What of ``wanted``, and of ``every``, is there: one COPY and one query for any number of
-    domains.
+    Compare ``desired`` and ``every`` with the stored keys, by one COPY and one query for any number
+    of domains. Changes nothing.
 
-    An active key of the algorithm (and address) satisfies, whatever its selector, for rotation
-    changes that; so does any other row that has the wanted selector, with a report, since a
-    selector is never used twice (RFC 6376, section 3.1: one key each). Before the first migration
-    the answer is what it will be after it: keys that wait to be adopted count. Changes nothing.
+    An active key of the same algorithm (and address) satisfies a desired key. Its selector may
+    differ, because rotation changes the selector. Any other row with the desired selector also
+    satisfies, with a report: a selector is never used twice (RFC 6376, section 3.1: one key each).
+    Before the first migration the function counts the keys that the migration will adopt.
     """
     if schema.has_tables(connection, database):
-        rows = _differences(connection, database, wanted, every)
+        rows = _differences(connection, database, desired, every)
     else:
-        rows = _differences_before_adoption(connection, database, wanted, every)
+        rows = _differences_before_adoption(connection, database, desired, every)
     missing, reports = [], []
     for one, difference in rows:
         if text := _report(one, difference):
@@ -78,8 +78,8 @@ def compare(
     return Comparison(tuple(missing), tuple(reports))
 
 
-# Only rows that differ come back, so that a hundred thousand satisfied ones cost nothing here. No
-# lock is taken: two runs that compare before they write must not wait for each other.
+# Returns only rows that differ, so that a hundred thousand satisfied keys cost nothing in Python.
+# Takes no lock: two runs that compare before they write must not wait for each other.
 _COMPARE = """
 WITH w AS NOT MATERIALIZED (
     SELECT n, domain, selector, algorithm, bits, address FROM pg_temp.dkim_wanted
@@ -117,8 +117,12 @@ SELECT w.n IS NULL, w.domain, w.selector, w.algorithm, w.bits, w.address,
 @dataclass(frozen=True)
 class _Difference:
     """
-    A row of :data:`_COMPARE`: the active key, that with the selector, and whether the selector was
-    used before or a rotation has chosen the active key's.
+    A row of :data:`_COMPARE`: the active key, and the key with the same selector.
+
+    used_before
+        Whether the history has the desired selector, or a rotation has created the active key.
+    rival
+        A pattern that another key already signs, or None.
     """
 
     active_selector: str | None
@@ -133,12 +137,12 @@ class _Difference:
 def _differences(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[DesiredKey],
+    desired: Sequence[DesiredKey],
     every: EveryHosted | None,
 ) -> list[tuple[DesiredKey, _Difference]]:
     plans = every.keys if every else ()
     with connection.cursor() as cursor:
-        _copy_wanted(cursor, wanted)
+        _copy_desired(cursor, desired)
         if every is None:
             cursor.execute("CREATE TEMPORARY TABLE dkim_lacking (domain text) ON COMMIT DROP")
         else:
@@ -163,21 +167,21 @@ def _differences(
 def _differences_before_adoption(
     connection: pg.connection,
     database: Database,
-    wanted: Sequence[DesiredKey],
+    desired: Sequence[DesiredKey],
     every: EveryHosted | None,
 ) -> list[tuple[DesiredKey, _Difference]]:
-    there = hosted(connection, database) if every else []
-    adopted = schema.look(connection, database).adopted
+    hosted_names = hosted(connection, database) if every else []
+    adopted = schema.read(connection, database).adopted
     active = {(row.stored, row.algorithm): row for row in adopted if row.state == "active"}
     by_selector = {(row.stored, row.selector): row for row in adopted}
     rows = []
-    by_every = [one for name in there for one in every.wanted(name)] if every else []
-    for one in (*wanted, *by_every):
-        mine = None if one.address else active.get((one.domain, one.algorithm))
+    by_every = [one for name in hosted_names for one in every.desired(name)] if every else []
+    for one in (*desired, *by_every):
+        own = None if one.address else active.get((one.domain, one.algorithm))
         same = by_selector.get((one.domain, one.selector))
         facts = _Difference(
-            active_selector=mine and mine.selector,
-            active_bits=mine and mine.bits,
+            active_selector=own and own.selector,
+            active_bits=own and own.bits,
             same_state=same and same.state,
             same_algorithm=same and same.algorithm,
             same_address="" if same else None,
@@ -188,45 +192,45 @@ def _differences_before_adoption(
     return rows
 
 
-def _report(wanted: DesiredKey, found: _Difference) -> str:
-    """The sentence on a key that is not as wanted, or '' where it is missing, right or rotated."""
+def _report(desired: DesiredKey, found: _Difference) -> str:
+    """Return a sentence about a stored key that differs; '' if it is missing, right or rotated."""
     text = ""
     if found.active_selector is not None:
-        if wanted.algorithm == "rsa" and found.active_bits not in (None, wanted.bits):
-            text = f"the active key has {found.active_bits} bits, not {wanted.bits}"
+        if desired.algorithm == "rsa" and found.active_bits not in (None, desired.bits):
+            text = f"the active key has {found.active_bits} bits, not {desired.bits}"
         elif not found.used_before:
             text = f"the active key has the selector {found.active_selector!r}"
         text = f"{text}; rotation changes that" if text else ""
     elif found.same_state is not None:
-        text = _on_selector(wanted, found)
+        text = _selector_problem(desired, found)
     elif found.used_before:
-        text = f"a key that was deleted had that selector; {_AGAIN.format(wanted.domain)}"
+        text = f"a key that was deleted had that selector; {_AGAIN.format(desired.domain)}"
     elif found.rival is not None:
         text = f"the pattern {found.rival} is signed by another key already"
-    return f"{wanted}: {text}" if text else ""
+    return f"{desired}: {text}" if text else ""
 
 
 _AGAIN = "a selector is not used twice; set another one in dkim:domains:{}"
 
 
-def _on_selector(wanted: DesiredKey, found: _Difference) -> str:
-    """Say why a row with the wanted selector is not the wanted key, and what to do."""
-    again = _AGAIN.format(wanted.domain)
-    if (found.same_algorithm, found.same_address) != (wanted.algorithm, wanted.address):
+def _selector_problem(desired: DesiredKey, found: _Difference) -> str:
+    """Return why a row with the desired selector is not the desired key, and what to do."""
+    again = _AGAIN.format(desired.domain)
+    if (found.same_algorithm, found.same_address) != (desired.algorithm, desired.address):
         of = f" for {found.same_address}" if found.same_address else ""
         return f"an {found.same_algorithm} key{of} has that selector; {again}"
     if found.same_state == "pending":
         return (
             "the key is pending and does not sign until it is activated; salt-call dkim.status "
-            f"{wanted.domain} says what it waits for"
+            f"{desired.domain} says what it waits for"
         )
     text = f"the key is {found.same_state}, so no key signs; {again}"
     if found.same_state == "retired":
-        text += f", or run salt-call dkim.activate {wanted.domain} {wanted.selector}"
+        text += f", or run salt-call dkim.activate {desired.domain} {desired.selector}"
     return text
 
 
-def _copy_wanted(cursor: pg.cursor, wanted: Sequence[DesiredKey]) -> None:
+def _copy_desired(cursor: pg.cursor, desired: Sequence[DesiredKey]) -> None:
     cursor.execute(
         """
         CREATE TEMPORARY TABLE dkim_wanted
@@ -240,7 +244,7 @@ def _copy_wanted(cursor: pg.cursor, wanted: Sequence[DesiredKey]) -> None:
         ("n", "domain", "selector", "algorithm", "bits", "address"),
         (
             (number, one.domain, one.selector, one.algorithm, one.bits, one.address)
-            for number, one in enumerate(wanted)
+            for number, one in enumerate(desired)
         ),
     )
     cursor.execute("ANALYZE pg_temp.dkim_wanted")

@@ -1,4 +1,4 @@
-"""Rows of the site's own tools: what they lack is read from the private key and filled in."""
+"""Completion of rows that other programs insert: missing columns are read from the private key."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def complete(connection, database: Database) -> dict[str, object]:
     """
-    Fill in what rows of the site's own tools lack. Return that as changes, also which keys sign no
-    more for it. Does not commit.
+    Fill in the missing columns of rows of other programs. Return the changes, including the keys
+    that no longer sign. Does not commit.
     """
-    # Filling in waits for whoever is making keys, so it is done where there is something to fill.
+    # Completion takes the writers' lock, so it runs only if a row is incomplete.
     if not schema.has_tables(connection, database):
         return {}
     if not incomplete(connection, database):
@@ -35,11 +35,11 @@ def complete(connection, database: Database) -> dict[str, object]:
     pairs, _ = complete_rows(connection, database)
     if len(pairs) > LISTED:
         return {"rows of other tools": {"old": None, "new": f"{len(pairs)} read"}}
-    return {f"key {key_name(now.selector, now.domain)}": _read(old, now) for old, now in pairs}
+    return {f"key {key_name(now.selector, now.domain)}": _change(old, now) for old, now in pairs}
 
 
-def _read(old: Key, now: Key) -> dict[str, object]:
-    """Return a row's change: what was read from it, and its state where that is another."""
+def _change(old: Key, now: Key) -> dict[str, object]:
+    """Return a row's change: the values read from its key, and its state if that has changed."""
     if now.public is None:
         return {"old": old.state, "new": now.state}
     size = f" {now.bits}" if now.algorithm == "rsa" else ""
@@ -47,17 +47,17 @@ def _read(old: Key, now: Key) -> dict[str, object]:
     return {"old": "not read yet", "new": f"{now.algorithm}{size}{state}"}
 
 
-def whole_keys(connection, settings: Settings, domain: str | None = None) -> list[Key]:
+def completed_keys(connection, settings: Settings, domain: str | None = None) -> list[Key]:
     """
-    Return all keys, or a domain's, also those that a tool of the site's has put in since the last
-    run: what such a row lacks is filled in first.
+    Return all keys, or the keys of a domain, after completion of the rows that other programs have
+    inserted since the last run.
 
-    Raises InvalidValue for a text that no row has and that is no domain name either.
+    Raises InvalidValue for a text that is neither in a row nor a domain name.
     """
     keys = list_keys(connection, settings.database, domain)
     if domain is not None and not keys:
         mail_domain(domain)
-    # Filling in waits for whoever is making keys, so it is done where there is something to fill.
+    # Completion takes the writers' lock, so it runs only if a row is incomplete.
     if any(key.public is None and key.state != "revoked" for key in keys):
         complete_rows(connection, settings.database)
         keys = list_keys(connection, settings.database, domain)
@@ -68,10 +68,10 @@ def complete_domains(
     connection: pg.connection, database: Database, domains: Collection[str]
 ) -> list[tuple[Key, Key]]:
     """
-    Fill in what rows of some domains lack. Return the keys that sign no more for it, as they were
-    and as they are now. Does not commit.
+    Fill in the missing columns of some domains' rows. Return each key whose state this changes, as
+    it was and as it is now. Does not commit.
     """
-    # Filling in waits for whoever is making keys, so it is done where there is something to fill.
+    # Completion takes the writers' lock, so it runs only if a row is incomplete.
     keys = list_of(connection, database, domains)
     if not any(key.public is None and key.state != "revoked" for key in keys):
         return []
@@ -80,8 +80,8 @@ def complete_domains(
 
 
 def incomplete(connection: pg.connection, database: Database) -> list[Key]:
-    """Return the keys of rows that lack their public half, as other tools insert them."""
-    # Each of them is odd, and that has an index.
+    """Return the keys of rows without a public half, as other programs insert them."""
+    # The column "odd" of such a row is true and has an index.
     condition = "WHERE k.odd AND k.public_key IS NULL AND k.state <> 'revoked'"
     return odd_where(connection, database, condition, {})
 
@@ -90,12 +90,13 @@ def complete_rows(
     connection: pg.connection, database: Database
 ) -> tuple[list[tuple[Key, Key]], tuple[str, ...]]:
     """
-    Fill in what the rows of another tool lack: algorithm, size, public key. Does not commit.
+    Fill in the missing columns of other programs' rows: algorithm, size, public key. Does not
+    commit.
 
-    Return each key that this changed as it was and as it is now, and a sentence for each row that
-    can't sign. Such a row that is active is made ``pending``: with it each mail of that domain is
-    deferred (451), or signed for a domain that is none. A text that OpenDKIM would not read, or not
-    whole, is stored anew.
+    Returns each changed key, as it was and as it is now, and a sentence for each row that can't
+    sign. Such a row becomes ``pending`` if it is active. Otherwise each mail of the domain would be
+    deferred (451), or signed for an invalid domain. The function replaces a text that OpenDKIM
+    could not read, or not completely.
     """
     with connection.cursor() as cursor:
         begin(cursor, "completed")
@@ -112,25 +113,25 @@ def complete_rows(
                 **names(database),
             )
         )
-        filled, broken, reports = [], [], []
+        filled, unusable, reports = [], [], []
         for number, domain, selector, text, state in cursor.fetchall():
             found = read_row(domain, selector, text, state)
             problem = row_problem(domain, selector, found)
             if problem:
                 reports.append(problem)
             if state == "active" and not (found.signs and is_row_found(domain, selector)):
-                broken.append(number)
+                unusable.append(number)
             if found.private is not None:
                 filled.append((number, *_completion(found)))
-        _set_pending(cursor, database, broken)
+        _set_pending(cursor, database, unusable)
         _fill(cursor, database, filled)
-    changed = [row[0] for row in filled] + broken
+    changed = [row[0] for row in filled] + unusable
     after = keys_where(connection, database, "WHERE k.id = ANY (%(ids)s)", {"ids": changed})
     return [(before[key.id], key) for key in after], tuple(reports)
 
 
 def _completion(found: RowKey) -> tuple[str, int, str, str | None]:
-    """Return algorithm, size, public half, and the text to store in the place of an odd one."""
+    """Return algorithm, size, public half, and the text that replaces an odd one, or None."""
     private = found.private
     text = None if found.is_plain else private.pem()
     return private.algorithm, private.bits, private.public_base64(), text
@@ -140,11 +141,11 @@ def put_into(
     connection: pg.connection, database: Database, key: Key, private: PrivateKey, why: str
 ) -> None:
     """
-    Store a private key in a row that has none itself. Does not commit.
+    Store a private key in a row that contains none. Does not commit.
 
-    A row that signs by its file goes on signing. Of another the key signs where nothing else does
-    for the domain; else the row is made anew, as ``pending`` and the newest, so that it is the one
-    to sign next.
+    A row that signs with a key file continues to sign. The key of any other row becomes active if
+    the domain has no active key. Else the function replaces the row by a new ``pending`` row, which
+    is the newest and so signs next.
     """
     values = (key.id, private.algorithm, private.bits, private.public_base64(), private.pem())
     with connection.cursor() as cursor:
@@ -152,7 +153,7 @@ def put_into(
         _fill(cursor, database, [values])
         if key.state in WITH_FILE:
             return
-        # The table's own trigger settles the state.
+        # The table's trigger sets the state.
         secret_writes.change(
             cursor,
             compose("UPDATE {dkim} SET state = NULL WHERE id = %s", **names(database)),
@@ -164,8 +165,8 @@ def put_into(
         if cursor.fetchone()[0] == "active":
             return
         cursor.execute(compose("DELETE FROM {dkim} WHERE id = %s", **names(database)), (key.id,))
-    wanted = DesiredKey(key.domain, key.selector, private.algorithm, private.bits, key.address)
-    store(connection, database, [(wanted, private)], why, "pending")
+    desired = DesiredKey(key.domain, key.selector, private.algorithm, private.bits, key.address)
+    store(connection, database, [(desired, private)], why, "pending")
 
 
 def _set_pending(cursor: pg.cursor, database: Database, numbers: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""From the settings and the hosted domains to the keys and patterns that should be."""
+"""The desired keys and patterns, derived from the settings and the hosted domains."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,31 +15,31 @@ from .model import DesiredKey, Key, Slot
 
 def chosen_domains(settings: Settings, hosted: Iterable[str]) -> dict[str, Domain]:
     """
-    The domains that the formula takes care of, by name: the pillar's own, and with ``'*'`` every
-    hosted one that the pillar neither names nor leaves out.
+    Return the domains that the formula manages, by name: the domains of the pillar, and with
+    ``'*'`` every hosted domain that the pillar neither names nor excludes.
 
     hosted
-        Names as the site's table has them. One that is not a domain name in lower-case A-label
-        form is passed over: OpenDKIM would never find its key, and ``dkim.check`` tells of it.
+        Names as in the table of domains. A name that is not a domain name in lower-case A-label
+        form is skipped: OpenDKIM would never find its key. ``dkim.check`` reports such a name.
     """
     chosen = dict(settings.domains)
     if settings.every_hosted is None:
         return chosen
     for name in hosted:
         if _is_by_every_hosted(settings, name):
-            chosen[name] = _named(settings.every_hosted, name)
+            chosen[name] = _from_template(settings.every_hosted, name)
     return chosen
 
 
 def is_chosen(settings: Settings, name: str) -> bool:
-    """Tell whether the formula takes care of a hosted domain, as :func:`chosen_domains` does."""
+    """Return whether :func:`chosen_domains` includes a hosted domain."""
     if name in settings.domains:
         return True
     return settings.every_hosted is not None and _is_by_every_hosted(settings, name)
 
 
 def is_desired(domain: Domain, slot: Slot) -> bool:
-    """Tell whether the settings give a slot a key."""
+    """Return whether the settings give a slot a key."""
     plans = domain.keys
     if slot.address:
         plans = [
@@ -49,7 +49,7 @@ def is_desired(domain: Domain, slot: Slot) -> bool:
 
 
 def every_hosted(settings: Settings) -> EveryHosted | None:
-    """The keys that ``'*'`` wants for the domains that it means, where the pillar has it."""
+    """Return the keys that ``'*'`` asks for in its domains; None if the pillar has no ``'*'``."""
     template = settings.every_hosted
     if template is None:
         return None
@@ -57,29 +57,29 @@ def every_hosted(settings: Settings) -> EveryHosted | None:
 
 
 def domain_settings(settings: Settings, name: str) -> Domain:
-    """What the pillar says of one domain, ``'*'`` or the defaults where it does not name it."""
+    """Return a domain's settings: its own, else those of ``'*'``, else the defaults."""
     template = settings.every_hosted or settings.defaults
     return settings.domains.get(name) or replace(template, name=name)
 
 
 def first_key_waits(settings: Settings, name: str) -> bool:
     """
-    Tell whether a domain's first key is pending until DNS shows its record. By default it is so
-    with a delegation: the customer may take weeks for the CNAMEs.
+    Return whether a domain's first key is pending until DNS shows its record. The default is True
+    only with a delegation: the customer may take weeks to add the CNAMEs.
     """
     return _or_delegated(settings, name, settings.rotation.first_key_waits)
 
 
 def has_standby(settings: Settings, name: str) -> bool:
     """
-    Tell whether a domain's next keys are published ahead. By default it is so with a delegation:
-    the customer's second CNAME then leads to a record.
+    Return whether a domain's next keys are published in advance. The default is True only with a
+    delegation: the customer's second CNAME then leads to a record.
     """
     return _or_delegated(settings, name, settings.rotation.standby)
 
 
 def any_standby(settings: Settings) -> bool:
-    """Tell whether any domain's next keys are published ahead."""
+    """Return whether any domain's next keys are published in advance."""
     if settings.rotation.standby is not None:
         return settings.rotation.standby
     every = settings.every_hosted or settings.defaults
@@ -93,20 +93,21 @@ def _or_delegated(settings: Settings, name: str, given: bool | None) -> bool:
 
 
 def desired_keys(domains: Mapping[str, Domain]) -> list[DesiredKey]:
-    """The keys that the domains are to have. An alias domain has none: it signs as another."""
-    wanted = []
+    """Return the desired keys of some domains. An alias has none: another domain's key signs."""
+    found = []
     for domain in domains.values():
         if domain.alias_of is None:
-            wanted += [_wanted(domain.name, plan, "") for plan in domain.keys]
+            found += [_desired_key(domain.name, plan, "") for plan in domain.keys]
         for address in domain.addresses:
-            wanted += [_wanted(domain.name, plan, address.address) for plan in address.keys]
-    return wanted
+            found += [_desired_key(domain.name, plan, address.address) for plan in address.keys]
+    return found
 
 
 def desired_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]]:
     """
-    The SigningTable patterns beyond a domain's own name: pattern to (signing domain, address),
-    the address ``''`` where the domain's own key signs. Source: opendkim.conf(5) «SigningTable».
+    Return the SigningTable patterns beyond a domain's own name: pattern to (signing domain,
+    address). The address is ``''`` if the domain's own key signs. Source: opendkim.conf(5)
+    «SigningTable».
     """
     patterns = {}
     for domain in domains.values():
@@ -122,8 +123,8 @@ def desired_patterns(domains: Mapping[str, Domain]) -> dict[str, tuple[str, str]
 
 def record_of(key: Key, domain: Domain) -> Record:
     """
-    The key record of one key, where the domain has it: in its own zone, or by its delegation in
-    ours. Source: RFC 6376, section 3.6.1.
+    Return the key record of a key: in the domain's zone, or with a delegation in the delegation's
+    zone. Source: RFC 6376, section 3.6.1.
     """
     record = key_record(
         key.domain,
@@ -139,7 +140,7 @@ def record_of(key: Key, domain: Domain) -> Record:
 
 
 def key_problem(key: Key, domain: Domain) -> str:
-    """Why DNS can't have a key's record; empty where it can."""
+    """Return why DNS can't have a key's record; empty if DNS can."""
     if not key.can_sign:
         return key.problem or "the row holds no key"
     try:
@@ -150,19 +151,19 @@ def key_problem(key: Key, domain: Domain) -> str:
 
 
 def domain_problem(settings: Settings, name: str) -> str:
-    """Why a domain can have no key, or not the keys that the settings want for it; or empty."""
+    """Return why a domain can't have a key, or not the keys of its settings; empty if it can."""
     return stored_name_problem(name) or record_name_problem(domain_settings(settings, name), name)
 
 
 def longest_domain(settings: Settings) -> int:
-    """How long a hosted domain's name can be without its records' names growing too long."""
+    """Return the length of the longest hosted domain whose records' names fit DNS."""
     template = settings.every_hosted or settings.defaults
-    return MAX_NAME - _room(template)
+    return MAX_NAME - _length_beside(template)
 
 
 def record_name_problem(domain: Domain, name: str) -> str:
-    """Return why the names of a domain's records are too long for DNS; empty where they fit."""
-    length = _room(domain) + len(name)
+    """Return why the names of a domain's records are too long for DNS; empty if they fit."""
+    length = _length_beside(domain) + len(name)
     if length <= MAX_NAME:
         return ""
     where = f"below {domain.delegation.zone} (delegation) " if domain.delegation else ""
@@ -172,8 +173,8 @@ def record_name_problem(domain: Domain, name: str) -> str:
     )
 
 
-def _room(domain: Domain) -> int:
-    """How many characters the longest name of a key record has beside the domain's own."""
+def _length_beside(domain: Domain) -> int:
+    """Return how many characters the longest key record name has beside the domain's name."""
     selectors = [plan.selector for plan in domain.keys]
     zone = ""
     if domain.delegation is not None:
@@ -190,12 +191,13 @@ def _is_by_every_hosted(settings: Settings, name: str) -> bool:
     return not record_name_problem(settings.every_hosted, name)
 
 
-def _named(template: Domain, name: str) -> Domain:
-    # As dataclasses.replace, which takes a third of a second for a hundred thousand (measured).
+def _from_template(template: Domain, name: str) -> Domain:
+    # dataclasses.replace does the same but takes a third of a second for a hundred thousand domains
+    # (measured).
     domain = object.__new__(Domain)
     domain.__dict__.update(template.__dict__, name=name)
     return domain
 
 
-def _wanted(domain: str, plan, address: str) -> DesiredKey:
+def _desired_key(domain: str, plan, address: str) -> DesiredKey:
     return DesiredKey(domain, plan.selector, plan.algorithm, plan.bits, address)

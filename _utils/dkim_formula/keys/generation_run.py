@@ -1,4 +1,4 @@
-"""One pass over all domains: which keys and patterns are missing, and their generation."""
+"""One pass over all domains: finds the missing keys and patterns, and creates them."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,8 +6,7 @@ from ..postgres import hosted as hosted_domains
 from ..postgres import schema
 from ..record_names import key_name
 from ..settings.model import Domain, Settings
-from . import generate as keys_generate
-from . import odd_rows, patterns, refusals, removed_domains, removed_domains_table
+from . import generate_many, odd_rows, patterns, refusals, removed_domains, removed_domains_table
 from .comparison import compare
 from .desired import (
     chosen_domains,
@@ -23,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 class GenerationRun:
-    """Every key and pattern that the settings want and the database lacks, made in one pass."""
+    """The creation, in one pass, of all desired keys and patterns that the database lacks."""
 
     def __init__(self, connection, settings: Settings):
         self.connection = connection
@@ -31,24 +30,24 @@ class GenerationRun:
         comparison = compare(
             connection, self.database, desired_keys(settings.domains), every_hosted(settings)
         )
-        waiting = self._with_former_keys(comparison.missing)
-        self.missing = [one for one in comparison.missing if one not in waiting]
+        returned = self._with_former_keys(comparison.missing)
+        self.missing = [one for one in comparison.missing if one not in returned]
         domains = {one.domain for one in self.missing}
-        self.pending = {domain for domain in domains if first_key_waits(settings, domain)}
+        self.pending_domains = {domain for domain in domains if first_key_waits(settings, domain)}
         self.notes = _shortened(comparison.reports) + odd_rows.problems(connection, settings)
         self.notes += [
-            f"{one.domain} was gone and is back: dkim.advance has its former {one.algorithm} key "
-            "sign again, or makes a new one"
-            for one in waiting[:LISTED]
+            f"{one.domain} is hosted or in the pillar again: dkim.advance activates its former "
+            f"{one.algorithm} key, or generates a new one"
+            for one in returned[:LISTED]
         ]
-        self.notes += self._waiting_first()
-        self.present_patterns = patterns.look(connection, self.database)
+        self.notes += self._pending_notes()
+        self.present_patterns = patterns.read(connection, self.database)
         self.patterns = desired_patterns(self._domains_with_patterns(settings))
         self.stored: list[Key] = []
-        self._begun = False
+        self._has_begun = False
 
-    def _waiting_first(self) -> list[str]:
-        """Return sentences on domains whose first key is made pending."""
+    def _pending_notes(self) -> list[str]:
+        """Return sentences about domains whose first key is stored as pending."""
         domains = {one.domain for one in self.missing}
         if not domains or not schema.has_tables(self.connection, self.database):
             return []
@@ -59,7 +58,7 @@ class GenerationRun:
         ]
 
     def _with_former_keys(self, missing: Sequence[DesiredKey]) -> list[DesiredKey]:
-        """Return the missing keys of domains that are back, whose former keys are retired."""
+        """Return the missing keys of domains that returned and whose former keys are retired."""
         if not missing or not schema.has_tables(self.connection, self.database):
             return []
         retired = removed_domains_table.orphaned(
@@ -69,19 +68,19 @@ class GenerationRun:
         return [one for one in missing if (one.domain, one.address, one.algorithm) in slots]
 
     def _domains_with_patterns(self, settings: Settings) -> Mapping[str, Domain]:
-        """Read the names of all that are hosted only where ``'*'`` has patterns for them."""
+        """Return the domains to make patterns for. Read hosted domains only if ``'*'`` needs it."""
         if settings.every_hosted is None or not settings.every_hosted.subdomains:
             return settings.domains
         return chosen_domains(settings, hosted_domains.hosted(self.connection, self.database))
 
     def changes(self) -> dict[str, object]:
-        """Return the changes that a run makes."""
+        """Return the changes that this run will make."""
         planned = patterns.plan(self.present_patterns, self.patterns)
         return changes_of(self.missing, planned.changes)
 
     def done(self) -> dict[str, object]:
-        """Return the changes that are made for good by now."""
-        if not self._begun:
+        """Return the changes that are committed so far."""
+        if not self._has_begun:
             return {}
         planned = patterns.plan(self.present_patterns, self.patterns)
         return changes_of(self.stored, planned.changes)
@@ -90,37 +89,37 @@ class GenerationRun:
         """Apply the patterns, then generate and store the keys."""
         patterns.apply(self.connection, self.database, self.patterns)
         self.connection.commit()
-        self._begun = True
-        keys_generate.generate(
+        self._has_begun = True
+        generate_many.generate(
             self.connection,
             self.database,
             self.missing,
             why="missing by the pillar",
             progress=progress,
-            waiting=self.pending,
+            pending_domains=self.pending_domains,
             stored=self.stored,
         )
 
 
 def new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
-    """Return the changes by which an empty table gets its patterns."""
+    """Return the changes that fill an empty table with its patterns."""
     return patterns.plan({}, desired_patterns(chosen)).changes
 
 
 def changes_of(keys: Sequence[DesiredKey | Key], added: Mapping[str, object]) -> dict[str, object]:
-    """Return new keys and patterns as changes; past 50 keys they are counted by kind."""
+    """Return new keys and patterns as changes. More than 50 keys are counted by kind."""
     if len(keys) > LISTED:
         counts = {"keys": len(keys), "patterns": len(added)}
         return {
             kind: {"old": None, "new": f"{count} new"} for kind, count in counts.items() if count
         }
     changes: dict[str, object] = {}
-    for wanted in keys:
-        size = f" {wanted.bits}" if wanted.algorithm == "rsa" else ""
-        whose = f" for {wanted.address}" if wanted.address else ""
-        changes[f"key {key_name(wanted.selector, wanted.domain)}"] = {
+    for key in keys:
+        size = f" {key.bits}" if key.algorithm == "rsa" else ""
+        of_address = f" for {key.address}" if key.address else ""
+        changes[f"key {key_name(key.selector, key.domain)}"] = {
             "old": None,
-            "new": f"{wanted.algorithm}{size}{whose}",
+            "new": f"{key.algorithm}{size}{of_address}",
         }
     return {**changes, **added}
 

@@ -1,4 +1,4 @@
-"""The history of keys: a line for each new, moved and deleted key; and the database's clock."""
+"""The history of keys, with a line for each new, moved or deleted key; the database's clock."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def clock(connection: pg.connection) -> datetime:
-    """Return the time of the database's clock: the only one that the formula compares with."""
+    """Return the time of the database's clock, the only clock in the formula's comparisons."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]
 
 
 def newest_line(connection: pg.connection, database: Database) -> int:
-    """Return the number of the newest line."""
+    """Return the number of the history's newest line."""
     with connection.cursor() as cursor:
         cursor.execute(compose("SELECT coalesce(max(id), 0) FROM {history}", **names(database)))
         return cursor.fetchone()[0]
@@ -33,7 +33,7 @@ def activated_after(connection: pg.connection, database: Database, line: int) ->
     """
     Return the slots in which a key became active after a line, each with that key's selector.
 
-    Lines are compared by number: the clock may have been set in the meantime.
+    The query compares line numbers and no times: someone may set the clock in the meantime.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -53,7 +53,7 @@ def activated_after(connection: pg.connection, database: Database, line: int) ->
 def used_selectors(
     connection: pg.connection, database: Database, domains: Collection[str]
 ) -> dict[str, set[str]]:
-    """Return every selector that each domain ever had, deleted keys included."""
+    """Return all selectors that each domain ever had, including those of deleted keys."""
     used: dict[str, set[str]] = {domain: set() for domain in domains}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -72,9 +72,9 @@ def selector_used(
     connection: pg.connection, database: Database, domain: str, selector: str
 ) -> bool:
     """
-    Tell whether the domain ever had a key with the selector, deleted keys included.
+    Return whether a domain ever had a key with a selector, including deleted keys.
 
-    A selector is not used twice: somebody may still have its old record.
+    The formula never uses a selector twice: a resolver may still cache its old record.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Domains that may have keys: those that are hosted, and those of the pillar."""
+"""Domains that may have keys: the hosted domains and the domains of the pillar."""
 
 from ..errors import DatabaseError, InvalidValue
 from ..postgres import hosted as hosted_domains
@@ -11,31 +11,31 @@ def refuse_unknown(connection, settings: Settings, name: str, where: str = "doma
     """Raise DatabaseError for a domain that is neither hosted nor in the pillar."""
     if name in settings.domains:
         return
-    if hosted_domains.missing(connection, settings.database, [name]):
+    if hosted_domains.not_hosted(connection, settings.database, [name]):
         raise DatabaseError(unknown_domain(settings, name, where))
 
 
 def unknown_domain(settings: Settings, name: str, where: str = "domain") -> str:
-    """Return the text for a domain that is neither hosted nor in the pillar."""
+    """Return the error text for a domain that is neither hosted nor in the pillar."""
     return (
-        f"{where}: {name} is neither in dkim:domains nor hosted, which is what "
-        f"{_tables(settings)} of database {settings.database.name!r} says; add it to one of them"
+        f"{where}: {name} is neither in dkim:domains nor hosted ({_tables(settings)} of database "
+        f"{settings.database.name!r} lists the hosted domains); add it to one of them"
     )
 
 
 def not_hosted(connection, settings: Settings) -> list[str]:
-    """Return advice on the pillar's domains that a mail database with domains does not host."""
+    """Return advice about domains of the pillar that the mail database does not host."""
     with connection.cursor() as cursor:
         if not hosted_domains.present(cursor, settings.database):
             return []
-    lacking = hosted_domains.missing(connection, settings.database, settings.domains)
+    lacking = hosted_domains.not_hosted(connection, settings.database, settings.domains)
     if not lacking:
         return []
     shown = ", ".join(lacking[:LISTED]) + (", …" if len(lacking) > LISTED else "")
     return [
-        f"dkim:domains: {shown}: not hosted, which is what {_tables(settings)} of database "
-        f"{settings.database.name!r} says; each gets its key all the same, so see that the name is "
-        "right"
+        f"dkim:domains: {shown}: not hosted ({_tables(settings)} of database "
+        f"{settings.database.name!r} lists the hosted domains); each still gets its key, so check "
+        "that the name is right"
     ]
 
 
@@ -47,13 +47,13 @@ def _tables(settings: Settings) -> str:
 
 
 def key_holder(settings: Settings, name: str) -> Domain:
-    """Return a domain's settings. Raises InvalidValue for an alias, which has no key of its own."""
+    """Return a domain's settings. Raises InvalidValue for an alias, which has no keys."""
     domain = domain_settings(settings, name)
     if domain.alias_of is not None:
         raise InvalidValue(
             "domain",
             name,
             f"is an alias: the keys of {domain.alias_of} sign for it",
-            f"give {domain.alias_of}, or remove dkim:domains:{name}:alias_of",
+            f"use {domain.alias_of}, or remove dkim:domains:{name}:alias_of",
         )
     return domain

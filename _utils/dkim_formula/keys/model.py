@@ -1,4 +1,4 @@
-"""A key that the table holds, and one that is wanted."""
+"""Keys as values: a stored key, a desired key, and the slot of a key."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..names import domain_problem, selector_problem
-from ..postgres.stored_row import is_row_found, on_weakness
+from ..postgres.stored_row import is_row_found, weakness_text
 from ..private_key import public_weakness
+from ..text import timestamp
 
-# What a revoked key comes to, behind the states that a row has (standby, pending, active, retired,
-# revoked): its row is deleted.
+# The state after the states of a row (standby, pending, active, retired, revoked): the row of a
+# revoked key is deleted.
 GONE = "gone"
 
 
 class Slot(NamedTuple):
-    """The place of one active key; ``address`` '' is the domain's own."""
+    """What has at most one active key: a domain or address ('' for the domain) and an algorithm."""
 
     domain: str
     address: str
@@ -29,15 +30,15 @@ class Key:
     A row of the table of keys without its private key.
 
     domain
-        '' where the row has no name.
+        '' if the row has no domain.
     is_odd
-        Whether the row's text is one to look at, though a key may be read from it.
+        Whether the row's text is unusual and must be read, even if it contains a readable key.
     fault
-        What is wrong with the row's text where no key could be read from it.
+        What is wrong with the row's text if it contains no readable key.
     advice
-        What is odd about the text of a key that signs, and what to do.
+        What is unusual about the text of a key that signs, and what to do.
     path
-        The file that OpenDKIM reads the key from; empty where the row has the key itself.
+        The file from which OpenDKIM reads the key; empty if the row contains the key.
     """
 
     id: int
@@ -59,26 +60,26 @@ class Key:
 
     @property
     def problem(self) -> str:
-        """Say what is wrong with the row and what to do, in a sentence; empty where nothing is."""
+        """A sentence that says what is wrong with the row and what to do; empty for a good row."""
         found = [domain_problem(self.domain), selector_problem(self.selector), self.fault]
         if self.state == "active":
             found.append(self.advice)
-            found.append(on_weakness(public_weakness(self.algorithm, self.bits, self.public)))
+            found.append(weakness_text(public_weakness(self.algorithm, self.bits, self.public)))
         return "; ".join(text for text in found if text)
 
     @property
     def slot(self) -> Slot:
-        """Return where the key belongs."""
+        """The slot of the key."""
         return Slot(self.domain, self.address, self.algorithm)
 
     @property
     def can_sign(self) -> bool:
-        """Tell whether OpenDKIM can sign with the row, and verifiers can find its record."""
+        """Return whether OpenDKIM can sign with the row, and verifiers can find its record."""
         return self.public is not None and is_row_found(self.domain, self.selector)
 
     def to_dict(self) -> dict[str, object]:
         """Return the data for a function's return: ISO 8601 timestamps, without the row's id."""
-        plain: dict[str, object] = {
+        data: dict[str, object] = {
             "domain": self.domain,
             "selector": self.selector,
             "algorithm": self.algorithm,
@@ -88,15 +89,15 @@ class Key:
         }
         for name in ("created", "activated", "retired", "revoked"):
             value = getattr(self, name)
-            plain[name] = None if value is None else value.isoformat(timespec="seconds")
-        plain["public_key"] = self.public
-        plain["problem"] = self.problem
-        return plain
+            data[name] = None if value is None else timestamp(value)
+        data["public_key"] = self.public
+        data["problem"] = self.problem
+        return data
 
 
 @dataclass(frozen=True)
 class DesiredKey:
-    """A key that is to be. ``address`` '' is the domain's own; ``bits`` is RSA's."""
+    """A key that the settings ask for. ``address`` is '' for the domain; ``bits`` is for RSA."""
 
     domain: str
     selector: str

@@ -1,4 +1,4 @@
-"""Patterns beside the domains' own names: ``.example.com``, ``user@example.com``, an alias."""
+"""Patterns other than the domains' own names: ``.example.com``, ``user@example.com``, an alias."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..settings.model import Database
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# A pattern, to the domain whose key signs and '' or the address that the key is for.
+# Pattern to (domain whose key signs, address of the key or '').
 Patterns = Mapping[str, tuple[str, str]]
 
 
-def look(connection: pg.connection, database: Database) -> dict[str, tuple[str, str]]:
-    """The patterns that are there; none before the first migration."""
+def read(connection: pg.connection, database: Database) -> dict[str, tuple[str, str]]:
+    """Return the stored patterns; none before the first migration."""
     with connection.cursor() as cursor:
         if not relation_kind(cursor, database.schema, "dkim_pattern"):
             return {}
@@ -34,28 +34,28 @@ def look(connection: pg.connection, database: Database) -> dict[str, tuple[str, 
         return {pattern: (domain, address) for pattern, domain, address in cursor}
 
 
-def plan(snapshot: Patterns, wanted: Patterns) -> Plan:
+def plan(snapshot: Patterns, desired: Patterns) -> Plan:
     """
-    An entry ``pattern P`` for each that is new, points elsewhere or goes: from and to a
-    description of whose key signs, or None.
+    Return the plan with a change ``pattern P`` for each new, changed or removed pattern. Old and
+    new value describe whose key signs, or are None.
     """
     changes = {}
-    for pattern in sorted({*snapshot, *wanted}):
-        old, new = snapshot.get(pattern), wanted.get(pattern)
+    for pattern in sorted({*snapshot, *desired}):
+        old, new = snapshot.get(pattern), desired.get(pattern)
         if old != new:
             changes[f"pattern {pattern}"] = change(_described(old), _described(new))
     return Plan(changes)
 
 
-def apply(connection: pg.connection, database: Database, wanted: Patterns) -> Plan:
+def apply(connection: pg.connection, database: Database, desired: Patterns) -> Plan:
     """
-    Makes the patterns so, set-based, and gives the plan that was carried out. Does not commit.
+    Write the desired patterns, set-based, and return the applied plan. Does not commit.
 
-    Raises DatabaseError where a pattern would have two keys of one algorithm.
+    Raises DatabaseError if a pattern would have two keys of one algorithm.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_KEYS))
-        planned = plan(look(connection, database), wanted)
+        planned = plan(read(connection, database), desired)
         if not planned:
             return planned
         cursor.execute(
@@ -64,7 +64,7 @@ def apply(connection: pg.connection, database: Database, wanted: Patterns) -> Pl
             ON COMMIT DROP
             """
         )
-        rows = ((pattern, *target) for pattern, target in wanted.items())
+        rows = ((pattern, *target) for pattern, target in desired.items())
         copy_rows(cursor, "dkim_wanted_pattern", ("pattern", "domain", "address"), rows)
         cursor.execute("ANALYZE pg_temp.dkim_wanted_pattern")
         for statement in (_DELETE, _UPSERT):

@@ -1,9 +1,9 @@
 """
-Domains whose old key an import refused: DNS may show that key, and nobody here has it.
+Domains whose old key an import refused: DNS may show that key, but the formula does not have it.
 
-A line of the history says so. A first key of such a domain waits for its record, since a signature
-by a key that DNS does not show is worse than none where DNS shows another. Once a key of the domain
-has become active the line is of the past.
+The history records each refusal. A first key of such a domain waits for its record: if DNS shows
+another key, a signature that fails is worse than no signature. The refusal counts until a key of
+the domain becomes active.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 WHY = "an import refused the domain's key"
-# Of a line h of the history.
+# SQL condition: whether a refusal, line ``h`` of the history, still counts.
 COUNTS = f"""
     h.selector = '' AND h.why LIKE '{WHY.replace("'", "''")}%%' AND NOT EXISTS (
         SELECT FROM {{history}} AS a
@@ -34,7 +34,7 @@ VALUES (0, %s, '', 'rsa', '',
 
 
 def note(connection: pg.connection, database: Database, reasons: Mapping[str, str]) -> None:
-    """Write a line for each domain, with the reason. Does not commit."""
+    """Write a refusal of each domain, with the reason, to the history. Does not commit."""
     with connection.cursor() as cursor:
         for domain, reason in reasons.items():
             cursor.execute(compose(_NOTE, **names(database)), (domain, f"{WHY}: {reason}"))
@@ -43,7 +43,7 @@ def note(connection: pg.connection, database: Database, reasons: Mapping[str, st
 def waiting(
     connection: pg.connection, database: Database, domains: Collection[str] | None = None
 ) -> frozenset[str]:
-    """Return the domains, or those of some, whose first key waits for its record."""
+    """Return the domains, or those among ``domains``, whose first key waits for its record."""
     condition = "" if domains is None else " AND h.domain = ANY (%(domains)s)"
     with connection.cursor() as cursor:
         cursor.execute(

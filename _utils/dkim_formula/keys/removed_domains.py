@@ -1,9 +1,9 @@
 """
-Orphaned keys: those of domains that are neither hosted nor in the pillar any more.
+Orphaned keys: keys of domains that are neither hosted nor in the pillar any more.
 
-The site's own program deletes, renames and deactivates domains, and the formula follows. A table
-that is emptied, dropped or broken by mistake looks the same, so a sudden disappearance retires
-nothing until somebody says that it is meant.
+When another program deletes, renames or deactivates a domain, the formula retires the domain's
+keys. A table that is emptied, dropped or damaged by mistake looks the same. So a sudden
+disappearance retires no key until a person confirms the removal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .model import Key
 WHY = "orphaned: the domain is neither hosted nor in the pillar"
 WHY_BACK = "the domain is hosted or in the pillar again, and DNS shows the record"
 
-# More domains than this, and more than this part of those with keys, don't go at once by intent.
+# A disappearance is sudden if it covers more than MOST domains, and more than one in PART of the
+# domains with keys.
 MOST = 10
 PART = 10
 
@@ -32,50 +33,51 @@ PART = 10
 @dataclass(frozen=True)
 class Orphans:
     """
-    What the tables say of the domains that have keys.
+    The domains with keys, compared with the hosted domains and the domains of the pillar.
 
     hosted
-        The hosted domains; none where they can't be read.
+        The hosted domains; none if their tables are unreadable.
     gone
         The domains with a key in any state that are neither hosted nor in the pillar.
     due
-        Those of them whose keys the next run retires.
+        The domains among ``gone`` whose keys the next run retires.
     sudden
-        Why it retires none; empty where nothing is odd.
-    back
-        The ids of keys that were retired as orphaned, sign for no domain now, and whose domain is
-        there again; the newest of a slot.
+        Why the next run retires no key; empty if the disappearance is not sudden.
+    returned
+        The ids of keys that were retired as orphaned and whose domain is hosted or in the pillar
+        again: the newest key of each slot in which no key signs.
     lost
-        The slots (domain, address, algorithm) of domains that are there again, in which nothing
-        signs since their key was retired as orphaned.
+        The slots (domain, address, algorithm) of domains that are hosted or in the pillar again, in
+        which no key signs since their key was retired as orphaned.
     """
 
     hosted: tuple[str, ...] = ()
     gone: frozenset[str] = frozenset()
     due: frozenset[str] = frozenset()
     sudden: str = ""
-    back: frozenset[int] = frozenset()
+    returned: frozenset[int] = frozenset()
     lost: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass
 class _Present:
-    """The domains that are there, and what is odd about the tables that say so."""
+    """The domains in the tables of domains, and what is wrong with these tables."""
 
     hosted: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    oddity: str = ""
+    fault: str = ""
 
 
-def look(settings: Settings, force: bool = False) -> Orphans:
+def read(settings: Settings, force: bool = False) -> Orphans:
     """
-    Compare the domains that have keys with those that are there. Changes nothing.
+    Compare the domains that have keys with the hosted domains and the domains of the pillar.
+    Changes nothing.
 
     force
-        A sudden disappearance is meant.
+        Whether a sudden disappearance is intended.
     """
     present = _present(settings)
-    named = _named(settings)
+    named = _domains_of_pillar(settings)
     with session(settings.database) as connection:
         with_key = table.domains(connection, settings.database)
         gone = {
@@ -83,34 +85,34 @@ def look(settings: Settings, force: bool = False) -> Orphans:
             for name in with_key
             if name not in present.names and name not in named and name not in settings.excluded
         }
-        back = table.orphaned(connection, settings.database, WHY)
+        returned = table.orphaned(connection, settings.database, WHY)
         lost = table.lost_slots(connection, settings.database, WHY)
     due = {name for name in gone if with_key[name]}
     count = sum(with_key.values())
     sudden = "" if force or not due else _sudden(settings, present, len(due), count)
-    is_there = (named | present.names) - settings.excluded
+    served = (named | present.names) - settings.excluded
     return Orphans(
         hosted=tuple(present.hosted),
         gone=frozenset(gone),
         due=frozenset() if sudden else frozenset(due),
         sudden=sudden,
-        back=frozenset(number for number, (domain, *_) in back if domain in is_there),
-        lost=tuple(slot for slot in lost if slot[0] in is_there),
+        returned=frozenset(number for number, (domain, *_) in returned if domain in served),
+        lost=tuple(slot for slot in lost if slot[0] in served),
     )
 
 
 def advice(settings: Settings) -> list[str]:
-    """Say what the next run does about orphaned keys, or why it does nothing."""
+    """Return what the next run does with orphaned keys, or why it retires none."""
     if not _may_have_gone(settings):
         return []
-    found = look(settings)
+    found = read(settings)
     if found.sudden:
         return [found.sudden]
-    return [waiting(found.due)] if found.due else []
+    return [due_text(found.due)] if found.due else []
 
 
 def _may_have_gone(settings: Settings) -> bool:
-    """Whether :func:`look` may find keys due, in a fraction of its time at 100,000 domains."""
+    """Return whether :func:`read` may find due keys; much faster than that at 100,000 domains."""
     try:
         with session(settings.database) as connection:
             unnamed = hosted_keys.unnamed(connection, settings.database)
@@ -118,22 +120,22 @@ def _may_have_gone(settings: Settings) -> bool:
         raise
     except DatabaseError:
         return True
-    return not _named(settings).union(settings.excluded).issuperset(unnamed)
+    return not _domains_of_pillar(settings).union(settings.excluded).issuperset(unnamed)
 
 
-def waiting(domains: Collection[str]) -> str:
-    """Name orphaned domains and what comes next, in a sentence."""
+def due_text(domains: Collection[str]) -> str:
+    """Return a sentence that names orphaned domains and says what the next run does."""
     return (
         f"{_listed(domains)}: neither hosted nor in dkim:domains any more, so the next "
-        "dkim.advance retires the keys; add to dkim:domains what is to go on signing"
+        "dkim.advance retires the keys; add each domain that must continue to sign to dkim:domains"
     )
 
 
-def ending(domains: Collection[str]) -> str:
-    """Say of orphaned domains what a run does about them."""
+def retirement_text(domains: Collection[str]) -> str:
+    """Return a sentence that names orphaned domains and says what this run does."""
     return (
-        f"{_listed(domains)}: neither hosted nor in dkim:domains any more, so the keys come to "
-        "their end by rotation"
+        f"{_listed(domains)}: neither hosted nor in dkim:domains any more, so the keys are retired "
+        "and later revoked"
     )
 
 
@@ -142,8 +144,8 @@ def _listed(domains: Collection[str]) -> str:
     return f"{', '.join(sorted(domains)[:MOST])}{more}"
 
 
-def _named(settings: Settings) -> set[str]:
-    """The domains that the pillar names, those that sign for an alias too."""
+def _domains_of_pillar(settings: Settings) -> set[str]:
+    """Return the domains that the pillar names, including domains that sign for an alias."""
     signers = {one.alias_of for one in settings.domains.values() if one.alias_of is not None}
     return {*settings.domains, *signers}
 
@@ -155,12 +157,12 @@ def _present(settings: Settings) -> _Present:
     except DatabaseUnavailable:
         raise
     except DatabaseError as error:
-        return _Present(oddity=f"the tables of domains can't be read ({_one_line(error)})")
+        return _Present(fault=f"the tables of domains can't be read ({_one_line(error)})")
     return _Present(hosted, {*hosted, *_folded(others)})
 
 
 def _folded(rows: Iterable[str]) -> Iterable[str]:
-    """The names of rows as keys have them: an odd spelling of a domain still means it."""
+    """Yield the names in rows, spelled as in keys. An odd spelling still means the same domain."""
     for row in rows:
         name = row.strip().lower().rstrip(".")
         if not is_served(name):
@@ -170,7 +172,7 @@ def _folded(rows: Iterable[str]) -> Iterable[str]:
 
 
 def _sudden(settings: Settings, present: _Present, due: int, with_keys: int) -> str:
-    reason = present.oddity or _oddity(settings)
+    reason = present.fault or _table_fault(settings)
     if not reason and due > MOST and due * PART > with_keys:
         reason = f"that is more than {MOST} and more than a tenth at once"
     if not reason:
@@ -178,19 +180,19 @@ def _sudden(settings: Settings, present: _Present, due: int, with_keys: int) -> 
     return (
         f"{due} of {with_keys} domains with keys are neither hosted nor in dkim:domains any more, "
         f"and {reason}: none of their keys is retired. Restore the rows, or run salt-call "
-        "dkim.advance force=True where the domains are meant to go"
+        "dkim.advance force=True if the removal is intended"
     )
 
 
-def _oddity(settings: Settings) -> str:
-    """Tell a table of domains that is gone or empty, or ''."""
+def _table_fault(settings: Settings) -> str:
+    """Return which table of domains is missing, empty or unreadable; '' if none is."""
     database = settings.database
     try:
         with session(database) as connection, connection.cursor() as cursor:
             expects = settings.every_hosted is not None
-            if missing := hosted_domains.gone(cursor, database, expects):
+            if missing := hosted_domains.missing_table(cursor, database, expects):
                 return f"there is no table {missing}"
-            if empty := hosted_domains.empty(connection, database):
+            if empty := hosted_domains.empty_table(connection, database):
                 return f"the table {empty} has no row that counts"
     except DatabaseUnavailable:
         raise
@@ -204,11 +206,11 @@ def _one_line(error: Exception) -> str:
 
 
 def next_of(found: Orphans, key: Key) -> str:
-    """What comes next for a key of an orphaned domain; '' for any other."""
+    """Return the next move of an orphaned domain's key; '' for any other key."""
     if key.domain not in found.gone:
         return ""
     if key.state in ("retired", "revoked"):
-        return f"{key.state}, and goes on to its end"
+        return f"{key.state}; rotation continues until the key is deleted"
     if found.sudden:
         return "stays as it is until dkim.advance force=True; dkim.check says why"
-    return f"the next dkim.advance has it {'retired' if key.state == 'active' else 'revoked'}"
+    return f"the next dkim.advance {'retires' if key.state == 'active' else 'revokes'} the key"

@@ -1,4 +1,4 @@
-"""What the table of keys and the history say of domains that went."""
+"""Queries of the table of keys and the history about removed domains."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def domains(connection: pg.connection, database: Database) -> dict[str, bool]:
-    """The domains that have a key, and whether one of its keys is active, standby or pending."""
+    """Return the domains with a key, and whether any of these is active, standby or pending."""
     with connection.cursor() as cursor:
         cursor.execute(
             compose(
-                # Parts, each answered by an index alone: a row of the table has a key in it.
+                # Index-only scans answer each part. A row of the table itself is large, since it
+                # contains a private key.
                 """
                 SELECT d.domain, bool_or(d.goes_on)
                   FROM (SELECT k.domain, true AS goes_on
@@ -41,8 +42,8 @@ def orphaned(
     connection: pg.connection, database: Database, why: str
 ) -> list[tuple[int, tuple[str, str, str]]]:
     """
-    The retired keys, as (id, (domain, address, algorithm)), that were last retired for a reason
-    and that no other key signs in the place of; the newest of each slot.
+    Return the retired keys whose last retirement has the reason ``why``, as (id, (domain, address,
+    algorithm)): the newest key of each slot without an active key.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -72,8 +73,8 @@ def lost_slots(
     connection: pg.connection, database: Database, why: str
 ) -> list[tuple[str, str, str]]:
     """
-    The slots (domain, address, algorithm) that no key signs in since the last one that did was
-    retired for a reason.
+    Return the slots (domain, address, algorithm) without an active key whose last active key was
+    retired for the reason ``why``.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""The keys that the table holds, read without their private halves."""
+"""Stored keys, read from the table of keys without their private halves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .model import Key, Slot
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# So many rows without a key are read to say what is wrong with each.
+# The number of rows without a key whose text is read to find the fault.
 MOST_FAULTS = 1000
 _UNREAD = "the key was not read yet; run dkim.generate_missing"
 
@@ -38,7 +38,7 @@ def list_keys(
     domain: str | None = None,
     selector: str | None = None,
 ) -> list[Key]:
-    """Return all keys, or those of a domain, or with a selector; by domain, then by id."""
+    """Return all keys, or the keys of a domain or with a selector, sorted by domain and id."""
     return keys_where(
         connection,
         database,
@@ -50,7 +50,7 @@ def list_keys(
 
 
 def list_of(connection: pg.connection, database: Database, domains: Collection[str]) -> list[Key]:
-    """Return the keys of some domains, by domain, then by id."""
+    """Return the keys of some domains, sorted by domain and id."""
     return keys_where(
         connection,
         database,
@@ -60,7 +60,7 @@ def list_of(connection: pg.connection, database: Database, domains: Collection[s
 
 
 def unfinished(connection: pg.connection, database: Database) -> list[str]:
-    """Return the domains with a key that is pending, retired or revoked; sorted."""
+    """Return the domains with a pending, retired or revoked key, sorted."""
     with connection.cursor() as cursor:
         cursor.execute(
             compose(
@@ -88,8 +88,8 @@ def with_standby(connection: pg.connection, database: Database) -> list[str]:
 
 def without_standby(connection: pg.connection, database: Database) -> list[Slot]:
     """
-    Return the slots in which a key signs, and no newer key is standby or pending. The indexes of
-    the states answer this: a row of the table has a key in it.
+    Return the slots in which a key signs and no newer key is standby or pending. The query reads
+    the indexes of the states. A row of the table itself is large, since it contains a private key.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -115,22 +115,22 @@ def without_standby(connection: pg.connection, database: Database) -> list[Slot]
         return [Slot(*row) for row in cursor]
 
 
-def active_since(connection: pg.connection, database: Database, moment: datetime) -> list[Key]:
-    """Return the active keys that became so at a moment or before, or nobody knows when."""
+def active_since(connection: pg.connection, database: Database, time: datetime) -> list[Key]:
+    """Return the keys that are active since a time or earlier, or since an unknown time."""
     return keys_where(
         connection,
         database,
-        "WHERE k.state = 'active' AND (k.activated_at IS NULL OR k.activated_at <= %(moment)s)",
-        {"moment": moment},
+        "WHERE k.state = 'active' AND (k.activated_at IS NULL OR k.activated_at <= %(time)s)",
+        {"time": time},
     )
 
 
 def odd(connection: pg.connection, database: Database, longest: int) -> list[Key]:
     """
-    Return the keys whose row is not as it should be: see :attr:`Key.problem`.
+    Return the keys of odd rows: see :attr:`Key.problem`.
 
     longest
-        More characters than this make a domain's name one to look at.
+        The number of characters above which a domain's name makes the row odd.
     """
     marked = "odd" if longest >= LONG_NAME else "true"
     condition = f"WHERE {marked} AND ({odd_row('%(longest)s', 'key ~ %(odd_text)s')})"
@@ -141,8 +141,9 @@ def odd_where(
     connection: pg.connection, database: Database, condition: str, arguments: dict[str, object]
 ) -> list[Key]:
     """
-    Return as :func:`keys_where`, of odd rows alone: their index has them at once. The planner can't
-    know how few they are, and would read the whole table, with all processors.
+    Return keys as :func:`keys_where`, for a condition that selects only odd rows. These have an
+    index. The planner can't know how few odd rows exist, and would read the whole table with all
+    processors. So this function forbids that.
     """
     _plan_with(connection, "off", "0")
     keys = keys_where(connection, database, condition, arguments)
@@ -151,7 +152,7 @@ def odd_where(
 
 
 def _plan_with(connection: pg.connection, scan: str | None, workers: str | None) -> None:
-    """Set whether the planner may read whole tables, with how many helpers; None: as it was."""
+    """Set whether the planner may read whole tables, and with how many workers; None resets."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('enable_seqscan', %s, true),"
@@ -162,19 +163,19 @@ def _plan_with(connection: pg.connection, scan: str | None, workers: str | None)
 
 def find(connection: pg.connection, database: Database, domain: str, selector: str) -> Key:
     """
-    Return the one key; case and blanks of its selector count only between keys that differ in
-    nothing else.
+    Return the key of a domain with a selector. An exact match wins; else case and blanks of the
+    selector are ignored.
 
-    Of rows without a name there may be several, each as the others: the first is given.
+    Several rows without a domain may match. The function then returns the first one.
 
-    Raises KeyNotFound, which says what there is.
+    Raises KeyNotFound, which lists the domain's keys.
     """
-    every = list_keys(connection, database, domain)
-    found = [key for key in every if key.selector == selector]
-    found = found or [key for key in every if key.selector.strip().lower() == selector.lower()]
+    keys = list_keys(connection, database, domain)
+    found = [key for key in keys if key.selector == selector]
+    found = found or [key for key in keys if key.selector.strip().lower() == selector.lower()]
     if len(found) == 1 or (found and not domain):
         return found[0]
-    others = [f"{key.selector or repr('')} ({key.state})" for key in every]
+    others = [f"{key.selector or repr('')} ({key.state})" for key in keys]
     has = f"it has {', '.join(others)}" if others else "it has none"
     raise KeyNotFound(f"{domain or repr('')} has no key with the selector {selector!r}; {has}")
 
@@ -182,7 +183,7 @@ def find(connection: pg.connection, database: Database, domain: str, selector: s
 def keys_where(
     connection: pg.connection, database: Database, condition: str, arguments: dict[str, object]
 ) -> list[Key]:
-    """Return the keys ``k`` of a condition in SQL, by domain, then by id."""
+    """Return the keys ``k`` that an SQL condition selects, sorted by domain and id."""
     with connection.cursor() as cursor:
         cursor.execute(
             compose(f"{_SELECT} {condition} ORDER BY domain, k.id", **names(database)),
@@ -193,11 +194,11 @@ def keys_where(
 
 
 def _with_texts(cursor: pg.cursor, database: Database, keys: list[Key]) -> list[Key]:
-    """Return the keys, with what the text says of those that are odd or lack a public half."""
+    """Complete the keys that are odd or lack a public half from the text of their rows."""
     unread = [key.id for key in keys if _is_to_be_read(key)]
     if not unread:
         return keys
-    # Not at once for any number of rows: what is read is a private key.
+    # The query reads private keys, so the number of rows has a limit.
     cursor.execute(
         compose("SELECT id, key::text FROM {dkim} WHERE id = ANY (%s)", **names(database)),
         (unread[:MOST_FAULTS],),
@@ -212,8 +213,9 @@ def _is_to_be_read(key: Key) -> bool:
 
 def _with_text(key: Key, texts: Mapping[int, str | None]) -> Key:
     """
-    Return the key by its row's text. What a file holds now is what signs now: it comes before what
-    the row says of an earlier look, which counts where the file can't be read here.
+    Return the key, completed from its row's text. If the text is the path of a key file, OpenDKIM
+    signs with the file's present key. So the file takes precedence over the row's other columns,
+    which an earlier read of the file has filled. They count if the file is unreadable here.
     """
     if key.id not in texts:
         return key if key.public is not None else replace(key, fault=_UNREAD)

@@ -1,1 +1,1 @@
-"""Postfix: main.cf through postconf(1), and our milters among other people's."""
+"""Postfix's configuration through postconf(1): the formula's milters next to other milters."""

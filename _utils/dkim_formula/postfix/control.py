@@ -1,4 +1,4 @@
-"""Whether Postfix runs, as Postfix itself sees it."""
+"""The state of Postfix's master process, from postfix(1)."""
 
 import subprocess
 import time
@@ -11,10 +11,10 @@ STOPPED_WITHIN = 60.0  # seconds
 
 def running() -> bool:
     """
-    Whether the master process runs.
+    Return whether the master process runs.
 
-    Debian's unit ``postfix`` is only a bracket around ``postfix@-``: it can be active over a dead
-    master, and its stop returns before the instance has stopped (measured, Debian 12).
+    Debian's unit ``postfix`` only groups ``postfix@-``. It can be active while the master is dead,
+    and its stop returns before the instance has stopped (measured, Debian 12).
     Source: postfix(1), ``status``.
     """
     try:
@@ -25,9 +25,9 @@ def running() -> bool:
 
 
 def wait_until_stopped(within: float = STOPPED_WITHIN) -> None:
-    """Returns when the master process is gone; PostfixError after ``within`` seconds."""
+    """Wait until the master process has ended. Raises PostfixError after ``within`` seconds."""
     deadline = time.monotonic() + within
     while running():
         if time.monotonic() > deadline:
-            raise PostfixError(f"Postfix still runs {within:.0f} s after it was told to stop")
+            raise PostfixError(f"Postfix still runs {within:.0f} s after the request to stop")
         time.sleep(0.1)

@@ -1,12 +1,12 @@
-"""The values of main.cf with the parameters that they quote put in."""
+"""The expansion of parameters that values of main.cf refer to."""
 
 import re
 from collections.abc import Mapping
 
-# postconf(5), queue_directory: Debian's.
+# Debian's queue_directory: postconf(5).
 QUEUE = "/var/spool/postfix"
 _NAME = r"[A-Za-z0-9_]+"
-# A parameter that is quoted as it stands: $name, ${name} or $(name).
+# A plain reference to a parameter: $name, ${name} or $(name).
 REFERENCE = re.compile(rf"\$(?:\{{({_NAME})\}}|\(({_NAME})\)|({_NAME}))")
 _CONDITIONAL = re.compile(rf"({_NAME})([?:])(.*)", re.DOTALL)
 _CLOSING = {"{": "}", "(": ")"}
@@ -14,27 +14,28 @@ _CLOSING = {"{": "}", "(": ")"}
 
 def expand(value: str, parameters: Mapping[str, str], depth: int = 10) -> str:
     """
-    Return ``value`` with ``$name``, ``${name?text}`` and ``${name:text}`` put in from
-    ``parameters``; a name that is not there is empty. A comparison, ``${{a}=={b}?…}``, is left as
-    it is: it counts as an entry of others. Source: postconf(5), «DESCRIPTION».
+    Return ``value`` with ``$name``, ``${name?text}`` and ``${name:text}`` expanded.
+
+    A missing parameter is empty. A comparison, ``${{a}=={b}?…}``, is left as it is: it counts as
+    an entry of another milter. Source: postconf(5), «DESCRIPTION».
     """
     if depth == 0 or "$" not in value:
         return value
     text, at = "", 0
     while (found := value.find("$", at)) >= 0:
         text += value[at:found]
-        put, at = _macro(value, found, parameters, depth)
-        text += put
+        expanded, at = _macro(value, found, parameters, depth)
+        text += expanded
     return text + value[at:]
 
 
 def references(value: str) -> list[str]:
-    """Return the names of parameters that a value quotes, each once."""
+    """Return the names of parameters that a value refers to, without duplicates."""
     return list(dict.fromkeys(_name(found) for found in REFERENCE.finditer(value)))
 
 
 def _macro(value: str, at: int, parameters: Mapping[str, str], depth: int) -> tuple[str, int]:
-    """Return what stands for the macro at a dollar sign, and where the text goes on."""
+    """Return the expansion of the macro at a dollar sign, and the position after the macro."""
     bare = REFERENCE.match(value, at)
     if bare:
         return _value(_name(bare), parameters, depth), bare.end()
@@ -65,13 +66,13 @@ def _branches(text: str) -> tuple[str, str]:
 
 
 def _closed(value: str, at: int) -> int:
-    """Return where the brace or parenthesis at ``at`` is closed, or -1."""
+    """Return the position where the brace or parenthesis at ``at`` is closed, or -1."""
     opening = value[at : at + 1]
     depth = 0
-    for place in range(at, len(value)):
-        depth += (value[place] == opening) - (value[place] == _CLOSING.get(opening))
+    for position in range(at, len(value)):
+        depth += (value[position] == opening) - (value[position] == _CLOSING.get(opening))
         if depth == 0:
-            return place
+            return position
     return -1
 
 

@@ -11,14 +11,16 @@ _ACTION = re.compile(r"\{?\s*default_action\s*=\s*(\w+)\s*\}?")
 
 def entries(value: str) -> list[str]:
     """
-    Return a list's entries: commas and white space part them, but not within braces, which may
-    stand in braces: ``{ inet:host:port, { command_timeout = 30s } }``. Source: MILTER_README.
+    Return a list's entries.
+
+    Commas and white space separate entries, but not within braces. Braces can be nested:
+    ``{ inet:host:port, { command_timeout = 30s } }``. Source: MILTER_README.
     """
     return [value[start:end] for start, end in _spans(value)]
 
 
 def expanded(parameters: Mapping[str, str], name: str) -> list[str]:
-    """Return the entries of a parameter, those of the parameters that it quotes among them."""
+    """Return the entries of a parameter, with those of the parameters that it refers to."""
     return entries(expand(parameters.get(name, ""), parameters))
 
 
@@ -38,18 +40,22 @@ def own_action(entry: str) -> str | None:
 
 def own_entry(entry: str, milter: str, chosen: str, force: bool = False) -> str:
     """
-    Return an entry of ours as it is to be: our address, and what to do while it does not answer.
+    Return the desired entry of a milter of the formula: its address and its default action.
 
     entry
-        As it is written now; its other settings stay.
+        The present entry; its other settings stay.
+    milter
+        The address of the milter.
+    chosen
+        The default action.
     force
-        Whether ``chosen`` replaces an action that the entry has.
+        Whether ``chosen`` replaces the present action of the entry.
     """
     settings = _settings(entry)
-    has = own_action(entry)
-    if has is None:
+    present = own_action(entry)
+    if present is None:
         settings.append(f"default_action={chosen}")
-    elif force and has != chosen:
+    elif force and present != chosen:
         settings = [
             f"default_action={chosen}" if _ACTION.fullmatch(one) else one for one in settings
         ]
@@ -59,7 +65,7 @@ def own_entry(entry: str, milter: str, chosen: str, force: bool = False) -> str:
 
 
 def moved(entry: str, milter: str) -> str:
-    """Return an entry with another address, and the settings that it has."""
+    """Return an entry with another address and the same settings."""
     settings = _settings(entry)
     return f"{{ {', '.join([milter, *settings])} }}" if settings else milter
 
@@ -69,7 +75,7 @@ def _settings(entry: str) -> list[str]:
 
 
 def edited(value: str, edit: Callable[[str], str | None]) -> str:
-    """Return a list's text with each entry edited; None drops it with the separator before it."""
+    """Return a list's text with each entry edited; None drops it and the separator before it."""
     text, end, changed = "", 0, False
     for start, stop in _spans(value):
         entry = value[start:stop]
@@ -82,24 +88,24 @@ def edited(value: str, edit: Callable[[str], str | None]) -> str:
 
 
 def appended(value: str, added: Sequence[str]) -> str:
-    """Return a list's text with more entries at its end."""
+    """Return a list's text with entries added at the end."""
     return ", ".join([value.rstrip(", "), *added] if value.strip(", ") else added)
 
 
 def refuse_open_brace(name: str, value: str) -> None:
-    """Raise PostfixError where a list can't be added to, since a brace in it is not closed."""
+    """Raise PostfixError if an unclosed brace makes it impossible to add to a list."""
     depth = 0
     for character in value:
         depth = max(0, depth + (character == "{") - (character == "}"))
     if depth:
         raise PostfixError(
-            f"main.cf: {name} has a brace that is not closed, so that whatever is put after it is "
-            f"a part of that entry: {value[:200]}; close it"
+            f"main.cf: {name} has a brace that is not closed, so that any text after the brace "
+            f"belongs to that entry: {value[:200]}; close it"
         )
 
 
 def _spans(value: str) -> Iterator[tuple[int, int]]:
-    """Yield where each entry of a list's text begins and ends."""
+    """Yield the positions where each entry of a list's text begins and ends."""
     depth, start = 0, None
     for at, character in enumerate(value):
         if depth == 0 and character in ", \t\r\n":

@@ -1,11 +1,11 @@
-"""For how long a message may wait in Postfix's queue before it is verified by its receiver."""
+"""The longest time that a message waits in Postfix's queue before its receiver verifies it."""
 
 import re
 
 from ..errors import PostfixError
 from . import main_cf
 
-# postconf(5): both are 5d by default, and days where no unit is given.
+# postconf(5): both are 5d by default; a number without a unit means days.
 DEFAULT = 5 * 86400
 PARAMETERS = ("maximal_queue_lifetime", "bounce_queue_lifetime")
 
@@ -15,8 +15,10 @@ _TIME = re.compile(r"([0-9]+)([smhdw]?)")
 
 def longest() -> tuple[int, str]:
     """
-    The longest that this machine's Postfix keeps a message, or that one which sends elsewhere by
-    default does; in seconds, and what says so.
+    Return the longest time in seconds that Postfix keeps a message, and the source of the value.
+
+    If a parameter can't be read, another machine may send the mail: its Postfix is assumed to have
+    the default.
     """
     found = {name: _lifetime(name) for name in PARAMETERS}
     known = {name: seconds for name, seconds in found.items() if seconds is not None}

@@ -1,4 +1,4 @@
-"""The ways by which mail comes into Postfix, and which of them lead through our milters."""
+"""Postfix's services that take mail, and whether their mail passes the formula's milters."""
 
 import ipaddress
 import os
@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import expansion, main_cf, milter_list, milters
-from .milters import NON_SMTPD, SMTPD, Ours
+from .managed_milters import ManagedMilters, endpoints
+from .milters import NON_SMTPD, SMTPD
 
 MAPS = "smtpd_milter_maps"
 OVERRIDES = "receive_override_options"
 NO_MILTERS = "no_milters"
 MASTER = "master.cf"
 
-# smtpd(8) talks to smtpd_milters; for the others cleanup(8) talks to non_smtpd_milters.
+# smtpd(8) uses smtpd_milters; for the other services cleanup(8) uses non_smtpd_milters.
 _ENTRANCES = ("smtpd", "pickup", "qmqpd")
-# FILTER_README and SMTPD_PROXY_README: what has another program pass mail on to a second smtpd.
+# Parameters that send mail through another program to a second smtpd: FILTER_README,
+# SMTPD_PROXY_README.
 _FILTERS = ("content_filter", "smtpd_proxy_filter")
-# Tables that are text: cidr_table(5), regexp_table(5), pcre_table(5), postmap(1).
+# Tables with a text file: cidr_table(5), regexp_table(5), pcre_table(5), postmap(1).
 _TEXT_TABLES = ("cidr", "regexp", "pcre", "texthash", "hash", "btree", "lmdb", "cdb", "dbm")
 _LARGEST_TABLE = 1_000_000  # octets
 
@@ -26,14 +28,14 @@ _LARGEST_TABLE = 1_000_000  # octets
 @dataclass(frozen=True)
 class Configuration:
     """
-    Postfix's configuration, as far as milters are concerned.
+    The part of Postfix's configuration that concerns milters.
 
     main
-        What main.cf sets, unexpanded.
+        The parameters that main.cf sets, unexpanded.
     services
         The services of master.cf, eight fields each.
     own
-        What services set for themselves, by ``service/type/parameter``.
+        The parameters that services set, by ``service/type/parameter``.
     """
 
     main: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +58,7 @@ class Configuration:
         return {**self.main, **own}
 
     def quoting(self) -> list[str]:
-        """Return the values of master.cf that hold milters, and may quote main.cf's parameters."""
+        """Return master.cf's lists of milters, which may refer to main.cf's parameters."""
         return [self.own[name] for name in self.lists()]
 
     def lists(self) -> list[str]:
@@ -65,141 +67,151 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Way:
+class Entrance:
     """
-    One way by which mail comes in.
+    A service that takes mail.
 
     service
-        ``smtp/inet``, as postconf(1) writes it.
-    lacks
-        Our milters that its mail does not pass.
-    why
-        What leads its mail round them; empty where none is lacking.
+        The name as postconf(1) writes it, ``smtp/inet``.
+    missing
+        The formula's milters that its mail bypasses.
+    cause
+        The setting that makes its mail bypass them; empty if ``missing`` is empty.
     """
 
     service: str
-    lacks: tuple[str, ...] = ()
-    why: str = ""
+    missing: tuple[str, ...] = ()
+    cause: str = ""
 
     def __str__(self) -> str:
-        return f"{self.service} ({self.why})"
+        return f"{self.service} ({self.cause})"
 
 
 def read() -> Configuration:
-    """Return this machine's configuration; empty where Postfix is not installed."""
+    """Return this machine's configuration; empty if Postfix is not installed."""
     if not os.path.exists(main_cf.POSTCONF):
         return Configuration()
     return Configuration(main_cf.explicit(), main_cf.services(), main_cf.service_parameters())
 
 
-def ways(found: Configuration, ours: Ours) -> list[Way]:
+def entrances(found: Configuration, managed: ManagedMilters) -> list[Entrance]:
     """
-    Return every way by which mail comes in, in the order of master.cf.
+    Return the services that take mail, in the order of master.cf.
 
-    The second smtpd behind a content filter is none of its own: its mail has come in by another
-    service. That one leads through our milters where the second smtpd does.
+    The second smtpd behind a content filter is left out, because another service has taken its
+    mail. If the second smtpd's mail passes the milters, so does the mail of that service.
     """
-    entrances = [fields for fields in found.services if fields[7] in _ENTRANCES]
-    second = [fields for fields in entrances if _comes_back(found, fields)]
-    signed_behind = bool(second) and not any(_way(found, fields, ours).lacks for fields in second)
+    services = [fields for fields in found.services if fields[7] in _ENTRANCES]
+    second = [fields for fields in services if _comes_back(found, fields)]
+    signed_behind = bool(second) and not any(
+        _entrance(found, fields, managed).missing for fields in second
+    )
     result = []
-    for fields in entrances:
+    for fields in services:
         if fields in second:
             continue
-        way = _way(found, fields, ours)
-        if way.lacks and signed_behind and _is_filtered(found, way.service):
-            way = Way(way.service)
-        result.append(way)
+        entrance = _entrance(found, fields, managed)
+        if entrance.missing and signed_behind and _is_filtered(found, entrance.service):
+            entrance = Entrance(entrance.service)
+        result.append(entrance)
     return result
 
 
-def unsigned(found: Configuration, ours: Ours, meant: Iterable[str] = ()) -> list[Way]:
-    """Return the ways that go round a milter of ours, without those that are ``meant`` to."""
-    meant = set(meant)
-    return [way for way in ways(found, ours) if way.lacks and way.service not in meant]
+def unsigned(
+    found: Configuration, managed: ManagedMilters, intended: Iterable[str] = ()
+) -> list[Entrance]:
+    """Return the services whose mail bypasses a managed milter, without the intended ones."""
+    intended = set(intended)
+    return [
+        entrance
+        for entrance in entrances(found, managed)
+        if entrance.missing and entrance.service not in intended
+    ]
 
 
-def plan(found: Configuration, ours: Ours, gone: Ours, chosen: str, force: bool) -> dict[str, str]:
+def plan(
+    found: Configuration, managed: ManagedMilters, gone: ManagedMilters, chosen: str, force: bool
+) -> dict[str, str]:
     """
-    Return master.cf's own lists of milters in which an entry of ours has to be written anew, with
-    their new values, by ``service/type/parameter``.
+    Return master.cf's own lists of milters that change, with new values.
 
-    A service that names our daemon at an older address, or at one that it can't reach, would go
-    round the daemon that moved. A service that does not name it stays as it is.
+    The keys are ``service/type/parameter``. If a service names a daemon of the formula at an older
+    or unreachable address, its mail would bypass the moved daemon. A service that does not name the
+    daemon stays as it is.
 
     gone
-        Milters of ours that are to be there no more.
+        Milters of the formula that are removed.
     chosen, force
-        As :func:`milter_list.own_entry`.
+        See :func:`milter_list.own_entry`.
     """
 
     def put(entry: str, milter: str) -> str:
         return milter_list.own_entry(entry, milter, chosen, force)
 
     return _lists(
-        found, lambda value: milters.swap_in_list(milters.removed(value, gone), ours, put)
+        found, lambda value: milters.swap_in_list(milters.removed(value, gone), managed, put)
     )
 
 
-def plan_swap(found: Configuration, ours: Ours) -> dict[str, str]:
-    """Return the lists in which our daemon's older addresses follow it; settings stay."""
-    return _lists(found, lambda value: milters.swap_in_list(value, ours, milter_list.moved))
+def plan_swap(found: Configuration, managed: ManagedMilters) -> dict[str, str]:
+    """Return the lists that name a daemon's older addresses, with the new address."""
+    return _lists(found, lambda value: milters.swap_in_list(value, managed, milter_list.moved))
 
 
-def plan_absent(found: Configuration, ours: Ours) -> dict[str, str]:
-    """Return master.cf's own lists of milters without ours, where they have some."""
-    return _lists(found, lambda value: milters.removed(value, ours))
+def plan_absent(found: Configuration, managed: ManagedMilters) -> dict[str, str]:
+    """Return master.cf's own lists that name managed milters, without these milters."""
+    return _lists(found, lambda value: milters.removed(value, managed))
 
 
-def maps(found: Configuration, ours: Ours) -> Iterator[str]:
-    """Yield what ``smtpd_milter_maps`` does, a clause for each place that sets it."""
+def maps(found: Configuration, managed: ManagedMilters) -> Iterator[str]:
+    """Yield a clause about the effect of each setting of ``smtpd_milter_maps``."""
     names = [name for name in found.own if name.rpartition("/")[2] == MAPS]
     for where, value in [(MAPS, found.main.get(MAPS, ""))] + [(n, found.own[n]) for n in names]:
         tables = milter_list.entries(expansion.expand(value, found.main))
         if not tables:
             continue
-        lines = [line for table in tables for line in _round_us(table, ours)]
-        text = f"{where} = {value}: a client that it matches has the milters of the table alone"
+        lines = [line for table in tables for line in _bypassing_lines(table, managed)]
+        text = f"{where} = {value}: a client that it matches has only the milters of the table"
         if lines:
             text += f"; without OpenDKIM: {', '.join(lines[:5])}"
             text += f" and {len(lines) - 5} more" if len(lines) > 5 else ""
         yield text
 
 
-def _way(found: Configuration, fields: Sequence[str], ours: Ours) -> Way:
+def _entrance(found: Configuration, fields: Sequence[str], managed: ManagedMilters) -> Entrance:
     service = _name(fields)
     parameters = found.parameters(service)
-    missing = tuple(ours.milters)
+    missing = tuple(managed.milters)
     if NO_MILTERS in milter_list.expanded(parameters, OVERRIDES):
-        return Way(service, missing, _source(found, service, OVERRIDES, NO_MILTERS))
+        return Entrance(service, missing, _source(found, service, OVERRIDES, NO_MILTERS))
     name, chroot = SMTPD, fields[4]
     holder = service
     if fields[7] != "smtpd":
         name = NON_SMTPD
         holder, chroot = _cleanup(found, parameters)
         parameters = found.parameters(holder)
-    there = milter_list.expanded(parameters, name)
+    present = milter_list.expanded(parameters, name)
     reached = {
         milter
-        for entry in there
-        if (milter := ours.which(entry)) and _reaches(entry, milter, chroot, ours)
+        for entry in present
+        if (milter := managed.which(entry)) and _reaches(entry, milter, chroot, managed)
     }
-    lacks = tuple(milter for milter in ours.milters if milter not in reached)
-    return Way(service, lacks, _source(found, holder, name) if lacks else "")
+    missing = tuple(milter for milter in managed.milters if milter not in reached)
+    return Entrance(service, missing, _source(found, holder, name) if missing else "")
 
 
-def _reaches(entry: str, milter: str, chroot: str, ours: Ours) -> bool:
-    """Return whether a process finds our socket at an entry's path, by its chroot column."""
+def _reaches(entry: str, milter: str, chroot: str, managed: ManagedMilters) -> bool:
+    """Return whether a process finds the milter's socket at an entry's path in or out of chroot."""
     transport, _, path = milter_list.address(entry).partition(":")
     if transport not in ("unix", "local"):
-        # What listens at an older address of ours is gone.
+        # Nothing of the formula listens at an older address.
         return milter_list.address(entry) == milter
-    socket = milters.places(milter, ours.queue)
+    socket = endpoints(milter, managed.queue)
     if not path.startswith("/"):
-        return bool(milters.places(f"unix:{path}", ours.queue) & socket)
-    inside = milters.places(f"unix:{path.lstrip('/')}", ours.queue)
-    outside = milters.places(f"unix:{path}", ours.queue) - inside
-    # "-" is "n" from Postfix 3.0 on, and "y" where compatibility_level says so: master(5).
+        return bool(endpoints(f"unix:{path}", managed.queue) & socket)
+    inside = endpoints(f"unix:{path.lstrip('/')}", managed.queue)
+    outside = endpoints(f"unix:{path}", managed.queue) - inside
+    # "-" means "n" from Postfix 3.0 on, but "y" with some compatibility_level: master(5).
     needed = {"y": [inside], "n": [outside]}.get(chroot, [inside, outside])
     return all(bool(one & socket) for one in needed)
 
@@ -212,7 +224,7 @@ def _source(found: Configuration, service: str, name: str, value: str = "") -> s
 
 
 def _cleanup(found: Configuration, parameters: Mapping[str, str]) -> tuple[str, str]:
-    """Return the cleanup service that a service gives its mail to, and its chroot column."""
+    """Return the cleanup service that takes a service's mail, and its chroot column."""
     name = expansion.expand(parameters.get("cleanup_service_name", "cleanup"), parameters)
     for fields in found.services:
         if fields[0] == name and fields[7] == "cleanup":
@@ -249,7 +261,7 @@ def _is_local(fields: Sequence[str]) -> bool:
 
 def _lists(found: Configuration, edit) -> dict[str, str]:
     edited = {name: (found.own[name], edit(found.own[name])) for name in found.lists()}
-    # postconf(1) -P takes no white space in a value; braces and commas need none.
+    # postconf(1) -P refuses white space in a value. Braces and commas need none.
     return {name: _dense(new) for name, (old, new) in edited.items() if new != old}
 
 
@@ -258,8 +270,8 @@ def _dense(value: str) -> str:
     return re.sub(r"\s+", ",", spaced)
 
 
-def _round_us(table: str, ours: Ours) -> Iterator[str]:
-    """Yield the lines of a text table that leave our milters out."""
+def _bypassing_lines(table: str, managed: ManagedMilters) -> Iterator[str]:
+    """Yield the lines of a text table that omit a managed milter."""
     kind, colon, path = table.partition(":")
     if not colon or kind not in _TEXT_TABLES or not path.startswith("/"):
         return
@@ -272,7 +284,7 @@ def _round_us(table: str, ours: Ours) -> Iterator[str]:
         words = line.split(None, 1)
         if len(words) < 2 or words[0].startswith("#"):
             continue
-        if set(ours.among(milter_list.entries(words[1]))) != set(ours.milters):
+        if set(managed.among(milter_list.entries(words[1]))) != set(managed.milters):
             yield " ".join(line.split())[:80]
 
 

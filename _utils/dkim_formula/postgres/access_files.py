@@ -1,4 +1,4 @@
-"""pg_hba.conf and pg_ident.conf: read, given our lines, checked by PostgreSQL and loaded."""
+"""The formula's lines in pg_hba.conf and pg_ident.conf: written, checked and loaded."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ RELOADED_WITHIN = 30.0  # seconds
 @dataclass(frozen=True)
 class Snapshot:
     """
-    The two files as they are.
+    The present state of both files and of the server.
 
     faults
-        What PostgreSQL finds wrong with them, so that it loads neither.
+        PostgreSQL's errors in the files. With one of them PostgreSQL loads neither file.
     warnings
-        What PostgreSQL says of rules that it loads all the same: `hostssl` beside ``ssl = off``.
+        PostgreSQL's messages on rules that it loads: `hostssl` while ``ssl = off``.
     included
         Mappings of files that pg_ident.conf includes: map, system user, role (PostgreSQL 16).
     sessions
-        The databases and roles that sessions of other machines have just now.
+        The database and the role of each open session from another machine.
     databases
         The server's databases.
     """
@@ -56,7 +56,7 @@ class Snapshot:
 
 ABSENT = Snapshot()
 
-# What a role that is no superuser lacks by default, and what gives it that.
+# The rights that a role without superuser lacks by default: an SQL test, and what to GRANT.
 _NEEDED = {
     "pg_has_role('pg_read_all_settings', 'USAGE')": "pg_read_all_settings",
     "has_table_privilege('pg_hba_file_rules', 'SELECT')": "SELECT ON pg_hba_file_rules",
@@ -71,18 +71,18 @@ _NEEDED = {
 }
 
 
-def look(connection: pg.connection) -> Snapshot:
+def read(connection: pg.connection) -> Snapshot:
     """
-    Read both files where the server says that they are.
+    Read both files at the paths that the server reports.
 
-    Raises AccessFileError where this machine has no such file, which then is not the database's,
-    and where the session's role may not ask the server.
+    Raises AccessFileError if a path is missing on this machine, which then is not the database's
+    host, or if the session's role lacks the rights that reading needs.
     """
     with connection.cursor() as cursor:
         _refuse_without_rights(cursor)
         cursor.execute("SELECT current_setting('hba_file'), current_setting('ident_file')")
         hba_path, ident_path = cursor.fetchone()
-        faults, warnings = _complaints(cursor, hba_path, ident_path)
+        faults, warnings = _errors_and_warnings(cursor, hba_path, ident_path)
         cursor.execute(
             "SELECT DISTINCT datname, usename FROM pg_stat_activity"
             " WHERE datname <> '' AND client_addr IS NOT NULL"
@@ -94,8 +94,8 @@ def look(connection: pg.connection) -> Snapshot:
     return Snapshot(
         hba_path,
         ident_path,
-        _read(hba_path),
-        _read(ident_path),
+        _read_text(hba_path),
+        _read_text(ident_path),
         faults,
         warnings,
         included,
@@ -112,20 +112,20 @@ def _refuse_without_rights(cursor: pg.cursor) -> None:
     }
     cursor.execute(f"SELECT current_user, {', '.join(needed)}")
     role, *has = cursor.fetchone()
-    lacks = [right for right, there in zip(needed.values(), has, strict=True) if not there]
-    if not lacks:
+    lacking = [right for right, held in zip(needed.values(), has, strict=True) if not held]
+    if not lacking:
         return
-    grants = " ".join(f"GRANT {right} TO {quoted(role)};" for right in lacks)
+    grants = " ".join(f"GRANT {right} TO {quoted(role)};" for right in lacking)
     raise AccessFileError(
-        f"dkim:database:user: role {role!r} may not ask the server for pg_hba.conf and "
-        "pg_ident.conf, nor have them loaded, which is a superuser's right; remove "
-        "dkim:database:user, so that root sets up as the local postgres account, or run once as a "
-        f"superuser in the database {MAINTENANCE!r}: {grants}"
+        f"dkim:database:user: role {role!r} lacks a superuser's rights to read the server's "
+        "pg_hba.conf and pg_ident.conf and to reload them; remove dkim:database:user, so that root "
+        "sets up as the local postgres account, or run once as a superuser in the database "
+        f"{MAINTENANCE!r}: {grants}"
     )
 
 
 def _has_mappings(cursor: pg.cursor) -> bool:
-    """Tell whether the server has pg_ident_file_mappings, which came with PostgreSQL 15."""
+    """Return whether the server has pg_ident_file_mappings (PostgreSQL 15 and later)."""
     return cursor.connection.server_version >= 150000
 
 
@@ -147,37 +147,40 @@ def plan(
     Plan the changes of ``pg_hba.conf`` and ``pg_ident.conf``.
 
     present
-        False: our lines are to go.
+        False: remove the formula's lines.
     also_root
         Root may log in as the reader too: for a daemon that its init script starts as root, and
-        which makes its first session before it changes its user (measured).
+        which opens its first session before it changes its user (measured).
 
-    Raises AccessFileError where a file is broken already.
+    Raises AccessFileError if PostgreSQL already reports an error in a file.
     """
     if snapshot.faults:
         raise AccessFileError("\n".join(snapshot.faults))
-    ours = access_lines.desired(database, present, also_root)
-    former = _former(snapshot, ours, present)
+    desired = access_lines.desired(database, present, also_root)
+    former = _former(snapshot, desired, present)
     changes = {}
-    if access_lines.new_hba(snapshot.hba_text, ours, former) != snapshot.hba_text:
+    if access_lines.new_hba(snapshot.hba_text, desired, former) != snapshot.hba_text:
         changes["pg_hba.conf"] = _change(
             snapshot.hba_text,
             lambda line: (
                 line in former.rules
-                or any(one.is_local(line) or one.is_network(line) for one in ours)
+                or any(one.is_local(line) or one.is_network(line) for one in desired)
             ),
-            [rule for one in ours for rule in (*one.local, *one.network)],
+            [rule for one in desired for rule in (*one.local, *one.network)],
         )
-    if access_lines.new_ident(snapshot.ident_text, ours, former) != snapshot.ident_text:
+    if access_lines.new_ident(snapshot.ident_text, desired, former) != snapshot.ident_text:
         changes["pg_ident.conf"] = _change(
             snapshot.ident_text,
             lambda line: (
                 line in former.mappings
-                or (any(one.is_mapping(line) for one in ours) and line not in former.kept_mappings)
+                or (
+                    any(one.is_mapping(line) for one in desired)
+                    and line not in former.kept_mappings
+                )
             ),
-            [mapping for one in ours for mapping in one.mappings],
+            [mapping for one in desired for mapping in one.mappings],
         )
-    notes = (*_notes(snapshot, ours), *_former_notes(snapshot, database, former))
+    notes = (*_notes(snapshot, desired), *_former_notes(snapshot, database, former))
     return Plan(changes, notes)
 
 
@@ -185,41 +188,43 @@ def apply(
     connection: pg.connection, database: Database, present: bool = True, also_root: bool = False
 ) -> Plan:
     """
-    Write the files, have PostgreSQL check and load them, and wait until that is in force. Put the
-    old text back, and raise AccessFileError, where PostgreSQL finds fault.
+    Write the files, have PostgreSQL check and load them, and wait until the new rules are in force.
+
+    Puts the old texts back and raises AccessFileError if PostgreSQL reports an error in the new.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ACCESS))
-        snapshot = look(connection)
+        snapshot = read(connection)
         planned = plan(snapshot, database, present, also_root)
         if not planned:
             return planned
-        ours = access_lines.desired(database, present, also_root)
-        former = _former(snapshot, ours, present)
+        desired = access_lines.desired(database, present, also_root)
+        former = _former(snapshot, desired, present)
         new = {
             snapshot.hba_path: (
                 snapshot.hba_text,
-                access_lines.new_hba(snapshot.hba_text, ours, former),
+                access_lines.new_hba(snapshot.hba_text, desired, former),
             ),
             snapshot.ident_path: (
                 snapshot.ident_text,
-                access_lines.new_ident(snapshot.ident_text, ours, former),
+                access_lines.new_ident(snapshot.ident_text, desired, former),
             ),
         }
-        with _put_back_unless_sound(new, planned):
+        with _put_back_unless_valid(new, planned):
             for path, (old, text) in new.items():
                 if text != old:
                     _write(path, text)
-            faults, warnings = _complaints(cursor, snapshot.hba_path, snapshot.ident_path)
-            # A warning on a line of the site's was there before; ours must be in force.
+            faults, warnings = _errors_and_warnings(cursor, snapshot.hba_path, snapshot.ident_path)
+            # A warning on another line existed before. A new warning is on a line of the
+            # formula's, which must be in force.
             if len(warnings) > len(snapshot.warnings):
                 faults += warnings
             if faults:
                 raise AccessFileError(
-                    "the old files were put back, since PostgreSQL finds fault with the new: "
+                    "the old files were put back, because PostgreSQL reports errors in the new: "
                     + "; ".join(faults)
                 )
-        # The files are written, and stay so: the next start of PostgreSQL reads them too.
+        # The files stay written: the next start of PostgreSQL reads them even without a reload.
         with keeping_what_was_done(lambda: planned.changes):
             before = _loaded_at(database)
             cursor.execute("SELECT pg_reload_conf()")
@@ -228,67 +233,70 @@ def apply(
     return planned
 
 
-def _former(snapshot: Snapshot, ours: tuple[Lines, ...], present: bool) -> Former:
-    # Where all of it is to go, nobody's session keeps a line.
+def _former(snapshot: Snapshot, desired: tuple[Lines, ...], present: bool) -> Former:
+    # When all of the formula's lines are removed, no session keeps a line.
     sessions = snapshot.sessions if present else frozenset()
-    return access_lines.find_former(snapshot.hba_text, snapshot.ident_text, ours, sessions)
+    return access_lines.find_former(snapshot.hba_text, snapshot.ident_text, desired, sessions)
 
 
 def _former_notes(snapshot: Snapshot, database: Database, former: Former) -> list[str]:
     notes = [
         f"another machine has a session as {role} with the database {name}, which the settings no "
-        "longer name: their lines stay in pg_hba.conf and pg_ident.conf until a run finds no such "
-        "session; apply the formula on the mail hosts, then here again"
+        "longer name: the session's lines stay in pg_hba.conf and pg_ident.conf until a run finds "
+        "no such session; apply the formula on the mail hosts, then here again"
         for name, role in former.waiting
     ]
-    left = {pair[0] for line in former.rules if (pair := hba.pair(line))} - {database.name}
+    left = {pair[0] for line in former.rules if (pair := hba.database_and_role(line))}
+    left.discard(database.name)
     notes += [
         f"database {name}: the formula's tables, keys and roles' rights are left there; move the "
-        "keys, then drop what is of no use any more"
+        "keys, then drop what nothing uses"
         for name in sorted(left & snapshot.databases)
     ]
     return notes
 
 
-def _change(text: str, is_ours: hba.IsOurs, new: list[str]) -> dict[str, object]:
-    there = [line.raw.strip() for line in hba.lines(text) if is_ours(line)]
-    return change("; ".join(there) or None, "; ".join(new) or None)
+def _change(text: str, is_managed: hba.IsManaged, new: list[str]) -> dict[str, object]:
+    old = [line.raw.strip() for line in hba.lines(text) if is_managed(line)]
+    return change("; ".join(old) or None, "; ".join(new) or None)
 
 
-def _notes(snapshot: Snapshot, ours: tuple[Lines, ...]) -> tuple[str, ...]:
+def _notes(snapshot: Snapshot, desired: tuple[Lines, ...]) -> tuple[str, ...]:
     return tuple(
-        f"pg_ident.conf: a line that is not the formula's lets the system user {user} use the map "
-        f"{map_name} too; it is left alone"
-        for one in ours
+        "pg_ident.conf: a line that the formula does not manage lets the system user "
+        f"{user} use the map {map_name} too; the formula does not change that line"
+        for one in desired
         if one.mappings
         for map_name, known in one.maps
         for user in (
-            *hba.others_mapped(snapshot.ident_text, map_name, known, one.role),
-            *_others_included(snapshot, map_name, known, one.role),
+            *hba.unmanaged_users(snapshot.ident_text, map_name, known, one.role),
+            *_included_unmanaged_users(snapshot, map_name, known, one.role),
         )
     )
 
 
-def _others_included(
+def _included_unmanaged_users(
     snapshot: Snapshot, map_name: str, known: tuple[str, ...], role: str
 ) -> list[str]:
     return [
         user
         for included_map, user, name in snapshot.included
-        if included_map == map_name and user not in known and hba.could_mean(name, role)
+        if included_map == map_name and user not in known and hba.may_match_role(name, role)
     ]
 
 
-def _complaints(
+def _errors_and_warnings(
     cursor: pg.cursor, hba_path: str, ident_path: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
-    Return what PostgreSQL says of the files on disk: faults, for which it loads none of them, and
-    warnings. A rule that it warns of is loaded, and shown with its type (measured, 15 and 17).
+    Return PostgreSQL's errors and warnings on the files on disk.
+
+    With an error PostgreSQL loads none of the files. A rule with a warning is loaded, and
+    pg_hba_file_rules shows its type (measured, 15 and 17).
     """
-    # From PostgreSQL 16 on there are included files.
-    named = cursor.connection.server_version >= 160000
-    file_name = "file_name" if named else "NULL"
+    # From PostgreSQL 16 on a file can include others, and each row names its file.
+    has_file_name = cursor.connection.server_version >= 160000
+    file_name = "file_name" if has_file_name else "NULL"
     cursor.execute(
         f"SELECT {file_name}, line_number, error, type IS NULL FROM pg_hba_file_rules"
         " WHERE error IS NOT NULL"
@@ -307,14 +315,14 @@ def _complaints(
     )
 
 
-def _read(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             text = stream.read()
     except OSError as error:
         raise AccessFileError(f"{path} can't be read on this machine: {error.strerror}") from None
     if "\0" in text:
-        # PostgreSQL reads a line up to it, and takes the next line for more of the same.
+        # PostgreSQL reads a line up to the NUL byte and appends the next line to it.
         raise AccessFileError(f"{path} has a NUL byte in it; remove it")
     return text
 
@@ -326,17 +334,17 @@ def _write(path: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _put_back_unless_sound(files: dict[str, tuple[str, str]], planned: Plan) -> Iterator[None]:
-    """Put the old texts back at an error, which has the files that stay new as done."""
+def _put_back_unless_valid(files: dict[str, tuple[str, str]], planned: Plan) -> Iterator[None]:
+    """Put the old texts back at an error. Its ``done`` names the files that stay changed."""
     try:
         yield
     except BaseException as error:
         left = {}
         for path, (old, new) in files.items():
             name = os.path.basename(path)
-            # Each by itself: what keeps one file from being put back may spare the other.
+            # One file at a time: an error at the one does not prevent putting back the other.
             try:
-                if old != new and _read(path) != old:
+                if old != new and _read_text(path) != old:
                     left[name] = planned.changes[name]
                     _write(path, old)
                     del left[name]
@@ -347,7 +355,8 @@ def _put_back_unless_sound(files: dict[str, tuple[str, str]], planned: Plan) -> 
 
 
 def _loaded_at(database: Database):
-    # A new session's answer is the postmaster's: an old one's is when it noticed the signal itself.
+    # A new session answers with the postmaster's load time. An old session answers with the time
+    # at which it noticed the signal itself.
     with (
         session(database, setup=True, dbname=MAINTENANCE) as connection,
         connection.cursor() as cursor,
@@ -361,6 +370,7 @@ def _wait_until_loaded(database: Database, before) -> None:
     while _loaded_at(database) <= before:
         if time.monotonic() > deadline:
             raise AccessFileError(
-                f"PostgreSQL did not load its access files within {RELOADED_WITHIN:.0f} s"
+                "PostgreSQL did not load pg_hba.conf and pg_ident.conf within "
+                f"{RELOADED_WITHIN:.0f} s; run again"
             )
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What becomes of the keys in a table that the howto made."""
+"""The states that keys get when the formula takes over a table that was made with the howto."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .stored_row import is_row_found, read_row, row_problem
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# Beyond this many domains with several keys the daemon's choice is not asked for each of them:
-# over the howto's views an answer is a scan, 120 ms at a hundred thousand domains (measured).
-_ASK_AT_MOST = 200
+# For how many domains with several keys the daemon's choice is queried. Over the howto's views
+# each query is a scan, which takes 120 ms at 100,000 domains (measured).
+_MOST_QUERIES = 200
 
 _ROWS = """
 SELECT k.id::text, d.{name}::text, coalesce(k.selector::text, ''), k.key::text, md5(k.key)
@@ -29,21 +29,28 @@ SELECT k.id::text, d.{name}::text, coalesce(k.selector::text, ''), k.key::text, 
 """
 
 FREED = (
-    "{table}: the foreign key of domain_id is dropped, so that a domain can be deleted while a key "
-    "is there; the column stays, and a row that is inserted by domain_id gets the domain's name"
+    "{table}: the foreign key of domain_id is dropped, so that a domain with a key can be deleted; "
+    "the column stays, and a row that is inserted by domain_id gets the domain's name"
 )
 
 
 @dataclass(frozen=True)
 class Adopted:
     """
-    A row of the howto's table and what it becomes.
+    A row of the howto's table, and the state and name that the row gets.
 
-    ``signs`` tells whether the key can be used; a row that can't becomes ``pending`` or
-    ``revoked``. ``problem`` is what is wrong with the row and what to do. ``digest`` is the key's
-    md5, to know it again. ``text`` takes the place of a key's text that OpenDKIM can't read as it
-    is, or that has more in it than one key. ``stored`` is the name that the row gets: in lower
-    case where OpenDKIM finds it so, and None where there is none for it.
+    problem
+        What is wrong with the row, and what to do.
+    digest
+        The key's md5, which shows later whether the key is unchanged.
+    signs
+        Whether OpenDKIM can sign with the key. Other rows become ``pending`` or ``revoked``.
+    text
+        The new text of a key whose present text OpenDKIM can't read, or which contains more than
+        one key. None: the present text stays.
+    stored
+        The domain's name in the new column: in lower case if OpenDKIM finds that name. None if no
+        name is possible.
     """
 
     id: str
@@ -62,20 +69,22 @@ class Adopted:
 
 def site_id(cursor: pg.cursor, database: Database) -> str | None:
     """
-    The column of the table of domains that ``domain_id`` of a table of keys refers to: as its
-    foreign key says, or said before that was dropped; None where there is no such column.
+    Return the column of the table of domains that ``domain_id`` of the table of keys refers to.
+
+    The foreign key names it, or the record of the foreign key that was dropped. Returns None if
+    no such column exists.
     """
     if "domain_id" not in columns(cursor, database.schema, database.keys_table):
         return None
-    site = database.domains
-    there = columns(cursor, site.schema, site.table)
+    domains = database.domains
+    present = columns(cursor, domains.schema, domains.table)
     found = [column for _, column in tables.references(cursor, database)]
     if relation_kind(cursor, database.schema, "dkim_migration"):
         cursor.execute(
             compose("SELECT site_id FROM {migration} WHERE site_id IS NOT NULL", **names(database))
         )
         found += [column for (column,) in cursor]
-    return next((column for column in (*found, "id") if column in there), None)
+    return next((column for column in (*found, "id") if column in present), None)
 
 
 def decide(
@@ -85,52 +94,56 @@ def decide(
     known: tuple[Adopted, ...] = (),
 ) -> tuple[Adopted, ...]:
     """
-    Reads every key and settles its state, by id.
+    Read every key and choose its state, in the order of the ids.
 
-    One key of a domain and algorithm becomes ``active``: the one that the daemon's own look-up
-    gives at this moment, or else that with the lowest id. Others become ``retired``: that keeps
-    key and record, so that mail which they signed still verifies, and no rotation takes an old key
-    for a new one, as it would a pending one. A row with the path of a file goes on as it is, since
-    OpenDKIM reads the file. What is not a key is kept as ``pending``; a row without any, as
-    ``revoked``.
+    One key of a domain and an algorithm becomes ``active``: the key that the daemon's own query
+    returns at this time, else the key with the lowest id. The other keys become ``retired``. A
+    retired key keeps its record, so mail that it signed still verifies. The other keys do not
+    become ``pending``, because a rotation would take a pending key for a new one. A row that names
+    a file stays unchanged, because OpenDKIM reads the file. A row whose text is no key becomes
+    ``pending``. A row without a text becomes ``revoked``.
 
     site_id
         The column of the table of domains that ``domain_id`` refers to.
     known
-        An earlier decision: keys that are in it unchanged are not parsed again.
+        An earlier decision. Its unchanged keys are not parsed again.
     """
-    site = database.domains
-    site_names = {"domains": (site.schema, site.table), "name": site.name, "id": site_id}
+    domains = database.domains
+    columns_of_domains = {
+        "domains": (domains.schema, domains.table),
+        "name": domains.name,
+        "id": site_id,
+    }
     parsed = {(row.id, row.domain, row.digest): row for row in known}
     taken: set[tuple[str, str]] = set()
     rows = []
-    # A named cursor: the keys pass through, and are not all in memory at once.
+    # A named cursor fetches in batches, so that not all keys are in memory at once.
     with connection.cursor("dkim_adoption") as cursor:
         cursor.itersize = 1000
-        cursor.execute(compose(_ROWS, **names(database), **site_names))
+        cursor.execute(compose(_ROWS, **names(database), **columns_of_domains))
         for row_id, given, selector, key, digest in cursor:
-            domain = _folded(given or "")
+            domain = _served_name(given or "")
             before = parsed.get((row_id, domain, digest))
             row = before or _read(row_id, domain, selector, key, digest)
-            rows.append(_placed(row, given, taken))
+            rows.append(_with_stored_name(row, given, taken))
     with connection.cursor() as cursor:
         return _with_states(cursor, database, rows)
 
 
 def notes(adopted: tuple[Adopted, ...]) -> tuple[str, ...]:
-    """A sentence for each domain with a choice to be made, and for each row that is no key."""
+    """Return a sentence for each domain with several keys, and for each row with a problem."""
     signing = {(row.domain, row.algorithm): row for row in adopted if row.state == "active"}
     retired: dict[tuple[str, str], list[str]] = {}
     for row in adopted:
         if row.state == "retired":
             retired.setdefault((row.domain, row.algorithm), []).append(row.selector)
-    said = [
+    texts = [
         f"{domain} has several {algorithm} keys: {signing[domain, algorithm].selector!r} signs, "
         f"{', '.join(map(repr, others))} retired (the key and its record stay)"
         for (domain, algorithm), others in retired.items()
     ]
-    said += [_note(row) for row in adopted if row.problem or row.text]
-    return tuple(said)
+    texts += [_note(row) for row in adopted if row.problem or row.text]
+    return tuple(texts)
 
 
 def _note(row: Adopted) -> str:
@@ -138,8 +151,8 @@ def _note(row: Adopted) -> str:
     if row.problem:
         return f"{row.problem}{kept}"
     return (
-        f"{row_name(row.domain, row.selector)}: the key's text is not one PEM block with its lines "
-        "and nothing else; it is stored anew as one"
+        f"{row_name(row.domain, row.selector)}: the key's text is not exactly one PEM block; the "
+        "key is stored anew as one PEM block"
     )
 
 
@@ -153,7 +166,7 @@ def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> A
         row_id,
         domain,
         selector,
-        # The daemon of a table that is adopted signs with RSA, whatever file it reads.
+        # With the howto's table the daemon signs with RSA, whatever file a row names.
         "rsa" if private is None else private.algorithm,
         private and private.bits,
         private and private.public_base64(),
@@ -165,15 +178,17 @@ def _read(row_id: str, domain: str, selector: str, key: str | None, digest) -> A
     )
 
 
-def _folded(domain: str) -> str:
-    """The name in lower case, where OpenDKIM finds it so; else as it stands."""
+def _served_name(domain: str) -> str:
+    """Return the name in lower case if OpenDKIM finds that name, else the name unchanged."""
     return domain.lower() if is_served(domain.lower()) else domain
 
 
-def _placed(row: Adopted, given: str | None, taken: set[tuple[str, str]]) -> Adopted:
+def _with_stored_name(row: Adopted, given: str | None, taken: set[tuple[str, str]]) -> Adopted:
     """
-    The row with the name that it is stored under. Of two rows that come to one name and selector
-    the second keeps its own spelling, or has no name, and does not sign.
+    Return the row with the name that the new column gets.
+
+    If two rows have the same lower-case name and selector, the second keeps its own spelling or
+    gets no name, and does not sign.
     """
     stored = row.domain or None
     if stored is not None and (stored, row.selector) in taken:
@@ -191,13 +206,13 @@ def _with_states(cursor: pg.cursor, database: Database, rows: list[Adopted]) -> 
     for row in rows:
         if row.signs:
             groups.setdefault((row.stored, row.algorithm), []).append(row)
-    asked = 0
+    queries = 0
     signing = set()
     for (domain, _algorithm), group in groups.items():
-        # One that the daemon reads as it stands comes before one that is mended.
+        # A key that the daemon reads unchanged comes before a key that gets a new text.
         chosen = next((row for row in group if row.text is None), group[0])
-        if len(group) > 1 and asked < _ASK_AT_MOST:
-            asked += 1
+        if len(group) > 1 and queries < _MOST_QUERIES:
+            queries += 1
             selector = _daemons_choice(cursor, database, domain)
             chosen = next((row for row in group if row.selector == selector), chosen)
         signing.add(chosen.id)
@@ -213,8 +228,9 @@ def _in_state(row: Adopted, state: str) -> Adopted:
 
 def _daemons_choice(cursor: pg.cursor, database: Database, domain: str) -> str | None:
     """
-    The selector that OpenDKIM signs with today: it takes the first row of this very query and of
-    the next (measured, log_statement=all). None where the howto's views are not there.
+    Return the selector that OpenDKIM signs with today, or None if the howto's views are missing.
+
+    OpenDKIM takes the first row of each of the two queries below (measured, log_statement=all).
     """
     schema = database.schema
     cursor.execute(

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue says of tables, columns and indexes."""
+"""Queries of PostgreSQL's catalogue: relations, columns and indexes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def relation_kind(cursor: pg.cursor, schema: str, name: str) -> str | None:
-    """``pg_class.relkind`` of what has that name, or None."""
+    """Return ``pg_class.relkind`` of the relation with that name, or None."""
     cursor.execute(
         """
         SELECT c.relkind::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -22,7 +22,7 @@ def relation_kind(cursor: pg.cursor, schema: str, name: str) -> str | None:
 
 
 def columns(cursor: pg.cursor, schema: str, table: str) -> dict[str, str]:
-    """The columns of a table or view, in their order, with their types; empty where it is not."""
+    """Return a table's or view's columns, in order, with their types; empty if it is missing."""
     cursor.execute(
         """
         SELECT a.attname, format_type(a.atttypid, a.atttypmod)
@@ -40,7 +40,12 @@ def columns(cursor: pg.cursor, schema: str, table: str) -> dict[str, str]:
 def has_index(
     cursor: pg.cursor, schema: str, table: str, column: str, *, unique: bool = False
 ) -> bool:
-    """Whether a whole index begins with the column; ``unique``: one on it alone that is unique."""
+    """
+    Return whether a valid, not partial index begins with the column.
+
+    unique
+        Whether the index must be unique and on that column alone.
+    """
     cursor.execute(
         """
         SELECT count(*) > 0

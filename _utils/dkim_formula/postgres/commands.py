@@ -1,8 +1,8 @@
 """
-Database, schema, roles and access files, brought to what the settings say.
+The functions that bring database, schema, roles and access files to their desired state.
 
-Each function returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``: what it changed, or
-with ``test`` what it would change.
+Each function returns ``{"changes": {name: {"old", "new"}}, "notes": [text]}``: the changes that it
+made, or with ``test`` the changes that it would make.
 """
 
 import contextlib
@@ -29,20 +29,20 @@ from . import (
 from . import server as postgres_server
 from .connection import session
 
-NOT_THERE_YET = "there is no database to look at yet: this is what a new one gets"
+NO_DATABASE_YET = "the database does not exist yet: these are the changes for a new one"
 NO_DRIVER_YET = (
-    "the database can't be looked at: Salt's Python has no psycopg2 yet, and this is what a new "
-    "database gets; after state.apply dkim.python it is told what yours gets"
+    "the database can't be read, because Salt's Python has no psycopg2 yet: these are the changes "
+    "for a new database; run state.apply dkim.python, then run again for those of your database"
 )
 
 
 def manage_database(database: Database, test: bool = False) -> dict[str, object]:
-    """Make the database and the role that owns it where they are missing."""
+    """Create the database and the role that owns it if they are missing."""
     if not test:
-        return plain(postgres_server.apply(database))
-    return _looked(
+        return _to_dict(postgres_server.apply(database))
+    return _preview(
         database,
-        lambda: postgres_server.plan(postgres_server.look(database), database),
+        lambda: postgres_server.plan(postgres_server.read(database), database),
         lambda: postgres_server.plan(postgres_server.ABSENT, database),
     )
 
@@ -51,35 +51,35 @@ def manage_schema(database: Database, test: bool = False) -> dict[str, object]:
     """Bring the schema up to date in one transaction."""
 
     def absent() -> Plan:
-        # A role is the whole server's, which may be there before the database.
+        # Roles belong to the server, so the owner may exist before the database.
         owner = owners.MISSING
         with (
             contextlib.suppress(DatabaseUnavailable),
             session(database, setup=True, dbname=postgres_server.MAINTENANCE) as connection,
             connection.cursor() as cursor,
         ):
-            owner = owners.look(cursor, database.keys_owner)
+            owner = owners.read(cursor, database.keys_owner)
         return schema.plan(replace(schema.ABSENT, owner=owner), database)
 
     return _managed(
         database,
         test,
-        plan=lambda connection: schema.plan(schema.look(connection, database), database),
+        plan=lambda connection: schema.plan(schema.read(connection, database), database),
         apply=lambda connection: schema.apply(connection, database),
         absent=absent,
     )
 
 
 def manage_role(
-    database: Database, wanted: roles.DesiredRole, test: bool = False
+    database: Database, desired: roles.DesiredRole, test: bool = False
 ) -> dict[str, object]:
-    """Give a role the attributes, memberships and rights that it is to have, and no others."""
+    """Give a role the desired attributes, memberships and rights, and no others."""
     return _managed(
         database,
         test,
-        plan=lambda connection: roles.plan(roles.look(connection, wanted), wanted, database.name),
-        apply=lambda connection: roles.apply(connection, wanted),
-        absent=lambda: roles.plan(roles.ABSENT, wanted, database.name),
+        plan=lambda connection: roles.plan(roles.read(connection, desired), desired, database.name),
+        apply=lambda connection: roles.apply(connection, desired),
+        absent=lambda: roles.plan(roles.ABSENT, desired, database.name),
     )
 
 
@@ -87,8 +87,8 @@ def manage_writer(database: Database, test: bool = False) -> dict[str, object]:
     """Give the writer's role its attributes, rights and password, and no others."""
 
     def plan(connection) -> Plan:
-        wanted = _writer(database, connection)
-        return roles.plan(roles.look(connection, wanted), wanted, database.name)
+        desired = _writer(database, connection)
+        return roles.plan(roles.read(connection, desired), desired, database.name)
 
     return _managed(
         database,
@@ -101,13 +101,15 @@ def manage_writer(database: Database, test: bool = False) -> dict[str, object]:
 
 def revoke_public(database: Database, test: bool = False) -> dict[str, object]:
     """
-    Take from PUBLIC every right on the formula's tables, views and functions; with ``close_keys``
-    also the reading of private keys from all others. Notes name who reads private keys.
+    Revoke every right on the formula's tables, views and functions from PUBLIC.
+
+    With ``close_keys``, also revoke the rights to read private keys from all other roles. Notes
+    name the roles that can read private keys.
     """
 
     def plan(connection) -> Plan:
-        closed = public_rights.plan(public_rights.look(connection, database))
-        keys = key_readers.plan(key_readers.look(connection, database), database)
+        closed = public_rights.plan(public_rights.read(connection, database))
+        keys = key_readers.plan(key_readers.read(connection, database), database)
         return Plan({**closed.changes, **keys.changes}, keys.notes)
 
     def apply(connection) -> Plan:
@@ -120,13 +122,13 @@ def revoke_public(database: Database, test: bool = False) -> dict[str, object]:
 
 
 def remove_password(database: Database, name: str, test: bool = False) -> dict[str, object]:
-    """Take a role's password away; a role that is missing has none."""
-    wanted = roles.DesiredRole(name=identifier(name, "name"), password="absent")
+    """Remove a role's password. A missing role has none."""
+    desired = roles.DesiredRole(name=identifier(name, "name"), password="absent")
     return _managed(
         database,
         test,
-        plan=lambda connection: roles.password_plan(roles.look(connection, wanted), wanted),
-        apply=lambda connection: roles.apply_password(connection, wanted),
+        plan=lambda connection: roles.password_plan(roles.read(connection, desired), desired),
+        apply=lambda connection: roles.apply_password(connection, desired),
     )
 
 
@@ -134,17 +136,17 @@ def remove_former_roles(
     database: Database, at_restart: bool = False, test: bool = False
 ) -> dict[str, object]:
     """
-    Take their rights from readers and writers of former settings, and drop the roles that the
-    formula made.
+    Revoke the rights of readers and writers of former settings, and drop those that the formula
+    made.
 
     at_restart
-        Under ``test``: only those whose sessions end with the restart of this machine's OpenDKIM.
+        With ``test``: only roles whose sessions end when this machine's OpenDKIM is restarted.
     """
     return _managed(
         database,
         test,
         plan=lambda connection: former_roles.plan(
-            former_roles.look(connection, database), at_restart
+            former_roles.read(connection, database), at_restart
         ),
         apply=lambda connection: former_roles.apply(connection, database),
     )
@@ -153,12 +155,12 @@ def remove_former_roles(
 def manage_access(
     database: Database, present: bool = True, also_root: bool = False, test: bool = False
 ) -> dict[str, object]:
-    """Write the formula's lines of pg_hba.conf and pg_ident.conf; have PostgreSQL load them."""
+    """Write the formula's lines in pg_hba.conf and pg_ident.conf, and have PostgreSQL load them."""
     return _managed(
         database,
         test,
         plan=lambda connection: access_files.plan(
-            access_files.look(connection), database, present, also_root
+            access_files.read(connection), database, present, also_root
         ),
         apply=lambda connection: access_files.apply(connection, database, present, also_root),
         absent=lambda: access_files.plan(access_files.ABSENT, database, present, also_root),
@@ -167,24 +169,24 @@ def manage_access(
 
 
 def _writer(database: Database, connection) -> roles.DesiredRole:
-    """Return the writer's role; without a connection as a new database needs it."""
+    """Return the desired role of the writer. Without a connection, as a new database needs it."""
     with connection.cursor() if connection else contextlib.nullcontext() as cursor:
         return roles.DesiredRole(
             name=database.writer.name,
             password=database.writer.password or "absent",
-            grants=rights.wanted(cursor, database),
+            grants=rights.desired(cursor, database),
             marked_for=database.name,
         )
 
 
-def wanted_role(
+def desired_role(
     database: Database, name: str, password: str, relations: object = None
 ) -> roles.DesiredRole:
     """
-    The role ``name`` as a state describes it.
+    Return the desired role that the arguments of a state describe.
 
     password
-        ``keep``, ``absent``, or ``pillar``: the one of ``dkim:database:reader:password``.
+        ``keep``, ``absent``, or ``pillar`` (the value of ``dkim:database:reader:password``).
     relations
         A list of ``schema.relation`` or ``relation``, or None for the views that OpenDKIM reads.
     """
@@ -214,26 +216,25 @@ def _password(database: Database, choice: str) -> Secret | str:
                 "dkim:database:reader:password", MISSING, "is not set", "give the reader a password"
             )
         return database.reader.password
-    # The value is not shown: somebody may have put the password itself here.
+    # The value is not shown, because it may be a password.
     raise InvalidValue(
         "password", "…", "is none of the choices", "give one of keep, absent, pillar"
     )
 
 
-def nothing_there_yet(error: DatabaseUnavailable, database: Database) -> bool:
-    """Whether the database is missing only because the formula has not made it yet."""
+def awaits_setup(error: DatabaseUnavailable, database: Database) -> bool:
+    """Return whether the database is missing only because the formula has not made it yet."""
     return error.reason == "no_driver" or (
         database.manage and error.reason in ("no_server", "no_database")
     )
 
 
-def not_there_yet(error: DatabaseUnavailable) -> str:
-    """What a test run says of changes that it could not look at the database for."""
-    return NO_DRIVER_YET if error.reason == "no_driver" else NOT_THERE_YET
+def setup_note(error: DatabaseUnavailable) -> str:
+    """Return the note of a test run that could not read the database."""
+    return NO_DRIVER_YET if error.reason == "no_driver" else NO_DATABASE_YET
 
 
-def plain(plan: Plan) -> dict[str, object]:
-    """A plan as a function returns it."""
+def _to_dict(plan: Plan) -> dict[str, object]:
     return {"changes": plan.changes, "notes": list(plan.notes)}
 
 
@@ -247,12 +248,12 @@ def _managed(
     dbname: str | None = None,
 ) -> dict[str, object]:
     """
-    Return what was changed, or under ``test`` what would be: ``{"changes", "notes"}``.
+    Make the changes, or with ``test`` plan them, and return ``{"changes", "notes"}``.
 
     plan, apply
-        Get the connection. ``apply`` reads, plans and changes in one transaction.
+        Functions of the connection. ``apply`` reads, plans and changes in one transaction.
     absent
-        Gives the plan for a database that the formula has yet to make.
+        Returns the plan for a database that the formula has not made yet.
     """
 
     def within(function: Callable[..., Plan]) -> Plan:
@@ -260,18 +261,18 @@ def _managed(
             return function(connection)
 
     if test:
-        return _looked(database, lambda: within(plan), absent)
-    return plain(within(apply))
+        return _preview(database, lambda: within(plan), absent)
+    return _to_dict(within(apply))
 
 
-def _looked(
+def _preview(
     database: Database, present: Callable[[], Plan], absent: Callable[[], Plan]
 ) -> dict[str, object]:
     try:
-        return plain(present())
+        return _to_dict(present())
     except DatabaseUnavailable as error:
-        if not nothing_there_yet(error, database):
+        if not awaits_setup(error, database):
             raise
-        note = not_there_yet(error)
-    found = plain(absent())
-    return {**found, "notes": [*found["notes"], note]}
+        note = setup_note(error)
+    planned = _to_dict(absent())
+    return {**planned, "notes": [*planned["notes"], note]}

@@ -1,45 +1,46 @@
 """
-Conditions of SQL on names, which say the same as the regular expressions in ``names``.
+SQL conditions on names, equivalent to the regular expressions in ``names``.
 
-PostgreSQL takes 40 µs for one of those with its lookahead and counted repetitions, and 1 µs for
-what is here (measured): four seconds at 100,000 domains, several times a run.
+PostgreSQL takes 40 µs to evaluate one of those expressions, with its lookahead and counted
+repetitions, and 1 µs for a condition of this module (measured). At 100,000 domains the difference
+is four seconds, several times a run.
 """
 
 from __future__ import annotations
 
-# Which names are too long is up to the pillar; the column odd answers it for any limit from here.
+# The pillar sets which names are too long. The column odd is valid for any limit of 100 or more.
 LONG_NAME = 100
 _LONGEST_LABEL = 63
-# Without a count in braces, which the templates of compose would have to have doubled.
+# Without a count in braces, because a template of sql.compose would need doubled braces.
 _TOO_LONG = "[^.]" * (_LONGEST_LABEL + 1)
 
 
 def served_domain(text: str) -> str:
     """
-    The condition that a text is a name that OpenDKIM looks up: ``names.SERVED_DOMAIN``.
+    Return the condition that a text is a name that OpenDKIM looks up: ``names.SERVED_DOMAIN``.
 
     text
-        An expression of SQL.
+        An SQL expression.
     """
     return _condition(text, "^([a-z0-9_-]+[.])*[a-z0-9_-]*[a-z_-][a-z0-9_-]*$")
 
 
 def served_selector(text: str) -> str:
-    """The condition that a text is a selector: ``names.SERVED_SELECTOR``."""
+    """Return the condition that a text is a selector: ``names.SERVED_SELECTOR``."""
     return _condition(text, "^([A-Za-z0-9_-]+[.])*[A-Za-z0-9_-]+$")
 
 
 def odd_row(longest: int | str, of_text: str = "true") -> str:
     """
-    The condition that a row of the table of keys is one to look at.
+    Return the condition that a row of the table of keys is odd, so that its text must be checked.
 
     longest
-        More characters than this make a domain's name one. Text stands for an argument.
+        A domain's name is odd if it has more characters. A string is an SQL argument.
     of_text
-        What else has to be so of an active key whose text begins as one that is odd.
+        A further condition on an active key whose text begins like an odd one.
     """
-    # One of these is in every text that key_text.ODD_TEXT matches. The expression alone takes
-    # PostgreSQL 16 µs a key (measured), so 1.6 s of each run at 100,000 keys.
+    # Each text that key_text.ODD_TEXT matches contains one of these strings. The expression alone
+    # takes PostgreSQL 16 µs a key (measured), so 1.6 s of each run at 100,000 keys.
     return f"""
         (public_key IS NULL AND state <> 'revoked')
         OR (state = 'active' AND ({of_text})

@@ -1,4 +1,4 @@
-"""Sessions with PostgreSQL: where, as which role, and why there is none."""
+"""Sessions with PostgreSQL: the server, the role, and the reason why no session opens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import os
 import pwd
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable, done_before
@@ -16,18 +15,18 @@ from . import listening, rights, schema_number, stand_in
 from .catalog import relation_kind
 from .driver import driver
 from .safe_errors import errors_translated, safe_text
-from .session_settings import settle
+from .session_settings import apply_settings
 from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 LOCAL_ACCOUNT = "postgres"
-# Every server has it, whatever else it has.
+# A database that every server has.
 MAINTENANCE = "postgres"
 CONNECT_TIMEOUT = 10  # seconds
 
-# The effective user is the whole process's: two threads must not change it at once.
+# The effective user belongs to the whole process: two threads must not change it at once.
 _identity_lock = threading.Lock()
 
 
@@ -42,30 +41,30 @@ def session(
     application_name: str = "dkim-formula",
 ) -> Iterator[pg.connection]:
     """
-    Open a session: committed at a good end, rolled back at an error, then closed.
+    Open a session. Commit it at the end of the block, roll it back at an error, then close it.
 
-    Without ``host`` and ``user`` the session is the local writer's, whom root logs in as by peer
-    authentication over the default socket. Where it can't do the work, because set-up was not run
-    yet or somebody took a right away, and for ``setup``, the session is the local ``postgres``
-    account's; root takes that account's identity for the connecting alone. Why it stands in for the
-    writer is handed to :mod:`stand_in`, once set-up was run.
+    Without ``host`` and ``user``, root logs in as the writer by peer authentication over the
+    default socket. If the writer can't do the work (set-up has not run yet, or a right was
+    revoked), and with ``setup``, the session is that of the local ``postgres`` account. Root takes
+    that account's identity only while it connects. After set-up, :mod:`stand_in` gets the reason
+    why the account stands in for the writer.
 
     database
-        Where it is, and as whom to log in.
+        The server, the database and the login.
     setup
-        For what changes schema, roles or access files, or looks at them.
+        The session reads or changes schema, roles or access files.
     dbname
-        Another database of the same server (``postgres``, to make ours).
+        Another database of the same server (``postgres``, to create the mail database).
     role
-        A role to take on (``SET ROLE``) after logging in.
+        A role to switch to (``SET ROLE``) after the login.
     autocommit
-        Each statement by itself, as ``CREATE DATABASE`` needs.
+        Commit each statement by itself, as ``CREATE DATABASE`` needs.
     application_name
         Shown in ``pg_stat_activity`` and in the keys' history.
 
-    Raises DatabaseUnavailable where no session can be had, DatabaseError for what PostgreSQL
-    refuses inside it, and NewerSchema, but for ``setup``, where a newer formula made the tables; no
-    text holds a row's content or a password.
+    Raises DatabaseUnavailable if no session opens, and DatabaseError for an error of PostgreSQL's
+    in the session. Raises NewerSchema, except with ``setup``, if a newer formula made the tables.
+    No text contains a row's content or a password.
     """
     connection, why = None, ""
     if not setup and dbname is None and _is_local(database):
@@ -74,10 +73,10 @@ def session(
         connection = _connect(database, dbname or database.name, application_name)
     try:
         with errors_translated(), _lacking_rights_named(connection, database):
-            settle(connection)
+            apply_settings(connection)
             connection.autocommit = autocommit
             if why:
-                tell_of_stand_in(connection, database, why)
+                report_stand_in(connection, database, why)
             with connection.cursor() as cursor:
                 if not setup and dbname is None:
                     schema_number.refuse_newer(cursor, database)
@@ -95,7 +94,7 @@ def session(
 
 @contextlib.contextmanager
 def _lacking_rights_named(connection: pg.connection, database: Database) -> Iterator[None]:
-    """Say which rights the session's role lacks where PostgreSQL refuses it one (42501)."""
+    """Name the rights that the session's role lacks if PostgreSQL refuses a statement (42501)."""
     errors = driver().errors
     try:
         yield
@@ -111,45 +110,11 @@ def _lacking_rights_named(connection: pg.connection, database: Database) -> Iter
         translated.done = done_before(error)
         raise translated from None
     except UnicodeEncodeError:
-        # Without the text, which may be anything: psycopg2 encodes arguments before it sends them.
+        # Without the error's text, which may contain any argument: psycopg2 encodes the arguments
+        # before it sends them.
         raise DatabaseError(
-            "a name has octets that are no UTF-8, and this database holds none"
+            "a name has octets that are not UTF-8, which this database can't store"
         ) from None
-
-
-def commit(connection: pg.connection, database: Database, tell: Callable[[], object]) -> None:
-    """
-    Commit a session's changes.
-
-    tell
-        Called once they are for good: also where PostgreSQL's answer to the commit was lost, and
-        another session finds it carried out. The loss is raised all the same.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT txid_current_if_assigned()")
-        (number,) = cursor.fetchone()
-    try:
-        connection.commit()
-    except driver().OperationalError:
-        # What is still open of it is rolled back.
-        connection.close()
-        with contextlib.suppress(DatabaseError):
-            if _is_committed(database, number):
-                tell()
-        raise
-    tell()
-
-
-def _is_committed(database: Database, number: int | None) -> bool:
-    """Tell whether that transaction is; it may still be at work for a session that is lost."""
-    deadline = time.monotonic() + CONNECT_TIMEOUT
-    with session(database, autocommit=True) as connection, connection.cursor() as cursor:
-        while True:
-            cursor.execute("SELECT txid_status(%s)", (number,))
-            (status,) = cursor.fetchone()
-            if status != "in progress" or time.monotonic() > deadline:
-                return status == "committed"
-            time.sleep(0.1)
 
 
 def _is_local(database: Database) -> bool:
@@ -157,10 +122,10 @@ def _is_local(database: Database) -> bool:
 
 
 def _as_writer(database: Database, application_name: str) -> tuple[pg.connection | None, str]:
-    """Return a session of the writer's, who can do the daily work; or None, and why not."""
+    """Return a session as the writer if the writer can do the daily work, else None and why."""
     psycopg2 = driver()
     try:
-        # Not while another thread has taken on another account.
+        # The lock prevents a login while another thread has another effective user.
         with _identity_lock:
             connection = psycopg2.connect(
                 **_parameters(database, database.name, application_name), user=database.writer.name
@@ -168,12 +133,12 @@ def _as_writer(database: Database, application_name: str) -> tuple[pg.connection
     except psycopg2.OperationalError as error:
         return None, f"can't log in ({' '.join(str(error).split())})"
     try:
-        settle(connection)
+        apply_settings(connection)
         with connection.cursor() as cursor:
             if rights.sufficient(cursor, database):
                 connection.rollback()
                 return connection, ""
-            lacking = rights.for_daily_work(cursor, database)
+            lacking = rights.lacking_for_writer(cursor, database)
             why = f"lacks {', '.join(lacking) or 'a table or a function'}"
     except psycopg2.Error as error:
         why = f"can't work ({safe_text(error)})"
@@ -181,20 +146,21 @@ def _as_writer(database: Database, application_name: str) -> tuple[pg.connection
     return None, why
 
 
-def tell_of_stand_in(connection: pg.connection, database: Database, why: str) -> None:
+def report_stand_in(connection: pg.connection, database: Database, why: str) -> None:
     """
-    Say that the session's account stands in for the local writer. Before set-up was run there is
-    nothing to say: the writer is made with the tables.
+    Report that the session's account stands in for the local writer.
+
+    Nothing is reported before set-up, which makes the tables and the writer.
 
     why
-        What the writer can't do, as a predicate.
+        What the writer can't do, as a predicate of the sentence.
     """
     if not _is_local(database):
         return
     with connection.cursor() as cursor:
         if relation_kind(cursor, database.schema, "dkim_migration") is None:
             return
-    stand_in.say(
+    stand_in.report(
         f"dkim:database:writer: {database.writer.name!r} {why}, so {connection.info.user!r}, a "
         f"superuser, does the daily work; {stand_in.REMEDY}"
     )
@@ -209,8 +175,8 @@ def _connect(database: Database, dbname: str, application_name: str) -> pg.conne
         raise DatabaseUnavailable(
             "elsewhere",
             f"the database is at {database.host!r} (dkim:database:host), and without "
-            "dkim:database:user this machine only signs: keys are made and looked at where "
-            "PostgreSQL is",
+            "dkim:database:user this machine only signs; run functions that read or make keys on "
+            "the database's host",
         )
     else:
         parameters["user"] = database.user
@@ -234,12 +200,12 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
     }
     if database.host:
         parameters["sslmode"] = database.sslmode
-        if database.authorities is not None:
-            parameters["sslrootcert"] = database.authorities
+        if database.ca_file is not None:
+            parameters["sslrootcert"] = database.ca_file
         if database.sslcert is not None:
             parameters |= {"sslcert": database.sslcert, "sslkey": database.sslkey}
     if "," in database.host:
-        # Keys are written: of several servers the primary is the one.
+        # Of several servers only the primary accepts writes.
         parameters["target_session_attrs"] = "read-write"
     return parameters
 
@@ -247,8 +213,9 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
 @contextlib.contextmanager
 def _as_local_account() -> Iterator[None]:
     """
-    Make root ``postgres`` for a moment: peer authentication asks the kernel who connects, and takes
-    the effective user (getpeereid(3)).
+    Give root the effective user ``postgres`` for the block.
+
+    Peer authentication takes the effective user of the connecting process (getpeereid(3)).
     """
     with _identity_lock:
         if os.geteuid() != 0:
@@ -261,7 +228,7 @@ def _as_local_account() -> Iterator[None]:
                 "no_server",
                 f"there is no system account {LOCAL_ACCOUNT} on this machine, so PostgreSQL is "
                 "not installed here; set dkim:database:manage to true to have it installed, or "
-                "dkim:database:host to where the database is",
+                "dkim:database:host to the database's host",
             ) from None
         os.seteuid(account.pw_uid)
         try:
@@ -271,37 +238,37 @@ def _as_local_account() -> Iterator[None]:
 
 
 def _unavailable(database: Database, dbname: str, text: str) -> DatabaseUnavailable:
-    place = database.host or "the local socket"
+    server = database.host or "the local socket"
     reply = " ".join(text.split())
-    # psycopg2 has no SQLSTATE for a session that was refused (measured: pgcode is None for 28000,
-    # 28P01, 3D000, 53300 and 57P03), and the text is in the server's or this machine's language.
+    # psycopg2 has no SQLSTATE for a refused session (measured: pgcode is None for 28000, 28P01,
+    # 3D000, 53300 and 57P03), and the text is in the server's or this machine's language.
     if not listening.listens(database.host, database.port):
         return DatabaseUnavailable(
             "no_server",
-            f"no PostgreSQL answers at {place} (dkim:database:host), port {database.port} "
+            f"no PostgreSQL answers at {server} (dkim:database:host), port {database.port} "
             f"(dkim:database:port): {reply}",
         )
-    if dbname != MAINTENANCE and _is_absent(database, dbname):
+    if dbname != MAINTENANCE and _is_missing(database, dbname):
         return DatabaseUnavailable(
             "no_database",
-            f"dkim:database:name: there is no database {dbname!r} at {place}; make it, correct the "
-            "name, or set dkim:database:manage to true to have it made",
+            f"dkim:database:name: there is no database {dbname!r} at {server}; create it, correct "
+            "the name, or set dkim:database:manage to true to have it created",
         )
     return DatabaseUnavailable(
         "refused",
-        f"the server at {place} (dkim:database:host), port {database.port} (dkim:database:port), "
+        f"the server at {server} (dkim:database:host), port {database.port} (dkim:database:port), "
         f"refused a session with {dbname!r} (dkim:database:name) as "
-        f"{database.user or LOCAL_ACCOUNT!r} (dkim:database:user, {_means(database)}, "
+        f"{database.user or LOCAL_ACCOUNT!r} (dkim:database:user, {_credential(database)}, "
         f"dkim:database:sslmode): {reply}",
     )
 
 
-def _means(database: Database) -> str:
+def _credential(database: Database) -> str:
     return "dkim:database:sslcert" if database.sslcert else "dkim:database:password"
 
 
-def _is_absent(database: Database, dbname: str) -> bool:
-    """Tell whether the server says, in a session with another database, that it has no such one."""
+def _is_missing(database: Database, dbname: str) -> bool:
+    """Return whether the server's catalogue, read from another database, lacks the database."""
     try:
         with (
             session(database, setup=True, dbname=MAINTENANCE) as connection,

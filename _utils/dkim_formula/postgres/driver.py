@@ -1,4 +1,4 @@
-"""psycopg2, which a minion has from the formula's first run on."""
+"""The import of psycopg2, which the formula's first run installs on a minion."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ..errors import DatabaseUnavailable
 
 def driver() -> ModuleType:
     """
-    Return psycopg2 with its ``errors``, ``sql`` and ``extensions``, imported when first needed: a
-    minion has none before the formula's first run. Raises DatabaseUnavailable (``no_driver``).
+    Return psycopg2 with its ``errors``, ``sql`` and ``extensions``.
+
+    Imported when first needed, because a minion lacks psycopg2 before the formula's first run.
+    Raises DatabaseUnavailable (``no_driver``).
     """
     try:
         importlib.import_module("psycopg2.errors")

@@ -1,4 +1,4 @@
-"""Names of data sets in SQL databases: opendkim(8), «DATA SETS», d)."""
+"""Data set names (DSN) of SQL databases: opendkim(8), «DATA SETS», d)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PREFIX = "dsn:"
 BACKEND = "pgsql"
 FORM = "use dsn:pgsql://USER:PASSWORD@PORT+HOST/DATABASE/table=T?keycol=K?datacol=A,B"
 
-# As a host, libpq's default Unix socket: a list of two empty names (measured).
+# libpq's default Unix socket as a host: a list of two empty names (measured).
 SOCKET = ","
 
-# What parts a name stand for; the first of them that comes ends a part (dkimf_db_nextpunct).
+# Separators of a name's parts: the first one found ends a part (dkimf_db_nextpunct).
 _PUNCTUATION = re.compile(r"[:/@+?=]")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?")
 _OCTET = re.compile(r"=([0-9A-Fa-f]{2})")
@@ -29,11 +29,11 @@ class Dsn:
     host
         ``,`` is the default Unix socket.
     port
-        None where none is given.
+        None if the name has none.
     table, key_column, columns
-        Names as SQL has them without quotes.
+        SQL names without quotes.
     filter
-        SQL that is added to each WHERE, or ''.
+        SQL that OpenDKIM adds to each WHERE, or ''.
     """
 
     user: str
@@ -48,29 +48,29 @@ class Dsn:
 
     @property
     def is_on_socket(self) -> bool:
-        """Whether the default Unix socket leads to the server."""
+        """Whether the server is reached by the default Unix socket."""
         return not self.host.strip(SOCKET)
 
     @property
-    def place(self) -> str:
-        """For people."""
+    def location(self) -> str:
+        """The table and its database, as text for a message."""
         return f"table {self.table} of database {self.database}"
 
 
 def parse(text: str, where: str) -> Dsn:
     """
-    Return the parts of a name, read as OpenDKIM reads it (opendkim-db.c, dkimf_db_open).
+    Return the parts of a name, parsed as OpenDKIM parses it (opendkim-db.c, dkimf_db_open).
 
     text
-        What follows ``dsn:``.
+        The name without ``dsn:``.
 
-    Raises InvalidValue, which does not show the name: it may hold a password.
+    Raises InvalidValue, whose text does not show the name, because a name may contain a password.
     """
     backend, slashes, rest = text.partition("://")
     if not slashes or _PUNCTUATION.search(backend):
-        raise _wrong(where, "is no name of a data set", FORM)
+        raise _invalid(where, "is not the name of a data set", FORM)
     if backend != BACKEND:
-        raise _wrong(where, f"is a table of {backend[:20]}, which is not read", FORM)
+        raise _invalid(where, f"is a table of {backend[:20]}, which is not supported", FORM)
     login, rest = _login(rest, where)
     given = dict(_pairs(rest))
     table, key_column = given.get("table", ""), given.get("keycol", "")
@@ -81,7 +81,7 @@ def parse(text: str, where: str) -> Dsn:
         _check_name(where, "datacol", column)
     port = login["port"]
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise _wrong(where, "has a port that is no number from 1 to 65535", FORM)
+        raise _invalid(where, "has a port that is not a number from 1 to 65535", FORM)
     return Dsn(
         user=login["user"],
         password=Secret(login["password"]),
@@ -96,7 +96,7 @@ def parse(text: str, where: str) -> Dsn:
 
 
 def _login(rest: str, where: str) -> tuple[dict[str, str], str]:
-    """User, password, port, host and database, and what follows them."""
+    """Return user, password, port, host and database, and the rest of the name."""
     found = dict.fromkeys(("user", "password", "port", "host", "database"), "")
     while not found["database"]:
         mark = _PUNCTUATION.search(rest)
@@ -111,8 +111,8 @@ def _login(rest: str, where: str) -> tuple[dict[str, str], str]:
         elif sign == "/" and part:
             found["database" if found["host"] else "host"] = part
         else:
-            raise _wrong(
-                where, "lacks a host or a database, or a part has one of : / @ + ? =", FORM
+            raise _invalid(
+                where, "lacks a host or a database, or a part contains one of : / @ + ? =", FORM
             )
         rest = rest[mark.end() :]
     return found, rest
@@ -126,8 +126,8 @@ def _pairs(rest: str) -> list[tuple[str, str]]:
 def _check_name(where: str, name: str, value: str) -> None:
     if not _COLUMN.fullmatch(value):
         problem = f"has a {name} that is not the name of a table or column" if value else ""
-        raise _wrong(where, problem or f"lacks {name}=", FORM)
+        raise _invalid(where, problem or f"lacks {name}=", FORM)
 
 
-def _wrong(where: str, problem: str, remedy: str) -> InvalidValue:
+def _invalid(where: str, problem: str, remedy: str) -> InvalidValue:
     return InvalidValue(where, PREFIX, problem, remedy)

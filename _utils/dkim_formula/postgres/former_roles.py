@@ -14,7 +14,7 @@ from .sql import compose, quoted
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# What keeps a role from being dropped, but for its rights in this database, which go before.
+# What prevents DROP ROLE, apart from the role's rights in this database, which are revoked before.
 _HELD_BY = """
 SELECT CASE WHEN s.dbid IN (0, c.oid) THEN pg_describe_object(s.classid, s.objid, s.objsubid)
             ELSE 'something in the database ' || d.datname END
@@ -27,34 +27,34 @@ SELECT CASE WHEN s.dbid IN (0, c.oid) THEN pg_describe_object(s.classid, s.objid
  GROUP BY 1
  ORDER BY 1
 """
-_LISTED = 5
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
 class FormerRole:
     """
-    A role whose comment says that it is the formula's, and that the settings do not name.
+    A role that has the formula's comment and that the settings do not name.
 
     made
-        The formula made it; else it was there before, and is the site's.
+        Whether the formula made the role. Otherwise the role existed before.
     rights
-        How many rights it has in this database.
+        The number of its rights in this database.
     held_by
-        What keeps it from being dropped.
-    here, elsewhere
-        Whether this machine, or another one, has a session as that role.
+        The objects that prevent DROP ROLE.
+    has_local_session, has_remote_session
+        Whether this machine, or another one, has a session as the role.
     """
 
     name: str
     made: bool
     rights: int
     held_by: tuple[str, ...]
-    here: bool
-    elsewhere: bool
+    has_local_session: bool
+    has_remote_session: bool
 
 
-def look(connection: pg.connection, database: Database) -> list[FormerRole]:
-    """Return the former roles of this database; on its own host, those of every database."""
+def read(connection: pg.connection, database: Database) -> list[FormerRole]:
+    """Return the former roles of this database, and on its own host those of every database."""
     current = [database.reader.name, database.writer.name]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,46 +67,50 @@ def look(connection: pg.connection, database: Database) -> list[FormerRole]:
             _read(cursor, oid, name, comment)
             for oid, name, comment in rows
             if (marked_for := marks.database_of(comment)) is not None
-            # Formulas of several machines may share a server that none of them is.
+            # The formulas of several machines may share a server that is on none of them.
             and (not database.host or marked_for == database.name)
         ]
 
 
 def plan(found: list[FormerRole], at_restart: bool = False) -> Plan:
     """
-    Plan to take their rights and, of those that the formula made and that own nothing, themselves.
+    Plan to revoke the rights of former roles, and to drop those that the formula made.
+
+    A role that owns objects is not dropped.
 
     at_restart
-        Only of roles whose sessions end when this machine's OpenDKIM is restarted, as if they had.
+        Plan only for roles whose sessions end when this machine's OpenDKIM is restarted, as if
+        these sessions had ended.
     """
     changes: dict[str, dict[str, object]] = {}
     notes = []
     for role in found:
-        if role.elsewhere or (role.here and not at_restart):
+        if role.has_remote_session or (role.has_local_session and not at_restart):
             notes.append(
-                f"role {role.name}, which the settings no longer name, still has a session: it "
-                "stays until a run finds none; apply the formula on the mail hosts, then here again"
+                f"role {role.name}, which the settings no longer name, still has a session: the "
+                "role stays until a run finds no session; apply the formula on the mail hosts, "
+                "then here again"
             )
             continue
-        if at_restart and not role.here:
+        if at_restart and not role.has_local_session:
             continue
         if role.rights:
             changes[f"rights of {role.name}"] = change(role.rights, None)
         if role.made and not role.held_by:
             changes[f"role {role.name}"] = change("login", None)
         else:
-            notes.append(_left(role))
+            notes.append(_remaining_note(role))
     return Plan(changes, tuple(notes))
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
-    """Carry the plan out, in one transaction; return it."""
+    """Plan, carry the plan out in one transaction, and return it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
-        found = look(connection, database)
+        found = read(connection, database)
         planned = plan(found)
         for role in found:
-            if role.here or role.elsewhere:
+            if role.has_local_session or role.has_remote_session:
                 continue
             roles.take_everything(cursor, role.name)
             if f"role {role.name}" in planned.changes:
@@ -124,20 +128,24 @@ def _read(cursor: pg.cursor, oid: int, name: str, comment: str) -> FormerRole:
         " FROM pg_stat_activity WHERE usesysid = %s",
         (oid,),
     )
-    here, elsewhere = cursor.fetchone()
-    rights = len(roles.look(cursor.connection, roles.DesiredRole(name)).granted)
-    return FormerRole(name, marks.is_made(comment), rights, held_by, here, elsewhere)
+    has_local_session, has_remote_session = cursor.fetchone()
+    rights = len(roles.read(cursor.connection, roles.DesiredRole(name)).granted)
+    return FormerRole(
+        name, marks.is_made(comment), rights, held_by, has_local_session, has_remote_session
+    )
 
 
-def _left(role: FormerRole) -> str:
+def _remaining_note(role: FormerRole) -> str:
     drop = f"DROP ROLE {quoted(role.name)}"
     if not role.made:
         return (
-            f"role {role.name} was there before the formula used it, and stays; where nobody needs "
-            f"it, run: {drop}"
+            f"role {role.name} existed before the formula used it, and stays; if nothing needs the "
+            f"role, run: {drop}"
         )
-    shown = ", ".join(role.held_by[:_LISTED]) + (", …" if len(role.held_by) > _LISTED else "")
+    listed = ", ".join(role.held_by[:_MOST_LISTED])
+    if len(role.held_by) > _MOST_LISTED:
+        listed += ", …"
     return (
-        f"role {role.name}, which the formula made, stays, since it owns or may use {shown}; give "
-        f"that to another role or REVOKE it, then run: {drop}"
+        f"role {role.name}, which the formula made, stays, because it owns or may use {listed}; "
+        f"give these to another role or REVOKE the rights, then run: {drop}"
     )

@@ -1,4 +1,4 @@
-"""What is granted to a role in this database: read, and changed by GRANT and REVOKE."""
+"""The rights that are granted to a role in this database, read and changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .driver import driver
-from .sql import compose, execute_or_tell, quoted
+from .sql import compose, execute_or_report, quoted
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Grant = tuple[str, str, str]  # kind, name as SQL writes it, privilege
 _PLAIN_NAME = re.compile(r'"([a-z_][a-z0-9_]*)"')
 _GRANTABLE = " WITH GRANT OPTION"
-# What aclexplode gives of each catalogue: the kind of object for REVOKE, its qualified name, and
-# who granted it, where that is not the owner. Names are quoted always: PostgreSQL's format('%I')
-# leaves the quotes out by a list of words that is its own.
+# The access privileges of each catalogue by aclexplode: the kind of object as REVOKE writes it,
+# its qualified name, and the grantor if that is not the owner. Names are always quoted, because
+# PostgreSQL's format('%I') omits the quotes by its own list of keywords.
 _GRANTS = """
     SELECT kind, name, privilege_type, is_grantable,
            CASE WHEN grantor <> owner THEN pg_get_userbyid(grantor) END
@@ -75,7 +75,7 @@ _GRANTS = """
         )
     }
 )
-# What is not the session's to grant and is PUBLIC's: then the role has it as it is.
+# False if the session may not grant the right and PUBLIC has the right, so that each role has it.
 _GIVEN = {
     "DATABASE": "has_database_privilege(%(name)s, %(right)s || ' WITH GRANT OPTION')"
     " OR NOT has_database_privilege('public', %(name)s, %(right)s)",
@@ -85,7 +85,7 @@ _GIVEN = {
 
 
 def read(cursor: pg.cursor, oid: int) -> dict[Grant, tuple[str | None, ...]]:
-    """Return what is granted to a role, and by whom; None for the object's owner."""
+    """Return what is granted to a role, each with its grantors. None is the object's owner."""
     cursor.execute(_GRANTS, (oid,))
     grantors: dict[Grant, tuple[str | None, ...]] = {}
     for kind, name, privilege, grantable, grantor in cursor:
@@ -101,12 +101,12 @@ def to_read(relations: Iterable[tuple[str, str]], dbname: str) -> set[Grant]:
     if not tables:
         return tables
     uses = {("SCHEMA", quoted(schema), "USAGE") for schema, _ in relations}
-    # A site may have taken it from PUBLIC.
+    # An administrator may have revoked CONNECT from PUBLIC.
     return {*tables, *uses, ("DATABASE", quoted(dbname), "CONNECT")}
 
 
 def by_public(cursor: pg.cursor, desired: Iterable[Grant]) -> frozenset[Grant]:
-    """Return the rights that PUBLIC has, on databases and schemas that are not the session's."""
+    """Return the desired rights that PUBLIC has and that the session may not grant."""
     found = set()
     for grant in desired:
         kind, name, right = grant
@@ -125,22 +125,22 @@ def change(
     needed: frozenset[Grant],
 ) -> None:
     """
-    Grant a role what it lacks, and revoke what it does not need.
+    Grant the rights that a role lacks, and revoke the rights that it does not need.
 
     present
-        As :func:`read` returns it.
+        The role's present rights, as :func:`read` returns them.
     """
-    unwanted = sorted(present.keys() - needed)
-    for grant in unwanted:
+    excess = sorted(present.keys() - needed)
+    for grant in excess:
         for grantor in present[grant]:
             _revoke(cursor, role, grant, grantor)
-    # What is taken of a table is taken of its columns too (REVOKE, Notes).
-    for grant in sorted(needed if unwanted else needed - present.keys()):
+    # Revoking a right on a table also revokes it on the table's columns (REVOKE, Notes).
+    for grant in sorted(needed if excess else needed - present.keys()):
         _execute(cursor, role, f"GRANT {_clause(grant)} TO {{name}}")
 
 
 def text(grant: Grant, dbname: str) -> str:
-    """Return a grant as a plan names it."""
+    """Return the text of a grant in a plan."""
     kind, name, privilege = grant
     return f"{privilege} on {kind.lower()} {_shown(name)} of {dbname}"
 
@@ -150,12 +150,13 @@ def _shown(name: str) -> str:
 
 
 def _revoke(cursor: pg.cursor, role: str, grant: Grant, grantor: str | None) -> None:
-    # A superuser's REVOKE is the owner's, and leaves what somebody else granted (REVOKE, Notes).
+    # A superuser's REVOKE acts as the owner's, and leaves what another role granted (REVOKE,
+    # Notes).
     if grantor is not None:
-        execute_or_tell(cursor, compose("SET LOCAL ROLE {grantor}", grantor=grantor))
+        execute_or_report(cursor, compose("SET LOCAL ROLE {grantor}", grantor=grantor))
     _execute(cursor, role, _revocation(grant))
     if grantor is not None:
-        # Not RESET ROLE, which gives what ALTER ROLE … SET role has.
+        # Not RESET ROLE, which sets the role of ALTER ROLE … SET role.
         cursor.execute("SET LOCAL ROLE NONE")
 
 
@@ -179,7 +180,7 @@ def _clause(grant: Grant) -> str:
 
 
 def _execute(cursor: pg.cursor, role: str, statement: str) -> None:
-    # The names of objects in it are quoted already, and may have braces.
+    # The objects' names in the statement are already quoted, and may contain braces.
     sql = driver().sql
     head, _, tail = statement.rpartition("{name}")
-    execute_or_tell(cursor, sql.SQL(head) + sql.Identifier(role) + sql.SQL(tail))
+    execute_or_report(cursor, sql.SQL(head) + sql.Identifier(role) + sql.SQL(tail))

@@ -1,9 +1,9 @@
 """
-The hosted domains: names that the mail database's own tables hold.
+The hosted domains: names in the mail database's own tables, which are only read.
 
-The tables are only read. The query stands in the functions ``dkim_hosted_rows`` and ``dkim_hosted``
-as text: a view on another program's table keeps that program from altering it ("cannot alter type
-of a column used by a view", measured), a function does not.
+The functions ``dkim_hosted_rows`` and ``dkim_hosted`` contain the query as text. A view on another
+program's table prevents that program from altering the table ("cannot alter type of a column used
+by a view", measured). A function does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..settings.model import Database, HostedTable
 from . import presets
 from .catalog import columns, relation_kind
 from .conditions import served_domain
-from .connection import session, tell_of_stand_in
+from .connection import report_stand_in, session
 from .driver import driver
 from .objects import names as known_names
 from .sql import compose
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
     import psycopg2.sql
 
-# A row of another program's table counts where it has two labels or more: 'ALL' and 'admin' stand
-# in tables of mail panels for something else. A network's own name of one label can be signed for
-# where dkim:domains has it.
-# What comes first is so of most names, and spares the rest: a third of the time (measured).
+# A row of another program's table counts if its name has two labels or more: mail panels use rows
+# like 'ALL' and 'admin' for other purposes. A name of one label needs an entry in dkim:domains.
+# The first condition holds for most names, so that the second is not evaluated for them: this
+# saves a third of the time (measured).
 READABLE = (
     """((name COLLATE "C" ~ '^([a-z0-9_-]+[.])+[a-z]+$' AND length(name) <= 63) OR """
     f"({served_domain('lower(name)')} AND strpos(name, '.') > 0 AND length(name) <= {MAX_NAME}))"
@@ -40,7 +40,7 @@ _NO_ROWS = "SELECT NULL::text AS name WHERE false"
 
 
 def tables(database: Database) -> list[tuple[str, HostedTable]]:
-    """The tables that hosted domains are read from, each with its place in the pillar."""
+    """Return the tables that hosted domains are read from, each with its pillar key."""
     found = [("dkim:database:domains", database.domains)]
     if database.aliases is not None:
         found.append(("dkim:database:aliases", database.aliases))
@@ -48,7 +48,7 @@ def tables(database: Database) -> list[tuple[str, HostedTable]]:
 
 
 def present(cursor: pg.cursor, database: Database) -> list[HostedTable]:
-    """Those of the tables that the database has, with the rows that count."""
+    """Return those of the tables that exist, with the conditions on the rows that count."""
     return [
         with_flags(cursor, database, table)
         for _, table in tables(database)
@@ -58,8 +58,8 @@ def present(cursor: pg.cursor, database: Database) -> list[HostedTable]:
 
 def with_flags(cursor: pg.cursor, database: Database, table: HostedTable) -> HostedTable:
     """
-    The table, with the flags of the program that it is known to be of, where the pillar says
-    nothing of which rows count.
+    Return the table with the flags of the known program that made it, if the pillar has no
+    condition on the rows.
     """
     if database.only_given or table != database.domains:
         return table
@@ -67,19 +67,19 @@ def with_flags(cursor: pg.cursor, database: Database, table: HostedTable) -> Hos
 
 
 def rows_query(cursor: pg.cursor, database: Database) -> str:
-    """The text of the query that gives the ``name`` of each row that counts, doubles too."""
+    """Return the text of the query for the ``name`` of each row that counts, with duplicates."""
     sql = driver().sql
     parts = [_select(table) for table in present(cursor, database)]
     if not parts:
         return _NO_ROWS
     if len(parts) == 2:
-        # An alias of no domain is nothing: the rows are none where the table of domains is empty.
+        # Aliases need a domain: the query has no rows if the table of domains is empty.
         parts[1] = sql.SQL("SELECT name FROM ({}) AS a WHERE EXISTS ({})").format(*parts[::-1])
     return sql.SQL("\nUNION ALL\n").join(parts).as_string(cursor)
 
 
 def functions(cursor: pg.cursor, database: Database) -> list[str]:
-    """The statements that define ``dkim_hosted_rows`` and ``dkim_hosted``."""
+    """Return the statements that define ``dkim_hosted_rows`` and ``dkim_hosted``."""
     sql = driver().sql
     known = known_names(database)
     rows = rows_query(cursor, database)
@@ -102,7 +102,7 @@ def functions(cursor: pg.cursor, database: Database) -> list[str]:
 def columns_read(
     cursor: pg.cursor, database: Database
 ) -> list[tuple[HostedTable, tuple[str, ...]]]:
-    """The columns that the query reads, by table."""
+    """Return the columns that the query reads, by table."""
     return [
         (table, tuple(dict.fromkeys((table.name, *(column for column, _ in table.only)))))
         for table in present(cursor, database)
@@ -110,14 +110,14 @@ def columns_read(
 
 
 def hosted(connection: pg.connection, database: Database) -> list[str]:
-    """The hosted domains' names, in lower case, each once, sorted."""
+    """Return the hosted domains' names, in lower case, each once, sorted."""
     with source(connection, database) as (cursor, rows):
         cursor.execute(f"SELECT DISTINCT lower(name) FROM ({rows}) AS r WHERE {READABLE}")
         return sorted(name for (name,) in cursor)
 
 
 def every_name(connection: pg.connection, database: Database) -> tuple[list[str], list[str]]:
-    """What :func:`hosted` gives, and the names, as they stand there, of rows that it leaves out."""
+    """Return the result of :func:`hosted`, and the unchanged names of rows that it leaves out."""
     with source(connection, database) as (cursor, rows):
         cursor.execute(
             f"SELECT DISTINCT CASE WHEN is_read THEN lower(name) ELSE name END, is_read"
@@ -130,12 +130,12 @@ def every_name(connection: pg.connection, database: Database) -> tuple[list[str]
         return sorted(names[True]), names[False]
 
 
-def gone(cursor: pg.cursor, database: Database, is_expected: bool) -> str:
+def missing_table(cursor: pg.cursor, database: Database, is_expected: bool) -> str:
     """
-    A table of domains that should be there and is not, or ''.
+    Return the name of a table of domains that is missing and should exist, or ''.
 
     is_expected
-        Whether there has to be one even where the pillar names none.
+        Whether the table should exist even if the pillar names none.
     """
     absent = [
         f"{table.schema}.{table.table}"
@@ -146,14 +146,14 @@ def gone(cursor: pg.cursor, database: Database, is_expected: bool) -> str:
         return ""
     if database.assumed and not is_expected:
         schema, keys = known_names(database)["dkim"]
-        # A column of the howto's, or a function that reads a table, tells that there was one.
+        # The howto's column, or a function that reads a table, shows that a table existed.
         if "domain_id" not in columns(cursor, schema, keys) and _body(cursor, database) == _NO_ROWS:
             return ""
     return absent[0]
 
 
-def empty(connection: pg.connection, database: Database) -> str:
-    """The table of domains where none of its rows counts, or ''. One of aliases may be empty."""
+def empty_table(connection: pg.connection, database: Database) -> str:
+    """Return the name of the table of domains if no row counts, else ''. Aliases may be empty."""
     table = database.domains
     with source(connection, database) as (cursor, rows):
         if relation_kind(cursor, table.schema, table.table) is None:
@@ -165,35 +165,43 @@ def empty(connection: pg.connection, database: Database) -> str:
 @contextlib.contextmanager
 def source(connection: pg.connection, database: Database) -> Iterator[tuple[pg.cursor, str]]:
     """
-    A session that may read the rows, and the query that gives them.
+    Yield the cursor of a session that may read the rows, and the query for them.
 
-    Before the first run, and before the first one after a change of the pillar or after a table was
-    made anew, that is the query itself, by this session where it may read the tables, else by the
-    set-up's.
+    The query calls ``dkim_hosted_rows``. Before the first run, and before the next run after a
+    change of the pillar or of a table, the query reads the tables themselves. A set-up session runs
+    it if the given session may not.
     """
     known = known_names(database)
     with connection.cursor() as cursor:
-        read = columns_read(cursor, database)
-        if is_current(cursor, database) and not lacking(cursor, read, database.keys_owner):
+        by_table = columns_read(cursor, database)
+        owner = database.keys_owner
+        if is_up_to_date(cursor, database) and not unreadable_columns(cursor, by_table, owner):
             yield cursor, compose("SELECT name FROM {hosted_rows} ()", **known).as_string(cursor)
             return
         rows = rows_query(cursor, database)
-        if not lacking(cursor, read):
+        if not unreadable_columns(cursor, by_table):
             yield cursor, rows
             return
     with session(database, setup=True) as setup, setup.cursor() as cursor:
-        tell_of_stand_in(setup, database, "can't read the tables of domains yet")
+        report_stand_in(setup, database, "can't read the tables of domains yet")
         yield cursor, rows
 
 
-def lacking(
+def unreadable_columns(
     cursor: pg.cursor,
-    read: Iterable[tuple[HostedTable, tuple[str, ...]]],
+    by_table: Iterable[tuple[HostedTable, tuple[str, ...]]],
     role: str | None = None,
 ) -> list[tuple[str, str, str]]:
-    """The columns, as (schema, table, column), that a role may not read; None: the session's."""
-    wanted = [(table.schema, table.table, column) for table, names in read for column in names]
-    if not wanted:
+    """
+    Return the columns, as (schema, table, column), that a role may not read.
+
+    by_table
+        The columns to read, as :func:`columns_read` returns them.
+    role
+        None: the session's role.
+    """
+    needed = [(table.schema, table.table, column) for table, names in by_table for column in names]
+    if not needed:
         return []
     cursor.execute(
         """
@@ -205,18 +213,18 @@ def lacking(
          WHERE NOT has_column_privilege(r.oid, c.oid, w.attribute, 'SELECT')
             OR NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
         """,
-        (*map(list, zip(*wanted, strict=True)), role),
+        (*map(list, zip(*needed, strict=True)), role),
     )
     return cursor.fetchall()
 
 
-def missing(connection: pg.connection, database: Database, names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that are not hosted, sorted."""
+def not_hosted(connection: pg.connection, database: Database, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that are not hosted, sorted."""
     sought = set(names)
     if not sought:
         return []
     with source(connection, database) as (cursor, rows):
-        # Not as an argument of the driver's: a value of the pillar in ``rows`` may have a % in it.
+        # Not as an argument of execute: a value of the pillar in ``rows`` may contain a %.
         listed = driver().sql.Literal(sorted(sought)).as_string(cursor)
         cursor.execute(
             f"SELECT DISTINCT lower(name) FROM ({rows}) AS r"
@@ -225,15 +233,15 @@ def missing(connection: pg.connection, database: Database, names: Iterable[str])
         return sorted(sought.difference(name for (name,) in cursor))
 
 
-def left_out(connection: pg.connection, database: Database) -> int:
-    """How many rows hold no domain name."""
+def count_left_out(connection: pg.connection, database: Database) -> int:
+    """Return the number of rows without a domain name."""
     with source(connection, database) as (cursor, rows):
         cursor.execute(f"SELECT count(*) FROM ({rows}) AS r WHERE name IS NULL OR NOT ({READABLE})")
         return cursor.fetchone()[0]
 
 
-def not_counted(cursor: pg.cursor, database: Database) -> list[str]:
-    """Say of each table how many rows ``only`` leaves out. The session reads the table itself."""
+def filter_advice(cursor: pg.cursor, database: Database) -> list[str]:
+    """Return a sentence for each table whose ``only`` leaves out rows. Needs a set-up session."""
     found = []
     for table in present(cursor, database):
         if not table.only:
@@ -247,13 +255,13 @@ def not_counted(cursor: pg.cursor, database: Database) -> list[str]:
         if count := cursor.fetchone()[0]:
             found.append(
                 f"{table.schema}.{table.table}: rows that `only` ({presets.conditions(table)}) "
-                f"leaves out, so that the formula makes no key for them: {count}"
+                f"leaves out, so that the formula makes no keys for them: {count}"
             )
     return found
 
 
-def odd(connection: pg.connection, database: Database, longest: int) -> list[str]:
-    """The names of rows that are left out, and those longer than ``longest``; sorted."""
+def odd_names(connection: pg.connection, database: Database, longest: int) -> list[str]:
+    """Return the names of rows that are left out, and names longer than ``longest``, sorted."""
     with source(connection, database) as (cursor, rows):
         cursor.execute(
             f"SELECT DISTINCT name FROM ({rows}) AS r WHERE name IS NOT NULL"
@@ -262,16 +270,17 @@ def odd(connection: pg.connection, database: Database, longest: int) -> list[str
         return [name for (name,) in cursor]
 
 
-def is_current(cursor: pg.cursor, database: Database) -> bool:
+def is_up_to_date(cursor: pg.cursor, database: Database) -> bool:
     """
-    Whether the functions are there and read what the pillar says. They are not before the first
-    run, nor before the first one after a change of the pillar.
+    Return whether the functions exist and contain the pillar's query.
+
+    They do not before the first run, and before the next run after a change of the pillar.
     """
     return _body(cursor, database) == rows_query(cursor, database)
 
 
 def _body(cursor: pg.cursor, database: Database) -> str | None:
-    """The text of the function ``dkim_hosted_rows``; None where there is none."""
+    """Return the text of the function ``dkim_hosted_rows``, or None if it is missing."""
     schema, function = known_names(database)["hosted_rows"]
     cursor.execute(
         """
@@ -285,10 +294,10 @@ def _body(cursor: pg.cursor, database: Database) -> str | None:
 
 
 def problems(cursor: pg.cursor, database: Database) -> list[str]:
-    """What is wrong with the tables, columns and values that the pillar names; one a line."""
+    """Return the problems of the tables, columns and values that the pillar names."""
     found = []
     for where, table in tables(database):
-        # A first mistake in a table hides what follows from it.
+        # Only the first kind of problem of a table, because the others follow from it.
         found += _table_problems(cursor, database, where, table)
     return found
 
@@ -302,31 +311,31 @@ def _table_problems(
             return []
         return [
             f"{where}:table: there is no table {name} in the database {database.name}; name the "
-            "table of domains, or leave preset and domains out where there is none"
+            "table of domains, or remove preset and domains if the database has none"
         ]
-    there = columns(cursor, table.schema, table.table)
+    present_columns = columns(cursor, table.schema, table.table)
     named = [("name", table.name), *((f"only:{column}", column) for column, _ in table.only)]
     unknown = [
-        f"{where}:{key}: {name} has no column {column!r}; use one of {', '.join(there)}"
+        f"{where}:{key}: {name} has no column {column!r}; use one of {', '.join(present_columns)}"
         for key, column in named
-        if column not in there
+        if column not in present_columns
     ]
     if unknown:
         return unknown
-    whole = HostedTable(table.schema, table.table, table.name)
-    if reason := _refusal(cursor, whole, "SELECT count(r.name) FROM ({}) AS r"):
+    every = HostedTable(table.schema, table.table, table.name)
+    if reason := _refusal(cursor, every, "SELECT count(r.name) FROM ({}) AS r"):
         return [f"{where}:table: {name} can't be read: {reason}"]
     return [
         f"{where}:only:{column}: {value!r} can't be compared with the column of {name}, whose type "
-        f"is {there[column]} ({reason}); use a value of that type"
+        f"is {present_columns[column]} ({reason}); use a value of that type"
         for column, values in table.only
         for value in values
-        if (reason := _refusal(cursor, replace(whole, only=((column, (value,)),)), "{} LIMIT 0"))
+        if (reason := _refusal(cursor, replace(every, only=((column, (value,)),)), "{} LIMIT 0"))
     ]
 
 
 def _refusal(cursor: pg.cursor, table: HostedTable, query: str) -> str:
-    """Why PostgreSQL refuses a query of the rows of a table, or ''."""
+    """Return PostgreSQL's error on a query of a table's rows, or ''."""
     cursor.execute("SAVEPOINT dkim_reading")
     try:
         cursor.execute(query.replace("{}", _select(table).as_string(cursor)))
@@ -347,7 +356,8 @@ def _select(table: HostedTable) -> psycopg2.sql.Composed:
 
 
 def _condition(column: str, values: tuple[str | None, ...]) -> psycopg2.sql.Composed:
-    """The column has one of the values. A quoted literal takes the column's type."""
+    """Return the condition that the column has one of the values."""
+    # PostgreSQL gives a quoted literal the type of the column.
     sql = driver().sql
     name = sql.Identifier(column)
     literals = [sql.Literal(value) for value in values if value is not None]

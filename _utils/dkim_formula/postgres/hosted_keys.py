@@ -1,4 +1,8 @@
-"""Hosted domains against the table of keys, where both stand: names come here by exception."""
+"""
+Comparisons of the hosted domains with the table of keys, made in the database.
+
+Only names that differ are sent to this process.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,14 @@ if TYPE_CHECKING:
 
 def unnamed(connection: pg.connection, database: Database) -> list[str]:
     """
-    The domains with an active, a standby or a pending key that no row names by the same letters. A
-    row may mean them all the same, as :func:`hosted.every_name` tells.
+    Return the domains with an active, standby or pending key whose exact name no row contains.
+
+    A row may contain such a name in another spelling, which :func:`hosted.every_name` shows.
     """
     with source(connection, database) as (cursor, rows):
         keys = compose("{dkim}", **known_names(database)).as_string(cursor)
-        # As an anti-join, of columns that indexes have. An active key's domain is served by the
-        # table's own check.
+        # An anti-join on indexed columns. The table's check ensures that OpenDKIM finds an active
+        # key's domain.
         cursor.execute(
             f"""
             SELECT k.domain
@@ -44,13 +49,14 @@ def unnamed(connection: pg.connection, database: Database) -> list[str]:
 
 def copy_lacking(cursor: pg.cursor, database: Database, plans: Sequence[KeyPlan]) -> None:
     """
-    Puts the hosted domains into the temporary table ``dkim_lacking (domain)``, but those whose
-    active keys are as all of the plans want them: of these no name is even looked at.
+    Write hosted domains to the temporary table ``dkim_lacking (domain)``.
+
+    A domain whose active keys match all plans is left out, without an evaluation of its name.
     """
     cursor.execute('CREATE TEMPORARY TABLE dkim_lacking (domain text COLLATE "C") ON COMMIT DROP')
     with source(cursor.connection, database) as (reading, rows):
         query = _lacking(reading, database, rows, plans)
-        # A session of its own has no such table; its rows come through this process.
+        # A separate session does not see the temporary table, so this process copies the rows.
         if reading.connection is cursor.connection:
             reading.execute(f"INSERT INTO pg_temp.dkim_lacking {query}")
         else:
@@ -63,7 +69,7 @@ def _lacking(cursor: pg.cursor, database: Database, rows: str, plans: Sequence[K
     keys = compose("{dkim}", **known_names(database)).as_string(cursor)
     joins, wheres = "", []
     for number, plan in enumerate(plans):
-        # As literals: a value of the pillar in ``rows`` may have a % in it.
+        # Literals, not arguments: a value of the pillar in ``rows`` may contain a %.
         selector = driver().sql.Literal(plan.selector).as_string(cursor)
         bits = f" AND bits = {int(plan.bits)}" if plan.algorithm == "rsa" else ""
         joins += (
@@ -72,7 +78,7 @@ def _lacking(cursor: pg.cursor, database: Database, rows: str, plans: Sequence[K
             f' ON k{number}.domain = r.name COLLATE "C"'
         )
         wheres.append(f"k{number}.domain IS NULL")
-    # OFFSET keeps the planner from looking at each name before the keys have spared most.
+    # OFFSET makes the planner compare the keys first, so that READABLE is evaluated for few names.
     return (
         f'SELECT DISTINCT lower(name) COLLATE "C" FROM (SELECT r.name FROM ({rows}) AS r{joins}'
         f" WHERE {' OR '.join(wheres) or 'false'} OFFSET 0) AS l WHERE {READABLE}"

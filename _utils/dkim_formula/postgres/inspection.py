@@ -1,4 +1,4 @@
-"""What stands in the way of signing from this database, found before anything is changed."""
+"""Problems of a database that prevent signing, found before anything is changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .sql import compose
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# What helps where a name is taken: nobody can rename a table of his mail panel.
+# The remedy for a name that is in use: an administrator can't rename a mail panel's table.
 _ELSEWHERE = (
     "set dkim:database:preset to the program that made it, or dkim:database:schema to a schema for "
     "the formula's own tables, such as dkim"
 )
 _AS_BEFORE = "set dkim:database:preset and dkim:database:schema as they were when these were made"
-_HOWTO = ("id", "domain_id", "selector", "key")
-_OURS = (
+_HOWTO_COLUMNS = ("id", "domain_id", "selector", "key")
+_FORMULA_COLUMNS = (
     "domain",
     "identifier",
     "algorithm",
@@ -41,29 +41,33 @@ _TABLES = ("r", "p")
 
 @dataclass(frozen=True)
 class Inspection:
-    """``problems`` forbid going on; ``advice`` is legal but unwise. Sentences for a person."""
+    """
+    Sentences on a database.
+
+    problems
+        What prevents the set-up.
+    advice
+        What works, but should be changed.
+    """
 
     problems: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
 
 def inspect(connection: pg.connection, database: Database) -> Inspection:
-    """
-    Looks at the tables that hosted domains are read from and at a ``dkim`` table that may be there;
-    changes nothing.
-    """
+    """Inspect the tables of hosted domains and an existing table ``dkim``; change nothing."""
     with connection.cursor() as cursor:
         found = problems(cursor, database)
         advice = []
         if not found:
             advice += presets.advice(cursor, database)
-            advice += hosted.not_counted(cursor, database)
+            advice += hosted.filter_advice(cursor, database)
             advice += names_advice(cursor, database)
     return Inspection(found, tuple(advice))
 
 
 def problems(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
-    """The first half of :func:`inspect`: the catalogue alone is read."""
+    """Return the problems of :func:`inspect`, without the advice, which reads all rows."""
     return tuple(
         _schema_problems(cursor, database)
         or [text for text in [presets.problem(cursor, database)] if text]
@@ -81,8 +85,8 @@ def _schema_problems(cursor: pg.cursor, database: Database) -> list[str]:
     if cursor.fetchone()[0]:
         return []
     return [
-        f"dkim:database:schema: {database.schema!r} is a word or a name that SQL takes in quotes "
-        "alone, and OpenDKIM writes none; give another"
+        f"dkim:database:schema: {database.schema!r} is a word or a name that SQL needs in quotes, "
+        "and OpenDKIM writes no quotes; use another name"
     ]
 
 
@@ -90,52 +94,53 @@ def _dkim_problems(cursor: pg.cursor, database: Database) -> list[str]:
     kind = relation_kind(cursor, database.schema, database.keys_table)
     table = f"{database.schema}.{database.keys_table}"
     if kind is None:
-        if _is_ours(cursor, database):
-            return [f"{table} is missing, and the formula's other tables are there; {_AS_BEFORE}"]
+        if _is_managed(cursor, database):
+            return [f"{table} is missing, but the formula's other tables exist; {_AS_BEFORE}"]
         return [*_keys_elsewhere(cursor, database), *_other_keys(cursor, database)]
     if kind not in _TABLES:
-        return [f"{table} is there and is no table; {_ELSEWHERE}"]
-    return [] if _is_ours(cursor, database) else _howto_problems(cursor, database, table)
+        return [f"{table} exists and is not a table; {_ELSEWHERE}"]
+    return [] if _is_managed(cursor, database) else _howto_problems(cursor, database, table)
 
 
 def _howto_problems(cursor: pg.cursor, database: Database, table: str) -> list[str]:
-    """Why a table of that name can't be taken over as the howto's."""
+    """Return the reasons why a table of that name can't be taken over as the howto's."""
     found = columns(cursor, database.schema, database.keys_table)
-    missing = [column for column in _HOWTO if column not in found]
+    missing = [column for column in _HOWTO_COLUMNS if column not in found]
     if missing:
         return [
             f"{table} is not a table of keys as the howto makes one: it has no column "
             f"{', '.join(missing)}; {_ELSEWHERE}"
         ]
-    ours = [column for column in _OURS if column in found]
-    if ours:
+    taken = [column for column in _FORMULA_COLUMNS if column in found]
+    if taken:
         return [
-            f"{table} has columns that the formula did not make and that it needs the names of: "
-            f"{', '.join(ours)}; rename them"
+            f"{table} has columns of another program with names that the formula needs: "
+            f"{', '.join(taken)}; rename them"
         ]
     return _reference_problems(cursor, database, table)
 
 
 def _reference_problems(cursor: pg.cursor, database: Database, table: str) -> list[str]:
-    """A table of the howto's whose rows' domains can't be found."""
-    site = database.domains
-    name = f"{site.schema}.{site.table}"
-    found = columns(cursor, site.schema, site.table)
-    if site.name not in found:
+    """Return the reasons why the domains of the rows of the howto's table can't be found."""
+    domains = database.domains
+    name = f"{domains.schema}.{domains.table}"
+    found = columns(cursor, domains.schema, domains.table)
+    if domains.name not in found:
         return [
             f"dkim:database:domains:table: {table} has keys by domain_id, and there is no table "
-            f"{name} with a column {site.name!r} that has the names; name it"
+            f"{name} with the domains' names in a column {domains.name!r}; set the table and its "
+            "column"
         ]
     if adoption.site_id(cursor, database) is None:
         return [
-            f"{table}.domain_id refers to no column of {name}: add its foreign key, or give {name} "
-            "the column 'id'"
+            f"{table}.domain_id refers to no column of {name}: add its foreign key, or add the "
+            f"column 'id' to {name}"
         ]
     return []
 
 
 def _keys_elsewhere(cursor: pg.cursor, database: Database) -> list[str]:
-    """The formula's own tables in another schema: their keys sign, and would be left behind."""
+    """Return a problem if another schema has the formula's tables, whose keys may sign."""
     cursor.execute(
         """
         SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -145,14 +150,14 @@ def _keys_elsewhere(cursor: pg.cursor, database: Database) -> list[str]:
         (database.schema,),
     )
     return [
-        f"dkim:database:schema: {database.schema!r} has none of the formula's tables, and the "
+        f"dkim:database:schema: {database.schema!r} has none of the formula's tables, but the "
         f"schema {schema!r} has them, with keys that may sign; {_AS_BEFORE}"
         for (schema,) in cursor.fetchall()
     ]
 
 
 def _other_keys(cursor: pg.cursor, database: Database) -> list[str]:
-    """A table of keys by the howto's form that the pillar would leave, while its keys sign."""
+    """Return a problem for each howto table that the pillar would leave while its keys sign."""
     if database.preset == "howto":
         return []
     cursor.execute(
@@ -167,11 +172,11 @@ def _other_keys(cursor: pg.cursor, database: Database) -> list[str]:
         f"{schema}.dkim is a table of keys as the howto makes one; set dkim:database:preset to "
         f"howto and dkim:database:schema to {schema} to have it taken over, or rename it"
         for (schema,) in cursor.fetchall()
-        if set(_HOWTO) <= set(columns(cursor, schema, "dkim"))
+        if set(_HOWTO_COLUMNS) <= set(columns(cursor, schema, "dkim"))
     ]
 
 
-def _is_ours(cursor: pg.cursor, database: Database) -> bool:
+def _is_managed(cursor: pg.cursor, database: Database) -> bool:
     if relation_kind(cursor, database.schema, "dkim_migration") is None:
         return False
     cursor.execute(compose("SELECT count(*) FROM {migration}", **names(database)))
@@ -179,8 +184,8 @@ def _is_ours(cursor: pg.cursor, database: Database) -> bool:
 
 
 def _names_taken(cursor: pg.cursor, database: Database) -> list[str]:
-    """Tables of another program by the names of the formula's."""
-    if _is_ours(cursor, database):
+    """Return a problem if another program's tables have names that the formula needs."""
+    if _is_managed(cursor, database):
         return []
     taken = [
         f"{database.schema}.dkim_{thing}"
@@ -189,22 +194,23 @@ def _names_taken(cursor: pg.cursor, database: Database) -> list[str]:
     ]
     if not taken:
         return []
-    return [f"{', '.join(taken)}: there already, and not the formula's; {_ELSEWHERE}"]
+    listed = ", ".join(taken)
+    return [f"{listed}: names in use by tables that the formula did not make; {_ELSEWHERE}"]
 
 
 def _view_problems(cursor: pg.cursor, database: Database) -> list[str]:
     schema = database.schema
     return [
-        f"{schema}.{view} is there and is no view; {_ELSEWHERE}"
+        f"{schema}.{view} exists and is not a view; {_ELSEWHERE}"
         for view in VIEWS
         if relation_kind(cursor, schema, view) not in (None, "v")
     ]
 
 
 def names_advice(cursor: pg.cursor, database: Database) -> list[str]:
-    """What of :func:`inspect` is about names, which the writer may ask for too."""
+    """Return the advice of :func:`inspect` on names, which the writer's session can read too."""
     advice = []
-    count = hosted.left_out(cursor.connection, database)
+    count = hosted.count_left_out(cursor.connection, database)
     if count:
         advice.append(
             f"{_listed_tables(database)}: rows that hold no domain name, and so are left out: "

@@ -1,9 +1,10 @@
 """
-Who can read private keys beside the formula's own roles, and the closing of that.
+The roles beside the formula's own that can read private keys, and the revocation of their rights.
 
-Where the howto made the table of keys, its owner reads them, and whoever was given SELECT. That
-stays as it is, and is told, until ``dkim:database:close_keys`` closes it: the table is then the
-formula's owner's, nobody else reads the column of the keys, and scripts go on inserting.
+The owner of a table of keys that was made with the howto can read the keys, and so can each role
+with SELECT. The formula reports these rights and does not change them, unless
+``dkim:database:close_keys`` is true. Then the formula's owner role owns the table, no other role
+can read the column of the keys, and scripts can still insert keys.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from .sql import compose, quoted
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-KEY = "key"  # the column, in each of the relations
-# What the former owner of the table keeps.
+KEY = "key"  # the column with the private key, in each of the relations
+# The rights that the former owner of the table keeps.
 KEPT = f"SELECT but of {KEY}, INSERT, UPDATE, DELETE"
 
-# A role's rights by whatever way: its own, a membership's, the ownership's. Who may take on the
-# owner's role reads keys too.
+# A role's rights from every source: grants, memberships, ownership. A member of the owner's role
+# can read keys too.
 _READERS = """
 SELECT r.rolname
   FROM pg_roles AS r, pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
  WHERE n.nspname = %(schema)s AND c.relname = %(relation)s AND NOT r.rolsuper
-   AND r.rolname <> ALL (%(ours)s) AND r.rolname <> session_user AND r.rolname !~ '^pg_'
+   AND r.rolname <> ALL (%(managed)s) AND r.rolname <> session_user AND r.rolname !~ '^pg_'
    AND (has_column_privilege(r.oid, c.oid, 'key', 'SELECT')
         OR pg_has_role(r.oid, c.relowner, 'MEMBER'))
    AND has_schema_privilege(r.oid, n.oid, 'USAGE')
  ORDER BY 1
 """
-# With TRIGGER a role has a function of its own called with each key (CREATE TRIGGER, Notes).
+# TRIGGER lets a role have its own function called with each key (CREATE TRIGGER, Notes).
 _GRANTS = """
 SELECT c.relname::text, x.privilege_type, x.attname,
        pg_get_userbyid(x.grantee), pg_get_userbyid(x.grantor), x.grantor = c.relowner
@@ -73,12 +74,12 @@ SELECT t.tgname::text, format('%%I.%%I', fn.nspname, p.proname)
 @dataclass(frozen=True)
 class Grant:
     """
-    A right by which a role reads private keys.
+    A right by which a role can read private keys.
 
     column
-        Where it is granted on the column alone.
+        The column that the right is granted on; None: on the whole relation.
     by_owner
-        Its grantor is the owner of the relation.
+        Whether the owner of the relation granted it.
     """
 
     relation: str
@@ -92,18 +93,20 @@ class Grant:
 @dataclass(frozen=True)
 class Snapshot:
     """
-    What is known of those who read private keys.
+    The roles and triggers that have access to private keys.
 
     owner
-        The owner of the table of keys; '' where there is none. ``is_superuser``: it is one.
+        The owner of the table of keys; '' if the table is missing.
+    is_superuser
+        Whether the owner is a superuser.
     grants
-        What other roles than the formula's were given.
+        The rights of roles other than the formula's.
     readers
-        Who reads, by whatever way, with the relations.
-    ours
-        The formula's own roles, those of former settings too.
+        The roles that can read keys by any right, each with the relation.
     triggers
-        Triggers of the site's on the table of keys, which are handed each key.
+        Other programs' triggers on the table of keys, which receive each key.
+    managed_roles
+        The formula's own roles, also those of former settings.
     """
 
     owner: str = ""
@@ -111,22 +114,23 @@ class Snapshot:
     grants: tuple[Grant, ...] = ()
     readers: tuple[tuple[str, str], ...] = ()
     triggers: tuple[str, ...] = ()
-    ours: frozenset[str] = frozenset()
+    managed_roles: frozenset[str] = frozenset()
 
 
-def look(connection: pg.connection, database: Database) -> Snapshot:
-    """Read the catalogue."""
+def read(connection: pg.connection, database: Database) -> Snapshot:
+    """Read from the catalogue which roles can read private keys."""
     with connection.cursor() as cursor:
         return _read(cursor, database)
 
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
     """
-    What closing the keys changes, where ``close_keys`` asks for that; notes name who reads them
-    beside the formula, after that.
+    Plan the revocation of other roles' rights to read private keys if ``close_keys`` is true.
+
+    Notes name the other roles that can read private keys after the change.
     """
     if not database.close_keys:
-        return Plan(notes=_told(snapshot, database))
+        return Plan(notes=_notes(snapshot, database))
     table = f"{database.schema}.{database.keys_table}"
     changes = {}
     if snapshot.owner not in ("", database.keys_owner):
@@ -137,23 +141,23 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
         on = f"{database.schema}.{grant.relation}"
         what = f"private keys in {on}" if grant.privilege == "SELECT" else on
         changes[f"{grant.privilege} on {what} for {grant.role}"] = change(True, False)
-    return Plan(changes, () if changes else _told(snapshot, database))
+    return Plan(changes, () if changes else _notes(snapshot, database))
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
-    """Carry the plan out, and commit it."""
+    """Plan, carry the plan out, commit it and return it."""
     with connection.cursor() as cursor:
         snapshot = _read(cursor, database)
         planned = plan(snapshot, database)
         if planned:
             _close(cursor, database, snapshot)
-            planned = Plan(planned.changes, _told(_read(cursor, database), database))
+            planned = Plan(planned.changes, _notes(_read(cursor, database), database))
     connection.commit()
     return planned
 
 
 def _relations(database: Database) -> list[str]:
-    """The relations of ours that show private keys."""
+    """Return the formula's relations that show private keys."""
     disclosure = names(database)["disclosure"][1]
     return [database.keys_table, disclosure, *map(key_view, ALGORITHMS)]
 
@@ -163,17 +167,18 @@ def _read(cursor: pg.cursor, database: Database) -> Snapshot:
     if relation_kind(cursor, schema, table) is None:
         return Snapshot()
     relations = _relations(database)
-    ours = {database.keys_owner, database.writer.name, database.reader.name}
+    managed_roles = {database.keys_owner, database.writer.name, database.reader.name}
     cursor.execute(
         "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE NOT rolsuper"
     )
-    # Readers and writers of former settings lose their rights when nobody has a session as one.
-    ours |= {role for role, comment in cursor if marks.database_of(comment) is not None}
+    # Readers and writers of former settings lose their rights when their last session ends.
+    managed_roles |= {role for role, comment in cursor if marks.database_of(comment) is not None}
     cursor.execute(_GRANTS, {"schema": schema, "relations": relations})
-    grants = tuple(one for one in (Grant(*row) for row in cursor) if one.role not in ours)
+    grants = tuple(one for one in (Grant(*row) for row in cursor) if one.role not in managed_roles)
     readers = []
     for relation in relations:
-        cursor.execute(_READERS, {"schema": schema, "relation": relation, "ours": [*ours]})
+        given = {"schema": schema, "relation": relation, "managed": [*managed_roles]}
+        cursor.execute(_READERS, given)
         readers += [(role, f"{schema}.{relation}") for (role,) in cursor]
     known = names(database)
     functions = [known[function][1] for function in FUNCTIONS]
@@ -184,40 +189,40 @@ def _read(cursor: pg.cursor, database: Database) -> Snapshot:
         " JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
         (schema, table),
     )
-    return Snapshot(*cursor.fetchone(), grants, tuple(readers), triggers, frozenset(ours))
+    return Snapshot(*cursor.fetchone(), grants, tuple(readers), triggers, frozenset(managed_roles))
 
 
-def _told(snapshot: Snapshot, database: Database) -> tuple[str, ...]:
-    places: dict[str, list[str]] = {}
+def _notes(snapshot: Snapshot, database: Database) -> tuple[str, ...]:
+    by_relation: dict[str, list[str]] = {}
     for role, relation in snapshot.readers:
-        places.setdefault(relation, []).append(role)
-    listed = "; ".join(f"in {place} by {', '.join(roles)}" for place, roles in places.items())
+        by_relation.setdefault(relation, []).append(role)
+    listed = "; ".join(f"in {name} by {', '.join(roles)}" for name, roles in by_relation.items())
     if not database.close_keys:
-        if not places:
+        if not by_relation:
             return ()
         return (
-            f"dkim:database:close_keys: private keys can be read {listed}, and that is left as it "
-            f"is; set it to true where that is not meant: the keys are then {database.keys_owner}'s"
-            ", and scripts go on inserting",
+            f"dkim:database:close_keys: private keys can be read {listed}, and the formula does "
+            "not change this; set it to true to revoke these rights: the table of keys then "
+            f"belongs to {database.keys_owner}, and scripts can still insert keys",
         )
-    said = []
-    if places:
-        said.append(
+    notes = []
+    if by_relation:
+        notes.append(
             f"dkim:database:close_keys: private keys can still be read {listed}, by membership in "
-            "a role that may: REVOKE that"
+            "a role that has the right; REVOKE the membership"
         )
     table = f"{database.schema}.{database.keys_table}"
-    said += [
-        f"dkim:database:close_keys: the trigger {trigger} of {table} is handed each private key; "
-        "drop it where that is not meant"
+    notes += [
+        f"dkim:database:close_keys: the trigger {trigger} of {table} receives each private key; "
+        "drop the trigger if this is not intended"
         for trigger in snapshot.triggers
     ]
-    return tuple(said)
+    return tuple(notes)
 
 
 def _close(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-    # The owner's role came with the tables (schema.apply).
+    # The owner's role exists: schema.apply made it with the tables.
     if snapshot.owner != database.keys_owner:
         _take_over(cursor, database, snapshot)
     _revoke(cursor, database, snapshot)
@@ -228,26 +233,27 @@ def _close(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
             if one.privilege == "SELECT" and one.column is None
         }
     ):
-        _let_read_the_rest(cursor, database, relation, role)
+        _grant_other_columns(cursor, database, relation, role)
 
 
 def _revoke(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     """
-    Revoke what roles were given, and first what they handed on: REVOKE on a table with CASCADE
-    leaves what was handed on of one column (measured, 15).
+    Revoke the rights that roles have, and first the rights that they granted to others.
+
+    REVOKE on a table with CASCADE leaves rights that were granted on one column (measured, 15).
     """
-    handed_on = [one for one in snapshot.grants if not one.by_owner]
-    for one in handed_on:
-        # Who has lost the grant option since can't take back what was handed on by it.
+    granted_on = [one for one in snapshot.grants if not one.by_owner]
+    for one in granted_on:
+        # A grantor that has lost the grant option can't revoke its grants.
         statement = f"GRANT {one.privilege} ON {{relation}} TO {{role}} WITH GRANT OPTION"
         cursor.execute(compose(statement, **_named(database, one.relation, one.grantor)))
-    for one in handed_on:
+    for one in granted_on:
         cursor.execute(compose("SET LOCAL ROLE {role}", role=one.grantor))
         _revoke_one(cursor, database, one, one.role)
         cursor.execute("RESET ROLE")
     for one in snapshot.grants:
         _revoke_one(cursor, database, one, one.role)
-        if not one.by_owner and one.grantor not in snapshot.ours:
+        if not one.by_owner and one.grantor not in snapshot.managed_roles:
             _revoke_one(cursor, database, replace(one, column=None), one.grantor)
 
 
@@ -258,7 +264,7 @@ def _revoke_one(cursor: pg.cursor, database: Database, grant: Grant, role: str) 
 
 
 def _take_over(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    """Make the table of keys the formula's owner's, and let its former owner go on writing."""
+    """Give the table of keys to the formula's owner, and let its former owner write to it."""
     table, former = database.keys_table, snapshot.owner
     named = _named(database, table, former)
     with owners.may_create(cursor, database.keys_owner, database.schema):
@@ -270,14 +276,14 @@ def _take_over(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> Non
     cursor.execute(compose("GRANT INSERT, UPDATE, DELETE ON {relation} TO {role}", **named))
     for sequence in sequences(cursor, [(database.schema, table, "id")]):
         cursor.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {quoted(former)}")
-    _let_read_the_rest(cursor, database, table, former)
+    _grant_other_columns(cursor, database, table, former)
 
 
-def _let_read_the_rest(cursor: pg.cursor, database: Database, relation: str, role: str) -> None:
-    """Grant SELECT of every column but the key's."""
-    there = columns(cursor, database.schema, relation)
-    rest = ", ".join(quoted(column) for column in there if column != KEY)
-    statement = f"GRANT SELECT ({rest}) ON {{relation}} TO {{role}}"
+def _grant_other_columns(cursor: pg.cursor, database: Database, relation: str, role: str) -> None:
+    """Grant SELECT on every column except the key."""
+    present = columns(cursor, database.schema, relation)
+    others = ", ".join(quoted(column) for column in present if column != KEY)
+    statement = f"GRANT SELECT ({others}) ON {{relation}} TO {{role}}"
     cursor.execute(compose(statement, **_named(database, relation, role)))
 
 

@@ -1,4 +1,4 @@
-"""Whether a PostgreSQL server listens at all, asked of the sockets and not of an error's words."""
+"""A test of whether a PostgreSQL server listens, by its sockets and not by an error's text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TIMEOUT = 5.0  # seconds for one address
 
 def listens(hosts: str, port: int) -> bool:
     """
-    Tell whether something takes connections at one of the hosts.
+    Return whether a program accepts connections at one of the hosts.
 
     hosts
-        As libpq's ``host``: names, addresses and socket directories, with commas between; '' is the
+        libpq's ``host``: names, addresses and socket directories, separated by commas. '' is the
         default socket.
     """
     return any(_listens(host.strip(), port) for host in hosts.split(","))
@@ -22,27 +22,27 @@ def listens(hosts: str, port: int) -> bool:
 
 def _listens(host: str, port: int) -> bool:
     if not host or host.startswith(("/", "@")):
-        return _takes(socket.AF_UNIX, _path(host or _default_directory(), port))
+        return _accepts(socket.AF_UNIX, _path(host or _default_directory(), port))
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
-    return any(_takes(family, address) for family, _, _, _, address in found)
+    return any(_accepts(family, address) for family, _, _, _, address in found)
 
 
 def _default_directory() -> str:
-    # libpq takes PGHOST where no host is given.
+    # libpq uses PGHOST if no host is given.
     given = os.environ.get("PGHOST", "")
     return given if given.startswith(("/", "@")) else SOCKET_DIRECTORY
 
 
 def _path(directory: str, port: int) -> str:
     path = f"{directory}/.s.PGSQL.{port}"
-    # An abstract name (unix(7)).
+    # @ begins the name of an abstract socket (unix(7)).
     return "\0" + path[1:] if path.startswith("@") else path
 
 
-def _takes(family: int, address: object) -> bool:
+def _accepts(family: int, address: object) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(_TIMEOUT)
         try:

@@ -1,4 +1,4 @@
-"""The comments that tell the formula's roles from the site's."""
+"""The comments on roles that mark which roles the formula made or uses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# What a role's comment says: the formula made the role, or uses one that was there before.
+# The verb of a role's comment: the formula made the role, or uses a role that existed before.
 _MADE, _USED = "made", "used"
 _MARK = re.compile(f"({_MADE}|{_USED}) by the dkim formula for the database (.+)", re.DOTALL)
 
 
 def read(cursor: pg.cursor, oid: int) -> tuple[str | None, bool]:
-    """Return a role's comment, and whether the session may give it another."""
-    # COMMENT, Notes: CREATEROLE, and from PostgreSQL 16 on the ADMIN option on that role too.
+    """Return a role's comment, and whether the session may change the comment."""
+    # COMMENT, Notes: this needs CREATEROLE, and from PostgreSQL 16 on also the ADMIN option on the
+    # role.
     admin = (
         "rolcreaterole AND pg_has_role(%s, 'MEMBER WITH ADMIN OPTION')"
         if cursor.connection.server_version >= 160000
@@ -29,14 +30,14 @@ def read(cursor: pg.cursor, oid: int) -> tuple[str | None, bool]:
     return cursor.fetchone()
 
 
-def due(comment: str | None, database: str, made: bool) -> str | None:
+def new_comment(comment: str | None, database: str, made: bool) -> str | None:
     """
-    Return the comment that a role is to get; None where it keeps the one that it has.
+    Return the new comment of a role, or None if the present comment stays.
 
     comment
-        Its present one. A comment of the site's stays.
+        The present comment. A comment that is not the formula's stays.
     made
-        The formula makes the role just now.
+        Whether the formula makes the role in this run.
     """
     found = None if comment is None else _MARK.fullmatch(comment)
     if comment is not None and found is None:
@@ -47,12 +48,12 @@ def due(comment: str | None, database: str, made: bool) -> str | None:
 
 
 def database_of(comment: str | None) -> str | None:
-    """Return the database of the formula's comment; None for another comment or none."""
+    """Return the database that a comment of the formula names; None for any other comment."""
     found = _MARK.fullmatch(comment or "")
     return found[2] if found else None
 
 
 def is_made(comment: str | None) -> bool:
-    """Tell whether a role's comment says that the formula made it."""
+    """Return whether a role's comment says that the formula made the role."""
     found = _MARK.fullmatch(comment or "")
     return found is not None and found[1] == _MADE

@@ -1,4 +1,4 @@
-"""The names of our tables, views and functions, and the locks that guard them."""
+"""The names of the formula's tables, views and functions, and their advisory locks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..settings.model import Database
 
 ALGORITHMS = ("rsa", "ed25519")
 
-# pg_advisory_lock's first number: "dkim" in ASCII. The second says what is guarded.
+# The first number of pg_advisory_lock: "dkim" in ASCII. The second number is one of those below.
 LOCK_CLASS = 0x646B696D
 LOCK_SCHEMA = 1
 LOCK_KEYS = 2
@@ -18,16 +18,16 @@ LOCK_AWAITED = 7
 
 
 def signing_view(algorithm: str) -> str:
-    """The unqualified name of an algorithm's SigningTable view."""
+    """Return the unqualified name of an algorithm's SigningTable view."""
     return "dkim_signing_table" if algorithm == "rsa" else f"dkim_signing_table_{algorithm}"
 
 
 def key_view(algorithm: str) -> str:
-    """The unqualified name of an algorithm's KeyTable view."""
+    """Return the unqualified name of an algorithm's KeyTable view."""
     return "dkim_key_table" if algorithm == "rsa" else f"dkim_key_table_{algorithm}"
 
 
-# Our functions, by the names that ``names`` has.
+# The formula's functions, by their keys in the result of :func:`names`.
 FUNCTIONS = (
     "hosted_rows",
     "hosted",
@@ -38,7 +38,8 @@ FUNCTIONS = (
     "signing_redraw",
     "replicas",
 )
-# It says whether a query is the daemon's own at its start: who reads the views calls it.
+# The function that PUBLIC may execute: each reader of the views calls it, to recognise the query
+# that the daemon makes at its start.
 OPEN_FUNCTION = "startup_scan"
 TABLES = (
     "dkim",
@@ -56,7 +57,7 @@ VIEWS = tuple(view(algorithm) for algorithm in ALGORITHMS for view in (signing_v
 
 
 def names(database: Database) -> dict[str, str | tuple[str, str]]:
-    """What :func:`sql.compose` takes: our tables and functions, in our schema."""
+    """Return the qualified names of the formula's tables and functions for :func:`sql.compose`."""
     known: dict[str, str | tuple[str, str]] = {"schema": database.schema}
     known |= {thing: (database.schema, f"dkim_{thing}") for thing in (*TABLES, *FUNCTIONS)}
     known["dkim"] = (database.schema, database.keys_table)
@@ -65,8 +66,7 @@ def names(database: Database) -> dict[str, str | tuple[str, str]]:
 
 def view_name(database: Database, kind: str, algorithm: str = "rsa") -> str:
     """
-    The name that a DSN's ``table=`` takes: ``dkim_signing_table``, with the schema before it
-    where that is not ``public``.
+    Return the name for a DSN's ``table=``: ``dkim_signing_table``, qualified unless in ``public``.
 
     kind
         ``signing`` or ``key``.
@@ -76,5 +76,5 @@ def view_name(database: Database, kind: str, algorithm: str = "rsa") -> str:
 
 
 def reader_relations(database: Database) -> tuple[tuple[str, str], ...]:
-    """The (schema, view) pairs that the reader may SELECT from, and nothing else."""
+    """Return the (schema, view) pairs that the reader may SELECT from."""
     return tuple((database.schema, view) for view in VIEWS)

@@ -1,4 +1,4 @@
-"""Roles that own objects, and as which nobody logs in: of the database, of the formula's own."""
+"""Roles without login that own the database and the formula's objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..plan import change
-from .sql import compose, execute_or_tell, is_superuser
+from .sql import compose, execute_or_report, is_superuser
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Snapshot:
     """
-    What the server has of an owner's role.
+    The present state of an owner's role.
 
     exists
-        The role is there.
+        Whether the role exists.
     joins
-        The session's role, where that has to become a member of it; '' else.
+        The session's role if this role must become a member of the owner's role; else ''.
     """
 
     exists: bool
@@ -32,13 +32,13 @@ class Snapshot:
 MISSING = Snapshot(exists=False, joins="")
 
 
-def look(cursor: pg.cursor, owner: str) -> Snapshot:
+def read(cursor: pg.cursor, owner: str) -> Snapshot:
     """
-    Read whether the role is there, and whether the session's is a member.
+    Read whether the owner's role exists, and whether the session's role is a member of it.
 
-    Whoever makes an object another role's has to be a member of that role unless it is a superuser
-    (CREATE DATABASE; ALTER TABLE, Notes). From PostgreSQL 16 on CREATEROLE gives no membership by
-    itself.
+    To give an object to another role, a role that is not a superuser must be a member of the other
+    role (CREATE DATABASE; ALTER TABLE, Notes). From PostgreSQL 16 on CREATEROLE gives no membership
+    by itself.
     """
     cursor.execute("SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s", (owner,))
     row = cursor.fetchone()
@@ -47,21 +47,21 @@ def look(cursor: pg.cursor, owner: str) -> Snapshot:
 
 
 def changes(snapshot: Snapshot, owner: str) -> dict[str, dict[str, object]]:
-    """Return what is due: ``role NAME``, and ``role SESSION'S, member of NAME``."""
-    due = {}
+    """Return the changes that are needed: to the role, and to the session's membership in it."""
+    found = {}
     if not snapshot.exists:
-        due[f"role {owner}"] = change(None, "owner without login")
+        found[f"role {owner}"] = change(None, "owner without login")
     if snapshot.joins:
-        due[f"role {snapshot.joins}, member of {owner}"] = change(False, True)
-    return due
+        found[f"role {snapshot.joins}, member of {owner}"] = change(False, True)
+    return found
 
 
 def make(cursor: pg.cursor, snapshot: Snapshot, owner: str, done: dict[str, object]) -> None:
     """
-    Carry out what is due.
+    Create the role and the membership if they are missing.
 
     done
-        Gets each of the :func:`changes` as it is made.
+        Receives each of the :func:`changes` when it is made.
     """
     known = {"owner": owner, "me": snapshot.joins}
     statements = []
@@ -70,21 +70,23 @@ def make(cursor: pg.cursor, snapshot: Snapshot, owner: str, done: dict[str, obje
     if snapshot.joins:
         statements.append("GRANT {owner} TO {me}")
     for statement, (what, made) in zip(statements, changes(snapshot, owner).items(), strict=True):
-        execute_or_tell(cursor, compose(statement, **known))
+        execute_or_report(cursor, compose(statement, **known))
         done[what] = made
 
 
 @contextlib.contextmanager
 def may_create(cursor: pg.cursor, owner: str, schema: str) -> Iterator[None]:
     """
-    Lets the role have objects in a schema meanwhile, as PostgreSQL asks of whom a role that is no
-    superuser gives an object to (ALTER TABLE, Notes).
+    Grant the role CREATE on a schema for the block.
+
+    PostgreSQL requires this right of the new owner if a role that is not a superuser gives it an
+    object (ALTER TABLE, Notes).
     """
     cursor.execute("SELECT has_schema_privilege(%s, %s, 'CREATE')", (owner, schema))
-    given = not is_superuser(cursor.connection) and not cursor.fetchone()[0]
+    needs_grant = not is_superuser(cursor.connection) and not cursor.fetchone()[0]
     known = {"schema": schema, "owner": owner}
-    if given:
+    if needs_grant:
         cursor.execute(compose("GRANT CREATE ON SCHEMA {schema} TO {owner}", **known))
     yield
-    if given:
+    if needs_grant:
         cursor.execute(compose("REVOKE CREATE ON SCHEMA {schema} FROM {owner}", **known))

@@ -1,4 +1,4 @@
-"""Recognition of the mail set-ups that ``settings.presets`` describes, by their tables."""
+"""Recognition of known mail set-ups (``settings.presets``) by the tables in the database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..settings.model import Database, HostedTable
-from ..settings.presets import BY_HAND, PRESETS, Preset
+from ..settings.presets import PRESETS, WITHOUT_PRESET, Preset
 from .catalog import columns, relation_kind
 
 if TYPE_CHECKING:
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 def flags(cursor: pg.cursor, table: HostedTable) -> HostedTable:
     """
-    The table with the flags of the program that makes a table of that name with such columns: a
-    domain that is switched off, or is a backup MX, sends no mail here.
+    Return the table with the conditions on flags of the program that makes such a table.
+
+    The program is known by the names of the table and of its columns. A domain that is switched
+    off, or whose mail this host only relays as a backup MX, sends no mail here.
     """
-    there = columns(cursor, table.schema, table.table)
+    present = columns(cursor, table.schema, table.table)
     for preset in PRESETS.values():
         known = preset.domains
         if (known.table, known.name) != (table.table, table.name) or not known.only:
             continue
         kinds = dict(preset.signature)
-        read = tuple(one for one in known.only if _fits(there.get(one[0]), kinds[one[0]]))
+        read = tuple(one for one in known.only if _fits(present.get(one[0]), kinds[one[0]]))
         if read:
             return replace(table, only=read)
     return table
@@ -32,8 +34,10 @@ def flags(cursor: pg.cursor, table: HostedTable) -> HostedTable:
 
 def problem(cursor: pg.cursor, database: Database) -> str:
     """
-    Name the program whose tables the database has, and what to set, where the pillar means no
-    table of domains that is there, or another program's; '' where nothing is wrong.
+    Return what is wrong with the pillar's choice of the table of domains; '' for nothing.
+
+    The choice is wrong if the database lacks the tables that the pillar names, and has those of
+    another known program. The text names that program and what to set.
     """
     found = _recognised(cursor)
     if database.described:
@@ -42,52 +46,53 @@ def problem(cursor: pg.cursor, database: Database) -> str:
             return ""
         wrong = f"domains:table: there is no table {table.schema}.{table.table}"
     elif database.assumed:
-        # A table of the howto's name, and no other program's, is what the pillar means.
+        # Without a preset the formula assumes the howto's table of domains.
         if "howto" in found:
             return ""
         wrong = "preset: missing"
     else:
-        if database.preset in found or _has_howtos_keys(cursor, database):
+        if database.preset in found or _has_howto_keys(cursor, database):
             return ""
         wrong = f"preset: {database.preset!r}"
     if found:
         whose, remedy = " and ".join(found), f"preset: {' or '.join(found)}, or domains"
     else:
-        by_hand = [name for name, known in BY_HAND.items() if _is_there(cursor, known)]
+        by_hand = [name for name, known in WITHOUT_PRESET.items() if _has_tables(cursor, known)]
         if not by_hand:
             return ""
-        whose, remedy = by_hand[0], f"domains: {_written(BY_HAND[by_hand[0]].domains)}, no preset"
+        whose = by_hand[0]
+        remedy = f"domains: {_in_pillar(WITHOUT_PRESET[whose].domains)}, no preset"
     return f"dkim:database:{wrong}, and the database has the tables of {whose}; set {remedy}"
 
 
 def _recognised(cursor: pg.cursor) -> list[str]:
-    """The presets whose tables the database has."""
-    found = [name for name, known in PRESETS.items() if _is_there(cursor, known)]
-    # vexim's table of domains has the howto's name.
+    """Return the presets whose tables the database has."""
+    found = [name for name, known in PRESETS.items() if _has_tables(cursor, known)]
+    # vexim's table of domains has the same name as the howto's.
     return [name for name in found if name != "howto" or "vexim" not in found]
 
 
-def _has_howtos_keys(cursor: pg.cursor, database: Database) -> bool:
-    """Whether keys have to be adopted with the howto's preset, whose the domains may be."""
+def _has_howto_keys(cursor: pg.cursor, database: Database) -> bool:
+    """Return whether the preset is the howto's, and the table of keys has the howto's column."""
     return database.preset == "howto" and "domain_id" in columns(cursor, database.schema, "dkim")
 
 
 def conditions(table: HostedTable) -> str:
-    """The rows that count, as the pillar has them."""
+    """Return which rows count, in the pillar's notation."""
     return ", ".join(
         f"{column}: {' or '.join('null' if one is None else one for one in values)}"
         for column, values in table.only
     )
 
 
-def _written(table: HostedTable) -> str:
-    """The table as the pillar has it."""
+def _in_pillar(table: HostedTable) -> str:
+    """Return the table in the pillar's notation."""
     only = f", only: {{{conditions(table)}}}" if table.only else ""
     return f"{{table: {table.table}, name: {table.name}{only}}}"
 
 
 def advice(cursor: pg.cursor, database: Database) -> list[str]:
-    """What is said of flags that are read because the program is known."""
+    """Return advice on flags that are read because the program is known."""
     table = database.domains
     if database.only_given:
         return []
@@ -102,15 +107,15 @@ def advice(cursor: pg.cursor, database: Database) -> list[str]:
     ]
 
 
-def _is_there(cursor: pg.cursor, preset: Preset) -> bool:
+def _has_tables(cursor: pg.cursor, preset: Preset) -> bool:
     domains, aliases = preset.domains, preset.aliases
-    there = columns(cursor, domains.schema, domains.table)
-    if domains.name not in there:
+    present = columns(cursor, domains.schema, domains.table)
+    if domains.name not in present:
         return False
-    if not all(_fits(there.get(column), kind) for column, kind in preset.signature):
+    if not all(_fits(present.get(column), kind) for column, kind in preset.signature):
         return False
     return aliases is None or aliases.name in columns(cursor, aliases.schema, aliases.table)
 
 
-def _fits(kind: str | None, wanted: str) -> bool:
-    return kind is not None and wanted in ("", kind)
+def _fits(kind: str | None, expected: str) -> bool:
+    return kind is not None and expected in ("", kind)

@@ -1,4 +1,4 @@
-"""Rows of keys that other programs keep in PostgreSQL. They are only read."""
+"""Keys that other programs store in PostgreSQL. The formula only reads them."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ from .dsn import PREFIX, Dsn
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# Ordinary and partitioned tables: reading one runs no function of its owner's, reading a view may.
+# Ordinary and partitioned tables. Reading one runs no function of its owner; reading a view may.
 _TABLES = ("r", "p")
 
 
 def read_table(
-    database: Database, table: str, wanted: Sequence[str], program: str
+    database: Database, table: str, required: Sequence[str], program: str
 ) -> list[tuple[str | None, ...]]:
     """
-    Return the rows of a program's table, in the order of the first column, as text.
+    Return the rows of a program's table as text, ordered by the first column.
 
     table
-        Its name, in the schema of the table of domains.
-    wanted
-        The columns.
+        The table's name, in the schema of the table of domains.
+    required
+        The columns to read.
     program
-        For the error.
+        The program's name, for the error.
 
-    Raises DatabaseError where the database has no such table.
+    Raises DatabaseError if the table or one of the columns is missing.
     """
     schema = database.domains.schema
     with session(database, setup=True) as connection, connection.cursor() as cursor:
-        there = columns(cursor, schema, table)
-        lacking = [column for column in wanted if column not in there]
+        present = columns(cursor, schema, table)
+        lacking = [column for column in required if column not in present]
         if lacking or relation_kind(cursor, schema, table) not in _TABLES:
-            lacks = f" with the column {lacking[0]!r}" if there and lacking else ""
+            lacks = f" with the column {lacking[0]!r}" if present and lacking else ""
             raise DatabaseError(
                 f"source: {program} has no table {schema}.{table}{lacks} in the database "
                 f"{database.name!r}; set dkim:database:name to the database of {program}"
             )
         sql = driver().sql
-        listed = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c)) for c in wanted)
-        order = sql.Identifier(wanted[0])
+        listed = sql.SQL(", ").join(
+            sql.SQL("{}::text").format(sql.Identifier(column)) for column in required
+        )
+        order = sql.Identifier(required[0])
         cursor.execute(
             sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
                 listed, sql.Identifier(schema, table), order
@@ -59,24 +61,24 @@ def read_table(
 
 def read_data_set(database: Database, dsn: Dsn, where: str) -> list[tuple[str, list[str]]]:
     """
-    Return the rows of an OpenDKIM data set: each key and its values, in the order of the keys.
+    Return the rows of an OpenDKIM data set: each key and its values, ordered by key.
 
-    Where the data set is in the server of the mail database, its user's rights are taken on by the
-    set-up session, and the password is not needed; else the data set's own login is used. The
-    filter is SQL, so it is run with the rights of that user alone.
+    If the data set is on the server of the mail database, the set-up session takes the rights of
+    the data set's user and needs no password. Otherwise the session logs in with the data set's
+    own user and password. The filter is SQL, so it runs with that user's rights only.
 
-    Raises InvalidValue where the data set can't be read; no text shows a password.
+    Raises InvalidValue if the data set can't be read. No text shows a password.
     """
     listed = ", ".join(f"coalesce({column}::text, '')" for column in dsn.columns)
     filtered = f" WHERE {dsn.filter}" if dsn.filter else ""
     key = f"coalesce({dsn.key_column}::text, '')"
     with _session(database, dsn, where) as connection, connection.cursor() as cursor:
-        # As the daemon's own session has it: the table's name has no schema, mostly.
+        # The search path of the daemon's own session. Most data sets name a table without a schema.
         cursor.execute('SET LOCAL search_path TO "$user", public; SET TRANSACTION READ ONLY')
         try:
             cursor.execute(f"SELECT {key}, {listed} FROM {dsn.table}{filtered} ORDER BY 1")
         except driver().Error as error:
-            problem = f"can't be read: {dsn.place} (SQLSTATE {error.pgcode})"
+            problem = f"can't be read: {dsn.location} (SQLSTATE {error.pgcode})"
             raise InvalidValue(where, PREFIX, problem, "correct the data set") from None
         return [(name, values) for name, *values in cursor]
 
@@ -110,7 +112,7 @@ def _session(database: Database, dsn: Dsn, where: str) -> Iterator[pg.connection
             where,
             PREFIX,
             f"can't be read: no session with {dsn.database!r} as {dsn.user!r} ({error.reason})",
-            "see that the data set's login works",
+            "correct the data set's login",
         ) from None
 
 
@@ -119,7 +121,7 @@ def _is_this_machine(dsn: Dsn) -> bool:
 
 
 def _has_role(database: Database, dsn: Dsn) -> bool:
-    """Whether the set-up session may take the user's rights on."""
+    """Return whether the set-up session may take the rights of the data set's user."""
     with session(database, setup=True) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s", (dsn.user,)

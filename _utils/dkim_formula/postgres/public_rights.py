@@ -1,4 +1,4 @@
-"""What PUBLIC, and so every role, may do with what is ours; and what the reader reaches beside."""
+"""Rights of PUBLIC on the formula's objects, and the reader's access to other objects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .sql import quoted
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-    # What is granted, on what, as REVOKE names both, and by whom (None: the owner).
+    # The privilege and the object, in the notation of REVOKE, and the grantor (None: the owner).
     Grant = tuple[str, str, str | None]
 
 _EXAMPLES = 5
 
-# Without an entry of its own a function is PUBLIC's to execute (GRANT, Notes).
+# A function without an access list may be executed by PUBLIC (GRANT, Notes).
 _GRANTS = """
 SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname::text, NULL, NULL,
        a.privilege_type, CASE WHEN a.grantor <> c.relowner THEN pg_get_userbyid(a.grantor) END
@@ -39,7 +39,7 @@ SELECT 'FUNCTION', p.proname::text, NULL, pg_get_function_identity_arguments(p.o
  ORDER BY 1, 2, 3, 5
 """
 
-# A role's rights by whatever way: its own, a membership's, PUBLIC's.
+# The relations and schemas that a role has rights on: by own grants, by memberships, by PUBLIC.
 _REACHED = """
 SELECT format('%%I.%%I', n.nspname, c.relname)
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -57,8 +57,8 @@ SELECT format('schema %%I (CREATE)', n.nspname)
 """
 
 
-def look(connection: pg.connection, database: Database) -> tuple[Grant, ...]:
-    """PUBLIC's rights on our tables, views and functions."""
+def read(connection: pg.connection, database: Database) -> tuple[Grant, ...]:
+    """Return PUBLIC's rights on the formula's tables, views and functions."""
     known = {thing: name[1] for thing, name in names(database).items() if thing != "schema"}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -73,7 +73,7 @@ def look(connection: pg.connection, database: Database) -> tuple[Grant, ...]:
 
 
 def plan(grants: tuple[Grant, ...]) -> Plan:
-    """An entry for each right that is to be taken back."""
+    """Plan an entry for each right that is to be revoked."""
     return Plan(
         {
             f"{privilege} on {thing} for PUBLIC": change(True, False)
@@ -83,11 +83,11 @@ def plan(grants: tuple[Grant, ...]) -> Plan:
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
-    """Takes these rights back, in one transaction; gives the plan that was carried out."""
-    grants = look(connection, database)
+    """Revoke PUBLIC's rights in one transaction. Return the plan that was carried out."""
+    grants = read(connection, database)
     with connection.cursor() as cursor:
         for privilege, thing, grantor in grants:
-            # A superuser's REVOKE is the owner's, and leaves what somebody else granted.
+            # A superuser's REVOKE acts as the owner: another role's grant stays (REVOKE, Notes).
             if grantor is not None:
                 cursor.execute(f"SET LOCAL ROLE {quoted(grantor)}")
             cursor.execute(f"REVOKE {privilege} ON {thing} FROM PUBLIC CASCADE")
@@ -98,7 +98,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
 
 
 def reached(connection: pg.connection, database: Database) -> list[str]:
-    """A sentence on what the reader can reach beside our views, by whatever way; or none."""
+    """Return a sentence on what the reader can access beside the formula's views, if anything."""
     given = {
         "schema": database.schema,
         "views": list(VIEWS),
@@ -115,9 +115,8 @@ def reached(connection: pg.connection, database: Database) -> list[str]:
     shown = ", ".join(found[:_EXAMPLES]) + (", …" if len(found) > _EXAMPLES else "")
     return [
         f"dkim:database:reader: {database.reader.name} can reach {len(found)} things beside the "
-        f"views, by grants to PUBLIC or to a role that it is a member of: {shown}; what is granted "
-        "to it alone or on the formula's own tables is taken back at the next run, the rest is "
-        "yours to REVOKE"
+        f"views, by grants to PUBLIC or to a role that it is a member of: {shown}; the next run "
+        "revokes what is granted to it alone or on the formula's own tables; REVOKE the rest"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The function that shows the standby servers to a role that may not see who else is connected."""
+"""The SQL function that shows standby servers to a role without pg_read_all_stats."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 # Without this right pg_stat_replication has a row for each standby, and NULL in its columns.
 RIGHT = "pg_read_all_stats"
-# Stands for the address of a standby that the function may not see.
+# The text instead of the address of a standby that the function may not see.
 HIDDEN = "hidden"
 
-# A receiver that replays nothing, pg_basebackup or pg_receivewal, has no replay_lsn: no mail host
-# reads it. A subscriber of logical replication is no copy of the formula's views.
+# pg_basebackup and pg_receivewal replay nothing, so their replay_lsn is NULL: no mail host reads
+# from them. A subscriber of logical replication has no copy of the formula's views.
 _REPLICAS = """
 CREATE OR REPLACE FUNCTION {replicas} () RETURNS TABLE (name text, address text, replayed pg_lsn)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -33,14 +33,14 @@ $$
 
 
 def statement(cursor: pg.cursor, database: Database) -> str:
-    """Return the statement for the function."""
+    """Return the statement that defines the function."""
     return compose(_REPLICAS % {"right": RIGHT, "hidden": HIDDEN}, **names(database)).as_string(
         cursor
     )
 
 
 def let_owner_see(cursor: pg.cursor, database: Database) -> None:
-    """Give the function's owner the right to see standby servers, where the session can."""
+    """Grant the function's owner the right to see standby servers, if the session may grant it."""
     if is_superuser(cursor.connection):
         owner = database.keys_owner
         cursor.execute(compose("GRANT {right} TO {owner}", right=RIGHT, owner=owner))

@@ -1,8 +1,8 @@
 """
-The rights that the writer has in the database, for the daily work and nothing else.
+The writer's rights in the database: only those for keys, rotation and records.
 
-It owns nothing, is no superuser and can't change a table, a view, a role or an access file. It can
-read keys whole, since a key is parsed before it signs.
+The writer owns nothing, is no superuser and can't change a table, a view, a role or an access
+file. The writer reads private keys, because the formula parses a key before the key signs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from .grants import Grant
 
-# By the names that ``objects.names`` has. The history only grows: nothing changes a line of it.
-# ``signing`` is written by triggers, with their owner's rights.
+# The privileges on each table, by the names of ``objects.names``. Rows of the history are never
+# changed or deleted. Triggers write ``signing`` with the rights of their owner.
 TABLES: dict[str, tuple[str, ...]] = {
     "dkim": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "pattern": ("SELECT", "INSERT", "UPDATE", "DELETE"),
@@ -33,7 +33,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "migration": ("SELECT",),
 }
 
-# By which it reads what its own role can't: the tables of domains, and the standby servers.
+# Functions by which the writer reads what its own role can't: tables of domains, standby servers.
 FUNCTIONS = ("hosted_rows", "hosted", "replicas")
 
 _MISSING_ON_TABLES = """
@@ -50,7 +50,7 @@ SELECT n.nspname, p.proname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = 
  ORDER BY 2
 """
 
-# Whose member the session's role would have to be, for what ALTER and GRANT ask.
+# The owners that the session's role must be a member of: ALTER and GRANT require the owner.
 _NOT_MEMBER_OF = """
 SELECT DISTINCT pg_get_userbyid(c.relowner)
   FROM unnest(%s::text[], %s::text[]) AS w (namespace, relation)
@@ -60,12 +60,12 @@ SELECT DISTINCT pg_get_userbyid(c.relowner)
 """
 
 
-def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
+def desired(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
     """
-    Return the writer's rights, as GRANT names them.
+    Return the rights that the writer is to have, in the notation of GRANT.
 
     cursor
-        A set-up session's; None where there is no database yet, for what it will be.
+        A cursor of a set-up session; None if the database does not exist yet.
     """
     known = names(database)
     found: set[Grant] = {
@@ -74,7 +74,7 @@ def wanted(cursor: pg.cursor | None, database: Database) -> frozenset[Grant]:
         ("SCHEMA", quoted(database.schema), "USAGE"),
     }
     if cursor is None or is_superuser(cursor.connection):
-        # For secret_writes.change, where a site has taken it from PUBLIC.
+        # secret_writes.change needs it if an administrator has revoked it from PUBLIC.
         found.add(("LANGUAGE", quoted("plpgsql"), "USAGE"))
     found |= {("FUNCTION", f"{_qualified(*known[name])}()", "EXECUTE") for name in FUNCTIONS}
     for table, privileges in TABLES.items():
@@ -91,8 +91,9 @@ def _qualified(schema: str, name: str) -> str:
 
 def sequences(cursor: pg.cursor, numbered: list[tuple[str, str, str]]) -> list[str]:
     """
-    Return the sequences that number these columns by a default, as ``serial`` makes them; an
-    identity column needs no right on its own.
+    Return the sequences that number these columns by a default, as ``serial`` does.
+
+    The sequence of an identity column needs no right.
     """
     cursor.execute(
         """
@@ -113,9 +114,9 @@ def sequences(cursor: pg.cursor, numbered: list[tuple[str, str, str]]) -> list[s
 
 
 def sufficient(cursor: pg.cursor, database: Database) -> bool:
-    """Tell whether the session's role can do the daily work: every table is there, and open."""
+    """Return whether every table and function exists, and the session's role has its rights."""
     known = names(database)
-    wants = [(*known[table], right) for table, rights in TABLES.items() for right in rights]
+    required = [(*known[table], right) for table, rights in TABLES.items() for right in rights]
     cursor.execute(
         """
         SELECT coalesce(bool_and(coalesce(has_table_privilege(c.oid, w.privilege), false)), false)
@@ -123,7 +124,7 @@ def sufficient(cursor: pg.cursor, database: Database) -> bool:
           LEFT JOIN pg_namespace AS n ON n.nspname = w.namespace
           LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relation
         """,
-        tuple(map(list, zip(*wants, strict=True))),
+        tuple(map(list, zip(*required, strict=True))),
     )
     if not cursor.fetchone()[0]:
         return False
@@ -141,24 +142,25 @@ def sufficient(cursor: pg.cursor, database: Database) -> bool:
 
 def lacking(cursor: pg.cursor, database: Database) -> list[str]:
     """
-    Return the GRANT statements that the session's role needs: for the daily work, or, where it has
-    all rights for that, for set-up.
+    Return the GRANT statements that the session's role needs.
+
+    They grant the writer's missing rights, or if none is missing, those for set-up.
     """
     cursor.execute("SELECT current_user")
     me = quoted(cursor.fetchone()[0])
-    grants = for_daily_work(cursor, database) or _for_setup(cursor, database)
+    grants = lacking_for_writer(cursor, database) or _lacking_for_setup(cursor, database)
     return [f"GRANT {grant} TO {me}" for grant in grants]
 
 
-def for_daily_work(cursor: pg.cursor, database: Database) -> list[str]:
-    """Return the rights that the session's role lacks for the daily work, as GRANT names them."""
+def lacking_for_writer(cursor: pg.cursor, database: Database) -> list[str]:
+    """Return the writer's rights that the session's role lacks, in the notation of GRANT."""
     known = names(database)
     grants = [
         f"{right} ON {kind} {quoted(name)}"
-        for kind, name, right in _lacking_on_places(cursor, database)
+        for kind, name, right in _lacking_on_containers(cursor, database)
     ]
-    wants = [(*known[table], right) for table, rights in TABLES.items() for right in rights]
-    cursor.execute(_MISSING_ON_TABLES, tuple(map(list, zip(*wants, strict=True))))
+    required = [(*known[table], right) for table, rights in TABLES.items() for right in rights]
+    cursor.execute(_MISSING_ON_TABLES, tuple(map(list, zip(*required, strict=True))))
     grants += [f"{right} ON {quoted(schema)}.{quoted(name)}" for right, schema, name in cursor]
     functions = [known[function][1] for function in FUNCTIONS]
     cursor.execute(_MISSING_ON_FUNCTIONS, (database.schema, functions))
@@ -167,7 +169,7 @@ def for_daily_work(cursor: pg.cursor, database: Database) -> list[str]:
     ]
 
 
-def _lacking_on_places(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]:
+def _lacking_on_containers(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]:
     found = []
     cursor.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
     if not cursor.fetchone()[0]:
@@ -181,7 +183,7 @@ def _lacking_on_places(cursor: pg.cursor, database: Database) -> list[tuple[str,
     return found
 
 
-def _for_setup(cursor: pg.cursor, database: Database) -> list[str]:
+def _lacking_for_setup(cursor: pg.cursor, database: Database) -> list[str]:
     known = names(database)
     tables = [known[table] for table in TABLES]
     read = (database.domains, database.aliases)

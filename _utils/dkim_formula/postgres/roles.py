@@ -1,4 +1,4 @@
-"""A login role with exactly the rights that it is to have."""
+"""Login roles: attributes, password, memberships and rights, each exactly as desired."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..secret import Secret
 from . import grants, marks, scram
 from .grants import Grant
 from .objects import LOCK_CLASS, LOCK_ROLES
-from .sql import compose, copy_rows, execute_or_tell, is_superuser, quoted
+from .sql import compose, copy_rows, execute_or_report, is_superuser, quoted
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# pg_roles' columns, and the word of ALTER ROLE for each as it is to be.
+# Columns of pg_roles, the desired value of each, and the keyword of ALTER ROLE that sets it.
 _ATTRIBUTES = {
     "rolcanlogin": (True, "LOGIN"),
     "rolsuper": (False, "NOSUPERUSER"),
@@ -27,7 +27,7 @@ _ATTRIBUTES = {
 }
 
 
-# Objects of this database, and databases, that are the role's own.
+# Objects of this database, and databases, that the role owns.
 _POSSESSIONS = """
     SELECT pg_describe_object(classid, objid, objsubid)
     FROM pg_shdepend
@@ -37,7 +37,8 @@ _POSSESSIONS = """
 """
 
 # log_statement, log_min_duration_statement and pg_stat_activity show ALTER ROLE and its verifier,
-# but not what a block executes; an error's CONTEXT would, so it is raised anew (measured).
+# but not the statements that a block executes. An error's CONTEXT would show them, so the block
+# raises a new error without it (measured).
 _SET_PASSWORD = """
 DO $$
 BEGIN
@@ -52,20 +53,20 @@ $$
 @dataclass(frozen=True)
 class DesiredRole:
     """
-    The role as it is to be: LOGIN, and no other attribute.
+    The desired role: LOGIN, and no other attribute.
 
     password
-        ``keep`` leaves it alone, ``absent`` takes it away, a Secret sets it.
+        ``keep`` does not change the password, ``absent`` removes it, a Secret sets it.
     connection_limit
-        None leaves it alone; -1 is PostgreSQL's word for none.
+        None does not change the limit; -1 is PostgreSQL's value for no limit.
     relations
-        (schema, relation) pairs to SELECT from.
+        (schema, relation) pairs that the role may SELECT from.
     grants
         Other rights, as (kind, name, privilege).
     memberships
-        Roles to be a member of; any other membership is taken back.
+        Roles that the role is a member of. Any other membership is revoked.
     marked_for
-        The database for which a comment says that the role is the formula's; None: no comment.
+        The database that the role's comment names as the formula's; None for no comment.
     """
 
     name: str
@@ -80,23 +81,26 @@ class DesiredRole:
 @dataclass(frozen=True)
 class Snapshot:
     """
-    The role as it is.
+    The present role.
 
     exists
-        It is there; the rest is empty where it is not.
+        Whether the role exists. If not, all other fields are empty.
     attributes
-        pg_roles' columns by name.
+        Columns of pg_roles by name.
     has_password
-        Something is stored; None where only a superuser can tell. ``password_matches``: it is for
-        the wanted one.
+        Whether a password is stored; None if only a superuser may see it.
+    password_matches
+        Whether the stored password is the desired one.
     comment
-        Its comment; ``may_comment``: the session may give it another.
+        The role's comment.
+    may_comment
+        Whether the session may change the comment.
     given
-        Rights that the role has by PUBLIC, on things that are not the session's to grant.
+        Rights that the role has through PUBLIC, on objects on which the session can't grant.
     granted
-        What is granted to it in this database, and by whom: as :func:`grants.read` returns it.
+        The role's grants in this database and their grantors, as :func:`grants.read` returns them.
     possessions
-        Descriptions of what it owns.
+        Descriptions of the objects that the role owns.
     """
 
     exists: bool = False
@@ -114,16 +118,16 @@ class Snapshot:
 ABSENT = Snapshot()
 
 
-def look(connection: pg.connection, wanted: DesiredRole) -> Snapshot:
-    """Read the role's attributes, memberships, grants (in this database) and possessions."""
+def read(connection: pg.connection, desired: DesiredRole) -> Snapshot:
+    """Read the role's attributes, memberships, possessions and grants in this database."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT oid, rolconnlimit, {', '.join(_ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
-            (wanted.name,),
+            (desired.name,),
         )
         row = cursor.fetchone()
         if row is None:
-            return replace(ABSENT, given=_given(cursor, wanted))
+            return replace(ABSENT, given=_given(cursor, desired))
         oid, limit, *values = row
         known, stored = _stored_password(cursor, oid)
         comment, may_comment = marks.read(cursor, oid)
@@ -136,13 +140,13 @@ def look(connection: pg.connection, wanted: DesiredRole) -> Snapshot:
         granted = grants.read(cursor, oid)
         cursor.execute(_POSSESSIONS, (oid,))
         possessions = tuple(name for (name,) in cursor)
-        given = _given(cursor, wanted)
+        given = _given(cursor, desired)
     return Snapshot(
         exists=True,
         attributes={**dict(zip(_ATTRIBUTES, values, strict=True)), "rolconnlimit": limit},
         has_password=(stored is not None) if known else None,
-        password_matches=isinstance(wanted.password, Secret)
-        and scram.matches(stored, wanted.password),
+        password_matches=isinstance(desired.password, Secret)
+        and scram.matches(stored, desired.password),
         comment=comment,
         may_comment=may_comment,
         memberships=memberships,
@@ -152,133 +156,137 @@ def look(connection: pg.connection, wanted: DesiredRole) -> Snapshot:
     )
 
 
-def plan(snapshot: Snapshot, wanted: DesiredRole, dbname: str) -> Plan:
+def plan(snapshot: Snapshot, desired: DesiredRole, dbname: str) -> Plan:
     """
-    Plan an entry for each attribute, membership and grant that differs. Objects that the role owns
-    are notes: they are somebody's, and giving them away is not ours to decide.
+    Plan an entry for each attribute, membership and grant that differs.
+
+    A note names each object that the role owns. The formula never changes an owner here, since
+    an administrator has to choose the new one.
 
     dbname
-        The database in which the grants are, for the entries' text.
+        The database of the grants, for the text of the entries.
     """
     changes: dict[str, dict[str, object]] = {}
     if not snapshot.exists:
-        changes[f"role {wanted.name}"] = change(None, "login")
+        changes[f"role {desired.name}"] = change(None, "login")
     else:
         for column, (right, _) in _ATTRIBUTES.items():
             if snapshot.attributes[column] != right:
                 changes[column.removeprefix("rol")] = change(not right, right)
     limit = snapshot.attributes.get("rolconnlimit", -1)
-    if wanted.connection_limit not in (None, limit):
-        changes["connection limit"] = change(limit, wanted.connection_limit)
-    comment = _new_comment(snapshot, wanted)
+    if desired.connection_limit not in (None, limit):
+        changes["connection limit"] = change(limit, desired.connection_limit)
+    comment = _new_comment(snapshot, desired)
     if snapshot.exists and comment is not None:
         changes["comment"] = change(snapshot.comment, comment)
-    changes.update(_password_change(snapshot, wanted))
-    for name in sorted({*snapshot.memberships, *wanted.memberships}):
-        if (name in snapshot.memberships) != (name in wanted.memberships):
-            had = name in snapshot.memberships
-            changes[f"member of {name}"] = change(had, not had)
-    needed = _needed(snapshot, wanted, dbname)
+    changes.update(_password_change(snapshot, desired))
+    for name in sorted({*snapshot.memberships, *desired.memberships}):
+        if (name in snapshot.memberships) != (name in desired.memberships):
+            is_member = name in snapshot.memberships
+            changes[f"member of {name}"] = change(is_member, not is_member)
+    needed = _needed(snapshot, desired, dbname)
     for grant in sorted(snapshot.granted.keys() ^ needed):
-        had = grant in snapshot.granted
-        changes[grants.text(grant, dbname)] = change(had, not had)
+        is_granted = grant in snapshot.granted
+        changes[grants.text(grant, dbname)] = change(is_granted, not is_granted)
     notes = tuple(
-        f"role {wanted.name} owns {thing}; it is left alone: give it to another role"
+        f"role {desired.name} owns {thing}; the formula changes no owner: give it to another role"
         for thing in snapshot.possessions
     )
-    return Plan(changes, (*notes, *_password_notes(snapshot, wanted)))
+    return Plan(changes, (*notes, *_password_notes(snapshot, desired)))
 
 
-def apply(connection: pg.connection, wanted: DesiredRole) -> Plan:
-    """Make the role so, in one transaction; return the plan that was carried out."""
+def apply(connection: pg.connection, desired: DesiredRole) -> Plan:
+    """Create or change the role in one transaction. Return the plan that was carried out."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         (dbname,) = cursor.fetchone()
         _one_at_a_time(cursor)
-        snapshot = look(connection, wanted)
-        planned = plan(snapshot, wanted, dbname)
+        snapshot = read(connection, desired)
+        planned = plan(snapshot, desired, dbname)
         if planned:
-            _make(cursor, snapshot, wanted)
-            _set_password(cursor, snapshot, wanted)
-            _set_memberships(cursor, snapshot, wanted)
-            grants.change(cursor, wanted.name, snapshot.granted, _needed(snapshot, wanted, dbname))
+            _make(cursor, snapshot, desired)
+            _set_password(cursor, snapshot, desired)
+            _set_memberships(cursor, snapshot, desired)
+            needed = _needed(snapshot, desired, dbname)
+            grants.change(cursor, desired.name, snapshot.granted, needed)
     connection.commit()
     return planned
 
 
 def take_everything(cursor: pg.cursor, name: str) -> None:
-    """Take a role's rights in this database and its memberships from it."""
-    wanted = DesiredRole(name)
-    snapshot = look(cursor.connection, wanted)
-    _set_memberships(cursor, snapshot, wanted)
-    grants.change(cursor, wanted.name, snapshot.granted, _needed(snapshot, wanted, ""))
+    """Revoke a role's memberships and its rights in this database."""
+    desired = DesiredRole(name)
+    snapshot = read(cursor.connection, desired)
+    _set_memberships(cursor, snapshot, desired)
+    grants.change(cursor, desired.name, snapshot.granted, _needed(snapshot, desired, ""))
 
 
-def password_plan(snapshot: Snapshot, wanted: DesiredRole) -> Plan:
-    """Plan the password's part of :func:`plan` alone; nothing for a role that is not there."""
-    return Plan(_password_change(snapshot, wanted) if snapshot.exists else {})
+def password_plan(snapshot: Snapshot, desired: DesiredRole) -> Plan:
+    """Plan only the change of the password; no change for a missing role."""
+    return Plan(_password_change(snapshot, desired) if snapshot.exists else {})
 
 
-def apply_password(connection: pg.connection, wanted: DesiredRole) -> Plan:
+def apply_password(connection: pg.connection, desired: DesiredRole) -> Plan:
     """Carry out :func:`password_plan`."""
     with connection.cursor() as cursor:
         _one_at_a_time(cursor)
-        snapshot = look(connection, wanted)
-        planned = password_plan(snapshot, wanted)
+        snapshot = read(connection, desired)
+        planned = password_plan(snapshot, desired)
         if planned:
-            _set_password(cursor, snapshot, wanted)
+            _set_password(cursor, snapshot, desired)
     connection.commit()
     return planned
 
 
 def _one_at_a_time(cursor: pg.cursor) -> None:
-    """Let the second of two runs at once wait until the first has committed."""
+    """Make a second run wait until the first one has committed."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
 
 
-def _needed(snapshot: Snapshot, wanted: DesiredRole, dbname: str) -> frozenset[Grant]:
-    return _all_needed(wanted, dbname) - (snapshot.given - snapshot.granted.keys())
+def _needed(snapshot: Snapshot, desired: DesiredRole, dbname: str) -> frozenset[Grant]:
+    return _all_needed(desired, dbname) - (snapshot.given - snapshot.granted.keys())
 
 
-def _given(cursor: pg.cursor, wanted: DesiredRole) -> frozenset[Grant]:
+def _given(cursor: pg.cursor, desired: DesiredRole) -> frozenset[Grant]:
     cursor.execute("SELECT current_database()")
-    return grants.by_public(cursor, _all_needed(wanted, cursor.fetchone()[0]))
+    return grants.by_public(cursor, _all_needed(desired, cursor.fetchone()[0]))
 
 
-def _all_needed(wanted: DesiredRole, dbname: str) -> frozenset[Grant]:
-    return wanted.grants | grants.to_read(wanted.relations, dbname)
+def _all_needed(desired: DesiredRole, dbname: str) -> frozenset[Grant]:
+    return desired.grants | grants.to_read(desired.relations, dbname)
 
 
-def _password_change(snapshot: Snapshot, wanted: DesiredRole) -> dict[str, dict[str, object]]:
-    if isinstance(wanted.password, Secret) and not snapshot.password_matches:
-        # Where it can't be seen it is set once: with the role, or with the comment on it.
-        if snapshot.has_password is None and _new_comment(snapshot, wanted) is None:
+def _password_change(snapshot: Snapshot, desired: DesiredRole) -> dict[str, dict[str, object]]:
+    if isinstance(desired.password, Secret) and not snapshot.password_matches:
+        # If the session can't see the password, a run sets it only once: when it creates the role
+        # or writes the role's comment.
+        if snapshot.has_password is None and _new_comment(snapshot, desired) is None:
             return {}
         return {"password": change("another" if snapshot.has_password else None, "set")}
-    if wanted.password == "absent" and snapshot.has_password:
+    if desired.password == "absent" and snapshot.has_password:
         return {"password": change("set", None)}
     return {}
 
 
-def _password_notes(snapshot: Snapshot, wanted: DesiredRole) -> list[str]:
-    if not snapshot.exists or snapshot.has_password is not None or wanted.password == "keep":
+def _password_notes(snapshot: Snapshot, desired: DesiredRole) -> list[str]:
+    if not snapshot.exists or snapshot.has_password is not None or desired.password == "keep":
         return []
-    if wanted.password == "absent":
+    if desired.password == "absent":
         if marks.is_made(snapshot.comment):
             return []
         return [
-            f"only a superuser can see whether role {wanted.name} has a password; it needs none: "
-            f"run as one: ALTER ROLE {quoted(wanted.name)} PASSWORD NULL"
+            f"only a superuser can see whether role {desired.name} has a password; it needs none: "
+            f"run as a superuser: ALTER ROLE {quoted(desired.name)} PASSWORD NULL"
         ]
     return [
-        f"only a superuser can see which password role {wanted.name} has: it was set when the role "
-        "was made, and is not set again; where the settings have another since, run in psql: "
-        f"\\password {quoted(wanted.name)}"
+        f"only a superuser can see which password role {desired.name} has: it was set when the "
+        "role was made, and is not set again; if the password in the settings has changed since, "
+        f"run in psql: \\password {quoted(desired.name)}"
     ]
 
 
 def _stored_password(cursor: pg.cursor, oid: int) -> tuple[bool, str | None]:
-    """Return whether the session may see it (pg_authid is the superuser's), and what is stored."""
+    """Return whether the session may read pg_authid (a superuser may), and the stored password."""
     cursor.execute("SELECT has_table_privilege('pg_authid', 'SELECT')")
     if not cursor.fetchone()[0]:
         return False, None
@@ -286,58 +294,61 @@ def _stored_password(cursor: pg.cursor, oid: int) -> tuple[bool, str | None]:
     return True, cursor.fetchone()[0]
 
 
-def _new_comment(snapshot: Snapshot, wanted: DesiredRole) -> str | None:
-    """Return the comment that the role is to get; None where it keeps its own or has it already."""
-    if wanted.marked_for is None or not snapshot.may_comment:
+def _new_comment(snapshot: Snapshot, desired: DesiredRole) -> str | None:
+    """Return the new comment of the role; None if the comment stays as it is."""
+    if desired.marked_for is None or not snapshot.may_comment:
         return None
-    return marks.due(snapshot.comment, wanted.marked_for, made=not snapshot.exists)
+    return marks.new_comment(snapshot.comment, desired.marked_for, made=not snapshot.exists)
 
 
-def _make(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
+def _make(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -> None:
     verb = "ALTER" if snapshot.exists else "CREATE"
-    # A role that is no superuser is refused what it names, be it as it is already (ALTER ROLE).
+    # Only what differs: PostgreSQL refuses some keywords to a role that is no superuser, even if
+    # they change nothing (ALTER ROLE).
     words = [
         word
         for column, (right, word) in _ATTRIBUTES.items()
         if snapshot.attributes.get(column, column != "rolcanlogin" and right) != right
     ]
-    if wanted.connection_limit not in (None, snapshot.attributes.get("rolconnlimit", -1)):
-        words.append(f"CONNECTION LIMIT {wanted.connection_limit:d}")
+    if desired.connection_limit not in (None, snapshot.attributes.get("rolconnlimit", -1)):
+        words.append(f"CONNECTION LIMIT {desired.connection_limit:d}")
     if words or not snapshot.exists:
-        execute_or_tell(
-            cursor, compose(f"{verb} ROLE {{name}} {' '.join(words)}", name=wanted.name)
+        execute_or_report(
+            cursor, compose(f"{verb} ROLE {{name}} {' '.join(words)}", name=desired.name)
         )
-    comment = _new_comment(snapshot, wanted)
+    comment = _new_comment(snapshot, desired)
     if comment is not None:
-        cursor.execute(compose("COMMENT ON ROLE {name} IS %s", name=wanted.name), (comment,))
+        cursor.execute(compose("COMMENT ON ROLE {name} IS %s", name=desired.name), (comment,))
 
 
-def _set_password(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
-    if "password" not in _password_change(snapshot, wanted):
+def _set_password(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -> None:
+    if "password" not in _password_change(snapshot, desired):
         return
     stored = None
-    if isinstance(wanted.password, Secret):
-        stored = scram.verifier(wanted.name, wanted.password, cursor.connection)
+    if isinstance(desired.password, Secret):
+        stored = scram.verifier(desired.name, desired.password, cursor.connection)
     cursor.execute("CREATE TEMPORARY TABLE dkim_password (name text, verifier text) ON COMMIT DROP")
-    copy_rows(cursor, "dkim_password", ("name", "verifier"), [(wanted.name, stored)])
+    copy_rows(cursor, "dkim_password", ("name", "verifier"), [(desired.name, stored)])
     if is_superuser(cursor.connection):
-        # With track = all it would keep what the block executes.
+        # With track = all, pg_stat_statements would store the statement that the block executes.
         cursor.execute("SELECT set_config('pg_stat_statements.track_utility', 'off', true)")
     cursor.execute(_SET_PASSWORD)
     cursor.execute("DROP TABLE pg_temp.dkim_password")
 
 
-def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, wanted: DesiredRole) -> None:
-    for group in set(snapshot.memberships) - set(wanted.memberships):
-        _revoke_membership(cursor, group, wanted.name)
-    for group in set(wanted.memberships) - set(snapshot.memberships):
-        execute_or_tell(cursor, compose("GRANT {group} TO {name}", group=group, name=wanted.name))
+def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -> None:
+    for group in set(snapshot.memberships) - set(desired.memberships):
+        _revoke_membership(cursor, group, desired.name)
+    for group in set(desired.memberships) - set(snapshot.memberships):
+        execute_or_report(
+            cursor, compose("GRANT {group} TO {name}", group=group, name=desired.name)
+        )
 
 
 def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
-    # From PostgreSQL 16 on each grantor's grant of a role is one by itself.
+    # From PostgreSQL 16 on, each grantor's grant of a role is a separate one.
     if cursor.connection.server_version < 160000:
-        execute_or_tell(cursor, compose("REVOKE {group} FROM {name}", group=group, name=name))
+        execute_or_report(cursor, compose("REVOKE {group} FROM {name}", group=group, name=name))
         return
     cursor.execute(
         "SELECT pg_get_userbyid(grantor) FROM pg_auth_members"
@@ -345,7 +356,7 @@ def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:
         (group, name),
     )
     for (grantor,) in cursor.fetchall():
-        execute_or_tell(
+        execute_or_report(
             cursor,
             compose(
                 "REVOKE {group} FROM {name} GRANTED BY {grantor} CASCADE",

@@ -1,4 +1,4 @@
-"""The formula's tables, functions and views in the mail database: read, planned, made."""
+"""The formula's tables, functions and views in the mail database: read, planned, applied."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..plan import Plan, change
 from ..settings.model import Database
 from . import (
     adoption,
+    flat_table,
     hosted,
     inspection,
     owners,
     replicas,
     schema_number,
-    signing_table,
     startup_scan,
     tables,
     triggers,
@@ -29,8 +29,8 @@ from .sql import compose
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# A reader that waits behind us waits no longer than this for whoever we wait for: with
-# milter_default_action=accept a milter that does not answer means unsigned mail.
+# The longest wait for a lock. Readers queue behind the waiting session, and OpenDKIM is a reader:
+# with milter_default_action=accept, mail leaves unsigned while the milter does not answer.
 LOCK_TIMEOUT = "10s"
 
 DEFINITIONS = "views and triggers"
@@ -41,25 +41,25 @@ NEW_TABLES = "tables"
 @dataclass(frozen=True)
 class Snapshot:
     """
-    What the database holds of the formula's and of the howto's.
+    The formula's objects in the database, and the howto's table of keys.
 
     owner
-        What there is of the role that owns the formula's objects.
+        The state of the role that owns the formula's objects.
     schema
-        The schema of the formula's objects is there.
+        Whether the schema for the formula's objects exists.
     dkim
-        A table of keys is there.
+        Whether a table of keys exists.
     applied
-        The numbers of the migrations that it has had.
+        The numbers of the migrations that were applied.
     site_id
         The column of the table of domains that the howto's ``domain_id`` refers to.
     definitions
-        ``None`` (none of our views is there), ``foreign`` (views that are not ours, or not as we
-        made them) or ``current``.
+        ``None`` if none of the views exists, ``foreign`` if views, functions or owners differ from
+        the formula's, else ``current``.
     adopted
-        The keys of the howto's table, decided upon, while it waits for its adoption.
+        The keys of a howto's table that is not adopted yet, with the decision for each.
     problems
-        Why nothing can be done, a sentence each.
+        Reasons that rule out every change, a sentence each.
     """
 
     owner: owners.Snapshot = owners.MISSING
@@ -75,14 +75,14 @@ class Snapshot:
 ABSENT = Snapshot(schema=True)
 
 
-def look(
+def read(
     connection: pg.connection, database: Database, known: tuple[adoption.Adopted, ...] = ()
 ) -> Snapshot:
     """
-    Read the catalogue, and the keys of a howto's table that waits to be adopted.
+    Read the catalogue, and the keys of a howto's table that is not adopted yet.
 
     known
-        An earlier snapshot's ``adopted``, to spare the parsing of what has not changed.
+        The ``adopted`` of an earlier snapshot. Its unchanged keys are not parsed again.
     """
     with connection.cursor() as cursor:
         snapshot = _read_catalogue(cursor, database)
@@ -100,9 +100,9 @@ def look(
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
     """
-    Plan the tables and definitions that are due.
+    Plan the missing tables and the definitions that differ.
 
-    Raises DatabaseError, with every reason, where the schema can't be brought there.
+    Raises DatabaseError, with every reason, if the schema can't be changed.
     """
     problems = list(snapshot.problems)
     if problem := schema_number.newer(snapshot.applied):
@@ -132,26 +132,26 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 
 
 def is_migrated(snapshot: Snapshot) -> bool:
-    """Tell whether the tables are there that keys are compared with and stored in."""
+    """Return whether the database has the tables of this formula's schema number."""
     return schema_number.NUMBER in snapshot.applied
 
 
 def has_tables(connection: pg.connection, database: Database) -> bool:
-    """Tell what :func:`is_migrated` does, without the rest of a look."""
+    """Return :func:`is_migrated` of a database without a complete snapshot."""
     with connection.cursor() as cursor:
         return schema_number.NUMBER in schema_number.applied(cursor, database)
 
 
 def apply(connection: pg.connection, database: Database) -> Plan:
     """
-    Carry the plan out in one transaction, under an advisory lock, and commit it.
+    Carry out the plan in one transaction, under an advisory lock, and commit it.
 
-    Keys are read before anything is locked; writers then wait for the table, readers only for the
-    last moment, and get the old views or the new. Return the plan that was carried out.
+    Keys are read before anything is locked. Then writers wait for the table. Readers wait only at
+    the end, and see either the old views or the new ones. Return the plan that was carried out.
 
-    Raises DatabaseError, with nothing changed.
+    Raises DatabaseError and changes nothing.
     """
-    before = look(connection, database)
+    before = read(connection, database)
     planned = plan(before, database)
     if not planned:
         return planned
@@ -162,7 +162,7 @@ def apply(connection: pg.connection, database: Database) -> Plan:
             cursor.execute(
                 compose("LOCK TABLE {dkim} IN SHARE ROW EXCLUSIVE MODE", **names(database))
             )
-        snapshot = look(connection, database, before.adopted)
+        snapshot = read(connection, database, before.adopted)
         planned = plan(snapshot, database)
         if planned:
             _make(cursor, database, snapshot)
@@ -176,16 +176,16 @@ def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     if not snapshot.schema:
         cursor.execute(compose("CREATE SCHEMA {schema}", **names(database)))
     due = not is_migrated(snapshot)
-    # Readers wait from here on. Where no table changes, only for the views themselves.
-    acls = views.set_aside(cursor, database) if due else None
+    # Readers wait from here on; if no table changes, they wait only while the views are replaced.
+    acls = views.drop(cursor, database) if due else None
     if due:
         adopted = snapshot.adopted if snapshot.dkim else None
         tables.make(cursor, database, adopted, snapshot.site_id)
     for statement in _functions(cursor, database, snapshot.site_id):
         cursor.execute(statement)
-    signing_table.fill(cursor, database)
+    flat_table.fill(cursor, database)
     if acls is None:
-        acls = views.set_aside(cursor, database)
+        acls = views.drop(cursor, database)
     for statement in views.statements(cursor, database).values():
         cursor.execute(statement)
     with owners.may_create(cursor, database.keys_owner, database.schema):
@@ -206,7 +206,7 @@ def _functions(cursor: pg.cursor, database: Database, site_id: str | None) -> li
 
 
 def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> None:
-    """Write what :func:`_definitions` reads: whether what we made is as it has to be."""
+    """Write the fingerprints by which :func:`_definitions` finds changed definitions."""
     mark = f"{_fingerprint(cursor, database, site_id)} {views.digest(cursor, database)}"
     cursor.execute(
         compose("COMMENT ON VIEW {view} IS %s", view=(database.schema, VIEWS[0])),
@@ -215,7 +215,7 @@ def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> N
 
 
 def _fingerprint(cursor: pg.cursor, database: Database, site_id: str | None) -> str:
-    """Return a short hash of all definitions as they should be, given the pillar's names."""
+    """Return a short hash of all desired definitions, with the pillar's names."""
     statements = _functions(cursor, database, site_id)
     text = "\n".join([*statements, *views.statements(cursor, database).values()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -226,7 +226,7 @@ def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
     (count,) = cursor.fetchone()
     kind = relation_kind(cursor, database.schema, database.keys_table)
     return Snapshot(
-        owner=owners.look(cursor, database.keys_owner),
+        owner=owners.read(cursor, database.keys_owner),
         schema=bool(count),
         dkim=kind is not None,
         applied=schema_number.applied(cursor, database),
@@ -248,14 +248,14 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
     if row is None:
         return None
     digest = views.digest(cursor, database)
-    if digest is None or not _is_owners(cursor, database) or _lacking(cursor, database):
+    if digest is None or not _has_owner(cursor, database) or _lacking(cursor, database):
         return "foreign"
-    wanted = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
-    return "current" if (row[0] or "").endswith(wanted) else "foreign"
+    desired = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
+    return "current" if (row[0] or "").endswith(desired) else "foreign"
 
 
-def _is_owners(cursor: pg.cursor, database: Database) -> bool:
-    """Tell whether every object is the owner's, and an adopted table of keys open to it."""
+def _has_owner(cursor: pg.cursor, database: Database) -> bool:
+    """Return whether the owner's role owns every object and can read the table of keys."""
     known = names(database)
     cursor.execute(
         """
@@ -280,16 +280,16 @@ def _is_owners(cursor: pg.cursor, database: Database) -> bool:
 
 
 def _lacking(cursor: pg.cursor, database: Database) -> list[tuple[str, str, str]]:
-    """Return the columns, (schema, table, column), that the functions read and the owner can't."""
-    read = hosted.columns_read(cursor, database)
+    """Return the columns that the functions read and the owner can't: (schema, table, column)."""
+    columns = hosted.columns_read(cursor, database)
     site_id = adoption.site_id(cursor, database)
     if site_id is not None:
-        read.append((database.domains, (site_id,)))
-    return hosted.lacking(cursor, read, database.keys_owner)
+        columns.append((database.domains, (site_id,)))
+    return hosted.unreadable_columns(cursor, columns, database.keys_owner)
 
 
 def _let_owner_read(cursor: pg.cursor, database: Database) -> None:
-    """Grant the owner SELECT of those columns of the mail database, and nothing else."""
+    """Grant the owner SELECT on the columns of the mail database that it needs, and no others."""
     owner = database.keys_owner
     for schema, table, column in _lacking(cursor, database):
         known = {"schema": schema, "table": (schema, table), "column": column, "owner": owner}
@@ -298,7 +298,7 @@ def _let_owner_read(cursor: pg.cursor, database: Database) -> None:
 
 
 def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
-    """Give the owner what is new, and take from PUBLIC all of it that could do harm."""
+    """Give all objects to the owner's role. Revoke PUBLIC's rights, except on the open function."""
     known = {**names(database), "owner": database.keys_owner}
     if snapshot.schema:
         cursor.execute(compose("GRANT USAGE ON SCHEMA {schema} TO {owner}", **known))
@@ -306,7 +306,7 @@ def _give_to_owner(cursor: pg.cursor, database: Database, snapshot: Snapshot) ->
         cursor.execute(compose("ALTER SCHEMA {schema} OWNER TO {owner}", **known))
     for table in TABLES:
         if table == "dkim" and snapshot.site_id is not None:
-            # The howto's: its owner's own tool goes on writing to it.
+            # The howto's table keeps its owner, whose own tool still writes to it.
             cursor.execute(compose("GRANT SELECT ON {dkim} TO {owner}", **known))
             continue
         cursor.execute(compose(f"ALTER TABLE {{{table}}} OWNER TO {{owner}}", **known))

@@ -1,8 +1,8 @@
 """
-The number of the database's schema: which release of the formula may work on it.
+The number of the database's schema, by which a formula knows whether it may change the database.
 
-Each change of tables that an older formula can't work with raises it. Hosts of a fleet are updated
-one after the other; one that is behind signs on, and changes nothing.
+A change of tables that an older formula can't work with raises the number. Hosts of a fleet are
+updated one after the other. A host with an older formula signs mail and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .sql import compose
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# What this formula makes, and the newest that it knows.
+# The number that this formula makes, and the newest that it knows.
 NUMBER = 1
 
 
 def applied(cursor: pg.cursor, database: Database) -> tuple[int, ...]:
-    """Return the numbers that the database has had, in their order."""
+    """Return the numbers that were applied to the database, in ascending order."""
     if relation_kind(cursor, database.schema, "dkim_migration") is None:
         return ()
     cursor.execute(compose("SELECT number FROM {migration} ORDER BY 1", **names(database)))
@@ -31,7 +31,7 @@ def applied(cursor: pg.cursor, database: Database) -> tuple[int, ...]:
 
 
 def newer(numbers: tuple[int, ...]) -> str:
-    """Return why this formula can't work with a schema of these numbers; empty where it can."""
+    """Return why this formula can't work with a schema of these numbers; empty if it can."""
     newest = max(numbers, default=0)
     if newest <= NUMBER:
         return ""
@@ -42,7 +42,7 @@ def newer(numbers: tuple[int, ...]) -> str:
 
 
 def refuse_newer(cursor: pg.cursor, database: Database) -> None:
-    """Raise NewerSchema where a newer formula made the tables."""
+    """Raise NewerSchema if a newer formula made the tables."""
     problem = newer(applied(cursor, database))
     if problem:
         raise NewerSchema(problem)

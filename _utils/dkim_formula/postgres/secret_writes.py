@@ -1,4 +1,4 @@
-"""Changes of rows that hold private keys, of which nothing is logged when they fail."""
+"""Changes of rows with private keys, such that a failed change logs nothing of the row."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
     import psycopg2.sql
 
-# An error that is caught is not logged, and one that is raised anew has no DETAIL: of a violated
-# CHECK or NOT NULL that shows the row, with 64 octets of each column (measured), which is half of
-# an Ed25519 key. Needs no right that a superuser alone has, unlike log_error_verbosity.
+# PostgreSQL does not log an error that a block catches, and the new error that the block raises has
+# no DETAIL. The DETAIL of a violated CHECK or NOT NULL shows 64 octets of each column (measured):
+# half of an Ed25519 key. The block needs no superuser, unlike log_error_verbosity.
 _BLOCK = b"""
 DO {tag}
 DECLARE
@@ -31,14 +31,14 @@ def change(
     arguments: object = None,
 ) -> None:
     """
-    Executes an INSERT, UPDATE or DELETE, or what else changes data; there is no result to fetch.
+    Execute an INSERT, UPDATE, DELETE or another change of data. There is no result to fetch.
 
     statement, arguments
         As for ``cursor.execute``.
 
-    Raises what the statement does, without DETAIL and CONTEXT.
+    Raises the statement's error, without DETAIL and CONTEXT.
     """
-    # Octets: the session's encoding is the database's.
+    # mogrify returns octets, in the session's encoding.
     text = cursor.mogrify(statement, arguments)
     tag = b"$dkim$"
     while tag in text:

@@ -1,4 +1,4 @@
-"""The server: that it has the database, and lets clients from elsewhere in over TLS."""
+"""The PostgreSQL server: the mail database, and access over TLS for remote clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import owners
 from .connection import MAINTENANCE, session
 from .inspection import Inspection
 from .objects import LOCK_CLASS, LOCK_ROLES
-from .sql import compose, execute_or_tell
+from .sql import compose, execute_or_report
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``owner``: what there is of the owner's role. ``exists``: the database is there."""
+    """``owner``: the state of the owner's role. ``exists``: whether the database exists."""
 
     owner: owners.Snapshot
     exists: bool
@@ -30,16 +30,17 @@ class Snapshot:
 ABSENT = Snapshot(owners.MISSING, exists=False)
 
 
-def look(database: Database) -> Snapshot:
-    """Read what the server has. Raises DatabaseUnavailable where there is no server."""
+def read(database: Database) -> Snapshot:
+    """Read the state of the database. Raises DatabaseUnavailable without a server."""
     with session(database, setup=True, dbname=MAINTENANCE) as connection:
-        return _read(connection, database)
+        return _snapshot(connection, database)
 
 
 def plan(snapshot: Snapshot, database: Database) -> Plan:
     """
-    Plan what is missing: ``database NAME``, and with it what its owner's role lacks. A database
-    that is there keeps whatever owner it has.
+    Plan a missing database, and the changes to the owner's role that it needs.
+
+    An existing database keeps its owner.
     """
     if snapshot.exists:
         return Plan()
@@ -49,15 +50,15 @@ def plan(snapshot: Snapshot, database: Database) -> Plan:
 
 
 def apply(database: Database) -> Plan:
-    """Make what is missing, and return the plan that was carried out."""
+    """Create a missing database. Return the plan that was carried out."""
     # CREATE DATABASE can't run in a transaction.
     with (
         session(database, setup=True, dbname=MAINTENANCE, autocommit=True) as connection,
         connection.cursor() as cursor,
     ):
-        # Until the session's end: the second of two runs finds what the first has made.
+        # The lock lasts as long as the session, so a second run finds the first run's database.
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, LOCK_ROLES))
-        snapshot = _read(connection, database)
+        snapshot = _snapshot(connection, database)
         planned = plan(snapshot, database)
         done: dict[str, object] = {}
         with keeping_what_was_done(lambda: done):
@@ -68,9 +69,9 @@ def apply(database: Database) -> Plan:
 
 
 def _create(cursor, database: Database) -> None:
-    # template0: whatever a site put into template1 is not for us, and another encoding than
-    # template1's is possible.
-    execute_or_tell(
+    # template0 has no local additions as template1 may have, and allows another encoding than
+    # template1's.
+    execute_or_report(
         cursor,
         compose(
             "CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"
@@ -83,8 +84,9 @@ def _create(cursor, database: Database) -> None:
 
 def _locale(cursor) -> str:
     """
-    Return the clause for a locale that goes with UTF-8, where the cluster's own does not (CREATE
-    DATABASE, Notes). C and POSIX go with any encoding.
+    Return a clause for a locale that allows UTF-8, if the cluster's locale does not.
+
+    C and POSIX allow any encoding (CREATE DATABASE, Notes).
     """
     cursor.execute(
         "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database"
@@ -97,19 +99,19 @@ def _locale(cursor) -> str:
     return f" LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'{provider}"
 
 
-def _read(connection, database: Database) -> Snapshot:
+def _snapshot(connection, database: Database) -> Snapshot:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database.name,))
         exists = bool(cursor.rowcount)
-        return Snapshot(owners.look(cursor, database.owner), exists)
+        return Snapshot(owners.read(cursor, database.owner), exists)
 
 
 def inspect_for_clients(connection: pg.connection, database: Database) -> Inspection:
     """
-    Return what of the server's settings keeps ``reader:clients`` and ``writer:clients`` out.
+    Return the server's settings that keep out ``reader:clients`` and ``writer:clients``.
 
-    postgresql.conf, the server's certificate and its restarts are the site's: an address to listen
-    at needs a restart, which ends every session of the site's own. So this is looked at and told.
+    The formula reports postgresql.conf and the server's certificate, and changes neither. A new
+    listen address needs a restart, which ends every session of other programs.
     """
     clients = (*database.reader.clients, *database.writer.clients)
     if not clients:
@@ -124,24 +126,24 @@ def inspect_for_clients(connection: pg.connection, database: Database) -> Inspec
     if not ssl:
         problems.append(
             "dkim:database:reader:clients, dkim:database:writer:clients: PostgreSQL has ssl = off, "
-            f"and they are let in over TLS alone; set ssl = on in {path}, with ssl_cert_file and "
-            "ssl_key_file, and reload"
+            f"and clients may connect over TLS only; set ssl = on in {path}, with ssl_cert_file "
+            "and ssl_key_file, and reload PostgreSQL"
         )
     by_certificate = {
-        "dkim:database:reader:auth: 'cert'": database.reader.certified,
-        "dkim:database:writer:common_names": database.writer.certified,
+        "dkim:database:reader:auth: 'cert'": database.reader.certificate_names,
+        "dkim:database:writer:common_names": database.writer.certificate_names,
     }
     problems += [
-        f"{what} needs PostgreSQL to have an authority that it verifies certificates by: set "
-        f"ssl_ca_file in {path}, and reload"
-        for what, wanted in by_certificate.items()
-        if wanted and not authorities
+        f"{what} needs a certificate authority, by which PostgreSQL verifies clients: set "
+        f"ssl_ca_file in {path}, and reload PostgreSQL"
+        for what, is_used in by_certificate.items()
+        if is_used and not authorities
     ]
     if all(map(_is_loopback, addresses.split(","))):
         advice.append(
             "dkim:database:reader:clients, dkim:database:writer:clients: PostgreSQL listens at "
-            f"{addresses!r} alone, where no other machine gets to; set listen_addresses in {path} "
-            "and restart it"
+            f"{addresses!r} only, which no other machine can reach; set listen_addresses in {path} "
+            "and restart PostgreSQL"
         )
     return Inspection(tuple(problems), tuple(advice))
 

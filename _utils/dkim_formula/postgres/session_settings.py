@@ -1,4 +1,4 @@
-"""The settings of a session, in which all our statements mean the same."""
+"""The settings of every session, in which the formula's statements always mean the same."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import codecs
 from typing import TYPE_CHECKING
 
 from .driver import driver
-from .sql import compose, execute_or_tell
+from .sql import compose, execute_or_report
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 
-# What a session is whatever ALTER ROLE … SET, ALTER DATABASE … SET, postgresql.conf and libpq's
-# environment variables say: a site sets them for its own programs.
+# These settings override ALTER ROLE … SET, ALTER DATABASE … SET, postgresql.conf and libpq's
+# environment variables, which administrators set for other programs.
 _SETTINGS = {
-    # The first: a limit must not end the others.
+    # The first, so that no time limit ends the statements that set the others.
     "statement_timeout": "0",
-    # Names in our statements are qualified: nothing in a user's schema can stand in for a function
-    # of PostgreSQL's own.
+    # The formula's statements qualify all other names, so no object in a user's schema can replace
+    # a function of PostgreSQL.
     "search_path": "pg_catalog, pg_temp",
     # Compiling a query over all domains takes longer than the query (measured: 0.6 s, 0.3 s).
     "jit": "off",
-    # How values are written, and how ours are read.
+    # The format in which the server writes values and reads the formula's.
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
@@ -33,16 +33,16 @@ _SETTINGS = {
     "array_nulls": "on",
     "transform_null_equals": "off",
     "quote_all_identifiers": "off",
-    # Definitions are compared with what the server gives back.
+    # The formula compares definitions with those that the server returns.
     "check_function_bodies": "on",
     "default_tablespace": "",
     "temp_tablespaces": "",
-    # Rows that a policy hides would be taken for absent ones: an error is better.
+    # An error is better than rows that a policy hides: the formula would take them for missing.
     "row_security": "off",
     "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
-    # Keys are made in between two statements, and that takes its time.
+    # The formula generates keys between two statements, which takes long.
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",  # PostgreSQL 14
@@ -53,16 +53,16 @@ _REPLICA = "session_replication_role"
 _ANY_BYTES = "dkim_formula_any_bytes"
 
 
-def settle(connection: pg.connection) -> None:
-    """Make a new session one that all our statements mean the same in."""
+def apply_settings(connection: pg.connection) -> None:
+    """Apply the formula's settings to a new session."""
     _read_any_bytes(connection)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        # A role that ALTER ROLE … SET role has put on is taken off.
+        # SET ROLE NONE undoes ALTER ROLE … SET role.
         cursor.execute(
             "SET statement_timeout TO 0; SET search_path TO pg_catalog, pg_temp; SET ROLE NONE"
         )
-        # A release knows some of them, and others not.
+        # Not every release of PostgreSQL has every setting.
         cursor.execute(
             "SELECT set_config(name, setting, false) FROM unnest(%s::text[], %s::text[])"
             " AS w (name, setting) WHERE current_setting(name, true) IS NOT NULL",
@@ -70,18 +70,19 @@ def settle(connection: pg.connection) -> None:
         )
         cursor.execute("SELECT current_setting(%s) <> 'origin'", (_REPLICA,))
         if cursor.fetchone()[0]:
-            # Else no trigger of ours would run. It is a superuser's to set.
+            # Otherwise the formula's triggers would not run. Only a superuser may set it.
             reset = f"ALTER ROLE {{me}} RESET {_REPLICA}"
             me = connection.info.user
-            execute_or_tell(cursor, f"SET {_REPLICA} TO origin", compose(reset, me=me))
+            execute_or_report(cursor, f"SET {_REPLICA} TO origin", compose(reset, me=me))
     connection.autocommit = False
 
 
 def _read_any_bytes(connection: pg.connection) -> None:
     """
-    Have text come as UTF-8, whatever the database's encoding is. A database in SQL_ASCII knows none
-    and gives any byte: what is no UTF-8 comes as lone surrogates, as of a file (PEP 383), and goes
-    back as it was.
+    Read text as UTF-8, whatever the database's encoding is.
+
+    A database in SQL_ASCII has no encoding and returns any octets. Octets that are no UTF-8 are
+    read as lone surrogates (PEP 383), and written back unchanged.
     """
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         driver().extensions.encodings["SQLASCII"] = _ANY_BYTES

@@ -1,4 +1,4 @@
-"""SQL text: names in quotes, statements composed, rows by COPY."""
+"""SQL text: quoted names, composed statements, rows for COPY."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL writes it, always in quotes."""
+    """Return a name in SQL's double quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def compose(template: str, **names: str | tuple[str, ...]) -> psycopg2.sql.Composed:
     """
-    Return SQL with ``{name}`` replaced by quoted identifiers; a tuple gives a qualified one.
+    Return SQL with each ``{name}`` replaced by a quoted identifier.
 
-    Doubled braces are literal ones, as in :meth:`str.format`.
+    A tuple makes a qualified identifier. Doubled braces are literal, as in :meth:`str.format`.
     """
     sql = driver().sql
     return sql.SQL(template).format(
@@ -35,32 +35,34 @@ def compose(template: str, **names: str | tuple[str, ...]) -> psycopg2.sql.Compo
     )
 
 
-def execute_or_tell(
+def execute_or_report(
     cursor: pg.cursor,
     statement: psycopg2.sql.Composed | str,
     remedy: psycopg2.sql.Composed | str | None = None,
 ) -> None:
     """
-    Execute a statement that may be a superuser's. Raise DatabaseError with what to type as one
-    where the session's role may not. For statements without a secret.
+    Execute a statement that may need a superuser, and that contains no secret.
 
     remedy
-        What to type, where that is not the statement itself.
+        The statement that the error shows, if that is not the statement itself.
+
+    Raises DatabaseError if the session's role may not execute the statement. The error shows the
+    statement that a superuser has to run.
     """
     try:
         cursor.execute(statement)
     except driver().errors.InsufficientPrivilege as error:
         remedy = statement if remedy is None else remedy
         text = remedy if isinstance(remedy, str) else remedy.as_string(cursor)
-        session_of = cursor.connection.info
+        info = cursor.connection.info
         raise DatabaseError(
-            f"dkim:database:user: role {session_of.user!r} may not do this (SQLSTATE "
-            f"{error.pgcode}); run as a superuser in the database {session_of.dbname!r}: {text}"
+            f"dkim:database:user: role {info.user!r} may not do this (SQLSTATE "
+            f"{error.pgcode}); run as a superuser in the database {info.dbname!r}: {text}"
         ) from None
 
 
 def is_superuser(connection: pg.connection) -> bool:
-    """Tell whether the session's current role is a superuser."""
+    """Return whether the session's current role is a superuser."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('is_superuser') = 'on'")
         return cursor.fetchone()[0]
@@ -70,8 +72,9 @@ def copy_rows(
     cursor: pg.cursor, table: str, columns: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
     """
-    COPY into a temporary table of this session. Nothing of the rows shows in PostgreSQL's log,
-    whatever log_statement is (measured).
+    Copy rows into a temporary table of this session.
+
+    PostgreSQL's log shows nothing of rows that COPY reads, whatever log_statement is (measured).
     """
     text = io.StringIO()
     for row in map(tuple, rows):
@@ -84,12 +87,12 @@ def copy_rows(
     cursor.copy_expert(f"COPY pg_temp.{table} ({listed}) FROM STDIN", text)
 
 
-# A line without any of these stands for itself, tabs apart; most do.
+# Beside tabs, COPY's text format requires escapes for these characters. Most lines have none.
 _ESCAPED = re.compile(r"[\\\n\r]")
 
 
 def _copy_field(value: object) -> str:
-    # The text format's own escapes (COPY, "Text Format").
+    # The escapes of the text format (COPY, "Text Format").
     if value is None:
         return "\\N"
     text = str(value).replace("\\", "\\\\")

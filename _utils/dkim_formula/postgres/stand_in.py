@@ -1,8 +1,7 @@
 """
-What is said where another account, a superuser, stands in for the writer at the daily work.
+Messages about a superuser's account that does the work of the writer's role.
 
-The work goes on, so that mail is signed, and never in silence: whoever calls it collects the
-sentences and shows them.
+The work continues, so that mail stays signed. The caller collects the messages and shows them.
 """
 
 from __future__ import annotations
@@ -17,31 +16,31 @@ _collected: ContextVar[list[str] | None] = ContextVar("dkim_formula_stand_in", d
 REMEDY = "run salt-call state.apply dkim.database"
 
 
-def say(text: str) -> None:
-    """Hand a sentence to the innermost of those that collect."""
-    said = _collected.get()
-    if said is not None and text not in said:
-        said.append(text)
+def report(text: str) -> None:
+    """Add a message to the innermost collection, once."""
+    messages = _collected.get()
+    if messages is not None and text not in messages:
+        messages.append(text)
 
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """The sentences of all sessions that are opened meanwhile, each once."""
-    said: list[str] = []
-    token = _collected.set(said)
+    """Collect the messages of all sessions that are opened in the context, each once."""
+    messages: list[str] = []
+    token = _collected.set(messages)
     try:
-        yield said
+        yield messages
     finally:
         _collected.reset(token)
 
 
 def noted(function: Callable[..., Mapping]) -> Callable[..., Mapping]:
-    """Have a function's return carry them among its ``notes``, as the first of these."""
+    """Decorate a function: put the messages before the ``notes`` that it returns."""
 
     @functools.wraps(function)
     def call(*args, **kwargs) -> Mapping:
-        with collected() as said:
+        with collected() as messages:
             found = function(*args, **kwargs)
-        return {**found, "notes": [*said, *found.get("notes", ())]} if said else found
+        return {**found, "notes": [*messages, *found.get("notes", ())]} if messages else found
 
     return call

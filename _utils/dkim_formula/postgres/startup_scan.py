@@ -1,4 +1,4 @@
-"""The function by which the signing views know the query that OpenDKIM makes when it starts."""
+"""The SQL function by which the SigningTable views recognise OpenDKIM's query at its start."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .sql import compose
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# The daemon asks for every row of its SigningTable when it starts and looks each one's key up
-# (measured, log_statement=all: the very text below). Nothing needs the answer, and with a hundred
-# thousand domains it takes half a minute, so this one query finds the view empty. A STABLE function
-# without arguments is a one-time filter, which spares the reading at any size; current_query()
-# by itself is volatile, and a sub-select round it costs each look-up twice as much (measured).
-# Everybody may call it: a view's functions are called with the rights of who reads the view.
+# When the daemon starts, it reads every row of its SigningTable and looks up each row's key
+# (measured with log_statement=all: exactly the text below). The daemon does not need the rows, and
+# with 100,000 domains the query takes half a minute, so the view returns no rows to it. A STABLE
+# function without arguments is a one-time filter: PostgreSQL then reads no row, at any size.
+# current_query() itself is volatile, and a sub-select around it doubles the cost of each look-up
+# (measured). Every role may call the function, because a view calls functions with the rights of
+# the role that reads the view.
 _STARTUP_SCAN = """
 CREATE OR REPLACE FUNCTION {startup_scan} () RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -28,7 +29,7 @@ $$
 
 
 def statement(cursor: pg.cursor, database: Database) -> str:
-    """Return the statement for the function that knows the daemon's own query."""
+    """Return the statement that defines the function."""
     sql = driver().sql
     texts = [
         sql.Literal(f"SELECT pattern,identifier FROM {table}").as_string(cursor)

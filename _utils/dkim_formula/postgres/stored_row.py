@@ -1,4 +1,4 @@
-"""What a row of the table of keys is worth, whoever wrote it."""
+"""The key of a row in the table of keys: whether it can sign, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ..key_text import StoredKey, read_stored
 from ..names import domain_problem, is_served, row_name, selector_in_dns, selector_problem
 from ..private_key import PrivateKey
 
-# A row in one of these states has its key's file read: the file's key signs, or has signed. Only
-# the adoption of a table that was there makes such a row, never whoever inserts one later.
+# The states in which the formula reads the file that a row names: the file's key signs, or has
+# signed. Only the adoption of an existing table makes such a row, never a later INSERT.
 WITH_FILE = ("active", "retired")
 
-# What the unit's ProtectHome= and PrivateTmp= hide from the daemon: systemd.exec(5).
+# Directories that ProtectHome= and PrivateTmp= of the unit hide from the daemon: systemd.exec(5).
 _HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
 
-# A key's bare octets in base64 may begin with a slash as a path does.
+# A private key as base64 of its DER form may begin with a slash, as a path does.
 _MAY_BE_SECRET = re.compile(r"[A-Za-z0-9+/]{40,}=*")
 
 
 @dataclass(frozen=True)
 class RowKey:
     """
-    What a row's text comes to.
+    The key that a row's text holds or names.
 
     private
-        The key that signs, of the row or of the file that it names; None where it can't be read.
+        The key that signs, from the row or from the file that the row names; None if unreadable.
     signs
         Whether OpenDKIM signs with the text, as far as the text decides.
     fault
-        A clause on why there is no such key, and what to do; empty where there is one.
+        A clause on why the row has no usable key, and what to do; empty if it has one.
     advice
-        A clause on a key that signs, and had better be changed; else empty.
+        A clause on a key that signs, but should be replaced; else empty.
     is_plain
-        Whether the text stays as it is; else :meth:`PrivateKey.pem` takes its place.
+        Whether the text stays unchanged. If not, :meth:`PrivateKey.pem` replaces it.
     path
-        The file that OpenDKIM reads the key from; empty where the row has the key itself.
+        The file from which OpenDKIM reads the key; empty if the row holds the key itself.
     """
 
     private: PrivateKey | None
@@ -53,43 +53,45 @@ class RowKey:
 
 def read_row(domain: str, selector: str, text: str | None, state: str) -> RowKey:
     """
-    Read the key of a row, and where the state says so that of the file that it names. A file that
-    is not to be read here may be there for the daemon, so its row is taken to sign.
+    Return the key of a row, or in a state of ``WITH_FILE`` the key of the file that the row names.
 
-    Never raises, and shows nothing of a key.
+    A file that can't be read here may be readable for the daemon, so its row counts as signing.
+    The function never raises an exception and never shows a part of a key.
     """
     stored = read_stored(text)
     private = stored.private
     if private is not None:
-        return RowKey(private, True, advice=on_weakness(private.oddity), is_plain=stored.is_plain)
+        advice = weakness_text(private.oddity)
+        return RowKey(private, True, advice=advice, is_plain=stored.is_plain)
     if not stored.path:
         return RowKey(None, False, _unsigned(stored.problem, stored.remedy))
-    take_in = (
+    remedy = (
         "take its key into the table: salt-call dkim.import_key "
         f"{shlex.quote(domain)} {shlex.quote(selector)} {_shown(stored.path)}"
     )
     if state not in WITH_FILE:
-        return RowKey(None, False, _unsigned(stored.problem, take_in), path=stored.path)
-    return _of_file(domain, stored, take_in)
+        return RowKey(None, False, _unsigned(stored.problem, remedy), path=stored.path)
+    return _of_file(domain, stored, remedy)
 
 
-def _of_file(domain: str, stored: StoredKey, take_in: str) -> RowKey:
-    # The daemon's working directory is the root, and % stands for the domain (measured).
+def _of_file(domain: str, stored: StoredKey, remedy: str) -> RowKey:
+    # The daemon's working directory is /, and the daemon replaces % by the domain (measured).
     path = posixpath.join("/", stored.path.replace("%", domain))
     try:
         found = read_stored(read_file(path, "path"))
     except InvalidValue as error:
-        said = f"is the path of a file: its record is not known, since the file {error.problem}"
-        return RowKey(None, True, f"the key {said}; {take_in}", path=stored.path)
+        problem = f"is the path of a file: its record is not known, since the file {error.problem}"
+        return RowKey(None, True, f"the key {problem}; {remedy}", path=stored.path)
     private = found.private
     if private is None or private.algorithm != "rsa":
-        # The daemon that looks into the row signs with RSA: Ed25519 is a 451 to it (measured).
+        # The daemon that reads such a row signs with RSA. With an Ed25519 key the daemon
+        # replies with 451 to the message (measured).
         problem = found.problem or "is of another algorithm than the daemon's"
-        said = _unsigned(f"is the path of a file, and the key there {problem}", stored.remedy)
-        return RowKey(None, False, said, path=stored.path)
+        fault = _unsigned(f"is the path of a file, and the key there {problem}", stored.remedy)
+        return RowKey(None, False, fault, path=stored.path)
     hidden = path.startswith(_HIDDEN)
     where = " that the sandbox of the formula's unit hides from OpenDKIM" if hidden else ""
-    advice = f"the key is the path of a file{where}; {take_in}"
+    advice = f"the key is the path of a file{where}; {remedy}"
     return RowKey(private, True, advice=advice, path=stored.path)
 
 
@@ -102,19 +104,19 @@ def _unsigned(problem: str, remedy: str) -> str:
 
 
 def row_problem(domain: str, selector: str, key: RowKey) -> str:
-    """Return what is wrong with a row, which it names, and what to do; empty where nothing is."""
+    """Return the row's name, what is wrong with the row and what to do; empty for a good row."""
     found = [domain_problem(domain), selector_problem(selector), key.fault, key.advice]
     if key.private is not None:
-        found.append(on_weakness(key.private.weakness))
+        found.append(weakness_text(key.private.weakness))
     text = "; ".join(one for one in found if one)
     return f"{row_name(domain, selector)}: {text}" if text else ""
 
 
-def on_weakness(weakness: str) -> str:
-    """Return a clause on a key that verifiers may not like, or nothing."""
+def weakness_text(weakness: str) -> str:
+    """Return a clause on a key that verifiers may reject; empty without a weakness."""
     return f"the key {weakness}; replace it with dkim.rotate" if weakness else ""
 
 
 def is_row_found(domain: str, selector: str) -> bool:
-    """Tell whether OpenDKIM finds a row by its domain, and verifiers its record by the selector."""
+    """Return whether OpenDKIM finds a row by its domain, and verifiers its record by selector."""
     return is_served(domain) and selector_in_dns(selector) is not None

@@ -1,4 +1,4 @@
-"""All tables of the formula, in one migration, and the howto's table of keys taken over."""
+"""All tables of the formula in one migration, and the conversion of the howto's table of keys."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ CREATE TABLE {dkim} (
 )
 """
 
-# A row of a 2048-bit key is a little longer than the 2 kB from which PostgreSQL moves the key to
-# the table behind (measured), which would cost each message a look-up more. Collation "C" spares a
-# look-up a tenth of its time where the database has a language (measured). signs_with and odd spare
-# the plan of a look-up of a key a quarter of its time: PostgreSQL proves for each partial index
-# whether the query's conditions imply that of the index, and copies the latter (measured).
+# A row of a 2048-bit key is a little longer than 2 kB. From that length PostgreSQL moves the key to
+# the TOAST table (measured), which would cost each message another look-up. Collation "C" saves a
+# tenth of a look-up's time if the database has a language's collation (measured). signs_with and
+# odd save a quarter of the planning time of a key's look-up (measured): for each partial index,
+# PostgreSQL copies the index's condition and proves whether the query's conditions imply it.
 _COLUMNS = f"""
 ALTER TABLE {{dkim}}
     ADD COLUMN domain text COLLATE "C",
@@ -78,8 +78,8 @@ UPDATE {dkim} AS k
  WHERE k.id::text = a.id
 """
 
-# '*' as a domain would match every sender that no other row does (measured), and so sign other
-# people's mail.
+# The domain '*' would match every sender that no other row matches (measured), and so sign mail of
+# domains that are not hosted here.
 _CONSTRAINTS = """
 ALTER TABLE {dkim}
     ALTER COLUMN algorithm SET NOT NULL,
@@ -91,14 +91,14 @@ ALTER TABLE {dkim}
         state IN ('standby', 'pending', 'active', 'retired', 'revoked')),
     ADD CONSTRAINT dkim_key_gone_when_revoked CHECK ((state = 'revoked') = (key IS NULL)),
     ADD CONSTRAINT dkim_active_key_whole CHECK (
-        state <> 'active' OR key ~ '%(whole)s' OR key ~ '%(path)s'),
+        state <> 'active' OR key ~ '%(pem)s' OR key ~ '%(path)s'),
     ADD CONSTRAINT dkim_active_name CHECK (
         state <> 'active' OR (domain IS NOT NULL AND %(name)s))
 """
 
-# A row has two kilobytes, so what a run asks of all keys is answered by indexes alone: whether the
-# active ones are as wanted, and which rows are odd. Reading 100,000 rows takes 0.2 to 0.5 seconds,
-# each time (measured).
+# A run's queries about all keys are answered from indexes only: which active keys differ from the
+# desired ones, and which rows are odd. A row has two kilobytes, so reading 100,000 rows would take
+# 0.2 to 0.5 seconds for each query (measured).
 _INDEXES = """
 CREATE UNIQUE INDEX dkim_one_active ON {dkim} (domain, address, algorithm)
     INCLUDE (selector, bits) WHERE state = 'active';
@@ -124,7 +124,7 @@ COMMENT ON COLUMN {dkim}.address IS
 COMMENT ON COLUMN {dkim}.public_key IS 'base64, as the record''s p= holds it'
 """
 
-# OpenDKIM looks the sender's domain up in lower case and the local part as it is (measured).
+# OpenDKIM looks up the sender's domain in lower case and the local part unchanged (measured).
 _PATTERNS = """
 CREATE TABLE {pattern} (
     pattern text COLLATE "C" PRIMARY KEY,
@@ -148,7 +148,7 @@ COMMENT ON TABLE {signing} IS
     'Who signs for what: drawn from the tables of keys and of patterns by triggers'
 """
 
-# No reference to the key or its domain: a line outlives both.
+# Without a foreign key to the key or its domain, because a row of the history outlives both.
 _HISTORY = """
 CREATE TABLE {history} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -174,7 +174,7 @@ SELECT k.id, k.domain, coalesce(k.selector, ''), k.algorithm, k.address, session
  ORDER BY k.id
 """
 
-# A value may be longer than an index takes, so its digest stands in the index.
+# The index holds the value's digest, because a value may be too long for an index.
 _PUBLISHED = """
 CREATE TABLE {published} (
     domain text NOT NULL,
@@ -196,7 +196,7 @@ COMMENT ON TABLE {published} IS
     'not a key of the formula belongs to somebody else'
 """
 
-# A record that a person publishes: when somebody was told, and since when it is right.
+# Records that a person publishes: when a person was notified, and since when DNS has the record.
 _AWAITED = """
 CREATE TABLE {awaited} (
     domain text NOT NULL,
@@ -248,8 +248,8 @@ CREATE TABLE {replica} (
     PRIMARY KEY (name, address, mark_at)
 );
 COMMENT ON TABLE {replica} IS
-    'Standby servers that were ever seen, with moments of this server, and when each standby was '
-    'first seen to have replayed all that was committed by such a moment';
+    'Standby servers that were ever seen, with positions in this server''s log, and when each '
+    'standby was first seen to have replayed the log up to that position';
 COMMENT ON TABLE {disclosure} IS
     'Private keys of revoked keys (rotation:publish_private), until DNS shows that nobody can '
     'verify with them any more and they are made public'
@@ -263,13 +263,13 @@ def make(
     site_id: str | None = None,
 ) -> None:
     """
-    Makes every table, and records that it did.
+    Create every table, and record the migration.
 
     adopted
-        None: there is no table of keys. Else the howto's is there, and what becomes of its rows:
-        ids and selectors stay, and so do the keys' texts but for those that are read and stored
-        anew. ``created_at`` of such a key stays NULL, for nobody knows; its ``activated_at`` is
-        the moment of adoption, from which its rotation counts.
+        The decisions for the rows of the howto's table; None if no table of keys exists. Ids and
+        selectors stay, and so do the keys' texts, except those that are parsed and stored again.
+        ``created_at`` of an adopted key stays NULL, because it is unknown. ``activated_at`` is the
+        time of the adoption, from which its rotation counts.
     site_id
         The column that ``domain_id`` of the howto's table refers to.
     """
@@ -281,12 +281,12 @@ def make(
     cursor.execute(compose(_COLUMNS, **known))
     if adopted:
         _take_over(cursor, database, adopted)
-    forms = {"whole": PLAIN_PEM, "path": KEY_PATH, "name": served_domain("domain")}
+    forms = {"pem": PLAIN_PEM, "path": KEY_PATH, "name": served_domain("domain")}
     cursor.execute(compose(_CONSTRAINTS % forms, **known))
     for text in (_INDEXES, _COMMENTS, _PATTERNS, _HISTORY, _PUBLISHED, _AWAITED):
         cursor.execute(compose(text, **known))
     if not has_index(cursor, database.schema, database.keys_table, "id", unique=True):
-        # The reference of a key's observation needs one.
+        # The foreign key of the table of observations needs a unique index.
         cursor.execute(
             compose("ALTER TABLE {dkim} ADD CONSTRAINT dkim_id_once UNIQUE (id)", **known)
         )
@@ -301,8 +301,10 @@ def make(
 
 def _loosen(cursor: pg.cursor, database: Database) -> None:
     """
-    Takes the howto's table off the table of domains: its own foreign key keeps the site's DELETE of
-    a domain from its end (23503), and a key without such a row is no mistake.
+    Drop the foreign key of the howto's table of keys to the table of domains.
+
+    The foreign key makes the DELETE of a domain with a key fail (SQLSTATE 23503). A key without a
+    row in the table of domains is allowed.
     """
     known = names(database)
     for constraint, _ in references(cursor, database):
@@ -311,7 +313,7 @@ def _loosen(cursor: pg.cursor, database: Database) -> None:
 
 
 def references(cursor: pg.cursor, database: Database) -> list[tuple[str, str]]:
-    """Foreign keys of ``domain_id`` alone: each one's name and the column that it refers to."""
+    """Return the foreign keys of only ``domain_id``: each one's name and referenced column."""
     cursor.execute(
         """
         SELECT f.conname, a.attname

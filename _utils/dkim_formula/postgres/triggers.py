@@ -1,9 +1,9 @@
 """
-Functions and triggers on the formula's own tables: what a row may be, and the history.
+Functions and triggers on the formula's own tables: the checks of a row, and the history.
 
-No trigger stands on a table of the mail database. What can be done for all rows of a statement at
-once is done so, by transition tables: a trigger a row took two thirds of the time of a bulk load,
-and with statistics from when the table was small its kept plan was quadratic (measured).
+The tables of the mail database get no trigger. Where possible a trigger handles all rows of a
+statement at once, by transition tables. Triggers for each row took two thirds of the time of a bulk
+load, and their cached plan, from when the table was small, was quadratic (measured).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..key_text import KEY_PATH, PLAIN_PEM
 from ..settings.model import Database
-from . import signing_table
+from . import flat_table
 from .conditions import served_domain, served_selector
 from .objects import names
 from .sql import compose
@@ -20,17 +20,17 @@ from .sql import compose
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# PKCS#8 of an Ed25519 key begins with the same twelve octets always (RFC 8410, section 7), so
-# with the same sixteen characters of base64.
+# PKCS#8 of an Ed25519 key always begins with the same twelve octets (RFC 8410, section 7), so with
+# the same sixteen characters of base64.
 _ED25519_PEM = "^-----BEGIN PRIVATE KEY-----\\sMC4CAQAwBQYDK2Vw"
 
-# Every function runs with its owner's rights, so that another tool needs none on the tables that
-# it does not write to, and with a search_path that nobody else can put anything in.
+# Every function runs with its owner's rights, so that another program needs no rights on tables to
+# which it does not write. No other role can create objects in the search_path.
 RIGHTS = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
-# The checks of the table's constraints come first here, with texts of their own: PostgreSQL's text
-# on a violated CHECK or NOT NULL shows the whole row, private key and all. A plan is kept for all
-# rows of a session, so an index is used even where the statistics are of an empty table.
+# The trigger makes the checks of the table's constraints first, with the formula's own texts.
+# PostgreSQL's text on a violated CHECK or NOT NULL shows the whole row, including the private key.
+# A session caches the plan for all rows, so an index is used even with an empty table's statistics.
 _CHECKED = """
 CREATE OR REPLACE FUNCTION {checked} () RETURNS trigger %(rights)s SET enable_seqscan = off AS $$
 DECLARE
@@ -68,9 +68,9 @@ BEGIN
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.state IS NULL OR NEW.state = 'active' THEN
-        may_sign := coalesce(NEW.key ~ '%(whole)s', false);
+        may_sign := coalesce(NEW.key ~ '%(pem)s', false);
         IF TG_OP = 'UPDATE' AND NEW.state = 'active' AND NEW.key = OLD.key THEN
-            -- The path of a file, from before the adoption: nobody else puts one in its place.
+            -- The path of a file from before the adoption. A new path is refused.
             may_sign := may_sign OR NEW.key ~ '%(path)s';
         END IF;
         IF NEW.state = 'active' AND NOT may_sign THEN
@@ -134,9 +134,10 @@ END
 $$
 """
 
-# Of an adopted table: what knows the howto's columns alone writes domain_id, and gets the name.
-# What the formula stores by name gets the domain_id where there is one to be had, for another tool
-# that reads by it; a table of domains that can't be read is no reason not to store a key.
+# For an adopted table. A program that knows only the howto's columns writes domain_id, and the
+# trigger fills in the domain's name. The formula writes the name, and the trigger fills in
+# domain_id if the domain has one, for programs that read by domain_id. The formula stores a key
+# even if the table of domains can't be read.
 _NAMED = """
     IF NEW.domain_id IS NOT NULL AND (
            (as_new AND NEW.domain IS NULL)
@@ -163,7 +164,7 @@ _NAMED = """
     END IF;
 """
 
-# The join of old and new rows is a hash join whatever PostgreSQL believes of their number.
+# The join of old and new rows is always a hash join, whatever number of rows PostgreSQL assumes.
 _RECORDED = """
 CREATE OR REPLACE FUNCTION {recorded} () RETURNS trigger %(rights)s SET enable_nestloop = off AS $$
 DECLARE
@@ -208,11 +209,11 @@ _ON = {
 
 def functions(cursor: pg.cursor, database: Database, site_id: str | None = None) -> list[str]:
     """
-    The statements that define functions and triggers, fit to be run again at any time.
+    Return the statements that define functions and triggers. They can be run again at any time.
 
     site_id
         The column of the table of domains that ``domain_id`` of an adopted table refers to; None
-        where there is no such column, or no such table.
+        without such a column or such a table.
     """
     known = names(database)
     named = ""
@@ -226,21 +227,22 @@ def functions(cursor: pg.cursor, database: Database, site_id: str | None = None)
         named = _NAMED
     values = {
         "rights": RIGHTS,
-        "whole": PLAIN_PEM,
+        "pem": PLAIN_PEM,
         "path": KEY_PATH,
         "name": served_domain("NEW.domain"),
-        # As names.selector_in_dns: what is behind a semicolon would be a tag of its own in each
-        # signature ("a;d=b"), and with a tab or a letter beyond ASCII the daemon ends (measured).
+        # The same condition as names.selector_in_dns. Text after a semicolon would be a tag of
+        # its own in each signature ("a;d=b"). With a tab or a letter outside ASCII in a selector
+        # the daemon ends (measured).
         "selector": served_selector("trim(NEW.selector)"),
         "ed25519": _ED25519_PEM,
         "named": named % {},
     }
-    texts = [text % values for text in (_CHECKED, _RECORDED, *signing_table.FUNCTIONS)]
+    texts = [text % values for text in (_CHECKED, _RECORDED, *flat_table.FUNCTIONS)]
     texts.append(_TRIGGERS)
     for event, tables in _ON.items():
         texts.append(_after(event, tables, "recorded", "dkim"))
         texts += [_after(event, tables, "signing_kept", on) for on in ("dkim", "pattern")]
-    texts.append(signing_table.EMPTIED)
+    texts.append(flat_table.EMPTIED)
     return [compose(text, **known).as_string(cursor) for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""The views that OpenDKIM reads, a pair for each algorithm; their grants, kept when they go."""
+"""The views that OpenDKIM reads, a pair for each algorithm, and the grants on them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SELECT s.pattern, s.identifier
  WHERE s.algorithm = '{algorithm}' AND NOT {{startup_scan}} ()
 """
 
-# security_barrier: without it, a function of the reader's own in a WHERE could be shown the rows
-# that the view leaves out, retired and pending keys among them (CREATE VIEW, notes).
+# Without security_barrier, the reader could pass rows that the view leaves out, such as retired and
+# pending keys, to a function of its own in a WHERE clause (CREATE VIEW, Notes).
 _KEY_VIEW = """
 CREATE OR REPLACE VIEW {{view}} (identifier, domain, selector, key) WITH (security_barrier) AS
 SELECT k.identifier, k.domain, k.selector::text, k.key::text
@@ -36,12 +36,12 @@ COLUMNS = {
         key_view(algorithm): ("identifier", "domain", "selector", "key") for algorithm in ALGORITHMS
     },
 }
-# Those of the columns of collation "C", as the tables' own are.
+# The columns with collation "C", like those of the tables.
 LOOKED_UP = ("pattern", "identifier", "domain")
 
 
 def statements(cursor: pg.cursor, database: Database) -> dict[str, str]:
-    """Return the statement for each view. ``OR REPLACE`` leaves owner, grants and dependents be."""
+    """Return the statement for each view. ``OR REPLACE`` keeps owner, grants and dependents."""
     found = {}
     known = names(database)
     for algorithm in ALGORITHMS:
@@ -54,7 +54,7 @@ def statements(cursor: pg.cursor, database: Database) -> dict[str, str]:
 
 
 def digest(cursor: pg.cursor, database: Database) -> str | None:
-    """Return a short hash of the views as PostgreSQL has them; None where one is not there."""
+    """Return a short hash of the views' definitions in PostgreSQL; None if a view is missing."""
     cursor.execute(
         """
         SELECT array_agg(pg_get_viewdef(c.oid) ORDER BY c.relname)
@@ -69,8 +69,8 @@ def digest(cursor: pg.cursor, database: Database) -> str | None:
     return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 
 
-def _has_our_columns(cursor: pg.cursor, database: Database, view: str) -> bool:
-    """Tell whether a view can be replaced by ours."""
+def _has_current_columns(cursor: pg.cursor, database: Database, view: str) -> bool:
+    """Return whether CREATE OR REPLACE VIEW can replace a view by the formula's."""
     cursor.execute(
         """
         SELECT a.attname::text, a.atttypid = 'text'::regtype, a.attcollation = '"C"'::regcollation
@@ -87,16 +87,16 @@ def _has_our_columns(cursor: pg.cursor, database: Database, view: str) -> bool:
 
 
 def foreign_dependents(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
-    """Return a sentence for each view of the site's that is built on one which has to go."""
+    """Return a sentence for each foreign view that depends on a view that has to be dropped."""
     schema = database.schema
     problems = []
     for view in VIEWS:
-        if _has_our_columns(cursor, database, view):
+        if _has_current_columns(cursor, database, view):
             continue
         for dependent in _dependents(cursor, schema, view):
             problems.append(
-                f"{dependent} is built on the view {schema}.{view}, which has to be made anew with "
-                "other columns: drop it, run again, and make it again"
+                f"{dependent} is built on the view {schema}.{view}, which has to be created again "
+                f"with other columns: drop {dependent}, run again, and create it again"
             )
     return tuple(problems)
 
@@ -119,26 +119,27 @@ def _dependents(cursor: pg.cursor, schema: str, view: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Grants:
-    """A view's grants: (grantee, None for PUBLIC; privilege, column, grantable)."""
+    """Grants on a view: (grantee or None for PUBLIC, privilege, column, grantable)."""
 
     view: tuple[str, str]
     grants: tuple[tuple[str | None, str, str | None, bool], ...]
 
 
-def set_aside(cursor: pg.cursor, database: Database) -> list[Grants]:
+def drop(cursor: pg.cursor, database: Database) -> list[Grants]:
     """
-    Drop the views that can't be replaced, or that a migration has to have out of the way, and
-    return their grants.
+    Drop the formula's views, and return the grants on them.
 
-    A view goes before its tables are touched: a reader locks in that order too, so it waits for
-    us, and never we for it and it for us. After the wait it finds the new view by its name.
+    A view stays if it has the current columns and another view depends on it.
+
+    The views are dropped before the tables are changed. A reader locks views and tables in the same
+    order, so it waits and there is no deadlock. After the wait it finds the new view by name.
     """
     schema = database.schema
     kept = []
     for view in VIEWS:
         if relation_kind(cursor, schema, view) != "v":
             continue
-        if _has_our_columns(cursor, database, view) and _dependents(cursor, schema, view):
+        if _has_current_columns(cursor, database, view) and _dependents(cursor, schema, view):
             continue
         kept.append(_grants(cursor, schema, view))
         cursor.execute(compose("DROP VIEW {view}", view=(schema, view)))
@@ -176,7 +177,7 @@ def _grants(cursor: pg.cursor, schema: str, view: str) -> Grants:
 
 
 def restore_grants(cursor: pg.cursor, kept: list[Grants]) -> None:
-    """Grant again what the views that were set aside had granted."""
+    """Grant the rights of the dropped views again on the new ones."""
     for view in kept:
         for grantee, privilege, column, grantable in view.grants:
             # The privilege is one of PostgreSQL's own words, from aclexplode.

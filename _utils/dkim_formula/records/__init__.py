@@ -1,15 +1,15 @@
-"""What DNS should hold: key records, mail policies, and the texts that show them."""
+"""Records that DNS should hold: key records and mail policies, and texts that show them."""
 
 from .delegated import delegated, delegation_records
 from .dmarc import dmarc_record, report_authorisation_records
 from .key_record import key_record
 from .policies import mta_sts_policy, mta_sts_record, mta_sts_url, spf_record, tls_rpt_record
-from .record import BY_HAND, Record
+from .record import MANUAL_PURPOSES, Record
 from .text import FORMATS, render
 
 __all__ = [
-    "BY_HAND",
     "FORMATS",
+    "MANUAL_PURPOSES",
     "Record",
     "delegated",
     "delegation_records",

@@ -1,8 +1,8 @@
 """
-Key records in a zone of ours for a domain whose own zone is somebody else's.
+Key records in the formula's zone, for a domain in another operator's zone.
 
-The domain's zone gets one CNAME for each selector, once; who looks for a key follows it (RFC 1034,
-section 3.6.2), so that new keys need nothing there.
+The domain's zone gets one CNAME for each selector, once. Verifiers follow the CNAME to the key
+record (RFC 1034, section 3.6.2), so new keys need no change in the domain's zone.
 """
 
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from .record import Record
 
 def target_name(selector: str, domain: str, zone: str) -> str:
     """
-    Where the key record stands: its own name below ``zone``, which no other domain's can equal.
+    Return the key record's name below ``zone``, which no other domain's record can have.
 
-    Raises :class:`dkim_formula.errors.InvalidValue` where selector or domain is not one.
+    Raises :class:`dkim_formula.errors.InvalidValue` for an invalid or too long name.
     """
     name = f"{key_record_name(selector, domain)}.{zone}"
     if len(name) > names.MAX_NAME:
@@ -33,7 +33,7 @@ def target_name(selector: str, domain: str, zone: str) -> str:
 
 
 def delegated(record: Record, delegation: Delegation) -> Record:
-    """A domain's key record, moved to where the domain's CNAME points."""
+    """Return a domain's key record, moved to the target of the domain's CNAME."""
     target = target_name(record.selector, record.domain, delegation.zone)
     return replace(record, name=target, zone=delegation.zone)
 
@@ -42,10 +42,10 @@ def delegation_records(
     domain: str, delegation: Delegation, used: Iterable[str] = (), ttl: int = 3600
 ) -> list[Record]:
     """
-    The CNAME records for the domain's own zone, for its administrator to add once.
+    Return the CNAME records that the administrator of the domain's own zone adds once.
 
     used
-        Selectors of keys that there are already, besides the delegation's own.
+        Selectors of existing keys, besides the delegation's own.
     ttl
         Seconds.
     """

@@ -8,28 +8,28 @@ from ..record_names import dmarc_record_name, report_record_name
 from ..settings.model import Dmarc
 from .record import Record
 
-# RFC 6068, section 2, lets these of a dot-atom stand in a mailto URI as they are. "!" does not
-# stand with them: in a DMARC URI it began the size limit (RFC 7489, section 6.2).
+# RFC 6068, section 2: these characters of a dot-atom need no encoding in a mailto URI. "!" is left
+# out: in a DMARC URI it began the size limit (RFC 7489, section 6.2).
 _PLAIN_IN_MAILTO = "$'*+-._~"
 
 
 def dmarc_record(domain: str, policy: Dmarc, ttl: int = 3600) -> Record:
     """
-    The policy record of a domain.
+    Return the policy record of a domain.
 
     domain
-        The mail domain; brought to its stored form.
+        The mail domain, which is converted to its stored form.
     policy
-        What the record says. Tags that are not set are left out.
+        The content of the record. Tags that are not set are left out.
     ttl
         Seconds.
 
-    Raises :class:`dkim_formula.errors.InvalidValue` where the domain is not one.
+    Raises :class:`dkim_formula.errors.InvalidValue` for an invalid domain.
     Source: RFC 9989, section 4.7.
     """
     tags = [
         ("v", "DMARC1"),
-        # Second, where RFC 7489 demanded it: verifiers of that age are still there.
+        # The second tag, as RFC 7489 required: verifiers of that time are still in use.
         ("p", policy.policy),
         ("sp", policy.subdomain_policy),
         ("np", policy.nonexistent_policy),
@@ -53,16 +53,16 @@ def dmarc_record(domain: str, policy: Dmarc, ttl: int = 3600) -> Record:
 
 def report_authorisation_records(domain: str, policy: Dmarc, ttl: int = 3600) -> list[Record]:
     """
-    The records by which other organisations agree to take the reports about ``domain``.
+    Return the records by which other organisations agree to receive reports about ``domain``.
 
-    They stand in the receivers' zones, one for each host of ``rua`` and ``ruf`` that is of another
-    organisation. No list of public suffixes is at hand, so two names are taken as of one
-    organisation where they are equal or one is below the other; a record too many does no harm.
+    The records are in the receivers' zones, one for each host of ``rua`` and ``ruf`` in another
+    organisation. The formula has no list of public suffixes: two names count as one organisation if
+    they are equal or one is below the other. A record too many does no harm.
 
     domain, policy, ttl
-        As for :func:`dmarc_record`.
+        The arguments of :func:`dmarc_record`.
 
-    Raises :class:`dkim_formula.errors.InvalidValue` where a name is not one or grows too long.
+    Raises :class:`dkim_formula.errors.InvalidValue` for an invalid or too long name.
     Source: RFC 9990, "Verifying External Destinations".
     """
     domain = names.owner_domain(domain)

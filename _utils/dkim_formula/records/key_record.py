@@ -1,4 +1,4 @@
-"""The record that holds a key's public half. RFC 6376, section 3.6.1."""
+"""Records that hold a key's public half. Source: RFC 6376, section 3.6.1."""
 
 from .. import names
 from ..private_key import check_algorithm
@@ -18,24 +18,24 @@ def key_record(
     ttl: int = 3600,
 ) -> Record:
     """
-    The key record of one key.
+    Return the key record of one key.
 
     domain, selector
-        Whose key it is, as they are stored.
+        The domain and the selector of the key, in stored form.
     algorithm
         ``rsa`` or ``ed25519``.
     public_base64
-        The public key as :meth:`dkim_formula.private_key.PrivateKey.public_base64` gives it.
+        The public key from :meth:`dkim_formula.private_key.PrivateKey.public_base64`.
     strict
-        ``t=s``: a signature's ``i=`` has to be in this very domain, not below it.
+        ``t=s``: the domain in a signature's ``i=`` must be this domain, not one below it.
     testing
-        ``t=y``: the domain tests DKIM, verifiers treat its mail as unsigned.
+        ``t=y``: the domain tests DKIM, so verifiers treat its mail as unsigned.
     revoked
         ``p=`` is empty: the key must not be used any more.
     ttl
         Seconds.
 
-    Raises :class:`dkim_formula.errors.InvalidValue` for a name or an algorithm that is not one.
+    Raises :class:`dkim_formula.errors.InvalidValue` for an invalid name or algorithm.
     """
     flags = ":".join(flag for flag, is_set in (("y", testing), ("s", strict)) if is_set)
     tags = ["v=DKIM1", f"k={check_algorithm(algorithm)}"]

@@ -1,12 +1,13 @@
-"""Which texts at a name are a record of one kind."""
+"""Selection of the texts at a name that are records of one kind."""
 
 import re
 from collections.abc import Iterable
 
 from ..record_names import is_key_record, is_report_record
 
-# Records that share their name with others of their type: a reader takes those that begin so, and
-# passes the rest over. Capitals count in all but SPF, blanks about the "=" are DMARC's alone.
+# The beginnings of records that share their name with other records of their type. A reader ignores
+# records with another beginning. Capitals count except in SPF, and DMARC alone allows blanks around
+# the "=".
 # RFC 9989 sections 4.8 and 4.10, RFC 9990 section 4, RFC 7208 section 4.5, RFC 8460 section 3,
 # RFC 8461 section 3.1.
 _END = rb"(?=[;\s]|$)"
@@ -18,8 +19,8 @@ _BEGINNINGS = {
     "tls-rpt": re.compile(rb"v=TLSRPTv1" + _END),
     "mta-sts": re.compile(rb"v=STSv1" + _END),
 }
-# What begins so is meant as such a record, and no reader takes it for one: quotes and blanks that
-# were pasted with it, capitals, a version that is not the first tag.
+# The versions by which a text is meant as such a record, although every reader ignores it for its
+# pasted quotes or blanks, its capitals, or another first tag.
 _MEANT = {
     "dmarc": b"DMARC1",
     "dmarc-report": b"DMARC1",
@@ -31,15 +32,16 @@ _MEANT = {
 
 def of_kind(purpose: str, values: Iterable[bytes]) -> list[bytes]:
     """
-    Those of a name's texts that are taken for a record of a purpose. All are at a key record's
-    name: its ``v=`` may be left out (RFC 6376, section 3.6.1).
+    Return the texts at a name that readers take for a record of a purpose.
+
+    At a key record's name these are all texts: ``v=`` may be left out (RFC 6376, section 3.6.1).
     """
     beginning = _BEGINNINGS.get(purpose)
     return [value for value in values if beginning is None or beginning.match(value)]
 
 
 def meant_as(purpose: str, values: Iterable[bytes]) -> list[bytes]:
-    """Those that are of a kind, or were meant to be and are read by nobody."""
+    """Return the texts that are a record of a purpose, or are meant as one but malformed."""
     version = _MEANT.get(purpose)
     if version is None:
         return list(values)
@@ -50,7 +52,7 @@ def meant_as(purpose: str, values: Iterable[bytes]) -> list[bytes]:
 
 
 def purpose_of(name: str, value: str) -> str:
-    """What a text that the formula published is for, by its name and its beginning."""
+    """Return the purpose of a text that the formula published, by its name and its beginning."""
     if is_key_record(name):
         return "dkim"
     purposes = (one for one, begins in _BEGINNINGS.items() if begins.match(value.encode()))

@@ -1,9 +1,9 @@
 """
-Whether a text in DNS means what a record should say, however it is written.
+Comparison of a text in DNS with a desired record, by meaning.
 
-DNS panels write values anew: tags in another order, spaces dropped or added, strings cut elsewhere,
-defaults spelt out. A text passes where every verifier has to read the same from it; how it differs
-in writing is advice. Everything else is a difference, with one reason.
+DNS panels rewrite values: they reorder tags, drop or add spaces, split strings elsewhere and write
+defaults out. A text passes if every verifier must read the same from it. Its differences in writing
+are advice. Any other difference is a problem, with one reason.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 
 from .record import Record
 
-# RFC 6376, section 3.2: FWS is space and tab here, since no line ends stand in a record. A tag name
-# is a letter and then letters, digits and "_"; a value has printable ASCII and blanks inside.
+# RFC 6376, section 3.2: FWS is space and tab here, since a record has no line breaks. A tag name is
+# a letter and then letters, digits and "_". A value has printable ASCII and blanks inside.
 _BLANKS = " \t"
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PRINTABLE = re.compile(r"[\t\x20-\x7e]*")
 # RFC 6376, section 3.6.1, "t=": a flag is a hyphenated word.
 _WORD = re.compile(r"[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?")
-# RFC 7208, section 4.6.1: a qualifier, the name of a mechanism, what follows.
+# RFC 7208, section 4.6.1: a qualifier, the name of a mechanism, and its argument.
 _MECHANISM = re.compile(
     r"([-+?~]?)(all|include|a|mx|ptr|ip4|ip6|exists)(?=[:/]|$)(.*)", re.IGNORECASE
 )
 _SIZE = re.compile(r"![0-9]+[kmgt]?$", re.IGNORECASE)
 
 QUOTES = (
-    "quotes were pasted into the value, which are the zone file's way of writing; give the text "
-    "without them"
+    "quotes were pasted into the value, but only a zone file writes them; give the text without "
+    "quotes"
 )
 BACKSLASHES = (
-    'backslashes were pasted into the value, which are the zone file\'s way of writing ";"; give '
-    "the text without them"
+    'backslashes were pasted into the value, but only a zone file writes them before ";"; give the '
+    "text without backslashes"
 )
 
 PEM = "p= has the first or last line of a PEM file in it; give the base64 between them"
@@ -42,10 +42,12 @@ PEM = "p= has the first or last line of a PEM file in it; give the base64 betwee
 @dataclass(frozen=True)
 class Comparison:
     """
+    The result of a comparison.
+
     problem
-        Why the text does not say what it should; empty where it does.
+        Why the text has another meaning; empty if the meaning is the same.
     advice
-        How it is written differently, where it says the same.
+        How the writing differs, if the meaning is the same.
     """
 
     problem: str = ""
@@ -53,11 +55,11 @@ class Comparison:
 
 
 class _Invalid(Exception):
-    """A text that is no tag-list; the reason is its only argument."""
+    """An invalid tag-list. The only argument is the reason."""
 
 
 def compare(record: Record, found: bytes) -> Comparison:
-    """What a text that stands where ``record`` should be says, against what it should say."""
+    """Return how a text that DNS has at the name of ``record`` differs from ``record``."""
     desired = record.value.encode()
     if found == desired:
         return Comparison()
@@ -68,7 +70,7 @@ def compare(record: Record, found: bytes) -> Comparison:
 
 
 def tags(value: bytes) -> dict[str, str]:
-    """The tags of a text, as far as it is a tag-list (RFC 6376, section 3.2)."""
+    """Return the tags of a text, as far as it is a tag-list (RFC 6376, section 3.2)."""
     found = {}
     for part in value.decode("utf-8", "replace").split(";"):
         name, equals, text = part.partition("=")
@@ -78,23 +80,23 @@ def tags(value: bytes) -> dict[str, str]:
 
 
 def public_key(value: bytes) -> str | None:
-    """The ``p=`` of a key record without white space, which has no meaning in it; None for none."""
+    """Return a key record's ``p=`` without its meaningless white space; None if it is missing."""
     found = tags(value).get("p")
     return None if found is None else "".join(found.split())
 
 
 def cut(text: str, most: int = 80) -> str:
-    """A text of somebody else's for people: not long, and nothing in it that moves a cursor."""
+    """Return a text from outside for people: short, and without codes that move a cursor."""
     shown = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in shown)
 
 
 def _tag_list(text: bytes, section: str) -> list[tuple[str, str]]:
     """
-    The tags in their order. Raises _Invalid where every reader, or the RFC, refuses the text.
+    Return the tags in order. Raises _Invalid if every reader, or the RFC, refuses the text.
 
     section
-        Where the RFC says that a repeated tag spoils the record.
+        The section of the RFC by which a repeated tag invalidates the record.
     """
     shown = text.decode("utf-8", "backslashreplace")
     if not _PRINTABLE.fullmatch(shown):
@@ -129,96 +131,97 @@ def _key(desired: str, found: bytes) -> Comparison:
         listed = _tag_list(found, "RFC 6376, section 3.2")
     except _Invalid as invalid:
         return Comparison(str(invalid))
-    ours, theirs = dict(_tag_list(desired.encode(), "")), dict(listed)
+    desired_tags, found_tags = dict(_tag_list(desired.encode(), "")), dict(listed)
     problem = (
         _version_problem(listed)
-        or _key_problem(ours.get("p", ""), theirs.get("p"))
-        or ("" if not ours.get("p") else _use_problem(ours, theirs))
+        or _key_problem(desired_tags.get("p", ""), found_tags.get("p"))
+        or ("" if not desired_tags.get("p") else _use_problem(desired_tags, found_tags))
     )
     if problem:
         return Comparison(problem)
-    return Comparison(advice=_written(desired, found, [*ours], listed, _key_notes(ours, theirs)))
+    notes = _key_notes(desired_tags, found_tags)
+    return Comparison(advice=_writing(desired, found, [*desired_tags], listed, notes))
 
 
 def _version_problem(listed: Sequence[tuple[str, str]]) -> str:
-    for place, (name, value) in enumerate(listed):
+    for position, (name, value) in enumerate(listed):
         if name != "v":
             continue
         if value != "DKIM1":
             return f"v= is {cut(value)}, should be DKIM1"
-        if place:
+        if position:
             return "v= has to be the first tag where it is there (RFC 6376, section 3.6.1)"
     return ""
 
 
-def _key_problem(ours: str, theirs: str | None) -> str:
-    if theirs is None:
+def _key_problem(desired: str, found: str | None) -> str:
+    if found is None:
         return "p= is missing: there is no key"
-    key = "".join(theirs.split())
-    if not ours:
+    key = "".join(found.split())
+    if not desired:
         return "p= still holds a key, should be empty" if key else ""
     if not key:
         return "p= is empty: the key is revoked there"
-    # The padding alone may be missing: both verifiers that were asked read the key without it.
-    if key == ours or key == ours.rstrip("="):
+    # Only the padding may be missing: both tested verifiers read the key without it.
+    if key == desired or key == desired.rstrip("="):
         return ""
     if '"' in key or "-----" in key:
         return QUOTES if '"' in key else PEM
-    is_cut = ours.startswith(key)
-    return f"p= is cut off after {len(key)} of {len(ours)} characters" if is_cut else _OTHER_KEY
+    is_cut = desired.startswith(key)
+    return f"p= is cut off after {len(key)} of {len(desired)} characters" if is_cut else _OTHER_KEY
 
 
 _OTHER_KEY = "p= is another key"
 
 
-def _use_problem(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """What keeps verifiers from using the right key for mail, or has them use it otherwise."""
-    return next(_use_problems(ours, theirs), "")
+def _use_problem(desired: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Return why verifiers don't use the right key for mail, or use it in another way."""
+    return next(_use_problems(desired, found), "")
 
 
-def _use_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
-    algorithm, wanted_algorithm = theirs.get("k", "rsa"), ours.get("k", "rsa")
-    if algorithm != wanted_algorithm:
-        said = f"is {cut(algorithm)}" if "k" in theirs else "is missing, which is rsa"
-        yield f"k= {said}, should be {wanted_algorithm}"
-    if "h" in theirs and "sha256" not in _listed(theirs["h"]):
-        yield f"h= is {cut(theirs['h'])}, without sha256, which the key signs with"
-    if "s" in theirs and not {"*", "email"} & {*_listed(theirs["s"])}:
-        yield f"s= is {cut(theirs['s'])}: the key is not for mail there"
-    if theirs.get("g") not in (None, "", "*"):
-        yield f"g= is {cut(theirs['g'])}: verifiers after RFC 4871 want that address"
-    flags, wanted = _listed(theirs.get("t", "s")), _listed(ours.get("t", ""))
+def _use_problems(desired: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:
+    algorithm, desired_algorithm = found.get("k", "rsa"), desired.get("k", "rsa")
+    if algorithm != desired_algorithm:
+        present = f"is {cut(algorithm)}" if "k" in found else "is missing, which means rsa"
+        yield f"k= {present}, should be {desired_algorithm}"
+    if "h" in found and "sha256" not in _listed(found["h"]):
+        yield f"h= is {cut(found['h'])}, without sha256, which the key signs with"
+    if "s" in found and not {"*", "email"} & {*_listed(found["s"])}:
+        yield f"s= is {cut(found['s'])}: the key is not for mail there"
+    if found.get("g") not in (None, "", "*"):
+        yield f"g= is {cut(found['g'])}: verifiers by RFC 4871 accept no other address"
+    flags, desired_flags = _listed(found.get("t", "s")), _listed(desired.get("t", ""))
     if not flags or not all(map(_WORD.fullmatch, flags)):
-        yield f"t= is {cut(theirs['t'])!r}, which is no list of flags (RFC 6376, section 3.6.1)"
-    if "y" in flags and "y" not in wanted:
-        yield "t= has y: the domain tests DKIM, and verifiers may take its mail for unsigned"
-    if "t" in theirs and "s" in flags and "s" not in wanted:
+        yield f"t= is {cut(found['t'])!r}, which is no list of flags (RFC 6376, section 3.6.1)"
+    if "y" in flags and "y" not in desired_flags:
+        yield "t= has y: the domain tests DKIM, and verifiers may treat its mail as unsigned"
+    if "t" in found and "s" in flags and "s" not in desired_flags:
         yield "t= has s: verifiers refuse signatures for subdomains"
 
 
-def _key_notes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    if not ours.get("p"):
+def _key_notes(desired: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    if not desired.get("p"):
         return []
     notes = []
-    wanted, flags = _listed(ours.get("t", "")), _listed(theirs.get("t", ""))
-    if "s" in wanted and "s" not in flags:
+    desired_flags, flags = _listed(desired.get("t", "")), _listed(found.get("t", ""))
+    if "s" in desired_flags and "s" not in flags:
         notes.append("t=s is missing, so the key also verifies for subdomains")
-    if "y" in wanted and "y" not in flags:
-        notes.append("t=y is missing, so receivers do not take DKIM for tested")
-    if theirs["p"] != "".join(theirs["p"].split()):
+    if "y" in desired_flags and "y" not in flags:
+        notes.append("t=y is missing, so receivers do not know that the domain tests DKIM")
+    if found["p"] != "".join(found["p"].split()):
         notes.append("white space in p=")
-    if "".join(theirs["p"].split()) != ours["p"]:
+    if "".join(found["p"].split()) != desired["p"]:
         notes.append('the last "=" of p= is missing')
-    if ":" in theirs.get("s", ""):
-        # RFC 6376, section 3.6.1 has a list; dkimpy 1.1.8 takes the key for none then (measured).
+    if ":" in found.get("s", ""):
+        # RFC 6376, section 3.6.1, allows a list, but dkimpy 1.1.8 then finds no key (measured).
         notes.append("s= is a list, which dkimpy does not read: leave s= out")
-    if theirs.get("g") == "":
-        notes.append("g= is empty, and verifiers after RFC 4871 match nothing")
+    if found.get("g") == "":
+        notes.append("g= is empty, and verifiers by RFC 4871 match no address")
     return notes
 
 
 def _listed(value: str) -> list[str]:
-    """The items of a list with colons (RFC 6376, section 3.6.1); none of an empty text."""
+    """Return the items of a list with colons (RFC 6376, section 3.6.1); none for an empty text."""
     return [one.strip(_BLANKS) for one in value.split(":")] if value else []
 
 
@@ -226,26 +229,29 @@ def _listed(value: str) -> list[str]:
 
 
 def _dmarc(desired: str, found: bytes) -> Comparison:
-    return _policy(desired, found, "DMARC1", "RFC 9989, section 4.7", _dmarc_meaning, _as_written)
+    return _policy(desired, found, "DMARC1", "RFC 9989, section 4.7", _dmarc_meaning, _allow_blanks)
 
 
 def _dmarc_report(desired: str, found: bytes) -> Comparison:
-    # A "rua" there is the receiver's own choice of where the reports go: RFC 9990, section 4.
-    return _policy(desired, found, "DMARC1", "RFC 9989, section 4.7", lambda _tags: {}, _as_written)
+    def meaning(_tags: Mapping[str, str]) -> dict[str, str]:
+        # "rua" lets the receiver itself choose where its reports go: RFC 9990, section 4.
+        return {}
+
+    return _policy(desired, found, "DMARC1", "RFC 9989, section 4.7", meaning, _allow_blanks)
 
 
 def _tls_rpt(desired: str, found: bytes) -> Comparison:
     def meaning(tags: Mapping[str, str]) -> dict[str, str]:
         return {"rua": _uris(tags.get("rua", ""))}
 
-    return _policy(desired, found, "TLSRPTv1", "RFC 8460, section 3", meaning, _tight)
+    return _policy(desired, found, "TLSRPTv1", "RFC 8460, section 3", meaning, _refuse_blanks)
 
 
 def _mta_sts(desired: str, found: bytes) -> Comparison:
     def meaning(tags: Mapping[str, str]) -> dict[str, str]:
         return {"id": tags.get("id", "")}
 
-    return _policy(desired, found, "STSv1", "RFC 8461, section 3.1", meaning, _tight)
+    return _policy(desired, found, "STSv1", "RFC 8461, section 3.1", meaning, _refuse_blanks)
 
 
 _Meaning = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -257,11 +263,11 @@ def _policy(
     version: str,
     section: str,
     meaning: _Meaning,
-    form: Callable[[bytes, str], None],
+    check_blanks: Callable[[bytes, str], None],
 ) -> Comparison:
     try:
         listed = _tag_list(found, "RFC 6376, section 3.2")
-        form(found, section)
+        check_blanks(found, section)
     except _Invalid as invalid:
         return Comparison(str(invalid))
     name, value = listed[0]
@@ -269,24 +275,24 @@ def _policy(
         return Comparison(f"v={version} has to be the first tag ({section})")
     if value != version:
         return Comparison(f"v= is {cut(value)}, should be {version} (capitals count)")
-    ours, theirs = dict(_tag_list(desired.encode(), "")), dict(listed)
-    wanted, said = meaning(ours), meaning(theirs)
-    for tag, right in wanted.items():
-        if said[tag] != right:
-            return Comparison(_tag_difference(tag, right, said[tag], theirs))
-    return Comparison(advice=_written(desired, found, [*ours], listed, []))
+    desired_tags, found_tags = dict(_tag_list(desired.encode(), "")), dict(listed)
+    desired_meaning, found_meaning = meaning(desired_tags), meaning(found_tags)
+    for tag, expected in desired_meaning.items():
+        if found_meaning[tag] != expected:
+            return Comparison(_tag_difference(tag, expected, found_meaning[tag], found_tags))
+    return Comparison(advice=_writing(desired, found, [*desired_tags], listed, []))
 
 
-def _tag_difference(tag: str, wanted: str, said: str, theirs: Mapping[str, str]) -> str:
-    if tag not in theirs:
-        return f"{tag}= is missing, should be {cut(wanted)}"
-    if not wanted:
-        return f"{tag}={cut(theirs[tag])} should not be there"
-    return f"{tag}= is {cut(said)}, should be {cut(wanted)}"
+def _tag_difference(tag: str, desired: str, found: str, found_tags: Mapping[str, str]) -> str:
+    if tag not in found_tags:
+        return f"{tag}= is missing, should be {cut(desired)}"
+    if not desired:
+        return f"{tag}={cut(found_tags[tag])} should not be there"
+    return f"{tag}= is {cut(found)}, should be {cut(desired)}"
 
 
 def _dmarc_meaning(tags: Mapping[str, str]) -> dict[str, str]:
-    """Each tag with its default: RFC 9989, section 4.7. What it does not know has no meaning."""
+    """Return each tag, with its default (RFC 9989, section 4.7). Unknown tags have no meaning."""
     lower = {name: value.lower() for name, value in tags.items()}
     policy = lower.get("p", "")
     subdomains = lower.get("sp", policy)
@@ -305,23 +311,23 @@ def _dmarc_meaning(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _uris(value: str, sizes: bool = False) -> str:
-    """A list of URIs without blanks; a size behind one (RFC 7489, section 6.2) is ignored."""
+    """Return a list of URIs without blanks; if ``sizes``, without sizes (RFC 7489, section 6.2)."""
     found = [one.strip(_BLANKS) for one in value.split(",")] if value else []
     return ",".join(_SIZE.sub("", one) if sizes else one for one in found)
 
 
-def _as_written(_text: bytes, _section: str) -> None:
-    """Blanks may stand about "=" (RFC 9989, section 4.8)."""
+def _allow_blanks(_text: bytes, _section: str) -> None:
+    """Accept blanks around "=" (RFC 9989, section 4.8)."""
 
 
-def _tight(text: bytes, section: str) -> None:
-    """Raises _Invalid for blanks about "=" or before "v=", which the grammar does not have."""
+def _refuse_blanks(text: bytes, section: str) -> None:
+    """Raise _Invalid for blanks around "=" or before "v=", which the grammar does not have."""
     shown = text.decode("utf-8", "replace")
-    if shown[:1] in _BLANKS or any(_loose(part) for part in shown.split(";")):
-        raise _Invalid(f'white space about a "=" or before v= is not allowed there ({section})')
+    if shown[:1] in _BLANKS or any(_has_blanks(part) for part in shown.split(";")):
+        raise _Invalid(f'white space around a "=" or before v= is not allowed there ({section})')
 
 
-def _loose(part: str) -> bool:
+def _has_blanks(part: str) -> bool:
     name, equals, value = part.strip(_BLANKS).partition("=")
     return bool(equals) and (name != name.strip(_BLANKS) or value != value.strip(_BLANKS))
 
@@ -339,7 +345,7 @@ def _spf(desired: str, found: bytes) -> Comparison:
 
 
 def _spf_terms(text: str) -> list[str]:
-    """The terms in their order, which has meaning; a mechanism's capitals and "+" have none."""
+    """Return the terms in order. Capitals and "+" of a mechanism have no meaning."""
     version, *terms = [one for one in text.split(" ") if one] or [""]
     return [version.lower(), *map(_spf_term, terms)]
 
@@ -361,24 +367,27 @@ _BY_PURPOSE: Mapping[str, Callable[[str, bytes], Comparison]] = {
 }
 
 
-# --- How the same is written ----------------------------------------------------------------------
+# --- Differences in writing -----------------------------------------------------------------------
 
 
-def _written(
+def _writing(
     desired: str,
     found: bytes,
-    ours: Sequence[str],
+    desired_names: Sequence[str],
     listed: Sequence[tuple[str, str]],
     notes: Sequence[str],
 ) -> str:
     names = [name for name, _ in listed]
-    said = [f"{name}= is left out" for name in ours if name not in names and name in ("v", "k")]
-    said += [f"{name}={cut(value, 40)} is there" for name, value in listed if name not in ours]
-    if [name for name in names if name in ours] != [name for name in ours if name in names]:
+    missing = [name for name in desired_names if name not in names and name in ("v", "k")]
+    others = [(name, value) for name, value in listed if name not in desired_names]
+    said = [f"{name}= is left out" for name in missing]
+    said += [f"{name}={cut(value, 40)} is there" for name, value in others]
+    order = [name for name in desired_names if name in names]
+    if [name for name in names if name in desired_names] != order:
         said.append("another order of tags")
     said += notes
     if not said:
-        blanks = found.decode("utf-8", "replace")
-        is_last = blanks.rstrip("; \t") == desired.rstrip("; \t")
-        said.append('its end, a last ";" or blanks' if is_last else "blanks, defaults or capitals")
+        text = found.decode("utf-8", "replace")
+        is_end = text.rstrip("; \t") == desired.rstrip("; \t")
+        said.append('its end, a last ";" or blanks' if is_end else "blanks, defaults or capitals")
     return f"written differently: {', '.join(said)}"

@@ -1,7 +1,8 @@
 """
-A source for octoDNS's YamlProvider: a document a zone.
+Source files for octoDNS's YamlProvider, with one document for each zone.
 
-YAML is written as JSON, which it contains; keys are in the natural order that octoDNS asks for.
+The YAML is written as JSON, which is part of YAML. Keys are in the natural order that octoDNS
+requires.
 """
 
 import json
@@ -16,10 +17,11 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 def source(records: Sequence[Record], layout: Layout) -> str:
     """
-    Each zone's records as the file ``ZONE.yaml`` wants them. More than one zone are documents with
-    ``---`` between, each below a line with its file's name: octoDNS wants a file for each.
+    Return each zone's records in the form of the file ``ZONE.yaml``.
 
-    Several records at one name are one entry with several values, where type and TTL agree.
+    octoDNS requires one file for each zone. Each zone is a document here, which begins with a
+    comment with its file's name, and with ``---``. Several records at one name are one entry with
+    several values, if type and TTL are equal.
     """
     zones = layout.by_zone(records)
     documents = [f"# {zone}.yaml\n---\n{_document(zone, zones[zone])}" for zone in zones]
@@ -54,6 +56,6 @@ def _value(record: Record) -> str:
 
 
 def _natural(name: str) -> list[object]:
-    # natsort: numbers in a name are compared as numbers, and a name that starts with one comes
-    # before those that do not.
+    # natsort compares numbers in a name as numbers. A name that starts with a number comes before
+    # names that do not.
     return [int(part) if part.isdigit() else part for part in _DIGITS.split(name)]

@@ -14,14 +14,14 @@ _ID_LENGTH = 32
 
 def spf_record(domain: str, text: str, ttl: int = 3600) -> Record:
     """
-    The SPF record of a domain, which stands at the domain itself among whatever else is there.
+    Return the SPF record of a domain, which is at the domain itself beside other records.
 
     domain, ttl
-        The mail domain; seconds.
+        The mail domain, and the TTL in seconds.
     text
         The record, from ``v=spf1`` on.
 
-    Raises :class:`dkim_formula.errors.InvalidValue` where the domain is not one.
+    Raises :class:`dkim_formula.errors.InvalidValue` for an invalid domain.
     Source: RFC 7208, section 3.
     """
     name = names.owner_domain(domain)
@@ -30,12 +30,12 @@ def spf_record(domain: str, text: str, ttl: int = 3600) -> Record:
 
 def tls_rpt_record(domain: str, uris: Sequence[str], ttl: int = 3600) -> Record:
     """
-    Where reports on failed TLS sessions go. Source: RFC 8460, section 3.
+    Return the record for reports on failed TLS sessions. Source: RFC 8460, section 3.
 
     uris
-        ``mailto:`` and ``https:`` URIs, encoded.
+        ``mailto:`` and ``https:`` URIs of the receivers, encoded.
 
-    The rest, and what is raised, as for :func:`spf_record`.
+    The other arguments and errors are those of :func:`spf_record`.
     """
     return Record(
         name=tls_rpt_record_name(domain),
@@ -49,10 +49,10 @@ def tls_rpt_record(domain: str, uris: Sequence[str], ttl: int = 3600) -> Record:
 
 def mta_sts_record(domain: str, policy: MtaSts, ttl: int = 3600) -> Record:
     """
-    Says that the domain has an MTA-STS policy, and which. Source: RFC 8461, section 3.1.
+    Return the record that announces a domain's MTA-STS policy. Source: RFC 8461, section 3.1.
 
-    The id is made from the policy's text, so that it changes exactly when the policy does. The
-    rest, and what is raised, as for :func:`spf_record`.
+    The id is made from the policy's text, so it changes exactly when the policy does. The other
+    arguments and errors are those of :func:`spf_record`.
     """
     digest = hashlib.sha256(mta_sts_policy(policy).encode()).hexdigest()
     return Record(
@@ -66,7 +66,7 @@ def mta_sts_record(domain: str, policy: MtaSts, ttl: int = 3600) -> Record:
 
 
 def mta_sts_policy(policy: MtaSts) -> str:
-    """The text to serve as ``/.well-known/mta-sts.txt``. Source: RFC 8461, section 3.2."""
+    """Return the text of ``/.well-known/mta-sts.txt``. Source: RFC 8461, section 3.2."""
     lines = ["version: STSv1", f"mode: {policy.mode}"]
     lines += [f"mx: {pattern}" for pattern in policy.mx]
     lines.append(f"max_age: {policy.max_age}")
@@ -74,5 +74,5 @@ def mta_sts_policy(policy: MtaSts) -> str:
 
 
 def mta_sts_url(domain: str) -> str:
-    """Where that text is looked for. Source: RFC 8461, section 3.3."""
+    """Return the URL of a domain's MTA-STS policy. Source: RFC 8461, section 3.3."""
     return f"https://mta-sts.{names.owner_domain(domain)}/.well-known/mta-sts.txt"

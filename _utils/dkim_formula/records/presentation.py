@@ -1,4 +1,4 @@
-"""Values of records as zone files write them. RFC 1035, section 5.1."""
+"""Values of records in the form of zone files. Source: RFC 1035, section 5.1."""
 
 from .record import Record
 
@@ -7,14 +7,14 @@ MAX_STRING = 255
 
 
 def rdata_lines(record: Record) -> list[str]:
-    """The value in its parts: a TXT record's strings, quoted; a CNAME record's target."""
+    """Return the parts of the value: a TXT record's quoted strings, or a CNAME's target."""
     if record.type == "CNAME":
         return [f"{record.value}."]
     return [_quoted(part) for part in split(record.value.encode())]
 
 
 def split(data: bytes) -> list[bytes]:
-    """The strings of a TXT record; an empty text is one empty string, for it has one at least."""
+    """Return the strings of a TXT record: at least one, which is empty for an empty text."""
     return [data[at : at + MAX_STRING] for at in range(0, len(data) or 1, MAX_STRING)]
 
 

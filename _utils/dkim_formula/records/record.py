@@ -1,10 +1,11 @@
-"""One record of DNS, as a value."""
+"""One DNS record as a value."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A record of these stands in somebody else's zone: it is shown and checked, never published.
-BY_HAND = ("delegation", "dmarc-report")
+# Purposes of records in other operators' zones. The formula shows and checks these records, but
+# never publishes them.
+MANUAL_PURPOSES = ("delegation", "dmarc-report")
 
 _PLAIN = ("name", "type", "ttl", "value", "purpose", "domain", "selector")
 
@@ -21,17 +22,17 @@ class Record:
     ttl
         Seconds.
     value
-        The whole text, not split into strings; of a CNAME the name that it points to.
+        The whole text, not split into strings. For a CNAME record, the name of its target.
     purpose
         ``dkim``, ``dmarc``, ``dmarc-report``, ``spf``, ``tls-rpt``, ``mta-sts`` or ``delegation``.
     domain
-        The mail domain that it is for; the name may stand in another zone (``dmarc-report``).
+        The mail domain of the record. The name may be in another zone (``dmarc-report``).
     selector
-        The key's; None where the record is for no key.
+        The key's selector; None if the record is for no key.
     zone
-        The zone that the name stands in, where that is known not to be the domain's.
+        The zone of the name, if it is known to differ from the domain.
     replaces
-        Values that stood there before and are ours beyond doubt, as this one is.
+        Earlier values at the name that the formula certainly published.
     """
 
     name: str
@@ -45,27 +46,28 @@ class Record:
     replaces: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """What a person or a program publishes by, for Salt's return and for JSON."""
+        """Return the fields that publication needs, for Salt's return and for JSON."""
         return {field: getattr(self, field) for field in _PLAIN}
 
     def zone_among(self, zones: Iterable[str] = ()) -> str:
         """
-        The zone that the record most likely stands in: the longest of ``zones`` that it is in,
-        else the one that it brings, else the domain. Only DNS knows for sure.
+        Return the zone that the record is most likely in. Only DNS has the certain answer.
+
+        It is the longest of ``zones`` that has the name in it, else ``zone``, else the domain.
         """
         return innermost_zone(self.name, zones) or self.zone or self.domain
 
 
 def is_inside(name: str, zone: str) -> bool:
-    """Whether a name is a zone's own or below it; both lower-case, without a trailing dot."""
+    """Return whether a name is in a zone; both are lower-case and without a trailing dot."""
     return name == zone or name.endswith(f".{zone}")
 
 
 def innermost_zone(name: str, zones: Iterable[str]) -> str | None:
-    """Return the longest of the zones that a name is in; None where it is in none of them."""
+    """Return the longest of the zones that a name is in; None for none."""
     return max((zone for zone in zones if is_inside(name, zone)), key=len, default=None)
 
 
 def relative_to(name: str, zone: str) -> str:
-    """A name as the zone's file writes it: ``@`` is the zone itself (RFC 1035, section 5.1)."""
+    """Return a name as in a zone file: ``@`` is the zone itself (RFC 1035, section 5.1)."""
     return "@" if name == zone else name.removesuffix(f".{zone}")

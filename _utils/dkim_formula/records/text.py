@@ -1,4 +1,4 @@
-"""Records as text: for a zone file, for a provider's web form, for a program."""
+"""Records as text, for a zone file, for a provider's web form and for programs."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -12,10 +12,10 @@ from .record import Record
 
 def bind(records: Sequence[Record], layout: Layout) -> str:
     """
-    Lines that paste into a zone file (RFC 1035, section 5.1), long texts split.
+    Return lines for a zone file (RFC 1035, section 5.1), with long texts split into strings.
 
-    The strings of one record are joined with nothing between by who reads it: RFC 6376,
-    section 3.6.2.2. Relative names stand below an ``$ORIGIN`` line for each zone.
+    Readers join the strings of one record without a separator: RFC 6376, section 3.6.2.2. Relative
+    names follow an ``$ORIGIN`` line for each zone.
     """
     if not layout.relative:
         return "".join(_zone_lines(record, f"{record.name}.") for record in records)
@@ -27,12 +27,12 @@ def bind(records: Sequence[Record], layout: Layout) -> str:
 
 
 def oneline(records: Sequence[Record], layout: Layout) -> str:
-    """A line a record: name, type and whole value with tabs between, for web forms."""
+    """Return a line for each record, for web forms: name, type and whole value, with tabs."""
     return "".join(f"{layout.name(record)}\t{record.type}\t{record.value}\n" for record in records)
 
 
 def as_json(records: Sequence[Record], layout: Layout) -> str:
-    """A JSON array of the records, each as :meth:`Layout.to_dict` gives it."""
+    """Return a JSON array of the records, each from :meth:`Layout.to_dict`."""
     return json.dumps([layout.to_dict(record) for record in records], indent=2) + "\n"
 
 
@@ -54,13 +54,13 @@ def render(
     where: str = "format",
 ) -> str:
     """
-    The records in one of :data:`FORMATS`.
+    Return the records in one of :data:`FORMATS`.
 
     relative
-        Names relative to their zone. ``nsupdate`` knows absolute names alone, and ``octodns``
-        relative ones alone.
+        Whether names are relative to their zone. ``nsupdate`` has only absolute names, and
+        ``octodns`` only relative names.
     zones
-        Names of zones that are known; else a record is taken to be in its domain's own.
+        Names of known zones. A record outside these zones is assumed to be in its domain's own.
 
     Raises :class:`InvalidValue` for another format.
     """

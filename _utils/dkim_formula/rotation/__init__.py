@@ -1,8 +1,9 @@
 """
-The rotation of keys: from what is known of the keys to the next moves, and to what keys wait for.
+The rotation of keys: the next moves of keys, and what each key waits for.
 
-To read in this order: ``commands`` (what the modules of Salt call), ``run`` (observe, lock, read,
-plan, apply, publish, observe, report), ``state``, ``plan``, ``new_keys`` and ``revoke`` (pure: what
-a request comes to), ``gate`` (pure: evidence, and whether a key may move), ``timing`` (pure: every
-time limit), ``observe``, ``apply``, ``disclosure``, ``report``, ``status``.
+Reading order: ``commands`` (what Salt's execution modules call), ``run`` (observe, lock, read,
+plan, apply, publish, observe, report), ``state``, ``plan``, ``moves``, ``new_keys`` and ``revoke``
+(pure: the moves of a request), ``gate`` (pure: evidence, and whether a key may move), ``timing``
+(pure: every time limit), ``observe``, ``apply``, ``replicas`` and ``replicas_table`` (standby
+servers), ``disclosure``, ``report``, ``status``, ``urgency``.
 """

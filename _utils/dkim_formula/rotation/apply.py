@@ -1,4 +1,4 @@
-"""The moves of a plan, applied to the table of keys in the caller's transaction."""
+"""Application of a plan's moves to the table of keys, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def apply(
     private: Mapping[tuple[Slot, str], PrivateKey],
 ) -> RotationPlan:
     """
-    Apply a plan, and return what was applied. Does not commit.
+    Apply a plan and return the applied plan. Does not commit.
 
-    A domain in which the database refuses a move is a problem of the plan that is returned. The
-    moves of the other domains are applied all the same.
+    When the database refuses a move, the returned plan has a problem for that move's domain. The
+    moves of the other domains are still applied.
 
     private
-        The private halves of the plan's new keys, by ``NewKey.place``.
+        The private halves of the plan's new keys, by ``NewKey.slot_and_state``.
     """
     try:
         _apply_all(connection, settings, plan.moves, private)
@@ -62,7 +62,7 @@ def _apply_all(
     moves: Sequence[Move],
     private: Mapping[tuple[Slot, str], PrivateKey],
 ) -> None:
-    """Apply all of some moves, or none."""
+    """Apply all the moves, or none of them."""
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT moves")
         try:
@@ -81,7 +81,7 @@ def _apply_all(
 def _keep_for_disclosure(
     connection: pg.connection, database: Database, moves: Sequence[Move]
 ) -> None:
-    # A key that never signed has nothing that can be denied.
+    # Disclosure makes signatures deniable. A key that never signed has no signatures to deny.
     kept = [
         move.key.id
         for move in moves
@@ -97,14 +97,14 @@ def _create(
     moves: Sequence[Move],
     private: Mapping[tuple[Slot, str], PrivateKey],
 ) -> dict[int, int]:
-    """Store the new keys, and return their ids by the ids that the plan gave them."""
+    """Store the new keys. Return the id of each in the table by its id in the plan."""
     groups: dict[tuple[str, str], list[NewKey]] = {}
     for move in moves:
         if move.from_state is None:
             groups.setdefault((move.why, move.to_state), []).append(move.key)
     ids = {}
     for (why, state), new_keys in groups.items():
-        pairs = [(key.desired, private[key.place]) for key in new_keys]
+        pairs = [(key.desired, private[key.slot_and_state]) for key in new_keys]
         stored = key_changes.store(connection, database, pairs, why, state)
         found = {(key.domain, key.selector): key.id for key in stored}
         for key in new_keys:
@@ -125,7 +125,7 @@ def _move(
         if move.from_state is not None:
             group = (move.to_state, move.why, move.replaced_becomes)
             groups.setdefault(group, []).append(ids.get(move.key.id, move.key.id))
-    # A key that gives its place away comes before the key that takes the place.
+    # Moves to "active" come last: one slot has one active key.
     for state, why, replaced_becomes in sorted(groups, key=lambda group: group[0] == "active"):
         numbers = groups[state, why, replaced_becomes]
         if state == "active":

@@ -1,15 +1,15 @@
 """
-What the modules of Salt call: rotations, the moves of single keys, and the keys' status.
+Commands that Salt's execution modules call: rotations, moves of single keys, status of keys.
 
-``_modules/dkimmod.py`` has what each argument means and what each command returns. With ``test`` a
-command changes nothing, and returns what a run would change. docs/rotation.md is the contract.
+``_modules/dkimmod.py`` documents the arguments and returns of each command. With ``test`` a command
+changes nothing and returns what a run would change. docs/rotation.md is the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from ..dns.notify import news_for_report
+from ..dns.notify import notify_for_report
 from ..errors import DatabaseUnavailable, InvalidValue, StepRefused, keeping_what_was_done
 from ..keys import history, removed_domains
 from ..keys import table as keys_table
@@ -21,7 +21,7 @@ from ..keys.removed_domains import Orphans
 from ..names import owner_domain, stored_domain, stored_selector
 from ..names import selector as checked_selector
 from ..postgres import schema, stand_in
-from ..postgres.commands import NOT_THERE_YET, not_there_yet, nothing_there_yet
+from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
 from ..postgres.connection import session
 from ..private_key import check_algorithm
 from ..settings.model import Domain, Settings
@@ -30,7 +30,7 @@ from . import replicas_table
 from .disclosure import disclose
 from .moves import UNUSED_STATES
 from .new_keys import Specs, is_due, lost_specs, specs
-from .observe import unseen_standby
+from .observe import unready_standby
 from .plan import Activate, Advance, Request, Retire, Rotate, RotateDue
 from .report import RotationReport
 from .revoke import Revoke
@@ -61,9 +61,9 @@ def rotate(
     test: bool = False,
 ) -> dict[str, object]:
     """
-    Rotate a domain's keys, and those of its addresses, as far as the evidence allows.
+    Rotate the keys of a domain and of its addresses, as far as the evidence allows.
 
-    Raises InvalidValue for a wrong argument, StepRefused for a selector that was ever used,
+    Raises InvalidValue for a wrong argument, StepRefused for a selector that was used before,
     DatabaseError for a domain that is not hosted.
     """
     name = owner_domain(domain)
@@ -72,15 +72,15 @@ def rotate(
         since = history.newest_line(connection, settings.database)
         refuse_unknown(connection, settings, name)
         keys = keys_table.list_of(connection, settings.database, [name])
-        wanted = specs(holder, keys)
+        desired = specs(holder, keys)
         if algorithm is not None:
-            wanted = _of_algorithm(wanted, check_algorithm(algorithm), name)
+            desired = _of_algorithm(desired, check_algorithm(algorithm), name)
         chosen = None
         if selector is not None:
             chosen = checked_selector(selector, "selector")
-            wanted = _of_one_slot(wanted)
-            _refuse_selector(connection, settings, holder, chosen, keys, wanted.keys())
-    run = RotationRun(settings, Rotate(wanted, chosen, force), test, since)
+            desired = _of_one_slot(desired)
+            _refuse_selector(connection, settings, holder, chosen, keys, desired.keys())
+    run = RotationRun(settings, Rotate(desired, chosen, force), test, since)
     run.run([name])
     return run.report.to_dict()
 
@@ -100,12 +100,12 @@ def advance(
         Called with (done, total) domains after each batch.
     """
     name = None if domain is None else stored_domain(domain)
-    if test and (note := _nothing_yet(settings)):
+    if test and (note := _missing_tables_note(settings)):
         return RotationReport(notes=[note]).to_dict()
     with session(settings.database) as connection:
         since = history.newest_line(connection, settings.database)
         names = [name] if name is not None else _unfinished(connection, settings)
-    found = removed_domains.look(settings, force)
+    found = removed_domains.read(settings, force)
     lost = _lost(settings, found)
     run = RotationRun(settings, Advance(lost), test, since, found)
     if name is None or name in found.gone:
@@ -123,13 +123,13 @@ def rotate_due(
     progress: Progress | None = None,
     force: bool = False,
 ) -> dict[str, object]:
-    """Rotate the keys that are due, of the domains that the pillar chooses, then advance."""
-    if test and (note := _nothing_yet(settings)):
+    """Rotate the due keys of the domains that the pillar selects, then advance."""
+    if test and (note := _missing_tables_note(settings)):
         return RotationReport(notes=[note]).to_dict()
     with session(settings.database) as connection:
         since = history.newest_line(connection, settings.database)
         names = _unfinished(connection, settings)
-    found = removed_domains.look(settings, force)
+    found = removed_domains.read(settings, force)
     with session(settings.database) as connection:
         due = _due(connection, settings)
     chosen = chosen_domains(settings, found.hosted) if due else {}
@@ -145,7 +145,7 @@ def activate(
     settings: Settings, domain: object, selector: object, force: bool = False, test: bool = False
 ) -> dict[str, object]:
     """
-    Make a standby, pending or retired key active as soon as the world can read its record.
+    Make a standby, pending or retired key active if every resolver can read its record.
 
     Raises KeyNotFound; StepRefused for a revoked key, and for an unreadable one.
     """
@@ -157,7 +157,7 @@ def retire(
     settings: Settings, domain: object, selector: object, force: bool = False, test: bool = False
 ) -> dict[str, object]:
     """
-    Retire the active key; its record stays.
+    Retire the active key. Its record stays in DNS.
 
     Raises KeyNotFound; StepRefused without ``force``, and for a key that is not active.
     """
@@ -174,9 +174,9 @@ def revoke(
     test: bool = False,
 ) -> dict[str, object]:
     """
-    Erase a private key, and empty its record.
+    Erase a private key and empty its record.
 
-    Raises KeyNotFound; StepRefused for an active key, and for one that mail in transit may need.
+    Raises KeyNotFound; StepRefused for an active key, and for a key that mail in transit may need.
     """
     return _run_single(
         settings, domain, selector, lambda key: Revoke(key, compromised, force), test
@@ -186,9 +186,9 @@ def revoke(
 @stand_in.noted
 def forget_replica(settings: Settings, address: object, test: bool = False) -> dict[str, object]:
     """
-    Forget a standby server that is gone for good, so that no key waits for it.
+    Delete what is stored of a standby server that no longer exists, so that no key waits for it.
 
-    Raises StepRefused for an address that no standby ever had.
+    Raises StepRefused for an address that no known standby has.
     """
     with session(settings.database) as connection:
         gone = replicas_table.forget(
@@ -206,7 +206,7 @@ def _run_single(
     request_of: Callable[[Key], Request],
     test: bool,
 ) -> dict[str, object]:
-    """Carry out a request about one key, or raise StepRefused."""
+    """Carry out a request for one key, or raise StepRefused."""
     name, chosen = stored_domain(domain), stored_selector(selector)
     with session(settings.database) as connection:
         since = history.newest_line(connection, settings.database)
@@ -227,13 +227,13 @@ def _run_everywhere(
     run: RotationRun, names: Collection[str], progress: Progress | None
 ) -> dict[str, object]:
     """
-    Carry out a request in the domains that have something to do, disclose private keys, and tell of
-    the records that wait for a person.
+    Carry out a request in all domains with work to do, disclose private keys, and report the
+    records that a person must publish.
     """
     run.run({*names, *run.orphans.due}, progress)
     with keeping_what_was_done(run.report.done):
         disclose(run.settings, run.report, run.test)
-        notes, problems = news_for_report(run.settings, run.test)
+        notes, problems = notify_for_report(run.settings, run.test)
     for text in notes:
         run.report.note(text)
     for text in problems:
@@ -241,22 +241,22 @@ def _run_everywhere(
     return run.report.to_dict()
 
 
-def _nothing_yet(settings: Settings) -> str:
-    """Return what a test run says before the formula has made its tables; else an empty text."""
+def _missing_tables_note(settings: Settings) -> str:
+    """Return the note of a test run while the formula's tables are missing; else an empty text."""
     try:
         with session(settings.database) as connection:
-            return "" if schema.has_tables(connection, settings.database) else NOT_THERE_YET
+            return "" if schema.has_tables(connection, settings.database) else NO_DATABASE_YET
     except DatabaseUnavailable as error:
-        if not nothing_there_yet(error, settings.database):
+        if not awaits_setup(error, settings.database):
             raise
-        return not_there_yet(error)
+        return setup_note(error)
 
 
 def _report_orphans(report: RotationReport, found: Orphans) -> None:
     if found.sudden:
         report.problem(found.sudden)
     elif found.due:
-        report.note(removed_domains.ending(found.due))
+        report.note(removed_domains.retirement_text(found.due))
 
 
 def _lost(settings: Settings, found: Orphans) -> Specs:
@@ -265,18 +265,18 @@ def _lost(settings: Settings, found: Orphans) -> Specs:
 
 def _unfinished(connection, settings: Settings) -> list[str]:
     names = keys_table.unfinished(connection, settings.database)
-    names = sorted({*names, *_standby_to_do(connection, settings)})
+    names = sorted({*names, *_with_standby_work(connection, settings)})
     return [name for name in names if name.lower() not in settings.excluded]
 
 
-def _standby_to_do(connection, settings: Settings) -> Iterable[str]:
-    """Return the domains in which a standby key is missing, unseen, too old or not wanted."""
+def _with_standby_work(connection, settings: Settings) -> Iterable[str]:
+    """Return the domains with a missing, unready, outdated or superfluous standby key."""
     database, rotation = settings.database, settings.rotation
     if not any_standby(settings):
         return keys_table.with_standby(connection, database)
     lacking = keys_table.without_standby(connection, database)
     return {
-        *unseen_standby(connection, database, rotation.margin, standby_for(rotation)),
+        *unready_standby(connection, database, rotation.margin, standby_for(rotation)),
         *(slot.domain for slot in lacking if wants_standby(settings, slot)),
     }
 
@@ -289,10 +289,10 @@ def _due(connection, settings: Settings) -> set[str]:
     return {key.domain for key in old if is_due(key, settings.rotation, now)}
 
 
-def _of_algorithm(wanted: Specs, algorithm: str, name: str) -> Specs:
-    found = {slot: spec for slot, spec in wanted.items() if slot.algorithm == algorithm}
+def _of_algorithm(desired: Specs, algorithm: str, name: str) -> Specs:
+    found = {slot: spec for slot, spec in desired.items() if slot.algorithm == algorithm}
     if not found:
-        known = " and ".join(sorted({slot.algorithm for slot in wanted})) or "none"
+        known = " and ".join(sorted({slot.algorithm for slot in desired})) or "none"
         raise InvalidValue(
             "algorithm",
             algorithm,
@@ -302,9 +302,9 @@ def _of_algorithm(wanted: Specs, algorithm: str, name: str) -> Specs:
     return found
 
 
-def _of_one_slot(wanted: Specs) -> Specs:
-    """Return the one slot that a selector can be for."""
-    own = {slot: spec for slot, spec in wanted.items() if not slot.address} or wanted
+def _of_one_slot(desired: Specs) -> Specs:
+    """Return the slot that a selector is for. Raises InvalidValue if several slots fit."""
+    own = {slot: spec for slot, spec in desired.items() if not slot.address} or desired
     if len(own) != 1:
         algorithms = ", ".join(sorted({slot.algorithm for slot in own}))
         raise InvalidValue(
@@ -321,7 +321,7 @@ def _refuse_selector(
     keys: Iterable[Key],
     slots: Collection[Slot],
 ) -> None:
-    """Refuse a selector that no next key can have. A standby or pending key can be the next."""
+    """Refuse a selector that the next key can't have. A standby or pending key can be the next."""
     known = next((key for key in keys if key.selector == selector), None)
     if known is not None and known.state in UNUSED_STATES and known.slot in slots:
         return

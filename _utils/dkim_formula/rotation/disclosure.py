@@ -1,8 +1,8 @@
 """
-Private keys of revoked keys, made public: then no mail proves any more who wrote it.
+Publication of the private halves of revoked keys, so that old signatures prove nothing.
 
-A key is made public when nobody can verify with it any more, which DNS has to show: before that,
-whoever has the key could write in the domain's name.
+Anyone can then have made such a signature. The formula publishes a private key only when DNS shows
+that no verifier finds its record. Before that, a reader could sign mail in the domain's name.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Disclosure:
     """
-    A revoked key whose private half is to be made public. ``repr`` does not show it.
+    A revoked key whose private half will be published. ``repr`` hides the private half.
 
     ttl
-        The longest TTL of the records at the key's name, in seconds; None where none was observed.
+        The longest TTL of the records at the key's name, in seconds; None without observation.
     gone_since
-        Since when every observation has found the key gone from DNS; None where the last one did
-        not.
+        The time since which every observation found the key gone from DNS. None if the last
+        observation did not.
     """
 
     id: int
@@ -59,7 +59,7 @@ class Disclosure:
 
     @property
     def row(self) -> Key:
-        """The key as the table of keys had it."""
+        """The row that the key had in the table of keys."""
         return Key(
             id=self.id,
             domain=self.domain,
@@ -79,8 +79,8 @@ class Disclosure:
 def disclose(settings: Settings, report: RotationReport, test: bool = False) -> None:
     """
     Write each private key that may be public to ``SELECTOR._domainkey.DOMAIN.pem`` in the
-    settings' directory, and erase it from the table. Without a directory in the settings, erase
-    what waits.
+    settings' directory, and erase it from the table. Without a directory in the settings, erase all
+    private keys that wait.
     """
     with session(settings.database) as connection:
         waiting = _read(connection, settings.database)
@@ -98,7 +98,7 @@ def disclose(settings: Settings, report: RotationReport, test: bool = False) -> 
         observed = observe(settings, [one.row for one in waiting], at, report)
         gone = [number for number, one in observed.items() if one.verdict in (OK, NO_DOMAIN)]
         ready = [one for one in waiting if one.id in gone and _is_expired(settings, one, at)]
-        done = [one.id for one in ready if _written(one, Path(directory), report, test)]
+        done = [one.id for one in ready if _write(one, Path(directory), report, test)]
     if not test:
         present = [one.id for one in waiting if one.id not in gone]
         with session(settings.database) as connection, key_changes.writing(connection):
@@ -107,13 +107,14 @@ def disclose(settings: Settings, report: RotationReport, test: bool = False) -> 
 
 
 def _is_expired(settings: Settings, one: Disclosure, at: datetime) -> bool:
-    """Tell whether the old record has expired from every resolver's cache."""
+    """Return whether the old record has expired from every resolver's cache."""
     ttl = max(one.ttl or 0, domain_settings(settings, one.domain.lower()).ttl)
     limit = timedelta(seconds=ttl + settings.rotation.margin)
     return one.gone_since is not None and at - one.gone_since >= limit
 
 
-def _written(one: Disclosure, directory: Path, report: RotationReport, test: bool) -> bool:
+def _write(one: Disclosure, directory: Path, report: RotationReport, test: bool) -> bool:
+    """Write a private key's file; return whether that succeeded. A test run writes nothing."""
     try:
         path = directory / f"{key_record_name(one.selector, one.domain)}.pem"
         if not directory.is_dir():
@@ -124,7 +125,7 @@ def _written(one: Disclosure, directory: Path, report: RotationReport, test: boo
                 "make the directory for the web server, or remove the key",
             )
         if not test:
-            replace_file(str(path), one.key.reveal(), 0o644)  # for everybody to read
+            replace_file(str(path), one.key.reveal(), 0o644)  # readable for everyone
     except (InvalidValue, OSError) as error:
         report.problem(f"{key_name(one.selector, one.domain)}: {error}")
         return False
@@ -134,8 +135,8 @@ def _written(one: Disclosure, directory: Path, report: RotationReport, test: boo
 
 def keep(connection: pg.connection, database: Database, numbers: Collection[int]) -> None:
     """
-    Copy private keys to where they wait for their disclosure, before their revocation; skip keys
-    that stand in files of other programs. Does not commit.
+    Copy private keys to the table of disclosures before their revocation. Skip keys that are in
+    files of other programs. Does not commit.
     """
     with connection.cursor() as cursor:
         secret_writes.change(
@@ -159,7 +160,7 @@ def keep(connection: pg.connection, database: Database, numbers: Collection[int]
 
 
 def _read(connection: pg.connection, database: Database) -> list[Disclosure]:
-    """Return what waits for its disclosure; nothing before the migration that makes the table."""
+    """Return the keys that wait for their disclosure; none before the migration of the table."""
     with connection.cursor() as cursor:
         if not relation_kind(cursor, database.schema, "dkim_disclosure"):
             return []
@@ -182,7 +183,7 @@ def _store(
     present: Collection[int],
     at: datetime,
 ) -> None:
-    """Store the keys that no server shows any more at a time, and those that a server may show."""
+    """Store which keys are gone from every server at a time, and which ones may be present."""
     statement = """
         UPDATE {disclosure}
            SET gone_since = CASE WHEN dkim_id = ANY (%s) THEN coalesce(gone_since, %s) END

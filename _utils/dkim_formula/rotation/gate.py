@@ -1,8 +1,7 @@
 """
-The evidence of a key's record, and the gate: whether a key may move on that evidence.
+The evidence of a key's record, and the gate: whether that evidence lets a key move.
 
-Evidence is what all observations of one record come to. docs/rotation.md, "The gate", has the
-rules.
+Evidence is the sum of all observations of one record. docs/rotation.md, "The gate", has the rules.
 """
 
 from __future__ import annotations
@@ -12,20 +11,21 @@ from datetime import datetime, timedelta
 
 from ..keys.model import GONE
 from ..settings.duration import in_words
+from ..text import timestamp
 from .replicas import Replicas
 from .timing import SILENT_FOR, RetireFor, visible_for
 
 OK = "ok"
-# The servers of the zone above say that the domain does not exist: its records are gone too.
+# The parent zone's servers answer that the domain does not exist, so its records are gone too.
 NO_DOMAIN = "no domain"
-# At least one server gives no answer and every other server shows the record: since the first
-# observation, or after all servers showed the record. Such a server may be down, or may show
-# something else to others.
+# At least one server gives no answer, and every other server shows the record. With ELSE_OK this
+# holds since the first observation, with OK_BEFORE since a time when all servers showed the record.
+# The server without an answer may be down, or may show another record to other clients.
 ELSE_OK = "no answer, else ok"
 OK_BEFORE = "no answer, ok before"
 PARTLY_SILENT = frozenset({ELSE_OK, OK_BEFORE})
 
-# With these verdicts a record is visible.
+# Verdicts of a visible record.
 _VISIBLE = frozenset({OK, ELSE_OK, NO_DOMAIN})
 # Verdicts of servers that answered. Every other verdict (no answer, lame, no zone, unchecked,
 # bogus) says nothing about the record.
@@ -39,27 +39,27 @@ _UNOBSERVED = "no server could be asked for the record"
 @dataclass(frozen=True)
 class Observation:
     """
-    What every authoritative server showed of one key's record at one time.
+    The answers of all authoritative servers about one key's record at one time.
 
     verdict
-        ``ok``: every server shows the desired record. Of a revoked key that is the empty record or
-        none; ``no domain`` where the domain does not exist. Else a verdict of ``dns.verdict``.
+        ``ok``: every server shows the desired record. For a revoked key that is the empty record or
+        no record. ``no domain``: the domain does not exist. Else a verdict of ``dns.verdict``.
     detail
-        For people.
+        A text for people.
     at
-        The time of the database's clock before the first question was sent.
+        The time of the database's clock before the first query was sent.
     value
         The desired record.
     negative_ttl
-        For how many seconds a resolver caches the record's absence: the lesser of the SOA's TTL and
-        minimum (RFC 2308, section 5). None where unknown.
+        The time for which a resolver caches the record's absence, in seconds: the lesser of the
+        SOA's TTL and minimum (RFC 2308, section 5). None if unknown.
     ttl
-        The TTL of the record that is ok, in seconds.
+        The TTL of the desired record, in seconds.
     other_ttl
         The longest TTL of other records at the name.
     else_ok
-        With verdict ``no answer``: at least one server answers, and all that answer show the
-        desired record.
+        With verdict ``no answer``: whether at least one server answers, and all servers that answer
+        show the desired record.
     """
 
     verdict: str
@@ -75,17 +75,18 @@ class Observation:
 @dataclass(frozen=True)
 class Evidence:
     """
-    What all observations of a key's record come to; a row of ``dkim_observation``.
+    The sum of all observations of a key's record; a row of ``dkim_observation``.
 
     observed_at, verdict, detail, value
-        Of the last observation; ``verdict`` is one of ``PARTLY_SILENT`` where it was ``else_ok``.
+        The values of the last observation. ``verdict`` is one of ``PARTLY_SILENT`` if the
+        observation was ``else_ok``.
     visible_since
-        The first of the successive observations that found the record ok; None where the last
-        answer of the servers was another. With ``ELSE_OK``: at the servers that answer.
+        The time of the first observation in the unbroken series that found the record ok. None if
+        the servers' last answer was another. With ``ELSE_OK``: at the servers that answer.
     negative_ttl, other_ttl
-        The largest of all observations since the record was last visible everywhere.
+        The largest values of all observations since the record was last visible everywhere.
     ttl
-        As last found.
+        The TTL that was found last.
     """
 
     observed_at: datetime
@@ -99,17 +100,17 @@ class Evidence:
 
     @property
     def is_visible(self) -> bool:
-        """Tell whether every server that answers shows the record."""
+        """Return whether every server that answers shows the record."""
         return self.verdict == OK or self.verdict in PARTLY_SILENT
 
     def is_visible_for(self, seconds: int) -> bool:
-        """Tell whether the record has been visible for some seconds."""
+        """Return whether the record has been visible for a number of seconds."""
         since = self.visible_since
         return since is not None and self.observed_at - since >= timedelta(seconds=seconds)
 
     @property
     def summary(self) -> str:
-        """Return the verdict with its detail."""
+        """The verdict with its detail."""
         return f"{self.verdict} ({self.detail})" if self.detail else self.verdict
 
 
@@ -119,12 +120,12 @@ def with_observation(
     """
     Return the evidence after an observation.
 
-    An observation that is not younger than the last one changes nothing: another run has observed
-    since. Times in the future of ``now``, the database's clock, are void: the clock was set back,
-    and the time that has passed since is unknown. The times of resolver caches stay known.
+    An observation that is not newer than the last one changes nothing: another run has observed
+    DNS since. ``now`` is the time of the database's clock. Stored times later than ``now`` are
+    dropped: the clock was set back, and the time that passed since is unknown. The TTLs stay.
     """
     if evidence is None:
-        observation = _named(observation, None)
+        observation = _with_silent_verdict(observation, None)
         since = observation.at if observation.verdict in _VISIBLE else None
         return _evidence(observation, since, observation.negative_ttl, observation.other_ttl)
     if max(evidence.observed_at, evidence.visible_since or evidence.observed_at) > now:
@@ -134,13 +135,13 @@ def with_observation(
     negative_ttl = longest(evidence.negative_ttl, observation.negative_ttl)
     other_ttl = longest(evidence.other_ttl, observation.other_ttl)
     if evidence.value != observation.value:
-        # The record that was desired until now is another record from now on.
+        # The desired record has changed, so the former one now counts as another record.
         other_ttl = longest(other_ttl, evidence.ttl)
         evidence = replace(evidence, visible_since=None, ttl=None)
     if evidence.verdict == ELSE_OK and not observation.else_ok:
-        # A server that gave no answer may have begun to show the record to others only now.
+        # A server without an answer until now may have shown other clients another record.
         evidence = replace(evidence, visible_since=None)
-    observation = _named(observation, evidence)
+    observation = _with_silent_verdict(observation, evidence)
     if observation.verdict in _VISIBLE:
         since = evidence.visible_since or observation.at
     else:
@@ -149,8 +150,8 @@ def with_observation(
     return found if found.ttl is not None else replace(found, ttl=evidence.ttl)
 
 
-def _named(observation: Observation, evidence: Evidence | None) -> Observation:
-    """Return a partly silent observation with the verdict that its evidence gives it."""
+def _with_silent_verdict(observation: Observation, evidence: Evidence | None) -> Observation:
+    """Return the observation; a partly silent one gets its verdict from the earlier evidence."""
     if not observation.else_ok:
         return observation
     was_ok = (
@@ -178,7 +179,7 @@ def _evidence(
 
 
 def longest(*seconds: int | None) -> int | None:
-    """Return the largest of the TTLs that are known; None where none is."""
+    """Return the largest of the known TTLs; None if no TTL is known."""
     return max((one for one in seconds if one is not None), default=None)
 
 
@@ -190,13 +191,13 @@ class Decision:
     to_state
         The state that the key moves to now (``gone`` deletes the row), or None.
     why
-        The evidence, for the history.
+        The evidence, as a text for the history.
     waits_for
-        Without ``to_state``: what has to come first.
+        Without ``to_state``: what the key waits for.
     not_before
-        The time before which the key can't move, where time alone decides; else None.
+        The earliest time of the move if time alone decides; else None.
     missing
-        Texts of the evidence that ``force`` overrides.
+        Texts about the missing evidence, which ``force`` overrides.
     """
 
     to_state: str | None = None
@@ -208,12 +209,12 @@ class Decision:
 
 def may_sign(evidence: Evidence | None, margin: int, least: int = 0) -> Decision:
     """
-    Decide whether the world can read a key's record, so that the key may become active.
+    Decide whether every resolver can read a key's record, so that the key may become active.
 
     evidence
-        With this run's observation; None where this run has none.
+        The evidence with this run's observation; None without such an observation.
     margin, least
-        Seconds: ``rotation:margin``, and the time that the name's past asks for.
+        Seconds: ``rotation:margin``, and the least time that earlier records at the name require.
     """
     missing, not_before = _missing(evidence, margin, least)
     if missing:
@@ -229,7 +230,7 @@ def may_sign(evidence: Evidence | None, margin: int, least: int = 0) -> Decision
 def _missing(
     evidence: Evidence | None, margin: int, least: int
 ) -> tuple[tuple[str, ...], datetime | None]:
-    """Return what keeps the gate closed, and until when."""
+    """Return texts about the missing evidence, and the time at which the gate can open."""
     if evidence is None:
         return (_UNOBSERVED,), None
     missing, not_before = [], None
@@ -238,14 +239,14 @@ def _missing(
     seconds = visible_for(evidence.negative_ttl, evidence.other_ttl, margin, least)
     is_partly_silent = evidence.verdict in PARTLY_SILENT
     if seconds is None:
-        missing.append("no server tells for how long resolvers cache an absence (SOA)")
+        missing.append("no server returns an SOA, so the negative TTL is unknown")
         return tuple(missing), None
     if is_partly_silent:
         seconds += SILENT_FOR
     since = evidence.visible_since
     if since is None:
         if evidence.verdict == OK:
-            raise AssertionError("a record that is ok is visible since some time")
+            raise AssertionError("a record that is ok has a time since which it is visible")
         missing.append(f"then the record must be visible for {in_words(seconds)}")
     elif not evidence.is_visible_for(seconds):
         if evidence.is_visible:
@@ -266,24 +267,24 @@ def may_be_revoked(
     retired: datetime | None, now: datetime, limit: RetireFor, replicas: Replicas = NO_REPLICAS
 ) -> Decision:
     """
-    Decide whether a retired key's record has stayed for long enough.
+    Decide whether a retired key's record has been in DNS for long enough.
 
     retired
-        When the key was retired.
+        The time of the key's retirement.
     replicas
-        A mail host that reads a standby signs with the key until the standby has replayed the
-        retirement.
+        The standby servers. A mail host that reads a standby signs with the key until the standby
+        has replayed the retirement.
     """
     if retired is not None and (lagging := replicas.lagging(retired)):
         waits_for = (
-            "mail hosts may read the key as active at a standby that was not seen to have replayed "
-            f"the switch: {', '.join(lagging)}; mend the replication, or, where that standby is "
-            "gone for good, run dkim.forget_replica ADDRESS"
+            "mail hosts may read the key as active at a standby that is not known to have replayed "
+            f"the switch: {', '.join(lagging)}; repair the replication, or, if that standby no "
+            "longer exists, run dkim.forget_replica ADDRESS"
         )
         return Decision(waits_for=waits_for, missing=(waits_for,))
     return _after(
         limit.seconds,
-        None if retired is None else replicas.read_since(retired),
+        None if retired is None else replicas.replayed_since(retired),
         now,
         Decision("revoked", f"rotation: retired for {in_words(limit.seconds)} ({limit.reason})"),
         f"mail that the key signed may be in transit ({limit.reason})",
@@ -294,11 +295,11 @@ def may_be_deleted(
     revoked: datetime | None, evidence: Evidence | None, now: datetime, seconds: int
 ) -> Decision:
     """
-    Decide whether a revoked key's row may go, and its name with the row.
+    Decide whether a revoked key's row may be deleted.
 
     evidence
-        With this run's observation; ``ok`` where every server shows the empty record or none, and
-        ``no domain`` where the domain does not exist.
+        The evidence with this run's observation. ``ok``: every server shows the empty record or no
+        record. ``no domain``: the domain does not exist.
     seconds
         ``rotation:revoke_for``.
     """
@@ -314,7 +315,7 @@ def may_be_deleted(
     if evidence is None:
         missing, not_before = _UNOBSERVED, None
     elif evidence.verdict == NO_DOMAIN:
-        # A domain that is registered again soon brings its old records back.
+        # If the domain is soon registered again, its old records return.
         if evidence.is_visible_for(seconds):
             return decision
         not_before = evidence.visible_since + timedelta(seconds=seconds)
@@ -336,7 +337,7 @@ def may_be_deleted(
 def _after(
     seconds: int, since: datetime | None, now: datetime, then: Decision, waits_for: str
 ) -> Decision:
-    """Return a decision that holds some seconds after a time, and until then what is waited for."""
+    """Return ``then`` once some seconds have passed since a time; else a decision that waits."""
     if since is None:
         waits_for = "the row does not say since when the key is in its state"
         return Decision(waits_for=waits_for, missing=(waits_for,))
@@ -344,8 +345,3 @@ def _after(
     if now < not_before:
         return Decision(waits_for=waits_for, not_before=not_before, missing=(waits_for,))
     return then
-
-
-def timestamp(time: datetime) -> str:
-    """Return a time as every return of the formula has it: ISO 8601, to the second."""
-    return time.isoformat(timespec="seconds")

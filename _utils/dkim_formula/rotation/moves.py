@@ -1,4 +1,4 @@
-"""A plan of a rotation: moves of keys from state to state, new keys among them."""
+"""The plan of a rotation: new keys, and moves of keys from state to state."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ..keys.model import DesiredKey, Key, Slot
 
-# A key in such a state has signed nothing.
+# States of keys that have never signed.
 UNUSED_STATES = ("standby", "pending")
-# Ids of new keys are above every id of the table: new keys are the newest.
+# New keys are the newest keys, so their ids are above every id of the table.
 _FIRST_NEW_ID = 2**62
 
 
@@ -20,7 +20,7 @@ class NewKey(Key):
     def of(
         cls, slot: Slot, selector: str, bits: int, number: int, state: str = "pending"
     ) -> NewKey:
-        """Return a new key; ``number`` is one of its own among a plan's new keys."""
+        """Return a new key. ``number`` is unique among the new keys of a plan."""
         return cls(
             id=_FIRST_NEW_ID + number,
             domain=slot.domain,
@@ -37,13 +37,13 @@ class NewKey(Key):
         )
 
     @property
-    def place(self) -> tuple[Slot, str]:
-        """Return what a plan has one new key of at most: a slot, and the key's first state."""
+    def slot_and_state(self) -> tuple[Slot, str]:
+        """The key's slot and first state. A plan has at most one new key for each such pair."""
         return self.slot, self.state
 
     @property
     def desired(self) -> DesiredKey:
-        """Return what a run generates."""
+        """The desired key that a run generates."""
         return DesiredKey(self.domain, self.selector, self.algorithm, self.bits, self.address)
 
 
@@ -57,7 +57,7 @@ class Move:
     to_state
         ``gone`` deletes the row.
     why
-        For the history.
+        The reason, for the history.
     replaced_becomes
         With ``to_state`` active: the next state of the key that was active in the slot.
     disclose
@@ -75,10 +75,10 @@ class Move:
 @dataclass(frozen=True)
 class RotationPlan:
     """
-    What a run does: moves of keys, in their order.
+    The moves that a run makes, in their order.
 
     refused
-        Why the request is refused as a whole; empty where the plan carries the request out.
+        The reason for refusing the whole request; empty if the plan carries out the request.
     """
 
     moves: tuple[Move, ...] = ()
@@ -87,7 +87,7 @@ class RotationPlan:
     refused: str = ""
 
     def then(self, other: RotationPlan) -> RotationPlan:
-        """Return this plan and then another one."""
+        """Return this plan followed by another one."""
         return RotationPlan(
             (*self.moves, *other.moves),
             (*self.notes, *other.notes),

@@ -1,4 +1,4 @@
-"""The new keys of a plan: which slots need one, and the selector of each."""
+"""New keys of a plan: which slots need a new key, and the selector of each new key."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _NEXT = "rotation: the next key"
 _FROM_STANDBY = "rotation: the standby key is the next key"
 _STANDBY = "rotation: the standby key"
 
-# What a new key of a slot is to be; its selector is the one that the scheme goes by.
+# The properties of each slot's new key. The selector scheme derives the new selector from
+# ``KeyPlan.selector``.
 Specs = Mapping[Slot, KeyPlan]
 
 
 def specs(domain: Domain, keys: Iterable[Key]) -> dict[Slot, KeyPlan]:
     """
-    Return what a new key of each slot of a domain is to be: of the slots that the settings give a
-    key, and of the slots in which a key signs.
+    Return the properties of a new key for each slot of a domain: the slots to which the settings
+    give a key, and the slots in which a key signs.
 
     keys
-        The domain's; the slots have the domain's name as the keys have it.
+        The domain's keys. The slots spell the domain's name as the keys do.
     """
     keys = list(keys)
     name = keys[0].domain if keys else domain.name
@@ -45,7 +46,7 @@ def specs(domain: Domain, keys: Iterable[Key]) -> dict[Slot, KeyPlan]:
 
 
 def is_due(key: Key, rotation: Rotation, now: datetime) -> bool:
-    """Tell whether an active key is due for rotation."""
+    """Return whether an active key is due for rotation."""
     if key.activated is None:
         return True
     return due_at(key.activated, rotation, key.domain, key.algorithm) <= now
@@ -53,11 +54,11 @@ def is_due(key: Key, rotation: Rotation, now: datetime) -> bool:
 
 def due_specs(state: RotationState, chosen: Mapping[str, Domain], now: datetime) -> Specs:
     """
-    Return what a new key is to be in each slot whose key is due for rotation.
+    Return the properties of a new key for each slot whose key is due for rotation.
 
     chosen
-        The domains that the formula takes care of, by name. A key that the settings don't desire is
-        left to whoever made the key.
+        The domains that the formula manages, by name. A key that the settings don't desire is left
+        to the program that inserted the key.
     """
     by_domain: dict[str, list[Key]] = {}
     for key in state.keys:
@@ -83,7 +84,7 @@ def _due_in(domain: Domain, keys: Collection[Key], state: RotationState, now: da
 
 
 def lost_specs(orphans: Orphans, chosen: Mapping[str, Domain]) -> Specs:
-    """Return what a new key is to be in each slot of a domain that came back and has no key."""
+    """Return the properties of a new key for each unsigned slot of the domains that returned."""
     lost = {Slot(*slot) for slot in orphans.lost}
     return {
         slot: spec
@@ -94,19 +95,20 @@ def lost_specs(orphans: Orphans, chosen: Mapping[str, Domain]) -> Specs:
 
 
 def choose(
-    state: RotationState, wanted: Specs, now: datetime, selector: str | None = None
+    state: RotationState, desired: Specs, now: datetime, selector: str | None = None
 ) -> tuple[list[Move], list[str]]:
     """
-    Return the moves that give each slot without a next key a pending key, and the problems of the
-    others. The pending key is the slot's standby key, else a new key.
+    Return the moves that give a pending key to each slot without a next key. Return also the
+    problems of the slots that can't get one. The pending key is the slot's standby key, else a new
+    key.
 
     selector
-        The next key's. A key with another selector is then not the next.
+        The selector of the next key. A key with another selector then does not count as the next.
     """
     moves, problems = [], []
     taken: dict[str, set[str]] = {}
     earlier = sum(isinstance(key, NewKey) for key in state.keys)
-    for slot, spec in wanted.items():
+    for slot, spec in desired.items():
         candidate = state.candidate(slot)
         if candidate is not None and selector in (None, candidate.selector):
             continue
@@ -128,10 +130,11 @@ def choose(
 
 def standby_keys(state: RotationState, now: datetime) -> tuple[list[Move], list[str]]:
     """
-    Return the moves that create the standby keys that are missing, and the problems of the others.
+    Return the moves that create the missing standby keys, and the problems of the slots that can't
+    get one.
 
-    A slot with an unfinished rotation waits for its end. A domain with a delegation waits for a
-    free selector.
+    A slot waits until its rotation is finished. A domain with a delegation waits for a free
+    selector.
     """
     moves, problems = [], []
     taken: dict[str, set[str]] = {}
@@ -162,11 +165,11 @@ def _creation(key: NewKey, why: str) -> Move:
     return Move(key, None, key.state, why)
 
 
-def spare(state: RotationState, key: Key, now: datetime) -> NewKey:
+def replacement_key(state: RotationState, key: Key, now: datetime) -> NewKey:
     """
-    Return a new key for the slot of a key that signs, whatever is pending there.
+    Return a new key for the slot of a key that signs, regardless of pending keys in the slot.
 
-    Raises InvalidValue where no selector is free.
+    Raises InvalidValue if no selector is free.
     """
     domain = domain_settings(state.settings, key.domain.lower())
     spec = specs(domain, [one for one in state.keys if one.domain == key.domain])[key.slot]
@@ -176,7 +179,7 @@ def spare(state: RotationState, key: Key, now: datetime) -> NewKey:
 
 
 def _taken(state: RotationState, domain: str) -> set[str]:
-    """Return the selectors that no new key of a domain may have."""
+    """Return the selectors that a new key of a domain must not have."""
     if domain_settings(state.settings, domain.lower()).delegation is None:
         return set(state.used.get(domain, ()))
     return {key.selector for key in state.keys if key.domain == domain}
@@ -191,8 +194,8 @@ def _selector(
     delegation = domain_settings(settings, slot.domain.lower()).delegation
     if delegation is None:
         scheme = settings.rotation.selector
-        return selector_scheme.fresh(scheme, spec.selector, slot.algorithm, now, taken)
-    free = selector_scheme.free(delegation.selectors, taken)
+        return selector_scheme.unused_selector(scheme, spec.selector, slot.algorithm, now, taken)
+    free = selector_scheme.free_selector(delegation.selectors, taken)
     if free is None:
         raise InvalidValue(
             f"dkim:domains:{slot.domain}:delegation:selectors",

@@ -1,4 +1,4 @@
-"""What DNS shows of the keys' records: asked at every authoritative server, and stored."""
+"""Observations of the keys' records at every authoritative server, and their storage."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def observe(
     progress: Progress | None = None,
 ) -> dict[int, Observation]:
     """
-    Return an observation of each readable key, by id; none without dnspython, which is a problem.
+    Return an observation of each readable key, by id. Without dnspython, return none and report a
+    problem.
 
     at
-        The database's clock, from before this call.
+        The time of the database's clock before this call.
     progress
         Called with (done, total) after each record.
     """
@@ -64,7 +65,7 @@ def _observation(
 ) -> Observation:
     wrong = [one for one in checked if not _is_ok(key, one)]
     is_gone = key.state == "revoked" and bool(wrong) and all(one.is_gone for one in wrong)
-    # The answers of servers come before missing answers: an answer tells that a record is missing.
+    # Answers come before missing answers: only an answer shows what is wrong with a record.
     wrong.sort(key=lambda one: one.verdict not in DATA)
     others = [
         answer.finding.ttl
@@ -91,20 +92,20 @@ def _observation(
 
 
 def _verdicts(checked: Checked) -> set[str]:
-    """Return the verdicts of a record's servers, but lame servers: these show nobody anything."""
+    """Return the verdicts of a record's servers. Lame servers don't count: they show no data."""
     return {answer.finding.verdict for answer in checked.servers} - {verdict.LAME}
 
 
 def _is_ok(key: Key, checked: Checked) -> bool:
     if key.state != "revoked":
         return checked.verdict == verdict.OK
-    # Verifiers find no key, whether the record is empty or missing.
+    # Verifiers find no key if the record is empty, and none if the record is missing.
     found = _verdicts(checked)
     return bool(found) and found <= _EMPTY_OR_MISSING
 
 
 def _is_else_ok(key: Key, checked: Checked) -> bool:
-    """Tell whether only servers without an answer keep a record from being ok."""
+    """Return whether a record is ok at all servers that answer, while others give no answer."""
     found = _verdicts(checked)
     good = _EMPTY_OR_MISSING if key.state == "revoked" else {verdict.OK}
     return verdict.NO_ANSWER in found and found - {verdict.NO_ANSWER} <= good and len(found) > 1
@@ -135,12 +136,12 @@ def read_evidence(
         return {number: Evidence(*row) for number, *row in cursor}
 
 
-def unseen_standby(
+def unready_standby(
     connection: pg.connection, database: Database, margin: int, oldest: int
 ) -> list[str]:
     """
-    Return the domains with a standby key whose record DNS has not shown for long enough, or that is
-    too old.
+    Return the domains with a standby key that is too old, or whose record DNS has not shown for
+    long enough.
 
     margin, oldest
         Seconds: ``rotation:margin``, and the age from which a standby key is too old.
@@ -167,7 +168,7 @@ def unseen_standby(
 def store_evidence(
     connection: pg.connection, database: Database, evidence: Mapping[int, Evidence]
 ) -> None:
-    """Store evidence by the ids of keys; skip the keys that are gone. Does not commit."""
+    """Store evidence by the ids of keys; skip keys that no longer exist. Does not commit."""
     if not evidence:
         return
     columns = ("dkim_id", *_COLUMNS)

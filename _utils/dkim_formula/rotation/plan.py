@@ -1,8 +1,8 @@
 """
-The plan of a run: a pure function of what is known of the keys, of a request, and of a time.
+The plan of a run: a pure function of the keys' state, a request and a time.
 
-Nothing in this module asks a database, DNS, a clock, a file or Postfix. docs/rotation.md is the
-contract.
+No function in this module reads a database, DNS, a clock, a file or Postfix. docs/rotation.md is
+the contract.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .state import (
 @dataclass(frozen=True)
 class Advance:
     """
-    Move every key that is in progress as far as the evidence allows.
+    Request to move every key that is in progress as far as the evidence allows.
 
     lost
-        The slots of domains that came back and have no key: a slot whose former key can't sign
-        again has a new key.
+        The unsigned slots of domains that returned. A slot gets a new key if its former key can't
+        sign again.
     """
 
     lost: Specs = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Advance:
 @dataclass(frozen=True)
 class RotateDue(Advance):
     """
-    Create a key beside each key that is due, or take the standby key, then advance.
+    Request to create a next key for each due key, or to use the standby key, then to advance.
 
     chosen
         The domains that may have a due key, by name.
@@ -59,10 +59,11 @@ class RotateDue(Advance):
 @dataclass(frozen=True)
 class Rotate:
     """
-    Create a key in each slot that has no key to sign next, or take the standby key, then advance.
+    Request to create a key in each slot without a next key, or to use the standby key, then to
+    advance.
 
     selector
-        The new key's; by default ``rotation:selector`` makes one.
+        The new key's selector; by default a selector by ``rotation:selector``.
     force
         The next key of each slot becomes active, whatever DNS shows of its record.
     """
@@ -74,7 +75,7 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Activate:
-    """Make a pending or retired key active; ``force`` overrides the evidence."""
+    """Request to make a standby, pending or retired key active; ``force`` overrides the gate."""
 
     key: Key
     force: bool = False
@@ -82,7 +83,7 @@ class Activate:
 
 @dataclass(frozen=True)
 class Retire:
-    """Retire the active key, so that no key signs."""
+    """Request to retire the active key, so that no key signs."""
 
     key: Key
     force: bool = False
@@ -93,7 +94,7 @@ Request = Advance | RotateDue | Rotate | Activate | Retire | Revoke
 
 @dataclass(frozen=True)
 class Wait:
-    """A key that is in progress, the state that the key moves to next, and what it waits for."""
+    """A key that is in progress, the key's next state, and what the key waits for."""
 
     key: Key
     next_state: str
@@ -103,10 +104,10 @@ class Wait:
 @dataclass(frozen=True)
 class Outlook:
     """
-    What is left to do in a state.
+    The work that remains after a run.
 
     to_publish
-        The records for a person to publish, each with its key.
+        The records that a person must publish, each with its key.
     """
 
     waiting: tuple[Wait, ...] = ()
@@ -115,7 +116,7 @@ class Outlook:
 
 def plan(state: RotationState, request: Request, now: datetime) -> RotationPlan:
     """
-    Return the moves that a request comes to in a state at a time.
+    Return the moves that carry out a request in a state at a time.
 
     A run applies three parts one by one: :func:`plan_new_keys`, :func:`plan_moves`,
     :func:`plan_standby`.
@@ -128,15 +129,15 @@ def plan(state: RotationState, request: Request, now: datetime) -> RotationPlan:
 
 def plan_standby(state: RotationState, _request: Request, now: datetime) -> RotationPlan:
     """
-    Return the last part of a plan: a standby key for each slot that lacks one. The moves of the
-    parts before do not wait until these keys are generated.
+    Return the last part of a plan: a standby key for each slot that lacks one. This part is
+    separate so that the moves of the earlier parts don't wait until these keys are generated.
     """
     moves, problems = standby_keys(state, now)
     return RotationPlan(tuple(moves), problems=tuple(problems))
 
 
 def plan_moves(state: RotationState, request: Request, now: datetime) -> RotationPlan:
-    """Return the plan of a request without the standby keys that it leaves missing."""
+    """Return the plan of a request without the creation of standby keys."""
     if isinstance(request, Activate):
         return _activate(state, request)
     if isinstance(request, Retire):
@@ -148,8 +149,8 @@ def plan_moves(state: RotationState, request: Request, now: datetime) -> Rotatio
 
 def plan_new_keys(state: RotationState, request: Request, now: datetime) -> RotationPlan:
     """
-    Return the first part of the plan of a rotation: a pending key for each slot that has no key to
-    sign next. A run applies this part by itself before the run observes DNS.
+    Return the first part of a rotation's plan: a pending key for each slot without a next key. A
+    run applies this part separately, before it observes DNS.
     """
     specs: Specs = {}
     selector = None
@@ -175,7 +176,7 @@ def _advance(state: RotationState, request: Advance | Rotate, now: datetime) -> 
     for key, decision in then.decisions(now):
         if decision.to_state is not None:
             moves.append(Move(key, key.state, decision.to_state, decision.why))
-        # Where another run has activated a key since this run began, that answers the request.
+        # A key that another run has activated since this run began satisfies the request.
         elif (
             key.slot in forced
             and key.slot not in state.activated
@@ -192,8 +193,8 @@ def _replace_lost(
     state: RotationState, request: Advance | Rotate, now: datetime
 ) -> tuple[list[Move], list[str]]:
     """
-    Return the moves of new keys for domains that came back. Whether a former key signs again is
-    known as soon as the run has observed DNS.
+    Return the moves of new keys for domains that returned. Only an observation of DNS shows whether
+    a former key can sign again, so this needs a run that has observed DNS.
     """
     if not isinstance(request, Advance) or state.observed is None:
         return [], []
@@ -212,7 +213,7 @@ def _replace_lost(
 
 
 def _forced(key: Key, decision: Decision, notes: list[str]) -> Move:
-    """Return a key's move past the gate, and note the evidence that is missing."""
+    """Return a key's move past the gate, and add a note about the missing evidence."""
     missing = "; ".join(decision.missing) or decision.waits_for
     notes.append(f"{name_of(key)} signs by force, without this evidence: {missing}")
     return Move(key, key.state, "active", f"rotation: forced, though {missing}")
@@ -251,12 +252,12 @@ def _retire(state: RotationState, request: Retire) -> RotationPlan:
             refused=f"{argument_of(key)}: no other {key.algorithm} key signs, so mail would leave "
             "unsigned; use dkim.rotate to replace the key, or force=True"
         )
-    note = f"{name_of(key)} signs no more, and nothing takes its place"
+    note = f"{name_of(key)} no longer signs, and no other key replaces it"
     return RotationPlan((Move(key, "active", "retired", "retired by force"),), (note,))
 
 
 def outlook(state: RotationState, request: Request, now: datetime) -> Outlook:
-    """Return what is left to do after a run, in the state that the run leaves."""
+    """Return the work that remains in the state after a run."""
     next_run = Decision(waits_for="the next run", not_before=now)
     waiting = [
         Wait(key, state.next_state(key), decision if decision.to_state is None else next_run)
@@ -266,7 +267,7 @@ def outlook(state: RotationState, request: Request, now: datetime) -> Outlook:
     if isinstance(request, Activate) and not request.force:
         key = state.find(request.key)
         if key is not None and key.state == "retired":
-            # A standby key that waits is among the others.
+            # A waiting standby key is already in the list.
             decision = state.gate_observed(key)
             if decision.to_state is None:
                 waiting.append(Wait(key, "active", decision))
@@ -286,13 +287,13 @@ def _to_publish(state: RotationState) -> list[tuple[Key, Record]]:
 
 
 def _has_record_to_publish(state: RotationState, key: Key) -> bool:
-    """Tell whether a key's record may be missing from DNS, and the key is in progress."""
+    """Return whether a key is in progress and its record may be missing from DNS."""
     if not state.is_readable(key):
         return False
     if key.state == "standby":
         last = state.evidence.get(key.id)
-        is_there = last is not None and last.verdict == OK
-        return not is_there or last.value != desired_value(state.settings, key)
+        is_visible = last is not None and last.verdict == OK
+        return not is_visible or last.value != desired_value(state.settings, key)
     is_new = key.state == "active" and state.activated.get(key.slot) == key.selector
     if key.state not in OBSERVED_STATES and not is_new:
         return False

@@ -1,8 +1,8 @@
 """
-Standby servers of the database, and since when each shows its readers what was switched.
+Standby servers of the database, and the time since which each one shows a switch of keys.
 
-A mail host may read a standby, which signs with the former key until it has replayed the switch.
-docs/rotation.md, "Standby servers", has the rules.
+A mail host may read a standby. Such a host signs with the former key until the standby has replayed
+the switch. docs/rotation.md, "Standby servers", has the rules.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from datetime import datetime
 @dataclass(frozen=True)
 class Mark:
     """
-    A moment of the primary server.
+    A time of the primary server, recorded for one standby.
 
     replica
-        The standby, as a person names it.
+        The standby's name for people.
     at
-        The moment.
+        The recorded time.
     reached
-        When the standby was first seen to have replayed all that was committed by then; None where
-        it was not.
+        The time of the first observation that the standby has replayed all that was committed by
+        ``at``. None without such an observation.
     """
 
     replica: str
@@ -33,18 +33,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Replicas:
-    """Every standby that was ever seen, by its marks."""
+    """The marks of every standby that was ever observed."""
 
     marks: Sequence[Mark] = ()
 
     def lagging(self, since: datetime) -> list[str]:
-        """Return the standbys that were not seen to have replayed what was committed by a time."""
+        """Return the standbys not yet observed to have replayed all that a time had committed."""
         return sorted({one.replica for one in self.marks} - self._reached(since).keys())
 
-    def read_since(self, since: datetime) -> datetime:
+    def replayed_since(self, since: datetime) -> datetime:
         """
-        Return the time from which every standby shows what was committed by ``since``: ``since``
-        itself where there is no standby. Meaningful where none is lagging.
+        Return the time since which every standby shows all that was committed by ``since``. Without
+        standbys that is ``since``. Valid only if no standby is lagging.
         """
         return max([since, *self._reached(since).values()])
 

@@ -1,4 +1,4 @@
-"""The table of standby servers: seen in pg_stat_replication, stored, read."""
+"""The table of standby servers: observed in pg_stat_replication, stored, read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from .replicas import Mark, Replicas
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# A standby that was not seen to have come so far, however far it is by now.
-_SEEN = """
+# Stores the time at which a standby is first observed to have replayed a mark.
+_REACHED = """
 UPDATE {replica} AS m SET reached_at = clock_timestamp()
   FROM {replicas} () AS r
  WHERE m.reached_at IS NULL AND m.name = r.name AND m.address = r.address
    AND m.mark_lsn <= r.replayed
 """
-# A moment for each standby that has none after the last retirement; and for one that is new, so
-# that it is known when its connection is lost. What was committed before is in the log by now.
-_MARKED = """
+# Adds a mark for each standby without a mark after the last retirement. A new standby gets a mark
+# too, so that the formula knows it when its connection is lost. All that was committed before the
+# mark is already in the log.
+_MARK = """
 INSERT INTO {replica} (name, address, mark_lsn)
 SELECT k.name, k.address, pg_current_wal_insert_lsn()
   FROM (SELECT name, address FROM {replica} UNION SELECT name, address FROM {replicas} ()) AS k
@@ -32,13 +33,14 @@ SELECT k.name, k.address, pg_current_wal_insert_lsn()
  WHERE m.at IS NULL
     OR m.at <= (SELECT max(retired_at) FROM {dkim} WHERE state = 'retired')
 """
-# Since the formula's owner may see standbys, each has its name.
-_SHOWN = """
+# Deletes the nameless standby once the formula's owner role may see the standbys' names.
+_DELETE_HIDDEN = """
 DELETE FROM {replica} WHERE address = %(hidden)s
    AND NOT EXISTS (SELECT FROM {replicas} () WHERE address = %(hidden)s)
 """
-# Every key that is retired was retired after these, and a later moment of the standby is known.
-_FORGOTTEN = """
+# Deletes marks that are older than the retirement of every retired key, if the standby has a later
+# mark.
+_DELETE_OLD = """
 DELETE FROM {replica} AS m
  WHERE m.mark_at < coalesce((SELECT min(retired_at) FROM {dkim} WHERE state = 'retired'), now())
    AND EXISTS (SELECT FROM {replica} AS l
@@ -47,14 +49,14 @@ DELETE FROM {replica} AS m
 
 
 def observe(connection: pg.connection, database: Database) -> None:
-    """Store how far each standby is. Does not commit."""
+    """Store how far each standby has replayed the log. Does not commit."""
     with connection.cursor() as cursor:
-        for statement in (_SHOWN, _SEEN, _MARKED, _FORGOTTEN):
+        for statement in (_DELETE_HIDDEN, _REACHED, _MARK, _DELETE_OLD):
             cursor.execute(compose(statement, **names(database)), {"hidden": HIDDEN})
 
 
 def read(connection: pg.connection, database: Database) -> Replicas:
-    """Return what is stored of the standbys."""
+    """Return the stored marks of the standbys."""
     with connection.cursor() as cursor:
         cursor.execute(
             compose(
@@ -63,15 +65,15 @@ def read(connection: pg.connection, database: Database) -> Replicas:
             )
         )
         owner = database.keys_owner
-        marks = [Mark(_shown(name, address, owner), *rest) for name, address, *rest in cursor]
+        marks = [Mark(_label(name, address, owner), *rest) for name, address, *rest in cursor]
         return Replicas(marks)
 
 
 def forget(connection: pg.connection, database: Database, address: str) -> list[str]:
     """
-    Delete what is stored of a standby by its address, and return the standbys. Does not commit.
+    Delete the marks of the standbys at an address, and return these standbys. Does not commit.
 
-    Raises StepRefused where no such standby was ever seen.
+    Raises StepRefused for an address without marks.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -81,15 +83,15 @@ def forget(connection: pg.connection, database: Database, address: str) -> list[
             ),
             (address,),
         )
-        gone = sorted({_shown(*row, database.keys_owner) for row in cursor})
+        gone = sorted({_label(*row, database.keys_owner) for row in cursor})
         if gone:
             return gone
         cursor.execute(compose("SELECT DISTINCT address FROM {replica}", **names(database)))
         known = ", ".join(sorted(one for (one,) in cursor)) or "none"
-    raise StepRefused(f"address: {address!r} is no standby that was ever seen; known: {known}")
+    raise StepRefused(f"address: {address!r} is not the address of a known standby; known: {known}")
 
 
-def _shown(name: str, address: str, owner: str) -> str:
+def _label(name: str, address: str, owner: str) -> str:
     if address == HIDDEN:
         return f"{HIDDEN} (to see it, run as a superuser: GRANT {RIGHT} TO {quoted(owner)})"
     return f"{address} ({name})" if name else address

@@ -1,4 +1,4 @@
-"""What a rotation's functions return, and the comment of a state that called one."""
+"""The return of a rotation's functions, and the comment of a state that calls one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ..dns.publish import TO_BE_MADE
+from ..dns.publish import FUTURE_VALUE
 from ..dns.publish_report import LISTED, changes_summary
 from ..keys.model import GONE, Key
 from ..record_names import key_name
 from ..records import Record
-from .gate import timestamp
+from ..text import timestamp
 from .moves import NewKey, RotationPlan
 from .plan import Outlook, Wait
 from .state import RotationState, name_of
 
-# A comment names this many keys, and counts the others.
+# A comment names this many keys and counts the others.
 _NAMED = 20
 
 
 @dataclass
 class RotationReport:
-    """What a run has done, and what is left to do; filled batch by batch."""
+    """The changes of a run, and the work that remains; filled batch by batch."""
 
     changes: dict[str, dict[str, str | None]] = field(default_factory=dict)
     dns: dict[str, dict[str, str | None]] = field(default_factory=dict)
@@ -31,16 +31,16 @@ class RotationReport:
     to_publish: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    # A list is too slow for a look-up of each text: a run may have a hundred thousand.
+    # All notes and problems. A run may have a hundred thousand: a search in the lists is too slow.
     _texts: set[str] = field(default_factory=set)
 
     def change(self, key: Key, new: str | None, old: str | None) -> None:
-        """Add a key's change of state; of two changes the first one's old state is kept."""
+        """Add a key's change of state. A second change of a key keeps the first one's old state."""
         entry = self.changes.setdefault(name_of(key), {"old": old, "new": new})
         entry["new"] = new
 
     def add_plan(self, state: RotationState, plan: RotationPlan) -> None:
-        """Add a plan that is carried out in a state."""
+        """Add the changes, notes and problems of a plan that is carried out in a state."""
         for move in plan.moves:
             replaced = state.active(move.key.slot) if move.to_state == "active" else None
             if replaced is not None:
@@ -53,7 +53,7 @@ class RotationReport:
             self.problem(text)
 
     def add_dns(self, published: Mapping[str, Mapping]) -> None:
-        """Add what a publication returned."""
+        """Add the changes and problems of a publication."""
         for name, changed in published["changes"].items():
             entry = self.dns.setdefault(name, dict(changed))
             entry["new"] = changed["new"]
@@ -61,11 +61,11 @@ class RotationReport:
             self.problem(text)
 
     def add_outlook(self, outlook: Outlook) -> None:
-        """Add what is left to do."""
+        """Add the work that remains."""
         self.waiting += outlook.waiting
         for key, record in outlook.to_publish:
             is_future = isinstance(key, NewKey) and record.purpose == "dkim"
-            self.to_publish.append(replace(record, value=TO_BE_MADE) if is_future else record)
+            self.to_publish.append(replace(record, value=FUTURE_VALUE) if is_future else record)
 
     def note(self, text: str) -> None:
         """Add a note once."""
@@ -81,11 +81,11 @@ class RotationReport:
             texts.append(text)
 
     def done(self) -> dict[str, object]:
-        """Return the changes by now, of keys and of DNS, as a state shows them."""
+        """Return the changes of keys and of DNS so far, as a state shows them."""
         return {**_counted(self.changes), **changes_summary(self.dns)}
 
     def to_dict(self) -> dict[str, object]:
-        """Return the data for a function's return; past 100 of a kind they are counted or cut."""
+        """Return the data for a function's return. More than 100 entries are counted or cut."""
         notes = list(self.notes)
         times = [wait.decision.not_before for wait in self.waiting]
         next_check = min((time for time in times if time is not None), default=None)
@@ -143,11 +143,12 @@ def comment(done: Mapping[str, object], test: bool) -> tuple[bool | None, dict[s
     Return a state's result, changes and comment.
 
     done
-        What ``rotate``, ``advance`` or ``rotate_due`` returned.
+        The return of ``rotate``, ``advance`` or ``rotate_due``.
     test
-        Whether that was a preview.
+        Whether that call was a test run.
 
-    A key that waits is neither a failure nor a change: the comment says for what and until when.
+    A key that waits is neither a failure nor a change. The comment says what each key waits for,
+    and until when.
     """
     changes = {**done["changes"], **done["dns"]}
     if done["problems"]:
@@ -177,11 +178,11 @@ def _waiting(keys: Sequence[Mapping[str, object]]) -> Iterable[str]:
 
 
 def _to_publish(data: Sequence[Mapping[str, object]]) -> Iterable[str]:
-    """Yield which records are to be published; dkim.records_shown has the records themselves."""
+    """Yield a line for each record to publish. dkim.records prints the records themselves."""
     for record in data[:_NAMED]:
-        if record["value"] == TO_BE_MADE:
+        if record["value"] == FUTURE_VALUE:
             yield f"{record['name']} is to be published when its key is generated"
         else:
             yield f"To be published: {record['name']} {record['type']}"
-    if any(record["value"] != TO_BE_MADE for record in data):
+    if any(record["value"] != FUTURE_VALUE for record in data):
         yield "salt-call dkim.records prints records to publish"

@@ -1,7 +1,7 @@
 """
-The plan of a revocation: a pure function, as the plan of a rotation.
+The plan of a revocation: a pure function, like the plan of a rotation.
 
-A compromised key goes at once, and another key signs from the same moment on.
+A compromised key is revoked at once, and another key becomes active in the same transaction.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from datetime import datetime
 from ..errors import InvalidValue
 from ..keys.model import Key
 from ..settings.duration import in_words
-from .gate import OK, timestamp
+from ..text import timestamp
+from .gate import OK
 from .moves import UNUSED_STATES, Move, RotationPlan
-from .new_keys import spare
+from .new_keys import replacement_key
 from .state import RotationState, argument_of, name_of
 
 
 @dataclass(frozen=True)
 class Revoke:
     """
-    Erase a private key and empty its record.
+    Request to erase a private key and empty its record.
 
     compromised
-        Somebody else has the key: the key goes at once, whatever its state, and another key signs.
+        Someone else has the private key. The key is revoked at once, in any state, and another key
+        signs.
     force
-        The key goes at once. A key that signs goes without another in its place.
+        The key is revoked at once. No other key replaces a key that signs.
     """
 
     key: Key
@@ -36,12 +38,12 @@ class Revoke:
 
     @property
     def is_at_once(self) -> bool:
-        """Tell whether the key goes whatever its state."""
+        """Return whether the key is revoked in any state."""
         return self.compromised or self.force
 
 
 def plan_revocation(state: RotationState, request: Revoke, now: datetime) -> RotationPlan:
-    """Return the moves that a revocation comes to in a state at a time."""
+    """Return the moves that carry out a revocation in a state at a time."""
     key = state.find(request.key)
     if key is None:
         return RotationPlan()
@@ -52,12 +54,12 @@ def plan_revocation(state: RotationState, request: Revoke, now: datetime) -> Rot
     if key.state != "active":
         return RotationPlan((_revoked(key, request),))
     if not request.compromised:
-        return RotationPlan((_revoked(key, request),), (_nothing_instead(key),))
-    return _replaced(state, request, key, now)
+        return RotationPlan((_revoked(key, request),), (_unsigned(key),))
+    return _plan_replacement(state, request, key, now)
 
 
 def _refusal(state: RotationState, request: Revoke, key: Key, now: datetime) -> str:
-    """Return why a key is not to be revoked now; empty where the key may be."""
+    """Return why a key must not be revoked now; empty if the key may be revoked."""
     if request.is_at_once or key.state in UNUSED_STATES:
         return ""
     if key.state == "active":
@@ -73,10 +75,12 @@ def _refusal(state: RotationState, request: Revoke, key: Key, now: datetime) -> 
     return f"{decision.waits_for}{until}; use force=True or compromised=True to revoke at once"
 
 
-def _replaced(state: RotationState, request: Revoke, key: Key, now: datetime) -> RotationPlan:
+def _plan_replacement(
+    state: RotationState, request: Revoke, key: Key, now: datetime
+) -> RotationPlan:
     """Return the plan for a compromised key that signs."""
     try:
-        moves = _followed(state, key, now)
+        moves = _replacement_moves(state, key, now)
     except InvalidValue as error:
         if not request.force:
             return RotationPlan(
@@ -86,22 +90,22 @@ def _replaced(state: RotationState, request: Revoke, key: Key, now: datetime) ->
                 )
             )
         moves = [_revoked(key, request)]
-        return RotationPlan(tuple(moves), (_cost(state, key), _nothing_instead(key)))
-    notes = [_cost(state, key), *_reach(state, moves[-1].key)]
+        return RotationPlan(tuple(moves), (_consequence(state, key), _unsigned(key)))
+    notes = [_consequence(state, key), *_early_signature(state, moves[-1].key)]
     return RotationPlan(tuple(moves), tuple(notes))
 
 
-def _followed(state: RotationState, key: Key, now: datetime) -> list[Move]:
+def _replacement_moves(state: RotationState, key: Key, now: datetime) -> list[Move]:
     """
-    Return the moves by which another key signs in the place of a compromised one: the standby or
-    pending key with the most evidence, else a new key.
+    Return the moves by which another key replaces a compromised one: the standby or pending key
+    with the most evidence, else a new key.
     """
     why = f"rotation: in the place of the compromised {key.selector}"
     waiting = [one for one in state.slots[key.slot] if one.state in UNUSED_STATES and one.can_sign]
     if waiting:
         best = max(waiting, key=lambda one: (_evidence_rank(state, one), one.id))
         return [Move(best, best.state, "active", why, replaced_becomes="revoked")]
-    new = spare(state, key, now)
+    new = replacement_key(state, key, now)
     return [
         Move(new, None, "pending", why),
         Move(new, "pending", "active", why, replaced_becomes="revoked"),
@@ -123,20 +127,20 @@ def _revoked(key: Key, request: Revoke) -> Move:
     return Move(key, key.state, "revoked", why, disclose=not request.compromised)
 
 
-def _nothing_instead(key: Key) -> str:
-    return f"{name_of(key)} was active, and nothing takes its place"
+def _unsigned(key: Key) -> str:
+    return f"{name_of(key)} was active, and no other key replaces it"
 
 
-def _cost(state: RotationState, key: Key) -> str:
+def _consequence(state: RotationState, key: Key) -> str:
     return (
-        f"{name_of(key)}: mail in transit that the key signed does not verify any more; whoever "
-        "has the private key can sign while resolvers cache the old record, for up to "
+        f"{name_of(key)}: mail in transit that the key signed does not verify any more; anyone "
+        "with the private key can sign while resolvers cache the old record, for up to "
         f"{in_words(state.ttl(key))}"
     )
 
 
-def _reach(state: RotationState, key: Key) -> Sequence[str]:
-    """Return a note where the next key signs before every resolver has its record."""
+def _early_signature(state: RotationState, key: Key) -> Sequence[str]:
+    """Return a note if the next key signs before every resolver has the key's record."""
     evidence = state.evidence.get(key.id)
     if not state.gate(key, evidence).missing:
         return ()

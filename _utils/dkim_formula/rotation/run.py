@@ -1,9 +1,10 @@
 """
 A run: observe DNS, lock, read, plan, apply, publish, observe again, report.
 
-A run takes many domains in batches. What a run publishes is observed at the end of its batch, after
-the moves: no key becomes active on a record that the same run has published. No connection is open
-while DNS is asked or keys are generated. A test run makes the plan's moves in memory.
+A run handles many domains in batches. The run observes the records that it publishes at the end of
+the batch, after the moves. So no key becomes active on a record that the same run has published. No
+database connection is open while the run asks DNS or generates keys. A test run makes the plan's
+moves in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..keys.desired import domain_problem, has_standby
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
 from ..postfix import queue
-from ..postgres.connection import commit, session
+from ..postgres.commit import commit
+from ..postgres.connection import session
 from ..private_key import PrivateKey
 from ..settings.model import Settings
 from . import replicas_table
@@ -63,21 +65,21 @@ Progress = Callable[[int, int], None]
 
 
 def retirement(settings: Settings) -> RetireFor:
-    """Return how long a retired key's record stays, by the settings and by this host's Postfix."""
+    """Return how long a retired key's record stays, by the settings and this host's Postfix."""
     return retire_for(settings, *queue.longest())
 
 
 @dataclass
 class RotationRun:
     """
-    One command's run through its domains.
+    The run of one command through its domains.
 
     test
-        Change nothing.
+        Whether the run changes nothing.
     since
-        The history's newest line when the command began.
+        The history's newest line at the start of the command.
     orphans
-        The domains that are gone, and those that came back.
+        The domains that are gone, and the domains that returned.
     """
 
     settings: Settings
@@ -90,10 +92,10 @@ class RotationRun:
     def __post_init__(self):
         self._database = self.settings.database
         self._retire_for = retirement(self.settings)
-        # The time of the database's clock before the observations that follow.
+        # The time of the database's clock before the next observations.
         self._at: datetime | None = None
-        # The ids of keys to observe whose state alone does not ask for it.
-        self._asked: set[int] = set()
+        # The ids of keys to observe although their state does not require an observation.
+        self._to_ask: set[int] = set()
         self._replicas: Replicas | None = None
 
     def run(self, domains: Iterable[str], progress: Progress | None = None) -> None:
@@ -101,10 +103,10 @@ class RotationRun:
         Carry out the request in some domains.
 
         progress
-            Called with (done, total) domains after each batch, where there are several.
+            Called with (done, total) domains after each batch if there are several.
         """
-        # Also where no key is in progress: a standby has to be known before its connection is lost.
-        self._replicas = self._look_at_replicas()
+        # Needed also without a key in progress: a standby that loses its connection must be known.
+        self._replicas = self._observe_replicas()
         names = [name for name in sorted(set(domains)) if self._can_have_keys(name)]
         for at in range(0, len(names), BATCH):
             batch = names[at : at + BATCH]
@@ -113,12 +115,12 @@ class RotationRun:
             if progress is not None and len(names) > BATCH:
                 progress(at + len(batch), len(names))
         if names and not self.test:
-            # A standby that has come as far as the log is by now shows this run's switches.
+            # A standby that has replayed the log up to now shows this run's switches.
             with keeping_what_was_done(self.report.done):
-                self._look_at_replicas()
+                self._observe_replicas()
 
     def preview(self, domains: Collection[str]) -> RotationPlan:
-        """Return the plan on what is known of some domains before DNS is asked."""
+        """Return the plan for some domains from stored data, without asking DNS."""
         with self._session() as connection:
             state, now = self._read(connection, domains, None)
         return plan(state, self.request, now)
@@ -145,11 +147,11 @@ class RotationRun:
         self._report(domains, state, observations)
 
     def _is_urgent(self) -> bool:
-        """Tell whether somebody else signs in the meantime: the run waits for no name server."""
+        """Return whether a key is compromised, so that the run must not wait for name servers."""
         return isinstance(self.request, Revoke) and self.request.compromised
 
     def _create_pending(self, domains: Sequence[str]) -> None:
-        """Create the pending keys of rotations; publish the records of keys that sign by force."""
+        """Create the pending keys of rotations, and publish the records of keys to be forced."""
         request = self.request
         is_due = isinstance(request, RotateDue) and not request.chosen.keys().isdisjoint(domains)
         if is_due or isinstance(request, Rotate):
@@ -164,26 +166,25 @@ class RotationRun:
         planner: Callable[[RotationState, Request, datetime], RotationPlan],
     ) -> RotationState:
         """
-        Plan on what the database holds under the lock, apply the plan, and return the state that
-        the plan leaves.
+        Read the database under the lock, plan, apply the plan, and return the state after the plan.
 
-        The generation of private halves is slow. The lock is given back for that time, and the plan
-        is made again.
+        The generation of private halves is slow. The run releases the lock for that time and then
+        plans again.
         """
         private: dict[tuple[Slot, str], PrivateKey] = {}
         while True:
             with self._writing() as connection:
                 state, now = self._read(connection, domains, observations)
                 planned = planner(state, self.request, now)
-                missing = [key for key in planned.new_keys if key.place not in private]
+                missing = [key for key in planned.new_keys if key.slot_and_state not in private]
                 if self.test:
                     self.report.add_plan(state, planned)
                     return state.after(planned.moves, now)
                 if not missing:
                     store_evidence(connection, self._database, state.observed or {})
                     applied = apply(connection, self.settings, planned, private)
-                    # The report has the changes as soon as they are for good: the end of the lock
-                    # may fail too.
+                    # The report gets the changes at the commit, because the later release of the
+                    # lock may fail.
                     report = partial(self.report.add_plan, state, applied)
                     commit(connection, self._database, report)
                     return state.after(applied.moves, now)
@@ -195,7 +196,7 @@ class RotationRun:
         state: RotationState,
         observations: Mapping[int, Observation],
     ) -> None:
-        """Store the last observations, and report what is left to do."""
+        """Store the last observations, and report the work that remains."""
         if self.test:
             now = self._at
             state = state.with_observations(observations, now)
@@ -209,7 +210,7 @@ class RotationRun:
 
     @contextlib.contextmanager
     def _session(self) -> Iterator:
-        """Open a session; a test run's is rolled back."""
+        """Open a session. A test run rolls it back."""
         with session(self._database) as connection:
             yield connection
             if self.test:
@@ -217,7 +218,7 @@ class RotationRun:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator:
-        """Open a session and let no other writer in; a test run writes nothing."""
+        """Open a session and lock out other writers. A test run writes nothing, without a lock."""
         with self._session() as connection, contextlib.ExitStack() as stack:
             if not self.test:
                 stack.enter_context(key_changes.writing(connection))
@@ -229,9 +230,9 @@ class RotationRun:
         domains: Collection[str],
         observations: Mapping[int, Observation] | None,
     ) -> tuple[RotationState, datetime]:
-        """Return what is known of some domains, with this run's observations, and the time."""
+        """Return the state of some domains with this run's observations, and the time."""
         if self._replicas is None:
-            self._replicas = self._look_at_replicas()
+            self._replicas = self._observe_replicas()
         if self.test:
             complete_domains(connection, self._database, domains)
         keys = keys_table.list_of(connection, self._database, domains)
@@ -252,32 +253,33 @@ class RotationRun:
             state = state.with_observations(observations, now)
         return state, now
 
-    def _look_at_replicas(self) -> Replicas:
-        """Observe the standby servers, and return what is known of them."""
+    def _observe_replicas(self) -> Replicas:
+        """Observe the standby servers, and return their marks."""
         with self._session() as connection:
             replicas_table.observe(connection, self._database)
             return replicas_table.read(connection, self._database)
 
     def _complete(self, domains: Sequence[str]) -> list[Key]:
-        """Complete the rows of other programs, and return the keys; observations may follow."""
+        """Complete the rows of other programs, prepare observations, and return the keys."""
         with self._session() as connection:
             completed = complete_domains(connection, self._database, domains)
             keys = keys_table.list_of(connection, self._database, domains)
             self._at = history.clock(connection)
-            self._asked = self._to_observe(connection, domains, keys)
+            self._to_ask = self._to_observe(connection, domains, keys)
         for old, new in completed:
             self.report.change(new, new.state, old.state)
         return keys
 
     def _to_observe(self, connection, domains: Sequence[str], keys: Iterable[Key]) -> set[int]:
         """
-        Return the ids of standby keys whose record was not seen for long enough, or that this run
-        takes, and of a key that an urgent run has just made active.
+        Return the ids of the standby keys that have not passed the gate or that this run makes
+        pending, and of the key that an urgent run has just made active.
         """
         if not any(key.state == "standby" for key in keys) and not self._is_urgent():
             return set()
         state, now = self._read(connection, domains, None)
-        asked = {key.id for key in state.keys if key.state == "standby" and not state.is_seen(key)}
+        standby = (key for key in state.keys if key.state == "standby")
+        asked = {key.id for key in standby if not state.passed_gate(key)}
         if self.test:
             moves = plan_new_keys(state, self.request, now).moves
             asked |= {move.key.id for move in moves if move.from_state is not None}
@@ -286,7 +288,7 @@ class RotationRun:
         return asked
 
     def _keys_left(self, state: RotationState) -> list[Key]:
-        """Return the keys that a test run leaves in the table; observations may follow."""
+        """Return the keys in the table after a test run, and prepare observations."""
         with session(self._database) as connection:
             self._at = history.clock(connection)
         return [key for key in state.keys if not isinstance(key, NewKey)]
@@ -294,16 +296,16 @@ class RotationRun:
     # --- DNS --------------------------------------------------------------------------------------
 
     def _observe(self, keys: Iterable[Key]) -> dict[int, Observation]:
-        """Observe the keys whose next move depends on what DNS shows."""
+        """Observe the records of the keys whose next move depends on DNS."""
         key = getattr(self.request, "key", None)
-        asked = {*self._asked, *self.orphans.back, *([] if key is None else [key.id])}
+        asked = {*self._to_ask, *self.orphans.returned, *([] if key is None else [key.id])}
         keys = [key for key in keys if key.state in OBSERVED_STATES or key.id in asked]
         return observe(self.settings, keys, self._at, self.report)
 
     def _is_unobserved(
         self, key: Key, observations: Mapping[int, Observation], published: Collection[str]
     ) -> bool:
-        """Tell whether another observation could show more than this run's first one."""
+        """Return whether a second observation in this run could show something new."""
         if not is_readable(self.settings, key):
             return False
         if records_of(self.settings, key)[0].name in published:
@@ -313,8 +315,8 @@ class RotationRun:
 
     def _publish(self, domains: Sequence[str], state: RotationState | None = None) -> set[str]:
         """
-        Publish the key records where the settings say so, and return the names that changed. A test
-        run reports what would be published in a state.
+        Publish the key records if the settings say so, and return the names that changed. A test
+        run only reports the records that a run would publish in a state.
         """
         if not self.settings.dns.is_published:
             return set()
@@ -333,8 +335,8 @@ class RotationRun:
 
 
 def _generated(new_keys: Iterable[NewKey]) -> dict[tuple[Slot, str], PrivateKey]:
-    """Return a private key for each place. The generation of an RSA key gives the GIL back."""
+    """Return a private key for each new key. The generation of an RSA key releases the GIL."""
     keys = list(new_keys)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         private = pool.map(lambda key: PrivateKey.generate(key.algorithm, key.bits), keys)
-        return {key.place: one for key, one in zip(keys, private, strict=True)}
+        return {key.slot_and_state: one for key, one in zip(keys, private, strict=True)}

@@ -1,4 +1,4 @@
-"""What a run knows of some domains' keys at one time."""
+"""The state of some domains' keys at one time, as a run knows it."""
 
 from __future__ import annotations
 
@@ -42,30 +42,31 @@ NO_ORPHANS = Orphans()
 NEXT = {"standby": "active", "pending": "active", "retired": "revoked", "revoked": GONE}
 # The next state of a key whose domain is gone.
 _NEXT_OF_ORPHAN = {"active": "retired", "standby": "revoked", "pending": "revoked"}
-# The next move of such a key depends on what DNS shows.
+# States of keys whose next move depends on DNS.
 OBSERVED_STATES = ("pending", "revoked")
 
 
 @dataclass(frozen=True)
 class RotationState:
     """
-    What is known of the keys of some domains at one time.
+    The state of the keys of some domains at one time.
 
     domains, keys
         The domains of a batch, and all their keys.
     evidence
-        The evidence that is stored of the keys, by id.
+        The stored evidence of the keys, by id.
     observed
-        The evidence of keys that this run has observed: a decision on what DNS shows needs this.
-        None before the run has asked DNS.
+        The evidence of the keys that this run has observed. A decision that depends on DNS needs
+        it. None before the run has asked DNS.
     activated
-        The slots in which a key became active since the call began, each with its selector.
+        The slots in which a key became active since the start of the call, each with that key's
+        selector.
     used
         Every selector that each domain ever had.
     orphans
-        The domains that are gone, and those that came back.
+        The domains that are gone, and the domains that returned.
     refused
-        The domains whose old key an import refused: a first key waits for its record.
+        The domains whose old key an import refused. Their first key waits for its record.
     replicas
         The standby servers, which mail hosts may read.
     """
@@ -92,11 +93,11 @@ class RotationState:
         return frozenset(key.id for key in self.keys if is_readable(self.settings, key))
 
     def is_readable(self, key: Key) -> bool:
-        """Tell whether OpenDKIM can sign with a row, and DNS can hold its record."""
+        """Return whether OpenDKIM can sign with a row, and DNS can hold the key's record."""
         return isinstance(key, NewKey) or key.id in self._readable
 
     def find(self, key: Key) -> Key | None:
-        """Return a key as it is now; None where the key is gone."""
+        """Return a key in its present state; None if the key is gone."""
         return next((one for one in self.keys if one.id == key.id), None)
 
     def active(self, slot: Slot) -> Key | None:
@@ -104,7 +105,7 @@ class RotationState:
         return next((key for key in self.slots.get(slot, ()) if key.state == "active"), None)
 
     def candidate(self, slot: Slot) -> Key | None:
-        """Return the next key to sign in a slot: the newest pending key, if no newer key signs."""
+        """Return the next key of a slot: the newest pending key, unless a newer key signs."""
         pending = [
             key
             for key in self.slots.get(slot, ())
@@ -116,28 +117,28 @@ class RotationState:
         return pending[-1]
 
     def standby(self, slot: Slot, now: datetime) -> Key | None:
-        """Return the standby key that a rotation of a slot may take."""
+        """Return the standby key that a rotation of a slot may use."""
         for key in self.slots.get(slot, ()):
             if key.state == "standby" and self.is_readable(key) and not self._outdated(key, now):
                 return key
         return None
 
-    def is_seen(self, key: Key) -> bool:
+    def passed_gate(self, key: Key) -> bool:
         """
-        Tell whether the last observation of a key's record opened the gate. What DNS shows now is
-        not known by this.
+        Return whether a key passes the gate by the last observation of its record. DNS may show
+        another record now.
         """
-        return self._last_seen(key).to_state is not None
+        return self._last_decision(key).to_state is not None
 
-    def _last_seen(self, key: Key) -> Decision:
-        """Return what the gate said at the last observation of a key's record."""
+    def _last_decision(self, key: Key) -> Decision:
+        """Return the gate's decision by the last observation of a key's record."""
         evidence = self.evidence.get(key.id)
         if evidence is not None and evidence.value != desired_value(self.settings, key):
             evidence = None
         return self._gate(key, key.selector, evidence)
 
     def _outdated(self, key: Key, now: datetime) -> str:
-        """Return why no rotation takes a standby key any more; empty where one may."""
+        """Return why no rotation may use a standby key any more; empty if one may."""
         active = self.active(key.slot)
         if active is not None and active.id > key.id:
             return f"rotation: never signed, and the newer {active.selector} signs"
@@ -147,7 +148,7 @@ class RotationState:
         return ""
 
     def ttl(self, key: Key) -> int:
-        """Return for how many seconds resolvers cache a key's record, as observed or as set."""
+        """Return the TTL of a key's record in seconds: the observed one, else the setting."""
         evidence = self.evidence.get(key.id)
         if evidence is not None and evidence.ttl is not None:
             return evidence.ttl
@@ -155,8 +156,8 @@ class RotationState:
 
     def decide(self, key: Key, now: datetime) -> Decision:
         """
-        Return a key's next state, or what the key waits for. An active key has neither, except in a
-        domain that is gone.
+        Return a key's next state, or what the key waits for. An active key has neither, unless its
+        domain is gone.
         """
         if key.domain in self.orphans.due and key.state in _NEXT_OF_ORPHAN:
             return Decision(_NEXT_OF_ORPHAN[key.state], WHY)
@@ -170,8 +171,8 @@ class RotationState:
         return Decision() if decider is None else decider(key, now)
 
     def _decide_retired(self, key: Key, now: datetime) -> Decision:
-        if (back := self.comeback(key)) is not None:
-            return back
+        if (decision := self.reactivation(key)) is not None:
+            return decision
         limit = self.retire_for.with_ttl(self.ttl(key))
         return may_be_revoked(key.retired, now, limit, self.replicas)
 
@@ -180,26 +181,26 @@ class RotationState:
         return may_be_deleted(key.revoked, self._observed(key), now, seconds)
 
     def decisions(self, now: datetime) -> Iterator[tuple[Key, Decision]]:
-        """Yield every key that is in progress with its decision."""
+        """Yield every key that is in progress, with its decision."""
         for key in self.keys:
             if key.state in NEXT or key.domain in self.orphans.due:
                 yield key, self.decide(key, now)
 
     def gate(self, key: Key, evidence: Evidence | None) -> Decision:
-        """Decide whether a pending or retired key may sign in the place of the key that signs."""
+        """Decide whether a standby, pending or retired key may replace the key that signs."""
         active = self.active(key.slot)
         return self._gate(key, None if active is None else active.selector, evidence)
 
     def gate_observed(self, key: Key) -> Decision:
-        """As :meth:`gate`, with this run's evidence alone."""
+        """Decide as :meth:`gate`, on the evidence of this run's observation only."""
         return self.gate(key, self._observed(key))
 
-    def comeback(self, key: Key) -> Decision | None:
+    def reactivation(self, key: Key) -> Decision | None:
         """
-        Decide whether a key that was retired as orphaned signs again: its domain came back, and DNS
-        still shows the key's record. None where the domain needs a new key.
+        Decide whether a key that was retired as orphaned signs again. Its domain must have
+        returned, and DNS must still show the key's record. None if the domain needs a new key.
         """
-        if key.id not in self.orphans.back or key.state != "retired":
+        if key.id not in self.orphans.returned or key.state != "retired":
             return None
         evidence = self._observed(key)
         if evidence is None or not evidence.is_visible or self.active(key.slot) is not None:
@@ -208,21 +209,21 @@ class RotationState:
         return decision if decision.to_state is None else Decision(decision.to_state, WHY_BACK)
 
     def is_unsigned(self, slot: Slot) -> bool:
-        """Tell whether no key signs in a slot, and no key of the slot is about to."""
+        """Return whether no key signs in a slot, and no key of the slot will sign next."""
         if self.active(slot) is not None or self.candidate(slot) is not None:
             return False
-        return all(self.comeback(key) is None for key in self.slots.get(slot, ()))
+        return all(self.reactivation(key) is None for key in self.slots.get(slot, ()))
 
     def next_state(self, key: Key) -> str:
-        """Return the state that a key moves to in its time."""
+        """Return the next state of a key."""
         if key.domain in self.orphans.due and key.state in _NEXT_OF_ORPHAN:
             return _NEXT_OF_ORPHAN[key.state]
         if key.state == "active":
             return "retired"
-        return NEXT[key.state] if self.comeback(key) is None else "active"
+        return NEXT[key.state] if self.reactivation(key) is None else "active"
 
     def after(self, moves: Sequence[Move], now: datetime) -> RotationState:
-        """Return the state after some moves at a time, as the table then has it."""
+        """Return the state after some moves at a time, as the table then holds it."""
         keys = {key.id: key for key in self.keys}
         used = {domain: set(selectors) for domain, selectors in self.used.items()}
         activated = dict(self.activated)
@@ -238,13 +239,13 @@ class RotationState:
             if move.from_state is None:
                 used.setdefault(key.domain, set()).add(key.selector)
             keys[key.id] = _moved(key, move.to_state, now)
-        there = [key for key in keys.values() if key.state != GONE]
-        # A revoked key has another record: what was observed is no evidence of the empty record.
+        present = [key for key in keys.values() if key.state != GONE]
+        # A revocation changes the key's record, so the observation is no evidence of the empty one.
         erased = {move.key.id for move in moves if move.to_state == "revoked"}
         observed = self.observed and {
             number: found for number, found in self.observed.items() if number not in erased
         }
-        return replace(self, keys=there, observed=observed, activated=activated, used=used)
+        return replace(self, keys=present, observed=observed, activated=activated, used=used)
 
     def with_observations(
         self, observations: Mapping[int, Observation], now: datetime
@@ -253,7 +254,7 @@ class RotationState:
         observed = {}
         for key in self.keys:
             one = observations.get(key.id)
-            # A key that has moved since has another record, of which the observation says nothing.
+            # If the key has moved since, its record is another, which was not observed.
             if one is not None and one.value == desired_value(self.settings, key):
                 evidence = with_observation(self.evidence.get(key.id), one, now)
                 if evidence.value == one.value:
@@ -264,7 +265,7 @@ class RotationState:
         return None if self.observed is None else self.observed.get(key.id)
 
     def _decide_standby(self, key: Key, now: datetime) -> Decision:
-        # A domain that went by mistake keeps its keys.
+        # The domain may be gone by mistake, so it keeps its keys.
         if key.domain not in self.orphans.gone:
             if not wants_standby(self.settings, key.slot):
                 return Decision("revoked", _NO_STANDBY)
@@ -272,15 +273,15 @@ class RotationState:
                 return Decision("revoked", outdated)
         if not self.is_readable(key):
             return _UNREADABLE
-        decision = self._last_seen(key)
+        decision = self._last_decision(key)
         return decision if decision.to_state is None else Decision(waits_for=NEXT_ROTATION)
 
     def _decide_pending(self, key: Key, _now: datetime) -> Decision:
         active = self.active(key.slot)
         signs = None if active is None else active.selector
         for one in self.slots[key.slot]:
-            # A key that DNS shows already goes before a key that waits for its record.
-            if self.comeback(one) is not None:
+            # A former key with a record in DNS signs before a key that waits for its record.
+            if self.reactivation(one) is not None:
                 signs = one.selector
         if not self.is_readable(key):
             return _UNREADABLE
@@ -299,7 +300,7 @@ class RotationState:
         if signs is None and not waits:
             return Decision("active", "rotation: nothing signed before")
         domain = domain_settings(self.settings, key.domain.lower())
-        # Selectors of a delegation come back: a resolver may still cache an older key's record.
+        # A delegation's selectors are used again: a resolver may still cache an older key's record.
         least = 0 if domain.delegation is None else domain.ttl
         decision = may_sign(evidence, rotation.margin, least)
         if not is_refused or signs is not None or not decision.missing:
@@ -308,7 +309,7 @@ class RotationState:
         return replace(decision, waits_for=waits_for)
 
 
-# What a standby key waits for whose record DNS has shown for long enough.
+# ``waits_for`` of a standby key whose record DNS has shown for long enough.
 NEXT_ROTATION = "the next rotation"
 _NO_STANDBY = "rotation: never signed, and the settings ask for no standby key any more"
 _UNREADABLE = Decision(waits_for="the row holds no readable key: delete the row")
@@ -319,7 +320,7 @@ _REFUSED = (
 
 
 def _moved(key: Key, state: str, now: datetime) -> Key:
-    """Return a key in another state, with the times that the table's trigger sets."""
+    """Return a key moved to a state, with the times that the table's trigger sets."""
     if key.created is None and state in UNUSED_STATES:
         return replace(key, state=state, created=now)
     times = {
@@ -331,7 +332,7 @@ def _moved(key: Key, state: str, now: datetime) -> Key:
 
 
 def by_slot(keys: Iterable[Key]) -> dict[Slot, list[Key]]:
-    """Return keys by slot, each list by id."""
+    """Return the keys by slot. Each list is sorted by id."""
     slots: dict[Slot, list[Key]] = {}
     for key in sorted(keys, key=lambda key: key.id):
         slots.setdefault(key.slot, []).append(key)
@@ -344,36 +345,36 @@ def name_of(key: Key) -> str:
 
 
 def argument_of(key: Key) -> str:
-    """Return a key as an error about the arguments of a command names the key."""
+    """Return a key's domain and selector, as errors about a command's arguments name the key."""
     return f"{key.domain}, selector {key.selector!r}"
 
 
 def is_readable(settings: Settings, key: Key) -> bool:
-    """Tell whether OpenDKIM can sign with the row, and DNS can hold its record."""
+    """Return whether OpenDKIM can sign with the row, and DNS can hold the key's record."""
     return not key_problem(key, domain_settings(settings, key.domain.lower()))
 
 
 def records_of(settings: Settings, key: Key) -> list[Record]:
     """
-    Return the records that DNS has to show before verifiers find a key: the key record, and until
-    the key is revoked the CNAME of a delegated domain, which only the domain's owner can add.
+    Return the records that DNS must show before verifiers find a key: the key record, and the CNAME
+    of a delegated domain until the key is revoked. Only the domain's owner can add the CNAME.
     """
     domain = domain_settings(settings, key.domain.lower())
     record = record_of(key, domain)
     if domain.delegation is None or key.state == "revoked":
         return [record]
-    alone = replace(domain.delegation, selectors=())
-    return [record, *delegation_records(domain.name, alone, (key.selector,), domain.ttl)]
+    delegation = replace(domain.delegation, selectors=())
+    return [record, *delegation_records(domain.name, delegation, (key.selector,), domain.ttl)]
 
 
 def wants_standby(settings: Settings, slot: Slot) -> bool:
-    """Tell whether the settings ask for a standby key in a slot."""
+    """Return whether the settings ask for a standby key in a slot."""
     if not has_standby(settings, slot.domain) or not is_chosen(settings, slot.domain):
         return False
     return is_desired(domain_settings(settings, slot.domain.lower()), slot)
 
 
 def desired_value(settings: Settings, key: Key) -> str:
-    """Return what an observation looks for: other settings ask for another text or name."""
+    """Return the record that an observation expects. A change of settings can change this text."""
     record = records_of(settings, key)[0]
     return f"{record.name} {record.value}"

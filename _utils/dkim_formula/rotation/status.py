@@ -1,4 +1,4 @@
-"""The status of each key: what it is, what DNS shows of its record, what comes next and when."""
+"""The status of each key: its state, its record in DNS, its next move and the time of that move."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ..keys import history, refusals, removed_domains
-from ..keys.completion import whole_keys
+from ..keys.completion import completed_keys
 from ..keys.desired import domain_settings, key_problem
 from ..keys.model import Key
 from ..names import domain_glob, stored_domain, u_labels
@@ -15,8 +15,9 @@ from ..postgres.connection import session
 from ..progress import Progress
 from ..settings.model import Settings
 from ..settings.validation import choice
+from ..text import timestamp
 from . import replicas_table
-from .gate import Evidence, Observation, timestamp, with_observation
+from .gate import Evidence, Observation, with_observation
 from .observe import observe, read_evidence
 from .report import RotationReport
 from .run import retirement
@@ -40,36 +41,38 @@ def status(
     dns: bool = True,
     state: str | None = None,
     problem: bool = False,
-    seen: Callable[[Key], str] | None = None,
+    verdict_of: Callable[[Key], str] | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, object]]:
     """
     Return the status of every key, or of a domain's keys. Changes nothing.
 
     domain
-        With ``*`` or ``?``: all domains that match.
-    state, problem
-        The keys in one state; those that need a person.
+        A domain, or a pattern with ``*`` or ``?`` for all matching domains.
+    state
+        Return only keys in this state.
+    problem
+        Return only keys that need a person.
     dns
-        Ask the authoritative servers; else their last answers decide.
-    seen
-        Gives the verdict on the record of a key that no server is asked for.
+        Ask the authoritative servers. Without it, the stored observations decide.
+    verdict_of
+        Returns the verdict on a key's record if no server is asked for it.
     progress
-        Called with (done, total) after each record that they were asked for.
+        Called with (done, total) after each record that is asked for.
 
     Returns a list of ``{"domain", "selector", "algorithm", "bits", "state", "address", "age",
-    "dns", "next", "when", "problem"}``: ``age`` is how long the key is in its state, ``dns`` a
-    verdict of ``dns.verdict`` or ``-``, ``when`` ISO 8601 or empty, ``problem`` what is wrong with
-    the row, and what to do.
+    "dns", "next", "when", "problem"}``. ``age`` is the time since the key entered its state.
+    ``dns`` is a verdict of ``dns.verdict`` or ``-``. ``when`` is ISO 8601 or empty. ``problem``
+    says what is wrong with the row and what to do.
 
-    Raises InvalidValue for what is no domain and no state.
+    Raises InvalidValue for an invalid domain or state.
     """
     if state is not None:
         choice(*_SINCE)(state, "state")
     glob = domain_glob(domain)
     name = None if domain is None or glob else stored_domain(domain)
     with session(settings.database) as connection:
-        keys = whole_keys(connection, settings, name)
+        keys = completed_keys(connection, settings, name)
         keys = [key for key in keys if glob is None or _matches(glob, key.domain)]
         now = history.clock(connection)
         stored = read_evidence(connection, settings.database, [key.id for key in keys])
@@ -91,12 +94,12 @@ def status(
         keys,
         evidence=known,
         observed=known,
-        orphans=removed_domains.look(settings),
+        orphans=removed_domains.read(settings),
         refused=refused,
         replicas=standbys,
     )
-    shown = [key for key in keys if state in (None, key.state)]
-    lines = [_line(current, key, observations, now, seen) for key in shown]
+    chosen = [key for key in keys if state in (None, key.state)]
+    lines = [_line(current, key, observations, now, verdict_of) for key in chosen]
     return [line for line in lines if not problem or urgency(line, now) == NEEDS_A_PERSON]
 
 
@@ -109,13 +112,13 @@ def _line(
     key: Key,
     observations: Mapping[int, Observation],
     now: datetime,
-    seen: Callable[[Key], str] | None,
+    verdict_of: Callable[[Key], str] | None,
 ) -> dict[str, object]:
     next_, when = _next(state, key, now)
     if key.domain in state.orphans.gone:
         next_ = f"orphaned; {next_}"
     domain = domain_settings(state.settings, key.domain.lower())
-    verdict = "-" if seen is None or key.domain in state.orphans.gone else seen(key)
+    verdict = "-" if verdict_of is None or key.domain in state.orphans.gone else verdict_of(key)
     return {
         "domain": key.domain,
         "selector": key.selector,
@@ -153,7 +156,7 @@ def _evidence(
     observations: Mapping[int, Observation],
     now: datetime,
 ) -> Evidence | None:
-    """Return the evidence of a key's present record."""
+    """Return the evidence of a key's present record; None without evidence."""
     if key.id in observations:
         return with_observation(stored, observations[key.id], now)
     is_current = stored is not None and stored.value == desired_value(settings, key)
@@ -161,7 +164,7 @@ def _evidence(
 
 
 def _age(since: datetime | None, now: datetime) -> str:
-    """Return a time span as a person says it: ``12d``, ``3h``; ``0s`` for a time in the future."""
+    """Return a time span in one unit: ``12d``, ``3h``; ``0s`` for a time in the future."""
     if since is None:
         return ""
     seconds = max(int((now - since).total_seconds()), 0)

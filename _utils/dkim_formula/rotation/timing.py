@@ -1,4 +1,4 @@
-"""Every time limit of rotations: when a key is due, and how long records have to be visible."""
+"""Every time limit of rotations: when a key is due, and how long a record must be visible."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from datetime import datetime, timedelta
 from ..settings.duration import in_words
 from ..settings.model import Rotation, Settings
 
-# A record has to be visible for this long also where a zone's times are 0: one observation alone
-# shows nothing of the time between two.
+# The least time for which a record must be visible, even if all TTLs of its zone are 0: a single
+# observation covers no span of time.
 _LEAST_VISIBLE_FOR = 1  # second
-# Where a server gives no answer, the other servers have to show the record for this much longer.
-# A server without an answer for a day is down, as far as this machine can tell, and no gate stays
-# closed for ever because of it.
+# If a server gives no answer, the other servers must show the record for this much longer. This
+# machine takes a server without an answer for a day as down, so that the gate can open without it.
 SILENT_FOR = 86400  # seconds
 
 
 def due_at(activated: datetime, rotation: Rotation, domain: str, algorithm: str) -> datetime:
     """
-    Return when a key is due for rotation.
+    Return the time at which a key is due for rotation.
 
-    The time is ``rotation.every`` after the activation, less a part of ``rotation.spread``. The
-    part follows from the domain's name, and from the algorithm where algorithms rotate apart. So a
-    hundred thousand keys of one run are due on different days, and no key grows older than
+    The time is ``rotation.every`` after the activation, less a fraction of ``rotation.spread``. The
+    fraction depends on the domain's name, and on the algorithm if algorithms rotate separately. So
+    a hundred thousand keys of one run are due on different days, and no key grows older than
     ``every``.
     """
     name = domain if rotation.together else f"{domain} {algorithm}"
@@ -33,7 +32,7 @@ def due_at(activated: datetime, rotation: Rotation, domain: str, algorithm: str)
 
 
 def least_age(rotation: Rotation) -> timedelta:
-    """Return the age below which no key is due, whatever its domain."""
+    """Return the age below which no key of any domain is due."""
     return timedelta(seconds=rotation.every - rotation.spread)
 
 
@@ -41,9 +40,9 @@ def standby_for(rotation: Rotation) -> int:
     """
     Return for how many seconds a key may be standby: one and a half ``rotation.every``.
 
-    Automatic rotation takes a standby key after one ``every`` at the latest. Only a rotation that
-    is late, or that nobody starts, leaves an older one. Whoever attacks a public key has had it
-    since its record stands in DNS.
+    Automatic rotation uses a standby key after one ``every`` at the latest. A standby key grows
+    older only if rotation is late or never starts. An attacker has had the public key since its
+    record was published in DNS.
     """
     return rotation.every + rotation.every // 2
 
@@ -57,10 +56,10 @@ def visible_for(
     negative_ttl: int | None, other_ttl: int | None, margin: int, least: int = 0
 ) -> int | None:
     """
-    Return for how many seconds a record has to be visible before every resolver has it.
+    Return for how many seconds a record must be visible before every resolver can read it.
 
-    Resolver caches may hold the record's absence, or another record of its name. None where the
-    absence's time is unknown.
+    Resolver caches may hold the record's absence, or another record of the same name. None if the
+    negative TTL is unknown.
     """
     if negative_ttl is None:
         return None
@@ -69,25 +68,25 @@ def visible_for(
 
 @dataclass(frozen=True)
 class RetireFor:
-    """How long a retired key's record stays, in seconds, and the setting that asks for the time."""
+    """The time for which a retired key's record stays, in seconds, and the reason for that time."""
 
     seconds: int
     reason: str
 
     def with_ttl(self, ttl: int) -> RetireFor:
-        """Return the same, or the record's TTL where that is longer."""
+        """Return the longer of this time and the record's TTL."""
         return RetireFor(ttl, f"the record's TTL, {ttl} s") if ttl > self.seconds else self
 
 
 def retire_for(settings: Settings, queue_lifetime: int, parameter: str) -> RetireFor:
     """
-    Return how long a retired key's record stays: the longest time that mail takes to be verified.
+    Return how long a retired key's record stays: the longest time until mail is verified.
 
-    A message waits for as long as the queue keeps it. A verifier takes a message for as long as its
-    signature lasts (opendkim.conf(5), «SignatureTTL»).
+    A message waits at most as long as the queue keeps it. A verifier accepts a signature until it
+    expires (opendkim.conf(5), «SignatureTTL»).
 
     queue_lifetime, parameter
-        Seconds, and Postfix's parameter with that value.
+        A number of seconds, and the name of the Postfix parameter with that value.
     """
     known = {
         f"dkim:rotation:retire_for, {in_words(settings.rotation.retire_for)}": (

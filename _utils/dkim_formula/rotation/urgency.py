@@ -1,4 +1,4 @@
-"""Which keys need a person, which are in progress, and which are at rest."""
+"""The urgency of keys: those that need a person, are in progress, or are at rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..dns import verdict
 
 AT_REST, IN_PROGRESS, NEEDS_A_PERSON = range(3)
 
-# What comes next for a standby key whose record is in DNS.
+# ``next`` of a standby key whose record is in DNS.
 ACTIVE_BY_ROTATION = "active at the next rotation"
 
 BAD_VERDICTS = verdict.AMISS | {
@@ -22,14 +22,14 @@ BAD_VERDICTS = verdict.AMISS | {
 
 def urgency(line: Mapping[str, object], now: datetime) -> int:
     """
-    Return NEEDS_A_PERSON, IN_PROGRESS or AT_REST.
+    Return a key's urgency: NEEDS_A_PERSON, IN_PROGRESS or AT_REST.
 
     line
-        A key's line of ``dkim.status``.
+        The key's line in ``dkim.status``.
     now
-        In UTC.
+        The present time in UTC.
     """
-    # The key of a domain that went suddenly signs on until a person says that this is meant.
+    # If a domain disappears suddenly, its key signs until a person confirms the removal.
     is_held = "signs on until" in str(line["next"])
     if line["problem"] or line["dns"] in BAD_VERDICTS or is_held:
         return NEEDS_A_PERSON

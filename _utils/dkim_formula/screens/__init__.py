@@ -1,7 +1,7 @@
 """
-What a person sees of the functions' returns: data in, text out.
+Screens: the functions' returns as text for people.
 
-``commands.py`` has the screen of each function; ``terminal.py`` knows what can be shown,
-``words.py`` how times, numbers and names are said. Nothing here asks a database or DNS, so that a
-screen can be drawn on another machine than the one that the data is from.
+``commands.py`` has the screen of each function. ``terminal.py`` has the abilities of the terminal,
+and ``words.py`` formats times, numbers and names. No screen asks a database or DNS, so that another
+machine than the data's can draw it.
 """

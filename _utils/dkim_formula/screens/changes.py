@@ -1,11 +1,11 @@
-"""The screens of what moves keys or records: what was done, what waits, what to publish."""
+"""The screens of functions that change keys or records: changes, waiting keys, what to publish."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from ..dns.publish import TO_BE_MADE
+from ..dns.publish import FUTURE_VALUE
 from ..record_names import key_name
 from ..text import counted
 from . import words
@@ -15,20 +15,20 @@ from .zone_lines import zone_lines
 
 Data = Mapping[str, object]
 
-# So many changes, and so many keys that wait, are drawn; a return has a hundred at most.
+# The number of drawn changes, and of drawn waiting keys, at most. A return has a hundred at most.
 _MOST = 40
 
 
 def rotation(done: Data, terminal: Terminal, now: datetime, test: bool = False) -> str:
     """
-    Draw what ``dkim.rotate``, ``advance``, ``rotate_due``, ``activate``, ``retire`` and ``revoke``
-    return.
+    Draw the return of ``dkim.rotate``, ``advance``, ``rotate_due``, ``activate``, ``retire`` or
+    ``revoke``.
 
     test
-        Nothing was done: the screen says what a run would do.
+        Whether the return is a preview, so that the screen says what a run would do.
     """
-    lines = _told(done["problems"], terminal.bad, terminal)
-    lines += _told(done["notes"], terminal.unknown, terminal)
+    lines = _marked(done["problems"], terminal.bad, terminal)
+    lines += _marked(done["notes"], terminal.unknown, terminal)
     changed = [*_key_changes(done["changes"], terminal), *_dns_changes(done["dns"], terminal)]
     lines += _section("Would be done" if test else "Done", changed, terminal)
     lines += _section("Waits", list(_waiting(done["waiting"], terminal, now)), terminal)
@@ -39,8 +39,8 @@ def rotation(done: Data, terminal: Terminal, now: datetime, test: bool = False) 
 
 def publish(done: Data, terminal: Terminal, test: bool = False) -> str:
     """Draw ``dkim.publish``."""
-    lines = _told(done["problems"], terminal.bad, terminal)
-    lines += _told(done["notes"], terminal.unknown, terminal)
+    lines = _marked(done["problems"], terminal.bad, terminal)
+    lines += _marked(done["notes"], terminal.unknown, terminal)
     changed = list(_dns_changes(done["changes"], terminal))
     lines += _section("Would be published" if test else "Published", changed, terminal)
     lines += [f"{terminal.ok} {counted(done['unchanged'], 'record')} unchanged", ""]
@@ -51,7 +51,7 @@ def publish(done: Data, terminal: Terminal, test: bool = False) -> str:
 
 
 def generate(done: Data, terminal: Terminal) -> str:
-    """Draw ``dkim.generate`` and ``dkim.import_key``; a preview has changes and no key."""
+    """Draw ``dkim.generate`` or ``dkim.import_key``. A preview has changes and no key."""
     if "domain" not in done:
         changed = list(_key_changes(done["changes"], terminal))
         return "\n".join(_section("Would be made", changed, terminal)).rstrip() or (
@@ -60,7 +60,7 @@ def generate(done: Data, terminal: Terminal) -> str:
     what = f"{words.domain(done['domain'], terminal)}, selector {done['selector']}"
     verb = "Existed already" if done["existed"] else "Stored"
     lines = [f"{terminal.ok} {verb}: {what}, {words.algorithm(done)}, {done['state']}", ""]
-    lines += _told(done.get("notes", ()), terminal.unknown, terminal)
+    lines += _marked(done.get("notes", ()), terminal.unknown, terminal)
     if done["state"] == "pending":
         lines += ["The key signs when its record is visible:"]
         lines += [*remedy_lines(f"salt-call dkim.advance {done['domain']}", terminal), ""]
@@ -71,7 +71,7 @@ def generate(done: Data, terminal: Terminal) -> str:
 
 def generate_missing(done: Data, terminal: Terminal, test: bool = False) -> str:
     """Draw ``dkim.generate_missing``."""
-    lines = _told(done["notes"], terminal.unknown, terminal)
+    lines = _marked(done["notes"], terminal.unknown, terminal)
     changed = [f"{terminal.printable(name)}  {one['new']}" for name, one in done["changes"].items()]
     lines += _section("Would be made" if test else "Made", changed, terminal)
     if changed and not test:
@@ -89,7 +89,7 @@ def forget_replica(done: Data, terminal: Terminal, test: bool = False) -> str:
 
 
 def delete(done: Data, terminal: Terminal) -> str:
-    """Draw ``dkim.delete``; a preview has changes and no key."""
+    """Draw ``dkim.delete``. A preview has changes and no key."""
     if "domain" not in done:
         names = [
             f"{terminal.printable(name)}  {change['old']}"
@@ -100,7 +100,7 @@ def delete(done: Data, terminal: Terminal) -> str:
     what = f"{words.domain(done['domain'], terminal)}, selector {done['selector']}"
     deleted = f"Deleted: {what}, {words.algorithm(done)}, was {done['state']}"
     lines = [f"{terminal.ok} {terminal.printable(deleted)}", ""]
-    lines += _told(done["notes"], terminal.unknown, terminal)
+    lines += _marked(done["notes"], terminal.unknown, terminal)
     if done["record"]:
         record = f"{done['record']['name']} {done['record']['type']}"
         lines += terminal.wrapped(
@@ -110,12 +110,12 @@ def delete(done: Data, terminal: Terminal) -> str:
 
 
 def policy_file(done: Data, terminal: Terminal) -> str:
-    """Draw ``dkim.mta_sts_policy``: where the file belongs, and the file."""
+    """Draw ``dkim.mta_sts_policy``: the URL of the file, and its text."""
     url = terminal.printable(done["url"])
     return f"{terminal.paint('Serve this file at', 'bold')} {url}\n\n{done['text']}".rstrip("\n")
 
 
-def _told(texts: Iterable[object], mark: str, terminal: Terminal) -> list[str]:
+def _marked(texts: Iterable[object], mark: str, terminal: Terminal) -> list[str]:
     lines = [line for text in texts for line in terminal.marked(mark, text)]
     return [*lines, ""] if lines else []
 
@@ -151,28 +151,28 @@ def _waiting(keys: Sequence[Data], terminal: Terminal, now: datetime) -> Iterabl
 
 
 def _next(done: Data, terminal: Terminal, now: datetime) -> list[str]:
-    """Return when to go on, and the command."""
+    """Return the time of the next call, and its command."""
     time = done["next_check"]
-    moments = ["when the records below are published"] if done["to_publish"] else []
-    moments += [f"{words.when(time, now)} ({time})"] if time else []
-    if not done["waiting"] or not moments:
+    times = ["when the records below are published"] if done["to_publish"] else []
+    times += [f"{words.when(time, now)} ({time})"] if time else []
+    if not done["waiting"] or not times:
         return []
     title = terminal.paint("Next", "bold")
     return [
-        f"{title}, {' and '.join(moments)}:",
+        f"{title}, {' and '.join(times)}:",
         *remedy_lines("salt-call dkim.advance", terminal),
         "",
     ]
 
 
 def _to_publish(records: Sequence[Data], terminal: Terminal) -> list[str]:
-    made = [one for one in records if one["value"] != TO_BE_MADE]
+    ready = [one for one in records if one["value"] != FUTURE_VALUE]
     later = [
         f"; {one['name']} {one['type']} is to be published when its key is generated"
         for one in records
-        if one["value"] == TO_BE_MADE
+        if one["value"] == FUTURE_VALUE
     ]
     if not records:
         return []
-    title = terminal.paint("Publish these records:" if made else "To be published later:", "bold")
-    return [title, "", *later, *(zone_lines(made).splitlines() if made else [])]
+    title = terminal.paint("Publish these records:" if ready else "To be published later:", "bold")
+    return [title, "", *later, *(zone_lines(ready).splitlines() if ready else [])]

@@ -1,4 +1,4 @@
-"""The screen of ``dkim.check_dns``: what is desired, what servers show, where they part."""
+"""The screen of ``dkim.check_dns``: the desired records, the servers' records, the differences."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .terminal import Terminal
 
 Checked = Mapping[str, object]
 
-# So many records are drawn that are not as desired.
+# The number of drawn records that are not as desired, at most.
 _MOST = 100
-# Where a server's records are wrong. Other verdicts are about the server, or the way to it.
+# The verdicts on a server's records. Other verdicts are about the server, or the way to it.
 _TO_PUBLISH = (verdict.MISSING, verdict.DIFFERENT, verdict.DUPLICATE, verdict.INCONSISTENT)
-# So much of a text stands before the first difference.
+# The number of octets that are drawn before the first difference, at most.
 _BEFORE = 24
 
 
 def check_dns(found: Mapping[str, object], terminal: Terminal) -> str:
-    """Draw ``dkim.check_dns``; records that are as desired take one line, or are counted."""
+    """Draw ``dkim.check_dns``. Records that are as desired take one line each, or are counted."""
     records: Sequence[Checked] = found["records"]
     if not records:
         return "No records"
@@ -54,8 +54,8 @@ def _wrong(one: Checked, terminal: Terminal) -> list[str]:
         key = (server["verdict"], server["detail"], tuple(server.get("shown") or ()))
         shown.setdefault(key, []).append(_called(server))
     for (found, detail, texts), names in shown.items():
-        said = f"{', '.join(names)}: {found}"
-        lines += terminal.wrapped(f"{said}: {detail}" if detail else said, 4, 6)
+        text = f"{', '.join(names)}: {found}"
+        lines += terminal.wrapped(f"{text}: {detail}" if detail else text, 4, 6)
         if found != verdict.OK:
             for text in texts:
                 lines += _difference(str(one["value"]), text, terminal)
@@ -64,12 +64,12 @@ def _wrong(one: Checked, terminal: Terminal) -> list[str]:
     return lines
 
 
-def _head(one: Checked, mark: str, terminal: Terminal, said: str = "") -> list[str]:
+def _head(one: Checked, mark: str, terminal: Terminal, text: str = "") -> list[str]:
     shown = f"{terminal.printable(one['name'])} {one['type']}"
     readable = words.domain(one["domain"], terminal)
     if readable != one["domain"] and "(" in readable:
         shown = f"{shown} ({readable.partition(' (')[0]})"
-    return [f"{mark} {shown}{f': {said}' if said else ''}"]
+    return [f"{mark} {shown}{f': {text}' if text else ''}"]
 
 
 def _called(server: Mapping[str, object]) -> str:
@@ -79,17 +79,17 @@ def _called(server: Mapping[str, object]) -> str:
 
 
 def _difference(desired: str, shown: str, terminal: Terminal) -> Iterable[str]:
-    """Yield both texts from shortly before their first difference, and a mark below it."""
+    """Yield both texts from shortly before their first difference, and a mark below the octet."""
     same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(desired, shown, strict=False))))
-    wanted, at = _cut(desired, same, terminal)
-    there, _ = _cut(shown, same, terminal)
-    yield f"      desired  {wanted}"
-    yield f"      shown    {there[:at]}{terminal.paint(there[at:], 'red')}"
+    desired_part, at = _cut(desired, same, terminal)
+    shown_part, _ = _cut(shown, same, terminal)
+    yield f"      desired  {desired_part}"
+    yield f"      shown    {shown_part[:at]}{terminal.paint(shown_part[at:], 'red')}"
     yield f"               {' ' * at}^ octet {same + 1}"
 
 
 def _cut(text: str, same: int, terminal: Terminal) -> tuple[str, int]:
-    """Return the part of a text around an octet that fits a line, and where the octet is in it."""
+    """Return the part of a text around an octet that fits a line, and the octet's index in it."""
     start = max(same - _BEFORE, 0)
     before = terminal.more if start else ""
     room = max(terminal.columns - 16 - len(before), 40)

@@ -1,4 +1,4 @@
-"""The screen of each function, for the outputter."""
+"""The screen of each function of ``dkim``, for the outputter and ``format=text``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .importing import export_key, import_tables, report, written
 from .notify import notify
 from .selftest import selftest
 from .status import list_keys, status
-from .terminal import Terminal
+from .terminal import Terminal, has_utf8
 from .zone_lines import records
 
-__all__ = ["SCREENS", "TEST_AT", "Asked", "Terminal", "as_text", "asked", "draw"]
+__all__ = ["SCREENS", "TEST_AT", "Asked", "Terminal", "as_text", "asked", "draw", "has_utf8"]
 
-# Where ``test`` stands among a function's arguments: a person may give it by its place.
+# The position of the argument ``test`` of each function, since callers may pass it by position.
 TEST_AT = {
     "activate": 3,
     "advance": 1,
@@ -46,7 +46,7 @@ TEST_AT = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What the caller of a function asked for that its return does not say."""
+    """The arguments of a function call that its screen needs, and its return does not contain."""
 
     test: bool = False
     every: bool = False
@@ -55,13 +55,13 @@ class Asked:
 
 def asked(function: str, given: Sequence[object], named: Mapping[str, object]) -> Asked:
     """
-    Return what a call asked for.
+    Return the arguments of a call that its screen needs.
 
     given, named
-        The arguments by place and by name.
+        The arguments by position and by name.
     """
-    place = TEST_AT.get(function, len(given))
-    test = named.get("test", given[place] if place < len(given) else False)
+    position = TEST_AT.get(function, len(given))
+    test = named.get("test", given[position] if position < len(given) else False)
     return Asked(test is True, named.get("all") is True, named.get("verbose") is True)
 
 
@@ -73,7 +73,7 @@ def _text(data, one: Asked, terminal: Terminal, now: datetime) -> str:
     return str(data)
 
 
-# Every function of ``dkim`` has one (tests/unit/screens/test_commands.py).
+# Every function of ``dkim`` has a screen (tests/unit/screens/test_commands.py).
 SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
     "activate": _rotation,
     "advance": _rotation,
@@ -109,12 +109,12 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
 
 def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datetime) -> str:
     """
-    Return the screen of a function's return; of a text, which a format or an error is, the text.
+    Return the screen of a function's return. A return that is a text is its own screen.
 
     function
-        One of :data:`SCREENS`.
+        A function in :data:`SCREENS`.
     now
-        In UTC.
+        The time, in UTC.
 
     Raises KeyError, TypeError or AttributeError for data of another form.
     """
@@ -125,7 +125,7 @@ def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datet
 
 def as_text(function: str, data: object, **asked_for: bool) -> str:
     """
-    Return a function's screen for whoever asked for text: without colours, no line broken.
+    Return a function's screen as text for ``format=text``: without colours and line breaks.
 
     asked_for
         The fields of :class:`Asked`.

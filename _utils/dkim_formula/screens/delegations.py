@@ -1,4 +1,4 @@
-"""The screen of ``dkim.delegations``: which customer has which CNAME to add."""
+"""The screen of ``dkim.delegations``: the CNAMEs that customers have to add."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .terminal import Terminal
 
 Delegated = Mapping[str, object]
 
-# So many CNAMEs that are not right are drawn.
+# The number of drawn CNAMEs that are not right, at most.
 _MOST = 100
-# No more CNAMEs than these are drawn where they are right; more are counted.
+# Right CNAMEs are drawn only if there are at most this many CNAMEs. Otherwise they are counted.
 _FEW = 10
 
 
 def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) -> str:
-    """Draw ``dkim.delegations``: what is not right by domain, many right ones counted."""
+    """Draw ``dkim.delegations``: the CNAMEs that are not right by domain, and a summary."""
     every: Sequence[Delegated] = found["delegations"]
     if not every:
         return "No domain has a delegation"
@@ -42,16 +42,16 @@ def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) 
         lines.append("")
     kinds = [f"{number:,} {state}" for state, number in sorted(found["counts"].items())]
     mark = terminal.bad if wrong else terminal.ok
-    said = f"{mark} {counted(len(every), 'CNAME')}: {', '.join(kinds)}"
-    return "\n".join([*lines, said]).lstrip("\n")
+    summary = f"{mark} {counted(len(every), 'CNAME')}: {', '.join(kinds)}"
+    return "\n".join([*lines, summary]).lstrip("\n")
 
 
 def _one(one: Delegated, terminal: Terminal, now: datetime) -> list[str]:
-    said = f"{one['name']} CNAME: {one['state']}"
+    text = f"{one['name']} CNAME: {one['state']}"
     if one["state"] == RIGHT:
         since = words.when(one["since"], now)
-        return terminal.marked(terminal.ok, f"{said}, first seen {since}" if since else said)
-    lines = terminal.marked(terminal.bad, said)
+        return terminal.marked(terminal.ok, f"{text}, first seen {since}" if since else text)
+    lines = terminal.marked(terminal.bad, text)
     lines += terminal.wrapped(f"desired: {one['target']}", 4, 6)
     lines += terminal.wrapped(one["detail"], 4, 6) if one["detail"] else []
     if one["last_right"]:

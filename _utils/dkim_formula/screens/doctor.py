@@ -1,4 +1,4 @@
-"""The screens of ``doctor``, ``health`` and ``check``: what is wrong first, and what to type."""
+"""The screens of ``dkim.doctor``, ``dkim.health`` and ``dkim.check``: problems and remedies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .terminal import Terminal
 
 Finding = Mapping[str, object]
 
-# A remedy's part that is a command, with words before or after that say what it is for.
+# A part of a remedy that is a command, with words before or after it that explain the command.
 _COMMAND = re.compile(
     r"(?:(?P<before>[^:]*): |see )?"
     r"(?P<command>(?:salt-call|systemctl|journalctl|timedatectl|postfix|postconf|apt-get|ps)\b.*?)"
@@ -41,8 +41,8 @@ def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = Fals
         lines += [""] if passed else []
     parts = [terminal.paint(counted(len(wrong), "problem"), "red")] if wrong else []
     parts += [f"{len(unknown)} unknown from here"] if unknown else []
-    listed = "" if verbose or not passed else " (verbose=True lists them)"
-    parts.append(f"{counted(len(passed), 'check')} passed{listed}")
+    hint = "" if verbose or not passed else " (verbose=True lists them)"
+    parts.append(f"{counted(len(passed), 'check')} passed{hint}")
     return "\n".join([*lines, f"{terminal.bad if wrong else terminal.ok} {', '.join(parts)}"])
 
 
@@ -52,8 +52,8 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
     lines: list[str] = []
     for one in problems:
         began = f" (began {words.when(one['since'], now)})" if one["since"] else ""
-        told = {**one, "message": f"{one['message']}{began}"}
-        lines += _finding(told, terminal.bad, terminal)
+        dated = {**one, "message": f"{one['message']}{began}"}
+        lines += _finding(dated, terminal.bad, terminal)
     if found["unknown"]:
         unknown = f"Nothing is known of: {listed(found['unknown'])}"
         lines += [*terminal.marked(terminal.unknown, unknown), ""]
@@ -61,9 +61,9 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
         f"{name} was {_asked(found['checked'][what], now)}"
         for what, name in (("database", "the database"), ("dns", "DNS"))
     ]
-    said = counted(len(problems), "problem") if problems else "No problems found"
+    summary = counted(len(problems), "problem") if problems else "No problems found"
     mark = terminal.bad if problems else terminal.ok
-    return "\n".join([*lines, *terminal.marked(mark, f"{said}; {', '.join(asked)}")])
+    return "\n".join([*lines, *terminal.marked(mark, f"{summary}; {', '.join(asked)}")])
 
 
 def check(found: Mapping[str, object], terminal: Terminal) -> str:
@@ -74,12 +74,12 @@ def check(found: Mapping[str, object], terminal: Terminal) -> str:
     for text in found["advice"]:
         lines += [*terminal.marked(terminal.unknown, text), ""]
     if not found["looked"]:
-        lines += [*terminal.wrapped("The database was not looked at."), ""]
+        lines += [*terminal.wrapped("The database was not read."), ""]
     number, advice = len(found["problems"]), len(found["advice"])
-    said = counted(number, "problem") if number else "No problems found"
+    summary = counted(number, "problem") if number else "No problems found"
     if advice:
-        said += f", {counted(advice, 'piece')} of advice"
-    return "\n".join([*lines, f"{terminal.bad if number else terminal.ok} {said}"])
+        summary += f", {counted(advice, 'piece')} of advice"
+    return "\n".join([*lines, f"{terminal.bad if number else terminal.ok} {summary}"])
 
 
 def _asked(time: str | None, now: datetime) -> str:
@@ -87,14 +87,14 @@ def _asked(time: str | None, now: datetime) -> str:
 
 
 def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
-    """Yield a remedy: each command on a line of its own, whole, what it is for as a comment."""
+    """Yield the lines of a remedy: each command unbroken, with its explanation as a comment."""
     for part in remedy.split("; "):
         found = _COMMAND.fullmatch(part)
         if found is None:
             yield from terminal.wrapped(part, 4, 6)
             continue
-        told = " ".join(filter(None, (found["before"], (found["after"] or "").strip(", "))))
-        comment = f"  # {terminal.printable(told)}" if told else ""
+        text = " ".join(filter(None, (found["before"], (found["after"] or "").strip(", "))))
+        comment = f"  # {terminal.printable(text)}" if text else ""
         yield f"    {terminal.paint(terminal.printable(found['command']), 'bold')}{comment}"
 
 

@@ -1,4 +1,4 @@
-"""The screens of keys that come from files and go to files: what was taken, what was not."""
+"""The screens of functions that import keys from files or write files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .terminal import Terminal, row, widths
 
 Data = Mapping[str, object]
 
-# So many keys, and so many files, are drawn.
+# The number of drawn keys, and of drawn files, at most.
 _MOST = 100
 
 
 def import_tables(found: Data, terminal: Terminal, test: bool = False) -> str:
     """
-    Draw ``dkim.import_tables``: what was refused first, a summary last.
+    Draw ``dkim.import_tables``: refused keys first, a summary last.
 
     test
-        Nothing was imported: the screen says what a run would import.
+        Whether the return is a preview, so that the screen says what a run would import.
     """
     lines = []
     for one in found["refused"]:
@@ -39,7 +39,7 @@ def import_tables(found: Data, terminal: Terminal, test: bool = False) -> str:
 
 
 def written(done: Data, terminal: Terminal) -> str:
-    """Draw what a function returns that wrote a file for all."""
+    """Draw the return of a function that wrote a file for all users."""
     return f"{terminal.ok} Written: {terminal.printable(done['path'])}"
 
 
@@ -79,10 +79,10 @@ def _keys(imported: Sequence[Data], terminal: Terminal) -> Iterable[str]:
     yield from (row(one, wide) for one in cells)
 
 
-def _pillar(lacking: Mapping[str, object], terminal: Terminal) -> Iterable[str]:
-    if lacking:
+def _pillar(missing: Mapping[str, object], terminal: Terminal) -> Iterable[str]:
+    if missing:
         yield from ("dkim:", "  domains:")
-    for domain, settings in lacking.items():
+    for domain, settings in missing.items():
         yield f"    {terminal.printable(as_yaml(domain))}: {terminal.printable(as_yaml(settings))}"
 
 

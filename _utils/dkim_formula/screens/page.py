@@ -1,8 +1,8 @@
 """
-The page that ``dkim.report`` writes: the whole state of one host as HTML, for any browser.
+The page that ``dkim.report`` writes: the complete state of one host as HTML, for any browser.
 
-The page is from the data of ``dkim.health`` and ``dkim.status``. Names and messages in the data are
-foreign text, which the template escapes.
+The page shows the data of ``dkim.health`` and ``dkim.status``. Names and messages in the data are
+untrusted text, which the template escapes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .doctor import remedy_lines
 from .page_template import TEMPLATE
 from .terminal import Terminal
 
-# A browser shows thousands of lines at once, and nobody reads more.
+# The number of rows of each table, and of names of each problem, at most. A browser shows thousands
+# of rows at once, and nobody reads more.
 MOST_KEYS = 2000
 MOST_STEPS = 50
 MOST_RECORDS = 500
@@ -41,7 +42,7 @@ def page(state: Mapping[str, object]) -> str:
     Return the page.
 
     state
-        What ``health.commands.report`` returned.
+        The return of ``health.commands.report``.
     """
     now = datetime.fromisoformat(str(state["at"]))
     rated = [(urgency(key, now), key) for key in state["keys"]]
@@ -89,20 +90,20 @@ _TITLES = {
 
 @lru_cache
 def _template(text: str) -> jinja2.Template:
-    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    made.filters["moment"] = _moment
-    made.filters["safely"] = _PLAIN.printable
-    return made.from_string(text)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["date_and_time"] = _date_and_time
+    environment.filters["safely"] = _PLAIN.printable
+    return environment.from_string(text)
 
 
-def _moment(time: str) -> str:
-    moment = datetime.fromisoformat(time).astimezone(timezone.utc)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+def _date_and_time(time: str) -> str:
+    utc = datetime.fromisoformat(time).astimezone(timezone.utc)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
 
 
 def _date(time: str) -> str:
-    moment = datetime.fromisoformat(time).astimezone(timezone.utc)
-    return f"{moment.day} {moment:%b %Y}"
+    utc = datetime.fromisoformat(time).astimezone(timezone.utc)
+    return f"{utc.day} {utc:%b %Y}"
 
 
 def _figures(rated: Rated, wrong: int) -> list[tuple[str, str]]:
@@ -121,7 +122,7 @@ def _figures(rated: Rated, wrong: int) -> list[tuple[str, str]]:
 
 def _problem(one: Mapping[str, object]) -> dict[str, object]:
     items = one["items"]
-    # The message names the first few.
+    # The message already names up to NAMED items.
     shown = items[:MOST_NAMES] if len(items) > NAMED else []
     more = max(int(one["count"]) - MOST_NAMES, 0) if shown else 0
     return {
@@ -139,7 +140,7 @@ def _commands(remedy: str) -> list[str]:
 
 
 def _steps(rated: Rated, now: datetime) -> list[dict[str, str]]:
-    """Return what comes next of each key: what needs a person first, then by its time."""
+    """Return the next step of each key: keys that need a person first, then by time."""
     ordered = sorted(rated, key=lambda one: (one[0] != NEEDS_A_PERSON, str(one[1]["when"]) or "~"))
     return [_step(rank, key, now) for rank, key in ordered[:MOST_STEPS]]
 
@@ -168,7 +169,7 @@ def _for_a_person(key: Mapping[str, object]) -> str:
 
 
 def _rows(rated: Rated) -> Iterable[dict[str, object]]:
-    """Yield a line a key: domains with what needs a person first."""
+    """Yield a row for each key. Domains with a key that needs a person come first."""
     worst: dict[object, int] = {}
     for rank, key in rated:
         worst[key["domain"]] = max(rank, worst.get(key["domain"], rank))

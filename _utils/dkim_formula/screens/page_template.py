@@ -1,7 +1,7 @@
-"""The template of the page that ``screens.page`` draws: HTML without a script or another file."""
+"""The template of the page that ``screens.page`` draws: HTML without scripts or other files."""
 
-# Light and dark by the reader's own setting; on paper black on white. No state is told by a colour
-# alone. The policy (CSP 3) lets nothing be loaded, whatever text the page comes to hold.
+# The page is light or dark by the setting of the browser, and black on white on paper. No state is
+# shown by a colour alone. The policy (CSP 3) forbids to load anything, whatever text the page has.
 TEMPLATE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -74,7 +74,7 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
 <header>
 <h1 class="{{ tone }}">{{ verdict }}</h1>
 <p>DKIM signing on <b>{{ host }}</b></p>
-<p class="times">As of <time datetime="{{ at }}">{{ at | moment }}</time>.
+<p class="times">As of <time datetime="{{ at }}">{{ at | date_and_time }}</time>.
 {%- for what, time in checked %} {{ what }} checked {{ time }}.{% endfor %}</p>
 </header>
 <ul class="figures">
@@ -90,7 +90,7 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
 <h3>{{ one.name | safely }}</h3>
 <p>{{ one.message | safely }}</p>
 {%- if one.since %}
-<p class="times">Since {{ one.since | moment }}</p>
+<p class="times">Since {{ one.since | date_and_time }}</p>
 {%- endif %}
 {%- if one.names %}
 <ul class="names">

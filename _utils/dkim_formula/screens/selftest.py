@@ -1,4 +1,4 @@
-"""The screen of ``dkim.selftest``: whose mail is not signed first, the others in one line."""
+"""The screen of ``dkim.selftest``: failed messages first, and a summary."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def selftest(results: Sequence[Mapping[str, object]], terminal: Terminal) -> str
         lines.append(terminal.paint(line, "red") if _is_bad(one) else line)
         lines += terminal.wrapped(one["detail"], 4) if one["detail"] else []
     if bad:
-        said = f"{len(bad):,} of {counted(len(results), 'signature')} failed"
+        summary = f"{len(bad):,} of {counted(len(results), 'signature')} failed"
     else:
-        said = f"{counted(len(results), 'message')} signed and verified"
-        untold = sum(one["verified_by_dns"] is None for one in results)
-        said += f", {untold:,} of them not by DNS" if untold else ""
-    return "\n".join([*lines, f"{terminal.bad if bad else terminal.ok} {said}"])
+        summary = f"{counted(len(results), 'message')} signed and verified"
+        not_by_dns = sum(one["verified_by_dns"] is None for one in results)
+        summary += f", {not_by_dns:,} of them not by DNS" if not_by_dns else ""
+    return "\n".join([*lines, f"{terminal.bad if bad else terminal.ok} {summary}"])
 
 
 def _is_bad(one: Mapping[str, object]) -> bool:

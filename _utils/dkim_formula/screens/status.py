@@ -1,4 +1,4 @@
-"""The screens of ``dkim.status`` and ``dkim.list_keys``: a line a key, grouped by domain."""
+"""The screens of ``dkim.status`` and ``dkim.list_keys``: a line for each key, by domain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .terminal import GAP, Terminal, padded, row, total, widths
 
 Key = Mapping[str, object]
 
-# So many keys are drawn at most, unless all are asked for.
+# The number of drawn keys at most, unless the caller asks for all.
 _MOST = 200
 _TITLES = ("domain", "selector", "algorithm", "state", "for", "DNS", "next")
 _STATES = ("standby", "pending", "active", "retired", "revoked")
@@ -22,10 +22,10 @@ _LIST_TITLES = ("domain", "selector", "algorithm", "state", "since")
 
 def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool = False) -> str:
     """
-    Draw ``dkim.status``: what needs a person first, a summary last.
+    Draw ``dkim.status``: domains with keys that need a person first, a summary last.
 
     every
-        Draw all keys. Else, where all do not fit the terminal, those at rest are counted.
+        Draw all keys. Otherwise keys at rest are only counted if the keys do not fit the terminal.
     """
     if not keys:
         return "No keys"
@@ -33,8 +33,8 @@ def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool =
     worst: dict[str, int] = {}
     for rank, key in rated:
         worst[key["domain"]] = max(rank, worst.get(key["domain"], 0))
-    is_whole = every or 2 * len(worst) + len(keys) + 4 <= terminal.height
-    chosen = rated if is_whole else [one for one in rated if one[0] != AT_REST]
+    is_complete = every or 2 * len(worst) + len(keys) + 4 <= terminal.height
+    chosen = rated if is_complete else [one for one in rated if one[0] != AT_REST]
     chosen = sorted(
         chosen, key=lambda one: (-worst[one[1]["domain"]], one[1]["domain"], one[1]["address"])
     )
@@ -50,13 +50,13 @@ def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool =
 
 
 def list_keys(keys: Sequence[Key], terminal: Terminal, now: datetime) -> str:
-    """Draw ``dkim.list_keys``: what the table holds, by domain."""
+    """Draw ``dkim.list_keys``: the keys of the table, by domain."""
     if not keys:
         return "No keys"
 
     def cells(key: Key) -> list[str]:
-        moments = {"standby": "created", "pending": "created", "active": "activated"}
-        since = key[moments.get(key["state"], key["state"])]
+        dates = {"standby": "created", "pending": "created", "active": "activated"}
+        since = key[dates.get(key["state"], key["state"])]
         return [*_named(key, terminal), key["state"], words.when(since, now)]
 
     def below(key: Key) -> list[str]:
@@ -98,7 +98,7 @@ def _next(key: Key, now: datetime) -> str:
 
 
 def _below(rank: int, key: Key, terminal: Terminal) -> list[str]:
-    """Return what is wrong, and what a key waits for where that is more than time."""
+    """Return the lines below a key: its problem, and what it waits for other than time."""
     found = [str(key["problem"])] if key["problem"] else []
     reason = str(key["next"]).partition(": ")[2]
     if reason and rank != AT_REST and (key["state"] in ("standby", "pending") or not key["when"]):
@@ -109,7 +109,7 @@ def _below(rank: int, key: Key, terminal: Terminal) -> list[str]:
 def _table(
     keys: Sequence[tuple[list[str], list[str]]], titles: Sequence[str], terminal: Terminal
 ) -> list[str]:
-    """Return a table with the domain in the first column, or where that is too wide, above."""
+    """Return a table with the domain in the first column, or above its keys if that is too wide."""
     if not keys:
         return []
     wide = widths([titles, *(cells for cells, _ in keys)])

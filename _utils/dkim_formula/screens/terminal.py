@@ -1,14 +1,14 @@
-"""The terminal that a screen is drawn for: its size, its letters, its colours."""
+"""The terminal that a screen is drawn for: its size, characters and colours."""
 
 from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
-# Where the output is no terminal, no line is broken.
+# The width without a terminal, where no line is broken.
 _NO_LIMIT = 10**6
 
 GAP = "  "
@@ -17,14 +17,16 @@ GAP = "  "
 @dataclass(frozen=True)
 class Terminal:
     """
+    A terminal, or a file in its place.
+
     width
-        Columns; None where lines are not to be broken, as in a file.
+        The number of columns. None means that lines are not broken, as in a file.
     height
-        Lines: what is longer is cut down to what is not at rest.
+        The number of lines. Longer screens are shortened.
     colour
-        Use escape sequences (ECMA-48, section 8.3.117).
+        Whether the terminal supports escape sequences (ECMA-48, section 8.3.117).
     utf8
-        Use letters and signs beyond ASCII.
+        Whether the terminal shows characters beyond ASCII.
     """
 
     width: int | None = 80
@@ -34,43 +36,45 @@ class Terminal:
 
     @property
     def columns(self) -> int:
-        """The width, a great number where there is no limit."""
+        """The width, or a large number without a limit."""
         return self.width or _NO_LIMIT
 
     @property
     def ok(self) -> str:
-        """The mark of what is right."""
+        """The mark of a passed check or a success."""
         return self.paint("✓" if self.utf8 else "ok", "green")
 
     @property
     def bad(self) -> str:
-        """The mark of what is wrong."""
+        """The mark of a problem."""
         return self.paint("✗" if self.utf8 else "!!", "red")
 
     @property
     def unknown(self) -> str:
-        """The mark of what nobody can tell."""
+        """The mark of an unknown result or a note."""
         return self.paint("?" if self.utf8 else "??", "yellow")
 
     @property
     def more(self) -> str:
-        """The sign that a text is cut."""
+        """The sign of a shortened text."""
         return "…" if self.utf8 else "..."
 
     def paint(self, text: str, colour: str) -> str:
-        """Return a text in a colour, where colours are wanted."""
+        """Return a text in a colour, if the terminal supports colours."""
         return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self.colour and text else text
 
     def printable(self, text: object) -> str:
         """
-        Return foreign text without control characters, which could steer a terminal (CWE-150), and
-        without letters that the terminal lacks.
+        Return untrusted text with escapes for some characters.
+
+        These are control characters, which could control the terminal (CWE-150), and characters
+        that the terminal does not support.
         """
         shown = "".join(char if char.isprintable() else _escaped(char) for char in str(text))
         return shown if self.utf8 else shown.encode("ascii", "backslashreplace").decode("ascii")
 
     def wrapped(self, text: object, indent: int = 0, hang: int | None = None) -> list[str]:
-        """Return a text as lines that fit, indented; a word that is too long keeps whole."""
+        """Return a text as indented lines that fit. A word that is too long is not broken."""
         lines = textwrap.wrap(
             self.printable(" ".join(str(text).split())),
             max(self.columns, indent + 20),
@@ -82,25 +86,39 @@ class Terminal:
         return lines or [""]
 
     def marked(self, mark: str, text: object) -> list[str]:
-        """Return a text as lines that fit, the first one behind a mark."""
+        """Return a text as lines that fit, with a mark before the first line."""
         first, *others = self.wrapped(text, 2 if self.utf8 else 3)
         return [f"{mark} {first.lstrip()}", *others]
 
 
+def has_utf8(environment: Mapping[str, str]) -> bool:
+    """
+    Return whether the locale has UTF-8, by the first of three variables that is set: locale(7).
+
+    If none is set, Python sets LC_CTYPE to C.UTF-8 (PEP 538) whatever the terminal can show.
+    """
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    values = {name: environment.get(name, "") for name in names}
+    if values["LC_CTYPE"] == "C.UTF-8" and values["LANG"] in ("", "C", "POSIX"):
+        values["LC_CTYPE"] = ""
+    chosen = next((value for value in values.values() if value), "")
+    return "utf8" in chosen.lower().replace("-", "")
+
+
 def cell_width(text: str) -> int:
-    """Return how many columns a text takes: Unicode Standard Annex #11."""
+    """Return the number of columns of a text: Unicode Standard Annex #11."""
     if text.isascii():
         return len(text)
     return sum(map(_columns_of, text))
 
 
 def padded(text: str, width: int) -> str:
-    """Return a text with blanks behind, up to a width."""
+    """Return a text with blanks after it, up to a width."""
     return text + " " * (width - cell_width(text))
 
 
 def widths(rows: Iterable[Sequence[str]]) -> list[int]:
-    """Return how wide each column of a table is."""
+    """Return the width of each column of a table."""
     return [max(map(cell_width, column)) for column in zip(*rows, strict=True)]
 
 
@@ -111,7 +129,7 @@ def row(cells: Sequence[str], wide: Sequence[int]) -> str:
 
 
 def total(wide: Sequence[int]) -> int:
-    """Return how wide a table is."""
+    """Return the width of a table."""
     return sum(wide) + len(GAP) * (len(wide) - 1)
 
 

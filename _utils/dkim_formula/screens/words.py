@@ -1,4 +1,4 @@
-"""How times, numbers and names are said on a screen."""
+"""Times, numbers and names as words on a screen."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _LETTERS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 def when(time: str | None, now: datetime) -> str:
     """Return an ISO 8601 time as ``in 12 days``, ``now`` or ``3 hours ago``; '' for none."""
-    moment = moment_of(time)
-    if moment is None:
+    parsed = parsed_time(time)
+    if parsed is None:
         return ""
-    seconds = int((moment - now).total_seconds())
+    seconds = int((parsed - now).total_seconds())
     unit = next((one for one in _UNITS if abs(seconds) >= one[1]), None)
     if unit is None:
         return "now"
-    said = counted(abs(seconds) // unit[1], unit[0])
-    return f"in {said}" if seconds > 0 else f"{said} ago"
+    distance = counted(abs(seconds) // unit[1], unit[0])
+    return f"in {distance}" if seconds > 0 else f"{distance} ago"
 
 
-def moment_of(time: str | None) -> datetime | None:
-    """Return an ISO 8601 time, in UTC where it names no zone; None for no time."""
+def parsed_time(time: str | None) -> datetime | None:
+    """Return an ISO 8601 time, which is in UTC without a zone; None for no time."""
     if not time:
         return None
-    moment = datetime.fromisoformat(time)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    parsed = datetime.fromisoformat(time)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
 
 
 def span(age: str) -> str:
@@ -45,7 +45,7 @@ def algorithm(key: Mapping[str, object]) -> str:
 
 
 def domain(name: str, terminal: Terminal) -> str:
-    """Return a domain, with its U-labels before where there are any (RFC 5890, 2.3.2.1)."""
+    """Return a domain, after its form with U-labels if it has any (RFC 5890, 2.3.2.1)."""
     shown = terminal.printable(name) if name else "(no name)"
     readable = u_labels(name) if terminal.utf8 else name
     return shown if readable == name else f"{readable} ({shown})"

@@ -1,4 +1,4 @@
-"""The pillar: read, checked, and given back whole."""
+"""The pillar: its values are read, checked and completed with defaults."""
 
 from .model import Settings
 from .reading import Reading, read

@@ -1,9 +1,9 @@
 """
-Arguments of functions, which come from a terminal: of the right kind, or an error names them.
+Arguments of functions, as a person types them on a terminal.
 
-Salt reads each argument as YAML, so that what a person typed may come as a number, a boolean or
-nothing. :func:`as_meant` brings the arguments of every function to their kinds at one place; what
-a domain name or a selector may be, the functions of the library say themselves.
+Salt reads each argument as YAML, so a typed text may arrive as a number, a boolean or null.
+:func:`check_arguments` converts the arguments of every function to their types in one place. The
+functions of the library check what a domain name or a selector may be.
 """
 
 import difflib
@@ -15,9 +15,9 @@ from ..errors import InvalidValue, as_yaml
 from ..record_names import KEY_LABEL, has_key_label
 from .validation import Check, absolute_path, boolean, choice, integer, shown, text
 
-__all__ = ["absolute_path", "as_meant", "choice", "list_of", "milter", "text"]
+__all__ = ["absolute_path", "check_arguments", "choice", "list_of", "milter", "text"]
 
-# postconf(5), smtpd_milters: blanks and commas part the entries, braces hold settings, $ is a
+# postconf(5), smtpd_milters: blanks and commas separate entries, braces hold settings, $ begins a
 # parameter's name.
 _MILTER = re.compile(r"(unix|local|inet6?):[^\s,{}$]+")
 
@@ -26,14 +26,14 @@ _SELECTOR = "give letters, digits and hyphens, such as s2026"
 
 
 def list_of(check: Check, value: object, where: str) -> list[object]:
-    """Each member as ``check`` gives it. Raises InvalidValue for what is no list."""
+    """Return the members of a list, each checked. Raises InvalidValue for another type."""
     if not isinstance(value, (list, tuple)):
         raise InvalidValue(where, shown(value), "is not a list", "give one such as '[a, b]'")
     return [check(member, where) for member in value]
 
 
 def milter(value: object, where: str) -> str:
-    """A milter's address, as main.cf has it: ``unix:opendkim/opendkim.sock``."""
+    """Return a milter's address in main.cf's form, such as ``unix:opendkim/opendkim.sock``."""
     given = text(value, where)
     if not _MILTER.fullmatch(given):
         raise InvalidValue(
@@ -45,19 +45,19 @@ def milter(value: object, where: str) -> str:
     return given
 
 
-def as_meant(
+def check_arguments(
     signature: inspect.Signature,
     arguments: inspect.BoundArguments,
     typed: Sequence[object] = (),
 ) -> inspect.BoundArguments:
     """
-    Return a call's arguments, each of its kind by its name.
+    Return a call's arguments, each converted to the type that its name requires.
 
     signature
-        Of the function that is called: an argument that stands at its default is left as it is, and
-        one whose default is True or False is a boolean.
+        The signature of the called function. An argument at its default stays as it is. An argument
+        with a default of True or False is a boolean.
     typed
-        What a person typed, where that is known: ``NAME=VALUE`` or ``VALUE``.
+        What a person typed, if known: ``NAME=VALUE`` or ``VALUE``.
 
     Raises InvalidValue.
     """
@@ -70,7 +70,7 @@ def as_meant(
 
 
 class _Number:
-    """A number that stands for a text: what was typed is unknown, or reads otherwise."""
+    """A number where a text is expected. ``typed`` is the text that a person typed, or None."""
 
     def __init__(self, value: float, typed: str | None):
         self.value = value
@@ -78,7 +78,7 @@ class _Number:
 
 
 def _as_typed(name: str, value: object, typed: Sequence[object]) -> object:
-    """Return the value; of a text's number what was typed, where that is another text."""
+    """Return the value, or a :class:`_Number` if another text than this number was typed."""
     if name not in _TEXTS or isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     texts = [one.removeprefix(f"{name}=").strip() for one in typed if isinstance(one, str)]
@@ -106,7 +106,7 @@ def _domain(value: object, where: str) -> str:
         raise InvalidValue(where, value, "is a URL, not a domain name", _DOMAIN)
     if has_key_label(name):
         raise InvalidValue(
-            where, value, "is the name of a key record", f"give what stands after .{KEY_LABEL}."
+            where, value, "is the name of a key record", f"give the part after .{KEY_LABEL}."
         )
     return name
 
@@ -134,13 +134,13 @@ def _selector(value: object, where: str) -> str:
         raise InvalidValue(where, value, "is empty", _SELECTOR)
     if has_key_label(name):
         raise InvalidValue(
-            where, value, "is the name of a key record", f"give what stands before .{KEY_LABEL}"
+            where, value, "is the name of a key record", f"give the part before .{KEY_LABEL}"
         )
     return name
 
 
 def _word(remedy: str) -> Check:
-    """Return a check for a word of a function's own, without blanks around."""
+    """Return a check for a keyword of a function, which removes blanks around the keyword."""
 
     def check(value: object, where: str) -> str:
         if not isinstance(value, str):

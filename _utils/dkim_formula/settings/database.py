@@ -1,4 +1,4 @@
-"""``dkim:database``: where the virtual-mail database is, and who reads it."""
+"""``dkim:database``: the virtual-mail database, its tables of domains and its roles."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -84,12 +84,12 @@ _WRITER = {
 
 
 def read_database(value: object, notes: Notes) -> Database:
-    """Return the section's settings. A wrong value is noted, and its default stands."""
+    """Return the section's settings. A wrong value is noted and replaced by its default."""
     read = read_section(value, WHERE, _DATABASE, notes)
     read |= _read_hosted(read, notes)
     read["reader"] = _read_reader(read.get("reader"), notes)
     read["writer"] = Writer(**read_section(read.get("writer"), f"{WHERE}:writer", _WRITER, notes))
-    # A database on another host is not ours to install.
+    # The formula installs no database on another host.
     read.setdefault("manage", not read.get("host"))
     database = Database(**read)
     given = value if isinstance(value, Mapping) else {}
@@ -99,12 +99,12 @@ def read_database(value: object, notes: Notes) -> Database:
 
 
 def _read_hosted(read: Mapping[str, object], notes: Notes) -> dict[str, object]:
-    """Return where hosted domains are read: the preset's tables, the pillar's keys over them."""
+    """Return the tables of hosted domains: the preset's, with the pillar's keys over them."""
     given = read.get("domains")
     table = _read_table(given, f"{WHERE}:domains", notes)
     preset = read.get("preset")
     if preset is None and table.get("table", "domains") == "domains":
-        # The howto's own name: whatever else is said of the table, its other names stay too.
+        # The table has the howto's name, so the howto's other names are its defaults.
         preset = "howto"
     base = PRESETS[preset] if preset else PRESETS["howto"]
     domains = replace(base.domains, **table)
@@ -132,7 +132,7 @@ def _read_hosted(read: Mapping[str, object], notes: Notes) -> dict[str, object]:
 def _default_schema(preset: str | None, domains: HostedTable) -> str:
     if preset != "howto":
         return "dkim"
-    # The howto has its tables and views beside the table of domains.
+    # The howto creates its tables and views in the schema of the table of domains.
     return domains.schema if needs_no_quotes(domains.schema) else "public"
 
 
@@ -167,7 +167,7 @@ def _reader_given(given: Mapping) -> Mapping:
 
 
 def _check_access(database: Database, reader_given: Mapping, notes: Notes) -> None:
-    """Note what is wrong with several keys together."""
+    """Note the problems that several keys have together."""
     reader, writer = database.reader, database.writer
     if database.host and database.manage:
         notes.problem(
@@ -225,8 +225,8 @@ def _check_clients(database: Database, reader_given: Mapping, notes: Notes) -> N
     for key, role in (("reader", reader), ("writer", writer)):
         if role.clients and database.host:
             notes.problem(
-                f"{WHERE}:{key}:clients: is for the machine that has the database, and this one "
-                f"has it at {database.host!r}; give it there, and leave it out here"
+                f"{WHERE}:{key}:clients: is for the machine that has the database, which is "
+                f"{database.host!r}; set it there, and remove it here"
             )
         for network in role.clients:
             if network.endswith("/0"):
@@ -236,13 +236,13 @@ def _check_clients(database: Database, reader_given: Mapping, notes: Notes) -> N
                 )
     if writer.clients and writer.password is None and not writer.common_names:
         notes.problem(
-            f"{WHERE}:writer:password: is not there, and clients log in with one; give one, or "
-            "common_names of the clients' certificates, or leave clients out"
+            f"{WHERE}:writer:password: is missing, and clients need it to log in; set it, set "
+            "common_names of the clients' certificates, or remove clients"
         )
     if writer.common_names and writer.password is not None:
         notes.problem(
-            f"{WHERE}:writer:common_names: stands beside password, and clients log in either by "
-            "certificate or by password; leave one out"
+            f"{WHERE}:writer:common_names: is set together with password, and clients log in by "
+            "certificate or by password; remove one"
         )
     if writer.common_names and not writer.clients:
         notes.advise(
@@ -250,7 +250,7 @@ def _check_clients(database: Database, reader_given: Mapping, notes: Notes) -> N
         )
     if reader.auth == "peer" and reader.clients and reader_given.get("password") is None:
         notes.problem(
-            f"{WHERE}:reader:password: is not there, and clients log in with one; give one, or "
+            f"{WHERE}:reader:password: is missing, and clients need it to log in; set it, or set "
             "auth: cert for clients that have certificates"
         )
 
@@ -272,10 +272,10 @@ def _check_peer(database: Database, reader_given: Mapping, notes: Notes) -> None
 def _check_password(database: Database, reader_given: Mapping, notes: Notes) -> None:
     if reader_given.get("password") is None:
         notes.problem(
-            f"{WHERE}:reader:password: is not there, and auth is 'password'; "
-            "give one, or auth: peer for the local socket"
+            f"{WHERE}:reader:password: is missing, and auth is 'password'; set it, or set "
+            "auth: peer for the local socket"
         )
-    if database.host and not database.verifies:
+    if database.host and not database.verifies_server:
         notes.advise(
             f"{WHERE}:sslmode",
             f"{database.sslmode!r} sends a password to a server that is not verified; "
@@ -298,27 +298,24 @@ def _check_certificate(database: Database, reader_given: Mapping, notes: Notes) 
         for key in ("sslcert", "sslkey"):
             if reader_given.get(key) is None:
                 notes.problem(
-                    f"{WHERE}:reader:{key}: is not there, and auth is 'cert'; give the path of "
-                    "the file"
+                    f"{WHERE}:reader:{key}: is missing, and auth is 'cert'; set the file's path"
                 )
         _check_tls(database, notes)
 
 
 def _check_own_certificate(database: Database, given: Mapping, notes: Notes) -> None:
-    """Note what is wrong with the certificate that ``user`` logs in with."""
-    lacking = [key for key in ("sslcert", "sslkey") if given.get(key) is None]
-    if len(lacking) == 2:
+    """Note the problems of the certificate that ``user`` logs in with."""
+    missing = [key for key in ("sslcert", "sslkey") if given.get(key) is None]
+    if len(missing) == 2:
         return
-    for key in lacking:
-        notes.problem(
-            f"{WHERE}:{key}: is not there, and a certificate goes with its key; give both"
-        )
-    for key, there in (("host", bool(database.host)), ("user", database.user is not None)):
-        if not there:
+    for key in missing:
+        notes.problem(f"{WHERE}:{key}: is missing, and a certificate needs its key; set both")
+    for key, is_set in (("host", bool(database.host)), ("user", database.user is not None)):
+        if not is_set:
             notes.problem(
-                f"{WHERE}:{key}: is not there, and sslcert is what a user logs in with to a server "
-                "elsewhere; give it, or leave sslcert and sslkey out. OpenDKIM's own stand under "
-                "reader"
+                f"{WHERE}:{key}: is missing, and sslcert is the certificate of a user on another "
+                "host's server; set it, or remove sslcert and sslkey. OpenDKIM's own certificate "
+                "belongs under reader"
             )
     if database.host:
         _check_tls(database, notes)
@@ -330,7 +327,7 @@ def _check_tls(database: Database, notes: Notes) -> None:
             InvalidValue(
                 f"{WHERE}:sslmode",
                 database.sslmode,
-                "may leave TLS out, and a certificate is shown over TLS alone",
+                "may leave TLS out, and certificates are used over TLS alone",
                 "give verify-full",
             )
         )

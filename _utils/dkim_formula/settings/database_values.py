@@ -1,4 +1,4 @@
-"""Values of ``dkim:database`` that PostgreSQL, a DSN and the access files can carry."""
+"""Checks of ``dkim:database``: values that PostgreSQL, a DSN and the access files can hold."""
 
 import ipaddress
 import re
@@ -10,21 +10,21 @@ from ..errors import InvalidValue
 from ..secret import Secret
 from .validation import Kind, secret, shown, text
 
-# PostgreSQL cuts a longer name at NAMEDATALEN - 1 bytes, with no more than a notice.
+# PostgreSQL truncates a longer name to NAMEDATALEN - 1 bytes, with only a notice.
 MAX_IDENTIFIER = 63
 
-# opendkim(8), "DATA SETS": these divide a DSN and are decoded in "filter" alone (measured with
-# 2.11.0~beta2); quotes and backslashes break the connection string that OpenDBX builds.
+# opendkim(8), "DATA SETS": these separate the parts of a DSN and are decoded in "filter" alone
+# (measured with 2.11.0~beta2). Quotes and backslashes break the connection string of OpenDBX.
 _DSN_DELIMITERS = ":/@+?="
 _DSN_QUOTES = "'\"\\"
-# opendkim.conf(5): a comma divides a data set's members, "#" begins a comment anywhere on a line.
+# opendkim.conf(5): a comma separates a data set's members. "#" begins a comment anywhere in it.
 _CONF_DELIMITERS = ",#"
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _MAP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
-# With a dot: `all`, `samehost` and `samenet` mean something else in pg_hba.conf.
+# The dot is required: `all`, `samehost` and `samenet` have another meaning in pg_hba.conf.
 _CLIENT_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _COMMON_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. @*-]*")
 
@@ -33,7 +33,7 @@ def identifier(value: object, where: str) -> str:
     """
     Return a PostgreSQL name of 1 to 63 bytes.
 
-    Source: PostgreSQL, "Identifiers and Key Words": any character in quotes, but NUL.
+    Source: PostgreSQL, "Identifiers and Key Words": in quotes, any character except NUL.
     """
     name = text(value, where)
     size = len(name.encode("utf-8", "surrogatepass"))
@@ -45,14 +45,14 @@ def identifier(value: object, where: str) -> str:
             f"PostgreSQL's names have {MAX_IDENTIFIER} at most",
         )
     if "%" in name or "$$" in name:
-        # psycopg2 takes % for the place of an argument, in a quoted name too (measured, 2.9); $$
-        # ends the text of a function.
+        # psycopg2 takes % for a placeholder, in a quoted name too (measured, 2.9). $$ ends the body
+        # of a function.
         raise InvalidValue(where, name, "has % or $$ in it", "use another name")
     return name
 
 
 def dsn_name(value: object, where: str) -> str:
-    """Return a PostgreSQL name that OpenDKIM's DSN can carry."""
+    """Return a PostgreSQL name that OpenDKIM's DSN can hold."""
     name = identifier(value, where)
     kinds = _not_for_a_dsn(name)
     if kinds:
@@ -66,15 +66,15 @@ def dsn_name(value: object, where: str) -> str:
 
 
 def reader_name(value: object, where: str) -> str:
-    """Return the reader's role: a name for a DSN that is not one of PostgreSQL's own roles."""
+    """Return the reader's name, which fits a DSN and is no role of PostgreSQL's own."""
     return _own_role(dsn_name(value, where), where)
 
 
 def writer_name(value: object, where: str) -> str:
-    """Return the writer's role: a name that is not one of PostgreSQL's own roles."""
+    """Return the writer's name, which is no role of PostgreSQL's own."""
     name = _own_role(identifier(value, where), where)
     if name.startswith("/"):
-        # From PostgreSQL 16 on, in quotes too.
+        # Since PostgreSQL 16, for a quoted name too.
         raise InvalidValue(
             where,
             name,
@@ -86,7 +86,7 @@ def writer_name(value: object, where: str) -> str:
 
 def clients(value: object, where: str) -> tuple[str, ...]:
     """
-    Return addresses, networks and host names, each as it is written in pg_hba.conf.
+    Return addresses, networks and host names, each in the form of pg_hba.conf.
 
     Source: PostgreSQL, «The pg_hba.conf File», «address».
     """
@@ -99,7 +99,7 @@ def clients(value: object, where: str) -> tuple[str, ...]:
 
 
 def common_names(value: object, where: str) -> tuple[str, ...]:
-    """Return common names of client certificates: RFC 5280, section 4.1.2.6, at most 64."""
+    """Return common names of client certificates, of 64 characters at most (RFC 5280, 4.1.2.6)."""
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, (list, tuple)):
         raise InvalidValue(where, shown(value), "is not a list of names", "give common names")
@@ -116,8 +116,10 @@ def common_names(value: object, where: str) -> tuple[str, ...]:
 
 def role_password(value: object, where: str) -> Secret:
     """
-    Return a password that SASLprep (RFC 4013, section 2) leaves as it is. RFC 5802, section 2.2,
-    has a password normalized before a SCRAM verifier is made, so the two can be compared.
+    Return a password that SASLprep (RFC 4013, section 2) leaves unchanged.
+
+    RFC 5802, section 2.2, normalizes a password before it becomes a SCRAM verifier. An unchanged
+    password can be compared with the verifier.
     """
     password = secret(value, where)
     text_ = password.reveal()
@@ -136,10 +138,7 @@ def role_password(value: object, where: str) -> Secret:
 
 
 def reader_password(value: object, where: str) -> Secret:
-    """
-    Return a password that can stand in a DSN. The error tells the kind of character, never the
-    text.
-    """
+    """Return a password that a DSN can hold. Errors name kinds of characters, never the text."""
     password = role_password(value, where)
     kinds = _not_for_a_dsn(password.reveal())
     if kinds:
@@ -154,9 +153,9 @@ def reader_password(value: object, where: str) -> Secret:
 
 def hosts(value: object, where: str) -> str:
     """
-    Return one host or several, as libpq tries them in turn: ``a,b``; '' is the local socket.
+    Return one host, or several (``a,b``) that libpq tries in turn. '' means the local socket.
 
-    Neither a path nor an IPv6 address can stand in a DSN.
+    A DSN can hold neither a path nor an IPv6 address.
     """
     if value == "":
         return ""
@@ -178,14 +177,15 @@ def qualified_table(value: object, where: str) -> str:
 
 
 def needs_no_quotes(name: str) -> bool:
-    """Tell whether SQL takes a name without quotes, and means by it what it says."""
+    """Return whether SQL reads the name unchanged without quotes."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def own_schema(value: object, where: str) -> str:
     """
-    Return the schema of the formula's own objects: a name that needs no quotes, since OpenDKIM
-    writes it into its queries as it stands.
+    Return the schema of the formula's own objects: a name that needs no quotes.
+
+    OpenDKIM writes the name into its queries without quotes.
     """
     name = identifier(value, where)
     if not needs_no_quotes(name) or name.startswith("pg_") or name == "information_schema":
@@ -200,10 +200,10 @@ def own_schema(value: object, where: str) -> str:
 
 def only(value: object, where: str) -> tuple[tuple[str, tuple[str | None, ...]], ...]:
     """
-    Return which rows of a table count: each column with the values that it may have.
+    Return the condition for rows that count: each column with its allowed values.
 
-    A value is text, as SQL compares a quoted literal with a column of any type: ``true`` and ``1``
-    are both ``'1'``, which a boolean and a smallint take (measured, PostgreSQL 15).
+    A value is text, since SQL compares a quoted literal with a column of any type. ``true`` and
+    ``1`` are both ``'1'``, which a boolean and a smallint accept (measured, PostgreSQL 15).
     """
     if not isinstance(value, Mapping):
         raise InvalidValue(
@@ -240,12 +240,12 @@ def _literal(value: object, where: str) -> str | None:
 
 
 def system_user(value: object, where: str) -> str:
-    """Return the name of an account of the system."""
+    """Return the name of a system account."""
     return _matching(_SYSTEM_USER, value, where, "is not the name of an account")
 
 
 def map_name(value: object, where: str) -> str:
-    """Return a map's name in ``pg_ident.conf`` that needs no quotes there."""
+    """Return a map's name that needs no quotes in ``pg_ident.conf``."""
     return _matching(_MAP, value, where, "is not the name of a map")
 
 
@@ -267,7 +267,7 @@ def _client(value: object, where: str) -> str:
             raise InvalidValue(
                 where, name, "has bits beyond its mask", f"give {network}, or the address alone"
             ) from None
-    # What is all digits and dots is an address that is wrong, not a name.
+    # Digits and dots alone are an invalid address and no name.
     if not _CLIENT_NAME.fullmatch(name) or len(name) > 253 or not re.search("[A-Za-z]", name):
         raise InvalidValue(
             where,
@@ -289,7 +289,7 @@ def _host(value: object, where: str) -> str:
             where,
             host,
             "has a colon, which a DSN can't carry",
-            "give a name in place of an IPv6 address, and a port by dkim:database:port",
+            "give a name instead of an IPv6 address, and a port by dkim:database:port",
         )
     if not _HOST.fullmatch(host):
         raise InvalidValue(where, host, "is not a host", "give a name or an IPv4 address")
@@ -297,7 +297,7 @@ def _host(value: object, where: str) -> str:
 
 
 def _not_for_a_dsn(value: str) -> str:
-    """Name the kinds of characters of the value that a DSN can't carry; '' for none."""
+    """Return the kinds of characters in the value that a DSN can't hold; '' for none."""
     kinds = []
     if set(value) & set(_DSN_DELIMITERS):
         kinds.append(f"one of {' '.join(_DSN_DELIMITERS)}")

@@ -1,4 +1,4 @@
-"""The ``delegation`` of a domain: its key records stand in a zone of ours, found by CNAME."""
+"""The ``delegation`` of a domain: CNAME records point to key records in the formula's zone."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,12 +9,12 @@ from .dns import zone_name
 from .model import Delegation, KeyPlan
 from .validation import Notes, is_not, read_section, shown, unquoted
 
-# The second selector of a key: while one key signs, the next one's record is seen by the world.
+# Ends the second selector of a key. While one key signs, the record of the next one is visible.
 _NEXT = "-2"
 
 
 def selectors(value: object, where: str) -> tuple[str, ...]:
-    """The selectors that have a CNAME, each once."""
+    """Return the selectors that have a CNAME, each once."""
     if not isinstance(value, (list, tuple)) or not value:
         raise InvalidValue(where, shown(value), "is not a list", "give two selectors or more")
     return tuple(dict.fromkeys(names.selector(shown(one), where) for one in value))
@@ -25,8 +25,9 @@ _DELEGATION = {"zone": zone_name, "selectors": selectors}
 
 def read_delegation(value: object, where: str, notes: Notes) -> Delegation | None:
     """
-    The section, or the name of the zone alone; None where the value is ``false``, or wrong. The
-    selectors are those that are given: :func:`completed` fills them in.
+    Return the delegation of a section, or of a zone's name alone; None for ``false`` or a problem.
+
+    The selectors are those of the pillar. :func:`completed` adds the missing ones.
     """
     if value is False:
         return None
@@ -40,7 +41,7 @@ def read_delegation(value: object, where: str, notes: Notes) -> Delegation | Non
         return None
     read = read_section(given, where, _DELEGATION, notes)
     if given.get("zone") is None:
-        notes.problem(f"{where}:zone: is not there; name the zone of yours that takes the keys")
+        notes.problem(f"{where}:zone: is missing; name a zone of yours for the key records")
     return Delegation(**read) if "zone" in read else None
 
 
@@ -48,15 +49,17 @@ def completed(
     delegation: Delegation, plans: Iterable[KeyPlan], domain: str, where: str
 ) -> Delegation:
     """
-    The delegation with every selector that may be used: each key's own, and those given, or a
-    second one for each key, so that a rotation has where to go.
+    Return the delegation with every selector that may be used.
 
-    Raises InvalidValue where there is no selector to rotate to, or a record's name has no room.
+    These are the selectors of the keys, and the pillar's selectors. If the pillar has none, each
+    key gets a second selector, so that a rotation has one to move to.
+
+    Raises InvalidValue if there is no selector to rotate to, or a record's name is too long.
     """
-    wanted = [plan.selector for plan in plans]
-    others = delegation.selectors or tuple(f"{own}{_NEXT}" for own in wanted)
-    chosen = tuple(dict.fromkeys((*wanted, *others)))
-    if len(chosen) <= len(wanted):
+    desired = [plan.selector for plan in plans]
+    others = delegation.selectors or tuple(f"{own}{_NEXT}" for own in desired)
+    chosen = tuple(dict.fromkeys((*desired, *others)))
+    if len(chosen) <= len(desired):
         raise InvalidValue(
             f"{where}:selectors",
             list(chosen),

@@ -1,4 +1,4 @@
-"""The ``dmarc`` of a domain. RFC 9989, section 4.7."""
+"""The ``dmarc`` setting of a domain. Source: RFC 9989, section 4.7."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ _HINTS = {
 
 
 def addresses(value: object, where: str) -> tuple[str, ...]:
-    """Report addresses from a string, a comma separated one or a list; ``mailto:`` is dropped."""
+    """Return report addresses without ``mailto:``, from a list or a text with commas."""
     listed = value if isinstance(value, (list, tuple)) else [value]
     if not listed or not all(isinstance(one, str) for one in listed):
         wrong = next((one for one in listed if not isinstance(one, str)), value)
@@ -35,7 +35,7 @@ def addresses(value: object, where: str) -> tuple[str, ...]:
 
 
 def alignment(value: object, where: str) -> str:
-    """``r`` or ``s``, also as a word."""
+    """Return ``r`` or ``s``, also for ``relaxed`` or ``strict``."""
     if not isinstance(value, str) or value.lower() not in _ALIGNMENTS:
         raise InvalidValue(
             where, shown(value), "is not an alignment", "use r (relaxed) or s (strict)"
@@ -44,7 +44,7 @@ def alignment(value: object, where: str) -> str:
 
 
 def failure_options(value: object, where: str) -> str:
-    """``fo``: 0, 1, d and s, with colons between or as a list."""
+    """Return ``fo``: 0, 1, d and s, from a list or a text with colons."""
     given = value if isinstance(value, (list, tuple)) else as_text(value).split(":")
     options = [as_text(option).strip().lower() for option in given if not isinstance(option, bool)]
     if not options or len(options) != len(given) or not set(options) <= set(_FO):
@@ -58,13 +58,13 @@ def failure_options(value: object, where: str) -> str:
 
 
 def psd(value: object, where: str) -> str:
-    """``y``, ``n`` or ``u``; YAML's booleans are taken for the first two."""
+    """Return ``y``, ``n`` or ``u``. A boolean of YAML means ``y`` or ``n``."""
     if isinstance(value, bool):
         return "y" if value else "n"
     return word("y", "n", "u")(value, where)
 
 
-# RFC 5234, section 2.3: words of a grammar have no case.
+# RFC 5234, section 2.3: keywords of a grammar are case-insensitive.
 _POLICY = word("none", "quarantine", "reject")
 
 CHECKS = {
@@ -83,9 +83,9 @@ CHECKS = {
 
 def read_dmarc(value: object, where: str, notes: Notes) -> dict[str, object] | None:
     """
-    The keys that are given and right; None where the value is ``false``: no record.
+    Return the valid keys of the section; None for ``false``, which means no record.
 
-    ``true`` stands for an empty mapping: a record with the defaults.
+    ``true`` means an empty mapping: a record with the defaults.
     """
     if value is False:
         return None
@@ -98,13 +98,13 @@ def read_dmarc(value: object, where: str, notes: Notes) -> dict[str, object] | N
 
 
 def make_dmarc(read: Mapping[str, object], where: str, notes: Notes) -> Dmarc:
-    """The policy of the keys that :func:`read_dmarc` gave, with advice on what is unwise."""
+    """Return the policy of the keys from :func:`read_dmarc`, and note what is unwise."""
     dmarc = Dmarc(**read)
     if dmarc.policy == "reject":
         notes.advise(
             f"{where}:policy",
-            "'reject' loses mail to mailing lists and forwarders of a domain that people write "
-            "from; quarantine is safer (RFC 9989, section 7.4)",
+            "'reject' loses mail that people of the domain send through mailing lists and "
+            "forwarders; quarantine is safer (RFC 9989, section 7.4)",
         )
     if dmarc.fo and not dmarc.ruf:
         notes.advise(f"{where}:fo", "has no effect without ruf (RFC 9989, section 4.7)")

@@ -1,4 +1,4 @@
-"""``dkim:dns``: how records are published and checked."""
+"""``dkim:dns``: publication and checks of DNS records."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ from .validation import (
 
 WHERE = "dkim:dns"
 
-# RFC 8945, section 6: hmac-md5 and hmac-sha1 are there for old servers alone, and sha1 is going.
+# RFC 8945, section 6: hmac-md5 and hmac-sha1 are for old servers alone; sha1 is being retired.
 ALGORITHMS = (
     "hmac-sha224",
     "hmac-sha256",
@@ -43,17 +43,18 @@ ALGORITHMS = (
     "hmac-sha512-256",
 )
 
-# The names of zones and keys are domain names and not ones of hosts: underscores are common.
+# Names of zones and keys are domain names, not host names: underscores are common.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-# A week; resolvers keep no record much longer (RFC 8767, section 4).
+# A week at most: resolvers cache no record much longer (RFC 8767, section 4).
 _SENSIBLE_TTL = range(1, 604801)
 
 
 def server(value: object, where: str) -> str:
     """
-    A name server: an IP address or a host name, and a port after ``@`` where it is not 53, as
-    unbound.conf(5) and nsd.conf(5) write it.
+    Return a name server: an IP address or a host name, with ``@`` and the port if it is not 53.
+
+    unbound.conf(5) and nsd.conf(5) use the same form.
     """
     name, at, port = text(value, where).partition("@")
     if at and not (_PORT.fullmatch(port) and int(port) < 65536):
@@ -66,7 +67,7 @@ def server(value: object, where: str) -> str:
 
 
 def address(value: object, where: str) -> str:
-    """A server by its IP address: who resolves names can't be found by name."""
+    """Return a server's IP address and port: a resolver can't be found by its name."""
     given = server(value, where)
     try:
         ipaddress.ip_address(given.partition("@")[0])
@@ -78,7 +79,7 @@ def address(value: object, where: str) -> str:
 
 
 def list_of(check: Check) -> Check:
-    """A check for one value or a list of them, each once."""
+    """Return a check for one value or a list of values, each once."""
 
     def check_all(value: object, where: str) -> tuple[object, ...]:
         given = value if isinstance(value, (list, tuple)) else [value]
@@ -90,12 +91,12 @@ def list_of(check: Check) -> Check:
 
 
 def zone_name(value: object, where: str) -> str:
-    """The name of a zone, lower-case and without a trailing dot; labels may have underscores."""
+    """Return a zone's name, lower-case, without a trailing dot. Labels may have underscores."""
     return _dns_name(value, where, "is not the name of a zone", "give one such as example.com")
 
 
 def key_name(value: object, where: str) -> str:
-    """The name of a TSIG key, lower-case and without a trailing dot. RFC 8945, section 4.2."""
+    """Return a TSIG key's name, lower-case, without a trailing dot (RFC 8945, section 4.2)."""
     return _dns_name(value, where, "is not the name of a key", "give a name such as dkim.")
 
 
@@ -107,7 +108,7 @@ def _dns_name(value: object, where: str, problem: str, expected: str) -> str:
 
 
 def key_algorithm(value: object, where: str) -> str:
-    """A TSIG algorithm by its name in RFC 8945, with or without a trailing dot."""
+    """Return a TSIG algorithm by its name in RFC 8945, without a trailing dot."""
     name = value.lower().removesuffix(".") if isinstance(value, str) else value
     if name in ("hmac-sha1", "hmac-md5", "hmac-md5.sig-alg.reg.int"):
         raise InvalidValue(where, value, "is too weak", "use hmac-sha256 (RFC 8945, section 6)")
@@ -115,12 +116,12 @@ def key_algorithm(value: object, where: str) -> str:
 
 
 def key_secret(value: object, where: str) -> Secret:
-    """The shared secret in base64, as tsig-keygen(8) prints it."""
+    """Return the shared secret in base64, as tsig-keygen(8) prints it."""
     checked = secret(value, where)
     try:
         base64.b64decode(checked.reveal(), validate=True)
     except (binascii.Error, ValueError):
-        # "from None": the cause may hold the text.
+        # "from None": the cause may hold the secret.
         raise InvalidValue(
             where, Secret(""), "is not base64", "give it as tsig-keygen prints it"
         ) from None
@@ -128,7 +129,7 @@ def key_secret(value: object, where: str) -> Secret:
 
 
 def as_given(value: object, _where: str) -> object:
-    """Return a value as it is: true, false or a section, which another module reads."""
+    """Return a value unchanged: true, false or a section that another module reads."""
     return value
 
 
@@ -160,7 +161,7 @@ _KEY = {"name": key_name, "algorithm": key_algorithm, "secret": key_secret}
 
 
 def read_dns(value: object, notes: Notes) -> Dns:
-    """The section's settings; whatever is wrong is noted and stands at its default."""
+    """Return the section's settings. A wrong value is noted and replaced by its default."""
     read = read_section(value, WHERE, _DNS, notes)
     if "key" in read:
         read["key"] = _read_key(read["key"], f"{WHERE}:key", notes)
@@ -171,19 +172,19 @@ def read_dns(value: object, notes: Notes) -> Dns:
     if "notify" in read:
         read["notify"] = read_notify(read["notify"], notes)
     dns = _with_provider(Dns(**read), notes)
-    _check_ways(dns, notes)
+    _check_methods(dns, notes)
     has_key = "key" in read or any(zone.key for zone in dns.zones.values())
     if dns.publish == "rfc2136" and not has_key:
         notes.advise(
             f"{WHERE}:key",
-            "is not set: the server can know us by our address alone, which others can forge",
+            "is not set: the server identifies this machine by its address, which others can forge",
         )
     advise_ttl(dns.ttl, f"{WHERE}:ttl", notes)
     return dns
 
 
 def _with_provider(dns: Dns, notes: Notes) -> Dns:
-    """Return the settings with the one provider that there is as the provider of every zone."""
+    """Note unknown providers, and return the settings with an only provider as the default."""
     named = {f"{WHERE}:provider": dns.provider}
     named |= {f"{WHERE}:zones:{zone}:provider": one.provider for zone, one in dns.zones.items()}
     for where, name in named.items():
@@ -196,31 +197,31 @@ def _with_provider(dns: Dns, notes: Notes) -> Dns:
     return dns
 
 
-def _check_ways(dns: Dns, notes: Notes) -> None:
-    """Note what a way of publishing lacks."""
-    ways = {WHERE: (dns.publish, dns.provider)}
+def _check_methods(dns: Dns, notes: Notes) -> None:
+    """Note the settings that each method of publication lacks or ignores."""
+    methods = {WHERE: (dns.publish, dns.provider)}
     for name, zone in dns.zones.items():
-        way = zone.publish or dns.publish
-        ways[f"{WHERE}:zones:{name}"] = (way, zone.provider or dns.provider)
-        if zone.provider is not None and way != "octodns":
+        method = zone.publish or dns.publish
+        methods[f"{WHERE}:zones:{name}"] = (method, zone.provider or dns.provider)
+        if zone.provider is not None and method != "octodns":
             notes.problem(
-                f"{WHERE}:zones:{name}:provider: is for publish: octodns, and the zone's is {way}; "
-                "remove one of them"
+                f"{WHERE}:zones:{name}:provider: is for publish: octodns, and the zone's is "
+                f"{method}; remove one of them"
             )
-        if (zone.server or zone.key) and way in ("octodns", "command"):
+        if (zone.server or zone.key) and method in ("octodns", "command"):
             notes.advise(
                 f"{WHERE}:zones:{name}",
-                f"server and key have no effect with publish: {way}; set publish: rfc2136 there to "
-                "have this zone updated by them",
+                f"server and key have no effect with publish: {method}; set publish: rfc2136 there "
+                "to use them",
             )
-    for where, (way, provider) in ways.items():
-        if way == "octodns" and provider is None:
+    for where, (method, provider) in methods.items():
+        if method == "octodns" and provider is None:
             notes.problem(
                 f"{where}:provider: is missing, and publish is octodns; name one of "
                 f"{WHERE}:providers"
                 + (f": {', '.join(dns.providers)}" if dns.providers else ", which has none")
             )
-        if way == "command" and dns.command is None:
+        if method == "command" and dns.command is None:
             notes.problem(
                 f"{WHERE}:command: is missing, and {where}:publish is command; give the program's "
                 "path"
@@ -228,11 +229,11 @@ def _check_ways(dns: Dns, notes: Notes) -> None:
 
 
 def advise_ttl(seconds: int, where: str, notes: Notes) -> None:
-    """Advice where a TTL is legal and useless."""
+    """Note a TTL that is legal but useless."""
     if seconds not in _SENSIBLE_TTL:
         notes.advise(
             where,
-            f"{seconds} is legal (0 to {MAX_TTL}), and of use are 1 to {_SENSIBLE_TTL[-1]} seconds",
+            f"{seconds} is legal (0 to {MAX_TTL}), but useful are 1 to {_SENSIBLE_TTL[-1]} seconds",
         )
 
 
@@ -243,11 +244,11 @@ def _read_zones(value: object, notes: Notes) -> dict[str, Zone]:
         return {}
     zones = {}
     for given, settings in value.items():
-        place = f"{where}:{shown_key(given)}"
-        name = notes.attempt(zone_name, shown(given), place)
-        read = read_section(settings, place, _ZONE, notes)
+        pillar_key = f"{where}:{shown_key(given)}"
+        name = notes.attempt(zone_name, shown(given), pillar_key)
+        read = read_section(settings, pillar_key, _ZONE, notes)
         if "key" in read:
-            read["key"] = _read_key(read["key"], f"{place}:key", notes)
+            read["key"] = _read_key(read["key"], f"{pillar_key}:key", notes)
         if name in zones:
             notes.problem(InvalidValue(where, given, f"is the same zone as {name}", "give it once"))
         elif name is not None:
@@ -262,7 +263,7 @@ def _read_key(value: object, where: str, notes: Notes) -> TsigKey | None:
     given = value if isinstance(value, Mapping) else {}
     for key in ("name", "secret"):
         if given.get(key) is None:
-            notes.problem(f"{where}:{key}: is not there; a key has a name and a secret")
+            notes.problem(f"{where}:{key}: is missing; a key has a name and a secret")
     if "name" not in read or "secret" not in read:
         return None
     return TsigKey(read["name"], read.get("algorithm", "hmac-sha256"), read["secret"])

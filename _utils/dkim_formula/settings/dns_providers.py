@@ -1,4 +1,4 @@
-"""``dkim:dns:providers``: services that octoDNS reads and changes zones at."""
+"""``dkim:dns:providers``: DNS services that the formula uses through octoDNS."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ WHERE = "dkim:dns:providers"
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Arguments of these names are given as text: requests shows a number that it refuses as a header's
-# value in its error (measured, requests 2.34).
+# An argument with one of these words in its name must be a string: requests shows a number that it
+# refuses as a header's value in its error (measured, requests 2.34).
 _SECRET_WORDS = ("key", "token", "secret", "password", "passphrase")
 
 
 def class_path(value: object, where: str) -> str:
-    """Return a class with its module, as octoDNS's own configuration names it."""
+    """Return a class with its module, as in octoDNS's own configuration."""
     path = text(value, where).strip()
     if not _CLASS.fullmatch(path):
         raise InvalidValue(
@@ -29,17 +29,17 @@ def class_path(value: object, where: str) -> str:
 
 
 def read_providers(value: object, notes: Notes) -> dict[str, ApiProvider]:
-    """Return the providers by their names; whatever is wrong is noted and left out."""
+    """Return the providers by name. A wrong one is noted and left out."""
     if not isinstance(value, Mapping):
         notes.problem(is_not(value, WHERE, "providers", "give a mapping of names to settings"))
         return {}
     read = {}
     for given, settings in value.items():
-        place = f"{WHERE}:{shown_key(given)}"
+        pillar_key = f"{WHERE}:{shown_key(given)}"
         if not isinstance(given, str) or not given.strip():
-            notes.problem(f"{place}: the name of a provider is a string; quote it")
+            notes.problem(f"{pillar_key}: the name of a provider is a string; quote it")
             continue
-        provider = _read_provider(given, settings, place, notes)
+        provider = _read_provider(given, settings, pillar_key, notes)
         if provider is not None:
             read[given] = provider
     return read
@@ -59,23 +59,21 @@ def _read_provider(name: str, value: object, where: str, notes: Notes) -> ApiPro
     checked = notes.attempt(class_path, shown(path), f"{where}:class")
     arguments = {}
     for key, one in given.items():
-        place = f"{where}:{shown_key(key)}"
+        pillar_key = f"{where}:{shown_key(key)}"
         if not _is_argument(key):
-            notes.problem(f"{place}: is not the name of an argument; remove it")
+            notes.problem(f"{pillar_key}: is not the name of an argument; remove it")
         elif one is not None:
-            arguments[key] = notes.attempt(_argument, one, place)
+            arguments[key] = notes.attempt(_argument, one, pillar_key)
     return None if checked is None else ApiProvider(name, checked, arguments)
 
 
 def _is_argument(key: object) -> bool:
-    # octoDNS's ``id`` is the provider's name.
+    # octoDNS passes the provider's name as ``id``.
     return isinstance(key, str) and bool(_ARGUMENT.fullmatch(key)) and key != "id"
 
 
 def _argument(value: object, where: str) -> object:
-    """
-    Return one argument, every string of it as a :class:`Secret`: nobody knows which of them are.
-    """
+    """Return one argument with each string as a :class:`Secret`: any string may be one."""
     if isinstance(value, str):
         return _string(value, where)
     if isinstance(value, Mapping):
@@ -93,7 +91,7 @@ def _argument(value: object, where: str) -> object:
 
 
 def _string(value: str, where: str) -> Secret:
-    # A pillar that GPG or a file renders ends each value with a line's end.
+    # The GPG renderer and values from files leave a newline at the end.
     stripped = value.strip()
     if not stripped:
         raise InvalidValue(where, Secret(""), "is empty", "give a value or leave the key out")
@@ -103,7 +101,7 @@ def _string(value: str, where: str) -> Secret:
         raise InvalidValue(
             where,
             Secret(""),
-            "names an environment variable, which octoDNS's own command alone reads",
+            "names an environment variable, which only octoDNS's own command reads",
             "give the value itself",
         )
     return Secret(stripped)

@@ -1,4 +1,4 @@
-"""The keys that a domain and its addresses are to have: selectors, algorithms, sizes."""
+"""The desired keys of a domain and its addresses: selectors, algorithms, sizes."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _NOT_IN_A_LABEL = re.compile(r"[^a-z0-9]+")
 
 
 def algorithms(value: object, where: str) -> tuple[str, ...]:
-    """Return the given algorithms, one or a list without repetition, in ``ALGORITHMS``' order."""
+    """Return one or several algorithms, without repetition, in the order of ``ALGORITHMS``."""
     given = value if isinstance(value, (list, tuple)) else [value]
     checked = [_ALGORITHM(algorithm, where) for algorithm in given]
     if not checked:
@@ -47,18 +47,18 @@ KEY_CHECKS = {"selector": selectors, "algorithm": algorithms, "bits": bits}
 
 def key_plans(name: str, merged: Merged, notes: Notes) -> tuple[KeyPlan, ...]:
     """Return the keys of a domain or an address, one for each algorithm."""
-    place = merged.place("selector")
-    wanted = merged.get("algorithm", (DEFAULT_PLAN.algorithm,))
+    pillar_key = merged.pillar_key("selector")
+    desired = merged.get("algorithm", (DEFAULT_PLAN.algorithm,))
     chosen = merged.get("selector", DEFAULT_PLAN.selector)
     size = merged.get("bits", DEFAULT_PLAN.bits)
     plans = []
-    for algorithm in wanted:
+    for algorithm in desired:
         try:
-            selector = _selector_for(algorithm, chosen, wanted, place)
+            selector = _selector_for(algorithm, chosen, desired, pillar_key)
             if name != EVERY_HOSTED:
                 key_record_name(selector, name)
         except InvalidValue as error:
-            notes.problem(InvalidValue(place, chosen, f"can't be used for {name} ({error})"))
+            notes.problem(InvalidValue(pillar_key, chosen, f"can't be used for {name} ({error})"))
         else:
             plans.append(KeyPlan(algorithm, selector, size))
     _check_plans(plans, merged, notes)
@@ -66,14 +66,14 @@ def key_plans(name: str, merged: Merged, notes: Notes) -> tuple[KeyPlan, ...]:
 
 
 def _selector_for(
-    algorithm: str, chosen: str | Mapping[str, str], wanted: tuple[str, ...], where: str
+    algorithm: str, chosen: str | Mapping[str, str], desired: tuple[str, ...], where: str
 ) -> str:
-    """Return the selector of one of a domain's keys: two keys can't share one name."""
+    """Return the selector of one of a domain's keys. Two keys can't share a selector."""
     if isinstance(chosen, Mapping):
         if algorithm not in chosen:
             raise InvalidValue(where, chosen, f"has no selector for {algorithm}", "add one")
         return chosen[algorithm]
-    if algorithm == wanted[0]:
+    if algorithm == desired[0]:
         return chosen
     return names.selector(f"{chosen}-{algorithm}", where)
 
@@ -82,7 +82,7 @@ def _check_plans(plans: list[KeyPlan], merged: Merged, notes: Notes) -> None:
     if len({plan.selector for plan in plans}) < len(plans):
         notes.problem(
             InvalidValue(
-                merged.place("selector"),
+                merged.pillar_key("selector"),
                 plans[0].selector,
                 "is the selector of two keys",
                 "each key has a record of its own; give each algorithm another selector",
@@ -91,15 +91,14 @@ def _check_plans(plans: list[KeyPlan], merged: Merged, notes: Notes) -> None:
     for plan in plans:
         if plan.algorithm == "rsa" and plan.bits < private_key.DEFAULT_BITS:
             notes.advise(
-                merged.place("bits"),
+                merged.pillar_key("bits"),
                 f"{plan.bits} is weak; RFC 8301, section 3.2, wants "
                 f"{private_key.DEFAULT_BITS} or more",
             )
     if plans and all(plan.algorithm == "ed25519" for plan in plans):
         notes.advise(
-            merged.place("algorithm"),
-            "ed25519 alone is no signature to the many verifiers that don't know it; "
-            "[rsa, ed25519] is one to all",
+            merged.pillar_key("algorithm"),
+            "many verifiers don't know ed25519 and treat the mail as unsigned; use [rsa, ed25519]",
         )
 
 
@@ -115,16 +114,16 @@ def read_addresses(domain: Domain, merged: Merged, notes: Notes) -> tuple[Addres
     taken = {plan.selector: domain.name for plan in domain.keys}
     addresses: dict[str, Address] = {}
     for text, value in given.items():
-        place = f"{where}:{shown_key(text)}"
-        address = notes.attempt(_address_in(domain), text, place)
+        pillar_key = f"{where}:{shown_key(text)}"
+        address = notes.attempt(_address_in(domain), text, pillar_key)
         if address is None:
             continue
         if address in addresses:
-            notes.problem(InvalidValue(place, text, "is given twice", "give it once"))
+            notes.problem(InvalidValue(pillar_key, text, "is given twice", "give it once"))
             continue
-        plans = _address_plans(address, value, merged, place, notes)
+        plans = _address_plans(address, value, merged, pillar_key, notes)
         for plan in plans:
-            _check_taken(plan.selector, address, taken, place, notes)
+            _check_taken(plan.selector, address, taken, pillar_key, notes)
         addresses[address] = Address(address, plans)
     return tuple(addresses.values())
 
@@ -144,9 +143,10 @@ def _address_in(domain: Domain) -> Check:
 def _address_plans(
     address: str, value: object, merged: Merged, where: str, notes: Notes
 ) -> tuple[KeyPlan, ...]:
-    """Return an address's keys: algorithm and size inherited, the local part as selector."""
+    """Return an address's keys. Algorithm and size are inherited, the selector is not."""
     own = read_section(None if value is True else value, where, KEY_CHECKS, notes)
     if "selector" not in own:
+        # The default selector is the local part.
         local = _NOT_IN_A_LABEL.sub("-", address.rpartition("@")[0].lower()).strip("-")
         own["selector"] = local[: names.MAX_LABEL].strip("-") or "address"
     inherited = {

@@ -1,4 +1,4 @@
-"""``dkim:defaults`` and ``dkim:domains``: which domains there are, and what each is to have."""
+"""``dkim:defaults`` and ``dkim:domains``: the domains, and the desired state of each."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ WHERE = "dkim:domains"
 
 
 def domain_name(value: object, where: str) -> str:
-    """Return the name that :func:`dkim_formula.names.mail_domain` makes of the value."""
+    """Return a domain's name in the form of :func:`dkim_formula.names.mail_domain`."""
     return names.mail_domain(shown(value), where)
 
 
@@ -66,7 +66,7 @@ _TEMPLATE_HINTS = {
 
 @dataclass
 class Domains:
-    """What the two sections say together."""
+    """The domains of both sections."""
 
     defaults: Domain
     named: dict[str, Domain] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class Domains:
 
 def read_domains(defaults: object, domains: object, record_ttl: int, notes: Notes) -> Domains:
     """
-    Read both sections, each domain with the defaults under its own settings.
+    Return the domains of both sections, each with its own settings over the defaults.
 
     defaults, domains
         The values of the two keys.
     record_ttl
-        ``dkim:dns:ttl``, in seconds: the TTL where neither section has one.
+        ``dkim:dns:ttl``, in seconds: the TTL if neither section has one.
     notes
-        Takes problems and advice.
+        Collects problems and advice.
     """
     own = _read_settings(defaults, DEFAULTS, _DEFAULTS, notes, _TEMPLATE_HINTS)
     built_in = {"ttl": record_ttl}
@@ -94,21 +94,21 @@ def read_domains(defaults: object, domains: object, record_ttl: int, notes: Note
         if given == EVERY_HOSTED:
             _add_every_hosted(result, value, inherited, seen, notes)
             continue
-        place = f"{WHERE}:{shown_key(given)}"
-        name = notes.attempt(_listed_name, given, place)
+        pillar_key = f"{WHERE}:{shown_key(given)}"
+        name = notes.attempt(_listed_name, given, pillar_key)
         if name is None or _is_repeated(name, given, seen, notes):
             continue
         if value is False:
             result.excluded.add(name)
         else:
-            read = _read_settings(value, place, _DOMAIN, notes)
-            result.named[name] = _make(name, Merged(read, inherited, place), notes)
+            read = _read_settings(value, pillar_key, _DOMAIN, notes)
+            result.named[name] = _make(name, Merged(read, inherited, pillar_key), notes)
     _check_aliases(result, notes)
     return result
 
 
 def _pairs(value: object, notes: Notes) -> Iterable[tuple[object, object]]:
-    """Give name and settings of each domain, from a mapping or a list of names and mappings."""
+    """Yield each domain's name and settings, from a mapping or a list of names and mappings."""
     if value is None:
         return
     if isinstance(value, Mapping):
@@ -148,15 +148,15 @@ def _add_every_hosted(
 ) -> None:
     if _is_repeated(EVERY_HOSTED, EVERY_HOSTED, seen, notes) or value is False:
         return
-    place = f"{WHERE}:{EVERY_HOSTED}"
-    read = _read_settings(value, place, _DEFAULTS, notes, _TEMPLATE_HINTS)
-    result.every_hosted = _make(EVERY_HOSTED, Merged(read, inherited, place), notes)
+    pillar_key = f"{WHERE}:{EVERY_HOSTED}"
+    read = _read_settings(value, pillar_key, _DEFAULTS, notes, _TEMPLATE_HINTS)
+    result.every_hosted = _make(EVERY_HOSTED, Merged(read, inherited, pillar_key), notes)
 
 
 def _read_settings(
     value: object, where: str, checks: Mapping, notes: Notes, hints: Mapping | None = None
 ) -> dict[str, object]:
-    """Return the keys that are given and right; ``true`` stands for an empty mapping."""
+    """Return the valid settings. ``true`` means an empty mapping."""
     read = read_section(None if value is True else value, where, checks, notes, hints)
     for key, reader in _SECTIONS.items():
         if key in read:
@@ -170,17 +170,17 @@ def _make(name: str, merged: Merged, notes: Notes) -> Domain:
     _check_strict(merged, notes)
     if alias_of:
         _check_alias_keys(merged, notes)
-    ttl_place = merged.place("ttl") if "ttl" in merged.own else f"{DEFAULTS}:ttl"
-    advise_ttl(merged.get("ttl"), ttl_place, notes)
+    ttl_key = merged.pillar_key("ttl") if "ttl" in merged.own else f"{DEFAULTS}:ttl"
+    advise_ttl(merged.get("ttl"), ttl_key, notes)
     if merged.get("testing"):
         notes.advise(
-            merged.place("testing"),
-            "t=y has receivers treat the mail as if it were unsigned (RFC 6376, section 3.6.1); "
-            "take it out once the signatures verify",
+            merged.pillar_key("testing"),
+            "t=y makes receivers treat the mail as if it were unsigned (RFC 6376, section 3.6.1); "
+            "remove it when the signatures verify",
         )
     domain = Domain(
         name=name,
-        # An alias has no key of its own: mail from it carries d= of the other domain.
+        # An alias has no key of its own: its signatures have d= of the other domain.
         keys=() if alias_of else key_plans(name, merged, notes),
         strict=merged.get("strict", True) and not subdomains,
         testing=merged.get("testing", False),
@@ -194,27 +194,27 @@ def _make(name: str, merged: Merged, notes: Notes) -> Domain:
     return replace(domain, delegation=_delegation(domain, merged, notes))
 
 
-# Where a policy's record stands, where that is not the domain itself.
+# The record names of policies whose record is not at the domain itself.
 _POLICY_NAMES = {"tls_rpt": tls_rpt_record_name, "mta_sts": mta_sts_record_name}
 
 
 def _policies(name: str, merged: Merged, notes: Notes) -> dict[str, object]:
-    """Return SPF, TLS-RPT and MTA-STS, as far as they are set."""
+    """Return the valid values of SPF, TLS-RPT and MTA-STS."""
     found = {}
     for key in ("spf", "tls_rpt", "mta_sts"):
         value = merged.get(key)
         if not value:
             continue
-        place = merged.place(key)
+        pillar_key = merged.pillar_key(key)
         if key == "spf":
-            advise_spf(value, place, notes)
-            itself = own_name_problem(value, name, place)
-            if itself:
-                notes.problem(itself)
+            advise_spf(value, pillar_key, notes)
+            problem = own_name_problem(value, name, pillar_key)
+            if problem:
+                notes.problem(problem)
                 continue
         if key in _POLICY_NAMES and name != EVERY_HOSTED:
             try:
-                _POLICY_NAMES[key](name, place)
+                _POLICY_NAMES[key](name, pillar_key)
             except InvalidValue as error:
                 notes.problem(error)
                 continue
@@ -223,13 +223,13 @@ def _policies(name: str, merged: Merged, notes: Notes) -> dict[str, object]:
 
 
 def _delegation(domain: Domain, merged: Merged, notes: Notes) -> Delegation | None:
-    """Return the delegation with its selectors; an alias has no key, so nothing to delegate."""
+    """Return the delegation with its selectors; None for an alias, which has no key."""
     delegation = merged.get("delegation")
     if delegation is None or domain.alias_of:
         return None
     plans = [*domain.keys, *(plan for address in domain.addresses for plan in address.keys)]
     try:
-        return completed(delegation, plans, domain.name, merged.place("delegation"))
+        return completed(delegation, plans, domain.name, merged.pillar_key("delegation"))
     except InvalidValue as error:
         notes.problem(error)
         return None
@@ -260,8 +260,7 @@ def _dmarc(name: str, merged: Merged, notes: Notes) -> Dmarc | None:
     read = merged.dmarc()
     if read is None:
         return None
-    place = merged.place("dmarc")
-    dmarc = make_dmarc(read, place, notes)
+    dmarc = make_dmarc(read, merged.pillar_key("dmarc"), notes)
     if name == EVERY_HOSTED:
         return dmarc
     try:
@@ -285,13 +284,13 @@ def _check_aliases(domains: Domains, notes: Notes) -> None:
         if domain.alias_of == name:
             problem = "is the domain itself"
         elif domain.alias_of in domains.excluded:
-            problem = "is a domain that is left out"
+            problem = "is a domain that is set to false"
         elif target is not None and target.alias_of is not None:
             problem = "is an alias too"
         else:
             if target is None and domains.every_hosted is None:
                 notes.advise(
-                    where, f"{domain.alias_of!r} is not in {WHERE}: nothing makes it a key"
+                    where, f"{domain.alias_of!r} is not in {WHERE}: no key is generated for it"
                 )
             continue
         notes.problem(

@@ -12,10 +12,10 @@ _FORM = re.compile(r"([0-9]{1,9})([smhd]?)")
 
 def duration(low: int, high: int) -> Check:
     """
-    A check for a length of time; gives seconds.
+    Return a check for a length of time, which returns seconds.
 
     low, high
-        The shortest and the longest that are taken, in seconds.
+        The shortest and the longest valid time, in seconds.
 
     The value is a whole number of days (``14``), or text with a unit: ``90s``, ``15m``, ``2h``,
     ``14d``.
@@ -38,7 +38,7 @@ def duration(low: int, high: int) -> Check:
 
 
 def in_words(seconds: float) -> str:
-    """A length of time as the pillar has it, in its largest whole unit: ``90s``, ``14d``."""
+    """Return a length of time in the pillar's form and largest whole unit: ``90s``, ``14d``."""
     whole = int(seconds)
     for unit, length in reversed(UNITS.items()):
         if whole and whole % length == 0:

@@ -1,4 +1,4 @@
-"""``dkim:lookup``: names of packages, services and paths in place of the system's own."""
+"""``dkim:lookup``: names of packages, services and paths instead of the system's defaults."""
 
 import re
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from .validation import Check, Notes, absolute_path, read_section, shown, text
 
 WHERE = "dkim:lookup"
 
-# What dkim/defaults.yaml has, for functions that are called outside of a run of states: the minion
-# may have no way to the master's files then.
+# The values of dkim/defaults.yaml, for functions that are called outside a state run. Without the
+# run a minion may have no access to the master's files.
 DEFAULTS: dict[str, str | list[str] | None] = {
     "postgresql_package": "postgresql",
     "postgresql_service": "postgresql",
@@ -29,16 +29,16 @@ DEFAULTS: dict[str, str | list[str] | None] = {
 
 LOOKUP_KEYS = tuple(DEFAULTS)
 
-# Debian policy 5.6.1, with the architecture that apt-get(8) takes behind a colon; upper case and _
-# are other families'.
+# Debian policy 5.6.1, and apt-get(8)'s architecture after a colon. Upper case and _ are for other
+# families of systems.
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9]+)?")
-# systemd.unit(5), DESCRIPTION, without the backslash, which stands for other characters.
+# systemd.unit(5), DESCRIPTION, without the backslash, which escapes other characters.
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}")
-# useradd(8), CAVEATS: Debian allows more, which units and pg_ident.conf would have to quote.
+# useradd(8), CAVEATS: Debian allows more, but units and pg_ident.conf would have to quote it.
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-# A path goes into a unit, opendkim.conf and main.cf as it is: none of what they give a meaning to.
+# Units, opendkim.conf and main.cf get a path verbatim: no character that has a meaning in them.
 _PATH = re.compile(r"[A-Za-z0-9/._+@~-]+")
-# unix(7): sun_path has 108 octets, the last of which is 0.
+# unix(7): sun_path has 108 octets, and the last one is 0.
 _LONGEST_SOCKET = 107
 _SOCKET = "opendkim-ed25519.sock"
 _PARTS_OF_SOCKET = ("postfix_chroot", "socket_directory")
@@ -142,10 +142,10 @@ _CHECKS: dict[str, Check] = {
 
 
 def read_lookup(value: object, notes: Notes) -> dict[str, str | list[str]]:
-    """The names that are given; whatever is wrong is noted and left out."""
+    """Return the valid names of the pillar. A wrong one is noted and left out."""
     read = read_section(value, WHERE, _CHECKS, notes)
-    site = names(read)
-    longest = f"{site['postfix_chroot']}/{site['socket_directory']}/{_SOCKET}"
+    effective = names(read)
+    longest = f"{effective['postfix_chroot']}/{effective['socket_directory']}/{_SOCKET}"
     if len(longest) > _LONGEST_SOCKET:
         notes.problem(
             f"{WHERE}: {longest}: a socket's path has {_LONGEST_SOCKET} octets at most (unix(7)); "
@@ -155,11 +155,11 @@ def read_lookup(value: object, notes: Notes) -> dict[str, str | list[str]]:
     return read
 
 
-def sound_names(value: object) -> dict[str, object]:
-    """Every name of this machine by what an SLS file gives; Debian's where that is wrong."""
+def valid_names(value: object) -> dict[str, object]:
+    """Return every name for this machine from an SLS file's value; Debian's for a wrong one."""
     return names(read_lookup(value, Notes()))
 
 
-def names(site: Mapping[str, object]) -> dict[str, object]:
-    """Every name of this machine: Debian's, with the site's own (``Settings.lookup``) over them."""
-    return {**DEFAULTS, **site}
+def names(given: Mapping[str, object]) -> dict[str, object]:
+    """Return every name for this machine: Debian's, with ``Settings.lookup`` over them."""
+    return {**DEFAULTS, **given}

@@ -1,4 +1,4 @@
-"""The settings of one domain over those of ``dkim:defaults``."""
+"""A domain's settings, merged over those of ``dkim:defaults``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ EVERY_HOSTED = "*"
 
 @dataclass(frozen=True)
 class Merged:
-    """A domain's own settings over the inherited ones, each knowing where it was given."""
+    """A domain's own settings over the inherited ones, with the pillar key of each."""
 
     own: Mapping[str, object]
     inherited: Mapping[str, object]
     where: str
 
     def get(self, key: str, default: object = None) -> object:
-        """Return a key's value, the domain's own before the inherited one."""
+        """Return a key's value: the domain's own, else the inherited one."""
         return self.own.get(key, self.inherited.get(key, default))
 
-    def place(self, key: str) -> str:
-        """Return the pillar key that a value was given under."""
+    def pillar_key(self, key: str) -> str:
+        """Return the pillar key that sets a value."""
         is_inherited = key not in self.own and key in self.inherited
         return f"{DEFAULTS if is_inherited else self.where}:{key}"
 

@@ -1,27 +1,27 @@
-"""The pillar's settings once they are checked: frozen, complete, every default filled in."""
+"""The checked settings of the pillar: frozen, complete, with every default filled in."""
 
 from dataclasses import dataclass, field
 
 from ..secret import Secret
 from .notification import Notify
 
-SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
 
-# postconf(5), milter_default_action. Not "shutdown": Postfix 3.7 takes it for a mistake and answers
-# 451 to everybody (measured, Debian 12).
+# postconf(5), milter_default_action. "shutdown" is left out: Postfix 3.7 treats it as a mistake and
+# answers 451 to every client (measured, Debian 12).
 MILTER_DEFAULT_ACTIONS = ("accept", "reject", "tempfail", "quarantine")
 
 
 @dataclass(frozen=True)
 class HostedTable:
     """
-    A table of the mail database that hosted domains are read from (pillar
-    ``dkim:database:domains`` and ``dkim:database:aliases``).
+    A table of the mail database that lists hosted domains (pillar ``dkim:database:domains`` and
+    ``dkim:database:aliases``).
 
     only
-        Pairs of a column and its values, as text; None stands for NULL. A row counts where every
-        column has one of its values.
+        Pairs of a column and its values, as text. None means NULL. A row counts if every column has
+        one of its values.
     """
 
     schema: str = "public"
@@ -32,80 +32,80 @@ class HostedTable:
 
 @dataclass(frozen=True)
 class Reader:
-    """The role that OpenDKIM reads with (pillar ``dkim:database:reader``)."""
+    """The role that OpenDKIM reads keys with (pillar ``dkim:database:reader``)."""
 
     name: str = "vmail-dkim-reader"
     auth: str = "peer"  # or "password", "cert"
-    system_user: str = "opendkim"  # who logs in as the role, by peer
+    system_user: str = "opendkim"  # logs in as the role, by peer
     map: str = "maildkim"  # the name of the map in pg_ident.conf
     password: Secret | None = None
-    # On the database's host: networks and names of the mail hosts that are let in over TLS.
+    # On the database host: networks and names of the mail hosts that may log in over TLS.
     clients: tuple[str, ...] = ()
-    # On it: common names of the certificates that are the role's; none: its own name.
+    # On the database host: common names of the role's certificates. Empty: the role's name.
     common_names: tuple[str, ...] = ()
-    sslcert: str | None = None  # on the mail host, where auth is "cert"
+    sslcert: str | None = None  # on the mail host, if auth is "cert"
     sslkey: str | None = None
 
     @property
     def needs_password(self) -> bool:
-        """Whether the role has a password at the server."""
+        """Whether the role has a password on the server."""
         return self.auth == "password" or (self.auth == "peer" and bool(self.clients))
 
     @property
-    def certified(self) -> tuple[str, ...]:
-        """Whose certificates let its clients in; none: they have a password."""
+    def certificate_names(self) -> tuple[str, ...]:
+        """The common names of the clients' certificates. Empty: clients use no certificate."""
         return (self.common_names or (self.name,)) if self.auth == "cert" else ()
 
 
 @dataclass(frozen=True)
 class Writer:
-    """The role that keys are made and looked at with (pillar ``dkim:database:writer``)."""
+    """The formula's role for keys, rotation and records (pillar ``dkim:database:writer``)."""
 
     name: str = "vmail-dkim-writer"
-    map: str = "maildkim-writer"  # lets root in, by peer
-    # For work from other machines: as Reader's. With common names its clients have certificates.
+    map: str = "maildkim-writer"  # lets root log in, by peer
+    # For work from other machines, as in Reader. With common names, clients use certificates.
     clients: tuple[str, ...] = ()
     password: Secret | None = None
     common_names: tuple[str, ...] = ()
 
     @property
-    def certified(self) -> tuple[str, ...]:
-        """Whose certificates let its clients in; none: they have a password, or it has none."""
+    def certificate_names(self) -> tuple[str, ...]:
+        """The common names of the clients' certificates. Empty: clients use no certificate."""
         return self.common_names if self.clients else ()
 
 
 @dataclass(frozen=True)
 class Database:
-    """Where the virtual-mail database is (pillar ``dkim:database``)."""
+    """The virtual-mail database and its roles (pillar ``dkim:database``)."""
 
     name: str = "vmail"
     manage: bool = True
-    owner: str = "vmail"  # owns a database that the formula makes
-    # Owns the formula's own tables, views and functions, and nobody logs in as it: who owns the
-    # mail database's tables can then read no private key.
+    owner: str = "vmail"  # owns a database that the formula creates
+    # Owns the formula's tables, views and functions, and has no login. The owner of the mail
+    # database's tables can therefore read no private key.
     keys_owner: str = "vmail-dkim-owner"
-    host: str = ""  # '' is the local socket
+    host: str = ""  # '' means the local socket
     port: int = 5432
-    # The account for set-up and key work. None: on the local socket postgres sets up and the writer
-    # does the rest, both by peer; with a host, no such work is done from here.
+    # The account for set-up and key work. None on the local socket: postgres does the set-up and
+    # the writer the rest, both by peer. None with a host: this machine does no such work.
     user: str | None = None
     password: Secret | None = None
-    sslcert: str | None = None  # the user's, in place of a password
+    sslcert: str | None = None  # of the user, instead of a password
     sslkey: str | None = None
-    sslmode: str = "verify-full"  # libpq's, where host is not the socket
+    sslmode: str = "verify-full"  # libpq's, used if host is set
     sslrootcert: str | None = None
-    # Whose tables these are (settings.presets); None: the pillar describes them by hand.
+    # The mail set-up that owns the tables (settings.presets). None: the pillar describes them.
     preset: str | None = "howto"
     schema: str = "public"  # of the formula's own tables, views and functions
-    # Nobody reads private keys but the formula's roles, in a table that the howto made too.
+    # Only the formula's roles may read private keys, also in a table that the howto created.
     close_keys: bool = False
     domains: HostedTable = field(default_factory=HostedTable)
     aliases: HostedTable | None = None
-    # The pillar names neither preset nor table: a database without the table hosts no domain.
+    # The pillar names neither preset nor table. A database without the table hosts no domain.
     assumed: bool = True
-    # The pillar describes the table of domains, in part at least.
+    # The pillar describes the table of domains, at least in part.
     described: bool = False
-    # The pillar says which rows of the table of domains count, or that all do.
+    # The pillar says which rows of the table of domains count, or that all rows count.
     only_given: bool = False
     reader: Reader = field(default_factory=Reader)
     writer: Writer = field(default_factory=Writer)
@@ -113,36 +113,38 @@ class Database:
     @property
     def keys_table(self) -> str:
         """
-        The name of the table of keys. Outside the howto it is not ``dkim``: PostfixAdmin's upgrade
-        from 3 to 4 makes none of its own tables where any schema has a relation of that name
-        (measured, 4.0.5).
+        The name of the table of keys.
+
+        It is ``dkim`` for the howto alone: PostfixAdmin's upgrade from 3 to 4 creates none of its
+        own tables if any schema has a relation named ``dkim`` (measured, 4.0.5).
         """
         return "dkim" if self.preset == "howto" else "dkim_keys"
 
     @property
     def has_writer(self) -> bool:
-        """Whether the writer's role is of use here: a site's own account does all by itself."""
+        """Whether the writer's role is used here. The account ``user`` works without the writer."""
         return not self.host and (self.user is None or bool(self.writer.clients))
 
     @property
     def only_signs(self) -> bool:
-        """Whether this machine has no account to work with keys: its daemon reads them."""
+        """Whether this machine has no account for key work: only its daemon reads keys."""
         return bool(self.host) and self.user is None
 
     @property
-    def verifies(self) -> bool:
-        """Whether the server has to show a certificate of an authority that is trusted."""
+    def verifies_server(self) -> bool:
+        """Whether the server must show a certificate of a trusted authority."""
         return bool(self.host) and self.sslmode in ("verify-ca", "verify-full")
 
     @property
-    def authorities(self) -> str | None:
+    def ca_file(self) -> str | None:
         """
-        The file of the authorities that are trusted; None where none is asked. libpq would look in
-        its user's home directory, which is another one for root and for the daemon.
+        The file of trusted certificate authorities; None if no certificate is verified.
+
+        libpq's default is in the home directory, which differs for root and for the daemon.
         """
         if not self.host:
             return None
-        return self.sslrootcert or (SYSTEM_AUTHORITIES if self.verifies else None)
+        return self.sslrootcert or (SYSTEM_CA_FILE if self.verifies_server else None)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Dmarc:
 class MtaSts:
     """A domain's MTA-STS policy (pillar ``dkim:domains:*:mta_sts``), RFC 8461 section 3.2."""
 
-    mx: tuple[str, ...] = ()  # host names, or *.domain; empty where mode is none alone
+    mx: tuple[str, ...] = ()  # host names, or *.domain; empty only if mode is none
     mode: str = "testing"  # or enforce, none
     max_age: int = 604800  # seconds
 
@@ -173,18 +175,18 @@ class MtaSts:
 @dataclass(frozen=True)
 class Delegation:
     """
-    Key records that stand in a zone of ours, for a domain whose own zone is somebody else's (pillar
+    Key records in a zone of the formula, for a domain in a zone of another operator (pillar
     ``dkim:domains:*:delegation``).
     """
 
     zone: str
-    # Every selector that the domain may ever use: each has its CNAME in the domain's zone.
+    # Every selector that the domain may ever use. Each has a CNAME in the domain's zone.
     selectors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """One key that a domain is to have."""
+    """One desired key of a domain."""
 
     algorithm: str = "rsa"  # or "ed25519"
     selector: str = "default"
@@ -201,7 +203,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Domain:
-    """What one domain is to have. ``name`` is the lower-case A-label form."""
+    """The desired state of one domain. ``name`` is the lower-case A-label form."""
 
     name: str
     keys: tuple[KeyPlan, ...] = (KeyPlan(),)
@@ -209,8 +211,8 @@ class Domain:
     testing: bool = False  # t=y
     ttl: int = 3600  # seconds
     dmarc: Dmarc | None = None
-    subdomains: bool = False  # sign .domain too; leaves t=s out
-    alias_of: str | None = None  # signs with that domain's keys
+    subdomains: bool = False  # also sign subdomains; omits t=s
+    alias_of: str | None = None  # sign with that domain's keys
     addresses: tuple[Address, ...] = ()
     spf: str | None = None  # the whole record, from v=spf1 on
     tls_rpt: tuple[str, ...] = ()  # URIs: mailto:... or https://...
@@ -220,7 +222,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class OpenDKIM:
-    """Options of opendkim.conf(5), the site's over ours; and the unit (``dkim:opendkim``)."""
+    """Options of opendkim.conf(5) over the formula's, and the unit (pillar ``dkim:opendkim``)."""
 
     settings: dict[str, str | bool | int | list] = field(default_factory=dict)
     sandbox: bool = True
@@ -228,11 +230,11 @@ class OpenDKIM:
 
 @dataclass(frozen=True)
 class Postfix:
-    """What Postfix's configuration gets (pillar ``dkim:postfix``)."""
+    """Settings for Postfix (pillar ``dkim:postfix``)."""
 
-    # At our own entry. None: what the entry has, else main.cf's own, else accept.
+    # Of the formula's milter entry. None: the entry's present action, else main.cf's, else accept.
     milter_default_action: str | None = None
-    # Services of master.cf that are to go round our milters, ``smtp/inet``.
+    # Services of master.cf that bypass the formula's milters, such as ``smtp/inet``.
     unsigned_services: tuple[str, ...] = ()
 
 
@@ -248,12 +250,12 @@ class TsigKey:
 @dataclass(frozen=True)
 class ApiProvider:
     """
-    A service that octoDNS reads and changes zones at (pillar ``dkim:dns:providers:*``).
+    A DNS service, used through an octoDNS provider (pillar ``dkim:dns:providers:*``).
 
     class_path
-        The class of octoDNS, with its module.
+        The provider's class with its module.
     arguments
-        Of the class; every string is a :class:`Secret`.
+        The arguments of the class. Every string is a :class:`Secret`.
     """
 
     name: str
@@ -262,34 +264,34 @@ class ApiProvider:
 
     @property
     def package(self) -> str | None:
-        """The package of PyPI that has the class; None where it is the site's own."""
+        """The PyPI package of the class; None if the class is not octoDNS's."""
         module = self.class_path.partition(".")[0]
         return module.replace("_", "-") if module.startswith("octodns") else None
 
 
 @dataclass(frozen=True)
 class Zone:
-    """What is particular about one zone (pillar ``dkim:dns:zones:*``)."""
+    """The settings of one zone (pillar ``dkim:dns:zones:*``)."""
 
-    publish: str | None = None  # in place of dkim:dns:publish
-    provider: str | None = None  # in place of dkim:dns:provider
-    server: str | None = None  # takes its updates, in place of dkim:dns:server
-    key: TsigKey | None = None  # in place of dkim:dns:key
-    # Its authoritative servers, in place of those that its NS records name.
+    publish: str | None = None  # instead of dkim:dns:publish
+    provider: str | None = None  # instead of dkim:dns:provider
+    server: str | None = None  # receives the updates, instead of dkim:dns:server
+    key: TsigKey | None = None  # instead of dkim:dns:key
+    # The zone's authoritative servers, instead of those in its NS records.
     nameservers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dns:
     """
-    How records are published and checked (pillar ``dkim:dns``). A server is an address or a host
-    name, and may have a port: ``192.0.2.53@5353``.
+    Publication and checks of DNS records (pillar ``dkim:dns``). A server is an address or a host
+    name, with an optional port: ``192.0.2.53@5353``.
     """
 
     publish: str = "none"  # or "rfc2136", "octodns", "command"
     providers: dict[str, ApiProvider] = field(default_factory=dict)  # by name
-    provider: str | None = None  # of zones that name none
-    command: str | None = None  # the path of the site's own program
+    provider: str | None = None  # of zones without a provider of their own
+    command: str | None = None  # the path of the program that publishes
     server: str | None = None
     key: TsigKey | None = None
     ttl: int = 3600  # seconds
@@ -297,21 +299,21 @@ class Dns:
     resolver: tuple[str, ...] = ()  # empty: the system's, from resolv.conf(5)
     validator: str | None = None  # a resolver that validates DNSSEC
     timeout: int = 3  # seconds for one answer
-    deadline: int = 60  # seconds for one check of everything, and for one publication by an API
-    concurrency: int = 100  # questions under way at once
+    deadline: int = 60  # seconds for one check of all records, or one publication by an API
+    concurrency: int = 100  # queries in progress at once
     notify: Notify | None = None
 
     @property
     def is_published(self) -> bool:
         """Whether the formula publishes any zone."""
-        ways = (self.publish, *(zone.publish for zone in self.zones.values()))
-        return any(way not in (None, "none") for way in ways)
+        methods = (self.publish, *(zone.publish for zone in self.zones.values()))
+        return any(method not in (None, "none") for method in methods)
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The packages of PyPI that octoDNS's providers need."""
-        ways = (self.publish, *(zone.publish for zone in self.zones.values()))
-        if "octodns" not in ways:
+        """The PyPI packages that octoDNS's providers need."""
+        methods = (self.publish, *(zone.publish for zone in self.zones.values()))
+        if "octodns" not in methods:
             return ()
         named = {"octodns", *(one.package for one in self.providers.values())}
         return tuple(sorted(named - {None}))
@@ -319,17 +321,17 @@ class Dns:
 
 @dataclass(frozen=True)
 class Rotation:
-    """The life of a key (pillar ``dkim:rotation``). Every time is in seconds here."""
+    """The life cycle of keys (pillar ``dkim:rotation``). All times are in seconds."""
 
     every: int = 180 * 86400
     spread: int = 30 * 86400
     retire_for: int = 14 * 86400
     revoke_for: int = 30 * 86400
-    margin: int = 300  # over what a resolver may remember
-    together: bool = False  # all algorithms of a domain
-    # None for both: where the domain has a delegation.
+    margin: int = 300  # added to the time that a resolver may cache a record
+    together: bool = False  # rotate all algorithms of a domain at once
+    # For these two, None means: true for domains that have a delegation.
     first_key_waits: bool | None = None
-    standby: bool | None = None  # the next key's record stands in DNS all the time
+    standby: bool | None = None  # keep the next key's record in DNS all the time
     selector: str = "{selector}-%Y%m%d"
     automatic: bool = False  # default: dns.publish is not none
     schedule: int | None = None
@@ -338,55 +340,55 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Report:
-    """The page of the whole state (pillar ``dkim:monitoring:report``)."""
+    """The page of ``dkim.report`` (pillar ``dkim:monitoring:report``)."""
 
     path: str
-    group: str = "root"  # who may read the page, beside root
+    group: str = "root"  # may read the page, besides root
     every: int = 900  # seconds
 
 
 @dataclass(frozen=True)
 class Monitoring:
     """
-    What is checked, how often, and when a problem is worth an event (pillar
-    ``dkim:monitoring``). Times in seconds; None is never.
+    The intervals of health checks, and the limits for events (pillar ``dkim:monitoring``). Times
+    are in seconds. None means never.
     """
 
     beacon: bool = False
     textfile: str | None = None  # the directory that node_exporter reads
-    every: int = 60  # from a look at services and sockets to the next
+    every: int = 60  # interval of the checks of services and sockets
     textfile_every: int = 300
     database_every: int = 300
     dns_every: int | None = 3600
-    down_for: int = 60  # how long a service may be away before an event says so
-    differs_for: int = 3600  # the same, of DNS
-    overdue: int = 7 * 86400  # how late a step of a key's life may be
-    repeat: int | None = 86400  # from an event about what goes on to the next
-    unsigned: str = "hosted"  # or "chosen": whose domains must sign
+    down_for: int = 60  # how long a service may be down before an event reports it
+    differs_for: int = 3600  # the same for DNS
+    overdue: int = 7 * 86400  # how late a key's move to its next state may be
+    repeat: int | None = 86400  # interval of events about a problem that continues
+    unsigned: str = "hosted"  # or "chosen": which domains must sign
     report: Report | None = None
 
 
 @dataclass(frozen=True)
 class Fleet:
     """
-    Which minions have which role (pillar ``dkim:fleet``): Salt's compound targets. The master reads
-    them, for ``dkim.orchestrate`` and ``salt-run dkim.fleet``.
+    The minions of each role, as Salt's compound targets (pillar ``dkim:fleet``). The master reads
+    them for ``dkim.orchestrate`` and ``salt-run dkim.fleet``.
     """
 
     database: str = ""
     standby: str = ""
     mail: str = ""
-    publisher: str = ""  # '': the database's
+    publisher: str = ""  # '': the target of database
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The whole of pillar ``dkim``."""
+    """The whole pillar ``dkim``."""
 
     database: Database = field(default_factory=Database)
-    domains: dict[str, Domain] = field(default_factory=dict)  # by name, pillar's order
-    every_hosted: Domain | None = None  # '*': the template for every hosted domain
-    excluded: frozenset[str] = frozenset()  # domains that are false
+    domains: dict[str, Domain] = field(default_factory=dict)  # by name, in the pillar's order
+    every_hosted: Domain | None = None  # '*': the template of every hosted domain
+    excluded: frozenset[str] = frozenset()  # domains that are set to false
     defaults: Domain = field(default_factory=lambda: Domain(name="*"))
     opendkim: OpenDKIM = field(default_factory=OpenDKIM)
     postfix: Postfix = field(default_factory=Postfix)

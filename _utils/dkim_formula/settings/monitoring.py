@@ -1,4 +1,4 @@
-"""``dkim:monitoring``: what is checked, how often, and when a problem is worth an event."""
+"""``dkim:monitoring``: the intervals of health checks, and the limits for events."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _YEAR = 365 * _DAY
 
 
 def _or_false(check: Check) -> Check:
-    """The check, for a setting that ``false`` turns off; None stands for that."""
+    """Return a check that also takes ``false``, which it returns as None."""
 
     def checked(value: object, where: str) -> object:
         return None if value is False else check(value, where)
@@ -33,7 +33,7 @@ def _or_false(check: Check) -> Check:
 
 
 def directory(value: object, where: str) -> str:
-    """An absolute path that a unit file can hold as it is: systemd.syntax(7)."""
+    """Return an absolute path that a unit file can hold unquoted: systemd.syntax(7)."""
     path = absolute_path(value, where)
     if any(character in path for character in " \t\"'\\%$;"):
         raise InvalidValue(
@@ -43,7 +43,7 @@ def directory(value: object, where: str) -> str:
 
 
 def page(value: object, where: str) -> str:
-    """The file of a page; by its name no other file is overwritten by a slip."""
+    """Return the file of a page. Its required ``.html`` protects other files from a mistake."""
     path = directory(value, where)
     if not path.endswith(".html"):
         raise InvalidValue(where, path, "does not end in .html", "name the file of the page")
@@ -51,7 +51,7 @@ def page(value: object, where: str) -> str:
 
 
 def group(value: object, where: str) -> str:
-    """The name of a group: useradd(8), «CAVEATS»."""
+    """Return the name of a group: useradd(8), «CAVEATS»."""
     name = text(value, where)
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
         raise InvalidValue(where, name, "is no name of a group", "use one of /etc/group")
@@ -78,7 +78,7 @@ _MONITORING = {
 
 
 def read_monitoring(value: object, notes: Notes) -> Monitoring:
-    """The section's settings; whatever is wrong is noted and stands at its default."""
+    """Return the section's settings. A wrong value is noted and replaced by its default."""
     read = read_section(value, WHERE, _MONITORING, notes)
     if read.get("report") is not None:
         read["report"] = _read_report(read["report"], notes)

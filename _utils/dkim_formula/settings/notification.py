@@ -1,4 +1,4 @@
-"""``dkim:dns:notify``: who is told of records that wait for a person."""
+"""``dkim:dns:notify``: notification about records that a person must publish."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .validation import Notes, absolute_path, read_section, text
 
 WHERE = "dkim:dns:notify"
 
-# An account of this machine, which Postfix's aliases(5) may send elsewhere.
+# An account of this machine. Postfix's aliases(5) may forward its mail.
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _DAY = 86400
 
 
 @dataclass(frozen=True)
 class Notify:
-    """Who is told of records that wait for a person (pillar ``dkim:dns:notify``)."""
+    """Notification about records that a person must publish (pillar ``dkim:dns:notify``)."""
 
     to: tuple[str, ...] = ("root",)
-    sender: str | None = None  # default: what sendmail(1) makes of root
-    command: str | None = None  # in place of a mail: the path of the site's own program
-    every: int | None = 7 * _DAY  # seconds from a mail to its reminder
+    sender: str | None = None  # default: sendmail(1)'s own for root
+    command: str | None = None  # the path of a program to call instead of mail
+    every: int | None = 7 * _DAY  # seconds until a reminder of a mail
 
 
 def recipient(value: object, where: str) -> str:
@@ -42,16 +42,21 @@ def recipients(value: object, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(recipient(one, where) for one in given))
 
 
-def pace(value: object, where: str) -> int | None:
-    """Return the seconds from a mail to its reminder; None for false."""
+def reminder_interval(value: object, where: str) -> int | None:
+    """Return the seconds from a mail to its reminder; None for ``false``."""
     return None if value is False else duration(3600, 365 * _DAY)(value, where)
 
 
-_NOTIFY = {"to": recipients, "from": recipient, "command": absolute_path, "every": pace}
+_NOTIFY = {
+    "to": recipients,
+    "from": recipient,
+    "command": absolute_path,
+    "every": reminder_interval,
+}
 
 
 def read_notify(value: object, notes: Notes) -> Notify | None:
-    """Return the section's settings; None for false. Whatever is wrong is noted."""
+    """Return the section's settings; None for ``false``. Wrong values are noted."""
     if value is False:
         return None
     read = read_section({} if value is True else value, WHERE, _NOTIFY, notes)
@@ -59,7 +64,7 @@ def read_notify(value: object, notes: Notes) -> Notify | None:
         read["sender"] = read.pop("from")
     if isinstance(value, Mapping) and "command" in read and {"to", "sender"} & read.keys():
         notes.problem(
-            f"{WHERE}:command: is set beside to or from, and a command sends no mail by itself; "
+            f"{WHERE}:command: is set together with to or from, but a command sends no mail; "
             "remove one of them"
         )
     return Notify(**read)

@@ -12,14 +12,14 @@ _IN_LOWER_CASE = {name.lower(): name for name in OPTIONS}
 
 
 def read_opendkim(value: object, notes: Notes) -> OpenDKIM:
-    """What is given and right, the options in the manual's spelling."""
+    """Return the valid settings. Options have the manual's spelling."""
     read = read_section(value, WHERE, {"settings": section, "sandbox": boolean}, notes)
     options = _read_options(read.get("settings"), notes)
     sandbox = read.get("sandbox", True)
     if sandbox and options.get("SendReports") and "MTACommand" not in options:
         notes.problem(
-            f"{WHERE}:settings:SendReports: sendmail(1) queues by its group's rights, which the "
-            f"sandbox denies; give an MTACommand that speaks SMTP, or {WHERE}:sandbox: false"
+            f"{WHERE}:settings:SendReports: sendmail(1) queues mail by its group's rights, which "
+            f"the sandbox denies; give an MTACommand that speaks SMTP, or {WHERE}:sandbox: false"
         )
     return OpenDKIM(settings=options, sandbox=sandbox)
 
@@ -47,16 +47,16 @@ def _read_options(value: object, notes: Notes) -> dict[str, Value]:
         return {}
     options: dict[str, Value] = {}
     for given, setting in value.items():
-        place = f"{where}:{shown_key(given)}"
+        pillar_key = f"{where}:{shown_key(given)}"
         name = spelling(given) if isinstance(given, str) else None
         if name is None:
-            notes.problem(f"{place}: {_unknown(given, notes)}")
+            notes.problem(f"{pillar_key}: {_unknown(given, notes)}")
         elif name in OWNED:
-            notes.problem(f"{place}: is the formula's own option: {OWNED[name]}")
+            notes.problem(f"{pillar_key}: is the formula's own option: {OWNED[name]}")
         elif name in options:
-            notes.problem(f"{place}: is given twice, in two spellings; give it once")
+            notes.problem(f"{pillar_key}: is given twice, in two spellings; give it once")
         elif setting is not None:
-            checked = notes.attempt(check_of(name, OPTIONS[name]), setting, place)
+            checked = notes.attempt(check_of(name, OPTIONS[name]), setting, pillar_key)
             if checked is not None:
                 options[name] = checked
     return options
@@ -66,4 +66,4 @@ def _unknown(given: object, notes: Notes) -> str:
     meant = notes.nearest(given, _IN_LOWER_CASE)
     if meant:
         return f"opendkim.conf(5) has no such option; did you mean {_IN_LOWER_CASE[meant]!r}?"
-    return "opendkim.conf(5) has no such option, or Debian's build does not take it"
+    return "opendkim.conf(5) has no such option, or Debian's build does not know it"

@@ -1,11 +1,12 @@
 """
-The options of opendkim.conf(5), as the daemon of Debian 12 and 13 takes them (2.11.0~beta2).
+The options of opendkim.conf(5) that the daemon of Debian 12 and 13 accepts (2.11.0~beta2).
 
-From the manual page, the same in both releases, each option tried with ``opendkim -n``. Left out
-because Debian's build does not know them, though the manual does: IdentityHeader,
-IdentityHeaderRemove, POPDBFile, ResignAll, ResignMailTo, SMTPURI, StatisticsPolicyScript. Added
-because the daemon takes them without the manual's saying so: ATPSDomains, ATPSHashAlgorithm.
-VBR-PurgeFields is a string in the manual and a boolean to the daemon.
+The source is the manual page, which is the same in both releases. Each option was tried with
+``opendkim -n``. These are left out, since the manual has them but Debian's build does not know
+them: IdentityHeader, IdentityHeaderRemove, POPDBFile, ResignAll, ResignMailTo, SMTPURI,
+StatisticsPolicyScript. These are added, since the daemon accepts them although the manual lacks
+them: ATPSDomains, ATPSHashAlgorithm. VBR-PurgeFields is a string in the manual and a boolean to the
+daemon.
 """
 
 _BOOLEANS = """
@@ -41,7 +42,7 @@ _DATASETS = """
     TrustSignaturesFrom
 """
 
-# Name in the manual's spelling, to boolean, integer, string or dataset.
+# Names in the manual's spelling, with their types: boolean, integer, string or dataset.
 OPTIONS: dict[str, str] = {
     name: kind
     for kind, names in (
@@ -56,14 +57,14 @@ OPTIONS: dict[str, str] = {
 _KEYS = "keys are in the database alone, and their views are the only tables"
 _SYSTEMD = "the unit's drop-in decides this; systemd runs and restarts the daemon"
 
-# Options that a site can't set, and why.
+# Options that the pillar can't set, with the reason.
 OWNED: dict[str, str] = {
     "KeyTable": _KEYS,
     "SigningTable": _KEYS,
     "KeyFile": _KEYS,
     "Selector": _KEYS,
     "Domain": _KEYS,
-    # Each algorithm has a daemon of its own: the option is one for the whole daemon (measured).
+    # Each algorithm has a daemon of its own: this option is for the whole daemon (measured).
     "SignatureAlgorithm": "it follows dkim:domains:*:algorithm",
     "Socket": "Postfix has to find it; dkim:lookup:socket_directory moves it",
     "UserID": _SYSTEMD,
@@ -81,5 +82,5 @@ _BY_LOWER_CASE = {name.lower(): name for name in OPTIONS}
 
 
 def spelling(name: str) -> str | None:
-    """The option's name as the manual spells it, or None; the daemon ignores case."""
+    """Return the option's name in the manual's spelling, or None. The daemon ignores case."""
     return _BY_LOWER_CASE.get(name.lower())

@@ -1,11 +1,11 @@
 """
-The values of options of opendkim.conf(5), by the type that each option has to the daemon.
+Checks of the values of opendkim.conf(5), by the type that the daemon gives each option.
 
-The daemon's own reading is in its source (2.11.0~beta2: ``config.c``, ``dkimf_config_load`` in
-``opendkim.c``, ``dkimf_db_open`` in ``opendkim-db.c``), and a test compares each check with
-``opendkim -n`` (tests/unit/settings/test_opendkim_values.py). A check is stricter where the daemon
-takes a value and ignores it (``On-*``: ``dkimf_parsehandler`` takes any word), crashes (an unknown
-SyslogFacility), or would not sign.
+The daemon's own parser is in its source (2.11.0~beta2): ``config.c``, ``dkimf_config_load`` in
+``opendkim.c``, and ``dkimf_db_open`` in ``opendkim-db.c``. A test compares each check with
+``opendkim -n`` (tests/unit/settings/test_opendkim_values.py). A check also refuses values that the
+daemon takes and ignores (``On-*``: ``dkimf_parsehandler`` takes any word), values that crash it (an
+unknown SyslogFacility), and values with which it does not sign.
 """
 
 import ipaddress
@@ -18,16 +18,16 @@ from .validation import absolute_path, boolean, choice, shown
 
 Value = str | bool | int | list
 
-# A line's end would begin another option; "#" begins a comment anywhere on a line (measured).
+# A line feed would begin another option. "#" begins a comment anywhere on a line (measured).
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f#]")
-# strtol(3) with base 0: 022 is octal there, and 09 no number.
+# strtol(3) with base 0 reads 022 as octal, and 09 is no number.
 _INTEGER = re.compile(r"0[xX][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*")
 _LARGEST = 2**31 - 1
 
-# What may stand before a data set's first colon: opendkim(8), DATA SETS, as built by Debian.
+# The types before a data set's first colon: opendkim(8), DATA SETS, as built by Debian.
 DATA_SET_TYPES = ("csl", "file", "refile", "db", "dsn", "ldap", "ldapi", "ldaps", "lua")
 _FILE_TYPES = ("file", "refile", "db", "lua")
-# What ProtectHome=, PrivateTmp= of the unit hide: systemd.exec(5).
+# The directories that ProtectHome= and PrivateTmp= of the unit hide: systemd.exec(5).
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 
 _FACILITIES = "auth cron daemon kern lpr mail news security syslog user uucp"
@@ -48,7 +48,7 @@ def integer(value: object, where: str) -> int | str:
 
 
 def number(value: int | str) -> int:
-    """Return what the daemon reads: strtol(3) with base 0."""
+    """Return the number that the daemon reads by strtol(3) with base 0."""
     if isinstance(value, int):
         return value
     octal = len(value) > 1 and value[0] == "0" and value[1] not in "xX"
@@ -56,7 +56,7 @@ def number(value: int | str) -> int:
 
 
 def umask(value: object, where: str) -> int | str:
-    """Check a umask that leaves the socket open to its group, which Postfix is in."""
+    """Check a umask that leaves the socket open to its group, in which Postfix is."""
     given = integer(value, where)
     if number(given) > 0o777:
         raise InvalidValue(where, given, "is no umask", "use one such as '007'")
@@ -64,7 +64,7 @@ def umask(value: object, where: str) -> int | str:
         raise InvalidValue(
             where,
             given,
-            "takes the group's right to connect from the socket, and Postfix connects by it",
+            "denies the socket's group to connect, and Postfix connects as a member of it",
             "use '007', or '002'",
         )
     return given
@@ -117,7 +117,7 @@ def word(*choices: str):
 
 
 def canonicalization(value: object, where: str) -> str:
-    """Check ``header/body``, or the header's alone; each is simple or relaxed."""
+    """Check ``header/body`` or ``header`` alone. Each is simple or relaxed."""
     given = line(value, where)
     if not re.fullmatch("(simple|relaxed)(/(simple|relaxed))?", str(given), re.IGNORECASE):
         raise InvalidValue(
@@ -127,7 +127,7 @@ def canonicalization(value: object, where: str) -> str:
 
 
 def mode(value: object, where: str) -> str:
-    """Check the daemon's work: s signs, v verifies. Without s nothing would be signed."""
+    """Check the daemon's mode: s signs, v verifies. Without s the daemon signs nothing."""
     given = line(value, where)
     if not re.fullmatch("[sv]+", str(given)) or "s" not in given:
         raise InvalidValue(where, given, "has no s, or another letter", "use sv, or s to sign only")
@@ -135,7 +135,7 @@ def mode(value: object, where: str) -> str:
 
 
 def minimum(value: object, where: str) -> str | int:
-    """Check how much of a message has to be signed: octets, ``90%``, or ``20+``."""
+    """Check how much of a message must be signed: octets, ``90%`` or ``20+``."""
     given = line(value, where)
     matched = re.fullmatch(r"([0-9]{1,10})([%+]?)", str(given))
     most = 100 if matched and matched[2] == "%" else 2**32 - 1
@@ -153,8 +153,8 @@ def data_set(value: object, where: str) -> Value:
     """
     Check a data set: opendkim(8), DATA SETS.
 
-    A list is written as the daemon reads a list. What stands before the first colon would be a type
-    to it: a list that begins with an IPv6 address gets ``csl:`` before it.
+    A list is written in the daemon's form. The daemon takes the text before the first colon for a
+    type, so a list that begins with an IPv6 address gets ``csl:`` before it.
     """
     given = lines(value, where)
     members = given if isinstance(given, list) else [given]
@@ -176,10 +176,10 @@ def data_set(value: object, where: str) -> Value:
 
 def hosts(value: object, where: str) -> Value:
     """
-    Check a data set of hosts, with each address as the daemon looks it up.
+    Check a data set of hosts. Addresses are returned in the form that the daemon looks up.
 
-    It compares text: ``2001:DB8::/32`` and ``10.0.0.1/8`` match nothing (``dkimf_checkip`` in
-    ``util.c``), so an address is written in its canonical form, and a network without host bits.
+    The daemon compares text: ``2001:DB8::/32`` and ``10.0.0.1/8`` match nothing (``dkimf_checkip``
+    in ``util.c``). The canonical form of an address matches, and a network without host bits.
     """
     given = lines(value, where)
     members = [str(member) for member in (given if isinstance(given, list) else [given])]
@@ -195,11 +195,11 @@ def hosts(value: object, where: str) -> Value:
 
 
 def host(entry: str, where: str) -> str:
-    """Return one entry of a data set of hosts as the daemon looks it up."""
+    """Return one entry of a data set of hosts in the form that the daemon looks up."""
     negated = "!" if entry.startswith("!") else ""
     bare = entry.removeprefix("!").replace("[", "").replace("]", "")
-    looks_like_one = re.fullmatch(r"[0-9.]+", bare) or ":" in bare or "/" in bare
-    if not looks_like_one or _type_of(entry):
+    looks_like_address = re.fullmatch(r"[0-9.]+", bare) or ":" in bare or "/" in bare
+    if not looks_like_address or _type_of(entry):
         return entry
     try:
         network = ipaddress.ip_network(bare, strict=False)
@@ -213,7 +213,7 @@ def host(entry: str, where: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an address or a network."""
+    """Return whether the text is an address or a network."""
     try:
         ipaddress.ip_network(text.strip().removeprefix("!"), strict=False)
     except ValueError:
@@ -222,7 +222,7 @@ def is_address(text: str) -> bool:
 
 
 def hidden_file(value: Value) -> str | None:
-    """Return the file that a value names and the unit's sandbox hides, or None."""
+    """Return the file that a value names if the unit's sandbox hides the file, else None."""
     text = str(value[0] if isinstance(value, list) else value)
     kind = _type_of(text)
     name = text.partition(":")[2] if kind in _FILE_TYPES else text
@@ -231,7 +231,7 @@ def hidden_file(value: Value) -> str | None:
 
 
 def safe(value: object) -> object:
-    """Return what an error may show: a data set's DSN or URL may carry a password."""
+    """Return what an error may show of a value: a DSN or URL may hold a password."""
     if isinstance(value, str) and "://" in value:
         return Secret("")
     return shown(value)
@@ -257,7 +257,7 @@ def _single(member: str | int, where: str) -> str | int:
 
 
 def _type_of(text: str) -> str:
-    """The data set type that a value begins with, or ''."""
+    """Return the data set type that a value begins with; '' for none."""
     kind, colon, _ = text.partition(":")
     return kind.lower() if colon and kind.lower() in DATA_SET_TYPES else ""
 
@@ -271,7 +271,7 @@ PATHS = (
     *("TemporaryDirectory", "TestPublicKeys", "TrustAnchorFile"),
 )
 _LISTS = ("Nameservers", "VBR-Certifiers", "VBR-TrustedCertifiers")
-_PARTICULAR = {
+_BY_NAME = {
     "ATPSHashAlgorithm": word("sha256", "sha1", "none"),
     "BogusKey": _KEY_ACTION,
     "Canonicalization": canonicalization,
@@ -292,10 +292,10 @@ def check_of(name: str, kind: str):
     Return the check of an option.
 
     name
-        In the manual's spelling.
+        The option in the manual's spelling.
     kind
-        boolean, integer, string or dataset.
+        The option's type: boolean, integer, string or dataset.
     """
     if name.startswith("On-"):
         return _ACTION
-    return _PARTICULAR.get(name, _BY_KIND[kind])
+    return _BY_NAME.get(name, _BY_KIND[kind])

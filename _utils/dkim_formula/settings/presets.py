@@ -10,13 +10,13 @@ from .model import HostedTable
 @dataclass(frozen=True)
 class Preset:
     """
-    Where one program keeps its domains.
+    The tables in which one program keeps its domains.
 
     domains, aliases
-        Its table of domains, and that of alias domains, which have keys of their own.
+        The table of domains, and the table of alias domains, which have keys of their own.
     signature
-        Columns that tell its table of domains from another program's of the same name, each with
-        its type, or '' for any.
+        Columns that distinguish the table of domains from another program's table of the same name.
+        Each has its type, or '' for any type.
     """
 
     domains: HostedTable
@@ -26,11 +26,11 @@ class Preset:
 
 _ON, _OFF = ("1",), ("0",)
 
-# Measured with PostfixAdmin 3.3.13 and 4.0.5, iRedMail 1.8.1, Modoboa 2.12.0 and vexim2; ISPmail
-# after its guide. A flag is boolean in one and smallint in another: '1' and '0' fit both.
+# Measured with PostfixAdmin 3.3.13 and 4.0.5, iRedMail 1.8.1, Modoboa 2.12.0 and vexim2. ISPmail is
+# from its guide. A flag is boolean in one program and smallint in another: '1' and '0' fit both.
 PRESETS = {
     "howto": Preset(HostedTable(table="domains", name="domain")),
-    # An alias domain is a row of `domain` too, and counts once.
+    # An alias domain also has a row in `domain`. It counts once.
     "postfixadmin": Preset(
         HostedTable(table="domain", name="domain", only=(("active", _ON), ("backupmx", _OFF))),
         HostedTable(table="alias_domain", name="alias_domain", only=(("active", _ON),)),
@@ -49,7 +49,7 @@ PRESETS = {
         (("enabled", "boolean"), ("type", "")),
     ),
     "ispmail": Preset(HostedTable(table="virtual_domains", name="name")),
-    # The row 'admin' of its super-user has no type.
+    # The row 'admin' of the super-user has no type.
     "vexim": Preset(
         HostedTable(table="domains", name="domain", only=(("enabled", _ON), ("type", ("local",)))),
         HostedTable(table="domainalias", name="alias"),
@@ -57,8 +57,8 @@ PRESETS = {
     ),
 }
 
-# Set-ups that are described by hand, so that their tables can be told with what to type.
-BY_HAND = {
+# Set-ups that a pillar describes without a preset. A message for their tables says what to type.
+WITHOUT_PRESET = {
     # PostfixAdmin's flags, and no table of alias domains.
     "ViMbAdmin": Preset(
         HostedTable(table="domain", name="domain", only=(("active", _ON), ("backupmx", _OFF))),

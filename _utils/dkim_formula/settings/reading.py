@@ -14,7 +14,7 @@ from .model import MILTER_DEFAULT_ACTIONS, Domain, Fleet, Postfix, Settings
 from .monitoring import read_monitoring
 from .opendkim import read_opendkim
 from .rotation import read_rotation
-from .validation import MOST_TOLD, Notes, choice, read_section, section, text
+from .validation import MAX_REPORTED, Notes, choice, read_section, section, text
 
 WHERE = "dkim"
 
@@ -40,7 +40,7 @@ _SECTIONS = dict.fromkeys(
     section,
 )
 
-# master.cf's services as postconf(1) -P writes them.
+# A service of master.cf in the form of postconf(1) -P.
 _SERVICE = re.compile(r"[^\s/]+/(inet|unix|unix-dgram|fifo|pass)")
 
 
@@ -58,7 +58,7 @@ def _service(value: object, where: str) -> str:
     return name
 
 
-# Compound targets, which Salt reads.
+# Compound targets. Salt itself parses them.
 _FLEET = dict.fromkeys(("database", "standby", "mail", "publisher"), text)
 
 _POSTFIX = {
@@ -70,15 +70,15 @@ _POSTFIX = {
 @dataclass(frozen=True)
 class Reading:
     """
-    What a pillar says.
+    The result of reading a pillar.
 
     settings
-        Always whole: where a value is wrong, the default stands in for it.
+        Always complete: a wrong value is replaced by its default.
     problems
-        What is wrong, a line each; with one of them nothing must be changed. Of more than
-        ``MOST_TOLD`` the rest is counted in a last line.
+        What is wrong, one line each. With a problem nothing may be changed. After ``MAX_REPORTED``
+        lines, a last line counts the rest.
     advice
-        What is legal and unwise, a line each, counted in the same way.
+        What is legal but unwise, in the same form.
     """
 
     settings: Settings
@@ -88,15 +88,15 @@ class Reading:
 
 def read(pillar: Mapping | None) -> Reading:
     """
-    Check everything and fill in the defaults. Never raises for a value.
+    Return the checked settings, completed with defaults. Never raises for a value.
 
     pillar
-        The value of the pillar's key ``dkim``, as Salt gives it; None where the key is missing.
-        An empty one is a problem: a pillar that did not reach its minion looks like that.
-        Passwords and secrets in it are :class:`dkim_formula.secret.Secret` from here on.
+        The value of the pillar's key ``dkim``, as Salt gives it; None if the key is missing. An
+        empty pillar is a problem, since a pillar that did not reach its minion is empty too.
+        Passwords and secrets are :class:`dkim_formula.secret.Secret` from here on.
     """
     notes = Notes()
-    if _empty(pillar):
+    if _is_empty(pillar):
         notes.problem(EMPTY)
     given = read_section(pillar, WHERE, _SECTIONS, notes)
     database = read_database(given.get("database"), notes)
@@ -111,32 +111,32 @@ def read(pillar: Mapping | None) -> Reading:
         opendkim=read_opendkim(given.get("opendkim"), notes),
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
-        rotation=read_rotation(given.get("rotation"), dns, _all(domains), notes),
+        rotation=read_rotation(given.get("rotation"), dns, _with_templates(domains), notes),
         monitoring=read_monitoring(given.get("monitoring"), notes),
         fleet=Fleet(**read_section(given.get("fleet"), "dkim:fleet", _FLEET, notes)),
         lookup=read_lookup(given.get("lookup"), notes),
     )
     return Reading(
         settings,
-        _told(notes.problems, "problems", "mend these first, then check again"),
-        _told(notes.advice, "pieces of advice", "follow these first, then check again"),
+        _limited(notes.problems, "problems", "fix these first, then check again"),
+        _limited(notes.advice, "pieces of advice", "follow these first, then check again"),
     )
 
 
-def _told(texts: Collection[str], what: str, remedy: str) -> tuple[str, ...]:
-    more = len(texts) - MOST_TOLD
+def _limited(texts: Collection[str], what: str, remedy: str) -> tuple[str, ...]:
+    more = len(texts) - MAX_REPORTED
     if more <= 0:
         return tuple(texts)
-    return (*islice(texts, MOST_TOLD), f"{WHERE}: {more} more {what} are not shown; {remedy}")
+    return (*islice(texts, MAX_REPORTED), f"{WHERE}: {more} more {what} are not shown; {remedy}")
 
 
-def _empty(pillar: object) -> bool:
-    """Whether the pillar sets nothing: it is missing, or each of its sections is null."""
+def _is_empty(pillar: object) -> bool:
+    """Return whether the pillar sets nothing: it is missing, or each of its sections is null."""
     return pillar is None or (
         isinstance(pillar, Mapping) and all(value is None for value in pillar.values())
     )
 
 
-def _all(domains: Domains) -> list[Domain]:
+def _with_templates(domains: Domains) -> list[Domain]:
     templates = [domains.defaults, domains.every_hosted]
     return [*domains.named.values(), *(template for template in templates if template is not None)]

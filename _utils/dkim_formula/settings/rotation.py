@@ -1,4 +1,4 @@
-"""``dkim:rotation``: the life of a key."""
+"""``dkim:rotation``: the life cycle of keys."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ WHERE = "dkim:rotation"
 DAY = 86400
 _LONGEST = 3650 * DAY
 
-# RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days before it is
-# verified, and needs the old record until then.
+# RFC 5321, section 4.5.4.1: a message may wait in a queue for four to five days. A receiver needs
+# the old key's record to verify the message afterwards.
 _SHORTEST_RETIREMENT = 5 * DAY
-# Of the time between two rotations, where nothing else is set.
+# The default spread is the time between two rotations, divided by this number.
 _SPREAD = 6
 
 
 def schedule(value: object, where: str) -> int | None:
-    """How often Salt is to call ``dkim.advance``, in seconds; None for false."""
+    """Return the interval at which Salt calls ``dkim.advance``; None for ``false``."""
     if value is False:
         return None
     if value is True:
@@ -49,12 +49,12 @@ _ROTATION = {
 
 def read_rotation(value: object, dns: Dns, domains: Iterable[Domain], notes: Notes) -> Rotation:
     """
-    The section's settings; whatever is wrong is noted and stands at its default.
+    Return the section's settings. A wrong value is noted and replaced by its default.
 
     dns
-        Where records are published by the formula, due rotations start by themselves.
+        If the formula publishes records, due rotations start automatically.
     domains
-        Every domain of the pillar, and its templates: the scheme has to fit their selectors.
+        Every domain of the pillar, and the templates. The scheme must fit their selectors.
     """
     read = read_section(value, WHERE, _ROTATION, notes)
     every = read.get("every", Rotation.every)
@@ -75,9 +75,9 @@ def read_rotation(value: object, dns: Dns, domains: Iterable[Domain], notes: Not
     if rotation.retire_for < _SHORTEST_RETIREMENT:
         notes.advise(
             f"{WHERE}:retire_for",
-            f"{in_words(rotation.retire_for)} is less than a message may wait in a queue "
-            f"({in_words(_SHORTEST_RETIREMENT)}, RFC 5321, section 4.5.4.1); where Postfix's own "
-            "limits can be read here they come first if they are longer",
+            f"{in_words(rotation.retire_for)} is less than the time that a message may wait in a "
+            f"queue ({in_words(_SHORTEST_RETIREMENT)}, RFC 5321, section 4.5.4.1); Postfix's own "
+            "limits are used instead if they are longer and can be read here",
         )
     return rotation
 

@@ -1,4 +1,4 @@
-"""Selectors that no key of a domain ever had."""
+"""New selectors, which no key of a domain ever had."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..names import MAX_LABEL
 from ..names import selector as checked_selector
 
 FIELDS = ("selector", "algorithm", "n")
-# strftime(3)'s codes that give digits in every locale.
+# The codes of strftime(3) that give digits in every locale.
 CODES = "YymdHMSjGVu"
 _CODE = re.compile(r"%(.?)")
-# A number after a name that was used: -2 to -9999 need this much room.
+# The longest number after a used name: -2 to -9999 take up to five characters.
 _ROOM = 5
 
 
 def check_scheme(value: object, where: str) -> str:
     """
-    A scheme for selectors: text with ``{selector}``, ``{algorithm}``, ``{n}`` and strftime codes.
+    Return a scheme: text with ``{selector}``, ``{algorithm}``, ``{n}`` and strftime codes.
 
-    Raises InvalidValue for a field or a code that is none, and where the result is no selector
-    (RFC 6376, section 3.1).
+    Raises InvalidValue for an unknown field or code, and if the result is no selector (RFC 6376,
+    section 3.1).
     """
     expected = (
         f"use {', '.join('{' + name + '}' for name in FIELDS)} and "
@@ -49,8 +49,9 @@ def check_scheme(value: object, where: str) -> str:
 
 def check_result(scheme: str, selector: str, where: str) -> None:
     """
-    Raises InvalidValue where a scheme makes no selector of a key's own, or leaves no room for the
-    number of a second one.
+    Check that a scheme makes a valid new selector of a key's own selector.
+
+    Raises InvalidValue if it does not, or if it leaves no room for the number of a second one.
     """
     made = _filled(scheme, selector, "ed25519", datetime(2026, 12, 31, tzinfo=timezone.utc), 1)
     try:
@@ -69,31 +70,33 @@ def check_result(scheme: str, selector: str, where: str) -> None:
         )
 
 
-def fresh(scheme: str, selector: str, algorithm: str, now: datetime, used: Collection[str]) -> str:
+def unused_selector(
+    scheme: str, selector: str, algorithm: str, now: datetime, used: Collection[str]
+) -> str:
     """
-    The first selector of a scheme that is not used.
+    Return the first selector of a scheme that no key of the domain ever had.
 
     selector
-        The one that the settings have for the key.
+        The key's selector in the settings.
     now
-        For the codes; they are UTC's.
+        The time for the codes, which are in UTC.
     used
-        Every selector that the domain ever had, also those of keys that are gone: somebody may
-        still have the old record, or mail that it is needed for (RFC 6376, section 3.1).
+        Every selector that the domain ever had, also those of keys that are gone. A cache may still
+        hold an old record, and mail may still need it (RFC 6376, section 3.1).
 
-    Raises InvalidValue where the scheme makes none of this selector.
+    Raises InvalidValue if the scheme makes no valid selector.
     """
     made = next(name for name in _names(scheme, selector, algorithm, now) if name not in used)
     return checked_selector(made, "dkim:rotation:selector")
 
 
-def free(selectors: Iterable[str], taken: Collection[str]) -> str | None:
+def free_selector(selectors: Iterable[str], taken: Collection[str]) -> str | None:
     """
-    The first selector of a delegation that no key of the domain has at present; None for none.
+    Return the first selector of a delegation that no key of the domain has now; None for none.
 
-    Here alone a selector comes back: each has a CNAME that somebody else has to add by hand, so
-    there are few for ever. The key that had it before is gone, which takes its record's having
-    been empty or absent everywhere; nothing that it signed is verified any more.
+    Only a delegation reuses selectors: another operator must add a CNAME for each by hand, so their
+    number is fixed. The key that had the selector before is gone. A key is gone only after its
+    record was empty or missing everywhere, so nothing that the key signed is verified any more.
     """
     return next((name for name in selectors if name not in taken), None)
 

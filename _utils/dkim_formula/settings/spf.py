@@ -1,8 +1,8 @@
 """
-The ``spf`` of a domain: the whole record, or its terms. RFC 7208.
+The ``spf`` setting of a domain: the whole record, or its terms. Source: RFC 7208.
 
-Every permanent error that the text itself can show is a problem. What depends on other people's
-records (look-ups without an answer, what an ``include`` leads to) can't be known here.
+Every permanent error that the text itself shows is a problem. Errors that depend on records of
+other domains are not found here: look-ups without an answer, and the contents of an ``include``.
 """
 
 import ipaddress
@@ -16,14 +16,14 @@ from .validation import Notes, kind_of, shown, text
 
 VERSION = "v=spf1"
 
-# RFC 7208, section 4.6.4: past ten terms that ask DNS the result is a permanent error.
+# RFC 7208, section 4.6.4: with more than ten terms that ask DNS, the result is a permanent error.
 MAX_LOOKUPS = 10
-# RFC 7208, section 3.4: so that the answer fits 512 octets.
+# RFC 7208, section 3.4: with this length the answer fits 512 octets.
 SENSIBLE_LENGTH = 450
-# RFC 1035, section 4.2.2: a message has 65,535 octets; one in 255 is a string's length.
+# RFC 1035, section 4.2.2: a message has 65,535 octets. One in 255 holds the length of a string.
 MAX_LENGTH = 65000
 
-# RFC 7208, section 12. A domain-spec is a text of macros and of visible characters without "%".
+# RFC 7208, section 12. A domain-spec consists of macros and of visible characters except "%".
 _MACRO = r"%\{[slodiphvSLODIPHV](?:0*[1-9][0-9]*)?[rR]?[-.+,/_=]*\}|%%|%_|%-"
 _MACRO_STRING = re.compile(rf"(?:{_MACRO}|[!-$&-~])*")
 _ONLY_IN_EXPLANATION = re.compile(r"%\{[crtCRT][0-9]*[rR]?[-.+,/_=]*\}")
@@ -50,8 +50,9 @@ Problem = tuple[str, str, str]  # the term, what is wrong with it, what to do
 
 def read_spf(value: object, where: str, notes: Notes) -> str | None:
     """
-    The whole record, from the record itself or a list of its terms, with or without ``v=spf1``;
-    None where the value is ``false``, or wrong. Source of the grammar: RFC 7208, section 12.
+    Return the whole record, from its text or a list of its terms, with or without ``v=spf1``.
+
+    None for ``false`` or a wrong value. Source of the grammar: RFC 7208, section 12.
     """
     if value is False:
         return None
@@ -66,10 +67,12 @@ def read_spf(value: object, where: str, notes: Notes) -> str | None:
 
 def own_name_problem(record: str, domain: str, where: str) -> InvalidValue | None:
     """
-    Return the problem of a record that leads to itself. Source: RFC 7208, section 4.6.4.
+    Return the problem of a record that includes or redirects to itself; None for others.
+
+    Source: RFC 7208, section 4.6.4.
 
     domain
-        The domain that the record is for, as it is stored.
+        The domain of the record, in stored form.
     """
     itself = (domain, f"{domain}.", "%{d}", "%{o}")
     for term in record.lower().split()[1:]:
@@ -78,7 +81,7 @@ def own_name_problem(record: str, domain: str, where: str) -> InvalidValue | Non
             return InvalidValue(
                 where,
                 term,
-                f"names the record of {domain} itself: receivers take it for a permanent error "
+                f"names the record of {domain} itself: receivers treat that as a permanent error "
                 "(RFC 7208, section 4.6.4)",
                 "name another domain, or remove the term",
             )
@@ -86,14 +89,14 @@ def own_name_problem(record: str, domain: str, where: str) -> InvalidValue | Non
 
 
 def advise_spf(record: str, where: str, notes: Notes) -> None:
-    """Advise on what is legal and unwise in a record that :func:`read_spf` gave."""
+    """Note what is legal but unwise in a record of :func:`read_spf`."""
     for advice in _advice(record):
         notes.advise(where, advice)
 
 
 @lru_cache(maxsize=64)
 def _advice(record: str) -> tuple[str, ...]:
-    """Return the advice on one record: a hundred thousand domains may inherit the same."""
+    """Return the advice on one record, cached: 100,000 domains may inherit the same record."""
     terms = [(term, _MODIFIER.fullmatch(term)) for term in record.split()[1:]]
     modifiers = [match[1].lower() for _, match in terms if match]
     mechanisms = [_MECHANISM.fullmatch(term) for term, match in terms if not match]
@@ -122,19 +125,19 @@ def _advice_on_end(
 ) -> Iterator[str]:
     if "all" not in names:
         if "redirect" not in modifiers:
-            yield "has neither 'all' nor 'redirect=': what is not listed stays neutral"
+            yield "has neither 'all' nor 'redirect=': a sender that no term matches is neutral"
         return
     first = names.index("all")
     if found[first][0] in ("", "+"):
         yield "'all' without a sign lets everybody send; use -all or ~all"
     if first + 1 < len(names):
-        yield "what stands after 'all' is never read (RFC 7208, section 5.1)"
+        yield "terms after 'all' are never read (RFC 7208, section 5.1)"
     if "redirect" in modifiers:
         yield "redirect= is ignored where there is an 'all' (RFC 7208, section 6.1); remove one"
 
 
 def _terms(value: object, where: str) -> list[str]:
-    """Return the terms after the version. Raises InvalidValue for what is no text of terms."""
+    """Return the terms after the version. Raises InvalidValue for a value that is no SPF record."""
     if isinstance(value, (list, tuple)):
         for term in value:
             if not isinstance(term, str):
@@ -188,11 +191,11 @@ def _problems(terms: Sequence[str]) -> Iterator[Problem]:
         if problem:
             yield (term, *problem)
     if asking > MAX_LOOKUPS:
-        # redirect= is counted beside 'all' too: pyspf 2.0.14 does so.
+        # redirect= counts even if 'all' is present, as in pyspf 2.0.14.
         yield (
             " ".join(terms),
             f"has {asking} terms that ask DNS (include, a, mx, ptr, exists, redirect): past "
-            f"{MAX_LOOKUPS} receivers take the record for a permanent error "
+            f"{MAX_LOOKUPS} receivers treat the record as a permanent error "
             "(RFC 7208, section 4.6.4)",
             f"use {MAX_LOOKUPS} at most",
         )
@@ -207,7 +210,7 @@ def _modifier_problem(name: str, value: str, seen: set[str]) -> tuple[str, str] 
     if name == "v":
         return "is a second version: a domain has one record (RFC 7208, section 3.2)", "remove it"
     if name in seen:
-        # Of an unknown modifier RFC 7208, section 6, allows it; pyspf 2.0.14 does not.
+        # RFC 7208, section 6, allows to repeat an unknown modifier. pyspf 2.0.14 refuses it.
         return f"is a second {name}= (RFC 7208, section 6)", "use it once"
     seen.add(name)
     if name == "redirect":
@@ -278,7 +281,7 @@ def _network_problem(name: str, argument: str) -> tuple[str, str] | None:
 
 
 def _domain_problem(domain: str, is_host: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a domain-spec; one of a host or a record has no odd character."""
+    """Return the problem of a domain-spec; with ``is_host``, also for characters no host has."""
     if not domain:
         return "lacks its domain (RFC 7208, section 7.1)", "name one"
     problem = _macro_problem(domain)

@@ -1,4 +1,4 @@
-"""The ``tls_rpt`` (RFC 8460) and ``mta_sts`` (RFC 8461) of a domain."""
+"""The settings ``tls_rpt`` (RFC 8460) and ``mta_sts`` (RFC 8461) of a domain."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from .validation import Notes, integer, is_not, mailbox, read_section, shown, te
 
 # RFC 8461, section 3.2
 MAX_AGE = 31557600
-# RFC 8461, section 3.2 wants "weeks or greater"; below a day senders may never have it cached.
+# RFC 8461, section 3.2, asks for "weeks or greater". Below a day, senders may never cache a policy.
 SENSIBLE_AGE = 86400
 
-# RFC 8460, section 3: "!", "," and ";" have a meaning of their own in the list of URIs.
+# RFC 8460, section 3: "!", "," and ";" have a special meaning in the list of URIs.
 _SCHEME = re.compile(r"\s*https://", re.IGNORECASE)
 _HTTPS = re.compile(
     r"https://(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.IGNORECASE
@@ -24,13 +24,14 @@ _PLAIN_IN_MAILTO = "$'*+-._~"
 
 def report_uris(value: object, where: str) -> tuple[str, ...]:
     """
-    Return where TLS reports go, as URIs: from addresses and ``https`` URIs, one, several with
-    commas between, or a list; empty where the value is ``false``. Source: RFC 8460, section 3.
+    Return the receivers of TLS reports as URIs; empty for ``false``. Source: RFC 8460, section 3.
+
+    The value is one address or ``https`` URI, several with commas between, or a list.
     """
     if value is False:
         return ()
     if isinstance(value, (list, tuple)):
-        # A comma in one URI of a list belongs to it.
+        # A comma in one URI of a list belongs to that URI.
         given = [part for one in value for part in ([one] if _is_https(one) else _parts(one))]
     else:
         given = _parts(value)
@@ -48,7 +49,7 @@ def _parts(value: object) -> list[object]:
 
 
 def mx_patterns(value: object, where: str) -> tuple[str, ...]:
-    """Host names, or ``*.domain`` for every host directly below. RFC 8461, section 4.1."""
+    """Return host names, or ``*.domain`` for all hosts directly below (RFC 8461, section 4.1)."""
     given = value if isinstance(value, (list, tuple)) else [value]
     if not given:
         raise InvalidValue(where, [], "is empty", "name the hosts that take the domain's mail")
@@ -67,16 +68,16 @@ _HINTS = {
 
 
 def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
-    """The policy, with advice on what is unwise; None where the value is ``false``, or wrong."""
+    """Return the policy, and note what is unwise. None for ``false`` or a wrong value."""
     if value is False:
         return None
     if not isinstance(value, Mapping):
         notes.problem(is_not(value, where, "a policy", "give a mapping, or false"))
         return None
     read = read_section(value, where, _MTA_STS, notes, _HINTS)
-    # RFC 8461, section 3.2: a policy that is ended needs no hosts (8.3).
+    # RFC 8461, section 3.2: a policy with mode none needs no hosts (section 8.3).
     if value.get("mx") is None and read.get("mode") != "none":
-        notes.problem(f"{where}:mx: is not there; name the hosts that take the domain's mail")
+        notes.problem(f"{where}:mx: is missing; name the hosts that take the domain's mail")
     if "mx" not in read and (value.get("mx") is not None or read.get("mode") != "none"):
         return None
     policy = MtaSts(**read)

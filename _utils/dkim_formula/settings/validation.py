@@ -1,9 +1,9 @@
 """
-The checker that every section of the pillar is read with.
+The checks that every section of the pillar is read with.
 
-A section is a table from key to check. A check is a function of a value and its place (the whole
-pillar key) that returns the value in its stored form or raises :class:`InvalidValue`. What a check
-refuses is noted, and the default stands in for it, so that one pass finds everything.
+A section is a table from key to check. A check is a function of a value and its whole pillar key.
+It returns the value in its stored form or raises :class:`InvalidValue`. A refused value is noted as
+a problem and replaced by its default, so one pass finds every problem.
 """
 
 import datetime
@@ -23,8 +23,8 @@ Check = Callable[[object, str], object]
 # RFC 7489, section 6.2
 _SIZE_LIMIT = re.compile(r"![0-9]+[kmgtKMGT]?$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# So many problems, and pieces of advice, are told one by one; the rest is counted.
-MOST_TOLD = 100
+# The limit for problems and for pieces of advice that are reported one by one; the rest is counted.
+MAX_REPORTED = 100
 # RFC 2181, section 8
 MAX_TTL = 2**31 - 1
 _WORDS = {
@@ -36,32 +36,36 @@ _WORDS = {
 @dataclass
 class Notes:
     """
-    What a reading has to say: ``problems`` stop it, ``advice`` does not. Each text is there once,
-    in the order of finding: the keys of a dictionary, so that a hundred thousand take no time.
+    The notes of one reading: ``problems`` stop a run, ``advice`` does not.
+
+    Each text is stored once, in the order of finding. Dictionaries keep that fast for a hundred
+    thousand texts.
     """
 
     problems: dict[str, None] = field(default_factory=dict)
     advice: dict[str, None] = field(default_factory=dict)
 
     def problem(self, problem: InvalidValue | str) -> None:
-        """Note a problem, once."""
+        """Note a problem once."""
         self.problems[str(problem)] = None
 
     def nearest(self, given: object, known: Mapping) -> str | None:
         """
-        Return the word that was probably meant, or None. What is not told is not sought: among all
-        options of opendkim.conf(5) a word takes 0.6 ms, so 100,000 mistakes a minute (measured).
+        Return the known word that was probably meant, or None.
+
+        Problems past ``MAX_REPORTED`` are not shown and need no word: a search among all options of
+        opendkim.conf(5) takes 0.6 ms, so 100,000 mistakes would take a minute (measured).
         """
-        if len(self.problems) >= MOST_TOLD:
+        if len(self.problems) >= MAX_REPORTED:
             return None
         return nearest(given, tuple(known))
 
     def advise(self, where: str, text: str) -> None:
-        """Note that what stands at ``where`` is legal but unwise, once."""
+        """Note once that the value of the pillar key ``where`` is legal but unwise."""
         self.advice[f"{where}: {text}"] = None
 
     def attempt(self, check: Check, value: object, where: str, default: object = None) -> object:
-        """What the check makes of the value; the default, and a problem noted, if it refuses."""
+        """Return the checked value. If the check refuses, note a problem and return the default."""
         try:
             return check(value, where)
         except InvalidValue as error:
@@ -77,19 +81,19 @@ def read_section(
     hints: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """
-    The keys of one mapping that are given and right, in their stored form.
+    Return the valid keys of one mapping, with their values in stored form.
 
     value
-        The mapping, or None for an empty one. Anything else is a problem, which says of what kind
-        it is and does not show it: a password may be in it.
+        The mapping, or None for an empty one. Anything else is a problem. Its text names the type
+        and does not show the value, which may hold a password.
     where
-        Its place in the pillar.
+        The pillar key of the mapping.
     checks
-        The keys that it may have. None as a value means the default and is left out.
+        The keys that the mapping may have. None as a value means the default and is left out.
     notes
-        Takes the problems.
+        Collects the problems.
     hints
-        What to say of particular unknown keys.
+        Messages for particular unknown keys.
     """
     if value is None:
         return {}
@@ -111,40 +115,40 @@ def read_section(
 def _unknown_key(
     key: object, where: str, known: Mapping, notes: Notes, hints: Mapping[str, str] | None
 ) -> str:
-    """The problem of a key that is not known, with the nearest one that is."""
-    place = f"{where}:{shown_key(key)}"
+    """Return the problem of an unknown key, with the nearest known key."""
+    pillar_key = f"{where}:{shown_key(key)}"
     if hints and key in hints:
-        return f"{place}: {hints[key]}"
+        return f"{pillar_key}: {hints[key]}"
     meant = notes.nearest(key, known)
     if meant:
-        return f"{place}: unknown key; did you mean {meant!r}?"
-    return f"{place}: unknown key; there are {', '.join(known)}"
+        return f"{pillar_key}: unknown key; did you mean {meant!r}?"
+    return f"{pillar_key}: unknown key; known keys: {', '.join(known)}"
 
 
 def nearest(given: object, known: tuple[str, ...]) -> str | None:
-    """Return the word that was probably meant; None where none is near, or it is no word."""
+    """Return the known word that was probably meant; None if none is near or none was given."""
     return _nearest(given.strip().lower()[:80], known) if isinstance(given, str) else None
 
 
-# The same slip is often made in every domain of a long pillar.
+# A long pillar often repeats the same mistake in every domain.
 @lru_cache(maxsize=4096)
 def _nearest(given: str, known: tuple[str, ...]) -> str | None:
     return next(iter(difflib.get_close_matches(given, known, 1)), None)
 
 
 def shown_key(key: object) -> str:
-    """A key as part of a place."""
+    """Return a key as a part of the pillar key that a message names."""
     shown_ = key if isinstance(key, str) and key.isprintable() else as_yaml(key)
     return shown_ if len(shown_) <= 260 else f"{shown_[:257]}..."
 
 
 def section(value: object, where: str) -> object:
-    """Lets a nested section through as it is: its own reader says what is wrong with it."""
+    """Return a nested section unchanged: the section's own reader checks it."""
     return value
 
 
 def kind_of(value: object) -> str:
-    """Return the kind of a value in the words of YAML, where the value must not be shown."""
+    """Return the YAML type of a value, for messages that must not show the value."""
     if isinstance(value, Kind):
         return str(value)
     for kind, types in _KINDS.items():
@@ -154,7 +158,7 @@ def kind_of(value: object) -> str:
 
 
 def is_not(value: object, where: str, what: str, remedy: str) -> str:
-    """Return the problem of a value that is of another kind than a mapping; it is not shown."""
+    """Return the problem of a value that is no mapping. Of values only words of YAML are shown."""
     word = value.strip().lower() if isinstance(value, str) else None
     if word in (*_WORDS, "null", "none"):
         return f"{where}: {value!r} is a string and not {what}; write {word} without the quotes"
@@ -162,7 +166,7 @@ def is_not(value: object, where: str, what: str, remedy: str) -> str:
 
 
 def unquoted(check: Check) -> Check:
-    """Return a check of a name that refuses a word of YAML in quotes: it would be the name."""
+    """Return a check that refuses a quoted word of YAML, which would become the name."""
 
     def check_unquoted(value: object, where: str) -> object:
         word = value.strip().lower() if isinstance(value, str) else None
@@ -176,7 +180,7 @@ def unquoted(check: Check) -> Check:
 
 
 class Kind:
-    """Stands for a value in an error by its kind alone."""
+    """The YAML type of a value, which an error shows instead of the value."""
 
     def __init__(self, value: object):
         self._kind = kind_of(value)
@@ -185,7 +189,7 @@ class Kind:
         return self._kind
 
 
-# A boolean is an integer to Python, and a moment a date.
+# The order matters: in Python a boolean is an integer too. A datetime is a date too.
 _KINDS = {
     "null": type(None),
     "a mapping": Mapping,
@@ -199,22 +203,22 @@ _KINDS = {
 
 
 def as_text(value: object) -> str:
-    """Return a value as a person types it; a string is itself."""
+    """Return a value as a person types it. A string is returned unchanged."""
     return value if isinstance(value, str) else as_yaml(value)
 
 
 def is_plain(value: object) -> bool:
-    """Tell whether a value is one that quotes make a string of."""
+    """Return whether a value is a scalar that quotes turn into a string."""
     return isinstance(value, (str, int, float, datetime.date))
 
 
 def shown(value: object) -> object:
-    """The value if it is a plain one, else what stands for it: a container may hold a secret."""
+    """Return a scalar itself, and of other values the type: a container may hold a secret."""
     return value if is_plain(value) or isinstance(value, Kind) else Kind(value)
 
 
 def text(value: object, where: str) -> str:
-    """A string that is not empty and has no control character."""
+    """Return a string that is not empty and has no control character."""
     if not isinstance(value, str):
         remedy = "quote it, or give another value" if is_plain(value) else "give a string"
         raise InvalidValue(where, shown(value), "is not a string", remedy)
@@ -230,7 +234,7 @@ def text(value: object, where: str) -> str:
 
 
 def secret(value: object, where: str) -> Secret:
-    """Any string without a control character, as a :class:`Secret` that no error shows."""
+    """Return a string without control characters as a :class:`Secret`, which no error shows."""
     if not isinstance(value, str):
         raise InvalidValue(where, Secret(""), "is not a string", "quote it")
     if not value:
@@ -247,7 +251,7 @@ def secret(value: object, where: str) -> Secret:
 
 
 def boolean(value: object, where: str) -> bool:
-    """A boolean, or one of the words that YAML takes for one."""
+    """Return a boolean, also for a word that YAML reads as one."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in _WORDS:
@@ -256,7 +260,7 @@ def boolean(value: object, where: str) -> bool:
 
 
 def integer(low: int, high: int, unit: str = "") -> Check:
-    """A check for a whole number from ``low`` to ``high``; a string of digits is taken too."""
+    """Return a check for a whole number from ``low`` to ``high``, also as a string of digits."""
     expected = f"use a number from {low} to {high}{unit and ' ' + unit}"
 
     def check(value: object, where: str) -> int:
@@ -273,7 +277,7 @@ def integer(low: int, high: int, unit: str = "") -> Check:
 
 
 def choice(*choices: str) -> Check:
-    """A check for one of some words."""
+    """Return a check for one of the given words."""
 
     def check(value: object, where: str) -> str:
         if value not in choices:
@@ -286,7 +290,7 @@ def choice(*choices: str) -> Check:
 
 
 def word(*choices: str) -> Check:
-    """Return a check for one of some words in any case: keywords of a record's grammar."""
+    """Return a check for one of the given words in any case, for keywords of a grammar."""
     check_choice = choice(*choices)
 
     def check(value: object, where: str) -> str:
@@ -296,7 +300,7 @@ def word(*choices: str) -> Check:
 
 
 def mailbox(value: object, where: str) -> str:
-    """An address, or the ``mailto:`` URI of one, whose %XX are read (RFC 6068, section 2)."""
+    """Return an address, given as itself or as a ``mailto:`` URI with %XX (RFC 6068, section 2)."""
     given = text(value, where).strip()
     address = re.sub(r"(?i)^mailto:", "", given)
     if address != given:
@@ -313,7 +317,7 @@ def mailbox(value: object, where: str) -> str:
 
 
 def absolute_path(value: object, where: str) -> str:
-    """An absolute path without a control character."""
+    """Return an absolute path without control characters."""
     path = text(value, where)
     if not path.startswith("/"):
         raise InvalidValue(where, path, "is not an absolute path", "start it with /")
@@ -321,5 +325,5 @@ def absolute_path(value: object, where: str) -> str:
 
 
 def ttl(value: object, where: str) -> int:
-    """A TTL in seconds. Source: RFC 2181, section 8."""
+    """Return a TTL in seconds. Source: RFC 2181, section 8."""
     return integer(0, MAX_TTL, "(seconds)")(value, where)

@@ -1,1 +1,1 @@
-"""OpenDKIM: its daemons, their configuration, watchdog and restart, and the headers they sign."""
+"""OpenDKIM: daemons, their configuration, restart and watchdog, and the headers to sign."""

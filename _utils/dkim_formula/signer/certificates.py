@@ -1,4 +1,4 @@
-"""The files by which a server elsewhere and who logs in to it verify each other."""
+"""The TLS files for sessions with a database server on another machine."""
 
 import os
 import stat
@@ -7,27 +7,27 @@ from ..settings.model import Database, Reader
 
 
 def problems(database: Database) -> list[str]:
-    """What is wrong with them on this machine, a sentence each. Their content is not looked at."""
+    """Return the problems of these files on this machine. Their content is not checked."""
     if not database.host:
         return []
     found = []
-    if database.authorities is not None and not os.path.isfile(database.authorities):
+    if database.ca_file is not None and not os.path.isfile(database.ca_file):
         found.append(
-            f"dkim:database:sslrootcert: {database.authorities!r} is not on this machine, and "
+            f"dkim:database:sslrootcert: {database.ca_file!r} is missing on this machine, and "
             f"sslmode is {database.sslmode!r}; give the file of the authority that signed the "
             "server's certificate"
         )
     reader = database.reader
     if reader.auth == "cert":
         found += _pair_problems("dkim:database:reader", reader, reader.system_user)
-    # Salt's own sessions are root's.
+    # Salt's own sessions run as root.
     found += _pair_problems("dkim:database", database, "root")
     return found
 
 
 def _pair_problems(where: str, given: Database | Reader, user: str) -> list[str]:
     found = [
-        f"{where}:{key}: {path!r} is not on this machine"
+        f"{where}:{key}: {path!r} is missing on this machine; install it"
         for key, path in (("sslcert", given.sslcert), ("sslkey", given.sslkey))
         if path is not None and not os.path.isfile(path)
     ]
@@ -37,12 +37,12 @@ def _pair_problems(where: str, given: Database | Reader, user: str) -> list[str]
 
 
 def _key_problems(where: str, path: str, user: str) -> list[str]:
-    # libpq takes a key of the user's own at 0600 or less, or root's at 0640 or less (PostgreSQL,
-    # «Client Certificates»).
+    # libpq accepts a key that the user owns with mode 0600 or less, or a key of root's with 0640 or
+    # less (PostgreSQL, «Client Certificates»).
     status = os.stat(path)
     mode = stat.S_IMODE(status.st_mode)
     if user == "root" and status.st_uid != 0:
-        wrong = f"is not root's (its owner is the user {status.st_uid})"
+        wrong = f"belongs to the user {status.st_uid}, not to root"
     elif mode & (0o027 if status.st_uid == 0 else 0o077):
         wrong = f"has mode {mode:04o}"
     else:

@@ -1,4 +1,4 @@
-"""An opendkim.conf(5) that is there already: its options, what becomes of them, and its copy."""
+"""An existing opendkim.conf(5): its options, the changes that the formula makes, and its copy."""
 
 import contextlib
 import errno
@@ -22,9 +22,9 @@ COPY = ".before-dkim-formula"
 DPKG_QUERY = "/usr/bin/dpkg-query"
 
 _LARGEST = 1_000_000  # octets
-_DEPTH = 5  # of files that include files
+_DEPTH = 5  # levels of files that include files
 _SETTINGS = "dkim:opendkim:settings"
-# What the unit does in their place, so that nobody has to do anything.
+# Options that the unit replaces. An administrator has nothing to do for them.
 _BY_THE_UNIT = (
     "UserID",
     "Background",
@@ -33,7 +33,7 @@ _BY_THE_UNIT = (
     "AutoRestartCount",
     "AutoRestartRate",
 )
-# Options of a daemon with one key, and what takes their place.
+# Options that the formula removes, and what replaces each.
 _INSTEAD = {
     "KeyFile": "import the key by: salt-call dkim.import_key {domain} {selector} {value}",
     "Selector": "set dkim:domains:{domain}:selector to {value}",
@@ -41,18 +41,18 @@ _INSTEAD = {
     "SubDomains": "set dkim:domains:{domain}:subdomains to true, or dkim:defaults:subdomains",
     "KeyTable": "import its keys by: salt-call dkim.import_tables source=opendkim",
     "SigningTable": "dkim.import_tables source=opendkim reads it; docs/moving.md",
-    "Socket": "main.cf follows to the formula's socket; dkim:lookup:socket_directory moves it",
+    "Socket": "main.cf follows to the formula's socket; dkim:lookup:socket_directory sets its path",
     "SignatureAlgorithm": "set dkim:defaults:algorithm",
-    "ChangeRootDirectory": "the unit's sandbox takes its place; dkim:opendkim:sandbox",
+    "ChangeRootDirectory": "the unit's sandbox replaces it; see dkim:opendkim:sandbox",
     "Include": "give its options in dkim:opendkim:settings",
 }
-# Options that name the one key of a file; where the file has none, a person has to.
+# Options that name the only key of a file. If they are missing, a person has to name the key.
 _NAMING = ("Domain", "Selector")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _UNKNOWN = {"domain": "DOMAIN", "selector": "SELECTOR"}
 _SECRET = re.compile(r"://|passw|secret", re.IGNORECASE)
-# In a data set's name, user:password@host, and the one option that is a password: opendkim(8),
-# opendkim.conf(5).
+# A password in a data set's name, user:password@host, and the only option that is a password:
+# opendkim(8), opendkim.conf(5).
 _PASSWORDS = (
     re.compile(r"(://[^:/@\s]*):\S*@"),
     re.compile(r"^(\s*LDAPBindPassword\s+)\S.*$", re.IGNORECASE | re.MULTILINE),
@@ -62,7 +62,7 @@ _LEFT_OUT = "LEFT-OUT"
 
 @dataclass(frozen=True)
 class Option:
-    """One line of an opendkim.conf(5); ``name`` is in the manual's spelling where it is known."""
+    """A line of an opendkim.conf(5); a known ``name`` is in the manual's spelling."""
 
     name: str
     value: str
@@ -83,22 +83,26 @@ def parse(text: str, path: str) -> list[Option]:
 
 def differing(settings: Settings, daemon: Daemon) -> list[str]:
     """
-    Return the names of the options that the daemon's file has otherwise than the settings have
-    them, or not at all, or too many; no value, since one made by hand may hold a password.
+    Return the names of options that differ between the daemon's file and the settings.
+
+    Missing, surplus and duplicate options count too. Values are left out, because a value set by
+    hand may contain a password.
     """
-    wanted = daemons.options(settings, daemon)
-    there: dict[str, str] = {}
+    desired = daemons.options(settings, daemon)
+    present: dict[str, str] = {}
     found = []
     for option in parse(_text(daemon.config_file), daemon.config_file):
-        if option.name in there or option.name not in wanted:
+        if option.name in present or option.name not in desired:
             found.append(option.name)
-        there[option.name] = option.value
-    found += [name for name, value in wanted.items() if there.get(name) != " ".join(value.split())]
+        present[option.name] = option.value
+    found += [
+        name for name, value in desired.items() if present.get(name) != " ".join(value.split())
+    ]
     return list(dict.fromkeys(found))
 
 
 def options(path: str, depth: int = _DEPTH) -> list[Option]:
-    """Return the options of a file and of those that it includes; none where it can't be read."""
+    """Return the options of a file and of files that it includes; none if it can't be read."""
     found = []
     for option in parse(_text(path), path):
         found.append(option)
@@ -107,23 +111,25 @@ def options(path: str, depth: int = _DEPTH) -> list[Option]:
     return found
 
 
-def is_formulas(path: str) -> bool:
-    """Return whether the formula has written a file."""
+def is_managed(path: str) -> bool:
+    """Return whether the formula wrote a file."""
     return _text(path).startswith(daemons.HEADER)
 
 
-def is_sites_own(path: str) -> bool:
-    """Return whether a file is there that neither the formula nor the package has written."""
+def is_custom(path: str) -> bool:
+    """Return whether a file exists that neither the formula nor the package wrote."""
     text = _text(path)
     return bool(text) and not text.startswith(daemons.HEADER) and not _is_packaged(path, text)
 
 
-def dropped(settings: Settings, daemon: Daemon) -> list[str]:
+def changed_options(settings: Settings, daemon: Daemon) -> list[str]:
     """
-    Return what becomes of each option of a file of the site's that differs in the formula's, a line
-    each: its place, its value where it can't be secret, and the setting that keeps it.
+    Return a line for each option of a custom file that the formula's file changes.
+
+    A line has the option's location, its value unless that may be secret, and the setting that
+    keeps the option.
     """
-    if not is_sites_own(daemon.config_file):
+    if not is_custom(daemon.config_file):
         return []
     new = daemons.options(settings, daemon)
     lines = []
@@ -135,23 +141,23 @@ def dropped(settings: Settings, daemon: Daemon) -> list[str]:
         if option.name in _BY_THE_UNIT:
             by_unit.append(option.name)
         elif option.value != new.get(option.name):
-            lines.append(
-                f"{option.path}, line {option.line}: {_fate(option, new, settings, names)}"
-            )
+            change = _change(option, new, settings, names)
+            lines.append(f"{option.path}, line {option.line}: {change}")
     if by_unit:
         listed = ", ".join(by_unit)
         lines.append(
-            f"{daemon.config_file}: {listed}: the unit decides this; nothing is to be done"
+            f"{daemon.config_file}: {listed}: the unit decides this; you need not do anything"
         )
     if lines:
-        lines.append(f"{daemon.config_file}: the file of today is kept as {copy_wanted(daemon)}")
+        lines.append(f"{daemon.config_file}: the present file is kept as {copy_path(daemon)}")
     return lines
 
 
 def moved_from(found: Sequence[Daemon], lookup: Mapping[str, object]) -> dict[str, list[str]]:
     """
-    Return the addresses that each daemon had before, by its milter: those of its file, of the
-    copies of that file, and of the command lines of its unit.
+    Return the former addresses of each daemon, by its milter.
+
+    They come from the daemon's file, the copies of that file, and the command lines of its unit.
     """
     queue = str(lookup.get("postfix_chroot", QUEUE))
     result = {}
@@ -165,29 +171,31 @@ def moved_from(found: Sequence[Daemon], lookup: Mapping[str, object]) -> dict[st
     return result
 
 
-def copy_wanted(daemon: Daemon) -> str:
-    """Return the path that the site's own file is to be kept at, or an empty string."""
+def copy_path(daemon: Daemon) -> str:
+    """Return the path for the copy of a custom file, or an empty string."""
     path = daemon.config_file
-    if not is_sites_own(path):
+    if not is_custom(path):
         return ""
     text = _without_passwords(_text(path))
-    kept = copies(path)
-    same = next((copy for copy in kept if _text(copy) == text), None)
-    return same or f"{path}{COPY}{f'.{len(kept) + 1}' if kept else ''}"
+    present = copies(path)
+    same = next((copy for copy in present if _text(copy) == text), None)
+    return same or f"{path}{COPY}{f'.{len(present) + 1}' if present else ''}"
 
 
 def lacks_copy(path: str, copy: str) -> bool:
-    """Return whether a file is there and its copy is not."""
+    """Return whether a file exists and its copy is missing."""
     return os.path.isfile(path) and not os.path.lexists(copy)
 
 
-def keep(path: str, copy: str) -> None:
+def save_copy(path: str, copy: str) -> None:
     """
-    Copy a file for root alone, mode 0400. A password in it is left out: a secret stands in as few
-    files as can be, and the role that had this one loses it. A copy that is there stays.
+    Copy a file so that only root can read the copy (mode 0400).
 
-    Raises OpenDKIMError where the copy can't be written. It is there whole or not at all: the next
-    run would take a part for the copy.
+    Passwords are left out: a secret should be in as few files as possible, and the role that used
+    this password loses it. An existing copy is left as it is.
+
+    Raises OpenDKIMError if the copy can't be written. The copy is written in one step, because the
+    next run would take a partial file for the copy.
     """
     try:
         if os.path.lexists(copy):
@@ -199,26 +207,26 @@ def keep(path: str, copy: str) -> None:
         ) from None
 
 
-def _fate(
+def _change(
     option: Option, new: Mapping[str, str], settings: Settings, names: Mapping[str, str]
 ) -> str:
     name = option.name
     what = f"{name} {_shown(option)}".strip()
     if name in _INSTEAD:
-        return f"{what}: goes; {_INSTEAD[name].format(value=_shown(option), **names)}"
+        return f"{what}: is removed; {_INSTEAD[name].format(value=_shown(option), **names)}"
     if name in settings.opendkim.settings:
         return f"{what}: {_SETTINGS}:{name} of the pillar takes its place"
     if name in OWNED:
-        return f"{what}: goes; {OWNED[name]}"
+        return f"{what}: is removed; {OWNED[name]}"
     if name not in OPTIONS:
-        return f"{what}: goes; Debian's opendkim does not know it"
-    becomes = f"becomes {new[name]}" if name in new else "goes"
+        return f"{what}: is removed; Debian's opendkim does not know it"
+    becomes = f"becomes {new[name]}" if name in new else "is removed"
     return f"{what}: {becomes}; to keep it, set {_SETTINGS}:{name} to {_in_pillar(option)}"
 
 
 def _in_pillar(option: Option) -> str:
     if not option.value or option.value != _shown(option):
-        return "the value that it has"
+        return "its present value"
     if OPTIONS[option.name] == "dataset" and not re.match(r"[a-z]+:|/", option.value):
         return f"[{', '.join(repr(one.strip()) for one in option.value.split(','))}]"
     return repr(option.value)
@@ -236,7 +244,7 @@ def _without_passwords(text: str) -> str:
 
 
 def copies(path: str) -> list[str]:
-    """Return the copies of a file that the formula has kept, in the order of their names."""
+    """Return the copies that the formula made of a file, in the order of their names."""
     folder, name = os.path.split(path)
     with contextlib.suppress(OSError):
         found = [one for one in os.listdir(folder) if one.startswith(f"{name}{COPY}")]
@@ -248,12 +256,12 @@ def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read(_LARGEST)
-    except (OSError, ValueError):  # ValueError: no path can have this text
+    except (OSError, ValueError):  # ValueError: the text is not a valid path
         return ""
 
 
 def _is_packaged(path: str, text: str) -> bool:
-    """Return whether a package brought the file just as it is: dpkg knows its digest."""
+    """Return whether a file is a package's unchanged file: dpkg knows its digest."""
     data = text.encode("utf-8", "surrogateescape")
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return any(line == f"{path} {digest}" for line in _conffiles())

@@ -1,4 +1,4 @@
-"""Which OpenDKIM daemons a machine needs, and what each one's files hold."""
+"""The OpenDKIM daemons that a machine needs, and the contents of their files."""
 
 import posixpath
 from collections.abc import Mapping
@@ -8,18 +8,19 @@ from ..postgres.objects import view_name
 from ..settings.model import Database, Settings
 from . import passfile, signed_headers
 
-# OpenDKIM has one SignatureAlgorithm for a whole daemon: an Ed25519 key under rsa-sha256 is a 451
-# for that domain's mail (measured, 2.11.0~beta2). So each algorithm has a daemon of its own.
+# OpenDKIM has one SignatureAlgorithm for a whole daemon. With an Ed25519 key under rsa-sha256 the
+# daemon answers that domain's mail with 451 (measured, 2.11.0~beta2). So each algorithm has its own
+# daemon.
 SIGNATURE_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 
 SERVICE_FILE = "/etc/opendkim-pgservice.conf"
 SERVICE = "opendkim"  # the section of SERVICE_FILE
 
-# The first line of each file that the formula writes whole.
+# The first line of each file that the formula writes completely.
 HEADER = "# Managed by the dkim formula: changes made here are lost at the next highstate."
 
-# dkim:opendkim:settings of the pillar takes the place of these. The reason of each stands in
-# dkim/opendkim/files/opendkim.conf.jinja.
+# dkim:opendkim:settings of the pillar overrides these values.
+# dkim/opendkim/files/opendkim.conf.jinja gives the reason for each value.
 DEFAULTS: dict[str, str | bool | int | list] = {
     "Syslog": True,
     "SyslogSuccess": True,
@@ -35,33 +36,35 @@ DEFAULTS: dict[str, str | bool | int | list] = {
 
 @dataclass(frozen=True)
 class Daemon:
-    """One OpenDKIM process and everything that belongs to it."""
+    """An OpenDKIM process and its service, file and socket."""
 
     algorithm: str
     service: str
     config_file: str
-    socket: str  # as the machine sees it
-    milter: str  # as main.cf names it: from the queue directory
+    socket: str  # the path from the root of the machine
+    milter: str  # the address in main.cf, relative to the queue directory
 
 
 def daemons(settings: Settings, lookup: Mapping[str, object]) -> tuple[Daemon, ...]:
     """
-    The daemons that the settings need: always the one for RSA, which also verifies other people's
-    mail, and one for Ed25519 where a domain or an address is to have such a key.
+    Return the daemons that the settings need.
+
+    The daemon for RSA is always needed, because it also verifies incoming mail. The daemon for
+    Ed25519 is needed if a domain or an address has such a key in the settings.
 
     settings
         The checked pillar.
     lookup
         Names and paths of ``dkim/defaults.yaml``, as merged by ``map.jinja``.
     """
-    wanted = ["rsa"]
+    algorithms = ["rsa"]
     if "ed25519" in algorithms_in_use(settings):
-        wanted.append("ed25519")
-    return tuple(daemon(algorithm, lookup) for algorithm in wanted)
+        algorithms.append("ed25519")
+    return tuple(daemon(algorithm, lookup) for algorithm in algorithms)
 
 
 def daemon(algorithm: str, lookup: Mapping[str, object]) -> Daemon:
-    """The daemon for ``algorithm`` (``rsa`` or ``ed25519``), whether or not it is needed."""
+    """Return the daemon for ``algorithm`` (``rsa`` or ``ed25519``), needed or not."""
     suffix = "" if algorithm == "rsa" else f"-{algorithm}"
     directory = str(lookup["socket_directory"]).strip("/")
     socket_name = f"opendkim{suffix}.sock"
@@ -76,7 +79,7 @@ def daemon(algorithm: str, lookup: Mapping[str, object]) -> Daemon:
 
 
 def algorithms_in_use(settings: Settings) -> frozenset[str]:
-    """Every algorithm for which some domain or address of the settings is to have a key."""
+    """Return every algorithm for which a domain or an address of the settings has a key."""
     domains = [*settings.domains.values()]
     if settings.every_hosted is not None:
         domains.append(settings.every_hosted)
@@ -87,11 +90,12 @@ def algorithms_in_use(settings: Settings) -> frozenset[str]:
 
 def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str, ...]) -> str:
     """
-    OpenDKIM's address of a view: opendkim(8), «Data Sets».
+    Return OpenDKIM's address of a view: opendkim(8), «Data Sets».
 
-    There is never a password in it: the daemon prints the whole DSN to the journal when the table
-    can't be opened (measured). Over the local socket the host is ``,``: libpq's list of two empty
-    hosts, each of which means the default socket; an empty host or a path can't be written.
+    The address never contains a password: the daemon prints the whole DSN to the journal if the
+    table can't be opened (measured). For the local socket the host is ``,``, which is libpq's list
+    of two empty hosts. Each empty host means the default socket. OpenDKIM's syntax allows neither
+    an empty host nor a path.
     """
     host = database.host or ","
     port = "" if database.port == 5432 else f"{database.port}+"
@@ -104,21 +108,23 @@ def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str,
 
 def environment(database: Database) -> dict[str, str]:
     """
-    The variables by which the daemon's libpq gets what a DSN can't carry: where the password or the
-    certificate is, and how the server is verified. Empty where it logs in by peer.
+    Return the variables for the daemon's libpq that a DSN can't contain.
 
-    Source: PostgreSQL, «Environment Variables»; that the daemon heeds them is measured.
+    They give the paths of the password or the certificate, and how the server is verified. The
+    result is empty if the daemon logs in by peer.
+
+    Source: PostgreSQL, «Environment Variables». The daemon uses these variables (measured).
     """
     reader = database.reader
     variables = {}
     if reader.auth == "password":
         variables["PGPASSFILE"] = passfile.PATH
     if database.host:
-        # Several hosts are tried in turn, and a message waits meanwhile.
+        # libpq tries several hosts in turn, and a message waits for that time.
         variables |= {"PGSSLMODE": database.sslmode, "PGCONNECT_TIMEOUT": "5"}
         variables |= {"PGSERVICEFILE": SERVICE_FILE, "PGSERVICE": SERVICE}
-        if database.authorities is not None:
-            variables["PGSSLROOTCERT"] = database.authorities
+        if database.ca_file is not None:
+            variables["PGSSLROOTCERT"] = database.ca_file
         if reader.auth == "cert":
             variables |= {"PGSSLCERT": str(reader.sslcert), "PGSSLKEY": str(reader.sslkey)}
     return variables
@@ -126,13 +132,14 @@ def environment(database: Database) -> dict[str, str]:
 
 def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
     """
-    Return every option of the daemon's opendkim.conf(5), as the file writes its value: the
-    defaults, the pillar's in their place, then those that only the formula decides.
+    Return every option of the daemon's opendkim.conf(5), with its value as text.
+
+    The defaults come first, the pillar's values override them, then come the options that only the
+    formula sets.
     """
     found = {**DEFAULTS, **settings.opendkim.settings}
     if daemon.algorithm != "rsa":
-        # The second daemon only signs: one verification, and one daemon's headers, are enough for a
-        # message.
+        # The second daemon only signs: a message needs one verification and one software header.
         found["Mode"] = "s"
         found.pop("SoftwareHeader", None)
     database = settings.database
@@ -148,7 +155,7 @@ def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
 
 
 def option_text(value: str | bool | int | list) -> str:
-    """A value as opendkim.conf(5) writes it: yes and no, numbers, lists joined by commas."""
+    """Return a value in the form of opendkim.conf(5): yes, no, a number, or a list with commas."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):

@@ -1,9 +1,9 @@
 """
-A mail server's side of the milter protocol: what a milter makes of a message that nobody sends.
+A client for the milter protocol, which passes test messages through a milter.
 
-A message's commands go at once and the answers are read at its end, so that many messages cost the
-milter's time and not the round trips'. Source: the milter protocol, version 6, as in libmilter's
-mfdef.h.
+The client sends all commands of a message at once and reads the answers at the end. So the milter
+sets the speed of many messages, not the round trips. Source: the milter protocol, version 6, as in
+libmilter's mfdef.h.
 """
 
 import socket
@@ -16,12 +16,12 @@ from ..errors import OpenDKIMError
 TIMEOUT = 30.0  # seconds for one answer
 # MILTER_CHUNK_SIZE of mfdef.h
 CHUNK = 65535
-# No milter answers more at once: the largest that Postfix asks for (MILTER_MAX_DATA_SIZE).
+# The largest answer in octets: the maximum that Postfix asks for (MILTER_MAX_DATA_SIZE).
 _LARGEST = 1 << 20
 
 _INSERT_HEADER, _ADD_HEADER, _CONTINUE, _PROGRESS = b"i", b"h", b"c", b"p"
 _REPLY_CODE = b"y"
-# What ends a message; with SMFIR_REPLYCODE the milter gives the text itself.
+# The answers that end a message. With SMFIR_REPLYCODE the milter sends the SMTP reply itself.
 _VERDICTS = {
     b"a": "accepted",
     b"c": "accepted",
@@ -30,7 +30,7 @@ _VERDICTS = {
     b"t": "deferred",
     b"q": "quarantined",
 }
-# mfdef.h, SMFIP_*: which step the milter does not want, and which it does not answer.
+# mfdef.h, SMFIP_*: for each step the flags «the milter skips it» and «the milter does not answer».
 _STEPS = {
     b"C": (0x1, 0x1000),
     b"H": (0x2, 0x2000),
@@ -41,8 +41,8 @@ _STEPS = {
     b"N": (0x40, 0x40000),
     b"B": (0x10, 0x80000),
 }
-# Everything but SMFIP_SKIP (a body that is passed is read) and SMFIP_HDR_LEADSPC: header values go
-# and come without the space after the colon.
+# All flags except SMFIP_SKIP (the client always sends the whole body) and SMFIP_HDR_LEADSPC (header
+# values have no space after the colon, in both directions).
 _OFFERED = 0x0FFBFF
 _ACTIONS = 0x1FF
 
@@ -50,14 +50,14 @@ _ACTIONS = 0x1FF
 @dataclass(frozen=True)
 class Answer:
     """
-    What the milter says of one message.
+    The milter's answer to a message.
 
     verdict
         ``accepted``, ``deferred``, ``rejected``, ``discarded`` or ``quarantined``.
     reply
-        The SMTP reply that it asks for, where it asks for one.
+        The SMTP reply that the milter requests, or an empty string.
     added
-        Headers that it adds, as (name, value), in its order; lines end with CRLF.
+        The headers that the milter adds, as (name, value), in its order; lines end with CRLF.
     """
 
     verdict: str
@@ -65,25 +65,27 @@ class Answer:
     added: tuple[tuple[str, str], ...] = ()
 
     def headers(self, name: str) -> list[str]:
-        """The values of the added headers of that name."""
+        """Return the values of the added headers with a name."""
         return [value for header, value in self.added if header.lower() == name.lower()]
 
 
 class NoAnswerInTime(OpenDKIMError):
-    """A milter that takes a connection and then is silent."""
+    """A milter that accepts a connection but sends no answer in time."""
 
 
 class Connection:
     """
-    One SMTP client's worth of a milter connection, from 127.0.0.1; each message is a transaction in
-    it. A context manager.
+    A connection to a milter for one SMTP client at 127.0.0.1, as a context manager.
+
+    Each message is a transaction in the connection.
 
     path
         The milter's Unix socket.
     timeout
-        Seconds that one answer may take.
+        The seconds that one answer may take.
 
-    Raises OpenDKIMError where the milter is not there or hangs up, and its subclass NoAnswerInTime.
+    Raises OpenDKIMError if nothing listens or the milter closes the connection, and the subclass
+    NoAnswerInTime.
     """
 
     def __init__(self, path: str, timeout: float = TIMEOUT):
@@ -114,16 +116,16 @@ class Connection:
         macros: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Passes one message through the milter.
+        Pass one message through the milter, and return its answer.
 
         sender, recipient
-            The envelope's.
+            The addresses of the envelope.
         headers
-            (name, value) in their order, values without the space after the colon.
+            The headers as (name, value) in order, values without the space after the colon.
         body
-            With CRLF at its lines' ends.
+            The body; lines end with CRLF.
         macros
-            Such as ``i`` (the queue id) and ``{auth_authen}`` (who has logged in).
+            The macros, such as ``i`` (the queue id) and ``{auth_authen}`` (the login name).
         """
         due = self._begin(sender, headers, recipient, macros)
         for start in range(0, len(body), CHUNK):
@@ -140,11 +142,11 @@ class Connection:
         macros: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Return what the milter says at the end of a message's headers; the message ends there.
+        Return the milter's answer at the end of a message's headers, and abort the message.
 
-        OpenDKIM looks up the signing key of a message at this point, and computes and logs nothing
-        yet (opendkim.c, mlfi_eoh). Arguments as of :meth:`message`. ``accepted`` is also the answer
-        of a milter that goes on to the body.
+        At this point OpenDKIM looks up the signing key of the message. It computes and logs nothing
+        yet (opendkim.c, mlfi_eoh). A milter that continues with the body counts as ``accepted``.
+        The arguments are those of :meth:`message`.
         """
         due = self._begin(sender, headers, recipient, macros)
         self._flush()
@@ -158,7 +160,7 @@ class Connection:
         return answer
 
     def close(self) -> None:
-        """Ends the connection; a milter that is gone already is no fault."""
+        """End the connection. A milter that has already ended is no error."""
         try:
             self._append(b"Q")
             self._flush()
@@ -174,7 +176,7 @@ class Connection:
         recipient: str,
         macros: Mapping[str, str] | None,
     ) -> int:
-        """Queue envelope and headers; return how many answers they have."""
+        """Queue envelope and headers, and return the number of expected answers."""
         if macros:
             pairs = b"".join(_strings(name, value) for name, value in macros.items())
             self._append(b"DM" + pairs)
@@ -203,8 +205,8 @@ class Connection:
             self._packet()
 
     def _answer(self, due: int) -> Answer:
-        # A milter that refuses half-way has no answer to the commands that follow: libmilter goes
-        # back to the state before MAIL and passes over them.
+        # If a milter refuses a command, it does not answer the following commands: libmilter
+        # returns to the state before MAIL and skips them.
         for _ in range(due):
             command, data = self._packet()
             if command != _CONTINUE:
@@ -213,7 +215,7 @@ class Connection:
         while True:
             command, data = self._packet()
             if command in (_ADD_HEADER, _INSERT_HEADER):
-                # An inserted header has its place, of four octets, before it.
+                # An inserted header begins with its position, four octets.
                 pair = data if command == _ADD_HEADER else data[4:]
                 name, divider, value = pair.rstrip(b"\0").partition(b"\0")
                 if not divider:
@@ -226,9 +228,9 @@ class Connection:
         self._queued += struct.pack("!I", len(payload)) + payload
 
     def _queue(self, command: bytes, data: bytes) -> int:
-        """Queues a command that the milter wants; gives 1 where it will answer, else 0."""
-        unwanted, unanswered = _STEPS[command]
-        if self._protocol & unwanted:
+        """Queue a command unless the milter skips it; return 1 if an answer follows, else 0."""
+        skipped, unanswered = _STEPS[command]
+        if self._protocol & skipped:
             return 0
         self._append(command + data)
         return 0 if self._protocol & unanswered else 1
@@ -258,11 +260,11 @@ class Connection:
             if not received:
                 raise OpenDKIMError(f"the milter at {self._path} closed the connection")
             self._received += received
-        taken, self._received = self._received[:size], self._received[size:]
-        return taken
+        data, self._received = self._received[:size], self._received[size:]
+        return data
 
     def _broken(self) -> OpenDKIMError:
-        return OpenDKIMError(f"what answers at {self._path} does not speak the milter protocol")
+        return OpenDKIMError(f"the program at {self._path} does not speak the milter protocol")
 
     def _failure(self, error: OSError) -> OpenDKIMError:
         if isinstance(error, TimeoutError):
@@ -271,12 +273,12 @@ class Connection:
 
 
 def listener(path: str) -> int | None:
-    """Return the id of the process that made a milter's Unix socket; None where none listens."""
+    """Return the PID of the process that listens at a milter's Unix socket, or None."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(TIMEOUT)
         try:
             client.connect(path)
-            # unix(7), SO_PEERCRED: process, user and group of who called listen(2).
+            # unix(7), SO_PEERCRED: process, user and group of the caller of listen(2).
             peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         except OSError:
             return None
@@ -295,6 +297,6 @@ def _strings(*texts: str) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    # Within a header libmilter's milters end lines with LF alone; on the wire it is CRLF.
+    # In a header milters of libmilter end lines with LF only; mail has CRLF.
     text = data.decode("utf-8", "surrogateescape")
     return text.replace("\r\n", "\n").replace("\n", "\r\n")

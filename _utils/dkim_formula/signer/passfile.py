@@ -16,8 +16,10 @@ MODE = 0o400
 
 def text(database: Database) -> str:
     """
-    The file's one line. The host is any: OpenDKIM connects to one server, and libpq calls the
-    local socket ``localhost``. Source: PostgreSQL, «The Password File».
+    Return the only line of the file.
+
+    The line matches any host: OpenDKIM connects to one server, and libpq calls the local socket
+    ``localhost``. Source: PostgreSQL, «The Password File».
     """
     if database.reader.password is None:
         raise InvalidValue(
@@ -29,9 +31,9 @@ def text(database: Database) -> str:
 
 def changes(database: Database, path: str, user: str) -> dict[str, object]:
     """
-    What differs: ``{"changes": {what: {"old", "new"}}, "notes": []}``, never the content.
+    Return ``{"changes": {name: {"old", "new"}}, "notes": []}``, without the content of the file.
 
-    Raises InvalidValue for a path or user that is none, and where there is no password.
+    Raises InvalidValue for an invalid path or user, and for a missing password.
     """
     plain_text(user, "user")
     found: dict[str, object] = {}
@@ -54,9 +56,9 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
 
 def write(database: Database, path: str, user: str) -> dict[str, object]:
     """
-    Writes the file in one step; at no moment can anybody else read it. Returns what differed.
+    Write the file in one step and return the differences. No other user can ever read the file.
 
-    Raises InvalidValue where there is no password, no such user or no such directory.
+    Raises InvalidValue for a missing password, user or directory.
     """
     content = text(database)
     planned = changes(database, path, user)

@@ -12,15 +12,15 @@ from typing import Protocol
 
 from ..errors import OpenDKIMError, PostfixError, keeping_what_was_done
 from ..postfix import control, main_cf, milter_addresses, milters, service_milters
-from ..postfix.milters import LOOPBACK, Ours
+from ..postfix.managed_milters import LOOPBACK, ManagedMilters
 
-# A cold start looks nothing up (docs/database.md), so it is the daemon's own few seconds; the
-# packaged unit's stop alone may take five. PostgreSQL may be starting at the same time.
+# A start makes no look-ups (docs/database.md), so it takes only a few seconds. The stop of the
+# packaged unit may take five. PostgreSQL may be starting at the same time.
 READY_WITHIN = 30.0  # seconds
 
 
 class Services(Protocol):
-    """What starts and stops services here: Salt's ``service`` module, or a test's double."""
+    """The functions that start and stop services: Salt's ``service`` module or a test double."""
 
     def start(self, name: str) -> bool: ...
 
@@ -41,59 +41,59 @@ def restart(
     test: bool = False,
 ) -> dict[str, object]:
     """
-    Restarts the daemon and returns when its milter socket takes connections.
+    Restart the daemon, and return when its milter socket accepts connections.
 
-    With the action ``accept`` Postfix sends mail on unsigned while the daemon is away, and with
-    ``quarantine`` when it is released; an smtpd(8) that has a client keeps the configuration that
-    it started with, so no change of main.cf closes that gap. Postfix stands still for these
-    seconds: clients are refused and come back, sendmail(1) queues. With any other action at the
-    daemon's own entry Postfix goes on.
+    With the action ``accept`` Postfix sends mail unsigned while the daemon is down. With
+    ``quarantine`` mail leaves unsigned on release. A change of main.cf can't close this gap,
+    because an smtpd(8) with a client keeps the configuration of its start. So Postfix is stopped
+    for these seconds: clients are refused and try again, and sendmail(1) queues. With any other
+    action in the daemon's own entry Postfix keeps running.
 
     init
-        Starts and stops services.
+        The functions that start and stop services.
     daemon, mail_service
-        The services' names.
+        The names of the services.
     socket_path
-        The milter socket that the daemon is to make.
+        The milter socket that the daemon makes.
     milter, moved_from
-        The daemon's address as main.cf writes it, and the spellings of the address that it had
-        before: main.cf and master.cf follow before Postfix runs again. Without them every milter
-        counts as this one.
+        The daemon's address in main.cf, and the spellings of its former address. main.cf and
+        master.cf get the new address before Postfix starts again. Without ``milter`` every milter
+        counts as this daemon's.
     ready_within
-        Seconds that the daemon has to make its socket.
+        The seconds that the daemon may take to make its socket.
     test
-        Only tell: the return is that of a run, and nothing is changed.
+        Change nothing, and return what a run would return.
 
     Returns ``{"restarted": daemon, "paused": bool, "main_cf": {parameter: {"old", "new"}}}``.
 
-    Raises OpenDKIMError where the service does not restart or the socket does not come; Postfix
-    runs again all the same. An error has what had been done (:func:`errors.done_before`).
+    Raises OpenDKIMError if the service does not restart or makes no socket. Postfix is started
+    again in any case. The error has the changes that were made (:func:`errors.done_before`).
     """
-    ours = _ours(socket_path, milter, moved_from)
+    managed = _managed(socket_path, milter, moved_from)
     if test:
-        followed = _Following(ours if moved_from else None)
-        paused = _has_to_pause(ours)
-        return {"restarted": daemon, "paused": paused, "main_cf": followed.changes()}
+        update = _AddressUpdate(managed if moved_from else None)
+        paused = _has_to_pause(managed)
+        return {"restarted": daemon, "paused": paused, "main_cf": update.changes()}
     done: dict[str, object] = {}
     with (
         keeping_what_was_done(lambda: done),
         _one_at_a_time(socket_path),
-        _mail_held_back(init, mail_service, ours, done) as paused,
+        _postfix_paused(init, mail_service, managed, done) as paused,
     ):
-        with _fate_told(daemon, socket_path, done):
+        with _note_outcome(daemon, socket_path, done):
             if not init.restart(daemon):
                 raise OpenDKIMError(
                     f"service {daemon} did not restart; see: journalctl -u {daemon} -n 50"
                 )
         done[daemon] = {"old": None, "new": "restarted"}
         wait_until_ready(daemon, socket_path, ready_within)
-        followed = _Following(ours if moved_from else None)
-        followed.write(done)
-    return {"restarted": daemon, "paused": paused, "main_cf": followed.changes()}
+        update = _AddressUpdate(managed if moved_from else None)
+        update.write(done)
+    return {"restarted": daemon, "paused": paused, "main_cf": update.changes()}
 
 
 def wait_until_ready(daemon: str, socket_path: str, ready_within: float = READY_WITHIN) -> None:
-    """Waits for the milter socket to take a connection; OpenDKIMError after ``ready_within`` s."""
+    """Wait until the milter socket accepts connections. Raises OpenDKIMError if it takes longer."""
     deadline = time.monotonic() + ready_within
     while not answers(socket_path):
         if time.monotonic() > deadline:
@@ -105,7 +105,7 @@ def wait_until_ready(daemon: str, socket_path: str, ready_within: float = READY_
 
 
 def answers(socket_path: str) -> bool:
-    """Whether something accepts connections at the Unix socket."""
+    """Return whether a Unix socket accepts connections."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         try:
@@ -116,7 +116,7 @@ def answers(socket_path: str) -> bool:
 
 
 def must_answer(socket_path: str) -> None:
-    """OpenDKIMError where nothing accepts connections at the socket."""
+    """Raise OpenDKIMError unless a Unix socket accepts connections."""
     if not answers(socket_path):
         raise OpenDKIMError(
             f"no milter answers at {socket_path}, so main.cf is left as it is; apply dkim.opendkim "
@@ -126,14 +126,16 @@ def must_answer(socket_path: str) -> None:
 
 def is_up_to_date(socket_path: str, reads: Iterable[str], user: str | None = None) -> bool:
     """
-    Whether the daemon answers, and has read its files as they are now.
+    Return whether the daemon answers and has read the present version of its files.
 
-    The daemon makes its socket at its start, so the socket is as old as the daemon. A file that is
-    not there counts as changed.
+    The daemon makes its socket at its start, so the socket is as old as the daemon. A missing file
+    counts as changed.
 
+    reads
+        The paths of the files that the daemon reads.
     user
-        The account that the socket has to belong to, open for its group; any without it. A socket
-        that somebody gave to another is made anew by a restart.
+        The account that has to own the socket, with access for its group; None for any owner. If
+        the owner was changed, a restart makes the socket anew.
     """
     try:
         status = os.stat(socket_path)
@@ -146,7 +148,7 @@ def is_up_to_date(socket_path: str, reads: Iterable[str], user: str | None = Non
 
 
 def open_for_group(status: os.stat_result, user: str) -> bool:
-    """Whether a socket is that account's, and its group may connect: unix(7) wants to write."""
+    """Return whether an account owns a socket and its group may connect (unix(7): may write)."""
     try:
         owner = pwd.getpwnam(user)
     except KeyError:
@@ -157,13 +159,14 @@ def open_for_group(status: os.stat_result, user: str) -> bool:
 
 def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:
     """
-    How main.cf may have written the address that a configuration file gives its daemon, if that is
-    not ``socket_path`` already.
+    Return the spellings in main.cf of the socket that an opendkim.conf(5) sets.
+
+    The result is empty if the socket is already ``socket_path``.
 
     config_text
-        An opendkim.conf(5), before it is replaced.
+        The text of an opendkim.conf(5), before it is replaced.
     chroot
-        Postfix's queue directory: what lies in it has a shorter path there.
+        Postfix's queue directory: main.cf may give a path in it relative to it.
 
     Returns spellings such as ``unix:opendkim/opendkim.sock`` or ``inet:localhost:8891``. Source:
     opendkim.conf(5) «Socket», postconf(5) «smtpd_milters».
@@ -184,7 +187,8 @@ def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple
 
 
 def _inet_spellings(port_at_host: str) -> Iterator[str]:
-    # Postfix has one transport, inet, for both address families; [ ] around an address is free.
+    # Postfix has one transport, inet, for both address families. Brackets around an address are
+    # optional.
     port, _, host = port_at_host.partition("@")
     host = host.strip("[]")
     names = [host, f"[{host}]"] if host else []
@@ -203,33 +207,33 @@ def _unix_spellings(path: str, chroot: str) -> Iterator[str]:
         yield f"local:{spelling}"
 
 
-def _ours(socket_path: str, milter: str, moved_from: Sequence[str]) -> Ours | None:
-    """Return the daemon's milter with its older addresses; None where its name is not known."""
+def _managed(socket_path: str, milter: str, moved_from: Sequence[str]) -> ManagedMilters | None:
+    """Return the daemon's milter with its older addresses; None if ``milter`` is empty."""
     if not milter:
         return None
     older = {milter: [f"unix:{socket_path}", *moved_from]}
-    return Ours([milter], older, service_milters.read().queue)
+    return ManagedMilters([milter], older, service_milters.read().queue)
 
 
-class _Following:
-    """What of main.cf and master.cf has to name a daemon's new address; nothing without one."""
+class _AddressUpdate:
+    """The parameters of main.cf and master.cf that have to name a daemon's new address."""
 
-    def __init__(self, ours: Ours | None):
-        self._found = service_milters.read() if ours else service_milters.Configuration()
+    def __init__(self, managed: ManagedMilters | None):
+        self._found = service_milters.read() if managed else service_milters.Configuration()
         self._main: dict[str, str] = {}
         self._own: dict[str, str] = {}
-        if ours:
-            (milter,) = ours.milters
-            old, found = ours.older[milter], self._found
-            self._main = milters.swap(found.main, old, milter, ours.queue, found.quoting())
-            self._own = service_milters.plan_swap(found, ours)
+        if managed:
+            (milter,) = managed.milters
+            old, found = managed.older[milter], self._found
+            self._main = milters.swap(found.main, old, milter, managed.queue, found.quoting())
+            self._own = service_milters.plan_swap(found, managed)
 
     def changes(self) -> dict[str, dict[str, str | None]]:
-        """Return each parameter, old and new."""
+        """Return the old and new value of each parameter."""
         return {**self._changes(self._main), **self._changes(self._own)}
 
     def write(self, done: dict[str, object]) -> None:
-        """Set them; ``done`` gets what is set, also by a command that then failed."""
+        """Set the parameters. ``done`` gets each change, even if a command fails afterwards."""
         try:
             main_cf.write(self._main)
             done.update(self._changes(self._main))
@@ -255,13 +259,13 @@ class _Following:
 
 
 @contextlib.contextmanager
-def _fate_told(daemon: str, socket_path: str, done: dict[str, object]) -> Iterator[None]:
-    """Note what became of a daemon whose restart failed: it may be stopped now, or run anew."""
-    before = _life(socket_path)
+def _note_outcome(daemon: str, socket_path: str, done: dict[str, object]) -> Iterator[None]:
+    """Note in ``done`` whether a daemon is stopped or restarted after its restart has failed."""
+    before = _instance(socket_path)
     try:
         yield
     except Exception:
-        now = _life(socket_path)
+        now = _instance(socket_path)
         if now is None and before is not None:
             done[daemon] = {"old": "running", "new": "stopped"}
         elif now != before:
@@ -269,8 +273,8 @@ def _fate_told(daemon: str, socket_path: str, done: dict[str, object]) -> Iterat
         raise
 
 
-def _life(socket_path: str) -> tuple[int, int] | None:
-    """Return what tells one life of a daemon from the next: it makes its socket at its start."""
+def _instance(socket_path: str) -> tuple[int, int] | None:
+    """Return an identifier of a running daemon, which makes a new socket at each start, or None."""
     try:
         status = os.stat(socket_path)
     except OSError:
@@ -281,11 +285,13 @@ def _life(socket_path: str) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def _one_at_a_time(socket_path: str) -> Iterator[None]:
     """
-    Two restarts on this machine go one after the other: the second would find Postfix stopped,
-    leave it so, and have its daemon away when the first one starts Postfix again.
+    Make restarts on this machine run one after another.
+
+    A concurrent second restart would find Postfix stopped and not stop it. Its daemon would still
+    be down when the first restart starts Postfix again.
     """
     try:
-        # The daemons' sockets are in one directory, as Postfix is one for all of them.
+        # All daemons serve the same Postfix, so their sockets are in one directory.
         folder = os.open(os.path.dirname(socket_path), os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         yield
@@ -298,10 +304,10 @@ def _one_at_a_time(socket_path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _mail_held_back(
-    init: Services, mail_service: str, ours: Ours | None, done: dict[str, object]
+def _postfix_paused(
+    init: Services, mail_service: str, managed: ManagedMilters | None, done: dict[str, object]
 ) -> Iterator[bool]:
-    pause = _has_to_pause(ours)
+    pause = _has_to_pause(managed)
     try:
         if pause:
             init.stop(mail_service)
@@ -312,8 +318,9 @@ def _mail_held_back(
             _start_again(init, mail_service, done)
 
 
-def _has_to_pause(ours: Ours | None) -> bool:
-    return milter_addresses.let_mail_go(service_milters.read(), ours) and control.running()
+def _has_to_pause(managed: ManagedMilters | None) -> bool:
+    found = service_milters.read()
+    return milter_addresses.lets_mail_leave_unsigned(found, managed) and control.running()
 
 
 def _start_again(init: Services, mail_service: str, done: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The files that systemd reads for a unit, and settings in them that win over the formula's."""
+"""The files that systemd reads for a unit, and settings that override the formula's."""
 
 import itertools
 import os
@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import sandbox
+from . import unit_needs
 
-# systemd.unit(5), «UNIT FILE LOAD PATH», the first counts most.
+# systemd.unit(5), «UNIT FILE LOAD PATH». Earlier folders take precedence.
 FOLDERS = (
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
@@ -24,12 +24,12 @@ FOLDERS = (
     "/lib/systemd/system",
     "/run/systemd/generator.late",
 )
-OUR_DROP_IN = "dkim-formula.conf"
-OUR_FIRST_LINE = "# Managed by the dkim formula"
+DROP_IN = "dkim-formula.conf"
+FIRST_LINE = "# Managed by the dkim formula"
 
 _RESTARTS = ("always", "on-failure")
 _NO = ("no", "false", "off", "0", "")
-# What of libpq's environment changes nothing about where and how the daemon logs in.
+# Variables of libpq that do not affect where and how the daemon logs in.
 _HARMLESS_VARIABLES = ("PGAPPNAME", "PGCLIENTENCODING", "PGCONNECT_TIMEOUT", "PGTZ")
 
 _NO_SECRETS = (
@@ -38,35 +38,35 @@ _NO_SECRETS = (
     *("RestrictAddressFamilies", "SystemCallFilter", "IPAddressDeny"),
 )
 
-# What becomes of the daemon, and so of mail, by each setting.
-_ELSEWHERE = "the daemon would not start as the formula has it, so that its socket is missing"
-_SOMEBODY_ELSE = (
+# The consequences of settings for the daemon.
+_DIFFERENT_START = "the daemon would not start as the formula sets it up, so its socket is missing"
+_WRONG_ACCOUNT = (
     "PostgreSQL's peer authentication would refuse the daemon, which would restart for ever"
 )
-_CLOSED = "Postfix would not get at the daemon's socket"
+_CLOSED = "Postfix could not connect to the daemon's socket"
 _HIDDEN = "the daemon would not see its socket's directory, its files, or PostgreSQL's socket"
-_NO_SOCKET = "the daemon could not make its socket, or not get at PostgreSQL's"
-_NO_DATABASE = "the daemon would have no way, or not each way, to the database's host"
-_LOGIN = "the daemon would log in at the database in another way, or not at all"
+_NO_SOCKET = "the daemon could not make its socket, or not connect to PostgreSQL's"
+_NO_DATABASE = "the daemon could not reach the database's host, or not by each address"
+_LOGIN = "the daemon would log in to the database in another way, or not at all"
 _STAYS_DOWN = "the daemon would stay down after a crash"
-_NO_START = "systemd would not start the daemon where the condition does not hold"
+_NO_START = "systemd would not start the daemon if the condition does not hold"
 
 
 @dataclass(frozen=True)
 class Needs:
     """
-    What a daemon needs of its unit.
+    The requirements of a daemon for its unit.
 
     user
-        The account that the daemon has to have.
+        The account that the daemon has to run as.
     environment
         The variables that the formula's file sets.
     writes
-        The directories that the daemon writes to, its socket's among them.
+        The directories that the daemon writes to, with its socket's.
     reads
         Other files and sockets that the daemon has to reach.
     by_network
-        Whether the database is reached over the network.
+        Whether the daemon reaches the database over the network.
     """
 
     user: str
@@ -78,7 +78,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Setting:
-    """One assignment in a unit file."""
+    """An assignment in a unit file."""
 
     path: str
     line: int
@@ -90,33 +90,35 @@ class Setting:
 @dataclass(frozen=True)
 class Conflict:
     """
-    Settings of one file that win over the formula's.
+    Settings of one file that override the formula's.
 
+    consequence
+        The consequence for the daemon, as text.
     fatal
         Whether the daemon would not sign after its next start.
     """
 
     path: str
     settings: tuple[Setting, ...]
-    fate: str
+    consequence: str
     fatal: bool
 
 
 def settings(text: str, path: str) -> list[Setting]:
     """Return the assignments of a unit file. Source: systemd.syntax(7)."""
-    found, section, held, first = [], "", "", 0
+    found, section, continued, first = [], "", "", 0
     for number, line in enumerate(text.splitlines(), 1):
-        if held and line.lstrip().startswith(("#", ";")):
+        if continued and line.lstrip().startswith(("#", ";")):
             continue
-        first = first if held else number
-        whole = held + line.strip()
+        first = first if continued else number
+        whole = continued + line.strip()
         if whole.startswith(("#", ";")):
-            held = ""
+            continued = ""
             continue
         if whole.endswith("\\"):
-            held = whole[:-1] + " "
+            continued = whole[:-1] + " "
             continue
-        held = ""
+        continued = ""
         if whole.startswith("[") and whole.endswith("]"):
             section = whole[1:-1]
         elif "=" in whole:
@@ -127,22 +129,24 @@ def settings(text: str, path: str) -> list[Setting]:
 
 def files(service: str, root: str = "") -> tuple[list[str], list[str]]:
     """
-    Return the unit files of a service, the one that counts first, and its drop-ins in the order in
-    which systemd reads them: by file name, whatever their folder. Source: systemd.unit(5).
+    Return the unit files of a service, and its drop-ins.
+
+    The first unit file is the one that systemd uses. The drop-ins have systemd's order: by file
+    name, whatever their folder. Source: systemd.unit(5).
 
     root
-        What stands before each folder.
+        A prefix for each folder.
     """
     folders = [f"{root}{folder}" for folder in FOLDERS]
     fragments = [f"{folder}/{service}.service" for folder in folders]
     drop_ins: dict[str, str] = {}
-    # The most particular of the names counts: «foo-bar.service.d», «foo-.service.d», «service.d».
+    # The most specific folder counts: «foo-bar.service.d», then «foo-.service.d», «service.d».
     for name in _drop_in_folders(service):
         for folder in folders:
             for entry in _listed(f"{folder}/{name}"):
                 drop_ins.setdefault(entry, f"{folder}/{name}/{entry}")
     return (
-        _without_doubles(path for path in fragments if os.path.isfile(path)),
+        _without_duplicates(path for path in fragments if os.path.isfile(path)),
         [drop_ins[name] for name in sorted(drop_ins)],
     )
 
@@ -151,42 +155,44 @@ def conflicts(
     service: str, needs: Needs, command: str, main: bool, root: str = ""
 ) -> list[Conflict]:
     """
-    Return what of a site's own unit files wins over the formula's.
+    Return the settings of other unit files that override the formula's.
 
     service
-        The daemon's, without ``.service``.
+        The daemon's service, without ``.service``.
+    needs
+        The requirements of the daemon.
     command
-        The command line that it has.
+        The daemon's command line.
     main
-        Whether the package brings the unit and the formula a drop-in of it; else the unit is the
+        True if the unit is the package's and the formula adds a drop-in; False if the unit is the
         formula's own.
     """
     fragments, drop_ins = files(service, root)
     result = []
     if main:
-        before = fragments[:1] + [path for path in drop_ins if _name(path) < OUR_DROP_IN]
-        after = [path for path in drop_ins if _name(path) > OUR_DROP_IN]
+        before = fragments[:1] + [path for path in drop_ins if _name(path) < DROP_IN]
+        after = [path for path in drop_ins if _name(path) > DROP_IN]
     else:
         before, after = [], drop_ins
-        result += _taken(fragments)
+        result += _unmanaged_unit(fragments)
     for path in [*before, *after]:
         found = _without(_read(path), command)
         result += _conflicts(path, found, path in after, needs)
     return result
 
 
-def in_words(found: Iterable[Conflict], service: str) -> Iterator[str]:
-    """Yield a line for each: the file, its lines, what becomes of mail, and what to do."""
+def messages(found: Iterable[Conflict], service: str) -> Iterator[str]:
+    """Yield a message for each conflict: the file, its lines, the consequence, and the remedy."""
     for conflict in found:
         lines = ", ".join(
             f"line {one.line} ({one.name}={_shown(one)})" for one in conflict.settings
         )
         where = f"{conflict.path}, {lines}" if lines else conflict.path
         yield (
-            f"{where}: wins over the formula's unit of {service}: {conflict.fate}, and mail would "
-            "leave unsigned or wait, by the milter's default action; remove "
-            f"{'these lines' if lines else 'the file'} and run systemctl daemon-reload. What a "
-            "command line had belongs into dkim:opendkim:settings"
+            f"{where}: overrides the formula's unit of {service}: {conflict.consequence}, and mail "
+            "would leave unsigned or wait, by the milter's default action; remove "
+            f"{'these lines' if lines else 'the file'} and run systemctl daemon-reload. Set the "
+            "options of a command line in dkim:opendkim:settings"
         )
 
 
@@ -198,11 +204,11 @@ def sockets(service: str, root: str = "") -> list[str]:
         for one in _read(path):
             if one.name == "ExecStart":
                 found += _option(one.value, "-p")
-    return _without_doubles(found)
+    return _without_duplicates(found)
 
 
 def _without(found: list[Setting], command: str) -> list[Setting]:
-    """Leave out a command line that is the formula's own."""
+    """Return the settings without a command line that is the formula's own."""
     commands = [one for one in found if one.name == "ExecStart" and one.value]
     if [_words(one.value) for one in commands] != [_words(command)]:
         return found
@@ -214,43 +220,43 @@ def _conflicts(
 ) -> Iterator[Conflict]:
     grouped: dict[tuple[str, bool], list[Setting]] = {}
     families = [one for one in found if one.name == "RestrictAddressFamilies"] if after else []
-    if sandbox.closes_sockets([one.value for one in families]):
+    if unit_needs.closes_sockets([one.value for one in families]):
         yield Conflict(path, tuple(families), _NO_SOCKET, True)
     for one in found:
-        judged = _judge(one, after, needs)
-        if judged is not None:
-            grouped.setdefault(judged, []).append(one)
-    for (fate, fatal), those in grouped.items():
-        yield Conflict(path, tuple(those), fate, fatal)
+        effect = _effect(one, after, needs)
+        if effect is not None:
+            grouped.setdefault(effect, []).append(one)
+    for (consequence, fatal), those in grouped.items():
+        yield Conflict(path, tuple(those), consequence, fatal)
 
 
-def _judge(one: Setting, after: bool, needs: Needs) -> tuple[str, bool] | None:
-    """Return what a setting does, and whether it is fatal; None where it does no harm."""
+def _effect(one: Setting, after: bool, needs: Needs) -> tuple[str, bool] | None:
+    """Return the consequence of a setting and whether it is fatal; None if it is harmless."""
     name = "Condition" if one.name.startswith(("Condition", "Assert")) else one.name
     rule = _RULES.get((one.section, name))
     if rule is None or not (after or rule.anywhere) or rule.harmless(one.value, needs):
         return None
-    return rule.fate, rule.fatal
+    return rule.consequence, rule.fatal
 
 
 @dataclass(frozen=True)
 class _Rule:
     """
-    What becomes of the daemon by a setting.
+    The consequence of a setting for the daemon.
 
     harmless
-        Whether a value does no harm, by what the daemon needs.
+        A function that returns whether a value is harmless for the daemon's needs.
     anywhere
-        Whether the formula's file does not set it, so that it counts in whatever file it stands.
+        Whether the setting counts in any file, because the formula's file does not set it.
     """
 
-    fate: str
+    consequence: str
     harmless: Callable[[str, Needs], bool]
     fatal: bool = True
     anywhere: bool = False
 
 
-def _spoils(value: str, environment: Mapping[str, str]) -> Iterator[bool]:
+def _changes_login(value: str, environment: Mapping[str, str]) -> Iterator[bool]:
     if not value and environment:
         yield True
     for word in _words(value):
@@ -259,13 +265,13 @@ def _spoils(value: str, environment: Mapping[str, str]) -> Iterator[bool]:
             yield environment.get(name) != text
 
 
-def _taken(fragments: Sequence[str]) -> Iterator[Conflict]:
-    """Yield a unit of the site's that has the name of the formula's own one."""
+def _unmanaged_unit(fragments: Sequence[str]) -> Iterator[Conflict]:
+    """Yield a conflict for a unit that has the name of the formula's, but is not managed."""
     for path in fragments[:1]:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            if not stream.readline().startswith(OUR_FIRST_LINE):
-                fate = "this unit is not the formula's, and would be replaced"
-                yield Conflict(path, (), fate, True)
+            if not stream.readline().startswith(FIRST_LINE):
+                consequence = "this unit is not the formula's, and would be replaced"
+                yield Conflict(path, (), consequence, True)
 
 
 def _read(path: str) -> list[Setting]:
@@ -277,7 +283,7 @@ def _read(path: str) -> list[Setting]:
 
 
 def _drop_in_folders(service: str) -> list[str]:
-    # systemd.unit(5): «foo-bar-baz.service» has also «foo-bar-.service.d» and «foo-.service.d».
+    # systemd.unit(5): «foo-bar-baz.service» also has «foo-bar-.service.d» and «foo-.service.d».
     parts = service.split("-")
     shorter = ["-".join(parts[:count]) + "-" for count in range(len(parts) - 1, 0, -1)]
     return [f"{name}.service.d" for name in [service, *shorter]] + ["service.d"]
@@ -290,14 +296,14 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
-def _without_doubles(paths: Iterable[str]) -> list[str]:
+def _without_duplicates(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
 def _words(value: str) -> list[str]:
     try:
         return shlex.split(value)
-    except ValueError:  # a quotation mark that is not closed
+    except ValueError:  # an unclosed quotation mark
         return value.split()
 
 
@@ -309,7 +315,7 @@ def _option(command: str, name: str) -> list[str]:
 
 
 def _shown(one: Setting) -> str:
-    # A command line or a variable may hold a password.
+    # A command line or a variable may contain a password.
     return one.value if one.name in _NO_SECRETS else "…"
 
 
@@ -318,13 +324,13 @@ def _name(path: str) -> str:
 
 
 def _shows_all(value: str, needs: Needs) -> bool:
-    return not sandbox.covers(value, (*needs.writes, *needs.reads))
+    return not unit_needs.covers(value, (*needs.writes, *needs.reads))
 
 
 def _lets_write(value: str, needs: Needs) -> bool:
-    # What is within is writable still by the formula's ReadWritePaths=; of one path the stricter
+    # Paths below are still writable by the formula's ReadWritePaths=. For one path the stricter
     # setting counts: systemd.exec(5).
-    return not set(sandbox.paths(value)) & set(needs.writes)
+    return not set(unit_needs.paths(value)) & set(needs.writes)
 
 
 def _lets_out(value: str, needs: Needs) -> bool:
@@ -332,7 +338,7 @@ def _lets_out(value: str, needs: Needs) -> bool:
 
 
 def _calls(value: str, _: Needs) -> bool:
-    return not sandbox.denies_sockets(value)
+    return not unit_needs.denies_sockets(value)
 
 
 def _off(value: str, _: Needs) -> bool:
@@ -346,26 +352,26 @@ def _empty(value: str, _: Needs) -> bool:
 _LIMIT = _Rule(_STAYS_DOWN, lambda value, _: value in ("0", "0s", "infinity", ""), fatal=False)
 _RULES = {
     ("Unit", "Condition"): _Rule(_NO_START, _empty, fatal=False),
-    ("Unit", "RefuseManualStart"): _Rule(_ELSEWHERE, _off, anywhere=True),
-    ("Unit", "RefuseManualStop"): _Rule(_ELSEWHERE, _off, anywhere=True),
+    ("Unit", "RefuseManualStart"): _Rule(_DIFFERENT_START, _off, anywhere=True),
+    ("Unit", "RefuseManualStop"): _Rule(_DIFFERENT_START, _off, anywhere=True),
     ("Unit", "StartLimitIntervalSec"): _LIMIT,
     ("Unit", "StartLimitInterval"): _LIMIT,
-    ("Service", "RootDirectory"): _Rule(_ELSEWHERE, _empty, anywhere=True),
-    ("Service", "RootImage"): _Rule(_ELSEWHERE, _empty, anywhere=True),
-    ("Service", "ExecCondition"): _Rule(_ELSEWHERE, _empty, anywhere=True),
-    ("Service", "DynamicUser"): _Rule(_SOMEBODY_ELSE, _off, anywhere=True),
-    ("Service", "ExecStart"): _Rule(_ELSEWHERE, lambda *_: False),
-    ("Service", "Type"): _Rule(_ELSEWHERE, lambda value, _: value in ("simple", "exec")),
-    ("Service", "User"): _Rule(_SOMEBODY_ELSE, lambda value, needs: value == needs.user),
+    ("Service", "RootDirectory"): _Rule(_DIFFERENT_START, _empty, anywhere=True),
+    ("Service", "RootImage"): _Rule(_DIFFERENT_START, _empty, anywhere=True),
+    ("Service", "ExecCondition"): _Rule(_DIFFERENT_START, _empty, anywhere=True),
+    ("Service", "DynamicUser"): _Rule(_WRONG_ACCOUNT, _off, anywhere=True),
+    ("Service", "ExecStart"): _Rule(_DIFFERENT_START, lambda *_: False),
+    ("Service", "Type"): _Rule(_DIFFERENT_START, lambda value, _: value in ("simple", "exec")),
+    ("Service", "User"): _Rule(_WRONG_ACCOUNT, lambda value, needs: value == needs.user),
     ("Service", "Group"): _Rule(_CLOSED, lambda value, needs: value == needs.user),
     ("Service", "Restart"): _Rule(_STAYS_DOWN, lambda value, _: value in _RESTARTS, fatal=False),
     ("Service", "Environment"): _Rule(
-        _LOGIN, lambda value, needs: not any(_spoils(value, needs.environment))
+        _LOGIN, lambda value, needs: not any(_changes_login(value, needs.environment))
     ),
     ("Service", "UnsetEnvironment"): _Rule(
         _LOGIN, lambda value, needs: not set(_words(value)) & set(needs.environment)
     ),
-    # The sandbox: what hides the daemon's socket, its files or the database from it.
+    # Settings of the sandbox that hide the socket, files or the database from the daemon.
     ("Service", "InaccessiblePaths"): _Rule(_HIDDEN, _shows_all, anywhere=True),
     ("Service", "TemporaryFileSystem"): _Rule(_HIDDEN, _shows_all, anywhere=True),
     ("Service", "ReadOnlyPaths"): _Rule(_NO_SOCKET, _lets_write, anywhere=True),

@@ -1,10 +1,10 @@
 """
-Whether a DKIM signature is good, by the public key alone: RFC 6376 section 6.1.3, RFC 8463.
+The verification of a DKIM signature with a public key: RFC 6376 section 6.1.3, RFC 8463.
 
-As much of a verifier as it takes to check what our own daemons make: rsa-sha256 and
-ed25519-sha256, both canonicalizations, no body length. It stands on cryptography, which Salt
-brings; the known verifier for Python, dkimpy, would bring a second library of that kind (PyNaCl,
-for Ed25519) into Salt's Python. The tests hold it against dkimpy and RFC 8463's own example.
+The module verifies the signatures that the formula's daemons make: rsa-sha256 and ed25519-sha256,
+both canonicalizations, no body length. It uses cryptography, which is part of Salt's Python. The
+known verifier dkimpy would need a second such library (PyNaCl, for Ed25519) in Salt's Python. The
+tests compare this module with dkimpy and with the example of RFC 8463.
 """
 
 import base64
@@ -23,7 +23,7 @@ Headers = Sequence[tuple[str, str]]
 ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 # RFC 6376, section 3.5
 REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")
-# RFC 6376, section 3.5, «x=»: verifiers' clocks are not all right.
+# RFC 6376, section 3.5, «x=»: the clocks of verifiers may differ.
 CLOCK_SKEW = 300  # seconds
 
 _SIGNATURE_VALUE = re.compile(r"(^|;)([ \t\r\n]*b[ \t\r\n]*=)[^;]*")
@@ -32,21 +32,21 @@ _FOLDED_SPACE = re.compile(r"(\r\n(?=[ \t])|[ \t])+")
 
 
 class NotVerified(Exception):
-    """A signature that is not good; the text says why."""
+    """A signature that is not valid; the text gives the reason."""
 
 
 def tags(text: str) -> dict[str, str]:
     """
-    A tag-list by name, white space around names and values taken off: RFC 6376, section 3.2.
+    Return the values of a tag-list by name, without surrounding white space: RFC 6376, section 3.2.
 
-    Raises NotVerified for what is none, or has a tag twice.
+    Raises NotVerified if the text is not a tag-list, or has a tag twice.
     """
     found: dict[str, str] = {}
     for part in text.rstrip("; \t\r\n").split(";"):
         name, equals, value = part.partition("=")
         name = name.strip()
         if not equals or not name or name in found:
-            raise NotVerified(f"{part.strip()[:60]!r} is no tag of its own")
+            raise NotVerified(f"{part.strip()[:60]!r} is no tag, or a duplicate tag")
         found[name] = value.strip()
     return found
 
@@ -55,21 +55,21 @@ def verify(
     signature: str, headers: Headers, body: bytes, record: str, now: float | None = None
 ) -> Mapping[str, str]:
     """
-    The tags of a signature that is good.
+    Return the tags of a valid signature.
 
     signature
         The value of the DKIM-Signature header, without the space after the colon.
     headers
-        The message's other headers as (name, value), the values with the space after the colon
-        where there is one on the wire; topmost first.
+        The message's other headers as (name, value), topmost first. A value has the space after
+        the colon if the message has one there.
     body
-        With CRLF at its lines' ends.
+        The body; lines end with CRLF.
     record
         The key record's text, ``v=DKIM1; k=…; p=…``.
     now
-        The time to hold ``t=`` and ``x=`` against, in seconds; by default this machine's.
+        The time to compare with ``t=`` and ``x=``, in seconds; by default this machine's time.
 
-    Raises NotVerified, which says why it is not.
+    Raises NotVerified with the reason if the signature is not valid.
     """
     found = tags(signature)
     missing = [name for name in REQUIRED_TAGS if not found.get(name)]
@@ -101,7 +101,7 @@ def _seconds(found: Mapping[str, str], name: str) -> int | None:
         return None
     # RFC 6376, section 3.5: at most 12 digits.
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise NotVerified(f"{name}={text[:20]} is no moment")
+        raise NotVerified(f"{name}={text[:20]} is not a time")
     return int(text)
 
 
@@ -114,7 +114,7 @@ def _canonicalizations(found: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _canonical_body(body: bytes, how: str) -> bytes:
-    """RFC 6376, sections 3.4.3 and 3.4.4."""
+    """Return the canonical form of a body: RFC 6376, sections 3.4.3 and 3.4.4."""
     if how == "relaxed":
         lines = body.split(b"\r\n")
         body = b"\r\n".join(_WHITE_SPACE.sub(b" ", line).rstrip(b" ") for line in lines)
@@ -127,7 +127,7 @@ def _canonical_body(body: bytes, how: str) -> bytes:
 
 
 def _canonical_header(name: str, value: str, how: str) -> bytes:
-    """RFC 6376, sections 3.4.1 and 3.4.2; without the line's end."""
+    """Return a header's canonical form without line end: RFC 6376, sections 3.4.1 and 3.4.2."""
     if how == "simple":
         return f"{name}:{value}".encode("utf-8", "surrogateescape")
     unfolded = _FOLDED_SPACE.sub(" ", value).strip(" ")
@@ -135,7 +135,11 @@ def _canonical_header(name: str, value: str, how: str) -> bytes:
 
 
 def _signed_data(found: Mapping[str, str], signature: str, headers: Headers, how: str) -> bytes:
-    """RFC 6376, section 5.4.2: of several headers of a name the lowest is the first signed."""
+    """
+    Return the octets that the signature covers.
+
+    If several headers have the same name, the lowest is signed first: RFC 6376, section 5.4.2.
+    """
     left: dict[str, list[tuple[str, str]]] = {}
     for name, value in headers:
         left.setdefault(name.strip().lower(), []).append((name, value))
@@ -162,7 +166,7 @@ def _check_signature(found: Mapping[str, str], data: bytes, record: Mapping[str,
     signature = _decoded(found["b"], "b=")
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
-            # RFC 8463, section 3: what is signed is the hash.
+            # RFC 8463, section 3: the hash is signed, not the data.
             key.verify(signature, hashlib.sha256(data).digest())
         else:
             key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())

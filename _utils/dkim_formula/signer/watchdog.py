@@ -1,14 +1,14 @@
 """
-A watchdog for OpenDKIM: ends a daemon that can't use its database while the database works.
+A watchdog for OpenDKIM: it ends a daemon that can't use its database while the database works.
 
-A session that PostgreSQL ends during a look-up leaves OpenDKIM with a connection that it neither
-uses nor replaces: it answers every message with 451 from then on (measured, 2.11.0~beta2). systemd
-starts a daemon that was ended anew.
+If PostgreSQL ends a session during a look-up, OpenDKIM keeps a connection that it neither uses nor
+replaces. From then on OpenDKIM answers every message with 451 (measured, 2.11.0~beta2). systemd
+restarts a daemon that the watchdog has ended.
 
-A daemon is judged by its own answers alone. The watchdog asks it at its milter socket, with the
-envelope and the headers of a message that has no body; no log is read, since whoever sends mail can
-write text into OpenDKIM's log. The watchdog runs as OpenDKIM's own account. It needs no right over
-other processes, and its login to the database is the daemon's login.
+The watchdog judges a daemon only by the daemon's own answers. It asks at the milter socket, with
+the envelope and the headers of a message without a body. It reads no log, because anyone who sends
+mail can write text into OpenDKIM's log. The watchdog runs as OpenDKIM's own account. It needs no
+rights over other processes, and it logs in to the database as the daemon does.
 
 Run by systemd: ``python -m dkim_formula.signer.watchdog OPENDKIM_CONF …``
 """
@@ -42,27 +42,27 @@ from .watchdog_database import (
 )
 
 INTERVAL = 2.0  # seconds between two questions to a daemon
-SILENCE = 60.0  # seconds without an answer
-CONFIRMED_BY = 3  # further questions that have to fail as well
-CONFIRMED_WITHIN = 10.0  # seconds for the answer to each of them
-PAUSE = 0.3  # seconds between these
-SENDERS = 3  # in a question
-MORE_SENDERS = 20  # in a question that confirms a failure
-SENDERS_LAST = 600.0  # seconds
-# Seconds from one ending of a daemon to the next, doubled where the first one did not help.
+SILENCE = 60.0  # seconds that an answer may take
+CONFIRMED_BY = 3  # further questions that have to fail too
+CONFIRMED_WITHIN = 10.0  # seconds that the answer to each further question may take
+PAUSE = 0.3  # seconds between further questions
+SENDERS = 3  # senders in a question
+MORE_SENDERS = 20  # senders in a question that confirms a failure
+SENDERS_LAST = 600.0  # seconds after which the watchdog chooses other senders
+# Seconds between two endings of a daemon. The delay doubles if an ending did not help.
 FIRST_DELAY, LONGEST_DELAY = 10.0, 86400.0
 
 
 DATE = "Thu, 01 Jan 1970 00:00:00 +0000"
 
 
-# Patterns of a SigningTable that are a sender's domain or address as they stand.
+# A pattern of a SigningTable that is a sender's domain or address, without wildcards.
 _SENDER = re.compile(r"(?:[a-z0-9_+-]+@)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """What a configuration file says of its daemon."""
+    """The socket and the tables that a daemon's configuration file names."""
 
     socket: str
     signing: Table
@@ -70,7 +70,7 @@ class Daemon:
 
 
 def read_daemon(configuration: str) -> Daemon | None:
-    """Return what an opendkim.conf says of its daemon; None for one of another origin."""
+    """Return the socket and tables of an opendkim.conf; None if the formula did not write it."""
     options = {}
     for line in configuration.splitlines():
         name, _, value = line.partition(" ")
@@ -85,116 +85,116 @@ def read_daemon(configuration: str) -> Daemon | None:
 @dataclass(frozen=True)
 class Answers:
     """
-    What a daemon answers.
+    A daemon's answers to one question.
 
     process
-        The id of the daemon's process.
-    failed, well
-        The senders that it answers with a temporary failure, and those that it does not.
+        The PID of the daemon.
+    failed, succeeded
+        The senders that the daemon answers with a temporary failure, and all others.
     silent
-        It accepts a connection and gives no answer in time.
+        Whether the daemon accepts a connection but sends no answer in time.
     """
 
     process: int
     failed: frozenset[str] = frozenset()
-    well: frozenset[str] = frozenset()
+    succeeded: frozenset[str] = frozenset()
     silent: bool = False
 
 
-class World(Protocol):
-    """What a watchdog asks and does; a test has a double of it."""
+class System(Protocol):
+    """The functions that a watchdog needs; tests have a double."""
 
     def ask(self, senders: Iterable[str], timeout: float) -> Answers | None:
-        """Ask the daemon whether it can look up the keys of senders; None where there is none."""
+        """Ask the daemon to look up the keys of senders; return None if no daemon listens."""
 
     def database_answers(self) -> bool:
-        """Tell whether a session of the watchdog's own reads the daemon's SigningTable."""
+        """Return whether a session of the watchdog can read the daemon's SigningTable."""
 
     def can_look_up(self, sender: str) -> bool:
-        """Tell whether a new login and the daemon's look-ups work for a sender."""
+        """Return whether a new login and the daemon's look-ups work for a sender."""
 
     def known_senders(self) -> Collection[str]:
-        """Return some senders with a key; none where the database does not answer."""
+        """Return some senders with a key; empty if the database does not answer."""
 
     def end(self, process: int, why: str) -> bool:
-        """End the daemon's process, if it is still the daemon's; tell whether it is ended."""
+        """End a process if it is still the daemon's; return whether it is ended."""
 
     def now(self) -> float:
-        """Return seconds that never go back."""
+        """Return a monotonic time in seconds."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
 
 class Watchdog:
-    """The judgement of one daemon, question by question."""
+    """The logic that decides when to end one daemon."""
 
-    def __init__(self, world: World):
-        self._world = world
+    def __init__(self, system: System):
+        self._system = system
         self._senders: tuple[str, ...] = ()
         self._senders_until = float("-inf")
         self._delay = FIRST_DELAY
         self._not_before = float("-inf")
 
     def step(self) -> None:
-        """Ask the daemon once, and end it where it can't use a database that works."""
-        # A look-up while the database is away crashes OpenDKIM (SIGSEGV in libopendbx, measured).
-        if not self._world.database_answers():
+        """Ask the daemon once, and end it if it can't use a working database."""
+        # A look-up while the database is down crashes OpenDKIM (SIGSEGV in libopendbx, measured).
+        if not self._system.database_answers():
             return
-        answers = self._world.ask([NOBODY, *self._senders], SILENCE)
+        answers = self._system.ask([NOBODY, *self._senders], SILENCE)
         if answers is None:
             return
         why = _suspicion(answers)
         if not why:
             self._delay = FIRST_DELAY
-            if self._world.now() >= self._senders_until:
-                self._use(self._world.known_senders())
-        elif self._world.now() >= self._not_before and self._confirmed(answers):
+            if self._system.now() >= self._senders_until:
+                self._use(self._system.known_senders())
+        elif self._system.now() >= self._not_before and self._confirmed(answers):
             self._end(answers.process, why)
 
     def _confirmed(self, first: Answers) -> bool:
-        """Tell whether the database works for a daemon that goes on failing."""
+        """Return whether a daemon keeps failing while the database works."""
         failing = sorted(first.failed) or [NOBODY]
         if not self._database_works(failing):
             return False
-        senders = self._world.known_senders()
+        senders = self._system.known_senders()
         for _ in range(CONFIRMED_BY):
-            self._world.sleep(PAUSE)
-            answers = self._world.ask([NOBODY, *senders], CONFIRMED_WITHIN)
+            self._system.sleep(PAUSE)
+            answers = self._system.ask([NOBODY, *senders], CONFIRMED_WITHIN)
             if answers is None or answers.process != first.process:
                 return False
             if not _suspicion(answers):
                 self._delay = FIRST_DELAY
-                self._use(sorted(answers.well - {NOBODY}))
+                self._use(sorted(answers.succeeded - {NOBODY}))
                 return False
-        # A database that was away for a moment has nothing to do with the daemon.
+        # The database may have been down in the meantime, which is no fault of the daemon.
         return self._database_works(failing)
 
     def _database_works(self, failing: Iterable[str]) -> bool:
-        return any(self._world.can_look_up(sender) for sender in failing)
+        return any(self._system.can_look_up(sender) for sender in failing)
 
     def _end(self, process: int, why: str) -> None:
-        if self._world.end(process, why):
-            self._not_before = self._world.now() + self._delay
+        if self._system.end(process, why):
+            self._not_before = self._system.now() + self._delay
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _use(self, senders: Collection[str]) -> None:
         self._senders = tuple(senders)[:SENDERS]
-        self._senders_until = self._world.now() + SENDERS_LAST
+        self._senders_until = self._system.now() + SENDERS_LAST
 
 
 def _suspicion(answers: Answers) -> str:
     """
-    Return what speaks against a daemon, or ''.
+    Return the reason to suspect a daemon, or ''.
 
-    One sender with a key that is answered well is enough: a key that can't be used is a 451 for its
-    domain alone.
+    One sender with a key that does not fail clears the daemon: an unusable key causes a 451 for its
+    own domain only.
     """
     if answers.silent:
         return "it does not answer"
     if NOBODY in answers.failed:
         return "it answers every sender with a temporary failure"
-    if answers.failed and not answers.well - {NOBODY}:
+    if answers.failed and not answers.succeeded - {NOBODY}:
         return "it answers every sender that has a key with a temporary failure"
     return ""
 
@@ -204,7 +204,7 @@ class Machine:
     The daemon of one configuration file, its database, and its process.
 
     path
-        The daemon's opendkim.conf; read anew for each question, since a highstate changes it.
+        The daemon's opendkim.conf. It is read for each question, because a highstate may change it.
     """
 
     def __init__(self, path: str):
@@ -213,30 +213,30 @@ class Machine:
 
     def ask(self, senders: Iterable[str], timeout: float) -> Answers | None:
         """
-        Ask the daemon, as a client that has logged in.
+        Ask the daemon, as an authenticated client.
 
-        OpenDKIM writes no log of such a question, makes no signature, and takes 3 ms (measured).
+        OpenDKIM logs nothing for such a question, makes no signature, and takes 3 ms (measured).
         """
         daemon = self._daemon()
         process = None if daemon is None else listener(daemon.socket)
         if daemon is None or process is None:
             return None
-        failed, well = set(), set()
+        failed, succeeded = set(), set()
         macros = {"i": NAME, "{auth_authen}": NAME}
         try:
             with closing(Connection(daemon.socket, timeout)) as connection:
                 for sender in senders:
                     headers = [("From", sender), ("Date", DATE), ("Subject", NAME)]
                     answer = connection.headers_only(sender, headers, NOBODY, macros)
-                    (failed if answer.verdict == "deferred" else well).add(sender)
+                    (failed if answer.verdict == "deferred" else succeeded).add(sender)
         except NoAnswerInTime:
             return Answers(process, silent=True)
         except OpenDKIMError:
             return None
-        return Answers(process, frozenset(failed), frozenset(well))
+        return Answers(process, frozenset(failed), frozenset(succeeded))
 
     def database_answers(self) -> bool:
-        """Tell whether the watchdog's session works, or a new one in its place."""
+        """Return whether the watchdog's session works; open a new session if necessary."""
         daemon = self._daemon()
         if daemon is None:
             return False
@@ -248,7 +248,7 @@ class Machine:
         return self._session is not None and self._session.works()
 
     def can_look_up(self, sender: str) -> bool:
-        """Tell whether the daemon's login and its look-ups work; the private key is not read."""
+        """Return whether the daemon's login and look-ups work; the private key is not read."""
         daemon = self._daemon()
         if daemon is None:
             return False
@@ -260,7 +260,7 @@ class Machine:
         return bool(identifiers) and bool(query(daemon.keys, KEY, identifiers[0]))
 
     def known_senders(self) -> list[str]:
-        """Return addresses that the daemon's SigningTable has, at random."""
+        """Return random senders from the daemon's SigningTable."""
         daemon = self._daemon()
         patterns = None if daemon is None else query(daemon.signing, PATTERNS, 2 * MORE_SENDERS)
         plain = [pattern for pattern in patterns or () if _SENDER.fullmatch(pattern)]
@@ -268,9 +268,9 @@ class Machine:
 
     def end(self, process: int, why: str) -> bool:
         """
-        End the daemon's process for systemd to start the daemon anew.
+        End the daemon's process, so that systemd restarts the daemon.
 
-        A daemon whose threads wait for a session does not hear SIGTERM.
+        SIGKILL is necessary: a daemon whose threads wait for a session ignores SIGTERM.
         """
         daemon = self._daemon()
         try:
@@ -278,7 +278,7 @@ class Machine:
         except OSError:
             return False
         try:
-            # The process that listens now is the one that the descriptor stands for.
+            # If this process still listens, the descriptor refers to the daemon.
             if daemon is None or listener(daemon.socket) != process:
                 return False
             say(f"{self._path}: ending OpenDKIM, process {process}: {why}; its database works")
@@ -291,7 +291,7 @@ class Machine:
         return True
 
     def now(self) -> float:
-        """Return seconds that never go back."""
+        """Return a monotonic time in seconds."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -312,7 +312,7 @@ def say(text: str) -> None:
 
 
 def watch(path: str) -> None:
-    """Watch the daemon of one configuration file, for ever."""
+    """Watch the daemon of one configuration file forever."""
     watchdog = Watchdog(Machine(path))
     while True:
         watchdog.step()
@@ -320,7 +320,7 @@ def watch(path: str) -> None:
 
 
 def main(paths: Iterable[str]) -> int:
-    """Watch the daemons of these configuration files; return where one of these ends."""
+    """Watch the daemons of these configuration files; return if one of the threads ends."""
     threads = [threading.Thread(target=watch, args=(path,), daemon=True) for path in paths]
     for thread in threads:
         thread.start()

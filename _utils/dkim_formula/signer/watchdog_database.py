@@ -1,4 +1,4 @@
-"""The tables that a watched daemon reads, looked up with its own login as it looks them up."""
+"""Look-ups in the tables of a watched daemon, with the daemon's login and queries."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 NAME = "opendkim-watchdog"
-# RFC 2606: nobody has a mailbox in this domain, and no SigningTable has a key for it. Its look-up
-# asks the SigningTable alone, so that no key is the reason of a failure.
+# RFC 2606: this domain has no mailboxes, and no SigningTable has a key for it. Its look-up uses
+# only the SigningTable, so an unusable key can't be the cause of a failure.
 NOBODY = f"{NAME}@{NAME}.invalid"
-# Seconds to log in are for each host.
+# connect_timeout applies to each host.
 _SESSION = {
     "connect_timeout": 5,
     "application_name": NAME,
     "options": "-c default_transaction_read_only=on",
 }
-# As OpenDKIM writes its look-ups (measured, log_statement=all).
+# OpenDKIM's own queries (measured, log_statement=all).
 IDENTIFIER = "SELECT {data} FROM {table} WHERE {key} = %s"
 KEY = "SELECT 1 FROM {table} WHERE {key} = %s"
 PATTERNS = "SELECT {key} FROM {table} ORDER BY random() LIMIT %s"
@@ -40,9 +40,9 @@ class Table:
     A table of OpenDKIM in PostgreSQL.
 
     login
-        Arguments of ``psycopg2.connect``.
+        The arguments of ``psycopg2.connect``.
     name, key, data
-        The table and its columns, as SQL.
+        The table, its key column and its data columns, as SQL.
     """
 
     login: Mapping[str, str]
@@ -52,7 +52,7 @@ class Table:
 
 
 def table_at(address: str) -> Table | None:
-    """Return the table that a value of an opendkim.conf stands for; None for another value."""
+    """Return the table that a value of an opendkim.conf names; None if it names none."""
     found = _DATABASE_ADDRESS.fullmatch(address)
     if found is None:
         return None
@@ -69,7 +69,7 @@ class Session:
         self._connection.autocommit = True
 
     def find(self, statement: str, value: object) -> list | None:
-        """Return the first column of what a statement finds; None where it fails."""
+        """Return the first column of a statement's rows; None if the statement fails."""
         names = {"table": self.table.name, "key": self.table.key, "data": self.table.data}
         try:
             with self._connection.cursor() as cursor:
@@ -80,7 +80,7 @@ class Session:
             return None
 
     def works(self) -> bool:
-        """Tell whether the session reads a SigningTable."""
+        """Return whether the session can read the SigningTable."""
         return self.find(IDENTIFIER, NOBODY) is not None
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Session:
 
 
 def log_in(table: Table) -> Session | None:
-    """Return a session with the daemon's own login; None where there is none."""
+    """Return a session with the daemon's login; None if the login fails."""
     try:
         psycopg2 = _driver()
     except ImportError:
@@ -101,7 +101,7 @@ def log_in(table: Table) -> Session | None:
 
 
 def query(table: Table, statement: str, value: object) -> list | None:
-    """Return the first column of what a new session finds; None where it fails."""
+    """Return the first column of a statement's rows in a new session; None on failure."""
     session = log_in(table)
     if session is None:
         return None
@@ -110,5 +110,5 @@ def query(table: Table, statement: str, value: object) -> list | None:
 
 
 def _driver() -> ModuleType:
-    # Loaded late: a Python of Salt that was replaced has none until the next highstate.
+    # Loaded on use: after an upgrade of Salt's Python psycopg2 is missing until the next highstate.
     return importlib.import_module("psycopg2")

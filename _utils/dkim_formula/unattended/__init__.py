@@ -1,6 +1,6 @@
 """
-Jobs that a timer of systemd runs: metrics and due rotations, without Salt and without its master.
+Jobs that systemd timers run without Salt and its master: metrics, the report, due rotations.
 
-``saved.py`` keeps the settings of a job, ``jobs.py`` is what the timer starts, ``commands.py`` is
-what the modules of Salt call.
+``saved.py`` stores the settings of a job. ``jobs.py`` is the program that a timer starts.
+``commands.py`` has the functions that Salt's modules call.
 """

@@ -1,4 +1,4 @@
-"""What the modules of Salt call: the settings of a job, kept or taken away."""
+"""Functions that Salt's modules call: store or remove the settings of a job."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from .saved import JOBS
 
 __all__ = ["JOBS", "for_states", "manage", "remove"]
 
-# A folder that has this library and nothing else: Python finds the job's module from there, and no
-# other module of the site's that has a name of Python's own.
+# A link in a folder with nothing else to import. Python finds the library by this folder, and finds
+# no other module that could hide one of Python's own.
 LIBRARY = "dkim_formula"
 
 
@@ -19,35 +19,35 @@ def manage(
     job: str, pillar: Mapping[str, object], health: str, host: str, test: bool = False
 ) -> dict[str, object]:
     """
-    Keep a sound pillar for a job, and the way to the library that this process has loaded.
+    Store a valid pillar for a job, and a link to the library that this process has loaded.
 
     job
         ``metrics``, ``report`` or ``rotation``.
     pillar, health, host
-        As :class:`unattended.saved.Saved`.
+        The attributes of :class:`unattended.saved.Saved`.
 
-    Returns ``{"changes": {path: {"old", "new"}}, "notes": [text]}``, no value of the pillar in it.
+    Returns ``{"changes": {path: {"old", "new"}}, "notes": [text]}``, without values of the pillar.
     """
-    wanted, found = saved.of(pillar, health, host), saved.load(job)
+    desired, found = saved.of(pillar, health, host), saved.load(job)
     changes: dict[str, dict[str, str | None]] = {}
     path = saved.path_of(job)
-    is_there = os.path.exists(path)
-    if found != wanted or os.stat(path).st_mode & 0o777 != 0o600:
-        old = "other settings" if is_there else None
+    exists = os.path.exists(path)
+    if found != desired or os.stat(path).st_mode & 0o777 != 0o600:
+        old = "other settings" if exists else None
         changes[path] = {"old": old, "new": "these settings"}
     link, library = os.path.join(saved.FOLDER, LIBRARY), _library()
     if _target(link) != library:
         changes[link] = {"old": _target(link), "new": library}
     if not test:
         if path in changes:
-            saved.store(job, wanted)
+            saved.store(job, desired)
         if link in changes:
             _put_link(link, library)
     return {"changes": changes, "notes": []}
 
 
 def remove(job: str, test: bool = False) -> dict[str, object]:
-    """Remove what :func:`manage` keeps for a job; the library's link goes with the last job."""
+    """Remove the files of :func:`manage` for a job, and after the last job the library's link."""
     path, link = saved.path_of(job), os.path.join(saved.FOLDER, LIBRARY)
     left = set(_listed()) - {os.path.basename(path), LIBRARY}
     gone = [one for one in (path, *([] if left else [link])) if os.path.lexists(one)]
@@ -62,7 +62,7 @@ def remove(job: str, test: bool = False) -> dict[str, object]:
 
 
 def for_states() -> dict[str, str]:
-    """Return ``{"python", "folder"}`` for the units: what runs the jobs, and where."""
+    """Return ``{"python", "folder"}`` for the units: the interpreter and the working directory."""
     return {"python": sys.executable, "folder": saved.FOLDER}
 
 

@@ -1,9 +1,9 @@
 """
-What the timers of systemd start: ``python -m dkim_formula.unattended.jobs``, with
+The program that systemd timers start: ``python -m dkim_formula.unattended.jobs``, with
 ``metrics PATH``, ``report PATH`` or ``rotation``.
 
-No part of Salt runs, and its master is not asked: the settings are those of the last highstate
-(``saved.py``). What was done, and what is wrong, goes to standard output, and so to the journal.
+The program uses neither Salt nor its master. The settings are those of the last highstate
+(``saved.py``). Changes and problems are printed to standard output, which goes to the journal.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ from .saved import METRICS, REPORT, ROTATION, Saved
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the named job; return the exit status, 0 where all went well."""
+    """Run the named job; return the exit status, 0 for success."""
     job, *rest = arguments
     found = saved.load(job)
     if found is None:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     reading = found.reading
     if reading.problems and job == ROTATION:
         print(
-            "\n".join([*reading.problems, "The pillar is of another release: apply the highstate"])
+            "\n".join([*reading.problems, "The pillar is of another release; apply the highstate"])
         )
         return 1
     try:
@@ -50,28 +50,28 @@ def write_metrics(found: Saved, path: str) -> int:
 
 
 def write_report(found: Saved, path: str) -> int:
-    """Write the page of the whole state."""
+    """Write the page of ``dkim.report``."""
     reading = found.reading
-    path, group = health.report_place(reading, path, None)
+    path, group = health.report_target(reading, path, None)
     health.write_report(path, group, page(health.report(reading, found.health, _runs, found.host)))
     return 0
 
 
 def move_keys(found: Saved) -> int:
-    """Begin the rotations that are due, where the settings say so, and continue all others."""
+    """Start due rotations if the settings say so, and continue all rotations in progress."""
     settings = found.reading.settings
     done = due_work(settings)(settings)
-    result, changes, told = comment(done, False)
+    result, changes, text = comment(done, False)
     print(
         "\n".join(
-            [told, *(f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items())]
+            [text, *(f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items())]
         )
     )
     return 1 if result is False else 0
 
 
 def due_work(settings: Settings) -> Callable[[Settings], dict[str, object]]:
-    """Return what a run calls: with ``rotation:automatic`` rotations begin by themselves."""
+    """Return the function that a run calls; with ``rotation:automatic`` it starts rotations."""
     return rotation.rotate_due if settings.rotation.automatic else rotation.advance
 
 

@@ -1,10 +1,10 @@
 """
-The settings of a job, in a file for root alone, as the last highstate had them.
+The settings of a job: the pillar of the last highstate, in a file that only root can read.
 
 The file holds pillar ``dkim``. The sections with passwords and TSIG secrets are encrypted by
-systemd-creds(1) with the key of this machine (``/var/lib/systemd/credential.secret``), so that a
-backup or a copy of the file shows none of them. systemd encrypts a mebibyte at most, and a pillar
-that names a hundred thousand domains is larger: the other sections stand as they are.
+systemd-creds(1) with the key of this machine (``/var/lib/systemd/credential.secret``). So a backup
+or a copy of the file shows no secret. The other sections are plain text: systemd encrypts at most
+one mebibyte, and a pillar with a hundred thousand domains is larger.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ FOLDER = "/var/lib/dkim-formula"
 PROGRAM = "systemd-creds"
 METRICS, REPORT, ROTATION = JOBS = ("metrics", "report", "rotation")
 
-# The encrypted text says what it is for, and decrypts under that name alone.
+# The name is part of the encrypted text. Decryption needs the same name.
 _NAME = "dkim-formula"
 # Sections of the pillar that may hold a secret: passwords, TSIG keys, tokens of DNS providers, and
 # values of OpenDKIM's options.
@@ -33,14 +33,14 @@ _SECRET = ("database", "dns", "opendkim")
 @dataclass(frozen=True)
 class Saved:
     """
-    What the file of a job holds.
+    The content of a job's file.
 
     pillar
-        Pillar ``dkim``. Its secrets are plain text: show nothing of it.
+        Pillar ``dkim``. Its secrets are plain text, so never show it.
     health
-        The folder of :mod:`health.cache`, which the minion's beacon shares.
+        The folder of :mod:`health.cache`, which the minion's beacon also uses.
     host
-        What the minion is called.
+        The minion's ID.
     """
 
     pillar: Mapping[str, object]
@@ -49,20 +49,20 @@ class Saved:
 
     @cached_property
     def reading(self) -> Reading:
-        """The checked settings: a pillar with many domains takes seconds to check."""
+        """The checked settings, cached because a check of many domains takes seconds."""
         return read(self.pillar)
 
 
 def path_of(job: str) -> str:
-    """Return the file with the settings of a job."""
+    """Return the path of the file with the settings of a job."""
     return os.path.join(FOLDER, f"{job}.json")
 
 
 def of(pillar: Mapping[str, object], health: str, host: str) -> Saved:
     """
-    Return what is to be saved of a sound pillar.
+    Return the content to save for a valid pillar.
 
-    Raises FormulaError where the pillar is another one after its way through JSON.
+    Raises FormulaError if the pillar is no longer valid after conversion to JSON and back.
     """
     with contextlib.suppress(TypeError, ValueError):
         saved = Saved(json.loads(json.dumps(pillar, default=str)), health, host)
@@ -74,7 +74,7 @@ def of(pillar: Mapping[str, object], health: str, host: str) -> Saved:
 
 
 def load(job: str) -> Saved | None:
-    """Return the saved settings of a job; None where no complete file of this machine is there."""
+    """Return the saved settings of a job; None without a complete file of this machine."""
     try:
         with open(path_of(job), encoding="utf-8") as stream:
             data = json.load(stream)
@@ -85,7 +85,7 @@ def load(job: str) -> Saved | None:
 
 
 def store(job: str, saved: Saved) -> None:
-    """Write the settings of a job in one step. Raises OSError, and FormulaError for systemd's."""
+    """Write the settings of a job in one step. Raises OSError; FormulaError of systemd-creds."""
     secret = {name: saved.pillar[name] for name in _SECRET if name in saved.pillar}
     data = {
         "pillar": {name: value for name, value in saved.pillar.items() if name not in _SECRET},
@@ -98,8 +98,8 @@ def store(job: str, saved: Saved) -> None:
 
 
 def _systemd(command: str, text: str) -> str:
-    """Have systemd-creds(1) encrypt or decrypt a text by a pipe; no argument has the text."""
-    # By the machine's key alone: one that a TPM guards as well is lost with a change of firmware.
+    """Encrypt or decrypt a text by systemd-creds(1). A pipe carries the text, not an argument."""
+    # Only the machine's key is used: a firmware update loses a key that is also bound to a TPM.
     key = ["--with-key=host"] if command == "encrypt" else []
     arguments = [PROGRAM, command, f"--name={_NAME}", *key, "-", "-"]
     try:

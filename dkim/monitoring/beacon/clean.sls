@@ -1,4 +1,4 @@
-{#- No beacon: not in the minion's configuration, nor in a minion that runs. #}
+{#- Removal of the beacon from the minion's configuration and from a running minion. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 
 {%- if salt['file.file_exists'](dkim.monitoring.beacon_file) %}

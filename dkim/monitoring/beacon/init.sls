@@ -1,6 +1,6 @@
 {#-
-  The beacon dkim_health, in a file of the minion's configuration, which the minion reads at its start.
-  A running minion is notified as well, because it does not read its files again.
+  The beacon dkim_health, in a file of the minion's configuration, which the minion reads at its
+  start. A running minion is notified too, because it does not read the file again.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 {%- set beacon = [{'interval': dkim.monitoring.every}] %}

@@ -1,4 +1,4 @@
-{#- No timer, and no page, which would show a last state for ever. #}
+{#- Removal of the timer and of the page, which would show an old state forever. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 {%- from 'dkim/unattended/job.jinja' import absent with context %}
 

@@ -1,4 +1,4 @@
-{#- The page of the whole state, for a browser, and the timer that writes the page. #}
+{#- The page of dkim.report, for a browser, and the timer that writes the page. #}
 {%- from 'dkim/map.jinja' import dkim with context %}
 {%- from 'dkim/unattended/job.jinja' import present with context %}
 

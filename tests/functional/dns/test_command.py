@@ -1,4 +1,4 @@
-"""The site's own program: what it gets, and programs that fail, hang, lie and talk."""
+"""The user's own program: its input, and programs that fail, hang, report falsely or print."""
 
 import json
 import os
@@ -29,7 +29,7 @@ RECORD = key_record("example.com", "s1", "rsa", "MIIB" * 98)
 SPF = spf_record("example.com", "v=spf1 mx -all")
 DMARC = dmarc_record("example.com", Dmarc())
 
-# Keeps what it is called with beside itself, a file for each call.
+# Writes its arguments and input to a file beside itself, one file per call.
 NOTES = """
 import json, os, sys
 folder = os.path.dirname(sys.argv[0])
@@ -48,7 +48,7 @@ def server():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder that root alone can write, with all that is above it."""
+    """Create a folder that only root can write, like all folders above it."""
     made = Path("/root") / f"publish-{tmp_path.name}-{os.getpid()}"
     made.mkdir(mode=0o755)
     yield made
@@ -94,7 +94,7 @@ def calls(folder):
     return [json.loads(path.read_text()) for path in sorted(folder.glob("call*"))]
 
 
-def test_one_call_has_every_change_and_nothing_beside_it(server, folder):
+def test_one_call_contains_exactly_all_changes(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     old = key_record("example.com", "old", "rsa", "MIIBold")
     old = replace(old, value="v=DKIM1; p=MIIBold")
@@ -126,20 +126,20 @@ def change(name, ttl, add, remove, values):
     }
 
 
-def test_nothing_to_change_calls_nothing(server, folder):
+def test_program_is_not_called_without_changes(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     same = replace(DMARC, value="v=DMARC1; p=none; rua=mailto:foreign@example.com", ttl=60)
     (done,) = publish(dns, task(same, same.value))
     assert (done.step, done.problem, calls(folder)) == (None, "", [])
 
 
-def test_preview_calls_nothing(server, folder):
+def test_preview_does_not_call_the_program(server, folder):
     with Publisher(settings_for(server, command=program(folder, NOTES))) as publisher:
         (planned,) = publisher.preview([task(RECORD)])
     assert (planned.step.add, planned.problem, calls(folder)) == (RECORD.value.encode(), "", [])
 
 
-def test_records_of_others_are_told_and_stay_out_of_the_call(server, folder):
+def test_other_records_are_reported_and_stay_out_of_the_call(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     alias = key_record("example.com", "alias", "rsa", "MIIB")
     done = publish(dns, task(DMARC), task(alias), task(RECORD))
@@ -154,7 +154,7 @@ def test_records_of_others_are_told_and_stay_out_of_the_call(server, folder):
     ]
 
 
-def test_text_of_a_wildcard_is_nobodys(server, folder):
+def test_text_of_a_wildcard_does_not_count_as_a_record(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     record = key_record("wild.example.com", "s1", "rsa", "MIIB")
     assert publish(dns, task(record))[0].problem == ""
@@ -162,7 +162,7 @@ def test_text_of_a_wildcard_is_nobodys(server, folder):
     assert (made["remove"], made["values"]) == ([], [record.value])
 
 
-def test_server_that_lags_behind_has_no_say(folder):
+def test_server_that_lags_behind_is_ignored(folder):
     newer = FOREIGN + f'{RECORD.name}. 60 TXT "{RECORD.value[:200]}" "{RECORD.value[200:]}"\n'
     with Nameserver({"example.com": FOREIGN}) as old, Nameserver({"example.com": newer}) as new:
         dns = settings_for(old, new, command=program(folder, NOTES))
@@ -178,7 +178,7 @@ def test_server_that_lags_behind_has_no_say(folder):
     assert calls(folder) == []
 
 
-def test_silent_server_beside_one_that_answers_is_passed_over(server, folder):
+def test_silent_server_beside_an_answering_server_is_ignored(server, folder):
     with Nameserver({"example.com": FOREIGN}) as other:
         other.silent = {"udp", "tcp"}
         dns = settings_for(other, server, command=program(folder, NOTES))
@@ -190,7 +190,7 @@ def test_silent_server_beside_one_that_answers_is_passed_over(server, folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             "import sys; sys.exit('first\\nno such zone\\x1b[31m\\n')",
@@ -209,15 +209,15 @@ def test_silent_server_beside_one_that_answers_is_passed_over(server, folder):
         ("import sys; sys.stdin.close(); sys.exit(4)", "failed (exit status 4)"),
     ],
 )
-def test_program_that_fails_is_told_within_bounds(server, folder, text, said):
+def test_failure_of_the_program_is_reported_with_limited_output(server, folder, text, expected):
     done = publish(settings_for(server, command=program(folder, text)), task(RECORD), task(SPF))
     for one in done:
-        assert one.problem.startswith(f"program {folder}/publish: {said}")
+        assert one.problem.startswith(f"program {folder}/publish: {expected}")
         assert len(one.problem) < 500
         assert not one.sent
 
 
-def test_program_that_prints_ten_megabytes_is_read_to_its_end(server, folder):
+def test_output_of_ten_megabytes_is_read_to_its_end(server, folder):
     text = "import sys; sys.stdin.read(); sys.stdout.write('[' * 10_000_000)"
     (done,) = publish(settings_for(server, command=program(folder, text)), task(RECORD))
     assert (done.problem, done.sent) == ("", True)
@@ -231,7 +231,7 @@ def test_program_that_prints_ten_megabytes_is_read_to_its_end(server, folder):
         "import sys\nwhile True: sys.stdout.write('x' * 65536)",
     ],
 )
-def test_program_that_hangs_is_ended_with_all_that_it_started(server, folder, text):
+def test_hanging_program_is_stopped_with_its_children(server, folder, text):
     note = "open(os.path.dirname(sys.argv[0]) + '/pid', 'w').write(str(os.getpid()))"
     text = f"import os, sys\n{note}\n{text}"
     begin = time.monotonic()
@@ -242,7 +242,7 @@ def test_program_that_hangs_is_ended_with_all_that_it_started(server, folder, te
     assert not Path(f"/proc/{(folder / 'pid').read_text()}").exists()
 
 
-def test_program_that_leaves_something_running_does_not_hold_the_run(server, folder):
+def test_child_that_a_program_leaves_running_does_not_block_the_run(server, folder):
     text = "import subprocess, sys\nsys.stdin.read()\nsubprocess.Popen(['sleep', '600'])"
     begin = time.monotonic()
     (done,) = publish(settings_for(server, command=program(folder, text)), task(RECORD))
@@ -250,27 +250,27 @@ def test_program_that_leaves_something_running_does_not_hold_the_run(server, fol
     assert (done.problem, done.sent) == ("", True)
 
 
-def test_single_refusals_are_told_at_their_names(server, folder):
-    told = {"problems": {f"{SPF.name} TXT": "the zone\nis locked", "other TXT": "x"}}
-    text = f"import sys; sys.stdin.read(); print({json.dumps(json.dumps(told))})"
+def test_single_refusals_are_reported_at_their_names(server, folder):
+    reported = {"problems": {f"{SPF.name} TXT": "the zone\nis locked", "other TXT": "x"}}
+    text = f"import sys; sys.stdin.read(); print({json.dumps(json.dumps(reported))})"
     dns = settings_for(server, command=program(folder, text))
     refused, done = publish(dns, task(SPF), task(RECORD))
     assert refused.problem == f"program {folder}/publish: the zone is locked"
     assert (done.problem, done.sent) == ("", True)
 
 
-def test_liar_is_not_believed(server, folder):
-    """The program says that all is done. The check of DNS, which rotations wait for, looks."""
+def test_false_success_of_the_program_is_detected(server, folder):
+    """The program reports success without a change. The DNS check of rotations detects this."""
     dns = settings_for(server, command=program(folder, "import sys; sys.stdin.read()"))
     assert publish(dns, task(RECORD))[0].sent
     (checked,) = run(check.check([RECORD], dns))
     assert checked.verdict == "missing"
-    # And the next run calls it again.
+    # The next run calls the program again.
     assert publish(dns, task(RECORD))[0].step is not None
 
 
 @pytest.mark.parametrize("wrong", ["missing", "mode", "owner", "others", "folder", "directory"])
-def test_program_that_somebody_else_could_change_is_not_run(server, folder, wrong, tmp_path):
+def test_program_that_another_user_can_change_is_not_run(server, folder, wrong, tmp_path):
     path = Path(program(folder, NOTES))
     if wrong == "missing":
         path = folder / "nothing"

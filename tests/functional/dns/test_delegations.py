@@ -1,5 +1,6 @@
-"""The CNAMEs of customers: the instruction, and the state of each as servers show it."""
+"""CNAMEs in customers' zones: the instructions, and the state that servers show."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -25,10 +26,10 @@ def lines(*records):
     return "".join(f"{record}\n" for record in records)
 
 
-def look(*servers, records=RECORDS[:1], deadline=20):
+def observe(*servers, records=RECORDS[:1], deadline=20):
     zone = Zone(nameservers=tuple(map(str, servers)))
     dns = Dns(zones={DOMAIN: zone}, timeout=1)
-    return run(delegations.look(records, dns, deadline))
+    return run(delegations.observe(records, dns, deadline))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def look(*servers, records=RECORDS[:1], deadline=20):
         (
             's1._domainkey 60 TXT "v=DKIM1; p=MIIB"',
             "another record",
-            "a TXT record is at the name; remove it, and add the CNAME in its place",
+            "a TXT record exists at this name; remove it and add the CNAME instead",
         ),
         (
             f"s1._domainkey.customer.example 60 CNAME {TARGET}",
@@ -61,29 +62,29 @@ def look(*servers, records=RECORDS[:1], deadline=20):
         ),
     ],
 )
-def test_state_is_told_with_what_went_wrong(record, state, detail):
+def test_state_has_the_reason_as_detail(record, state, detail):
     with Nameserver({DOMAIN: lines(record)}) as server:
-        (found,) = look(server)
+        (found,) = observe(server)
     assert (found.state, found.detail) == (state, detail)
 
 
-def test_servers_that_differ_are_right_in_part():
+def test_different_servers_are_right_in_part():
     zone = lines(f"s1._domainkey 60 CNAME {TARGET}")
     with Nameserver({DOMAIN: zone}) as new, Nameserver({DOMAIN: ""}) as old:
-        (found,) = look(new, old)
+        (found,) = observe(new, old)
         assert (found.state, found.detail) == ("right in part", "at 1 of 2 servers")
         old.silent = {"udp", "tcp"}
-        (found,) = look(new, old)
+        (found,) = observe(new, old)
         assert found.state == "right in part"
         new.silent = {"udp", "tcp"}
-        (found,) = look(new, old)
+        (found,) = observe(new, old)
         assert (found.state, found.detail) == ("no answer", "none of 2 servers answers")
 
 
-def test_deadline_leaves_the_rest_unchecked():
+def test_records_after_the_deadline_are_unchecked():
     with Nameserver({DOMAIN: ""}) as server:
         server.silent = {"udp", "tcp"}
-        found = look(server, records=RECORDS, deadline=0.2)
+        found = observe(server, records=RECORDS, deadline=0.2)
     assert [one.state for one in found] == ["unchecked", "unchecked"]
 
 
@@ -102,41 +103,41 @@ def site(ready):
         yield made
 
 
-def test_instruction_has_everything_to_paste(site):
+def test_instructions_contain_everything_to_paste(site):
     text = commands.delegations(site.settings, DOMAIN, "text")
     assert (
         text
         == """\
 customer.example: please add these CNAME records to the zone, once.
-They stay as they are when keys change.
+They stay the same when keys change.
 
     s1._domainkey.customer.example. CNAME s1._domainkey.customer.example.dkim.example.net.
     s2._domainkey.customer.example. CNAME s2._domainkey.customer.example.dkim.example.net.
 
-A panel that adds customer.example by itself takes the names s1._domainkey, s2._domainkey.
-The targets are entered whole, with the dot at the end where the panel allows one.
-Turn a proxy for these records off.
+In a panel that adds customer.example itself, enter the names s1._domainkey, s2._domainkey.
+Enter the complete targets, with the dot at the end if the panel allows one.
+Turn off any proxy for these records.
 
-As seen now:
+Current state:
     s1._domainkey.customer.example: right
     s2._domainkey.customer.example: absent
 """
     )
 
 
-def test_data_and_json_say_the_same(site):
+def test_data_and_json_are_equal(site):
     found = commands.delegations(site.settings)
     assert found["counts"] == {"right": 1, "absent": 1}
     assert not found["ok"]
     assert {one["domain"] for one in found["delegations"]} == {DOMAIN}
     again = json.loads(commands.delegations(site.settings, None, "json"))
     for one in (*found["delegations"], *again["delegations"]):
-        # The time of each look.
+        # The times differ from check to check.
         del one["last_right"]
     assert again == found
 
 
-def test_since_is_the_first_look_that_found_the_cname_right(site):
+def test_since_is_the_first_check_that_found_the_cname_right(site):
     def found():
         (one, other) = commands.delegations(site.settings)["delegations"]
         assert (other["since"], other["last_right"]) == (None, None)
@@ -160,7 +161,7 @@ def test_since_is_the_first_look_that_found_the_cname_right(site):
     )
 
 
-def test_page_has_the_instruction_and_nothing_from_elsewhere(site):
+def test_page_has_the_instructions_and_no_external_content(site):
     page = commands.delegations(site.settings, DOMAIN, "html")
     assert page.startswith("<!DOCTYPE html>")
     for text in ("s1._domainkey.customer.example.", TARGET, ">right<", ">absent<"):
@@ -175,10 +176,10 @@ def test_foreign_text_is_escaped_in_the_page():
     ]
     page = delegation_texts.page(found)
     assert "<script>" not in page
-    assert "&lt;script&gt;&amp;&quot;&#x27;" in page
+    assert "the CNAME points to <script>&\"'" in html.unescape(page)
 
 
-def test_what_is_right_is_told_so(site):
+def test_right_cnames_are_reported_as_right(site):
     settings = site.settings
     domain = settings.domains[DOMAIN]
     alone = replace(domain, delegation=replace(domain.delegation, selectors=("s1",)))
@@ -189,7 +190,7 @@ def test_what_is_right_is_told_so(site):
 @pytest.mark.parametrize(
     ("domain", "format_"), [("example.com", None), ("no domain", None), (None, "pdf")]
 )
-def test_wrong_argument_is_told(site, domain, format_):
+def test_wrong_argument_is_refused(site, domain, format_):
     with pytest.raises(InvalidValue) as caught:
         commands.delegations(site.settings, domain, format_)
     assert str(caught.value).startswith("format: " if format_ else "domain: ")

@@ -1,4 +1,4 @@
-"""What the end of a run asks a person to publish: the records that servers do not show."""
+"""Records that the end of a run asks a person to publish: servers do not show them."""
 
 import pytest
 from dkim_formula.dns import commands as dns_commands
@@ -17,7 +17,7 @@ def left(site):
     return dns_commands.records_summary(site.settings)
 
 
-def test_record_is_asked_for_until_every_server_shows_it(site):
+def test_record_is_listed_until_every_server_shows_it(site):
     site.make_keys()
     assert f"{NAME}. 3600 IN TXT" in left(site)
     site.publish("default", site.servers[:1])
@@ -36,13 +36,13 @@ def test_right_records_are_left_out(site):
     assert NAME not in text
 
 
-def test_wrong_record_is_asked_for(site):
+def test_wrong_record_is_listed(site):
     site.make_keys()
     site.put(NAME, "v=DKIM1; k=ed25519; p=AAAA")
     assert f"{NAME}. 3600 IN TXT" in left(site)
 
 
-def test_absent_record_of_a_revoked_key_is_right(site):
+def test_missing_record_of_a_revoked_key_is_right(site):
     site.make_keys()
     site.publish("default")
     keys_commands.generate(site.settings, "example.com", "next")
@@ -51,26 +51,26 @@ def test_absent_record_of_a_revoked_key_is_right(site):
 
 
 def unreachable(site):
-    """The servers of the zone give no answer any more."""
+    """Stop the answers of the zone's servers."""
     for zone in site.pillar["dns"]["zones"].values():
         zone["nameservers"] = ["127.0.0.1@1"]
 
 
-def test_record_that_nobody_can_tell_of_is_asked_for_unless_the_formula_published_it(site):
+def test_record_without_an_answer_is_listed_unless_the_formula_published_it(site):
     site.make_keys()
     unreachable(site)
     text = left(site)
     assert f"{NAME}. 3600 IN TXT" in text
-    assert f"; DNS could not tell of 1 record: {NAME} TXT" in text
+    assert f"; DNS check failed for 1 record: {NAME} TXT" in text
     value = dns_commands.records(site.settings, "example.com")[0]["value"]
     with db.session(site.database) as connection:
         row = published.Published("example.com", NAME, "TXT", value)
         published.add(connection, site.database, [row])
         connection.commit()
-    assert left(site).startswith("DNS could not tell of 1 record")
+    assert left(site).startswith("DNS check failed for 1 record")
 
 
-def test_records_by_hand_are_asked_for_whatever_was_published_before(site):
+def test_records_of_manual_zones_are_listed_even_if_published_before(site):
     site.make_keys()
     value = dns_commands.records(site.settings, "example.com")[0]["value"]
     with db.session(site.database) as connection:

@@ -1,4 +1,4 @@
-"""octoDNS's providers: a real PowerDNS by its HTTP API, and services that fail."""
+"""Providers of octoDNS: a real PowerDNS by its HTTP API, and services that fail."""
 
 import itertools
 from dataclasses import replace
@@ -42,7 +42,7 @@ def pdns(tmp_path_factory):
 
 @pytest.fixture
 def server(pdns):
-    """The server, whose zones are afterwards as they were at first."""
+    """Return the server, and restore its zones afterwards."""
     before = pdns.rrsets("example.com")
     yield pdns
     changes = []
@@ -90,11 +90,11 @@ def publish(dns, *tasks, adopt=False):
 
 
 def previewed(dns, *tasks):
-    """What a run would do; it then does that."""
+    """Return the previewed steps and problems, after a run that has to equal them."""
     with Publisher(dns) as publisher:
-        told = [(one.step, one.problem) for one in publisher.preview(tasks)]
-    assert [(one.step, one.problem) for one in publish(dns, *tasks)] == told
-    return told
+        previewed_steps = [(one.step, one.problem) for one in publisher.preview(tasks)]
+    assert [(one.step, one.problem) for one in publish(dns, *tasks)] == previewed_steps
+    return previewed_steps
 
 
 def changed(dns, *tasks, **how):
@@ -114,7 +114,7 @@ def others(server, *records):
     return {key: value for key, value in server.rrsets("example.com").items() if key not in ours}
 
 
-def test_records_come_and_a_second_run_does_nothing(server, dns_settings):
+def test_records_are_published_and_a_second_run_does_nothing(server, dns_settings):
     large = key_record("example.com", "large", "rsa", "MIIC" * 184)
     before = others(server)
     assert changed(dns_settings, task(RECORD), task(large)) == [True, True]
@@ -127,20 +127,20 @@ def test_records_come_and_a_second_run_does_nothing(server, dns_settings):
     assert server.serial("example.com") == serial
 
 
-def test_preview_tells_what_a_run_then_does(server, dns_settings):
+def test_preview_equals_the_following_run(server, dns_settings):
     before = server.rrsets("example.com")
     with Publisher(dns_settings) as publisher:
         publisher.preview([task(RECORD), task(SPF)])
     assert server.rrsets("example.com") == before
     lost = key_record("lost.example", "s1", "rsa", "MIIB")
-    told = previewed(dns_settings, task(RECORD), task(DMARC), task(SPF), task(lost))
-    assert [step is not None for step, _ in told] == [True, False, True, False]
-    assert [bool(problem) for _, problem in told] == [False, True, False, True]
+    previewed_steps = previewed(dns_settings, task(RECORD), task(DMARC), task(SPF), task(lost))
+    assert [step is not None for step, _ in previewed_steps] == [True, False, True, False]
+    assert [bool(problem) for _, problem in previewed_steps] == [False, True, False, True]
     again = previewed(dns_settings, task(RECORD), task(DMARC), task(SPF), task(lost))
     assert [step for step, _ in again] == [None] * 4
 
 
-def test_text_of_others_at_the_apex_stays_beside_spf(server, dns_settings):
+def test_other_text_at_the_apex_stays_beside_spf(server, dns_settings):
     before = others(server, SPF)
     assert changed(dns_settings, task(SPF)) == [True]
     assert server.texts("example.com") == {
@@ -166,29 +166,29 @@ def test_other_policy_stays_until_it_is_adopted(server, dns_settings):
     assert server.texts(DMARC.name) == {DMARC.value.encode()}
 
 
-def test_one_refused_name_prevents_no_other(server, dns_settings):
+def test_one_refused_name_does_not_prevent_others(server, dns_settings):
     theirs = key_record("example.com", "other", "rsa", "MIIB")
     alias = key_record("example.com", "alias", "rsa", "MIIB")
     below = key_record("a.below.example.com", "s1", "rsa", "MIIB")
     done = publish(dns_settings, task(theirs), task(alias), task(below), task(RECORD))
     assert "another TXT record exists" in done[0].problem
     assert "a CNAME to elsewhere.example.com exists" in done[1].problem
-    assert "is in the zone below.example.com, which other servers have" in done[2].problem
+    assert "is in the zone below.example.com, which other servers serve" in done[2].problem
     assert not done[3].problem
     assert server.texts(RECORD.name) == {RECORD.value.encode()}
 
 
-def test_record_that_was_published_goes(server, dns_settings):
+def test_published_record_is_removed(server, dns_settings):
     before = server.rrsets("example.com")
     changed(dns_settings, task(RECORD))
     assert changed(dns_settings, removal(RECORD, RECORD.value)) == [True]
     assert server.rrsets("example.com") == before
     assert changed(dns_settings, removal(RECORD, RECORD.value)) == [False]
-    # What others wrote there in the meantime is theirs.
+    # A record that another user wrote there in the meantime stays.
     assert changed(dns_settings, removal(DMARC, DMARC.value)) == [False]
 
 
-def test_longest_zone_of_the_provider_takes_the_record(server, dns_settings):
+def test_longest_zone_of_the_provider_gets_the_record(server, dns_settings):
     record = key_record("sub.example.com", "s1", "rsa", "MIIB")
     host = key_record("host.example.com", "s1", "rsa", "MIIB")
     assert changed(dns_settings, task(record), task(host)) == [True, True]
@@ -196,7 +196,7 @@ def test_longest_zone_of_the_provider_takes_the_record(server, dns_settings):
     assert (host.name, "TXT") in server.rrsets("example.com")
 
 
-def test_zone_of_the_settings_comes_first(server, dns_settings):
+def test_zone_of_the_settings_has_priority(server, dns_settings):
     dns = replace(dns_settings, zones={"sub.example.com": Zone(publish="octodns")})
     assert changed(dns, task(key_record("sub.example.com", "s2", "rsa", "MIIB"))) == [True]
 
@@ -208,16 +208,16 @@ def test_internationalised_zone_is_found(server, dns_settings):
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_zone_that_is_missing_is_told_and_never_made(server, dns_settings, is_named):
+def test_missing_zone_is_reported_and_never_created(server, dns_settings, is_named):
     lost = key_record("lost.example", "s1", "rsa", "MIIB")
     if is_named:
         dns_settings = replace(dns_settings, zones={"lost.example": Zone(publish="octodns")})
-    said = problem(dns_settings, task(lost))
-    assert "the provider has no zone" in said
+    text = problem(dns_settings, task(lost))
+    assert "the provider has no zone" in text
     assert not any("lost" in zone["name"] for zone in server.request("GET", "zones"))
 
 
-def test_name_that_has_changed_since_is_decided_on_again(server, dns_settings):
+def test_name_that_changed_since_the_plan_is_planned_again(server, dns_settings):
     with Publisher(dns_settings) as slow:
         (planned,) = slow.plan([task(RECORD)])
         other = key_record("example.com", "s1", "rsa", "MIICother")
@@ -228,29 +228,29 @@ def test_name_that_has_changed_since_is_decided_on_again(server, dns_settings):
     assert server.texts(RECORD.name) == {other.value.encode()}
 
 
-def test_wrong_key_is_told_without_the_key(server):
-    said = problem(settings_for(server, api_key="another-key-of-nobody"))
-    assert "Unauthorized" in said
-    assert "another-key" not in said
+def test_wrong_key_is_reported_without_the_key(server):
+    text = problem(settings_for(server, api_key="another-key-of-nobody"))
+    assert "Unauthorized" in text
+    assert "another-key" not in text
 
 
 @pytest.mark.parametrize("key", ["line one\nline two", "a secret\x00here", "sécret-€"])
-def test_key_that_no_header_can_have_is_not_shown(server, key):
-    said = problem(settings_for(server, api_key=key))
-    assert said
-    assert "line one" not in said
-    assert "secret" not in said.replace("<secret>", "")
-    assert "cret-" not in said
+def test_key_that_is_invalid_in_a_header_is_not_shown(server, key):
+    text = problem(settings_for(server, api_key=key))
+    assert text
+    assert "line one" not in text
+    assert "secret" not in text.replace("<secret>", "")
+    assert "cret-" not in text
 
 
-def test_provider_that_is_down_is_told(server):
-    said = problem(settings_for(server, port=1))
-    assert "Connection refused" in said
-    assert len(said) < 700
+def test_provider_that_is_down_is_reported(server):
+    text = problem(settings_for(server, port=1))
+    assert "Connection refused" in text
+    assert len(text) < 700
 
 
-def test_disabled_record_is_the_providers_to_tell(server, dns_settings):
-    """PowerDNS shows a disabled record to its API alone: the check of DNS tells the truth."""
+def test_disabled_record_counts_as_published_at_the_provider(server, dns_settings):
+    """PowerDNS shows a disabled record only in its API. The DNS check reports it as missing."""
     changed(dns_settings, task(RECORD))
     (content,) = [text for text, _ in server.rrsets("example.com")[(RECORD.name, "TXT")][1]]
     disabled = {"content": content, "disabled": True}

@@ -1,4 +1,4 @@
-"""Services behind an API that are slow, lie, rewrite and break off."""
+"""Faults of services behind an API: slow, false, rewritten and interrupted answers."""
 
 import time
 from dataclasses import replace
@@ -43,7 +43,7 @@ def publish(dns, *tasks):
 
 
 def finishes(api):
-    """Whether the next run finishes what a fault left, and the one after it changes nothing."""
+    """Return whether the next run completes the change, and the run after it changes nothing."""
     api.answer = lambda _handler, _number: False
     (done,) = publish(settings_for(api), task(RECORD))
     assert done.problem == ""
@@ -63,7 +63,7 @@ def says(status, data):
 
 
 @pytest.mark.parametrize(
-    ("status", "data", "said"),
+    ("status", "data", "expected"),
     [
         (401, b"Unauthorized", "Unauthorized"),
         (429, b"slow down", "429"),
@@ -76,15 +76,15 @@ def says(status, data):
         (500, {"error": f"the key {SECRET} is wrong"}, "the key <secret> is wrong"),
     ],
 )
-def test_answer_that_is_none_is_told(api, status, data, said):
+def test_unusable_answer_is_reported(api, status, data, expected):
     api.answer = says(status, data)
     (done,) = publish(settings_for(api), task(RECORD))
-    assert said in done.problem
+    assert expected in done.problem
     assert len(done.problem) < 900
     assert finishes(api)
 
 
-def test_refusal_of_one_change_is_told_with_its_reason(api):
+def test_refusal_of_one_change_is_reported_with_its_reason(api):
     def answer(handler, _number):
         if handler.command == "PATCH":
             handler.say(422, {"error": "RRset s1: Conflicts with pre-existing RRset"})
@@ -97,7 +97,7 @@ def test_refusal_of_one_change_is_told_with_its_reason(api):
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_service_that_never_answers_ends_at_the_deadline(api, method):
+def test_service_without_an_answer_is_stopped_at_the_deadline(api, method):
     def answer(handler, _number):
         if handler.command == method:
             api.is_over.wait(60)
@@ -111,7 +111,7 @@ def test_service_that_never_answers_ends_at_the_deadline(api, method):
     assert all(("may have applied" in one.problem) == (method == "PATCH") for one in done)
 
 
-def test_change_whose_answer_is_lost_is_uncertain_and_the_next_run_sees_it(api):
+def test_change_without_an_answer_is_uncertain_and_the_next_run_finds_it(api):
     def answer(handler, _number):
         if handler.command != "PATCH":
             return False
@@ -132,16 +132,16 @@ def test_change_whose_answer_is_lost_is_uncertain_and_the_next_run_sees_it(api):
     assert finishes(api)
 
 
-def test_ttl_that_the_service_raises_is_remembered(api):
+def test_ttl_that_the_service_raises_is_stored(api):
     api.rewrite = lambda rrset: {**rrset, "ttl": max(rrset["ttl"], 3600)}
     short = replace(RECORD, ttl=60)
     (first,) = publish(settings_for(api), task(short))
-    assert (first.problem, first.made.ttl, first.made.shown_ttl) == ("", 60, 3600)
+    assert (first.problem, first.rewritten.ttl, first.rewritten.shown_ttl) == ("", 60, 3600)
     before = api.changes()
-    (second,) = publish(settings_for(api), task(short, first.made))
+    (second,) = publish(settings_for(api), task(short, first.rewritten))
     assert (second.step, second.problem, api.changes()) == (None, "", before)
-    # Another TTL is asked for.
-    (third,) = publish(settings_for(api), task(replace(RECORD, ttl=7200), first.made))
+    # The desired TTL changes.
+    (third,) = publish(settings_for(api), task(replace(RECORD, ttl=7200), first.rewritten))
     assert third.step is not None
     assert api.zones["example.com"][f"{RECORD.name}.", "TXT"]["ttl"] == 7200
 
@@ -154,26 +154,26 @@ def rewritten(change):
     return rewrite
 
 
-def test_value_that_the_service_writes_in_another_form_is_left_alone(api):
+def test_value_that_the_service_respells_stays(api):
     api.rewrite = rewritten(lambda text: text.replace("; ", ";"))
     (first,) = publish(settings_for(api), task(RECORD))
     assert first.problem == ""
     before = api.changes()
-    (second,) = publish(settings_for(api), task(RECORD, first.made))
+    (second,) = publish(settings_for(api), task(RECORD, first.rewritten))
     assert (second.step, second.problem, api.changes()) == (None, "", before)
 
 
-def test_value_that_the_service_spoils_is_told_each_time_and_sent_once(api):
+def test_value_that_the_service_corrupts_is_reported_each_time_and_sent_once(api):
     api.rewrite = rewritten(lambda text: text.replace("MIIB", "miib"))
     (first,) = publish(settings_for(api), task(RECORD))
-    assert "made another record of it" in first.problem
+    assert "changed the record's meaning" in first.problem
     before = api.changes()
-    (second,) = publish(settings_for(api), task(RECORD, first.made))
-    assert "made another record of it" in second.problem
+    (second,) = publish(settings_for(api), task(RECORD, first.rewritten))
+    assert "changed the record's meaning" in second.problem
     assert api.changes() == before
 
 
-def test_change_that_the_service_shows_a_moment_later_is_waited_for(api):
+def test_run_waits_for_a_change_that_the_service_shows_late(api):
     patch, reads = api.patch, []
 
     def answer(handler, _number):
@@ -191,13 +191,13 @@ def test_change_that_the_service_shows_a_moment_later_is_waited_for(api):
     assert len(reads) == 2
 
 
-def test_change_that_the_service_swallows_is_told(api):
+def test_change_that_the_service_ignores_is_reported(api):
     api.patch = lambda _zone, _rrsets: None
     (done,) = publish(settings_for(api), task(RECORD))
     assert "accepted the change and does not show it" in done.problem
 
 
-def test_text_of_others_that_goes_at_the_same_time_is_told(api):
+def test_other_text_that_the_service_removes_is_reported(api):
     foreign = {"content": '"google-site-verification=foreign"', "disabled": False}
     key = ("example.com.", "TXT")
     api.zones["example.com"][key] = {
@@ -211,11 +211,11 @@ def test_text_of_others_that_goes_at_the_same_time_is_told(api):
         "records": [one for one in rrset["records"] if "google" not in one["content"]],
     }
     (done,) = publish(settings_for(api), task(SPF))
-    assert "a text of others that was here before is gone: google-site-verification" in done.problem
+    assert "another text at this name is gone after the change: google-site" in done.problem
 
 
-def test_texts_of_others_that_services_change_are_told_before(api):
-    for content, is_told in (
+def test_other_texts_that_services_may_change_are_reported_before(api):
+    for content, is_reported in (
         ('"google-site-verification=foreign"', False),
         ('"a \\"quoted\\" text"', True),
         ('"a\\\\b"', True),
@@ -226,7 +226,7 @@ def test_texts_of_others_that_services_change_are_told_before(api):
         api.zones["example.com"]["example.com.", "TXT"] = rrset
         (done,) = publish(settings_for(api), task(SPF))
         assert done.problem == ""
-        assert ("texts of others with quotes" in done.advice) == is_told, content
+        assert ("other texts with quotes" in done.advice) == is_reported, content
         (key,) = publish(settings_for(api), task(RECORD))
         assert key.advice == ""
 
@@ -244,7 +244,7 @@ def test_unknown_kinds_of_records_stay_out_of_the_plan(api):
     assert {**api.zones["example.com"], **before} == api.zones["example.com"]
 
 
-def test_provider_whose_plan_touches_other_names_changes_nothing(api, tmp_path, monkeypatch):
+def test_plan_that_changes_other_names_is_not_applied(api, tmp_path, monkeypatch):
     (tmp_path / "greedy.py").write_text(
         "from octodns.record import Delete\n"
         "from octodns_powerdns import PowerDnsProvider\n"
@@ -269,7 +269,7 @@ def test_provider_whose_plan_touches_other_names_changes_nothing(api, tmp_path, 
     assert api.changes() == 0
 
 
-def test_process_that_dies_is_told(api, tmp_path, monkeypatch):
+def test_process_that_dies_is_reported(api, tmp_path, monkeypatch):
     (tmp_path / "dying.py").write_text(
         "import os\n"
         "from octodns_powerdns import PowerDnsProvider\n"

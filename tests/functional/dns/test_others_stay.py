@@ -1,4 +1,4 @@
-"""Zones full of other people's records: whatever the formula changes, everything else stays."""
+"""Zones with many other records: a change by the formula leaves all of them as they are."""
 
 import contextlib
 import itertools
@@ -27,7 +27,7 @@ OURS = (
     dmarc_record(ZONE, Dmarc()),
 )
 NAMES = ["@", "www", "a.b", "sub", "_dmarc.www", "x._domainkey", "*.wild", "_sip._tcp", "s3"]
-# What a TXT value has, as a zone file writes it: quotes, backslashes, octets of any kind.
+# Content of a TXT value in a zone file: quotes, backslashes, octets of any kind.
 TEXT = st.text(alphabet="abc ;=.,'{}\"\\é\t", max_size=40)
 
 
@@ -61,7 +61,7 @@ _addresses = itertools.count(1)
 
 
 def body(lines):
-    """Return a zone's lines, one TTL for each type. BIND takes hosts' records at hosts' names."""
+    """Return a zone's lines, one TTL per type. BIND accepts host records only at host names."""
     return "".join(
         f"{name} {300 + len(rtype)} {rtype} {value}\n"
         for name, (rtype, value) in dict.fromkeys(lines)
@@ -83,7 +83,7 @@ class ByUpdate:
             publish="octodns",
             providers={"p": ApiProvider("p", class_path, arguments)},
             provider="p",
-            # octodns-bind has no list of zones: the resolver tells.
+            # octodns-bind does not list its zones: the resolver finds them.
             resolver=(server.address,),
         )
 
@@ -147,11 +147,11 @@ def publish(dns_settings, tasks):
     max_examples=3,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    # An example starts a server: smaller ones of a failure are not worth the minutes.
+    # Each example starts a server, so shrinking a failure would take minutes.
     phases=(Phase.generate,),
 )
 @given(lines=ZONES)
-def test_everything_else_stays_as_it_is(way, lines, tmp_path_factory):
+def test_all_other_records_stay_unchanged(way, lines, tmp_path_factory):
     with contextlib.ExitStack() as stack:
         address = f"127.0.55.{next(_addresses)}"
         folder = tmp_path_factory.mktemp("zone")
@@ -179,7 +179,7 @@ def without_ours(zone):
 
 
 def joined(rrset):
-    """The octets of each text: where it is cut into strings may move (docs/dns-cases.md)."""
+    """Return the octets of each text. The cuts between its strings may move (docs/dns-cases.md)."""
     if rrset is None:
         return set()
     texts = [one if isinstance(one, str) else one[0] for one in rrset[1]]

@@ -24,14 +24,14 @@ def classes(pillar):
 
 
 @pytest.mark.parametrize("pillar", EXAMPLES, ids=lambda pillar: "+".join(pillar.get("dns", {})))
-def test_every_example_is_sound(pillar):
+def test_every_example_is_valid(pillar):
     reading = read(pillar)
     assert reading.problems == ()
     assert reading.advice == ()
 
 
-def test_each_provider_takes_the_example():
-    """All of them together: a process for each takes a while."""
+def test_each_provider_accepts_the_example():
+    """All providers are started together, because one process each takes long."""
     together = {}
     for pillar in BY_API:
         for given in pillar["dns"]["providers"].values():
@@ -48,7 +48,7 @@ def made(class_path, **arguments):
 
 
 @pytest.mark.parametrize(
-    ("dns", "said"),
+    ("dns", "expected"),
     [
         (
             made("octodns_powerdns.PowerDnsProvider", host="h", api_kye="k"),
@@ -64,13 +64,13 @@ def made(class_path, **arguments):
         (made("octodns.zone.Zone", host="h"), "is not a provider of octoDNS"),
     ],
 )
-def test_wrong_settings_are_told(dns, said):
+def test_wrong_settings_are_reported(dns, expected):
     (problem,) = settings_problems(dns)
     assert problem.startswith("dkim:dns:providers:p: ")
-    assert said in problem
+    assert expected in problem
 
 
-def test_package_that_is_not_installed_yet_is_no_problem_of_the_settings():
+def test_missing_package_is_not_a_problem_of_the_settings():
     assert settings_problems(made("octodns_nowhere.Provider", token="t")) == []
 
 

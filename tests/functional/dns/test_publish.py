@@ -1,4 +1,4 @@
-"""Updates to real BIND and Knot: managed records come, change and go, all others stay."""
+"""Updates to real BIND and Knot: they change managed records, and all other records stay."""
 
 import contextlib
 import itertools
@@ -76,7 +76,7 @@ def changed(dns, *tasks, **how):
     return [one.step is not None for one in planned]
 
 
-def test_record_comes_and_a_second_run_does_nothing(server, dns_settings):
+def test_record_is_published_and_a_second_run_does_nothing(server, dns_settings):
     assert changed(dns_settings, task(RECORD)) == [True]
     assert server.texts(NAME) == {RECORD.value.encode()}
     serial = server.serial("example.com")
@@ -84,7 +84,7 @@ def test_record_comes_and_a_second_run_does_nothing(server, dns_settings):
     assert server.serial("example.com") == serial
 
 
-def test_key_of_4096_bits_comes_whole(server, dns_settings):
+def test_key_of_4096_bits_is_published_completely(server, dns_settings):
     large = key_record("example.com", "large", "rsa", "MIIC" * 184)
     assert changed(dns_settings, task(large)) == [True]
     assert server.texts(large.name) == {large.value.encode()}
@@ -104,7 +104,7 @@ def test_ttl_is_changed(server, dns_settings):
     assert changed(dns_settings, task(replace(RECORD, ttl=77))) == [False]
 
 
-def test_revoked_key_has_its_record_emptied(server, dns_settings):
+def test_record_of_a_revoked_key_becomes_empty(server, dns_settings):
     publish(dns_settings, task(RECORD))
     revoked = key_record("example.com", "s1", "rsa", "MIIB" * 98, revoked=True)
     assert changed(dns_settings, task(revoked)) == [True]
@@ -112,7 +112,7 @@ def test_revoked_key_has_its_record_emptied(server, dns_settings):
     assert changed(dns_settings, task(revoked)) == [False]
 
 
-def test_what_was_published_goes_and_nothing_else(server, dns_settings):
+def test_only_published_records_are_removed(server, dns_settings):
     publish(dns_settings, task(RECORD), task(SPF))
     gone = (removal(RECORD, RECORD.value), removal(SPF, SPF.value))
     assert changed(dns_settings, *gone) == [True, True]
@@ -121,7 +121,7 @@ def test_what_was_published_goes_and_nothing_else(server, dns_settings):
     assert changed(dns_settings, *gone) == [False, False]
 
 
-def test_text_of_others_at_the_apex_stays_beside_spf(server, dns_settings):
+def test_other_text_at_the_apex_stays_beside_spf(server, dns_settings):
     ttl = server.ttl("example.com")
     changed(dns_settings, task(SPF))
     other = spf_record("example.com", "v=spf1 -all", 99)
@@ -149,26 +149,26 @@ def test_other_key_under_the_same_selector_stays(server, dns_settings):
 
 
 @pytest.mark.parametrize("domain", ["wild.example.com", "alias.example.com"])
-def test_wildcard_prevents_no_record(server, dns_settings, domain):
+def test_wildcard_does_not_prevent_a_record(server, dns_settings, domain):
     record = key_record(domain, "s1", "rsa", "MIIB")
     assert changed(dns_settings, task(record)) == [True]
     assert server.texts(record.name) == {record.value.encode()}
     assert changed(dns_settings, task(record)) == [False]
 
 
-def test_policy_that_we_published_is_changed(server, dns_settings):
+def test_published_policy_is_changed(server, dns_settings):
     changed(dns_settings, task(DMARC), adopt=True)
     stricter = dmarc_record("example.com", Dmarc(policy="quarantine"))
     assert changed(dns_settings, task(stricter, DMARC.value)) == [True]
     assert server.texts("_dmarc.example.com") == {stricter.value.encode()}
 
 
-def test_what_others_changed_since_is_not_removed(server, dns_settings):
+def test_record_that_another_user_changed_is_not_removed(server, dns_settings):
     assert changed(dns_settings, removal(DMARC, DMARC.value)) == [False]
     assert len(server.texts("_dmarc.example.com")) == 1
 
 
-def test_update_is_refused_where_the_name_has_changed_since(server, dns_settings):
+def test_update_is_refused_if_the_name_changed_since_the_plan(server, dns_settings):
     with Publisher(dns_settings) as slow:
         (planned,) = slow.plan([task(RECORD)])
         other = key_record("example.com", "s1", "rsa", "MIICother")
@@ -178,41 +178,41 @@ def test_update_is_refused_where_the_name_has_changed_since(server, dns_settings
     assert server.texts(NAME) == {other.value.encode()}
 
 
-def test_one_refused_name_prevents_no_other(server, dns_settings):
+def test_one_refused_name_does_not_prevent_others(server, dns_settings):
     planned = publish(dns_settings, task(DMARC), task(RECORD))
     assert [bool(one.problem) for one in planned] == [True, False]
     assert server.texts(NAME) == {RECORD.value.encode()}
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "expected"),
     [
         (replace(KEY, secret=Secret(OTHER_SECRET)), "BADSIG"),
         (replace(KEY, name="nobody"), "does not know the key"),
         (replace(KEY, algorithm="hmac-sha512"), "does not know the key"),
     ],
 )
-def test_wrong_key_is_told(server, dns_settings, key, said):
-    assert said in problem(replace(dns_settings, key=key))
+def test_wrong_key_is_reported(server, dns_settings, key, expected):
+    assert expected in problem(replace(dns_settings, key=key))
     assert server.texts(NAME) == set()
 
 
-def test_clock_that_is_off_is_told(server, dns_settings, monkeypatch):
+def test_wrong_clock_is_reported(server, dns_settings, monkeypatch):
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() - 3600)
     assert "clock" in problem(dns_settings)
 
 
 def test_unsigned_update_is_refused(server, dns_settings):
-    said = problem(replace(dns_settings, key=None))
-    assert "REFUSED" in said or "NOTAUTH" in said
+    text = problem(replace(dns_settings, key=None))
+    assert "REFUSED" in text or "NOTAUTH" in text
     assert server.texts(NAME) == set()
 
 
-def test_zone_that_is_not_there_is_told(server, dns_settings):
+def test_missing_zone_is_reported(server, dns_settings):
     lost = key_record("example.org", "s1", "rsa", "MIIB")
-    said = problem(dns_settings, Task(lost.name, "TXT", "example.org", lost))
-    assert "REFUSED" in said or "NOTAUTH" in said
+    text = problem(dns_settings, Task(lost.name, "TXT", "example.org", lost))
+    assert "REFUSED" in text or "NOTAUTH" in text
 
 
 def test_primary_is_found_by_the_zones_soa(server, dns_settings):
@@ -221,7 +221,7 @@ def test_primary_is_found_by_the_zones_soa(server, dns_settings):
     assert server.texts(NAME) == {RECORD.value.encode()}
 
 
-def test_zones_own_server_and_key_come_first(server, dns_settings):
+def test_zones_own_server_and_key_have_priority(server, dns_settings):
     general = Dns(
         server="127.0.53.250",
         key=replace(KEY, name="wrong"),
@@ -231,7 +231,7 @@ def test_zones_own_server_and_key_come_first(server, dns_settings):
     assert changed(general, task(RECORD)) == [True]
 
 
-def test_server_that_takes_no_updates_is_told(tmp_path):
+def test_server_without_dynamic_updates_is_reported(tmp_path):
     with Bind(tmp_path, {"example.com": ""}, "127.0.53.200", updates="none") as server:
         assert "REFUSED" in problem(Dns(server=server.address, key=KEY, timeout=2))
 
@@ -243,13 +243,13 @@ def test_answer_without_a_signature_is_refused():
 
 
 @pytest.mark.parametrize("rcode", ["REFUSED", "NOTAUTH", "SERVFAIL"])
-def test_refusal_is_told_by_its_name(rcode):
+def test_refusal_is_reported_by_its_name(rcode):
     with Nameserver({"example.com": ""}) as server:
         server.rcode = dns.rcode.from_text(rcode)
         assert rcode in problem(Dns(server=str(server), timeout=1))
 
 
-def test_silent_server_is_told_and_waited_for_once():
+def test_silent_server_is_reported_and_awaited_once():
     with Nameserver({"example.com": ""}) as server:
         server.silent = {"tcp"}
         begin = time.monotonic()
@@ -258,38 +258,38 @@ def test_silent_server_is_told_and_waited_for_once():
     assert all("no answer within 0.5 s" in one.problem for one in planned)
 
 
-def test_alias_at_our_name_is_told():
+def test_alias_at_a_managed_name_is_reported():
     with Nameserver({"example.com": "s1._domainkey 60 CNAME elsewhere\n"}) as server:
-        said = problem(Dns(server=str(server), timeout=1))
-    assert "a CNAME to elsewhere.example.com exists" in said
+        text = problem(Dns(server=str(server), timeout=1))
+    assert "a CNAME to elsewhere.example.com exists" in text
 
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "records"
 
 
 def case_zone(name):
-    """A case's zone without its head, by its origin."""
+    """Return a case's zone by its origin, without its SOA and NS records."""
     lines = (CASES / "zones" / name).read_text(encoding="utf-8").splitlines()
     body = [line for line in lines[2:] if not line.startswith(("@ SOA", "@ NS ns1", "ns1 A"))]
     return {lines[0].split()[1].removesuffix("."): "\n".join(body) + "\n"}
 
 
 def case_settings(name):
-    """A case's pillar as settings."""
+    """Return a case's pillar as settings."""
     reading = read(yaml.safe_load((CASES / name).read_text(encoding="utf-8"))["dkim"])
     assert reading.problems == ()
     return reading.settings
 
 
 def here(record, *published):
-    """A task for a record of a case's domain."""
+    """Return a task for a record of a case's domain."""
     start = record.zone or record.domain
     return Task(record.name, record.type, start, record, published, record.domain)
 
 
 @pytest.fixture(params=[Bind, Knot])
 def of_case(request, tmp_path):
-    """Starts a server for a case's zones."""
+    """Start a server for a case's zones."""
     with contextlib.ExitStack() as stack:
 
         def start(served):
@@ -299,7 +299,7 @@ def of_case(request, tmp_path):
         yield start
 
 
-def test_case_32_policies_go_beside_a_wildcard(of_case):
+def test_case_32_policies_are_published_beside_a_wildcard(of_case):
     server = of_case(case_zone("32-wildcard.zone"))
     settings = case_settings("zones/32-wildcard.yaml")
     domain = settings.domains["wild.example"]
@@ -314,11 +314,11 @@ def test_case_32_policies_go_beside_a_wildcard(of_case):
     assert changed(dns_settings, *tasks) == [False] * 3
     gone = [replace(one, record=None, published=(one.record.value,)) for one in tasks]
     assert changed(dns_settings, *gone) == [True] * 3
-    # The wildcard answers again; it is nothing that could be removed.
+    # The wildcard answers again. Its record can't be removed at this name.
     assert changed(dns_settings, *gone) == [False] * 3
 
 
-def test_wildcard_that_has_our_very_text_is_never_removed(of_case):
+def test_wildcard_with_the_same_text_is_never_removed(of_case):
     server = of_case({"example.com": f'* TXT "{DMARC.value}"\n'})
     settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
     assert changed(settings, removal(DMARC, DMARC.value)) == [False]
@@ -329,14 +329,14 @@ def test_wildcard_that_has_our_very_text_is_never_removed(of_case):
 
 
 @pytest.mark.parametrize("what", ["* A 192.0.2.1", "* CNAME ns", "*._dmarc TXT x", "* MX 1 x"])
-def test_wildcard_of_another_kind_prevents_no_record(of_case, what):
+def test_wildcard_of_another_kind_does_not_prevent_a_record(of_case, what):
     server = of_case({"example.com": f"{what}\n"})
     settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
     assert changed(settings, task(DMARC), task(SPF), task(RECORD)) == [True] * 3
     assert server.texts(DMARC.name) == {DMARC.value.encode()}
 
 
-def test_case_33_record_of_a_domain_that_is_an_alias_goes_into_the_zone_above(of_case):
+def test_case_33_record_of_a_domain_that_is_an_alias_is_in_the_parent_zone(of_case):
     ((origin, body),) = case_zone("33-cname-domain.zone").items()
     record = key_record("shop.example.net", "default", "rsa", "MIIBother")
     server = of_case({origin: body.replace("…", "MIIB")})
@@ -347,7 +347,7 @@ def test_case_33_record_of_a_domain_that_is_an_alias_goes_into_the_zone_above(of
     assert server.texts(second.name) == {second.value.encode()}
 
 
-def test_case_36_record_of_a_delegated_key_is_removed_where_it_was_put(of_case):
+def test_case_36_record_of_a_delegated_key_is_removed_from_its_zone(of_case):
     settings = case_settings("zones/36-delegated-gone.yaml")
     (domain,) = settings.domains.values()
     zone = domain.delegation.zone
@@ -372,51 +372,51 @@ def test_case_36_record_of_a_delegated_key_is_removed_where_it_was_put(of_case):
         ("a.example._report._dmarc.b.example", "a.example", "b.example"),
     ],
 )
-def test_zone_of_what_was_published_is_looked_for_where_it_was_put(name, domain, start):
+def test_search_for_a_published_records_zone_starts_at_its_name(name, domain, start):
     assert start_of_published(name, domain) == start
 
 
 SET = "set dkim:dns:server, or dkim:dns:zones:{}:server, to the server that takes updates"
 
 
-def test_case_35_zone_that_names_no_primary_is_told_with_what_to_set():
+def test_case_35_zone_without_a_primary_is_reported_with_the_key_to_set():
     (zone,) = case_zone("35-mname-dot.zone")
     record = key_record(zone, "s1", "rsa", "MIIB")
     with Nameserver({zone: ""}, ns=".") as resolver:
-        said = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
-    assert said == f"the SOA of {zone} names no primary (its MNAME is the root); {SET.format(zone)}"
+        text = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
+    assert text == f"the SOA of {zone} names no primary (its MNAME is the root); {SET.format(zone)}"
 
 
-def test_case_66_hidden_primary_is_told_with_what_to_set():
+def test_case_66_hidden_primary_is_reported_with_the_key_to_set():
     (zone,) = case_zone("66-hidden-primary.zone")
     record = key_record(zone, "s1", "rsa", "MIIB")
     with Nameserver({zone: ""}, ns="hidden") as resolver:
-        said = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
-    assert said == (
+        text = problem(Dns(resolver=(str(resolver),), timeout=1), here(record))
+    assert text == (
         f"the SOA of {zone} names the primary hidden.{zone}: the server's name hidden.{zone} has "
         f"no address; {SET.format(zone)}"
     )
 
 
-def test_primary_by_the_soa_that_refuses_is_told_with_what_to_set(server, dns_settings):
+def test_refusal_of_the_soas_primary_is_reported_with_the_key_to_set(server, dns_settings):
     found = replace(dns_settings, server=None, key=None, resolver=(server.address,))
-    said = problem(found)
-    assert server.address in said
-    assert said.endswith(SET.format("example.com"))
+    text = problem(found)
+    assert server.address in text
+    assert text.endswith(SET.format("example.com"))
 
 
-def test_record_that_comes_back_in_another_form_is_left_alone(server, dns_settings):
+def test_record_in_another_spelling_stays(server, dns_settings):
     changed(dns_settings, task(RECORD))
     written_anew = replace(RECORD, value=f"{RECORD.value.replace('; ', ';')};")
     assert changed(dns_settings, task(written_anew, RECORD.value)) == [True]
     assert changed(dns_settings, task(RECORD, RECORD.value)) == [False]
     assert server.texts(NAME) == {written_anew.value.encode()}
-    # What was never ours to write is made exact, once.
+    # A record that the formula did not publish is corrected once.
     assert changed(dns_settings, task(RECORD)) == [True]
     assert server.texts(NAME) == {RECORD.value.encode()}
 
 
-def test_policy_of_the_same_meaning_is_left_alone(server, dns_settings):
+def test_policy_with_the_same_meaning_stays(server, dns_settings):
     same = dmarc_record("example.com", Dmarc(rua=("foreign@example.com",)))
     before = server.texts(same.name)
     adopted = replace(same, value=same.value.replace("; ", ";"))
@@ -424,7 +424,7 @@ def test_policy_of_the_same_meaning_is_left_alone(server, dns_settings):
     assert server.texts(same.name) == before
 
 
-def test_removal_from_a_domain_that_is_no_more_is_done():
+def test_removal_from_a_missing_domain_is_done():
     gone = key_record("gone.example", "s1", "rsa", "MIIB")
     gone_task = Task(gone.name, "TXT", "gone.example", None, (gone.value,), "gone.example")
     with Nameserver({"example": ""}) as resolver:
@@ -433,17 +433,17 @@ def test_removal_from_a_domain_that_is_no_more_is_done():
         assert "does not exist in DNS" in problem(settings, here(gone))
 
 
-def test_spf_of_a_domain_that_is_an_alias_is_told_where_it_belongs(of_case):
+def test_spf_of_an_alias_is_reported_with_its_right_name(of_case):
     server = of_case({"example.com": "shop CNAME elsewhere.example.\n"})
     settings = Dns(publish="rfc2136", server=server.address, key=KEY, timeout=2)
-    said = problem(settings, here(spf_record("shop.example.com", "v=spf1 -all")))
-    assert said == (
+    text = problem(settings, here(spf_record("shop.example.com", "v=spf1 -all")))
+    assert text == (
         "a CNAME to elsewhere.example exists at this name; publish v=spf1 -all at that name, or "
         "remove the CNAME"
     )
 
 
-def test_name_that_has_the_very_text_of_the_wildcard_is_brought_in_order(of_case):
+def test_name_with_the_text_of_the_wildcard_is_changed(of_case):
     parked = "v=DKIM1; p="
     zone = f'*._domainkey TXT "{parked}"\ns1._domainkey TXT "{parked}"\n'
     server = of_case({"example.com": zone})

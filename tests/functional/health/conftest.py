@@ -1,11 +1,11 @@
-"""A site that nothing is wrong with."""
+"""A site without problems."""
 
 import pytest
 
 
 @pytest.fixture
 def healthy(site, tmp_path):
-    """A site whose only key is new and in DNS, and DNS names that nobody else has."""
+    """A site without problems: one new key, whose record is in DNS."""
     site.pillar["domains"] = {
         "example.com": {"algorithm": "ed25519"},
         "example.org": False,

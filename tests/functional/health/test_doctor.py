@@ -1,4 +1,4 @@
-"""What the doctor and the self-test find in a real database, and that they leave it as it is."""
+"""Findings of the doctor and the self-test in a real database, which they do not change."""
 
 import re
 import shlex
@@ -7,13 +7,13 @@ from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from dkim_formula.health import check_signing, model
+from dkim_formula.health import model, selftest
 from dkim_formula.health import run as checks_of
 from dkim_formula.postfix import main_cf, service_milters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.postgres import connection as db
 from dkim_formula.private_key import PrivateKey
-from functional.postgres import execute, query, rsa_key
+from functional.server import execute, query, rsa_key
 from support.milter import Milter, accept
 
 import dkim
@@ -21,14 +21,14 @@ import dkim
 pytestmark = pytest.mark.one_release
 
 READER = "vmail-dkim-reader"
-# An account that is on every machine stands for the daemon's.
+# An account that every machine has replaces the daemon's account.
 ACCOUNT = "nobody"
 DOMAINS = {"example.com": {}, "example.org": {"subdomains": True}}
 
 
 @pytest.fixture
 def host(server, mailhost, tmp_path, monkeypatch):
-    """A minion with keys, the reader's role and its way in, and OpenDKIM said to be there."""
+    """A minion with keys, the reader's role, its access lines, and a replacement for OpenDKIM."""
     files = {path: path.read_text() for path in server.data.glob("pg_*.conf")}
     monkeypatch.setattr(model, "OPENDKIM", sys.executable)
     monkeypatch.setattr(main_cf, "POSTCONF", str(tmp_path / "no-postconf"))
@@ -59,7 +59,7 @@ def set_pillar(minion, folder, domains=None, **sections):
 
 
 def insert(minion, domain, key, selector="default"):
-    """A key as the site's own tool would store it."""
+    """Store a key as another tool would."""
     with db.session(minion.database, setup=True) as connection:
         execute(
             connection,
@@ -75,7 +75,7 @@ def run(minion, statement, arguments=None):
 
 
 def found(minion, *names):
-    """What the checks of these names find, by the findings' names."""
+    """Return the findings of the checks with these names, by the findings' names."""
     checks = [check for check in checks_of.CHECKS if check.name in ("database", *names)]
     with mock.patch.object(checks_of, "CHECKS", checks):
         return {
@@ -83,7 +83,7 @@ def found(minion, *names):
         }
 
 
-def test_database_as_it_should_be_is_right(host):
+def test_correct_database_has_no_problem(host):
     names = (
         "tables and views",
         "rights",
@@ -99,7 +99,7 @@ def test_database_as_it_should_be_is_right(host):
     assert "2 of 2 active keys" in results["keys"]["message"]
 
 
-def test_daemon_that_may_not_read_a_view_is_told(host):
+def test_view_that_the_daemon_cannot_read_is_a_problem(host):
     run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
     login = found(host, "login")["login opendkim"]
     assert login["ok"] is False
@@ -107,14 +107,14 @@ def test_daemon_that_may_not_read_a_view_is_told(host):
     assert "dkim.database" in login["remedy"]
 
 
-def test_reader_that_can_read_the_keys_is_told(host):
+def test_reader_that_can_read_the_key_table_is_a_problem(host):
     run(host, f'GRANT SELECT ON public.dkim TO "{READER}"')
     results = found(host, "login", "rights")
     assert "can read the table of keys itself" in results["login opendkim"]["message"]
     assert results["reader's rights"]["ok"] is False
 
 
-def test_view_that_hides_an_active_key_is_told(host):
+def test_view_that_hides_an_active_key_is_a_problem(host):
     run(
         host,
         "CREATE OR REPLACE VIEW public.dkim_signing_table AS"
@@ -126,7 +126,7 @@ def test_view_that_hides_an_active_key_is_told(host):
     assert results["tables and views"]["ok"] is False
 
 
-def test_account_that_is_not_let_in_is_told(host, server):
+def test_account_that_cannot_log_in_is_a_problem(host, server):
     path = server.data / "pg_ident.conf"
     path.write_text(re.sub(f"(?m)^.*{ACCOUNT}.*$", "", path.read_text()))
     run(host, "SELECT pg_reload_conf()")
@@ -136,7 +136,7 @@ def test_account_that_is_not_let_in_is_told(host, server):
     assert "dkim.database" in results["access files"]["remedy"]
 
 
-def test_damaged_key_is_named_and_not_shown(host):
+def test_damaged_key_is_reported_without_its_text(host):
     pem = rsa_key(0).pem()
     lines = pem.splitlines()
     damaged = "\n".join([*lines[:5], lines[5][::-1], *lines[6:]]) + "\n"
@@ -153,7 +153,7 @@ def test_damaged_key_is_named_and_not_shown(host):
     assert found(host, "keys")["keys"]["ok"] is True
 
 
-def test_record_of_another_key_is_told(host):
+def test_record_of_another_key_is_a_problem(host):
     run(
         host,
         "UPDATE public.dkim SET public_key = %s WHERE key = %s",
@@ -162,14 +162,14 @@ def test_record_of_another_key_is_told(host):
     assert "the record shows another key" in found(host, "keys")["keys"]["message"]
 
 
-def test_domain_without_its_key_is_told_with_what_makes_one(host, tmp_path):
+def test_remedy_of_a_missing_key_is_its_generation(host, tmp_path):
     set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"algorithm": ["rsa", "ed25519"]}})
     result = found(host, "domains")["domains"]
     assert (result["ok"], result["remedy"]) == (False, "salt-call dkim.generate_missing")
     assert "example.com (ed25519)" in result["message"]
 
 
-def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
+def test_remedy_of_a_retired_only_key_is_its_activation(host):
     run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
     result = found(host, "unsigned")["unsigned"]
     assert (result["ok"], result["remedy"]) == (
@@ -178,19 +178,19 @@ def test_domain_whose_key_waits_is_told_with_what_activates_it(host):
     )
 
 
-def test_domain_that_waits_for_its_owner_is_told_with_the_cnames_to_hand_out(host, tmp_path):
+def test_remedy_of_a_waiting_delegated_domain_shows_its_cnames(host, tmp_path):
     run(host, "UPDATE public.dkim SET state = 'pending' WHERE key = %s", (rsa_key(0).pem(),))
     set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"delegation": {"zone": "example.net"}}})
-    told = found(host, "unsigned")["unsigned"]["remedy"]
-    assert "salt-call --out=txt dkim.delegations example.com format=text" in told
-    assert "salt-call dkim.status example.com" in told
+    remedy = found(host, "unsigned")["unsigned"]["remedy"]
+    assert "salt-call --out=txt dkim.delegations example.com format=text" in remedy
+    assert "salt-call dkim.status example.com" in remedy
     set_pillar(host, tmp_path, rotation={"first_key_waits": True})
-    told = found(host, "unsigned")["unsigned"]["remedy"]
-    assert told == "salt-call dkim.status example.com, which says what its key waits for"
+    remedy = found(host, "unsigned")["unsigned"]["remedy"]
+    assert remedy == "salt-call dkim.status example.com, which says what its key waits for"
 
 
-def assert_mended_by_its_remedy(host, check):
-    """The command that the finding gives can be typed as it stands, and mends what is wrong."""
+def assert_remedy_works(host, check):
+    """Run the command of the finding's remedy, and assert that the check is then ok."""
     (one, *_) = found(host, check)[check]["remedy"].split("; ")
     words = shlex.split(one.rpartition("salt-call ")[2])
     assert words[0] == "dkim.generate"
@@ -199,39 +199,39 @@ def assert_mended_by_its_remedy(host, check):
     assert found(host, check)[check]["ok"] is True
 
 
-def test_domain_whose_key_is_of_no_use_is_told_to_have_another(host):
+def test_remedy_of_an_unusable_key_is_another_key(host):
     run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
     run(host, "UPDATE public.dkim SET public_key = NULL WHERE state = 'retired'")
-    assert_mended_by_its_remedy(host, "unsigned")
+    assert_remedy_works(host, "unsigned")
 
 
-def test_domain_whose_selector_was_used_is_told_to_have_another(host):
+def test_remedy_of_a_used_selector_is_another_selector(host):
     run(host, "DELETE FROM public.dkim WHERE key = %s", (rsa_key(0).pem(),))
-    assert_mended_by_its_remedy(host, "unsigned")
+    assert_remedy_works(host, "unsigned")
 
 
-def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant(host):
+def test_hosted_domain_that_the_pillar_does_not_name_is_no_problem(host):
     run(host, "INSERT INTO public.domains (domain) VALUES ('another.example')")
     result = found(host, "unsigned")["unsigned not in the pillar"]
     assert result["ok"] is None
     assert "another.example" in result["message"]
 
 
-def test_pattern_that_is_missing_is_told(host):
+def test_missing_pattern_is_a_problem(host):
     run(host, "DELETE FROM public.dkim_pattern")
     result = found(host, "patterns")["patterns"]
     assert result["ok"] is False
     assert "pattern .example.org" in result["message"]
 
 
-def test_name_that_no_message_matches_is_told(host):
+def test_domain_name_that_no_message_matches_is_a_problem(host):
     run(host, "INSERT INTO public.domains (domain) VALUES ('a b.example')")
     result = found(host, "patterns")["names"]
     assert result["ok"] is False
     assert "a b.example" in result["message"]
 
 
-def test_database_that_is_away_is_told_once(host, tmp_path):
+def test_unreachable_database_is_reported_once(host, tmp_path):
     host.set_pillar(
         database={"port": 1, "manage": False, "reader": {"system_user": ACCOUNT}},
         lookup={"opendkim_user": ACCOUNT, "postfix_chroot": str(tmp_path)},
@@ -250,7 +250,7 @@ def test_doctor_writes_nothing(host):
 
 
 def rows(minion):
-    """Every row of ours, without the private keys."""
+    """Return the rows of the formula's tables, without the private keys."""
     with db.session(minion.database, setup=True) as connection:
         history = query(connection, "SELECT count(*) FROM public.dkim_history")
         keys = query(
@@ -260,7 +260,7 @@ def rows(minion):
         return [*history, *keys]
 
 
-def test_return_code_tells_that_something_is_wrong(host, loaded):
+def test_problem_sets_the_return_code(host, loaded):
     context = loaded.functions.pack["__context__"]
     context.pop("retcode", None)
     found(host, "keys")
@@ -270,7 +270,7 @@ def test_return_code_tells_that_something_is_wrong(host, loaded):
     assert context.pop("retcode") == 1
 
 
-def test_machine_with_the_database_alone_has_nothing_wrong(host, monkeypatch, tmp_path):
+def test_machine_with_only_the_database_has_no_problem(host, monkeypatch, tmp_path):
     for program in ("OPENDKIM", "POSTCONF"):
         monkeypatch.setattr(model, program, str(tmp_path / "absent"))
     results = host.call("dkim.doctor")
@@ -280,7 +280,7 @@ def test_machine_with_the_database_alone_has_nothing_wrong(host, monkeypatch, tm
     assert "Postfix is not installed" in absent["main.cf"]
 
 
-def test_text_is_for_people(host):
+def test_text_format_shows_results_that_are_ok_only_if_verbose(host):
     text = host.call("dkim.doctor", format="text", verbose=True)
     assert re.search(r"^✓ database: PostgreSQL \d+", text, re.MULTILINE)
     assert "database: PostgreSQL" not in host.call("dkim.doctor", format="text")
@@ -291,7 +291,7 @@ def test_text_is_for_people(host):
 
 @pytest.fixture
 def daemon(tmp_path):
-    """Starts a daemon at the place of the formula's, that signs with a key or not at all."""
+    """A function that starts a milter at the daemon's socket, which signs with a key or not."""
     made = []
 
     def start(key=None, selector="default", domain=None, answer=(b"a", b"")):
@@ -312,7 +312,7 @@ def daemon(tmp_path):
 
 
 def signature(message, key, selector, domain):
-    """dkimpy's."""
+    """Return dkimpy's signature."""
     text = "".join(f"{name}: {value}\r\n" for name, value in message.headers) + "\r\n"
     sender = dict(message.headers)["From"].rpartition("@")[2].rstrip(">")
     pem = serialization.load_pem_private_key(key.pem().encode(), None).private_bytes(
@@ -325,7 +325,7 @@ def signature(message, key, selector, domain):
     return made.partition(b":")[2].strip()
 
 
-def test_good_signature_is_told(host, daemon):
+def test_good_signature_is_verified(host, daemon):
     daemon(rsa_key(0))
     (result,) = host.call("dkim.selftest", "example.com")
     assert (result["signed"], result["verified_by_database"]) == (True, True)
@@ -334,14 +334,14 @@ def test_good_signature_is_told(host, daemon):
     assert "no zone" in result["detail"]
 
 
-def test_header_that_a_good_signature_leaves_open_is_advice(host, daemon):
-    # dkimpy's own list of headers to sign has neither of these.
+def test_unsigned_header_of_a_good_signature_is_advice(host, daemon):
+    # dkimpy's default list of headers to sign has neither of these.
     daemon(rsa_key(0))
     (result,) = host.call("dkim.selftest", "example.com")
     assert result["verified_by_database"] is True
     assert {"List-Unsubscribe-Post", "Message-ID"} & set(result["unsigned_headers"])
     assert "dkim:opendkim:settings:SignHeaders" in result["detail"]
-    assert check_signing.is_right([result])
+    assert selftest.is_ok([result])
 
 
 SMTP = ["smtp", "inet", "n", "-", "y", "-", "-", "smtpd"]
@@ -358,9 +358,7 @@ SIGNING = {"smtpd_milters": "unix:opendkim/opendkim.sock"}
         ({"submission/inet/smtpd_milters": "inet:localhost:8891"}, False),
     ],
 )
-def test_server_whose_mail_goes_round_us_is_not_called_signing(
-    host, daemon, monkeypatch, own, signed
-):
+def test_service_that_bypasses_opendkim_counts_as_unsigned(host, daemon, monkeypatch, own, signed):
     found = Configuration(SIGNING, [SMTP, SUBMISSION], own)
     monkeypatch.setattr(service_milters, "read", lambda: found)
     daemon(rsa_key(0))
@@ -370,7 +368,7 @@ def test_server_whose_mail_goes_round_us_is_not_called_signing(
     assert ("mail by submission/inet" in result["detail"]) is not signed
 
 
-def test_service_that_is_meant_to_go_round_us_does_not_count(host, daemon, monkeypatch, tmp_path):
+def test_service_in_unsigned_services_may_bypass_opendkim(host, daemon, monkeypatch, tmp_path):
     found = Configuration(SIGNING, [SMTP], {"smtp/inet/smtpd_milters": ""})
     monkeypatch.setattr(service_milters, "read", lambda: found)
     set_pillar(host, tmp_path, postfix={"unsigned_services": ["smtp/inet"]})
@@ -379,7 +377,7 @@ def test_service_that_is_meant_to_go_round_us_does_not_count(host, daemon, monke
     assert (result["signed"], result["ways"]) == (True, {"smtp/inet": False})
 
 
-def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):
+def test_key_of_another_tool_is_verified_and_its_row_not_changed(host, daemon):
     daemon(rsa_key(2), selector="foreign")
     run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
     insert(host, "example.com", rsa_key(2), "foreign")
@@ -389,7 +387,7 @@ def test_key_of_another_tool_is_verified_without_being_filled_in(host, daemon):
     assert rows(host) == before
 
 
-def test_every_pattern_is_tried(host, daemon):
+def test_every_pattern_of_a_domain_is_tested(host, daemon):
     daemon(rsa_key(1))
     results = host.call("dkim.selftest", "example.org")
     assert {(one["kind"], one["verified_by_database"]) for one in results} == {
@@ -398,7 +396,7 @@ def test_every_pattern_is_tried(host, daemon):
     }
 
 
-def test_no_message_leaves_the_client_s_own_words(host, daemon):
+def test_test_message_has_the_macros_of_an_authenticated_client(host, daemon):
     milter = daemon(rsa_key(0))
     host.call("dkim.selftest", "example.com")
     (message,) = milter.messages
@@ -417,7 +415,7 @@ def test_no_message_leaves_the_client_s_own_words(host, daemon):
         ({"answer": (b"y", b"451 4.7.0 no\0")}, False, None, "451 4.7.0 no"),
     ],
 )
-def test_signature_that_is_not_good_is_told(host, daemon, options, signed, verified, detail):
+def test_bad_or_missing_signature_is_reported(host, daemon, options, signed, verified, detail):
     if "key" in options:
         options = {**options, "key": rsa_key(options["key"])}
     daemon(**options)
@@ -426,13 +424,13 @@ def test_signature_that_is_not_good_is_told(host, daemon, options, signed, verif
     assert detail in result["detail"]
 
 
-def test_daemon_that_does_not_answer_is_told_for_each(host):
+def test_daemon_that_does_not_answer_is_reported_for_each_domain(host):
     results = host.call("dkim.selftest")
     assert len(results) == 3
     assert all("does not answer" in one["detail"] for one in results)
 
 
-def test_daemon_that_can_t_reach_the_database_is_not_asked(host, daemon):
+def test_no_test_message_is_sent_to_a_daemon_without_database_access(host, daemon):
     milter = daemon(rsa_key(0))
     run(host, f'REVOKE SELECT ON public.dkim_key_table FROM "{READER}"')
     with pytest.raises(Exception, match="would crash the daemon"):

@@ -1,4 +1,4 @@
-"""What is checked in a real database and at name servers: when it is a problem, when not."""
+"""Health checks with a real database and name servers: when they report a problem."""
 
 import os
 import shutil
@@ -17,8 +17,8 @@ from dkim_formula.health import model
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.settings import Reading
-from functional.postgres import execute, query, rsa_key
 from functional.salt_loaders import TREE
+from functional.server import execute, query, rsa_key
 from support.exposition import parse
 
 pytestmark = pytest.mark.one_release
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.one_release
 DAY = 86400
 
 
-def look(site, fresh=True):
-    """The checks with problems, each with what it concerns."""
+def problem_items(site, fresh=True):
+    """Return the checks that have problems, each with the problems' items."""
     found = health_commands.health(Reading(site.settings), site.folder, lambda _name: True, fresh)
     problems = {}
     for one in found["problems"]:
         problems.setdefault(one["check"], []).extend(one["items"])
     # No daemon runs beside these tests.
-    ours = ("service", "socket", "login")
-    return {check: one for check, one in problems.items() if check not in ours}
+    of_daemon = ("service", "socket", "login")
+    return {check: one for check, one in problems.items() if check not in of_daemon}
 
 
 def metrics(site):
@@ -46,37 +46,37 @@ def run(site, statement, arguments=None):
         execute(connection, statement, arguments)
 
 
-def test_site_in_order_has_no_problem(healthy):
-    assert look(healthy) == {}
+def test_healthy_site_has_no_problem(healthy):
+    assert problem_items(healthy) == {}
 
 
-def test_key_is_too_old_when_it_signs_for_a_week_longer_than_it_should(healthy):
+def test_key_is_too_old_one_week_after_its_rotation_was_due(healthy):
     healthy.pass_time(187 * DAY - 600)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
     healthy.pass_time(1200)
-    assert look(healthy) == {"key-age": ["default._domainkey.example.com"]}
+    assert problem_items(healthy) == {"key-age": ["default._domainkey.example.com"]}
 
 
-def test_age_follows_the_pillar(healthy):
+def test_age_limit_follows_the_pillar(healthy):
     healthy.pillar["rotation"] = {"every": 30}
     healthy.pillar["monitoring"] = {"overdue": 1}
     healthy.pass_time(31 * DAY - 600)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
     healthy.pass_time(1200)
-    assert look(healthy) == {"key-age": ["default._domainkey.example.com"]}
+    assert problem_items(healthy) == {"key-age": ["default._domainkey.example.com"]}
 
 
 def test_pending_key_is_stuck_after_a_week(healthy):
     keys_commands.generate(healthy.settings, "example.com", "next")
     healthy.publish("next")
     healthy.pass_time(7 * DAY - 600)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
     healthy.pass_time(1200)
-    assert look(healthy) == {"rotation": ["next._domainkey.example.com"]}
+    assert problem_items(healthy) == {"rotation": ["next._domainkey.example.com"]}
 
 
 @pytest.mark.parametrize(("state", "days"), [("retired", 14), ("revoked", 30)])
-def test_key_that_left_is_stuck_a_week_after_its_time(healthy, state, days):
+def test_retired_or_revoked_key_is_stuck_one_week_after_its_time(healthy, state, days):
     healthy.pillar["rotation"] = {"retire_for": 14, "revoke_for": 30}
     keys_commands.generate(healthy.settings, "example.com", "next")
     healthy.publish("next")
@@ -84,106 +84,106 @@ def test_key_that_left_is_stuck_a_week_after_its_time(healthy, state, days):
     run(healthy, "UPDATE public.dkim SET state = 'active' WHERE selector = 'next'")
     healthy.publish("default")
     healthy.pass_time((days + 7) * DAY - 600)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
     healthy.pass_time(1200)
-    assert look(healthy) == {"rotation": ["default._domainkey.example.com"]}
+    assert problem_items(healthy) == {"rotation": ["default._domainkey.example.com"]}
 
 
-def test_domain_that_the_pillar_leaves_out_is_nobody_s_problem(healthy):
+def test_excluded_domain_has_no_problem(healthy):
     healthy.pass_time(400 * DAY)
     healthy.pillar["domains"] = {"example.com": False, "example.org": False}
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
 def test_hosted_domain_without_a_key_is_unsigned(healthy):
     healthy.pillar["domains"].pop("example.org")
-    assert look(healthy) == {"unsigned": ["example.org"]}
+    assert problem_items(healthy) == {"unsigned": ["example.org"]}
 
 
-def test_database_of_a_newer_formula_is_no_database_that_is_away(healthy):
+def test_database_of_a_newer_formula_is_reported_as_reachable(healthy):
     with db.session(healthy.database, setup=True) as connection:
         execute(connection, "INSERT INTO public.dkim_migration VALUES (99, 'of the future')")
     found = health_commands.health(
         Reading(healthy.settings), healthy.folder, lambda _name: True, True
     )
-    (told,) = [one for one in found["problems"] if one["check"] == "database"]
-    assert "made by a newer formula" in told["message"]
-    assert "OpenDKIM signs all the same" in told["remedy"]
+    (problem,) = [one for one in found["problems"] if one["check"] == "database"]
+    assert "made by a newer formula" in problem["message"]
+    assert "OpenDKIM continues to sign" in problem["remedy"]
     assert metrics(healthy)["dkim_database_up"] == {(): 1}
 
 
-def test_domain_that_nobody_chose_can_be_left_unsigned(healthy):
+def test_hosted_domain_outside_the_pillar_may_be_unsigned(healthy):
     healthy.pillar["domains"].pop("example.org")
     healthy.pillar["monitoring"] = {"unsigned": "chosen"}
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
-def test_domain_is_the_same_in_upper_case(healthy):
+def test_case_of_a_hosted_domain_does_not_matter(healthy):
     run(healthy, "UPDATE public.domains SET domain = 'Example.com' WHERE domain = 'example.com'")
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
-def test_domain_of_the_pillar_without_a_key_is_unsigned_though_no_table_hosts_it(healthy):
+def test_domain_in_the_pillar_without_a_key_is_unsigned_even_if_not_hosted(healthy):
     healthy.pillar["domains"]["elsewhere.example"] = {}
-    assert look(healthy) == {"unsigned": ["elsewhere.example"]}
+    assert problem_items(healthy) == {"unsigned": ["elsewhere.example"]}
 
 
-def test_alias_is_signed_by_another_s_key(healthy):
+def test_alias_is_signed_with_the_key_of_another_domain(healthy):
     healthy.pillar["domains"]["example.org"] = {"alias_of": "example.com"}
-    assert look(healthy) == {"unsigned": ["example.org"]}
+    assert problem_items(healthy) == {"unsigned": ["example.org"]}
     healthy.make_keys()
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
-def test_what_can_not_have_a_key_is_not_unsigned(healthy):
+def test_name_that_cannot_have_a_key_is_not_unsigned(healthy):
     run(healthy, "INSERT INTO public.domains (domain) VALUES ('ALL'), ('a b')")
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
 @pytest.mark.parametrize("value", [None, "v=DKIM1; k=ed25519; p=AAAA"])
-def test_record_that_differs_is_problem_until_it_is_right(healthy, value):
+def test_different_or_missing_record_is_a_problem_until_it_is_correct(healthy, value):
     name = "default._domainkey.example.com"
     healthy.put(name, value, healthy.servers[:1])
-    assert look(healthy) == {"dns": [f"{name} TXT: inconsistent"]}
+    assert problem_items(healthy) == {"dns": [f"{name} TXT: inconsistent"]}
     healthy.put(name, value)
     verdict = "missing" if value is None else "different"
-    assert look(healthy) == {"dns": [f"{name} TXT: {verdict}"]}
+    assert problem_items(healthy) == {"dns": [f"{name} TXT: {verdict}"]}
     healthy.publish("default")
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
-def test_revoked_key_may_be_gone_from_dns(healthy):
+def test_record_of_a_revoked_key_may_be_missing(healthy):
     run(healthy, "UPDATE public.dkim SET state = 'revoked' WHERE selector = 'default'")
     keys_commands.generate(healthy.settings, "example.com", "next")
     healthy.publish("next")
-    assert look(healthy) == {"dns": ["default._domainkey.example.com TXT: different"]}
+    assert problem_items(healthy) == {"dns": ["default._domainkey.example.com TXT: different"]}
     healthy.put("default._domainkey.example.com", None)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
 
 
-def test_name_server_that_is_silent_is_problem(healthy):
+def test_silent_name_server_is_a_problem(healthy):
     healthy.servers[0].silent = {"udp", "tcp"}
-    assert look(healthy) == {"dns": ["default._domainkey.example.com TXT: no answer"]}
+    assert problem_items(healthy) == {"dns": ["default._domainkey.example.com TXT: no answer"]}
 
 
-def test_dns_is_asked_at_its_interval_alone(healthy):
-    look(healthy)
+def test_dns_is_asked_only_once_an_interval(healthy):
+    problem_items(healthy)
     asked = len(healthy.servers[0].asked)
     assert asked
     for _ in range(3):
-        look(healthy, fresh=False)
+        problem_items(healthy, fresh=False)
     assert len(healthy.servers[0].asked) == asked
 
 
-def test_dns_that_is_not_to_be_asked_is_not(healthy):
+def test_dns_is_not_asked_if_dns_every_is_false(healthy):
     healthy.pillar["monitoring"] = {"dns_every": False}
     healthy.put("default._domainkey.example.com", None)
-    assert look(healthy) == {}
+    assert problem_items(healthy) == {}
     assert healthy.servers[0].asked == []
     assert "dkim_dns_records" not in metrics(healthy)
 
 
-def test_database_that_is_away_is_problem_and_its_keys_unknown(healthy):
+def test_unreachable_database_is_a_problem_and_its_checks_are_unknown(healthy):
     healthy.database = replace(healthy.database, port=1)
     found = health_commands.health(
         Reading(healthy.settings), healthy.folder, lambda _name: True, True
@@ -193,11 +193,11 @@ def test_database_that_is_away_is_problem_and_its_keys_unknown(healthy):
     assert found["unknown"] == unknown
 
 
-def test_host_that_only_signs_leaves_keys_to_who_makes_them(healthy):
+def test_host_that_only_signs_does_not_check_keys(healthy):
     healthy.database = replace(healthy.database, host="db.example.com")
     reading = Reading(healthy.settings)
     found = health_commands.health(reading, healthy.folder, lambda _name: True, True)
-    # No server answers there.
+    # No server answers at that host.
     assert {one["check"] for one in found["problems"]} - {"service", "socket"} == {"login"}
     assert found["unknown"] == [
         "database",
@@ -213,12 +213,12 @@ def test_host_that_only_signs_leaves_keys_to_who_makes_them(healthy):
     assert "dkim_database_up" not in found
 
 
-def test_database_without_our_tables_is_problem(healthy):
+def test_database_without_the_formulas_tables_is_a_problem(healthy):
     run(healthy, "ALTER TABLE public.dkim RENAME TO other")
-    assert "database" in look(healthy)
+    assert "database" in problem_items(healthy)
 
 
-def test_metrics_count_what_there_is(healthy):
+def test_metrics_count_keys_domains_and_records(healthy):
     keys_commands.generate(healthy.settings, "example.com", "next")
     healthy.pillar["domains"].pop("example.org")
     found = metrics(healthy)
@@ -259,7 +259,7 @@ def test_rotations_that_are_due_soon_are_counted(healthy, days, expected):
     assert bool(counted) == bool(expected)
 
 
-def test_end_of_the_reader_s_password_is_measured(healthy):
+def test_expiry_of_the_readers_password_is_a_metric(healthy):
     reader = {"auth": "password", "password": "word"}
     healthy.database = replace(healthy.database, reader=read_reader(reader))
     assert "dkim_reader_password_expiry_timestamp_seconds" not in metrics(healthy)
@@ -276,7 +276,7 @@ def read_reader(given):
     return pillar_settings.read({"database": {"reader": given}}).settings.database.reader
 
 
-def test_key_that_another_tool_put_in_is_counted_and_its_record_asked_for(healthy):
+def test_key_that_another_tool_inserted_is_counted_and_its_record_checked(healthy):
     run(
         healthy,
         "INSERT INTO public.dkim (domain, selector, key, state)"
@@ -284,7 +284,7 @@ def test_key_that_another_tool_put_in_is_counted_and_its_record_asked_for(health
         (rsa_key(0).pem(),),
     )
     before = rows(healthy)
-    assert look(healthy) == {"dns": ["other._domainkey.example.com TXT: missing"]}
+    assert problem_items(healthy) == {"dns": ["other._domainkey.example.com TXT: missing"]}
     assert metrics(healthy)["dkim_keys"][(("algorithm", "rsa"), ("state", "active"))] == 1
     assert rows(healthy) == before
 
@@ -307,7 +307,7 @@ def test_beacon_asks_neither_database_nor_dns(healthy):
     assert not health_commands.is_due(*call)
 
 
-def test_call_of_the_beacon_starts_no_process_and_asks_once_for_each_daemon(healthy, monkeypatch):
+def test_beacon_starts_no_process_and_asks_for_each_daemon_once(healthy, monkeypatch):
     def started(*_arguments, **_named):
         raise AssertionError("a process was started")
 
@@ -319,14 +319,15 @@ def test_call_of_the_beacon_starts_no_process_and_asks_once_for_each_daemon(heal
     assert asked == [daemon.service for daemon in model.Host(healthy.settings).daemons]
 
 
-def test_check_that_was_ended_is_told_of(healthy):
+def test_aborted_check_is_reported(healthy):
     call = (Reading(healthy.settings), healthy.folder)
     health_commands.gather(*call)
-    health_commands.gave_up(*call, time.time())
+    health_commands.record_abort(*call, time.time())
     healthy.pillar["monitoring"] = {"down_for": "0s"}
-    told = health_commands.new_events(Reading(healthy.settings), healthy.folder, lambda _name: True)
-    (event,) = (one for one in told if one["check"] == "database")
-    assert (event["change"], "did not come back" in event["message"]) == ("started", True)
+    reading = Reading(healthy.settings)
+    events = health_commands.new_events(reading, healthy.folder, lambda _name: True)
+    (event,) = (one for one in events if one["check"] == "database")
+    assert (event["change"], "did not finish" in event["message"]) == ("started", True)
 
 
 REACTOR = {
@@ -341,8 +342,8 @@ REACTOR = {
 
 
 def reactions(loaded, event, settings):
-    """What the master's reactor does about an event, by the names of its steps."""
-    # What a master gives a reactor: the event's data, with the minion in it.
+    """Return the steps of the master's reactor for an event, by name."""
+    # A master renders a reactor with the event's data, which include the minion.
     return salt.template.compile_template(
         ":string:",
         salt.loader.render({**loaded.opts, "dkim_reactor": settings}, loaded.functions),
@@ -355,22 +356,22 @@ def reactions(loaded, event, settings):
 
 
 @pytest.mark.parametrize("change", ["started", "resolved"])
-def test_reactor_answers_an_event(healthy, loaded, change):
+def test_reactor_sends_mail_and_repairs(healthy, loaded, change):
     healthy.pillar["monitoring"] = {"down_for": "0s"}
     events = health_commands.new_events(
         Reading(healthy.settings), healthy.folder, lambda _name: False
     )
     event = {**next(one for one in events if one["check"] == "service"), "change": change}
     rendered = reactions(loaded, event, REACTOR)
-    (told,) = rendered["somebody is told"]["local.cmd.run"][1]["args"][2].values()
-    assert event["message"] in told
-    assert ("OpenDKIM is put into order" in rendered) == (change == "started")
+    (mail,) = rendered["a mail is sent"]["local.cmd.run"][1]["args"][2].values()
+    assert event["message"] in mail
+    assert ("OpenDKIM is repaired" in rendered) == (change == "started")
     assert "records are published" not in rendered
     published = reactions(loaded, {**event, "check": "dns"}, REACTOR)
     assert ("records are published" in published) == (change == "started")
-    assert "OpenDKIM is put into order" not in published
+    assert "OpenDKIM is repaired" not in published
 
 
-def test_reactor_does_nothing_that_its_master_does_not_want(healthy, loaded):
+def test_reactor_without_settings_does_nothing(healthy, loaded):
     event = {"check": "dns", "change": "started", "message": "x", "remedy": "y"}
     assert not reactions(loaded, event, {})

@@ -1,4 +1,4 @@
-"""The page of dkim.report, of a real database with real name servers: its data and its file."""
+"""The page of dkim.report: its data, from a real database and name servers, and its file."""
 
 import grp
 import html
@@ -15,14 +15,14 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.screens.page import page
 from dkim_formula.settings import Reading
 from dkim_formula.settings.model import Report
-from functional.postgres import execute, query
+from functional.server import execute, query
 
 pytestmark = pytest.mark.one_release
 
 NAME = "default._domainkey.example.com"
 
 
-def look(site, fresh=True):
+def report_data(site, fresh=True):
     if fresh:
         health_commands.health(Reading(site.settings), site.folder, lambda _name: True, True)
     return health_commands.report(
@@ -35,59 +35,59 @@ def dns_of(state):
 
 
 def test_keys_have_the_verdict_of_the_last_check(healthy):
-    assert dns_of(look(healthy)) == {"default": "ok"}
+    assert dns_of(report_data(healthy)) == {"default": "ok"}
     healthy.put(NAME, "v=DKIM1; k=ed25519; p=AAAA")
-    assert dns_of(look(healthy, fresh=False)) == {"default": "ok"}
-    state = look(healthy)
+    assert dns_of(report_data(healthy, fresh=False)) == {"default": "ok"}
+    state = report_data(healthy)
     assert dns_of(state) == {"default": "different"}
     assert state["records"]["wrong"] == [{"name": NAME, "type": "TXT", "verdict": "different"}]
     assert state["records"]["by_verdict"] == {"different": 1}
 
 
-def test_key_from_after_the_check_has_no_verdict(healthy):
-    look(healthy)
+def test_key_that_is_newer_than_the_check_has_no_verdict(healthy):
+    report_data(healthy)
     keys_commands.generate(healthy.settings, "example.com", "next")
-    assert dns_of(look(healthy, fresh=False)) == {"default": "ok", "next": "-"}
-    assert dns_of(look(healthy)) == {"default": "ok", "next": "missing"}
+    assert dns_of(report_data(healthy, fresh=False)) == {"default": "ok", "next": "-"}
+    assert dns_of(report_data(healthy)) == {"default": "ok", "next": "missing"}
 
 
-def test_dns_that_is_not_asked_has_no_verdict(healthy):
+def test_keys_have_no_verdict_if_dns_is_not_asked(healthy):
     healthy.pillar["monitoring"] = {"dns_every": False}
-    state = look(healthy)
+    state = report_data(healthy)
     assert dns_of(state) == {"default": "-"}
     assert state["records"] == {"by_verdict": {}, "wrong": [], "count": 0}
 
 
-def test_no_name_server_is_asked_for_a_page(healthy):
-    look(healthy)
+def test_report_asks_no_name_server(healthy):
+    report_data(healthy)
     asked = len(healthy.servers[0].asked)
-    look(healthy, fresh=False)
+    report_data(healthy, fresh=False)
     assert len(healthy.servers[0].asked) == asked
 
 
-def test_page_without_a_database_says_so(healthy):
+def test_page_says_that_the_database_does_not_answer(healthy):
     healthy.database = replace(healthy.database, port=1)
-    state = look(healthy)
+    state = report_data(healthy)
     assert "database" in [one["check"] for one in state["problems"]]
-    assert "no answer" in state["unknown_keys"]
+    assert "does not answer" in state["unknown_keys"]
     assert state["unknown_keys"] in html.unescape(page(state))
 
 
-def test_page_of_a_host_that_only_signs_says_where_the_keys_are(healthy):
+def test_page_of_a_host_that_only_signs_names_the_host_with_the_keys(healthy):
     healthy.database = replace(healthy.database, host="db.example.com")
-    assert "db.example.com has the keys" in look(healthy)["unknown_keys"]
+    assert "db.example.com has the keys" in report_data(healthy)["unknown_keys"]
 
 
-def test_page_of_a_wrong_pillar_says_so(healthy):
+def test_page_says_that_the_pillar_is_wrong(healthy):
     reading = Reading(healthy.settings, ("dkim:domains: wrong",))
     state = health_commands.report(reading, healthy.folder, lambda _name: True, "m")
     assert next(one["check"] for one in state["problems"]) == "settings"
     assert "pillar is wrong" in state["unknown_keys"]
 
 
-def test_no_private_key_is_on_the_page(healthy):
+def test_page_has_no_private_key(healthy):
     keys_commands.generate(healthy.settings, "example.com", "rsa2026", "rsa")
-    text = page(look(healthy))
+    text = page(report_data(healthy))
     with db.session(healthy.database, setup=True) as connection:
         rows = query(connection, "SELECT key FROM public.dkim")
     secrets = [line for (pem,) in rows for line in pem.splitlines() if len(line) > 20]
@@ -96,7 +96,7 @@ def test_no_private_key_is_on_the_page(healthy):
     assert "PRIVATE KEY" not in text
 
 
-def test_hostile_name_of_a_domain_is_text(healthy):
+def test_hostile_domain_name_is_escaped(healthy):
     hostile = "<img src=x onerror=alert(1)>.example"
     with db.session(healthy.database, setup=True) as connection:
         execute(
@@ -105,12 +105,12 @@ def test_hostile_name_of_a_domain_is_text(healthy):
             " SELECT %s, 's', algorithm, key, 'pending' FROM public.dkim LIMIT 1",
             (hostile,),
         )
-    text = page(look(healthy))
+    text = page(report_data(healthy))
     assert "<img" not in text
     assert "&lt;img" in text
 
 
-def test_page_is_for_root_and_a_group_and_replaced_in_one_step(tmp_path):
+def test_page_has_its_owner_and_mode_and_is_replaced_in_one_step(tmp_path):
     path = tmp_path / "index.html"
     report.write(str(path), "www-data", "old")
     with path.open() as reader:
@@ -135,8 +135,8 @@ PAGE = Report("/srv/page.html", "www-data")
         (None, ("/tmp/a.html", None), ("/tmp/a.html", "root")),
     ],
 )
-def test_what_is_not_given_is_as_the_pillar_has_it(of_pillar, given, expected):
-    assert report.place(of_pillar, *given) == expected
+def test_missing_argument_is_taken_from_the_pillar(of_pillar, given, expected):
+    assert report.target(of_pillar, *given) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,6 @@ def test_what_is_not_given_is_as_the_pillar_has_it(of_pillar, given, expected):
         (replace(PAGE, group="no-such-group"), (None, None), "dkim:monitoring:report:group"),
     ],
 )
-def test_path_or_group_that_is_none_is_refused(of_pillar, given, named):
+def test_invalid_path_or_group_is_refused(of_pillar, given, named):
     with pytest.raises(InvalidValue, match=f"^{named}: "):
-        report.place(of_pillar, *given)
+        report.target(of_pillar, *given)

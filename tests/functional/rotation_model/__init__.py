@@ -1,1 +1,1 @@
-"""A world for rotations: DNS that lies, a clock that is put back, and death at any point."""
+"""A model of rotations: DNS that lies, a clock that is set back, and death at any point."""

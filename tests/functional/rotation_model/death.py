@@ -1,4 +1,4 @@
-"""A process that dies between any two of its statements, as SIGKILL has it."""
+"""A process that dies between any two of its statements, as by SIGKILL."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ WRITER = Database().writer.name
 
 
 class Killed(BaseException):
-    """The process is dead. No ``except Exception`` of the code under test sees it."""
+    """The death of the process. No ``except Exception`` of the code under test catches it."""
 
 
 class Death:
     """
-    Counts the boundaries that a command passes, and ends it at one of them: before or after a
-    statement, a commit, or an update of DNS.
+    A counter of boundaries that ends a command at one of them.
+
+    A boundary is before or after a statement, a commit, or an update of DNS.
     """
 
     def __init__(self):
@@ -27,7 +28,7 @@ class Death:
 
     @contextlib.contextmanager
     def at(self, boundary: int | None) -> Iterator[None]:
-        """Whatever runs inside dies at that boundary, counted from 0; None lets it live."""
+        """Kill the code inside at that boundary, counted from 0. None kills nothing."""
         self._left, self._dead = boundary, False
         try:
             yield
@@ -38,13 +39,13 @@ class Death:
 
     @contextlib.contextmanager
     def boundary(self) -> Iterator[None]:
-        """Something that a kill may come before, or after."""
+        """Count a boundary before the code inside, and one after."""
         self._pass()
         yield
         self._pass()
 
     def _pass(self) -> None:
-        # Once dead, nothing more of the command takes effect, whatever its finally blocks try.
+        # After its death the command changes nothing more, not even in its finally blocks.
         if self._dead:
             raise Killed
         if self._left is None:
@@ -55,13 +56,14 @@ class Death:
         self._left -= 1
 
     def connect(self, *args, **kwargs):
-        """``psycopg2.connect``, with a connection that counts."""
+        """Connect as ``psycopg2.connect`` does, with a connection that counts boundaries."""
         if kwargs.get("user") == WRITER:
-            # What the server would say: nobody made the role there. Saves half the sessions.
+            # The server would answer the same, because the role does not exist. This saves half
+            # of the sessions.
             raise psycopg2.OperationalError(f'role "{WRITER}" does not exist')
         return _CONNECT(*args, connection_factory=self._connection_class(), **kwargs)
 
-    def _connection_class(death):  # noqa: N805 - `self` is the connection's, below
+    def _connection_class(death):  # noqa: N805 - `self` below is the connection
         class Cursor(psycopg2.extensions.cursor):
             def execute(self, *args, **kwargs):
                 with death.boundary():

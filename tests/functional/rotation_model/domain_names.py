@@ -1,4 +1,4 @@
-"""Two authoritative servers of every zone, and whoever writes into them."""
+"""Two authoritative servers of every zone, and the writers of their records."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,18 +15,16 @@ from support.nameserver import Nameserver
 from .death import Death
 
 RECORD_TTL = 60
-# By the Nameserver's own SOA, an absence is remembered for min(TTL, minimum) (RFC 2308, section
-# 5).
+# From the Nameserver's SOA: resolvers cache an absence for min(TTL, minimum) (RFC 2308, section 5).
 NEGATIVE_TTL = 30
 
 
 class TwoServers:
     """
-    A primary and a secondary, really asked over loopback. What stands in them is the truth that
-    the model judges by.
+    A primary and a secondary that answer over loopback. The model judges by their records.
 
     zones
-        By origin, what always stands in a zone: lines of a zone file.
+        By origin: the constant records of a zone, as lines of a zone file.
     """
 
     def __init__(self, zones: Mapping[str, str]):
@@ -43,28 +41,28 @@ class TwoServers:
         self._stack.__exit__(*error)
 
     def clear(self) -> None:
-        """As they were at first: no key's record anywhere, and everybody answers."""
+        """Remove all records of keys, and let both servers answer."""
         for server in self.servers:
             server.rcode = None
             for name in list(self.names(server)):
                 self.set(server, name, ())
 
     def names(self, server: Nameserver) -> Iterator[str]:
-        """The names of key records that a server has."""
+        """Yield the names of a server's key records."""
         for origin, zone in server.zones.items():
             for name in list(zone.nodes):
                 if name != origin and zone.get_rdataset(name, "TXT"):
                     yield name.to_text(omit_final_dot=True)
 
     def texts(self, server: Nameserver, name: str) -> tuple[str, ...]:
-        """The TXT records at a name, each its strings joined."""
-        zone, owner = self._place(server, name)
+        """Return the TXT records at a name, each with its strings joined."""
+        zone, owner = self._zone_and_owner(server, name)
         found = zone.get_rdataset(owner, "TXT")
         return tuple(b"".join(one.strings).decode() for one in found or ())
 
     def set(self, server: Nameserver, name: str, values: Iterable[str]) -> None:
-        """What stands at a name from now on."""
-        zone, owner = self._place(server, name)
+        """Replace the TXT records at a name."""
+        zone, owner = self._zone_and_owner(server, name)
         zone.delete_rdataset(owner, "TXT")
         for value in values:
             quoted = " ".join(f'"{part}"' for part in _parts(value))
@@ -72,28 +70,34 @@ class TwoServers:
             zone.find_rdataset(owner, "TXT", create=True).add(data, RECORD_TTL)
 
     def transfer(self) -> None:
-        """The secondary gets what the primary has."""
+        """Copy the primary's records to the secondary."""
         primary, secondary = self.servers
         for name in {*self.names(primary), *self.names(secondary)}:
             self.set(secondary, name, self.texts(primary, name))
 
     def show(self, name: str, value: str) -> str:
         """
-        ``ok``, ``wrong`` or ``nobody answers``, of exactly this record at both servers; ``partly``
-        where one is silent and the other has the record.
+        Return the verdict on exactly this record at both servers.
+
+        It is ``ok``, ``wrong`` or ``no answer``. A server that answers SERVFAIL is lame and does
+        not count: docs/rotation.md, "The gate".
         """
         answers = [server for server in self.servers if self.does_answer(server)]
         if not answers:
-            return "nobody answers"
+            return "no answer"
         if not all(self.texts(server, name) == (value,) for server in answers):
             return "wrong"
-        return "ok" if len(answers) == len(self.servers) else "partly"
+        return "ok"
 
     def does_answer(self, server: Nameserver) -> bool:
-        """Whether a server says anything but SERVFAIL."""
+        """Return whether a server answers with anything but SERVFAIL."""
         return server.rcode is None
 
-    def _place(self, server: Nameserver, name: str):
+    def is_silent(self, _server: Nameserver) -> bool:
+        """Return False: a server that answers SERVFAIL is lame, and resolvers ignore it."""
+        return False
+
+    def _zone_and_owner(self, server: Nameserver, name: str):
         owner = dns.name.from_text(name)
         zone = max((z for z in server.zones if owner.is_subdomain(z)), key=len)
         return server.zones[zone], owner
@@ -106,8 +110,9 @@ def _parts(value: str) -> Iterator[str]:
 
 class Updates:
     """
-    Stands where ``dns.changes.Publisher`` is: decides as that does, and writes into the primary.
-    The wire in between has its own tests, against BIND and Knot.
+    A replacement for ``dns.changes.Publisher`` that decides like it and writes into the primary.
+
+    The transfer of updates has its own tests, with BIND and Knot.
     """
 
     def __init__(self, world: TwoServers, death: Death):
@@ -139,9 +144,9 @@ class Updates:
             if primary.rcode is not None:
                 planned.problem = "SERVFAIL"
                 return
-            there = self._world.texts(primary, step.name)
-            gone = {value.decode() for value in step.delete}
-            kept = [value for value in there if value not in gone]
+            present = self._world.texts(primary, step.name)
+            deleted = {value.decode() for value in step.delete}
+            kept = [value for value in present if value not in deleted]
             if step.add is not None and step.add.decode() not in kept:
                 kept.append(step.add.decode())
             self._world.set(primary, step.name, kept)

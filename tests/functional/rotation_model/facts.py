@@ -1,8 +1,8 @@
-"""What the database holds, read by a session of the model's own and none of the formula's code."""
+"""The rows of the database, read by a separate session without the formula's code."""
 
 from dataclasses import dataclass
 
-from functional.postgres import execute, query
+from functional.server import execute, query
 
 _KEYS = """
 SELECT k.id, d.domain, k.address, k.algorithm, k.selector, k.state, k.key IS NULL, k.public_key
@@ -16,7 +16,7 @@ SELECT 'rsa', pattern, count(*) FROM public.dkim_signing_table GROUP BY 2
 UNION ALL
 SELECT 'ed25519', pattern, count(*) FROM public.dkim_signing_table_ed25519 GROUP BY 2
 """
-_MOMENTS = """
+_TIMES = """
 SELECT c.relname, array_agg(a.attname::text)
   FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'dkim%'
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything at one moment."""
+    """All rows at one time."""
 
     keys: dict[int, Row]
     history: tuple[tuple, ...]
@@ -56,14 +56,14 @@ class Facts:
 
 
 class Watcher:
-    """A session that lasts for a whole history; the commands have sessions of their own."""
+    """A session that lasts for one history. The commands have sessions of their own."""
 
     def __init__(self, connection):
         self._connection = connection
         connection.autocommit = True
 
     def read(self) -> Facts:
-        """The facts now."""
+        """Read the present facts."""
         rows = [Row(*row) for row in query(self._connection, _KEYS)]
         return Facts(
             {row.id: row for row in rows},
@@ -73,15 +73,16 @@ class Watcher:
 
     def let_pass(self, seconds: float) -> None:
         """
-        Time passes: every moment in our tables lies so much further back. With a negative number
-        the clock was put back.
+        Let time pass: move every time in the formula's tables back by so many seconds.
+
+        A negative number sets the clock back.
         """
         moved = [
             f"UPDATE public.{table} SET "
             + ", ".join(f"{name} = {name} - make_interval(secs => {seconds})" for name in columns)
-            for table, columns in query(self._connection, _MOMENTS)
+            for table, columns in query(self._connection, _TIMES)
         ]
-        # Without this the triggers would take the update for one of a key's state.
+        # Otherwise the triggers would treat the update as a change of a key's state.
         execute(
             self._connection,
             "; ".join(["BEGIN", "SET LOCAL session_replication_role = replica", *moved, "COMMIT"]),

@@ -1,6 +1,8 @@
 """
-Histories in memory: requests in any order, DNS that lags, lies and disappears, a clock that is put
-back, runs that die and runs in between, judged by ``judge``.
+Histories in memory, judged by ``judge``.
+
+Requests come in any order, DNS lags, lies and disappears, the clock is set back, runs die, and
+other runs come in between.
 """
 
 import contextlib
@@ -16,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .in_memory import Died, Memory, Refused, other_record
-from .judge import REVOKE_FOR, Deed, Judge, name_of
+from .judge import REVOKE_FOR, Judge, Operation, name_of
 from .sites import (
     DELEGATED,
     DOMAINS,
     SLOTS,
-    UP_TO_EACH_MOMENT,
+    UP_TO_EACH_MOVE,
     WAITS,
     rotation_settings,
     without_key,
@@ -42,8 +44,8 @@ OTHERS = (
     "set_back",
     "switch_setting",
 )
-# A command, a number that chooses its key or domain, force, the turn at which the run dies, and a
-# command in between, with its number.
+# A command, a number that chooses its key or domain, force, the turn at which the run dies, and
+# another command in between.
 ACTIONS = st.tuples(
     st.sampled_from(COMMANDS + OTHERS),
     st.integers(0, 40),
@@ -56,19 +58,19 @@ ACTIONS = st.tuples(
 class History:
     """One history: its world and its judge."""
 
-    def __init__(self, by_machine: bool, standby: bool):
+    def __init__(self, automatic: bool, standby: bool):
         self.world = Memory(
             Settings(
                 database=Database(),
                 domains=DOMAINS,
-                dns=Dns(publish="rfc2136" if by_machine else "none"),
+                dns=Dns(publish="rfc2136" if automatic else "none"),
                 rotation=rotation_settings(standby),
             )
         )
         self.standby = standby
-        self.by_hand = not by_machine
+        self.manual = not automatic
         self.judge = Judge(self.world, DELEGATED)
-        self.put_back = 0
+        self.seconds_back = 0
         for domain in DOMAINS.values():
             for slot, spec in specs(domain, ()).items():
                 self.world.insert(slot, spec.selector, spec.bits, "active")
@@ -83,13 +85,13 @@ class History:
     # --- commands ---------------------------------------------------------------------------------
 
     def command(self, name, number, force=False, turns=None, between=None, must=False):
-        """Run a command, judged; one that has another in between may have done what that did."""
+        """Run and judge a command. The judge allows it also the effects of a command in between."""
         request = self.request(name, number, force)
         if request is None:
             return []
-        deed = self.deed(name, request, force)
+        operation = self.operation(name, request, force)
         if between is not None and (other := self.request(between, number + 1, False)):
-            self.world.meanwhile = lambda: self.between(between, other, deed)
+            self.world.concurrent = lambda: self.between(between, other, operation)
         before = self.world.facts()
         shown = self.judge.shown(before)
         texts = dict(self.world.servers[0].texts)
@@ -99,22 +101,22 @@ class History:
             waiting = self.world.run(request, self.domains(request))
         except Refused:
             assert not must
-            deed.refused = True
+            operation.refused = True
         except Died:
-            deed.whole = False
+            operation.completed = False
         finally:
-            self.world.turns = self.world.meanwhile = None
-        deed.whole = deed.whole and len(deed.commands) == 1
-        deed.asked = frozenset(self.world.asked)
-        self.judge.judge(deed, before, self.world.facts(), shown, texts)
+            self.world.turns = self.world.concurrent = None
+        operation.completed = operation.completed and len(operation.commands) == 1
+        operation.asked = frozenset(self.world.asked)
+        self.judge.judge(operation, before, self.world.facts(), shown, texts)
         return waiting
 
-    def between(self, name, request, deed):
-        """Another command, in the midst of one."""
+    def between(self, name, request, operation):
+        """Run another command in the middle of one."""
         turns, self.world.turns = self.world.turns, None
-        other = self.deed(name, request, False)
-        deed.commands += other.commands
-        deed.compromised |= other.compromised
+        other = self.operation(name, request, False)
+        operation.commands += other.commands
+        operation.compromised |= other.compromised
         with contextlib.suppress(Refused):
             self.world.run(request, self.domains(request))
         self.world.turns = turns
@@ -142,12 +144,12 @@ class History:
         key = getattr(request, "key", None)
         return DOMAINS if key is None else {key.domain}
 
-    def deed(self, name, request, force):
+    def operation(self, name, request, force):
         key = getattr(request, "key", None)
         domain = None if key is None else key.domain
         selector = None if key is None else key.selector
         is_compromised = getattr(request, "compromised", False)
-        return Deed(
+        return Operation(
             (("revoke" if is_compromised else name, domain, selector),),
             self.judge.now,
             force and not is_compromised and name not in ("advance", "rotate_due"),
@@ -157,7 +159,7 @@ class History:
     # --- the world --------------------------------------------------------------------------------
 
     def generate(self, number, _force):
-        """A pending key beside others, as ``dkim.generate`` makes one."""
+        """Insert a pending key beside others, as ``dkim.generate`` does."""
         slot = Slot(*SLOTS[number % len(SLOTS)])
         selector = f"made{number}"
         if slot.domain in DELEGATED or any(line[2] == selector for line in self.world.history):
@@ -175,12 +177,12 @@ class History:
         before = self.world.facts()
         shown = self.judge.shown(before)
         call()
-        deed = Deed(((name, domain, selector),), self.judge.now, force)
+        operation = Operation(((name, domain, selector),), self.judge.now, force)
         texts = dict(self.world.servers[0].texts)
-        self.judge.judge(deed, before, self.world.facts(), shown, texts)
+        self.judge.judge(operation, before, self.world.facts(), shown, texts)
 
     def publish(self, number, _force):
-        if self.by_hand:
+        if self.manual:
             self.world.publish_by_hand([(0,), (1,), (0, 1)][number % 3])
 
     def transfer(self, _number, _force):
@@ -194,16 +196,16 @@ class History:
 
     def lie(self, number, force):
         keys = list(self.world.keys.values())
-        if keys and self.by_hand:
+        if keys and self.manual:
             key, server = keys[number % len(keys)], self.world.servers[number % 2]
             name = name_of(key)
-            there = server.texts.get(name, ())
-            lies = [(), (other_record(key),), (*there[:1], other_record(key))]
+            present = server.texts.get(name, ())
+            lies = [(), (other_record(key),), (*present[:1], other_record(key))]
             server.texts[name] = lies[(number + force) % 3]
 
     def lapse(self, number, _force):
-        """A new record comes, goes or is another one for a while, and comes back."""
-        if not self.by_hand:
+        """Publish a new record, remove or replace it for some time, and publish it again."""
+        if not self.manual:
             return
         self.command("rotate", number)
         for turn in range(4):
@@ -226,16 +228,16 @@ class History:
     def set_back(self, number, _force):
         seconds = WAITS[number % 7]
         self.world.clock -= timedelta(seconds=seconds)
-        self.put_back += seconds
+        self.seconds_back += seconds
 
     # --- the end ----------------------------------------------------------------------------------
 
     def end(self):
-        """Servers answer, records are published, time passes: then nothing is left to do."""
+        """Let servers answer, records arrive and time pass, until nothing is left to do."""
         waiting = []
         for server in self.world.servers:
             server.answers = True
-        for seconds in (*UP_TO_EACH_MOMENT, self.put_back, *[REVOKE_FOR + 1] * 6):
+        for seconds in (*UP_TO_EACH_MOVE, self.seconds_back, *[REVOKE_FOR + 1] * 6):
             self.settle()
             for domain in without_key(self.world.facts()):
                 self.command("rotate", NAMES.index(domain), must=True)
@@ -252,7 +254,7 @@ class History:
         self.switches_at_once()
 
     def switches_at_once(self):
-        """With a standby key a rotation switches in the same run."""
+        """Assert that with a standby key a rotation switches in the same run."""
         if self.standby:
             before = self.world.facts()
             for number in range(len(NAMES)):
@@ -263,28 +265,28 @@ class History:
                 assert before.keys[after.active(slot).id].state == "standby"
 
     def switch_setting(self, _number, _force):
-        """The setting for standby keys is changed."""
+        """Change the setting for standby keys."""
         self.standby = not self.standby
         old = self.world.settings
         rotation = replace(old.rotation, standby=self.standby)
         self.world.settings = replace(old, rotation=rotation)
 
     def settle(self):
-        if self.by_hand:
+        if self.manual:
             self.world.publish_by_hand((0, 1))
         else:
             self.world.transfer()
 
 
-def keep_to_the_contract(number, **options):
-    """Play so many histories, each to its end."""
+def check_histories(number, **options):
+    """Play so many histories to their end and judge them."""
 
     @settings(
         max_examples=number, deadline=None, suppress_health_check=list(HealthCheck), **options
     )
     @given(st.booleans(), st.booleans(), st.lists(ACTIONS, max_size=30))
-    def histories(by_machine, standby, actions):
-        history = History(by_machine, standby)
+    def histories(automatic, standby, actions):
+        history = History(automatic, standby)
         history.play(actions)
         history.end()
 

@@ -1,4 +1,4 @@
-"""Rotations in memory: the turns of a run on a table of keys, servers and a clock."""
+"""Rotations in memory: a run's turns, with a table of keys, servers and a clock."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -39,7 +39,7 @@ class Died(Exception):
 
 @dataclass(eq=False)
 class Server:
-    """An authoritative server: the TXT records by name."""
+    """An authoritative server with its TXT records by name."""
 
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     answers: bool = True
@@ -51,9 +51,9 @@ class Memory:
     One history's table of keys, its two servers and its clock.
 
     turns
-        After so many turns the run dies; None lets the run live.
-    meanwhile
-        Called once between the observations and the plan of a run: another command.
+        The number of turns after which the run dies. None lets the run live.
+    concurrent
+        Another command, called once between the observations and the plan of a run.
     """
 
     settings: Settings
@@ -63,7 +63,7 @@ class Memory:
     history: list[tuple] = field(default_factory=list)
     clock: datetime = _START
     turns: int | None = None
-    meanwhile: Callable[[], None] | None = None
+    concurrent: Callable[[], None] | None = None
     asked: set[str] = field(default_factory=set)
     _last_id: int = 0
 
@@ -75,10 +75,14 @@ class Memory:
     def show(self, name: str, value: str) -> str:
         answers = [server for server in self.servers if server.answers]
         if not answers:
-            return "nobody answers"
+            return "no answer"
         if not all(self.texts(server, name) == (value,) for server in answers):
             return "wrong"
         return "ok" if len(answers) == len(self.servers) else "partly"
+
+    def is_silent(self, server: Server) -> bool:
+        """Return whether a server gives no answer to this machine, but may answer others."""
+        return not server.answers
 
     def does_answer(self, server: Server) -> bool:
         return server.answers
@@ -105,7 +109,7 @@ class Memory:
     # --- a run ------------------------------------------------------------------------------------
 
     def run(self, request: Request, domains: Iterable[str]) -> list:
-        """Take the turns of a run, and return what keys then wait for."""
+        """Run all turns, and return what keys then wait for."""
         domains = frozenset(domains)
         since = len(self.history)
         refused = plan(self._read(domains, since), request, self.now()).refused
@@ -117,9 +121,9 @@ class Memory:
             self._turn(self._publish)
         is_urgent = getattr(request, "compromised", False)
         observations = {} if is_urgent else self._observe(request, domains)
-        if self.meanwhile is not None:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            meanwhile()
+        if self.concurrent is not None:
+            concurrent, self.concurrent = self.concurrent, None
+            concurrent()
         self._turn(lambda: self._apply(plan_moves, request, domains, since, observations))
         self._turn(lambda: self._apply(plan_standby, request, domains, since))
         self._turn(self._publish)
@@ -129,7 +133,7 @@ class Memory:
         return list(outlook(state, request, self.now()).waiting)
 
     def now(self) -> datetime:
-        """Return the time; the clock never gives one time twice."""
+        """Return the time. Each call returns a later one."""
         self.clock += timedelta(microseconds=1)
         return self.clock
 
@@ -170,19 +174,19 @@ class Memory:
         self._check(expected, planned, domains)
 
     def _check(self, expected: RotationState, planned: RotationPlan, domains) -> None:
-        """The state that the plan foresees is the table's."""
+        """Assert that the table has the state that the plan predicts."""
         new = {(key.domain, key.selector) for key in planned.new_keys}
-        there = [key for key in self.keys.values() if key.domain in domains]
+        present = [key for key in self.keys.values() if key.domain in domains]
         assert sorted((one.domain, one.selector, one.state) for one in expected.keys) == sorted(
-            (one.domain, one.selector, one.state) for one in there
+            (one.domain, one.selector, one.state) for one in present
         )
-        assert new <= {(key.domain, key.selector) for key in there}
+        assert new <= {(key.domain, key.selector) for key in present}
 
     # --- the table --------------------------------------------------------------------------------
 
     @property
     def slots(self) -> dict[int, Slot]:
-        """The slot of each key that ever was, by id."""
+        """The slot of each key, also of removed ones, by id."""
         return self._slots
 
     def __post_init__(self):
@@ -243,12 +247,12 @@ class Memory:
         return {record.name: record.value for record in records}
 
     def publish_by_hand(self, which: Iterable[int]) -> None:
-        """Have servers show the desired records, and no other."""
+        """Let the servers have the desired records and no others."""
         for number in which:
             self.servers[number].texts = {name: (value,) for name, value in self.desired().items()}
 
     def transfer(self) -> None:
-        """Have the secondary show what the primary shows."""
+        """Copy the primary's records to the secondary."""
         self.servers[1].texts = dict(self.servers[0].texts)
 
     def _publish(self) -> None:
@@ -265,7 +269,7 @@ class Memory:
             for key in keys
             if key.state in ("pending", "revoked")
             or key.id == asked
-            or (key.state == "standby" and not state.is_seen(key))
+            or (key.state == "standby" and not state.passed_gate(key))
         ]
         return {key.id: self._observation(key, at) for key in observed}
 

@@ -1,4 +1,4 @@
-"""The domains of the histories, and times that are worth letting pass."""
+"""The domains of the histories, and the lengths of their waits."""
 
 from dataclasses import replace
 
@@ -37,12 +37,12 @@ SLOTS = [
 DELEGATED = frozenset({"elsewhere.example"})
 EVERY = 180 * 86400
 WAITS = [1, MARGIN, 45, 80, 3600, QUEUE_LIFE - 60, QUEUE_LIFE + 1, REVOKE_FOR + 1, EVERY]
-# To just before each of a life's moments, and past it.
-UP_TO_EACH_MOMENT = (80, QUEUE_LIFE - 60, 120, REVOKE_FOR - 180, 120)
+# Waits that end right before each move of a key, and waits that pass the move.
+UP_TO_EACH_MOVE = (80, QUEUE_LIFE - 60, 120, REVOKE_FOR - 180, 120)
 
 
 def rotation_settings(standby):
-    """The rotation settings of every history; a first key signs at once, delegated or not."""
+    """Return the rotation settings of every history. A first key always signs at once."""
     return Rotation(
         every=EVERY,
         retire_for=0,
@@ -53,6 +53,6 @@ def rotation_settings(standby):
     )
 
 
-def without_key(there):
-    """Domains that have a slot in which nothing signs."""
-    return sorted({slot[0] for slot in SLOTS if there.active(slot) is None})
+def without_key(found):
+    """Return the domains that have a slot without an active key."""
+    return sorted({slot[0] for slot in SLOTS if found.active(slot) is None})

@@ -1,4 +1,4 @@
-"""One systemd-nspawn process, its control group and its first process."""
+"""A systemd-nspawn process, its control group and its first process."""
 
 import contextlib
 import os
@@ -11,25 +11,25 @@ from support.machine import host
 
 
 class ContainerError(Exception):
-    """A container did not start, or did not do as it was told."""
+    """A container that did not start or did not stop."""
 
 
 class Container:
     """
-    A container over a tree that is there.
+    A container over an existing tree.
 
     tree
-        Its root.
+        The container's root.
     name
-        Of the container and its control group.
+        The name of the container and of its control group.
     hostname
-        What ``hostname`` says inside.
+        The output of ``hostname`` inside.
     boot
         Run the tree's own init; without it the first process only reaps children.
     network_namespace
-        A network namespace's path (``/run/netns/…``) instead of one with a loopback alone.
+        The path of a network namespace (``/run/netns/…``); by default one with a loopback only.
     log
-        Takes the console.
+        The file for the output of the console.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Container:
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def start(self, deadline: float = 30) -> None:
-        """Start it and find its first process; ``deadline`` in seconds."""
+        """Start the container and find its first process; ``deadline`` in seconds."""
         enter = f'echo $$ > {self._make_cgroup()}/cgroup.procs && exec "$@"'
         with self.log.open("ab") as console:
             self._supervisor = subprocess.Popen(
@@ -60,7 +60,7 @@ class Container:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-                # Ctrl-C belongs to the program that uses the machine.
+                # Ctrl-C ends the program that uses the machine, not the machine itself.
                 start_new_session=True,
             )
         end = time.monotonic() + deadline
@@ -72,13 +72,13 @@ class Container:
         self.leader = leader
 
     def running(self) -> bool:
-        """Whether its first process lives."""
+        """Return whether the container's first process exists."""
         return self.leader != 0 and Path(f"/proc/{self.leader}").exists()
 
     def shut_down(self, deadline: float = 60) -> None:
-        """An orderly power-off, and a hard one after ``deadline`` seconds."""
+        """Power the container off in order; kill it after ``deadline`` seconds."""
         if self.running():
-            # systemd-nspawn(1): on SIGTERM the payload is told to power off.
+            # systemd-nspawn(1): on SIGTERM it makes the payload power off.
             signal_to = self._supervisor.pid if self._supervisor else _parent(self.leader)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(signal_to, signal.SIGTERM)
@@ -89,7 +89,7 @@ class Container:
         self.kill()
 
     def kill(self, deadline: float = 20) -> None:
-        """Pull the plug: every process of the container dies with its first one."""
+        """Kill every process of the container; they die with the first one."""
         if self.leader:
             _kill(self.leader)
         end = time.monotonic() + deadline
@@ -105,7 +105,7 @@ class Container:
         self._remove_cgroup()
 
     def console(self, lines: int = 25) -> str:
-        """The last lines of its console."""
+        """Return the last lines of the container's console."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def _reap(self) -> None:
@@ -123,7 +123,7 @@ class Container:
             f"--directory={self.tree}",
             f"--machine={self.name}",
             f"--hostname={self.hostname}",
-            # No machined and no systemd is needed on the host.
+            # So that the host needs neither machined nor systemd.
             "--register=no",
             "--keep-unit",
             "--console=pipe",
@@ -137,8 +137,10 @@ class Container:
 
     def _make_cgroup(self) -> Path:
         """
-        A control group for this machine alone. With --keep-unit systemd-nspawn uses the one that it
-        is started in, and two machines in one would each take the other's services for their own.
+        Make a control group for this machine alone.
+
+        With --keep-unit systemd-nspawn uses the group that it is started in. In a shared group each
+        of two machines would treat the other's services as its own.
         """
         mount = host.cgroup2()
         if mount is None:
@@ -152,14 +154,14 @@ class Container:
         raise ContainerError("this process is in no unified control group")
 
     def _groups(self) -> list[Path]:
-        """The machine's control groups in every hierarchy, children first."""
+        """Return the machine's control groups in every hierarchy, children first."""
         name = f"dkim-machine-{self.name}"
-        # os.walk bears with the groups of other machines that go away meanwhile.
+        # os.walk ignores the groups of other machines that disappear during the walk.
         walked = (path for mount in host.cgroups() for path, *_ in os.walk(mount, topdown=False))
         return [Path(path) for path in walked if name in path.split("/")]
 
     def _members(self) -> list[int]:
-        """Every process of the machine, systemd-nspawn included."""
+        """Return every process of the machine, systemd-nspawn included."""
         pids = []
         for group in self._groups():
             with contextlib.suppress(OSError):
@@ -177,7 +179,7 @@ def _kill(pid: int) -> None:
 
 
 def _remove_folder(folder: Path, deadline: float = 5) -> None:
-    """A control group of which the last process is just going is busy for a moment."""
+    """Remove a control group; while its last process ends, the kernel reports it as busy."""
     end = time.monotonic() + deadline
     while folder.exists():
         try:
@@ -189,7 +191,7 @@ def _remove_folder(folder: Path, deadline: float = 5) -> None:
 
 
 def _first_process(supervisor: int) -> int:
-    """The process that is 1 in the namespace below the supervisor's; 0 where there is none yet."""
+    """Return the process with number 1 in the container's namespace, 0 if none exists yet."""
     for pid in _descendants(supervisor):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
@@ -203,8 +205,10 @@ def _first_process(supervisor: int) -> int:
 
 def _has_begun(leader: int, supervisor: int) -> bool:
     """
-    Whether the tree is in place: before its exec the first process is still systemd-nspawn's. With
-    --as-pid2 it stays so, and its child is the one to look at.
+    Return whether the container runs a program from its tree.
+
+    Before its exec the first process still runs systemd-nspawn. With --as-pid2 that stays so, and
+    its child runs the tree's program.
     """
     programs = {_program(pid) for pid in (leader, *_descendants(leader))}
     return bool(programs - {_program(supervisor), ""})

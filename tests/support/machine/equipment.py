@@ -1,8 +1,8 @@
 """
-A third layer over a release's image: what the formula would install, installed and nothing more.
+A third layer over a release's image, with the packages that the formula installs.
 
-A test that is not about installing starts from it and spares most of a highstate's time. It is
-made on a booted machine, by the same packages and with the same results as a first highstate has.
+A test that is not about installation starts from this layer and saves most of a highstate's time.
+A booted machine makes the layer: it installs the same packages as a first highstate does.
 """
 
 import shutil
@@ -13,15 +13,15 @@ from support.machine.machine import Machine
 from support.progress import SILENT, Progress
 
 PACKAGES = ("postgresql", "postfix", "opendkim", "opendkim-tools", "libopendbx1-pgsql")
-# Names that Salt's own Python lacks: python_packages of dkim/defaults.yaml.
+# The packages that Salt's own Python lacks: python_packages of dkim/defaults.yaml.
 WHEELS = ("psycopg2-binary", "dnspython")
 
 
 def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of an equipped machine, uppermost first; made where they are missing.
+    Return the layers of an equipped machine, uppermost first; missing layers are made.
 
-    Raises what :meth:`Machine.start` and :meth:`Machine.run` do.
+    Raises the exceptions of :meth:`Machine.start` and :meth:`Machine.run`.
     """
     below = image.layers(release, progress)
     key = recipe.digest([recipe.software_key(release), PACKAGES, WHEELS])
@@ -40,7 +40,7 @@ def _build(release: str, target: Path) -> None:
     try:
         machine.install(*PACKAGES)
         machine.run(["/opt/salt/bin/python", "-m", "pip", "install", "--quiet", *WHEELS])
-        # A machine of this layer makes an id of its own at its first start (machine-id(5)).
+        # Each machine over this layer makes its own id at its first start (machine-id(5)).
         machine.write("/etc/machine-id", "", mode=0o444)
         machine.run("apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/journal/*")
         machine.power_off()

@@ -1,4 +1,4 @@
-"""A further layer over an equipped machine, made by a script that shares this machine's network."""
+"""An additional layer over an equipped machine, made by a script with the host's network."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from support.machine import equipment, host, image, recipe
 from support.machine.overlay import Overlay
 from support.progress import SILENT, Progress
 
-# Debian's own packages, from the release's archive; what is left is as if they had been there.
+# Installs Debian packages from the release's archive, and removes every trace of the installation.
 _INSTALLING = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -24,20 +24,22 @@ rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d /recipe
 
 
 def installing(*packages: str) -> str:
-    """The script of a layer that has some packages of Debian's and nothing else."""
+    """Return the script of a layer that adds only Debian packages."""
     return _INSTALLING.format(packages=" ".join(packages))
 
 
 def layers(release: str, name: str, script: str, progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of an equipped machine and one more, uppermost first; made where they are missing.
+    Return the layers of an equipped machine and one more, uppermost first.
+
+    Missing layers are made.
 
     name
-        What the layer is called.
+        The name of the additional layer.
     script
-        What makes it. It finds the release's own ``sources.list`` in ``/recipe``.
+        The script that makes the layer. The release's own ``sources.list`` is in ``/recipe``.
 
-    Raises what :func:`support.machine.equipment.layers` does, and ImageError.
+    Raises ImageError and the exceptions of :func:`support.machine.equipment.layers`.
     """
     below = equipment.layers(release, progress)
     key = recipe.digest([below[0].name, script])
@@ -52,7 +54,7 @@ def layers(release: str, name: str, script: str, progress: Progress = SILENT) ->
 
 def _build(below: list[Path], target: Path, name: str, script: str, progress: Progress) -> None:
     scratch = Overlay(below, target.with_name(f"{name}.scratch"))
-    # One of a build that was killed may still be there, and mounted.
+    # A killed build may have left its scratch tree, still mounted.
     scratch.remove()
     system = below[-1]
     files = {"script": script, "sources.list": (system / "etc/apt/sources.list").read_text()}

@@ -1,4 +1,4 @@
-"""What this host must have for test machines, and where their files are."""
+"""Requirements of test machines on this host, and the folder of their files."""
 
 import fcntl
 import os
@@ -17,12 +17,12 @@ PROGRAMS = {
 
 
 def cache() -> Path:
-    """The folder of images and machines: ``DKIM_FORMULA_CACHE``, or below ``/var/cache``."""
+    """Return the folder of images and machines: ``DKIM_FORMULA_CACHE``, or below ``/var/cache``."""
     return Path(os.environ.get("DKIM_FORMULA_CACHE", "/var/cache/dkim-formula"))
 
 
 def missing() -> list[str]:
-    """What keeps this host from running test machines, a sentence each; empty if nothing does."""
+    """Return what this host lacks for test machines, a sentence each; empty if nothing."""
     if os.geteuid() != 0:
         return ["This must be run as root: containers and overlay mounts need it."]
     problems = [
@@ -49,14 +49,20 @@ def missing() -> list[str]:
 
 
 def cgroup2() -> Path | None:
-    """Where the unified control group hierarchy is mounted; on a mixed host beside the old ones."""
+    """
+    Return where the unified control group hierarchy is mounted.
+
+    On a mixed host it is mounted beside the old hierarchies.
+    """
     return next(iter(_mounted("cgroup2")), None)
 
 
 def cgroups() -> list[Path]:
     """
-    The hierarchies in which a container has a group: the unified one, and on a mixed host systemd's
-    own, where systemd-nspawn makes a group of the same name.
+    Return the hierarchies in which a container has a group.
+
+    These are the unified hierarchy and, on a mixed host, systemd's own one: systemd-nspawn makes a
+    group of the same name there.
     """
     old = [mount for mount in _mounted("cgroup") if mount.name == "systemd"]
     return _mounted("cgroup2") + old
@@ -64,7 +70,7 @@ def cgroups() -> list[Path]:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """One process at a time, also across checkouts that share the cache."""
+    """Let one process in at a time, also across checkouts that share the cache."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

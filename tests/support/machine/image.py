@@ -1,4 +1,4 @@
-"""The cached image of a release: two layers, each made once for its recipe."""
+"""The cached image of a release: two layers, each made once per recipe."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from support.machine import host, recipe
 from support.machine.overlay import Overlay
 from support.progress import SILENT, Progress
 
-# What a site may need for pip to reach its index from inside the scratch tree.
+# Variables that pip may need to reach its index from inside the scratch tree.
 PASSED_ON = (
     "PIP_DEFAULT_TIMEOUT",
     "PIP_INDEX_URL",
@@ -27,22 +27,22 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class ImageError(Exception):
-    """An image could not be built; the text ends with the last lines of its log."""
+    """An image that could not be built; the text ends with the last lines of the log."""
 
 
 def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of a release's image, uppermost first, built where they are missing.
+    Return the layers of a release's image, uppermost first; missing layers are built.
 
     release
         ``bookworm``, ``trixie``, or ``forky``, the next one.
     progress
-        Is told of every step of a build.
+        Shows every step of a build.
 
-    Raises :class:`ImageError`, and ``ValueError`` for a release that there is no recipe for.
+    Raises :class:`ImageError`, and ``ValueError`` for a release without a recipe.
     """
     if release not in recipe.KNOWN:
-        raise ValueError(f"no such release: {release!r}; one of {', '.join(recipe.KNOWN)}")
+        raise ValueError(f"no such release: {release!r}; use one of {', '.join(recipe.KNOWN)}")
     home = host.cache() / "images" / release
     system = home / f"system-{recipe.system_key(release)}"
     software = home / f"software-{recipe.software_key(release)}"
@@ -76,7 +76,7 @@ def _build_software(system: Path, target: Path, progress: Progress) -> None:
     tree = _scratch(target)
     tree.mkdir(parents=True)
     scratch = Overlay([system], target.with_name("scratch"))
-    # One of a build that was killed may still be there, and mounted.
+    # A killed build may have left its scratch tree, still mounted.
     scratch.remove()
     try:
         scratch.mount()
@@ -96,9 +96,9 @@ def run_recipe(root: Path, files: Mapping[str, str], target: Path, progress: Pro
     Run a recipe in a scratch tree that shares the host's network.
 
     files
-        What stands in the tree's ``/recipe``; ``script`` is what is run.
+        The files in the tree's ``/recipe``; the recipe runs the file ``script``.
     target
-        The layer that is made: the log stands beside it.
+        The layer that the recipe makes; its log is written beside it.
 
     Raises :class:`ImageError`.
     """
@@ -139,7 +139,11 @@ def _script_environment() -> dict[str, str]:
 
 
 def _scratch(target: Path) -> Path:
-    """An empty place beside the target: a rename at the end makes the layer whole or absent."""
+    """
+    Return an unused path beside the target.
+
+    The finished tree is renamed to the target, so that a layer is never incomplete.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     tree = target.with_name("new")
     if tree.exists():
@@ -162,20 +166,20 @@ def _run(
     env: Mapping[str, str],
     every: int = 20,
 ) -> None:
-    """Run a long command into a log, with its last line shown now and then."""
-    # Layers of one release may be made at the same time.
+    """Run a long command into a log, and show the log's last line every few seconds."""
+    # Several layers of one release may be made at the same time.
     log = target.with_name(f"log-{target.name}")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
         )
-        told = time.monotonic()
+        reported = time.monotonic()
         while process.poll() is None:
             try:
                 process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                if time.monotonic() - told > REPORT_EVERY:
-                    told = time.monotonic()
+                if time.monotonic() - reported > REPORT_EVERY:
+                    reported = time.monotonic()
                     progress.say(f"    {_last_lines(log, 1).strip()[:90]}")
     if process.returncode != 0:
         raise ImageError(f"{command[0]} failed ({process.returncode}):\n{_last_lines(log, 25)}")
@@ -188,8 +192,9 @@ def _last_lines(log: Path, count: int) -> str:
 
 def in_use(home: Path, pattern: str, layer: Path) -> None:
     """
-    Note that a layer is used, and remove the layers of other recipes that nothing has used for a
-    day: another checkout on this host may have them in use.
+    Note that a layer is in use, and remove layers of other recipes that were unused for a day.
+
+    The day protects layers that another checkout on this host uses.
     """
     os.utime(layer)
     mounts = Path("/proc/self/mounts").read_text()

@@ -22,15 +22,15 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
 
-# Joins the machine's first control group before it enters: with a cgroup2 that is mounted with
-# nsdelegate, as systemd does it, processes can't be moved in from outside (cgroups(7)).
+# Joins the machine's first control group before nsenter. systemd mounts cgroup2 with nsdelegate, so
+# that no process can be moved into the machine's group from outside (cgroups(7)).
 ENTER = 'echo $$ > "$1" && shift && exec "$@"'
 
 Condition = Callable[[], object] | str
 
 
 class CommandFailed(Exception):
-    """A command inside a machine ended with another status than 0; holds what it wrote."""
+    """A command inside a machine that ended with another status than 0, and its output."""
 
     def __init__(self, command: str, result: subprocess.CompletedProcess[str]):
         self.result = result
@@ -39,33 +39,35 @@ class CommandFailed(Exception):
 
 
 class NotInTime(Exception):
-    """A condition did not come true before its deadline."""
+    """A condition that did not hold before its deadline."""
 
 
 class Machine:
     """
-    A Debian machine that is bare when it starts: Salt in ``/opt/salt``, tools for tests in
-    ``/opt/tests``, packages to install in a local archive, and nothing else. A context manager.
+    A Debian machine that is bare when it starts; a context manager.
+
+    A bare machine has Salt in ``/opt/salt``, tools for tests in ``/opt/tests`` and a local archive
+    of packages to install, and nothing else beside the base system.
 
     release
         ``bookworm`` or ``trixie``.
     name
-        Of its folder and control group; made up where it is ``None``.
+        The name of its folder and control group; generated if it is ``None``.
     hostname
-        A whole name, ``mail.example.net``.
+        A fully qualified name, ``mail.example.net``.
     boot
         Start systemd. Without it the first process only sleeps and reaps.
     network_namespace
-        The path of a network namespace; by default the machine has a loopback alone.
+        The path of a network namespace; by default the machine has a loopback only.
     keep
         Leave the machine running when this process ends.
     progress
-        Is told when an image has to be built.
+        Shows the build of an image, if one is missing.
     layers
-        What it stands on, uppermost first; by default the release's image. See
-        :mod:`support.machine.equipment` for another.
+        The machine's read-only layers, uppermost first; by default the release's image. See
+        :mod:`support.machine.equipment` for others.
     warm_salt
-        :mod:`support.salt` has its runs and calls begin in a Salt that has started already.
+        :mod:`support.salt` starts its runs and calls in a Salt process that runs already.
     """
 
     def __init__(
@@ -102,23 +104,23 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Its files go with it: no service has anything left to save.
+        # The machine's files are removed too, so no service has to save anything.
         if not self.keep:
             self.stop(hard=True)
 
     @classmethod
     def attach(cls, name: str) -> Self:
-        """A machine that another process started and kept. Raises ``LookupError``."""
+        """Return a machine that another process started and kept. Raises ``LookupError``."""
         record = registry.read(name)
         if record is None or not registry.alive(record):
-            raise LookupError(f"no machine {name!r} runs; there are: {registry.names()}")
+            raise LookupError(f"no machine {name!r} runs; known machines: {registry.names()}")
         machine = cls(record.release, record.name, record.hostname, record.boot, keep=True)
         machine._container.leader = record.leader
         return machine
 
     def start(self) -> None:
         """
-        Make it and wait until it is up. Builds the image where there is none.
+        Make the machine and wait until it is up. Builds the image if it is missing.
 
         Raises :class:`support.machine.image.ImageError`,
         :class:`support.machine.container.ContainerError` and :class:`NotInTime`.
@@ -128,14 +130,14 @@ class Machine:
         self._overlay = Overlay(layers, registry.folder(self.name))
         with host.locked("machines"):
             if registry.read(self.name):
-                raise ValueError(f"a machine {self.name!r} is there already")
+                raise ValueError(f"a machine {self.name!r} exists already; use another name")
             self._overlay.mount()
             self._note()
         self._name_host()
         self.power_on()
 
     def power_on(self) -> None:
-        """Start the machine over the tree as it was left, and wait until it is up."""
+        """Start the machine over its present tree, and wait until it is up."""
         self._container = self._make_container()
         try:
             self._container.start()
@@ -146,24 +148,24 @@ class Machine:
             raise
 
     def power_off(self) -> None:
-        """Shut it down in order; its files stay."""
+        """Shut the machine down in order; its files stay."""
         self._container.shut_down()
 
     def unmount(self) -> Path:
-        """Unmount the tree of a machine that is off; gives the folder with what it wrote."""
+        """Unmount the tree of a machine that is off; return the folder of written files."""
         return self._overlay.unmount()
 
     def pull_the_plug(self) -> None:
-        """End every process of it at once; its files stay."""
+        """Kill every process of the machine at once; its files stay."""
         self._container.kill()
 
     def reboot(self) -> None:
-        """Shut it down and start it again."""
+        """Shut the machine down and start it again."""
         self.power_off()
         self.power_on()
 
     def stop(self, hard: bool = False) -> None:
-        """End the machine and remove its files; ``hard`` does not ask its services to stop."""
+        """Stop the machine and remove its files; ``hard`` does not stop its services in order."""
         if hard or not self.boot:
             self._container.kill()
         else:
@@ -181,18 +183,18 @@ class Machine:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """
-        Run a command inside and return what it wrote, as text.
+        Run a command inside and return its status and output, as text.
 
         command
             An argument list, or shell text.
         user
-            Its user; root by default.
+            The command's user; root by default.
         check
-            Raise :class:`CommandFailed` where it ends with another status than 0.
+            Raise :class:`CommandFailed` if the command ends with another status than 0.
         timeout
-            In seconds; ``subprocess.TimeoutExpired`` after it.
+            Seconds until ``subprocess.TimeoutExpired``.
         input
-            Its standard input; by default there is none.
+            The command's standard input; empty by default.
         env
             Variables besides ``PATH``, ``HOME`` and ``LANG``.
         """
@@ -217,7 +219,7 @@ class Machine:
         user: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> int:
-        """Run a command inside on this process's own terminal, and return its status."""
+        """Run a command inside on this process's terminal, and return its status."""
         return subprocess.run(self.command(command, user=user, env=env), check=False).returncode
 
     def popen(
@@ -238,7 +240,7 @@ class Machine:
         user: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """The host's argument list that runs a command inside."""
+        """Return the argument list that runs a command inside, from the host."""
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         if user:
             words = ["/usr/sbin/runuser", "-u", user, "--", *words]
@@ -255,11 +257,11 @@ class Machine:
         Wait until a condition holds.
 
         condition
-            A function that returns something true, or shell text that ends with 0 inside.
+            A function that returns a true value, or shell text that ends with 0 inside.
         deadline
-            In seconds; :class:`NotInTime` after it.
+            Seconds until :class:`NotInTime`.
         what
-            Names the condition in the error.
+            The description of the condition in the error.
         """
         end = time.monotonic() + deadline
         while not self._holds(condition):
@@ -270,22 +272,23 @@ class Machine:
 
     def path(self, path: str) -> Path:
         """
-        Where a file of the machine is on the host, for files that need no look through links or
-        through mounts of the machine's own (``/run``, ``/tmp``).
+        Return where a file of the machine is on the host.
+
+        Not for paths through links or through the machine's own mounts (``/run``, ``/tmp``).
         """
         return self._overlay.root / path.lstrip("/")
 
     def exists(self, path: str) -> bool:
-        """Whether the machine has something at that path."""
+        """Return whether the path exists on the machine."""
         return self.run(["test", "-e", path], check=False).returncode == 0
 
     def read(self, path: str) -> str:
-        """A file's text, as root sees it. Raises :class:`CommandFailed`."""
+        """Return a file's text, read as root. Raises :class:`CommandFailed`."""
         return self.run(["cat", "--", path]).stdout
 
     def write(self, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
-        """Write a file with its mode and owner; its folder is made where it is absent."""
-        # Made under its final mode: the text may be a secret.
+        """Write a file with its mode and owner; a missing folder is made."""
+        # The text may be a secret: nobody but root reads it before chown and chmod.
         script = (
             'mkdir -p "$(dirname "$1")" && rm -f "$1" && umask 077 && cat > "$1" '
             '&& chown "$2" "$1" && chmod "$3" "$1"'
@@ -293,7 +296,7 @@ class Machine:
         self.run(["/bin/sh", "-c", script, "sh", path, owner, f"{mode:o}"], input=text)
 
     def put_tree(self, source: Path, target: str) -> None:
-        """Copy what git knows of a working tree, and its new files, as they are on the disk now."""
+        """Copy a working tree's tracked and new files, as they are on the disk now."""
         archive = BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name in tracked(source):
@@ -301,7 +304,7 @@ class Machine:
         self.unpack(archive.getvalue(), target)
 
     def unpack(self, archive: bytes, target: str) -> None:
-        """Unpack a tar archive into a folder, which is made where it is absent."""
+        """Unpack a tar archive into a folder; a missing folder is made."""
         self.run(["mkdir", "-p", target])
         subprocess.run(
             self.command(["tar", "-x", "-C", target]),
@@ -341,12 +344,13 @@ class Machine:
 
     def _note(self) -> None:
         leader = self._container.leader
-        registry.write(
-            registry.ours(self.release, self.name, self.hostname, self.boot, leader, self.keep)
+        record = registry.new_record(
+            self.release, self.name, self.hostname, self.boot, leader, self.keep
         )
+        registry.write(record)
 
     def _name_host(self) -> None:
-        """The image is called as the recipe says; another name is written over it."""
+        """Write the host's name into the tree, if the image has another one."""
         if self.hostname != recipe.HOSTNAME:
             short = self.hostname.partition(".")[0]
             hosts = f"127.0.0.1 localhost\n127.0.1.1 {self.hostname} {short}\n::1 localhost\n"
@@ -362,8 +366,9 @@ class Machine:
 
 def tracked(source: Path) -> list[str]:
     """
-    The files that belong to a working tree: known to git, or new and not ignored. Without git, or
-    outside of a repository, every file that is not hidden.
+    Return the files of a working tree: tracked by git, or new and not ignored.
+
+    Without git, or outside of a repository, these are all files that are not hidden.
     """
     command = ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others"]
     try:

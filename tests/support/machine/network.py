@@ -1,4 +1,4 @@
-"""A network between test machines: a switch, and a namespace with one cable for each of them."""
+"""A network between test machines: a switch, and a namespace with one cable per machine."""
 
 import contextlib
 import itertools
@@ -12,9 +12,9 @@ _numbers = itertools.count(1)
 
 class Network:
     """
-    Connects machines with each other and with nothing else; a context manager.
+    A network that connects machines with each other and with nothing else; a context manager.
 
-    The switch is a bridge in a network namespace of its own: nothing of it is in the host's.
+    The switch is a bridge in its own network namespace, so the host's namespace stays unchanged.
     """
 
     def __init__(self) -> None:
@@ -34,17 +34,18 @@ class Network:
         trace: TracebackType | None,
     ) -> None:
         for name in (*self._ports.values(), self._name):
-            # The cables go with the namespaces that they end in.
+            # A cable disappears with the namespace at its end.
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("netns", "delete", name)
 
     def plug_in(self, address: str) -> str:
         """
-        A place for one machine: what :class:`support.machine.Machine` takes as
-        ``network_namespace``.
+        Make a network namespace for one machine, and return its path.
+
+        The path is the argument ``network_namespace`` of :class:`support.machine.Machine`.
 
         address
-            With its mask, ``192.0.2.10/24``.
+            The machine's address with its mask, ``192.0.2.10/24``.
         """
         port = f"port{len(self._ports) + 1}"
         name = f"{self._name}-{len(self._ports) + 1}"
@@ -59,11 +60,11 @@ class Network:
         return f"/run/netns/{name}"
 
     def pull_cable(self, address: str) -> None:
-        """From now on nothing gets to that machine or from it, and nobody is told."""
+        """Drop all packets to and from a machine, without any error to the sender."""
         self._set(address, "down")
 
     def put_cable_back(self, address: str) -> None:
-        """The end of :meth:`pull_cable`."""
+        """Undo :meth:`pull_cable`."""
         self._set(address, "up")
 
     def _set(self, address: str, state: str) -> None:

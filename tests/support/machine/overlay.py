@@ -1,4 +1,4 @@
-"""A fresh file tree over cached ones."""
+"""A writable file tree over cached trees."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ class Overlay:
     layers
         Folders, the uppermost first.
     home
-        A folder for what is written; made if absent. The tree is its ``root``.
+        The folder for written files; made if it is missing. The tree is mounted at its ``root``.
     """
 
     def __init__(self, layers: Sequence[Path], home: Path):
@@ -23,7 +23,7 @@ class Overlay:
         self.upper = home / "upper"
 
     def mount(self) -> None:
-        """Mount it. A throw-away tree needs no fsync: ``volatile`` leaves them out."""
+        """Mount the tree. A throw-away tree needs no fsync: ``volatile`` leaves them out."""
         work = self.home / "work"
         for folder in (self.root, self.upper, work):
             folder.mkdir(parents=True, exist_ok=True)
@@ -34,24 +34,24 @@ class Overlay:
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def mounted(self) -> bool:
-        """Whether the tree is there."""
+        """Return whether the tree is mounted."""
         return is_mounted(self.root)
 
     def unmount(self) -> Path:
-        """Unmount it, and give the folder with what was written."""
+        """Unmount the tree, and return the folder of written files."""
         while is_mounted(self.root):
             subprocess.run(["umount", "--lazy", str(self.root)], check=True, capture_output=True)
         return self.upper
 
     def remove(self) -> None:
-        """Unmount it and remove what was written; nothing happens where it never was."""
+        """Unmount the tree and remove the written files; does nothing to a missing tree."""
         self.unmount()
         if self.home.exists():
-            # Somebody else may be removing it too: a sweep, and the machine's own end.
+            # A sweep of another process may remove the folder at the same time.
             shutil.rmtree(self.home, ignore_errors=True)
 
 
 def is_mounted(folder: Path) -> bool:
-    """Whether something is mounted there (also twice)."""
+    """Return whether something is mounted at a folder, once or several times."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return str(folder) in {line.split()[1] for line in mounts}

@@ -1,8 +1,8 @@
 """
-A further layer with programs that keep mail domains in PostgreSQL: PostfixAdmin 3 and 4, Modoboa.
+An additional layer with PostfixAdmin 3 and 4 and Modoboa, which keep mail domains in PostgreSQL.
 
-Their own upgrade scripts and migrations build the tables that the tests work on. The layer is for
-one release: the programs are the same on each.
+Their own upgrade scripts and migrations build the tables for the tests. The layer is for one
+release only, because the programs are the same on every release.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from support.progress import SILENT, Progress
 RELEASE = "bookworm"
 MODOBOA = "modoboa[postgresql]==2.12.0"
 
-# PostfixAdmin 3 is the package of Debian 12, PostfixAdmin 4 the package of Debian 14 with the PHP
-# libraries that it links to. Both are unpacked, not installed: a web server is not needed here.
-# The archive of a release that is not out yet may have signatures past their time.
+# PostfixAdmin 3 is the package of Debian 12. PostfixAdmin 4 is the package of Debian 14, unpacked
+# with the PHP libraries that it links to. Neither is installed, since the tests need no web server.
+# The archive of an unreleased Debian may have expired signatures.
 SCRIPT = f"""\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -64,8 +64,8 @@ rm -rf /tmp/3 /tmp/4 /var/lib/apt/lists/* /usr/sbin/policy-rc.d /recipe
 
 def layers(progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of a machine with the programs, uppermost first; made where they are missing.
+    Return the layers of a machine with the programs, uppermost first; missing layers are made.
 
-    Raises what :func:`support.machine.further.layers` does.
+    Raises the exceptions of :func:`support.machine.further.layers`.
     """
     return further.layers(RELEASE, "panels", SCRIPT, progress)

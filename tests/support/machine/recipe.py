@@ -1,4 +1,4 @@
-"""What a test machine is made of. A change here makes a new image."""
+"""The recipe of a test machine's image. A change of the recipe makes a new image."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ PREVIEW = "forky"
 KNOWN = (*RELEASES, PREVIEW)
 HOSTNAME = "mail.example.net"
 
-# A server as an administrator gets it: none of what the formula installs.
+# A new server as an administrator gets it, without any package that the formula installs.
 SYSTEM_PACKAGES = (
     "ca-certificates",
     "dbus",
@@ -24,7 +24,7 @@ SYSTEM_PACKAGES = (
     "systemd-sysv",
 )
 
-# Downloaded with what they depend on, group by group, and left for apt-get to install.
+# Downloaded with their dependencies, group by group; machines install them with apt-get.
 OFFERED_PACKAGES = (
     ("postgresql", "libopendbx1-pgsql"),
     ("opendkim", "opendkim-tools", "miltertest"),
@@ -46,7 +46,7 @@ SYSTEM_FILES = {
         "::1 localhost ip6-localhost ip6-loopback\n"
     ),
     "etc/default/locale": "LANG=C.UTF-8\n",
-    # Empty: every machine makes an id of its own at its first start (machine-id(5)).
+    # Empty: every machine makes its own id at its first start (machine-id(5)).
     "etc/machine-id": "",
 }
 
@@ -58,8 +58,8 @@ SOFTWARE_FILES = {
     "etc/pip.conf": "[global]\nno-index = true\nfind-links = /srv/wheels\n",
 }
 
-# Runs in a scratch copy of the system that shares the host's network; only the folders of
-# SOFTWARE_FOLDERS are kept of it, so compilers and caches stay out of the image.
+# Runs in a scratch copy of the system with the host's network. Only SOFTWARE_FOLDERS are kept, so
+# compilers and caches stay out of the image.
 SOFTWARE_SCRIPT = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -93,7 +93,7 @@ SOFTWARE_FOLDERS = ("opt", "srv")
 
 
 def requirements() -> dict[str, str]:
-    """The two requirement files, by the names that they have beside the script."""
+    """Return the two requirement files by their names beside the script."""
     return {
         "requirements.txt": (ROOT / "requirements.txt").read_text(),
         "tests-requirements.txt": (ROOT / "tests" / "requirements.txt").read_text(),
@@ -101,21 +101,21 @@ def requirements() -> dict[str, str]:
 
 
 def system_files(release: str) -> dict[str, str]:
-    """What is written into the layer that debootstrap makes."""
+    """Return the files that are written into the layer of debootstrap, by path."""
     return {**SYSTEM_FILES, **(PREVIEW_FILES if release == PREVIEW else {})}
 
 
 def system_key(release: str) -> str:
-    """Names the layer that debootstrap makes."""
+    """Return the name of the layer that debootstrap makes."""
     return digest([release, SYSTEM_PACKAGES, system_files(release)])
 
 
 def software_key(release: str) -> str:
-    """Names the layer with packages, wheels and Salt, which stands on the system's."""
+    """Return the name of the layer with packages, wheels and Salt, over the system's layer."""
     parts = [OFFERED_PACKAGES, SOFTWARE_FILES, SOFTWARE_SCRIPT, SOFTWARE_FOLDERS, requirements()]
     return digest([system_key(release), parts])
 
 
 def digest(value: object) -> str:
-    """A short name for whatever JSON can hold."""
+    """Return a short digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The machines that are there, and the removal of those that nobody owns any more."""
+"""Records of the existing machines, and the removal of machines whose owner has ended."""
 
 import json
 import os
@@ -15,13 +15,13 @@ RECORD = "machine.json"
 @dataclass(frozen=True)
 class Record:
     """
-    What is known of a machine besides its tree.
+    The facts about a machine besides its tree.
 
     owner, owner_start
-        The process that uses it, with its start time (a process number may come again). 0 for a
-        kept machine, which lives as long as its first process.
+        The process that uses the machine, and the start time of that process (process numbers are
+        reused). 0 for a kept machine, which exists as long as its first process.
     leader, leader_start
-        The machine's first process.
+        The machine's first process and its start time.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Record:
 
 
 def folder(name: str) -> Path:
-    """Where a machine's files are."""
+    """Return the folder of a machine's files."""
     return host.cache() / "machines" / name
 
 
 def write(record: Record) -> None:
-    """Note it beside the machine's tree."""
+    """Write a record beside the machine's tree."""
     path = folder(record.name) / RECORD
     scratch = path.with_suffix(".new")
     scratch.write_text(json.dumps(asdict(record)))
@@ -48,7 +48,7 @@ def write(record: Record) -> None:
 
 
 def read(name: str) -> Record | None:
-    """The record, or ``None`` where there is none."""
+    """Return a machine's record, or ``None`` if it is missing."""
     try:
         return Record(**json.loads((folder(name) / RECORD).read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -56,13 +56,13 @@ def read(name: str) -> Record | None:
 
 
 def names() -> list[str]:
-    """Of every machine that has files here."""
+    """Return the names of all machines that have files on this host."""
     machines = host.cache() / "machines"
     return sorted(path.name for path in machines.iterdir()) if machines.is_dir() else []
 
 
 def start_time(pid: int) -> str:
-    """A process's start, in ticks since the host's; empty where there is no such process."""
+    """Return a process's start, in ticks since the host's start; empty without such a process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -70,8 +70,10 @@ def start_time(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def ours(release: str, name: str, hostname: str, boot: bool, leader: int, keep: bool) -> Record:
-    """A record of a machine that this process owns, or that is kept."""
+def new_record(
+    release: str, name: str, hostname: str, boot: bool, leader: int, keep: bool
+) -> Record:
+    """Return the record of a machine that this process owns, or of a kept one."""
     owner = 0 if keep else os.getpid()
     return Record(
         name, release, hostname, boot, owner, start_time(owner), leader, start_time(leader)
@@ -79,7 +81,7 @@ def ours(release: str, name: str, hostname: str, boot: bool, leader: int, keep: 
 
 
 def alive(record: Record) -> bool:
-    """Whether the machine runs and somebody may still want it."""
+    """Return whether a machine may still be in use: its owner, or its first process, exists."""
     leader = record.leader and start_time(record.leader) == record.leader_start
     if record.owner == 0:
         return bool(leader)
@@ -87,7 +89,7 @@ def alive(record: Record) -> bool:
 
 
 def sweep() -> list[str]:
-    """Remove the machines of dead owners, and return their names."""
+    """Remove the machines whose owners have ended, and return their names."""
     with host.locked("machines"):
         stale = []
         for name in names():
@@ -99,7 +101,7 @@ def sweep() -> list[str]:
 
 
 def remove(name: str, record: Record | None) -> None:
-    """Take a machine away, whatever state it is in."""
+    """Remove a machine in any state."""
     overlay = Overlay([], folder(name))
     container = Container(overlay.root, name, "", True, None, folder(name) / "console")
     if record and record.leader and start_time(record.leader) == record.leader_start:

@@ -1,8 +1,8 @@
 """
-A further layer with another release of Salt in place of the one of ``requirements.txt``.
+An additional layer with another release of Salt than ``requirements.txt`` names.
 
-Salt 3006 and 3007 run on the Python of Debian 12; Debian 13 brings Python 3.13, for which neither
-release has wheels.
+Salt 3006 and 3007 run on the Python of Debian 12. Neither release has wheels for Python 3.13 of
+Debian 13.
 """
 
 from pathlib import Path
@@ -13,7 +13,8 @@ from support.progress import SILENT, Progress
 RELEASE = "bookworm"
 VERSIONS = ("3006.26", "3007.16")
 
-# Without the packages that the formula installs itself: dkim/python has to do it on each release.
+# Without the packages that the formula installs itself, so that dkim/python is tested with each
+# release of Salt.
 SCRIPT = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -37,9 +38,9 @@ rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d /recipe
 
 def layers(version: str, progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of an equipped machine with that Salt, uppermost first; made where they are missing.
+    Return the layers of an equipped machine with that Salt, uppermost first.
 
-    Raises what :func:`support.machine.further.layers` does.
+    Missing layers are made. Raises the exceptions of :func:`support.machine.further.layers`.
     """
     script = SCRIPT.format(version=version)
     return further.layers(RELEASE, f"salt-{version}", script, progress)

@@ -1,4 +1,4 @@
-"""A further layer with programs that sign mail: Debian's rspamd, amavisd and dkimpy-milter."""
+"""An additional layer with Debian's rspamd, amavisd and dkimpy-milter, which sign mail."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ SCRIPT = further.installing("rspamd", "redis-server", "amavisd-new", "dkimpy-mil
 
 def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of a machine with the programs, uppermost first; made where they are missing.
+    Return the layers of a machine with the programs, uppermost first; missing layers are made.
 
-    Raises what :func:`support.machine.further.layers` does.
+    Raises the exceptions of :func:`support.machine.further.layers`.
     """
     return further.layers(release, "signers", SCRIPT, progress)

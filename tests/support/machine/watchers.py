@@ -1,7 +1,7 @@
 """
-A further layer with programs that read what the formula tells: Prometheus, and a browser.
+An additional layer with Prometheus and a browser, which read the formula's metrics and report.
 
-The layer is for one release: the programs read the same text on each.
+The layer is for one release only, because the programs read the same text on every release.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ SCRIPT = further.installing("prometheus", "chromium", "chromium-driver")
 
 def layers(progress: Progress = SILENT) -> list[Path]:
     """
-    The layers of a machine with the programs, uppermost first; made where they are missing.
+    Return the layers of a machine with the programs, uppermost first; missing layers are made.
 
-    Raises what :func:`support.machine.further.layers` does.
+    Raises the exceptions of :func:`support.machine.further.layers`.
     """
     return further.layers(RELEASE, "watchers", SCRIPT, progress)

@@ -1,9 +1,9 @@
 """
-A salt-call that has its imports behind it: each call is a fork of this process.
+A server of salt-call whose imports are done: each call is a fork of this process.
 
-Half of a call's processor time are imports (measured: 0.5 of 1.0 s). A call gets the arguments, the
-environment, the folder, the umask and the three standard files of its client, and has modules,
-pillar and loaders of its own.
+Half of a call's processor time is spent on imports (measured: 0.5 of 1.0 s). A call gets the
+arguments, the environment, the folder, the umask and the three standard files of its client. It
+loads its own modules, pillar and loaders.
 """
 
 import errno
@@ -20,8 +20,8 @@ ADDRESS = "\0dkim-formula-salt"
 
 
 def main():
-    """Listen, go into the background, and serve one call after the other."""
-    # Locks that bin/highstate holds are none of this process.
+    """Listen, fork into the background, and serve calls."""
+    # This process must not hold the locks of the bin/highstate that started it.
     os.closerange(3, 256)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -38,7 +38,7 @@ def main():
         os.dup2(nothing, number)
     os.close(nothing)
     gc.freeze()
-    # Nobody waits for those that serve.
+    # The kernel reaps the processes that serve: this process does not wait for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listening.accept()
@@ -50,7 +50,7 @@ def main():
 
 
 def serve(connection):
-    """Run one call in a process of its own, and tell its exit status."""
+    """Run one call in its own process, and send its exit status to the client."""
     message, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     worker = os.fork()
     if worker == 0:
@@ -64,7 +64,7 @@ def serve(connection):
 
 
 def call(given, files):
-    """Become the client, and do as /opt/salt/bin/salt-call does."""
+    """Take over the client's environment, and run as /opt/salt/bin/salt-call does."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

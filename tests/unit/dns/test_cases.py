@@ -1,4 +1,4 @@
-"""Zones and servers as they are out there: each name is judged by itself."""
+"""Zones and servers from real cases: each name gets its own verdict."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ def check(records, dns):
 
 
 def of_case(name, **changes):
-    """A case's zone, without the SOA and NS of its head, by its origin."""
+    """Return a case's zone by its origin, without its SOA and NS records."""
     lines = (CASES / name).read_text(encoding="utf-8").splitlines()
     origin = lines[0].split()[1].removesuffix(".")
     text = "\n".join(line for line in lines[1:] if " SOA " not in line and " NS ns1" not in line)
@@ -34,22 +34,22 @@ def of_case(name, **changes):
 
 @pytest.fixture
 def ported(monkeypatch):
-    """Servers that NS records name listen at port 53, which the fake ones do not have."""
+    """Map addresses to ports: NS records imply port 53, where the fake servers do not listen."""
     ports = {}
-    way = zones._reachable
+    original = zones._reachable
 
     def with_ports(name, endpoints):
         moved = [
             replace(endpoint, port=ports.get(endpoint.address, endpoint.port))
             for endpoint in endpoints
         ]
-        return way(name, moved)
+        return original(name, moved)
 
     monkeypatch.setattr(zones, "_reachable", with_ports)
     return ports
 
 
-def test_case_32_what_a_wildcard_answers_is_missing_with_a_hint():
+def test_case_32_answer_of_a_wildcard_is_missing_with_a_hint():
     records = [
         dmarc_record("wild.example", Dmarc(rua=("d@wild.example",))),
         tls_rpt_record("wild.example", ["mailto:t@wild.example"]),
@@ -63,7 +63,7 @@ def test_case_32_what_a_wildcard_answers_is_missing_with_a_hint():
         assert [answer.finding.ttl for answer in one.servers] == [300]
 
 
-def test_wildcard_alias_is_missing_with_a_hint_and_an_ok_one_is_ok():
+def test_alias_of_a_wildcard_is_missing_with_a_hint_unless_its_target_is_ok():
     zone = "* 60 CNAME there\nthere 60 TXT x\n"
     with Nameserver({"example.com": zone}) as server:
         dns = Dns(zones={"example.com": Zone(nameservers=(str(server),))})
@@ -77,7 +77,7 @@ def test_wildcard_alias_is_missing_with_a_hint_and_an_ok_one_is_ok():
     assert ok.verdict == "ok"
 
 
-def test_case_33_zone_of_a_domain_that_is_an_alias_is_the_one_above(ported):
+def test_case_33_domain_that_is_an_alias_is_in_the_parent_zone(ported):
     record = key_record("shop.example.net", "default", "rsa", "MIIBkey")
     zone = of_case("33-cname-domain.zone", **{"v=DKIM1; k=rsa; p=…": record.value})
     resolved = {**zone, "host.example": "shop 60 A 192.0.2.80\n"}
@@ -88,7 +88,7 @@ def test_case_33_zone_of_a_domain_that_is_an_alias_is_the_one_above(ported):
     assert (found.verdict, found.zone, found.detail) == ("ok", "example.net", "")
 
 
-def test_case_65_server_that_nobody_finds_is_advice(ported):
+def test_case_65_server_without_an_address_is_advice(ported):
     record = key_record("dead.example", "s1", "rsa", "MIIBkey")
     (zone,) = of_case("65-dead-server.zone").values()
     zones_of = {"dead.example": f'{zone}s1._domainkey 60 TXT "{record.value}"\n'}
@@ -106,7 +106,7 @@ def test_case_65_server_that_nobody_finds_is_advice(ported):
 
 
 @pytest.mark.parametrize("fault", ["REFUSED", "SERVFAIL", "lame"])
-def test_lame_server_beside_one_that_is_ok_is_advice(fault):
+def test_lame_server_beside_an_ok_server_is_advice(fault):
     with (
         Nameserver({"example.com": HELD}) as server,
         Nameserver({"example.com": ""}) as lame,
@@ -120,7 +120,7 @@ def test_lame_server_beside_one_that_is_ok_is_advice(fault):
     assert "resolvers pass over lame servers" in found.detail
 
 
-def test_server_that_shows_something_else_is_no_advice():
+def test_server_with_another_record_is_inconsistent_and_not_advice():
     with (
         Nameserver({"example.com": HELD}) as server,
         Nameserver({"example.com": HELD.replace("MIIB", "MIIC")}) as other,
@@ -139,7 +139,7 @@ def test_zone_whose_servers_are_all_lame_is_lame():
     assert found.verdict == "lame"
 
 
-def test_server_whose_name_no_resolver_knows_is_no_answer_and_not_passed_over(ported):
+def test_server_whose_name_does_not_resolve_is_no_answer(ported):
     zone = {"example.com": f"{HELD}@ 60 NS ns.broken.example.\n"}
     with Nameserver(zone) as server, Nameserver(zone) as resolver:
         zone_text = next(iter(resolver.zones.values()))
@@ -152,7 +152,7 @@ def test_server_whose_name_no_resolver_knows_is_no_answer_and_not_passed_over(po
     assert "no resolver answers for the A of ns.broken.example" in found.detail
 
 
-def test_answer_that_never_fits_is_lame():
+def test_answer_that_is_truncated_over_udp_and_tcp_is_lame():
     with Nameserver({"example.com": HELD}) as server:
         server.truncates = "always"
         (found,) = check([KEY], Dns(zones={"example.com": Zone(nameservers=(str(server),))}))
@@ -171,7 +171,7 @@ def test_server_that_refuses_edns_is_asked_without_it():
     "name",
     [f"s1._domainkey.{'a' * 64}.example.com", f"{'abcdefgh.' * 30}example.com", "a..example.com"],
 )
-def test_name_that_dns_can_not_have_ends_its_own_check_alone(name):
+def test_invalid_name_ends_only_its_own_check(name):
     odd = Record(name, "TXT", 60, KEY.value, "dkim", "example.com", "s1")
     with Nameserver({"example.com": HELD}) as server:
         dns = Dns(zones={"example.com": Zone(nameservers=(str(server),))})
@@ -182,7 +182,7 @@ def test_name_that_dns_can_not_have_ends_its_own_check_alone(name):
 
 
 @pytest.mark.parametrize("target", [".", "gone", "*.x.", "\\000.example.net.", "a.b.c.invalid."])
-def test_alias_to_what_is_nothing_ends_its_own_check_alone(target):
+def test_alias_to_an_unusable_target_ends_only_its_own_check(target):
     absent = replace(KEY, name="s2._domainkey.example.com")
     zone = f"s1._domainkey 60 CNAME {target}\ns2._domainkey 60 TXT x\n"
     with Nameserver({"example.com": zone}) as server, closed_port() as port:

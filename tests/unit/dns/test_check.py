@@ -1,4 +1,4 @@
-"""Every authoritative server is asked, and each problem has a verdict of its own."""
+"""The DNS check: every authoritative server is asked, and each problem has its own verdict."""
 
 import asyncio
 from dataclasses import replace
@@ -82,10 +82,10 @@ def test_missing_record_has_its_negative_ttl(zone, detail, negative):
         ("google-site-verification", "it is google-site-verification"),
     ],
 )
-def test_different_record_says_how(there, how):
+def test_different_record_has_the_difference_as_detail(there, how):
     with Nameserver({"example.com": f's1._domainkey 60 TXT "{there}"\n'}) as server:
-        said, detail = verdict(dns_of(server))
-    assert said == "different"
+        result, detail = verdict(dns_of(server))
+    assert result == "different"
     assert how in detail
 
 
@@ -98,21 +98,21 @@ def test_different_record_says_how(there, how):
         ("v=DKIM1;k=rsa;t=s;p=MIIBkey", "blanks"),
     ],
 )
-def test_record_of_the_same_meaning_is_ok_with_its_form_as_advice(there, how):
+def test_record_with_the_same_meaning_is_ok_with_its_spelling_as_advice(there, how):
     with (
         Nameserver({"example.com": f's1._domainkey 60 TXT "{there}"\n'}) as server,
         Nameserver({"example.com": f's1._domainkey 60 TXT "{there}"\n'}) as other,
     ):
-        said, detail = verdict(dns_of(server, other))
-    assert said == "ok"
+        result, detail = verdict(dns_of(server, other))
+    assert result == "ok"
     assert detail.startswith("written differently: ")
     assert how in detail
 
 
 def test_two_records_at_a_key_are_duplicate():
     with Nameserver({"example.com": f"{HELD}s1._domainkey 60 TXT x\n"}) as server:
-        said, detail = verdict(dns_of(server))
-    assert said == "duplicate"
+        result, detail = verdict(dns_of(server))
+    assert result == "duplicate"
     assert "one of them as desired" in detail
 
 
@@ -139,39 +139,39 @@ def test_server_that_never_answers_is_no_answer(server, other):
 
 def test_silence_over_udp_is_no_answer(server):
     server.silent = {"udp"}
-    said, detail = verdict(dns_of(server, timeout=0.3))
-    assert said == "no answer"
+    result, detail = verdict(dns_of(server, timeout=0.3))
+    assert result == "no answer"
     assert "over UDP: no answer" in detail
     assert ": ok" in detail
 
 
 def test_case_34_server_that_refuses_tcp_is_advice(server):
     with Nameserver({"example.com": HELD}, closed={"tcp"}) as udp_only:
-        said, detail = verdict(dns_of(server, udp_only))
-    assert said == "ok"
+        result, detail = verdict(dns_of(server, udp_only))
+    assert result == "ok"
     assert f"{udp_only}: ok: over TCP: no answer (the port is closed (TCP))" in detail
     assert "RFC 7766" in detail
 
 
 def test_server_that_is_silent_over_tcp_is_advice(server):
     server.silent = {"tcp"}
-    said, detail = verdict(dns_of(server, timeout=0.3))
-    assert said == "ok"
+    result, detail = verdict(dns_of(server, timeout=0.3))
+    assert result == "ok"
     assert "over TCP: no answer" in detail
 
 
 def test_truncated_answer_without_tcp_is_no_answer(server):
     server.truncates = True
     server.silent = {"tcp"}
-    said, detail = verdict(dns_of(server, timeout=0.3))
-    assert said == "no answer"
+    result, detail = verdict(dns_of(server, timeout=0.3))
+    assert result == "no answer"
     assert "truncated" in detail
 
 
 def test_closed_port_is_no_answer_at_once():
     with closed_port() as port:
-        said, detail = verdict(dns_of(f"127.0.0.1@{port}", timeout=20))
-    assert said == "no answer"
+        result, detail = verdict(dns_of(f"127.0.0.1@{port}", timeout=20))
+    assert result == "no answer"
     assert "the port is closed (TCP)" in detail
 
 
@@ -196,8 +196,8 @@ def test_server_that_does_not_serve_the_zone_is_lame(server, rcode):
 
 def test_answer_without_authority_is_lame(server):
     server.lame = True
-    said, detail = verdict(dns_of(server))
-    assert said == "lame"
+    result, detail = verdict(dns_of(server))
+    assert result == "lame"
     assert "its answer has no AA flag" in detail
 
 
@@ -222,8 +222,8 @@ def test_serial_that_was_not_raised_is_named():
         Nameserver({"example.com": HELD}, serial=7) as server,
         Nameserver({"example.com": ""}, serial=7) as old,
     ):
-        said, detail = verdict(dns_of(server, old))
-    assert said == "inconsistent"
+        result, detail = verdict(dns_of(server, old))
+    assert result == "inconsistent"
     assert "the same serial 7 has the record: the serial of example.com was not raised" in detail
     assert "pdnsutil set-meta example.com SOA-EDIT-API DEFAULT" in detail
 
@@ -256,8 +256,8 @@ def test_alias_into_another_zone_is_followed_to_its_servers():
 
 def test_alias_to_nothing_is_missing():
     with Nameserver({"example.com": "s1._domainkey 60 CNAME gone\n"}) as server:
-        said, detail = verdict(dns_of(server))
-    assert said == "missing"
+        result, detail = verdict(dns_of(server))
+    assert result == "missing"
     assert "CNAME to gone.example.com" in detail
 
 
@@ -283,7 +283,7 @@ def test_referral_to_a_zone_below_is_followed(monkeypatch):
     below = {"_domainkey.example.com": HELD.replace("s1._domainkey", "s1")}
     zone = "_domainkey 60 NS ns._domainkey\nns._domainkey 60 A 127.0.0.1\n"
     with Nameserver(below) as child, Nameserver({"example.com": zone}) as server:
-        # Glue has no port; the servers of this test can't have the one that it implies.
+        # Glue implies port 53, where the servers of this test do not listen.
         ported = {53: child.port, server.port: server.port}
         monkeypatch.setattr(
             zones,
@@ -299,13 +299,13 @@ def test_referral_to_a_zone_below_is_followed(monkeypatch):
     assert child.asked
 
 
-def test_zone_that_the_settings_name_is_asked_first():
+def test_zone_of_the_settings_is_asked_first():
     below = {"_domainkey.example.com": HELD.replace("s1._domainkey", "s1")}
     with Nameserver(below) as child:
         assert verdict(dns_of(child, zone="_domainkey.example.com")) == ("ok", "")
 
 
-def test_zone_that_no_resolver_knows_is_told_and_the_others_are_checked(server):
+def test_zone_that_no_resolver_knows_is_reported_and_other_zones_are_checked(server):
     with Nameserver({"example.net": ""}) as resolver:
         lost = key_record("example.org", "s1", "rsa", "MIIB")
         dns = dns_of(server, resolver=(str(resolver),))
@@ -315,12 +315,12 @@ def test_zone_that_no_resolver_knows_is_told_and_the_others_are_checked(server):
     assert "REFUSED" in found[0].detail
 
 
-def test_servers_come_from_the_resolver_which_is_never_asked_for_the_record():
+def test_resolver_is_asked_for_servers_and_never_for_the_record():
     zone = f"{HELD}ns 60 A 127.0.0.1\n"
     with Nameserver({"example.com": zone}) as resolver:
         dns = Dns(resolver=(str(resolver),), timeout=3)
         (found,) = check([KEY], dns)
-        # The server of the NS record listens at port 53, where the fake one does not.
+        # The NS record implies port 53, where the fake server does not listen.
         assert found.verdict in ("no answer", "lame")
         assert {(name, kind) for _, name, kind in resolver.asked} == {
             ("example.com", "NS"),
@@ -329,7 +329,7 @@ def test_servers_come_from_the_resolver_which_is_never_asked_for_the_record():
         }
 
 
-def test_subdomain_that_is_no_zone_is_found_in_the_one_above():
+def test_subdomain_without_a_zone_is_in_the_parent_zone():
     record = key_record("mail.example.com", "s1", "rsa", "MIIB")
     with Nameserver({"example.com": "mail 60 MX 1 x\nns 60 A 127.0.0.1\n"}) as resolver:
         (found,) = check([record], Dns(resolver=(str(resolver),), timeout=3))
@@ -337,14 +337,14 @@ def test_subdomain_that_is_no_zone_is_found_in_the_one_above():
     assert not any(name.startswith("s1.") for _, name, _ in resolver.asked)
 
 
-def test_what_the_deadline_leaves_is_unchecked(server):
+def test_record_without_a_result_at_the_deadline_is_unchecked(server):
     server.silent = {"udp", "tcp"}
     dns = replace(dns_of(server, timeout=30), deadline=0.2)
     assert verdict(dns) == ("unchecked", "not within 0.2 s (dkim:dns:deadline)")
 
 
 class Validator(Nameserver):
-    """A resolver that fails where it is to validate."""
+    """A resolver whose validation fails."""
 
     def answer(self, wire, transport):
         checking_disabled = wire[3] & 0x10
@@ -352,21 +352,21 @@ class Validator(Nameserver):
         return super().answer(wire, transport)
 
 
-def test_failure_of_dnssec_at_the_validating_resolver_is_bogus(server):
+def test_dnssec_failure_at_the_validating_resolver_is_bogus(server):
     with Validator({"example.com": HELD}) as validator:
-        said, detail = verdict(dns_of(server, validator=str(validator)))
-    assert said == "bogus"
-    assert "has it unvalidated" in detail
+        result, detail = verdict(dns_of(server, validator=str(validator)))
+    assert result == "bogus"
+    assert "returns it without validation" in detail
 
 
-def test_failure_of_dnssec_at_the_resolver_is_told():
+def test_dnssec_failure_at_the_resolver_is_reported():
     with Validator({"example.com": ""}) as resolver:
-        said, detail = verdict(Dns(resolver=(str(resolver),), timeout=1))
-    assert said == "no zone"
+        result, detail = verdict(Dns(resolver=(str(resolver),), timeout=1))
+    assert result == "no zone"
     assert "SERVFAIL, and an answer without validation: the zone's DNSSEC is bogus" in detail
 
 
-def test_validator_is_not_asked_for_a_record_that_is_not_everywhere(server):
+def test_validator_is_asked_only_if_every_server_has_the_record(server):
     with (
         Nameserver({"example.com": ""}) as old,
         Nameserver({"example.com": HELD}) as validator,
@@ -375,7 +375,7 @@ def test_validator_is_not_asked_for_a_record_that_is_not_everywhere(server):
         assert validator.asked == []
 
 
-def test_validator_that_refuses_is_told(server):
+def test_refusal_of_the_validator_is_reported(server):
     with Nameserver({"example.com": HELD}) as validator:
         validator.rcode = dns.rcode.REFUSED
         (found,) = check([KEY], dns_of(server, validator=str(validator)))
@@ -388,11 +388,11 @@ def test_order_of_the_records_is_kept(server):
     assert [one.verdict for one in found] == ["missing", "ok", "missing"]
 
 
-def test_no_records_are_no_work():
+def test_check_without_records_returns_nothing():
     assert check([], Dns()) == []
 
 
-def test_zone_tells_its_negative_ttl_once_for_all_records():
+def test_negative_ttl_of_a_zone_is_read_once_for_all_records():
     others = [key_record("example.com", f"x{number}", "rsa", "MIIB") for number in range(5)]
     names = "".join(f'{one.selector}._domainkey 60 TXT "{one.value}"\n' for one in others)
     with Nameserver({"example.com": HELD + names}) as server:
@@ -401,14 +401,14 @@ def test_zone_tells_its_negative_ttl_once_for_all_records():
     assert [asked for asked in server.asked if asked[2] == "SOA"] == [("udp", "example.com", "SOA")]
 
 
-def test_negative_ttl_of_a_zone_that_tells_none_is_unknown():
+def test_negative_ttl_without_an_answer_is_unknown():
     with closed_port() as port:
         silent = dns_of(f"127.0.0.1@{port}")
         (found,) = asyncio.run(dns_check.check([KEY], silent, zone_times=True))
     assert (found.verdict, found.negative_ttl) == ("no answer", None)
 
 
-def test_ttl_of_a_wrong_record_is_told():
+def test_ttl_of_a_wrong_record_is_reported():
     with Nameserver({"example.com": "s1._domainkey 77 TXT x\ns1._domainkey 77 TXT y\n"}) as server:
         (found,) = check([KEY], dns_of(server))
     assert [answer.finding.ttl for answer in found.servers] == [77]

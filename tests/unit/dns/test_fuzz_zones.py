@@ -1,4 +1,4 @@
-"""Zones and servers that nobody chose: no traceback, no waiting, and each name judged by itself."""
+"""Random zones and servers: no traceback, no long wait, and an own verdict for each name."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ def _quoted(octets: bytes) -> str:
 
 @st.composite
 def line(draw):
-    """A line of a zone file, at one of the names or above them, or at a wildcard."""
+    """Draw a line of a zone file, at one of the names or above them, or at a wildcard."""
     owner = draw(st.sampled_from(OWNERS))
     if draw(st.integers(0, 4)) == 0:
         owner = f"*.{owner.partition('.')[2]}"
@@ -73,7 +73,7 @@ def line(draw):
 
 
 class Odd(Nameserver):
-    """A server with faults, and answers with octets changed."""
+    """A server with faults and with changed octets in its answers."""
 
     changes: tuple = ()
 
@@ -83,7 +83,7 @@ class Odd(Nameserver):
             return answer
         changed = bytearray(answer)
         for place, octet in self.changes:
-            # Its id and its question stay, so that it is taken for the answer.
+            # The id and the question stay, so that the client accepts the answer.
             at = len(wire) + place
             if at < len(changed):
                 changed[at] = octet
@@ -92,7 +92,7 @@ class Odd(Nameserver):
 
 @st.composite
 def faults(draw):
-    """What to set at a server."""
+    """Draw the attributes to set at a server."""
     rcodes = ["REFUSED", "SERVFAIL", "FORMERR", "NOTIMP", "NXDOMAIN", "YXDOMAIN", "BADVERS"]
     octets = st.tuples(st.integers(0, 200), st.integers(0, 255))
     return draw(
@@ -134,7 +134,7 @@ def checked(records, settings):
 
 @examples(25, deadline=None)
 @given(st.lists(line(), max_size=12), faults(), st.lists(line(), max_size=4), faults())
-def test_each_name_of_any_zone_is_judged_by_itself(zone, wrong, other_zone, other_wrong):
+def test_each_name_of_any_zone_gets_its_own_verdict(zone, wrong, other_zone, other_wrong):
     with serving(zone, wrong) as server, serving([*zone, *other_zone], other_wrong) as other:
         settings = Dns(
             zones={DOMAIN: Zone(nameservers=(str(server), str(other)))},
@@ -142,7 +142,7 @@ def test_each_name_of_any_zone_is_judged_by_itself(zone, wrong, other_zone, othe
             timeout=2,
         )
         together = checked(RECORDS, settings)
-        # dnspython shuffles the records of an answer, so that other octets are changed each time.
+        # dnspython shuffles the records of an answer, so each run changes other octets.
         if server.changes or other.changes:
             return
         assert together == [checked([one], settings)[0] for one in RECORDS]
@@ -150,18 +150,18 @@ def test_each_name_of_any_zone_is_judged_by_itself(zone, wrong, other_zone, othe
 
 @examples(25, deadline=None)
 @given(st.lists(line(), max_size=12), faults())
-def test_each_name_of_any_zone_is_planned_for_by_itself(zone, wrong):
+def test_each_name_of_any_zone_gets_its_own_plan(zone, wrong):
     tasks = [Task(one.name, one.type, DOMAIN, one, (), DOMAIN) for one in RECORDS]
     tasks += [Task(one.name, one.type, DOMAIN, None, (one.value,), DOMAIN) for one in RECORDS]
     with serving(zone, wrong) as server:
         settings = Dns(server=str(server), timeout=2)
-        together = told(tasks, settings)
+        together = planned_steps(tasks, settings)
         if server.changes:
             return
-        assert together == [told([one], settings)[0] for one in tasks]
+        assert together == [planned_steps([one], settings)[0] for one in tasks]
 
 
-def told(tasks, settings):
+def planned_steps(tasks, settings):
     with Publisher(settings) as publisher:
         planned = publisher.plan(tasks)
     assert all(one.problem.isprintable() for one in planned)

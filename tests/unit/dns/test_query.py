@@ -1,4 +1,4 @@
-"""The client of name servers: what it sends, which answers it takes, and when it gives up."""
+"""The client of name servers: its questions, the answers it accepts, and its limits."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ ASKED = question(NAME, "TXT")
 
 
 def answer(asked, *texts):
-    """An authoritative answer to a query in wire form."""
+    """Return an authoritative answer to a query in wire form."""
     made = dns.message.make_response(dns.message.from_wire(asked))
     made.flags |= dns.flags.AA
     for text in texts or [("TXT", f'"{KEY.value}"')]:
@@ -72,7 +72,7 @@ async def reply_or_kind_of_failure(server):
 
 @examples(200)
 @given(wire=st.sampled_from(ANSWERS).flatmap(damaged), keep_id=st.booleans())
-def test_answer_of_any_octets_is_judged_or_no_answer(fixed, wire, keep_id):
+def test_any_octets_are_an_answer_or_no_answer(fixed, wire, keep_id):
     fixed.wire = ANSWERS[0][:2] + wire[2:] if keep_id else wire
     found = asyncio.run(reply_or_kind_of_failure(fixed))
     if found != "broken":
@@ -130,7 +130,7 @@ async def over_udp(packets_for, timeout=5):
     ],
     ids=["another id", "another id, broken", "another question", "a query"],
 )
-def test_packet_that_answers_something_else_is_passed_over(forged):
+def test_packet_that_answers_another_query_is_skipped(forged):
     (found,) = asyncio.run(over_udp(lambda wire: [forged(wire), answer(wire)]))
     assert found.values(NAME, "TXT") == [KEY.value.encode()]
 
@@ -185,35 +185,35 @@ async def over_tcp(server, times, together=False):
         return [await client.ask(endpoint, ASKED, "tcp") for _ in range(times)]
 
 
-def test_connection_is_kept():
+def test_connection_is_reused():
     server = Stream(answers=100)
     found = asyncio.run(over_tcp(server, 20))
     assert [one.rcode for one in found] == ["NOERROR"] * 20
     assert server.connections == 1
 
 
-def test_connection_that_the_server_closed_is_made_again():
+def test_closed_connection_is_replaced():
     server = Stream(answers=1)
     found = asyncio.run(over_tcp(server, 5))
     assert [one.rcode for one in found] == ["NOERROR"] * 5
     assert server.connections == 5
 
 
-def test_one_server_gets_few_connections():
+def test_connections_to_one_server_are_limited():
     server = Stream(answers=1000)
     found = asyncio.run(over_tcp(server, 200, together=True))
     assert len(found) == 200
     assert server.connections <= query.CONNECTIONS
 
 
-def test_server_that_closes_without_an_answer_is_told():
+def test_connection_closed_without_an_answer_is_reported():
     with pytest.raises(NoAnswer, match=r"closed the connection|Connection reset") as failed:
         asyncio.run(over_tcp(Stream(answers=0), 1))
     assert failed.value.kind == "closed"
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_closed_port_is_told_at_once(transport):
+def test_closed_port_is_reported_at_once(transport):
     with closed_port() as port, pytest.raises(NoAnswer, match="the port is closed") as failed:
         asyncio.run(asked_at(f"127.0.0.1@{port}", transport, timeout=60))
     assert failed.value.kind == "closed"
@@ -243,7 +243,7 @@ def test_server_without_edns_gets_the_question_without_it():
     assert found.values(NAME, "TXT") == [b"x"]
 
 
-def test_missing_library_is_told_with_what_to_do(monkeypatch):
+def test_missing_library_is_reported_with_its_remedy(monkeypatch):
     reply.dnspython.cache_clear()
     monkeypatch.setitem(sys.modules, "dns.message", None)
     with pytest.raises(NoLibrary, match=r"dkim\.python"):
@@ -253,7 +253,7 @@ def test_missing_library_is_told_with_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a" * 64 + ".example", "a..example", "a." * 128])
-def test_name_that_dns_can_not_have_is_refused(name):
+def test_invalid_name_is_refused(name):
     with pytest.raises(DnsError, match="DNS has no such name"):
         question(name, "TXT")
 

@@ -23,7 +23,7 @@ def row(**changed):
     return overview.text([host(**changed)]).splitlines()[1]
 
 
-def test_host_in_order_is_one_line_and_nothing_is_wrong():
+def test_host_without_problems_is_one_line_and_nothing_is_wrong():
     lines = overview.text([host()]).splitlines()
     assert lines[1].split() == (
         [
@@ -49,12 +49,12 @@ def test_daemon_and_socket_that_are_down_are_named():
     assert "DOWN: /run/opendkim.sock" in row(sockets={"/run/opendkim.sock": False})
 
 
-def test_standby_is_told_with_its_lag():
+def test_standby_is_shown_with_its_lag():
     assert "db1 (standby)" in row(database={**DATABASE, "standby": True, "lag": 0.4})
     assert "db1 (standby, 90 s behind)" in row(database={**DATABASE, "standby": True, "lag": 90.0})
 
 
-def test_what_is_wrong_is_told_once_with_what_to_do():
+def test_each_problem_is_shown_once_with_its_remedy():
     away = {**DATABASE, "reached": False, "host": "", "problem": "no login"}
     problem = {"check": "unsigned", "message": "a.example has no key", "remedy": "make one"}
     problem |= {"items": ["a.example"], "count": 1}
@@ -70,7 +70,7 @@ def test_host_that_does_not_answer_has_a_line():
     assert overview.text([silent]).splitlines()[-1] == "mail1: it does not answer"
 
 
-def test_fleet_without_a_host_is_not_in_order():
+def test_fleet_without_a_host_shows_the_problem():
     found = overview.text([], ["dkim:fleet:mail: missing"])
     assert found.splitlines()[-1] == "dkim:fleet:mail: missing"
     assert "Nothing is wrong" not in found

@@ -1,4 +1,4 @@
-"""Which minion has which role, and what keeps a fleet from being worked on."""
+"""The roles of minions, and the problems that prevent work on a fleet."""
 
 import pytest
 from dkim_formula import settings
@@ -20,33 +20,33 @@ def reading(**fleet):
 WHOLE = reading(database="db1", standby="db2", mail="mail*")
 
 
-def test_publisher_is_the_database_host_unless_the_pillar_says_another():
+def test_publisher_is_the_database_host_unless_the_pillar_sets_another():
     assert roles.targets(WHOLE.settings.fleet)["publisher"] == "db1"
     other = reading(database="db1", mail="mail*", publisher="ns").settings.fleet
     assert roles.targets(other)["publisher"] == "ns"
     assert "standby" not in roles.targets(other)
 
 
-def test_hosts_come_in_order_and_each_once():
+def test_hosts_are_sorted_and_listed_once():
     found = roles.hosts(MATCHED)
     assert found["mail"] == ["mail1", "mail2"]
     assert found["all"] == ALL
 
 
 def test_hosts_with_the_same_roles_are_asked_together():
-    assert roles.alike(ALL, MATCHED) == {
+    assert roles.by_roles(ALL, MATCHED) == {
         ("database", "publisher"): ["db1"],
         ("standby",): ["db2"],
         ("mail",): ["mail1", "mail2"],
     }
 
 
-def test_whole_fleet_that_answers_has_no_problem():
+def test_complete_fleet_that_answers_has_no_problem():
     assert roles.problems(WHOLE, MATCHED, ALL) == []
 
 
 @pytest.mark.parametrize(
-    ("given", "matched", "answered", "told"),
+    ("given", "matched", "answered", "expected"),
     [
         (WHOLE, MATCHED, ["db1", "db2", "mail1"], "mail2 does not answer"),
         (WHOLE, {**MATCHED, "mail": []}, ["db1", "db2"], "dkim:fleet:mail: 'mail*' matches no"),
@@ -56,6 +56,6 @@ def test_whole_fleet_that_answers_has_no_problem():
         (settings.read(None), {}, [], "the pillar of this minion is empty"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_sentence(given, matched, answered, told):
+def test_each_problem_is_one_sentence(given, matched, answered, expected):
     (problem,) = roles.problems(given, matched, answered)
-    assert told in problem
+    assert expected in problem

@@ -1,4 +1,4 @@
-"""The beacon as a minion has it: Salt's loader of beacons knows no folder of utils."""
+"""The beacon on a minion, where Salt's loader of beacons does not know the folder of utils."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ print(module.validate([]))
 """
 
 
-def test_beacon_finds_its_library_where_salt_puts_it(tmp_path):
+def test_beacon_finds_its_library_in_the_folders_of_salt(tmp_path):
     (tmp_path / "beacons").symlink_to(TREE / "_beacons")
     (tmp_path / "utils").symlink_to(TREE / "_utils")
     for path in (tmp_path / "beacons" / "dkim_health.py", TREE / "_beacons" / "dkim_health.py"):

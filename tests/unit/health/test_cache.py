@@ -1,4 +1,4 @@
-"""Results that are kept between two calls, and when the checks are due again."""
+"""Results that are kept between two calls, and the time of the next checks."""
 
 import os
 import stat
@@ -14,15 +14,15 @@ DOWN = Results(NOW, samples=(Sample("dkim_database_up", 0),))
 
 
 def due(monitoring, now, kept=None):
-    """What has to be asked again."""
+    """Return the costs whose checks are due."""
     kept = UP if kept is None else kept
     return [cost for cost in ("database", "dns") if cache.is_due(monitoring, kept, cost, now)]
 
 
-def test_what_is_kept_is_for_root_alone_and_comes_back(tmp_path):
+def test_kept_results_are_for_root_alone_and_are_read_unchanged(tmp_path):
     folder = str(tmp_path / "kept")
-    with cache.locked(folder, wait=False) as mine:
-        assert mine
+    with cache.locked(folder, wait=False) as has_lock:
+        assert has_lock
     finding = Finding("key-age", "", False, "too old", "rotate", ("a",), 1, None)
     kept = {**UP, "database": Results(NOW, (finding,), (Sample("dkim_keys", 1, {"a": "b"}),))}
     cache.write_results(folder, kept)
@@ -43,19 +43,20 @@ def test_what_is_kept_is_for_root_alone_and_comes_back(tmp_path):
         '{"dns": {"at": 1, "findings": [{"items": []}], "samples": []}}',
     ],
 )
-def test_file_that_is_not_complete_is_as_none(tmp_path, text):
+def test_incomplete_file_counts_as_missing(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
     (tmp_path / "told.json").write_text(text)
     assert cache.read_results(str(tmp_path)) == {}
-    assert isinstance(cache.read_told(str(tmp_path)), dict)
+    assert isinstance(cache.read_reported(str(tmp_path)), dict)
 
 
-def test_one_at_a_time_runs_the_checks(tmp_path):
-    with cache.locked(str(tmp_path), wait=False), cache.locked(str(tmp_path), wait=False) as mine:
-        assert not mine
+def test_only_one_process_at_a_time_runs_the_checks(tmp_path):
+    folder = str(tmp_path)
+    with cache.locked(folder, wait=False), cache.locked(folder, wait=False) as has_lock:
+        assert not has_lock
 
 
-def test_database_and_dns_are_asked_at_intervals_of_their_own():
+def test_database_and_dns_have_separate_intervals():
     monitoring = Monitoring(database_every=300, dns_every=3600)
     assert due(monitoring, NOW + 299) == []
     assert due(monitoring, NOW + 300) == ["database"]
@@ -64,18 +65,18 @@ def test_database_and_dns_are_asked_at_intervals_of_their_own():
     assert due(monitoring, NOW + 3600, later) == ["dns"]
 
 
-def test_what_was_away_is_asked_with_each_call():
+def test_database_that_is_down_is_asked_at_each_call():
     monitoring = Monitoring(every=60, database_every=300)
     assert due(monitoring, NOW + 59, {**UP, "database": DOWN}) == []
     assert due(monitoring, NOW + 60, {**UP, "database": DOWN}) == ["database"]
 
 
-def test_dns_is_never_asked_where_that_is_off(tmp_path):
+def test_dns_is_never_asked_if_its_interval_is_off(tmp_path):
     monitoring = Monitoring(dns_every=None)
     assert due(monitoring, NOW + 10**6, {}) == ["database"]
     kept = cache.refresh(monitoring, str(tmp_path), NOW, lambda cost: UP[cost], fresh=True)
     assert kept.keys() == {"database"}
 
 
-def test_results_from_before_the_clock_was_set_back_are_void():
+def test_results_from_before_the_clock_was_set_back_are_due_again():
     assert due(Monitoring(), NOW - 10) == ["database", "dns"]

@@ -1,4 +1,4 @@
-"""Units, files and services of OpenDKIM and Postfix."""
+"""Checks of OpenDKIM's units, files and sockets, and of the services."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from dkim_formula.health import check_opendkim, model
 from dkim_formula.health.model import Finding, Host, Sample
 from dkim_formula.settings.model import KeyPlan, Settings
 
-# What systemctl shows of a unit that is as it should be.
+# The properties of a valid unit by systemctl show.
 SHOWN = {
     "LoadState": "loaded",
     "ActiveState": "active",
@@ -28,7 +28,7 @@ def faults(**changed):
     return list(check_opendkim.faults({**SHOWN, **changed}, "/etc/ours.conf", "opendkim"))
 
 
-def test_unit_as_it_should_be_has_no_fault():
+def test_valid_unit_has_no_fault():
     assert faults() == []
     assert faults(FragmentPath="/etc/ours.conf", DropInPaths="") == []
 
@@ -36,21 +36,21 @@ def test_unit_as_it_should_be_has_no_fault():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"UnitFileState": "disabled"}, "does not start with the machine"),
+        ({"UnitFileState": "disabled"}, "does not start at boot"),
         ({"DropInPaths": "/etc/other.conf"}, "/etc/ours.conf is not in force"),
         ({"NeedDaemonReload": "yes"}, "systemctl daemon-reload"),
         ({"Restart": "no"}, "Restart=no"),
         ({"User": ""}, "starts as root"),
     ],
 )
-def test_fault_of_a_unit_is_told(changed, part):
+def test_fault_of_a_unit_is_reported(changed, part):
     assert len(faults(**changed)) == 1
     assert part in faults(**changed)[0]
 
 
 @pytest.fixture
 def mine(tmp_path):
-    """A file, and its owner and group by name."""
+    """Return the path of a file, and the names of its owner and group."""
     path = tmp_path / "file"
     path.touch()
     path.chmod(0o440)
@@ -58,7 +58,7 @@ def mine(tmp_path):
     return str(path), check_opendkim._user(status.st_uid), check_opendkim._group(status.st_gid)
 
 
-def test_file_as_it_should_be_has_no_difference(mine):
+def test_file_with_the_desired_properties_has_no_difference(mine):
     path, user, group = mine
     assert (
         list(check_opendkim.differences(path, check_opendkim.stat.S_ISREG, 0o440, user, group))
@@ -69,7 +69,7 @@ def test_file_as_it_should_be_has_no_difference(mine):
     )
 
 
-def test_differences_of_a_file_are_told(mine):
+def test_differences_of_a_file_are_reported(mine):
     path, user, group = mine
     found = list(
         check_opendkim.differences(path, check_opendkim.stat.S_ISREG, 0o400, "somebody", group)
@@ -80,9 +80,9 @@ def test_differences_of_a_file_are_told(mine):
     ]
 
 
-def test_file_of_another_kind_or_none_is_told(mine, tmp_path):
+def test_file_of_another_type_and_missing_file_are_reported(mine, tmp_path):
     path, user, group = mine
-    assert "another kind" in next(
+    assert "another file type" in next(
         check_opendkim.differences(path, check_opendkim.stat.S_ISDIR, None, user, group)
     )
     absent = str(tmp_path / "absent")
@@ -91,7 +91,7 @@ def test_file_of_another_kind_or_none_is_told(mine, tmp_path):
     )
 
 
-def test_unit_that_does_not_run_is_told():
+def test_unit_that_does_not_run_is_reported():
     assert list(check_opendkim.stopped(SHOWN)) == []
     failed = {**SHOWN, "ActiveState": "failed", "SubState": "failed", "Result": "exit-code"}
     assert list(check_opendkim.stopped(failed)) == ["it is failed (failed, exit-code)"]
@@ -102,7 +102,7 @@ def test_unit_that_does_not_run_is_told():
 
 @pytest.fixture
 def host(monkeypatch, tmp_path):
-    """A host with both daemons, of which one runs; Postfix was set up and is down."""
+    """Return a host where one of two daemons runs, and Postfix is set up and down."""
     domain = replace(Settings().defaults, name="a.example", keys=(KeyPlan("ed25519", "ed"),))
     lookup = {"postfix_chroot": str(tmp_path)}
     for name in ("OPENDKIM", "MAIN_CF"):
@@ -128,7 +128,7 @@ def test_services_of_both_daemons_and_postfix_are_checked(host):
     assert [(name, value) for _, name, value in values(found)] == list(shown.items())
 
 
-def test_service_that_is_down_is_told_with_its_journal(host):
+def test_service_that_is_down_is_reported_with_its_journal(host):
     found = by_subject(check_opendkim.services(host))["opendkim-ed25519"]
     assert "opendkim-ed25519 does not run" in found.message
     assert "journalctl -u opendkim-ed25519" in found.remedy
@@ -150,13 +150,13 @@ def test_opendkim_that_was_removed_is_down(host, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("noted", ["", "master", "0", str(os.getpid())])
-def test_process_that_is_not_master_is_no_postfix(tmp_path, noted):
+def test_postfix_is_down_if_the_process_of_its_pid_file_is_not_master(tmp_path, noted):
     (tmp_path / "pid").mkdir()
     (tmp_path / "pid" / "master.pid").write_text(noted)
     assert not check_opendkim.postfix_runs(str(tmp_path))
 
 
-def test_socket_where_nothing_answers_is_told(host):
+def test_missing_socket_is_reported(host):
     found = list(check_opendkim.sockets(host))
     assert {one.ok for one in by_subject(found).values()} == {False}
     path = host.daemons[0].socket
@@ -166,7 +166,7 @@ def test_socket_where_nothing_answers_is_told(host):
     assert "dkim.opendkim" in one.remedy
 
 
-def test_socket_without_a_listener_is_told(host, monkeypatch):
+def test_socket_without_a_listener_is_reported(host, monkeypatch):
     monkeypatch.setattr(check_opendkim, "differences", lambda *_: iter(()))
     monkeypatch.setattr(check_opendkim.restart, "open_for_group", lambda *_: True)
     path = host.daemons[0].socket

@@ -1,4 +1,4 @@
-"""Postfix, the milters in its configuration, and its way to their sockets."""
+"""Checks of Postfix, of the milters in its configuration, and of its groups."""
 
 import os
 
@@ -25,7 +25,7 @@ WELL = {
 
 @pytest.fixture
 def master_cf(monkeypatch, tmp_path):
-    """master.cf and main.cf as postconf would show them."""
+    """Return a function that replaces main.cf and master.cf as postconf shows them."""
     there = tmp_path / "postconf"
     there.touch()
     monkeypatch.setattr("dkim_formula.health.model.POSTCONF", str(there))
@@ -39,18 +39,18 @@ def master_cf(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("chroot", ["y", "n", "-"])
-def test_service_finds_our_socket_in_the_chroot_and_outside_of_it(master_cf, chroot):
+def test_service_reaches_the_socket_from_the_chroot_and_from_outside(master_cf, chroot):
     master_cf([[*SMTPD[:4], chroot, *SMTPD[5:]], [*CLEANUP[:4], chroot, *CLEANUP[5:]], PICKUP])
     (found,) = check_postfix.master(HOST)
     assert found.ok is True
 
 
-def test_service_without_milters_is_of_no_interest(master_cf):
+def test_service_that_uses_no_milters_is_ignored(master_cf):
     master_cf([["qmgr", "unix", "n", "-", "n", "300", "1", "qmgr"]])
     assert [found.ok for found in check_postfix.master(HOST)] == [True]
 
 
-def test_service_that_goes_round_us_is_wrong_and_the_way_out_is_told(master_cf):
+def test_service_that_bypasses_the_milters_is_wrong_and_has_a_remedy(master_cf):
     master_cf(own={"smtp/inet/smtpd_milters": ""})
     (found,) = check_postfix.master(HOST)
     assert found.ok is False
@@ -58,15 +58,15 @@ def test_service_that_goes_round_us_is_wrong_and_the_way_out_is_told(master_cf):
     assert "dkim:postfix:unsigned_services" in found.remedy
 
 
-def test_service_that_is_meant_to_go_round_us_is_right(master_cf):
+def test_service_that_may_bypass_the_milters_is_ok(master_cf):
     master_cf(own={"smtp/inet/smtpd_milters": ""})
-    meant = Settings(postfix=Postfix(unsigned_services=("smtp/inet",)))
-    (found,) = check_postfix.master(Host(meant))
+    settings = Settings(postfix=Postfix(unsigned_services=("smtp/inet",)))
+    (found,) = check_postfix.master(Host(settings))
     assert found.ok is True
     assert "smtp/inet" in found.message
 
 
-def test_table_of_milters_by_client_may_be_meant(master_cf):
+def test_table_of_milters_by_client_is_unknown(master_cf):
     master_cf(main={**WELL, "smtpd_milter_maps": "cidr:/etc/postfix/milter_map"})
     (found,) = check_postfix.master(HOST)
     assert found.ok is None
@@ -74,7 +74,7 @@ def test_table_of_milters_by_client_may_be_meant(master_cf):
 
 
 @pytest.mark.parametrize(("action", "ok"), [("tempfail", False), ("accept", None)])
-def test_other_milter_that_does_not_answer_is_told_with_its_fate(master_cf, action, ok):
+def test_silent_milter_is_wrong_unless_its_action_is_accept(master_cf, action, ok):
     entry = f"{{ unix:nobody/is-here.sock, default_action={action} }}"
     master_cf(main={**WELL, "smtpd_milters": f"{entry}, {MILTER}"})
     (found,) = check_postfix.others(HOST)
@@ -82,7 +82,7 @@ def test_other_milter_that_does_not_answer_is_told_with_its_fate(master_cf, acti
     assert "unix:nobody/is-here.sock" in found.message
 
 
-def test_main_cf_as_it_should_be_tells_what_an_outage_does(master_cf):
+def test_message_about_a_valid_main_cf_has_the_default_action(master_cf):
     master_cf(main=WELL)
     (found,) = check_postfix.main(HOST)
     assert found.ok is True
@@ -99,21 +99,21 @@ def test_main_cf_as_it_should_be_tells_what_an_outage_does(master_cf):
         ("milter_protocol", "1"),
     ],
 )
-def test_parameter_that_is_wrong_is_named(master_cf, name, value):
+def test_wrong_parameter_is_named(master_cf, name, value):
     master_cf(main={**WELL, name: value})
     (found,) = check_postfix.main(HOST)
     assert found.ok is False
     assert name in found.message
 
 
-def test_machine_without_postfix_says_so(monkeypatch, tmp_path):
+def test_checks_are_unknown_without_postfix(monkeypatch, tmp_path):
     monkeypatch.setattr("dkim_formula.health.model.POSTCONF", str(tmp_path / "absent"))
     checks = (check_postfix.main, check_postfix.master, check_postfix.others)
     for check in (*checks, check_postfix.membership, check_postfix.at_sockets):
         assert {found.ok for found in check(HOST)} == {None}
 
 
-def test_groups_of_a_running_process_are_those_that_are_in_force():
+def test_processes_yields_the_effective_groups_of_a_process():
     with open("/proc/self/comm", encoding="utf-8") as stream:
         name = stream.read().strip()
     groups = {number: found for number, _, found in check_postfix.processes([name])}

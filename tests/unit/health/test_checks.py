@@ -1,4 +1,4 @@
-"""What is said of overdue keys, unsigned domains and records: what is wrong, and what to do."""
+"""Messages and remedies for overdue keys, unsigned domains and wrong records."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dkim_formula.dns.checked import Checked
 from dkim_formula.health import check_dns
-from dkim_formula.health.check_database import away
+from dkim_formula.health.check_database import no_answer
 from dkim_formula.health.check_keys import (
     Overdue,
     not_chosen_finding,
@@ -35,7 +35,7 @@ def about_records(*differing):
 @pytest.mark.parametrize(
     ("found", "check", "words"),
     [
-        (away("it ended"), "database", ["it ended", "PostgreSQL"]),
+        (no_answer("it ended"), "database", ["it ended", "PostgreSQL"]),
         (
             overdue("key-age", "active"),
             "key-age",
@@ -58,29 +58,29 @@ def about_records(*differing):
         ),
     ],
 )
-def test_problem_says_what_is_wrong_and_what_to_do(found, check, words):
+def test_problem_has_a_message_and_a_remedy(found, check, words):
     assert (found.check, found.ok, found.count) == (check, False, 1)
     text = f"{found.message}; {found.remedy}"
     assert [word for word in words if word not in text] == []
 
 
-def test_hosted_domain_that_the_pillar_does_not_name_may_be_meant():
+def test_hosted_domain_that_the_pillar_does_not_name_is_unknown():
     found = not_chosen_finding(["example.net"])
     assert (found.ok, found.items) == (None, ("example.net",))
     assert "false" in found.remedy
 
 
 @pytest.mark.parametrize("check", ["key-age", "rotation"])
-def test_no_overdue_key_is_right(check):
+def test_no_overdue_key_is_ok(check):
     assert overdue_finding(Settings(), check, [], 0).ok
 
 
-def test_no_unsigned_domain_is_right():
+def test_no_unsigned_domain_is_ok():
     assert unsigned_finding([], "").ok
     assert not_chosen_finding([]).ok
 
 
-def test_age_of_a_key_counts_from_when_it_was_due():
+def test_problem_of_overdue_keys_starts_when_the_first_key_was_due():
     keys = [
         Overdue("a", "active", NOW - 9),
         Overdue("b", "active", NOW - 99),
@@ -90,7 +90,7 @@ def test_age_of_a_key_counts_from_when_it_was_due():
     assert (found.since, found.count, found.items) == (NOW - 99, 3, ("a", "b", "c"))
 
 
-def test_sentence_names_five_and_counts_the_rest():
+def test_message_names_five_domains_and_counts_the_rest():
     names = [f"d{number}.example" for number in range(5000)]
     found = unsigned_finding(names, "")
     assert "d4.example and 4995 more" in found.message
@@ -98,10 +98,10 @@ def test_sentence_names_five_and_counts_the_rest():
     assert (len(found.items), found.count) == (1000, 5000)
 
 
-def test_record_that_nobody_sees_from_here_comes_after_those_that_differ():
-    unseen = checked("unchecked", "z")
-    assert about_records(unseen).ok is None
-    found = about_records(unseen, checked("different"))
+def test_record_without_an_observation_comes_after_different_records():
+    unchecked = checked("unchecked", "z")
+    assert about_records(unchecked).ok is None
+    found = about_records(unchecked, checked("different"))
     assert found.ok is False
     assert found.items == (
         "a._domainkey.example.com TXT: different",
@@ -109,12 +109,12 @@ def test_record_that_nobody_sees_from_here_comes_after_those_that_differ():
     )
 
 
-def test_advice_on_records_that_are_ok_is_told():
+def test_advice_on_records_that_are_ok_is_in_the_message():
     found = check_dns.finding(Settings(), [checked("ok", detail="a lame server")], [], "1 domain")
     assert (found.ok, "a lame server" in found.message) == (True, True)
 
 
-def test_rotation_of_one_old_key_names_its_domain_and_of_several_takes_all_that_are_due():
+def test_remedy_for_one_old_key_rotates_its_domain_and_for_several_keys_all_due_keys():
     keys = [Overdue(f"a._domainkey.d{one}.example", "active", NOW) for one in range(2)]
     one = overdue_finding(Settings(), "key-age", keys[:1], 1)
     assert one.remedy.startswith("salt-call dkim.rotate d0.example;")
@@ -126,6 +126,6 @@ HEALTH = sorted((Path(__file__).resolve().parents[3] / "_utils/dkim_formula/heal
 
 
 @pytest.mark.parametrize("path", HEALTH, ids=lambda path: path.name)
-def test_commands_of_remedies_have_no_word_to_fill_in(path):
+def test_commands_of_remedies_have_no_placeholder(path):
     commands = re.findall(r"salt-call [^\n]*", path.read_text(encoding="utf-8"))
     assert [one for one in commands if re.search(r"\b(DOMAIN|SELECTOR|NEW-\w+)\b", one)] == []

@@ -1,4 +1,4 @@
-"""A function in a process of its own: its account, its time, its errors."""
+"""Functions in a child process: account, time limit and errors."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from dkim_formula.errors import FormulaError
 from dkim_formula.health import child
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 
 
 def wait_for(condition, deadline=10):
@@ -22,11 +22,11 @@ def raise_(error):
     raise error
 
 
-def test_child_gives_back_what_the_function_returns():
+def test_run_returns_the_result_of_the_function():
     assert child.run(lambda: {"a": [1, None, "é"]}, 10) == {"a": [1, None, "é"]}
 
 
-def test_child_leaves_this_process_as_it_is(monkeypatch):
+def test_child_does_not_change_this_process(monkeypatch):
     monkeypatch.setenv("DOCTOR", "before")
 
     def change():
@@ -39,24 +39,24 @@ def test_child_leaves_this_process_as_it_is(monkeypatch):
     assert (os.environ["DOCTOR"], os.getcwd()) == ("before", here)
 
 
-def test_our_error_comes_with_its_text():
+def test_error_of_the_formula_keeps_its_text():
     with pytest.raises(child.ChildFailed, match="no such thing"):
         child.run(lambda: raise_(FormulaError("no such thing")), 10)
 
 
-def test_other_error_comes_without_its_text():
+def test_other_exception_loses_its_text():
     with pytest.raises(child.ChildBroke) as error:
         child.run(lambda: raise_(ValueError("a secret")), 10)
     assert "ValueError in raise_" in str(error.value)
     assert "secret" not in str(error.value)
 
 
-def test_end_without_a_word_is_told():
-    with pytest.raises(child.ChildBroke, match="without a word"):
+def test_end_without_a_result_is_an_error():
+    with pytest.raises(child.ChildBroke, match="without a result"):
         child.run(lambda: os._exit(3), 10)
 
 
-def test_function_that_hangs_ends_with_what_it_started(tmp_path):
+def test_function_that_hangs_is_killed_with_the_processes_that_it_started(tmp_path):
     def hang():
         started = subprocess.Popen(["sleep", "600"])
         (tmp_path / "pid").write_text(str(started.pid))
@@ -73,16 +73,16 @@ def is_gone(number):
     try:
         with open(f"/proc/{number}/stat", encoding="ascii") as stream:
             return stream.read().rpartition(")")[2].split()[0] == "Z"
-    # A process that ends between the two calls is no such process (ESRCH).
+    # Reading the file of a process that ends after open() fails with ESRCH.
     except (FileNotFoundError, ProcessLookupError):
         return True
 
 
 @as_root
-def test_child_is_who_it_is_told_to_be():
+def test_child_has_the_user_group_and_environment_of_the_account():
     account = child.Account("nobody", environment={"PGPASSFILE": "/x"})
 
-    def tell():
+    def observe():
         return [
             os.getuid(),
             os.geteuid(),
@@ -91,23 +91,23 @@ def test_child_is_who_it_is_told_to_be():
             len(os.environ),
         ]
 
-    user, effective, group, variable, count = child.run(tell, 10, account)
+    user, effective, group, variable, count = child.run(observe, 10, account)
     assert user == effective != 0
     assert group != 0
     assert (variable, count) == ("/x", 2)
 
 
 @as_root
-def test_account_can_t_look_into_the_child():
-    def tell():
+def test_account_cannot_read_the_memory_of_the_child():
+    def observe():
         owner = os.stat("/proc/self/mem").st_uid
         return [owner, os.access("/proc/self/environ", os.R_OK)]
 
-    assert child.run(tell, 10, child.Account("nobody")) == [0, False]
+    assert child.run(observe, 10, child.Account("nobody")) == [0, False]
 
 
 @as_root
-def test_child_in_a_chroot_sees_nothing_else(tmp_path):
+def test_child_in_a_chroot_sees_only_the_chroot(tmp_path):
     (tmp_path / "inside").touch()
     tmp_path.chmod(0o755)
     account = child.Account("nobody", chroot=str(tmp_path))
@@ -115,6 +115,6 @@ def test_child_in_a_chroot_sees_nothing_else(tmp_path):
 
 
 @as_root
-def test_account_that_is_not_there_is_told():
+def test_missing_account_is_an_error():
     with pytest.raises(KeyError, match="no-such-account"):
         child.run(lambda: 1, 10, child.Account("no-such-account"))

@@ -1,4 +1,4 @@
-"""Files that a unit of the formula wrote, found in the unit, so that none stays behind."""
+"""Files that a unit of the formula wrote, and that the formula removes when they are obsolete."""
 
 import pytest
 from dkim_formula.health import commands
@@ -23,7 +23,7 @@ def for_states(**monitoring):
         ),
     ],
 )
-def test_file_that_a_unit_writes_is_left_over_where_it_is_not_wanted(
+def test_file_of_a_unit_is_left_over_if_the_pillar_does_not_ask_for_it(
     tmp_path, monkeypatch, unit, call, name, key, setting
 ):
     service, file = tmp_path / "unit.service", tmp_path / name

@@ -1,4 +1,4 @@
-"""What is measured for the metrics alone: ends of certificates, restarts, records by domain."""
+"""Measurements for metrics: expiry of certificates, restarts, records by domain."""
 
 import datetime
 
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from dkim_formula.dns import verdict
 from dkim_formula.dns.checked import Checked
-from dkim_formula.health import measures
+from dkim_formula.health import expiry, measures
 from dkim_formula.health.model import Host
 from dkim_formula.records.record import Record
 from dkim_formula.settings import read
@@ -19,7 +19,7 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def certificate(days):
-    """A certificate that ends so many days after the start."""
+    """Return a certificate that expires some days after the start."""
     key = ed25519.Ed25519PrivateKey.generate()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
     made = (
@@ -36,14 +36,14 @@ def certificate(days):
 
 
 def days(samples):
-    """Of each sample of a certificate: its use, and the days from the start to the end."""
+    """Return the days from the start to the expiry of each certificate, by its use."""
     return {one.labels["use"]: (one.value - START.timestamp()) / 86400 for one in samples}
 
 
-def test_holder_s_own_certificate_counts_and_of_authorities_the_longest(tmp_path):
+def test_first_certificate_of_a_holder_and_last_expiry_of_authorities_count(tmp_path):
     file = tmp_path / "bundle.pem"
     file.write_bytes(b"text before\n" + certificate(30) + certificate(10) + certificate(90))
-    found = measures.certificates([("reader", str(file)), ("authorities", str(file))])
+    found = expiry.certificates([("reader", str(file)), ("authorities", str(file))])
     assert days(found) == {"reader": 30, "authorities": 90}
 
 
@@ -52,13 +52,13 @@ def test_file_without_a_certificate_has_no_sample(tmp_path, text):
     file = tmp_path / "file.pem"
     if text is not None:
         file.write_bytes(text)
-    assert list(measures.certificates([("reader", str(file))])) == []
+    assert list(expiry.certificates([("reader", str(file))])) == []
 
 
 def test_damaged_certificate_has_no_sample(tmp_path):
     file = tmp_path / "file.pem"
     file.write_bytes(certificate(30).replace(b"M", b"A"))
-    assert list(measures.certificates([("reader", str(file))])) == []
+    assert list(expiry.certificates([("reader", str(file))])) == []
 
 
 def of_machine(pillar):
@@ -67,7 +67,7 @@ def of_machine(pillar):
     return list(measures.of_machine(Host(reading.settings)))
 
 
-def test_certificates_of_a_database_elsewhere_are_measured(tmp_path, monkeypatch):
+def test_certificates_of_a_remote_database_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "SYSTEMCTL", "/none")
     for name, end in (("reader", 10), ("salt", 20), ("root", 30)):
         (tmp_path / name).write_bytes(certificate(end))
@@ -85,7 +85,7 @@ def test_certificates_of_a_database_elsewhere_are_measured(tmp_path, monkeypatch
     assert days(found) == {"reader": 10, "salt": 20, "authorities": 30}
 
 
-def test_restarts_are_read_for_each_daemon_that_is_there(tmp_path, monkeypatch):
+def test_restarts_of_each_loaded_daemon_are_measured(tmp_path, monkeypatch):
     systemctl = tmp_path / "systemctl"
     # systemctl(1) separates units by an empty line, and orders properties by itself.
     systemctl.write_text(
@@ -110,7 +110,7 @@ def of_records(every, states):
     return {(one.metric, *one.labels.values()): one.value for one in found if one.value}
 
 
-def test_records_are_counted_by_what_they_are_of_and_domains_by_the_worst():
+def test_records_are_counted_by_key_state_and_domains_by_their_worst_verdict():
     every = [
         checked("a.example", verdict.MISSING, "now"),
         checked("a.example", verdict.NO_ANSWER, "next"),
@@ -135,7 +135,7 @@ def test_records_are_counted_by_what_they_are_of_and_domains_by_the_worst():
     }
 
 
-def test_domains_are_series_up_to_a_hundred_the_worst_first():
+def test_a_hundred_domains_at_most_have_a_series_the_worst_first():
     every = [checked(f"d{number:04}.example", verdict.OK) for number in range(500)]
     every.append(checked("z.example", verdict.BOGUS))
     found = list(measures.of_records(every, every[-1:], {}))
@@ -146,7 +146,7 @@ def test_domains_are_series_up_to_a_hundred_the_worst_first():
     )
 
 
-def test_every_verdict_has_its_place():
+def test_every_verdict_has_a_rank():
     texts = [
         value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)
     ]

@@ -1,4 +1,4 @@
-"""What the metrics say, and their file."""
+"""The text of the metrics, and their file."""
 
 import os
 import stat
@@ -24,7 +24,7 @@ def written(local, **kept):
     return parse(exposition.render(exposition.samples(local, kept)))
 
 
-def test_metrics_parse_and_say_what_is_known():
+def test_metrics_parse_and_contain_all_known_values():
     up = [Sample("dkim_service_up", 1, {"service": name}) for name in ("opendkim", "postfix")]
     local = results(*up, *(right(name, "well") for name in MONITORED))
     metrics = written(local, database=results(Sample("dkim_domains_hosted", 2)))
@@ -56,10 +56,10 @@ def test_problems_are_named_up_to_twenty():
     assert len(metrics["dkim_problem_info"]) == 20
 
 
-def test_metrics_of_what_is_unknown_are_left_out():
-    away = [wrong("database", "it is away", ""), Sample("dkim_database_up", 0)]
+def test_unknown_values_have_no_metrics():
+    down = [wrong("database", "it is away", ""), Sample("dkim_database_up", 0)]
     skipped = [unknown(name, "skipped") for name in ("key-age", "rotation", "unsigned")]
-    metrics = written(results(right("service", "it runs")), database=results(*away, *skipped))
+    metrics = written(results(right("service", "it runs")), database=results(*down, *skipped))
     assert metrics["dkim_database_up"] == {(): 0}
     assert not metrics.keys() & {"dkim_keys", "dkim_domains_hosted", "dkim_dns_records"}
     shown = {dict(labels)["check"] for labels in metrics["dkim_problems"]}
@@ -67,7 +67,7 @@ def test_metrics_of_what_is_unknown_are_left_out():
 
 
 @given(st.text(), st.text())
-def test_labels_come_back_as_they_were(subject, item):
+def test_labels_are_parsed_unchanged(subject, item):
     local = results(
         Sample("dkim_service_up", 0, {"service": subject}),
         wrong("unsigned", "1 domain", "", items=(item,)),
@@ -77,7 +77,7 @@ def test_labels_come_back_as_they_were(subject, item):
     assert (("check", "unsigned"), ("item", item)) in metrics["dkim_problem_info"]
 
 
-def test_file_of_metrics_is_for_all_and_replaced_in_one_step(tmp_path):
+def test_file_of_metrics_is_readable_by_all_and_replaced_atomically(tmp_path):
     path = tmp_path / "dkim.prom"
     exposition.write(str(path), "old 1\n")
     with path.open() as reader:
@@ -91,6 +91,6 @@ def test_file_of_metrics_is_for_all_and_replaced_in_one_step(tmp_path):
 @pytest.mark.parametrize(
     "path", [None, 7, "dkim.prom", "/tmp/passwd", "/none/dkim.prom", "/a\0.prom"]
 )
-def test_path_that_is_none_is_refused(path):
+def test_invalid_path_is_refused(path):
     with pytest.raises(InvalidValue, match="path"):
         exposition.write(path, "")

@@ -1,4 +1,4 @@
-"""docs/monitoring.md, the alerts and the dashboard go by the checks and metrics that there are."""
+"""The page docs/monitoring.md, the alerts and the dashboard, against the checks and metrics."""
 
 import json
 import re
@@ -21,7 +21,7 @@ METRICS = {name: set(metric.labels) for name, metric in exposition.METRICS.items
 
 
 def table(heading):
-    """The first two columns of the table below a heading's text."""
+    """Return the first two columns of the table below a heading."""
     rows = TEXT.partition(heading)[2].partition("| --- |")[2].partition("\n\n")[0]
     return [
         [re.findall(r"`([^`]+)`", cell) for cell in line.split(" | ")[:2]]
@@ -39,7 +39,7 @@ def test_every_metric_is_listed_with_its_labels():
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_rule_is_one_and_goes_by_metrics_that_there_are(alert):
+def test_alert_is_a_valid_rule_with_existing_metrics(alert):
     # Prometheus, «Alerting rules» and «Metric names and labels».
     assert alert.keys() <= {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", alert["alert"])
@@ -51,7 +51,7 @@ def test_rule_is_one_and_goes_by_metrics_that_there_are(alert):
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_panel_asks_for_metrics_that_there_are(panel):
+def test_panel_uses_existing_metrics(panel):
     assert panel["description"]
     for target in panel["targets"]:
         labels = " ".join(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
@@ -60,7 +60,7 @@ def test_panel_asks_for_metrics_that_there_are(panel):
 
 
 def assert_known(expression, text=""):
-    """Every metric of an expression, and every label of the expression and a text, is one."""
+    """Assert that every metric of an expression and every label of both texts exists."""
     named = re.findall(r"\bdkim_\w+", expression)
     assert named
     assert set(named) <= METRICS.keys()
@@ -73,20 +73,20 @@ def assert_known(expression, text=""):
 
 
 def anchors(page):
-    """The headings of a page as links name them."""
+    """Return the anchors of a page's headings."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_runbook_is_a_place_in_the_docs(alert):
+def test_runbook_is_a_page_and_an_anchor_of_the_docs(alert):
     page, _, anchor = alert["annotations"]["runbook"].partition("#")
     assert (DOCS / page).is_file()
     assert not anchor or anchor in anchors(DOCS / page)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_alert_is_tried_firing_and_not_firing(alert):
+def test_alert_has_a_case_that_fires_and_a_case_that_does_not(alert):
     expected = [
         bool(one["exp_alerts"])
         for case in CASES
@@ -118,7 +118,7 @@ def test_every_check_has_an_alert():
         assert metric in expressions
 
 
-def test_pillar_of_the_example_is_right():
+def test_pillars_of_the_examples_are_valid():
     pillars = [yaml.safe_load(block)["dkim"] for block in BLOCKS if block.startswith("dkim:")]
     assert pillars
     assert [read({"domains": ["*"], **pillar}).problems for pillar in pillars] == [()] * len(

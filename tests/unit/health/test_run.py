@@ -1,4 +1,4 @@
-"""The registry of checks, the doctor's way through it, and its text."""
+"""The registry of checks, the doctor's run of it, and the collection for monitoring."""
 
 import re
 import time
@@ -28,7 +28,7 @@ def raise_(error):
     raise error
 
 
-def none_runs(_service):
+def no_service_runs(_service):
     return False
 
 
@@ -37,7 +37,7 @@ def checks(*made):
 
 
 def results(*made):
-    return [(one["check"], one["ok"]) for one in doctor(READING, none_runs, checks(*made))]
+    return [(one["check"], one["ok"]) for one in doctor(READING, no_service_runs, checks(*made))]
 
 
 def test_findings_come_in_the_order_of_the_checks():
@@ -49,7 +49,7 @@ def test_findings_come_in_the_order_of_the_checks():
     ("first", "expected"),
     [(right("a", ""), True), (wrong("a", "", "do"), None), (unknown("a", ""), None)],
 )
-def test_check_is_not_tried_without_what_it_needs(first, expected):
+def test_check_is_skipped_unless_the_checks_that_it_needs_pass(first, expected):
     made = (("a", first, {}), ("b", right("b", ""), {"needs": ("a",)}))
     assert results(*made)[1] == ("b", expected)
 
@@ -58,35 +58,34 @@ def test_check_is_not_tried_without_what_it_needs(first, expected):
     ("first", "expected"),
     [(right("a", ""), True), (wrong("a", "", "do"), None), (unknown("a", ""), True)],
 )
-def test_check_is_not_tried_after_what_is_wrong(first, expected):
+def test_check_is_skipped_after_a_check_that_failed(first, expected):
     made = (("a", first, {}), ("b", right("b", ""), {"after": ("a",)}))
     assert results(*made)[1] == ("b", expected)
 
 
-def test_check_that_hangs_is_wrong_and_the_next_one_is_tried():
+def test_check_that_hangs_fails_and_the_next_check_runs():
     hanging = Check("a", lambda host: time.sleep(600), seconds=0.2)
-    found = doctor(READING, none_runs, [hanging, *checks(("b", right("b", ""), {}))])
+    found = doctor(READING, no_service_runs, [hanging, *checks(("b", right("b", ""), {}))])
     assert [one["ok"] for one in found] == [False, True]
     assert "0.2 s" in found[0]["message"]
     assert found[0]["remedy"]
 
 
-def test_check_that_breaks_off_tells_nothing_of_the_chain():
-    found = doctor(READING, none_runs, [Check("a", lambda host: raise_(ValueError("a secret")))])
+def test_check_with_an_unexpected_exception_is_unknown_without_its_text():
+    broken = Check("a", lambda host: raise_(ValueError("a secret")))
+    found = doctor(READING, no_service_runs, [broken])
     assert [(one["ok"], "secret" in str(one)) for one in found] == [(None, False)]
 
 
-def test_error_of_ours_is_what_is_wrong():
-    found = doctor(
-        READING, none_runs, [Check("a", lambda host: raise_(FormulaError("main.cf is gone")))]
-    )
-    (one,) = found
+def test_error_of_the_formula_is_the_problem():
+    broken = Check("a", lambda host: raise_(FormulaError("main.cf is gone")))
+    (one,) = doctor(READING, no_service_runs, [broken])
     assert (one["check"], one["ok"], one["message"]) == ("a", False, "main.cf is gone")
     assert one["remedy"] == "see the reason"
 
 
-def test_wrong_pillar_is_the_first_finding():
-    found = doctor(read({"domains": {"exa mple": {}}}), none_runs, CHECKS[:1])
+def test_invalid_pillar_is_the_first_finding():
+    found = doctor(read({"domains": {"exa mple": {}}}), no_service_runs, CHECKS[:1])
     assert found[0]["ok"] is False
     assert "'exa mple'" in found[0]["message"]
 
@@ -94,8 +93,8 @@ def test_wrong_pillar_is_the_first_finding():
 def test_documentation_has_every_check():
     text = (Path(__file__).resolve().parents[3] / "docs" / "doctor.md").read_text()
     rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    told = " ".join(rows)
-    assert [check.name for check in CHECKS if not re.search(f"`[^`]*{check.name}`", told)] == []
+    names = " ".join(rows)
+    assert [one.name for one in CHECKS if not re.search(f"`[^`]*{one.name}`", names)] == []
 
 
 def test_other_formats_are_refused():
@@ -118,7 +117,7 @@ def test_delay_is_the_setting_of_the_check():
     assert [run.delay(monitoring, name) for name in ("service", "dns", "key-age")] == [7, 8, 0]
 
 
-def test_finding_is_plain_data():
+def test_finding_becomes_a_dictionary():
     assert Finding("a", "b", False, "c", "d", ("e",), 1, 0.0).to_dict() == {
         "check": "a",
         "subject": "b",
@@ -135,7 +134,7 @@ def test_finding_is_plain_data():
 
 
 def collect(monkeypatch, cost, *made, settings=None):
-    monkeypatch.setattr(run, "CHECKS", [Check(name, look, cost) for name, look in made])
+    monkeypatch.setattr(run, "CHECKS", [Check(name, function, cost) for name, function in made])
     return run.collect(Host(settings or Settings()), cost)
 
 
@@ -144,13 +143,13 @@ def test_checks_of_other_costs_are_not_run(monkeypatch):
     assert run.collect(Host(Settings()), "local").findings == ()
 
 
-def test_findings_and_samples_are_told_apart(monkeypatch):
+def test_findings_and_samples_are_separated(monkeypatch):
     made = [right("a", "well"), Sample("dkim_keys", 2, {"state": "active"})]
     found = collect(monkeypatch, "local", ("a", lambda host: made))
     assert (list(found.findings), list(found.samples)) == (made[:1], made[1:])
 
 
-def test_database_that_breaks_off_is_the_problem_and_the_rest_unknown(monkeypatch):
+def test_database_that_ends_the_session_is_a_problem_and_later_checks_are_unknown(monkeypatch):
     made = [
         ("database", lambda host: [Sample("dkim_database_up", 1), right("database", "well")]),
         ("orphaned-keys", lambda host: [right("orphaned-keys", "none")]),
@@ -166,26 +165,26 @@ def test_database_that_breaks_off_is_the_problem_and_the_rest_unknown(monkeypatc
     assert found.is_down("database")
 
 
-def test_database_that_nobody_can_ask_is_a_problem(monkeypatch):
-    look = [unknown("database", "no driver", "install it"), Sample("dkim_database_up", 0)]
-    (finding,) = collect(monkeypatch, "database", ("database", lambda host: look)).findings
+def test_database_without_a_driver_is_a_problem(monkeypatch):
+    found = [unknown("database", "no driver", "install it"), Sample("dkim_database_up", 0)]
+    (finding,) = collect(monkeypatch, "database", ("database", lambda host: found)).findings
     assert (finding.ok, finding.count) == (False, 1)
 
 
-def test_dns_that_can_not_be_asked_is_unknown(monkeypatch):
+def test_dns_that_does_not_answer_is_unknown(monkeypatch):
     found = collect(monkeypatch, "dns", ("dns", lambda host: raise_(FormulaError("no resolver"))))
     assert [(one.check, one.ok) for one in found.findings] == [("dns", None)]
     assert found.is_down("dns")
 
 
-def test_records_that_nobody_sees_are_a_problem(monkeypatch):
-    unseen = unknown("dns", "1 record", items=("a TXT: unchecked",), count=1)
-    (finding,) = collect(monkeypatch, "dns", ("dns", lambda host: [unseen])).findings
+def test_records_without_an_observation_are_a_problem(monkeypatch):
+    unchecked = unknown("dns", "1 record", items=("a TXT: unchecked",), count=1)
+    (finding,) = collect(monkeypatch, "dns", ("dns", lambda host: [unchecked])).findings
     assert (finding.ok, finding.count) == (False, 1)
 
 
 @pytest.mark.parametrize(("must_sign", "ok"), [("hosted", False), ("chosen", True)])
-def test_pillar_says_whether_hosted_domains_have_to_sign(monkeypatch, must_sign, ok):
+def test_pillar_decides_whether_hosted_domains_must_sign(monkeypatch, must_sign, ok):
     settings = Settings(monitoring=Monitoring(unsigned=must_sign))
     found = unknown("unsigned", "a.example", "", "not in the pillar", items=("a.example",), count=1)
     (finding,) = collect(

@@ -1,4 +1,4 @@
-"""The tables and keys of a file-based OpenDKIM, read as opendkim(8) reads them."""
+"""The tables and keys of an OpenDKIM with files, read as opendkim(8) reads them."""
 
 import base64
 import os
@@ -14,7 +14,7 @@ from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import data_set
 from dkim_formula.importing.data_set import FILE, REFILE, DataSet
 from dkim_formula.importing.key_table import read_key_table
-from dkim_formula.importing.pillar import key_settings, lacking
+from dkim_formula.importing.pillar import key_settings, missing_settings
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.signing_table import (
     ADDRESS,
@@ -95,7 +95,7 @@ def test_kind_of_a_table_follows_its_prefix(text, kind, rest):
     "text",
     ["db:/x.db", "lua:/x", "ldap://x", "refile:x", "huh:/x", "", None],
 )
-def test_table_that_is_no_text_is_refused(text):
+def test_invalid_name_of_a_table_is_refused(text):
     with pytest.raises(InvalidValue, match="key_table"):
         data_set.locate(text, "key_table")
 
@@ -136,7 +136,7 @@ def test_name_of_a_data_set_in_a_database_is_read_as_opendkim_reads_it():
     assert not short.is_on_socket
 
 
-def test_columns_of_a_database_stand_for_what_colons_part():
+def test_columns_of_a_database_replace_the_fields_between_colons():
     text = "dsn:pgsql://u@h/d/table=t?keycol=k?datacol=a,b,c"
     rows = [("1", ["example.com", "s", "/keys/a"])]
     found = data_set.read(text, "key_table", lambda source, where: rows)
@@ -146,14 +146,14 @@ def test_columns_of_a_database_stand_for_what_colons_part():
     assert (entries["1"].domain, entries["1"].selector) == ("example.com", "s")
 
 
-def test_comments_and_blank_lines_are_no_rows():
+def test_comments_and_blank_lines_are_skipped():
     text = "# all\n\n  a   b c # rest\n\tc\td\r\nalone\n"
     rows = [(row.key, row.value.reveal()) for row in data_set.parse_file(text, "t")]
     assert rows == [("a", "b c"), ("c", "d"), ("alone", "")]
 
 
-def test_place_of_a_row_is_its_line():
-    assert [row.place for row in data_set.parse_file("#\na b\n\nc d\n", "/t")] == [
+def test_location_of_a_row_is_its_line():
+    assert [row.location for row in data_set.parse_file("#\na b\n\nc d\n", "/t")] == [
         "/t, line 2",
         "/t, line 4",
     ]
@@ -187,16 +187,16 @@ def test_entry_has_domain_selector_and_key():
     entries, refused = keys_of("mail._domainkey.example.com Example.COM:mail:/keys/mail.private\n")
     entry = entries["mail._domainkey.example.com"]
     assert (entry.domain, entry.selector) == ("example.com", "mail")
-    assert entry.material.reveal() == "/keys/mail.private"
+    assert entry.key_or_path.reveal() == "/keys/mail.private"
     assert refused == []
 
 
-def test_key_in_a_table_keeps_its_own_colons():
+def test_path_in_a_table_may_contain_colons():
     entries, _ = keys_of("a example.com:s:/keys/with:colon\n")
-    assert entries["a"].material.reveal() == "/keys/with:colon"
+    assert entries["a"].key_or_path.reveal() == "/keys/with:colon"
 
 
-def test_names_of_keys_differ_by_case():
+def test_names_of_keys_are_case_sensitive():
     entries, refused = keys_of("a example.com:s:/a\nA example.com:t:/b\n")
     assert list(entries) == ["a", "A"]
     assert refused == []
@@ -213,7 +213,7 @@ def test_names_of_keys_differ_by_case():
         ("name example.com:mail/1:/k", "selector: 'mail/1'"),
     ],
 )
-def test_row_that_is_no_entry_is_refused_with_its_reason(line, reason):
+def test_malformed_row_is_refused_with_the_reason(line, reason):
     entries, (refusal,) = keys_of(f"{line}\n")
     assert entries == {}
     assert reason in refusal.reason
@@ -227,18 +227,18 @@ def test_second_row_of_a_name_is_refused():
     assert refusal.entry == "a (KeyTable, line 2)"
 
 
-def test_pattern_is_no_name_of_a_key():
+def test_pattern_as_name_of_a_key_is_refused():
     entries, (refusal,) = keys_of("*.example.com example.com:s:/k\n", data_set.REFILE)
     assert entries == {}
     assert "is a pattern" in refusal.reason
 
 
-def test_key_text_that_spills_over_the_lines_of_a_table_is_never_shown():
+def test_key_text_on_several_lines_of_a_table_is_never_shown():
     text = pem(rsa_key()).decode()
     entries, refused = keys_of(f"a example.com:s:{text}")
     table = signing_of(text)
-    told = repr((entries, refused, table.refused, table.lines))
-    assert not [line for line in text.splitlines()[1:-1] if line in told]
+    shown = repr((entries, refused, table.refused, table.lines))
+    assert not [line for line in text.splitlines()[1:-1] if line in shown]
 
 
 # --- SigningTable ---------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_key_text_that_spills_over_the_lines_of_a_table_is_never_shown():
         ("*", True, EVERY, ""),
     ],
 )
-def test_pattern_is_known(pattern, wild, kind, subject):
+def test_supported_pattern_is_classified(pattern, wild, kind, subject):
     assert classify(pattern, wild) == (kind, subject)
 
 
@@ -277,12 +277,12 @@ def test_pattern_is_known(pattern, wild, kind, subject):
         ("", True, "indented"),
     ],
 )
-def test_pattern_that_is_not_taken_says_why(pattern, wild, reason):
+def test_unsupported_pattern_is_refused_with_the_reason(pattern, wild, reason):
     with pytest.raises(InvalidValue, match=reason):
         classify(pattern, wild)
 
 
-def test_flat_table_goes_from_the_narrow_to_the_wide():
+def test_flat_table_uses_the_most_specific_pattern():
     table = signing_of("* every\n.example.com sub\nsub.example.com host\nu@sub.example.com user\n")
 
     def names(*sender):
@@ -294,12 +294,12 @@ def test_flat_table_goes_from_the_narrow_to_the_wide():
     assert names("example.com") == ["every"]
 
 
-def test_refile_goes_by_its_lines():
+def test_refile_uses_the_first_line_that_matches():
     table = signing_of("* every\n*@example.com host\n", data_set.REFILE)
     assert [line.key_name for line in table.signing("example.com")] == ["every"]
 
 
-def test_lines_with_one_pattern_sign_together_in_a_refile_alone():
+def test_lines_with_the_same_pattern_sign_together_only_in_a_refile():
     text = "{0} first\n{0} second\n"
     wild = signing_of(text.format("*@example.com"), data_set.REFILE)
     flat = signing_of(text.format("example.com"))
@@ -308,7 +308,7 @@ def test_lines_with_one_pattern_sign_together_in_a_refile_alone():
     assert "takes the first row" in flat.refused[0].reason
 
 
-# --- Which key signs for whom ---------------------------------------------------------------------
+# --- The choice of the signing key ----------------------------------------------------------------
 
 TWO = "a example.com:s:/a\nb example.org:t:/b\n"
 
@@ -326,29 +326,29 @@ def test_without_a_signing_table_each_key_signs_for_its_domain():
     assert [refusal.entry for refusal in selection.refused] == ["c (KeyTable, line 3)"]
 
 
-def test_key_that_no_line_leads_to_does_not_sign():
+def test_key_that_no_line_names_does_not_sign():
     selection = selected(f"{TWO}old example.com:s2019:/old\n", "example.com a\nexample.org b\n")
     assert [c.entry.name for c in selection.choices if not c.signs] == ["old"]
 
 
-def test_other_domain_is_an_alias():
+def test_domain_that_signs_as_another_is_an_alias():
     selection = selected(TWO, "example.com a\nexample.net a\n")
     assert selection.aliases == {"example.net": "example.com"}
     assert signs(selection) == [("a", "example.com", "")]
 
 
-def test_subdomains_go_with_their_domain():
+def test_subdomains_sign_with_the_key_of_their_domain():
     selection = selected(TWO, "*@example.com a\n*@*.example.com a\n", data_set.REFILE)
     assert selection.subdomains == ["example.com"]
     assert selection.aliases == {}
 
 
-def test_subdomain_that_signs_as_its_parent_is_an_alias_where_it_is_hosted():
+def test_hosted_subdomain_that_signs_as_its_parent_is_an_alias():
     selection = selected(TWO, "example.com a\n.example.com a\n", hosted=["sub.example.com"])
     assert selection.aliases == {"sub.example.com": "example.com"}
 
 
-def test_subdomains_of_an_alias():
+def test_subdomains_of_an_alias_sign_as_the_target_domain():
     selection = selected(TWO, ".example.net a\n")
     assert selection.aliases == {"example.net": "example.com"}
     assert selection.subdomains == ["example.net"]
@@ -357,15 +357,15 @@ def test_subdomains_of_an_alias():
 def test_subdomains_with_another_key_than_their_domain_are_refused():
     selection = selected(TWO, "example.org b\n.example.org a\n")
     assert selection.subdomains == []
-    assert "signs otherwise" in selection.refused[0].reason
+    assert "signs differently" in selection.refused[0].reason
 
 
-def test_address_has_a_key_of_its_own():
+def test_address_can_have_its_own_key():
     selection = selected(f"{TWO}n example.com:news:/n\n", "example.com a\nnews@example.com n\n")
     assert ("n", "example.com", "news@example.com") in signs(selection)
 
 
-def test_address_with_its_domains_key_needs_nothing():
+def test_address_with_the_key_of_its_domain_needs_no_own_key():
     selection = selected(TWO, "example.com a\nnews@example.com a\n")
     assert signs(selection) == [("a", "example.com", "")]
     assert selection.refused == []
@@ -389,31 +389,31 @@ def test_second_address_of_a_key_is_refused():
     assert "shares its key with one@example.com" in selection.refused[0].reason
 
 
-def test_line_for_everybody_stands_for_the_hosted_domains():
+def test_line_for_every_sender_matches_the_hosted_domains():
     selection = selected(TWO, "* a\n", hosted=["example.com", "example.net"])
     assert selection.aliases == {"example.net": "example.com", "example.org": "example.com"}
-    assert "stands for the hosted domains" in selection.notes[0]
+    assert "matches the hosted domains only" in selection.notes[0]
 
 
-def test_percent_is_the_senders_domain():
+def test_percent_means_the_domain_of_the_sender():
     keys = "any %:mail:/keys/%/mail.private\n"
     selection = selected(keys, "* any\n", hosted=["example.com", "example.net"])
     assert signs(selection) == [("any", "example.com", ""), ("any", "example.net", "")]
 
 
-def test_percent_in_the_signing_table_is_the_name_of_the_key():
+def test_percent_in_the_signing_table_names_the_key_of_the_domain():
     keys = "example.com example.com:s:/a\nexample.net example.net:s:/b\n"
     selection = selected(keys, "* %\n", hosted=["example.com", "no-key.example"])
     assert [choice.domain for choice in selection.choices] == ["example.com", "example.net"]
     assert selection.refused == []
 
 
-def test_line_that_names_no_key_of_the_table_is_refused():
+def test_line_that_names_a_missing_key_is_refused():
     selection = selected(TWO, "example.com a\nexample.net missing\n")
     assert "'missing'" in selection.refused[0].reason
 
 
-def test_signer_is_told_of():
+def test_dropped_signer_is_noted():
     selection = selected(TWO, "example.com a:@example.com\n")
     assert signs(selection) == [("a", "example.com", "")]
     assert "i=" in selection.notes[0]
@@ -440,7 +440,7 @@ def _forms():
 
 
 @pytest.mark.parametrize("form", list(_forms()))
-def test_key_is_taken_in_every_form(form):
+def test_key_is_read_in_every_form(form):
     expected = read_stored(pem(rsa_key())).private.public_base64()
     assert key_file.private_key(_forms()[form], "key").public_base64() == expected
 
@@ -448,8 +448,8 @@ def test_key_is_taken_in_every_form(form):
 def test_ed25519_key_of_the_rfcs_gives_the_published_record():
     key = ed25519.Ed25519PrivateKey.from_private_bytes(ED25519_SECRET)
     for data in (pem(key), base64.b64encode(der(key))):
-        taken = key_file.private_key(data, "key")
-        assert (taken.algorithm, taken.public_base64()) == ("ed25519", ED25519_PUBLIC)
+        private = key_file.private_key(data, "key")
+        assert (private.algorithm, private.public_base64()) == ("ed25519", ED25519_PUBLIC)
 
 
 def _broken():
@@ -489,7 +489,7 @@ def _small():
         "empty",
     ],
 )
-def test_what_is_no_key_is_refused_without_showing_it(kind):
+def test_invalid_key_is_refused_without_showing_the_text(kind):
     data = _broken()[kind]
     with pytest.raises(InvalidValue) as caught:
         key_file.private_key(data, "key file /keys/mail.private")
@@ -500,7 +500,7 @@ def test_what_is_no_key_is_refused_without_showing_it(kind):
     assert caught.value.__cause__ is None
 
 
-def test_weak_key_needs_to_be_allowed():
+def test_weak_key_is_refused_unless_allowed():
     weak = key_file.private_key(pem(rsa_key(1024)), "key")
     with pytest.raises(InvalidValue, match=r"1024 bits.*allow_weak"):
         key_file.check_strength(weak, False, "key")
@@ -508,7 +508,7 @@ def test_weak_key_needs_to_be_allowed():
     key_file.check_strength(key_file.private_key(pem(rsa_key()), "key"), False, "key")
 
 
-def test_file_that_can_not_be_read_is_named(tmp_path):
+def test_unreadable_file_is_named(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     large = tmp_path / "large"
@@ -525,16 +525,16 @@ def test_file_that_can_not_be_read_is_named(tmp_path):
             key_file.read_file(str(path), "path")
 
 
-# --- What the pillar lacks ------------------------------------------------------------------------
+# --- Settings that the pillar lacks ---------------------------------------------------------------
 
 
-def test_pillar_that_has_it_all_lacks_nothing():
+def test_complete_pillar_lacks_no_setting():
     news = Address("news@example.com", (KeyPlan(selector="news"),))
     domains = {
         "example.com": Domain("example.com", subdomains=True, addresses=(news,)),
         "example.net": Domain("example.net", keys=(), alias_of="example.com"),
     }
-    wanted = {
+    desired = {
         "example.com": {
             "selector": "default",
             "algorithm": "rsa",
@@ -543,32 +543,32 @@ def test_pillar_that_has_it_all_lacks_nothing():
         },
         "example.net": {"alias_of": "example.com"},
     }
-    assert lacking(Settings(domains=domains), wanted, ()) == {}
-    assert lacking(Settings(), wanted, ()) == wanted
+    assert missing_settings(Settings(domains=domains), desired, ()) == {}
+    assert missing_settings(Settings(), desired, ()) == desired
 
 
-def test_pillar_lacks_what_differs():
+def test_pillar_lacks_settings_that_differ():
     domains = {"example.com": Domain("example.com")}
-    wanted = {"example.com": {"selector": "s2019", "algorithm": "rsa", "subdomains": True}}
-    assert lacking(Settings(domains=domains), wanted, ()) == {
+    desired = {"example.com": {"selector": "s2019", "algorithm": "rsa", "subdomains": True}}
+    assert missing_settings(Settings(domains=domains), desired, ()) == {
         "example.com": {"selector": "s2019", "subdomains": True}
     }
 
 
 def test_every_hosted_domain_may_have_any_selector():
-    wanted = {
+    desired = {
         "example.com": {"selector": "s2019", "algorithm": "rsa"},
         "example.net": {"alias_of": "example.com"},
     }
-    assert lacking(Settings(every_hosted=Domain("*")), wanted, wanted) == {
+    assert missing_settings(Settings(every_hosted=Domain("*")), desired, desired) == {
         "example.net": {"alias_of": "example.com"}
     }
-    assert lacking(Settings(every_hosted=Domain("*")), wanted, ()) == wanted
+    assert missing_settings(Settings(every_hosted=Domain("*")), desired, ()) == desired
     below = {"example.com": {"selector": "s2019", "algorithm": "rsa", "subdomains": True}}
-    assert lacking(Settings(every_hosted=Domain("*")), below, below) == {
+    assert missing_settings(Settings(every_hosted=Domain("*")), below, below) == {
         "example.com": {"subdomains": True}
     }
-    assert lacking(Settings(every_hosted=Domain("*", subdomains=True)), below, below) == {}
+    assert missing_settings(Settings(every_hosted=Domain("*", subdomains=True)), below, below) == {}
 
 
 def case_tables(number):
@@ -586,12 +586,12 @@ def case_tables(number):
     ("number", "domain", "selector"),
     [(47, "example.com", "mail_2020"), (69, "my_host.example.com", "mail")],
 )
-def test_case_47_69_key_with_an_underscore_comes_in_and_signs(number, domain, selector):
+def test_case_47_69_key_with_an_underscore_is_imported_and_signs(number, domain, selector):
     (choice,) = case_tables(number).choices
     assert (choice.domain, choice.entry.selector, choice.signs) == (domain, selector, True)
 
 
-def test_case_48_pattern_without_an_at_sign_is_taken_and_told_of():
+def test_case_48_pattern_without_an_at_sign_is_imported_and_noted():
     found = case_tables(48)
     (choice,) = found.choices
     assert (choice.domain, choice.signs) == ("example.com", True)
@@ -599,15 +599,15 @@ def test_case_48_pattern_without_an_at_sign_is_taken_and_told_of():
 
 
 @pytest.mark.parametrize("number", [47, 48, 69])
-def test_case_47_48_69_pillar_that_the_import_prints_is_one_that_is_taken(number):
-    wanted = {
+def test_case_47_48_69_pillar_that_the_import_prints_is_valid(number):
+    desired = {
         choice.domain: key_settings({"rsa": choice.entry.selector})
         for choice in case_tables(number).choices
     }
-    assert settings.read({"domains": lacking(Settings(), wanted, ())}).problems == ()
+    assert settings.read({"domains": missing_settings(Settings(), desired, ())}).problems == ()
 
 
-def test_selector_that_the_pillar_refuses_or_folds_is_left_out_of_what_it_lacks():
+def test_selector_that_the_pillar_refuses_or_folds_is_no_missing_setting():
     for name in ("mail_2020", "Mail2020"):
         assert key_settings({"rsa": name}) == {"algorithm": "rsa"}
     assert key_settings({"rsa": "mail_2020", "ed25519": "s2020"}) == {

@@ -1,4 +1,4 @@
-"""Programs that sign beside the formula's OpenDKIM."""
+"""Other programs that sign mail on the machine."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from dkim_formula.settings.model import Settings
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine without any such program, and without Postfix."""
+    """A machine without another signing program and without Postfix."""
 
     def no_postfix():
         raise PostfixError("no postconf")
@@ -51,17 +51,17 @@ class World:
         self._monkeypatch.setattr(other_signers.service_milters, "read", lambda: found)
 
     def found(self):
-        return other_signers.found(Settings())
+        return other_signers.messages(Settings())
 
 
-def test_machine_without_another_signer_has_nothing_to_say(machine):
+def test_machine_without_another_signer_has_no_message(machine):
     machine.run("/usr/sbin/opendkim", "-f", "-x", "/etc/opendkim.conf")
     machine.run("/usr/sbin/smtpd")
     assert machine.found() == []
     assert [one.ok for one in check_postfix.other_signers_found(Host(Settings()))] == [True]
 
 
-def test_check_and_doctor_say_what_the_import_says(machine):
+def test_check_and_doctor_report_the_message_of_the_import(machine):
     machine.run("rspamd: main process")
     machine.write("rspamd/local.d/dkim_signing.conf", "use_redis = true;")
     (finding,) = check_postfix.other_signers_found(Host(Settings()))
@@ -93,7 +93,7 @@ def test_rspamd_with_keys_in_redis_signs(machine):
     assert "rspamd signs with its keys" in machine.found()[0]
 
 
-def test_rspamd_that_does_not_run_does_not_sign(machine):
+def test_stopped_rspamd_is_not_reported(machine):
     machine.write("rspamd/local.d/dkim_signing.conf", "")
     machine.write("data/dkim/example.com.dkim.key", "")
     assert machine.found() == []
@@ -131,8 +131,8 @@ def test_opendkim_with_another_configuration_is_named(machine, words):
     assert machine.found() == []
 
 
-def test_processes_of_this_machine_are_seen_by_the_words_they_were_called_by():
-    # It says when it runs: until then the kernel has no words of it.
+def test_processes_of_this_machine_are_found_with_their_command_lines():
+    # The program prints a line once it runs: before that the kernel has no command line of it.
     command = [sys.executable, "-c", "print(flush=True); input()", "word of this test"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:

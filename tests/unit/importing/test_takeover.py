@@ -1,4 +1,4 @@
-"""What other programs hold of keys, read from their files and rows."""
+"""The keys of other programs, read from their files and rows."""
 
 import base64
 import contextlib
@@ -45,7 +45,7 @@ dkim_key('first.example', 'dkim', '/var/lib/dkim/first.example.pem');
 
 
 def signing(held, hosted=()):
-    """Whose mail is signed with which key: domain or address, domain of the key, selector."""
+    """Return the signing keys as (domain or address, selector)."""
     found = select(held.entries, held.signing, hosted)
     assert found.refused == []
     return {
@@ -56,7 +56,7 @@ def signing(held, hosted=()):
 
 
 def silent(held, hosted=()):
-    """The keys that nothing signs with."""
+    """Return the keys that no mail is signed with, as (domain, selector)."""
     choices = select(held.entries, held.signing, hosted).choices
     return {(c.domain, c.entry.selector) for c in choices if not c.signs}
 
@@ -85,11 +85,11 @@ def test_halves_of_a_key_that_contradict_each_other_are_refused(octets):
 
 
 @given(st.binary(max_size=100).filter(lambda data: len(data) not in (32, 64)))
-def test_other_lengths_are_no_key(octets):
+def test_key_of_another_length_is_refused(octets):
     assert read_stored(base64.b64encode(octets)).private is None
 
 
-def test_file_that_others_can_read_is_told_of(tmp_path):
+def test_key_file_that_others_can_read_is_reported(tmp_path):
     path = tmp_path / "key"
     path.write_text("")
     path.chmod(0o644)
@@ -156,11 +156,11 @@ def test_row_of_postfixadmin_without_a_key_is_named():
         )
     )
     assert set(held.entries) <= {"4"}
-    said = "\n".join(refused(held))
-    assert "1 (table dkim, id 1): default of example.com has no private key" in said
-    assert "3 (table dkim, id 3): default of example.com is the path of a file" in said
-    assert "no domain" in said
-    assert PEM.splitlines()[1] not in said
+    messages = "\n".join(refused(held))
+    assert "1 (table dkim, id 1): default of example.com has no private key" in messages
+    assert "3 (table dkim, id 3): default of example.com is the path of a file" in messages
+    assert "no domain" in messages
+    assert PEM.splitlines()[1] not in messages
 
 
 # --- Modoboa --------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_domains_of_modoboa_sign_with_the_files_that_their_rows_name():
     assert silent(held) == {("off.example", "modoboa")}
     assert refused(held) == [
         "soon.example (table admin_domain, soon.example): Modoboa has made no key for the domain "
-        "yet; nothing is to be taken"
+        "yet"
     ]
     assert (held.rows_name_files, held.folder) == (True, "/var/lib/dkim")
 
@@ -195,7 +195,7 @@ def from_amavisd(tmp_path, text, domains=()):
     return amavisd.read(str(path), domains)
 
 
-def test_key_of_iredmail_signs_and_the_domains_that_borrow_it_are_named(tmp_path):
+def test_key_of_iredmail_signs_and_domains_of_the_catch_all_are_named(tmp_path):
     held = from_amavisd(tmp_path, IREDMAIL, ["first.example", "second.example", "third.example"])
     assert signing(held, ["first.example", "second.example"]) == {("first.example", "dkim")}
     (note,) = held.notes
@@ -204,7 +204,7 @@ def test_key_of_iredmail_signs_and_the_domains_that_borrow_it_are_named(tmp_path
     assert refused(held) == []
 
 
-def test_senders_of_the_maps_sign_as_they_say(tmp_path):
+def test_senders_of_the_maps_sign_with_the_configured_keys(tmp_path):
     held = from_amavisd(
         tmp_path,
         """
@@ -246,12 +246,12 @@ dkim_key('b.example',
 )
 def test_statement_that_is_not_plain_is_named_with_its_line(tmp_path, line):
     held = from_amavisd(tmp_path, f"1;\n{line}\ndkim_key('a.example', 's', '/k');\n")
-    (said,) = refused(held)
-    assert said.startswith(f"{tmp_path}/amavisd.conf, line 2: is not understood")
+    (message,) = refused(held)
+    assert message.startswith(f"{tmp_path}/amavisd.conf, line 2: is not understood")
     assert set(held.entries) <= {"s._domainkey.a.example"}
 
 
-def test_what_is_no_statement_is_passed_over(tmp_path):
+def test_text_outside_of_statements_is_skipped(tmp_path):
     held = from_amavisd(
         tmp_path,
         "# dkim_key('x.example', 's', '/k');\n"
@@ -268,7 +268,7 @@ def test_what_is_no_statement_is_passed_over(tmp_path):
     assert "$enable_dkim_signing is not 1" in held.notes[0]
 
 
-def test_second_statement_of_a_line_is_named(tmp_path):
+def test_second_statement_in_a_line_is_reported(tmp_path):
     held = from_amavisd(
         tmp_path, "dkim_key('a.example', 's', '/k'); dkim_key('b.example', 's', '/k');\n"
     )
@@ -288,13 +288,13 @@ def test_second_statement_of_a_line_is_named(tmp_path):
         ("", False),
     ],
 )
-def test_switch_of_amavisd_is_seen_wherever_it_stands(text, signs):
+def test_switch_of_amavisd_is_found_anywhere_in_a_line(text, signs):
     found = amavisd.Configuration()
     amavisd.parse(text, "f", found)
     assert (found.signs, found.unknown) == (signs, [])
 
 
-def test_folder_of_debian_is_read_in_its_order(tmp_path):
+def test_folder_of_debian_is_read_in_the_order_of_amavisd(tmp_path):
     (tmp_path / "50-user").write_text("$enable_dkim_signing = 0;\n")
     (tmp_path / "20-dkim").write_text("$enable_dkim_signing = 1;\ndkim_key('a.example','s','/k');")
     (tmp_path / "50-user.bak").write_text("$enable_dkim_signing = 1;\n")
@@ -390,14 +390,14 @@ def test_mail_of_subdomains_is_signed_as_rspamd_does_it(folder):
     assert "dkim:defaults:subdomains" in held.notes[0]
 
 
-def test_maps_tell_selector_and_path(folder):
+def test_maps_give_selector_and_path(folder):
     folder.key("example.com.s1.key")
     selectors = folder.write("selectors", '# map\nExample.com s1\n"example.org" "s2"\nbad\n')
     paths = folder.write("paths", "example.org /elsewhere/org.pem\n")
     folder.configure(f'selector_map = "{selectors}";\nuse_esld = false')
     held = folder.read(path_map=paths)
     assert signing(held) == {("example.com", "s1"), ("example.org", "s2")}
-    files = {entry.selector: entry.material.reveal() for entry in held.entries.values()}
+    files = {entry.selector: entry.key_or_path.reveal() for entry in held.entries.values()}
     assert files == {"s1": f"{folder.keys}/example.com.s1.key", "s2": "/elsewhere/org.pem"}
     assert refused(held) == [f"{selectors}, line 4: is not DOMAIN VALUE"]
 
@@ -428,7 +428,7 @@ def test_later_layers_of_the_configuration_win(folder):
     assert not rspamd.configuration(str(folder.path)).is_on
 
 
-def test_selector_with_dots_is_told_by_a_known_domain(folder):
+def test_selector_with_dots_is_recognised_by_a_known_domain(folder):
     folder.key("example.com.s1.mail.key")
     held = folder.read(["example.com", "com.s1"])
     (entry,) = held.entries.values()
@@ -445,21 +445,21 @@ def test_last_value_of_a_map_counts(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("use_redis = true;", "use_redis"),
         ("use_vault = true;", "use_vault"),
         ('selector_map = "https://example.net/map";', "selector_map"),
         ('selector_map = "/not/there";', "can't be read: No such file"),
-        ("a = [", "line 1: is not understood"),
+        ("a = [", "line 1: can't be parsed"),
         ('.include "/other"', '.include "/other": is not read'),
         ('key_table = "/etc/KeyTable";', "give it to dkim.import_tables as key_table"),
-        ("domain { '*' { selector = x; path = /k } }", "no domain that a key can be for"),
+        ("domain { '*' { selector = x; path = /k } }", "not a domain that can have a key"),
     ],
 )
-def test_what_is_not_plain_is_named(folder, text, said):
+def test_unsupported_syntax_is_reported(folder, text, reason):
     folder.configure(text)
-    assert [one for one in refused(folder.read()) if said in one]
+    assert [one for one in refused(folder.read()) if reason in one]
 
 
 def test_configuration_that_is_missing_is_named(tmp_path):
@@ -468,7 +468,7 @@ def test_configuration_that_is_missing_is_named(tmp_path):
 
 
 @given(st.text(st.sampled_from("ab={}[];,\n\"'#. /*:\\")))
-def test_any_text_is_a_configuration_or_none(text):
+def test_any_text_is_parsed_or_refused(text):
     try:
         ucl.parse(text)
     except ucl.NotUnderstood as error:
@@ -483,7 +483,7 @@ VALUE = st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size
 
 
 @given(st.dictionaries(NAME, st.one_of(VALUE, st.dictionaries(NAME, VALUE))))
-def test_strings_and_sections_come_back_as_they_were_written(values):
+def test_strings_and_sections_are_parsed_as_written(values):
     def quoted(text):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -501,11 +501,11 @@ def test_strings_and_sections_come_back_as_they_were_written(values):
     } == values
 
 
-# --- Anything -----------------------------------------------------------------
+# --- Generated input ----------------------------------------------------------
 
 
-def read_whole(held, domains=("example.com",)):
-    """What an import does with what a program holds, up to the files."""
+def select_all(held, domains=("example.com",)):
+    """Select the keys of a program as an import does, without reading the key files."""
     select(held.entries, held.signing, domains)
 
 
@@ -519,7 +519,7 @@ def test_any_files_of_rspamd_are_read_or_refused(text, selectors, name):
         (folder.path / "selectors").write_bytes(selectors.encode("utf-8", "replace"))
         with contextlib.suppress(OSError, ValueError):
             folder.key(f"{name}.dkim.key")
-        read_whole(folder.read(["example.com"]))
+        select_all(folder.read(["example.com"]))
 
 
 @examples(150)
@@ -530,7 +530,7 @@ def test_any_configuration_of_amavisd_is_read_or_refused(text):
         file.write_bytes(
             f"dkim_key('example.com', '{text}', '/k');\n{text}".encode("utf-8", "replace")
         )
-        read_whole(amavisd.read(str(file), ["example.com"]))
+        select_all(amavisd.read(str(file), ["example.com"]))
 
 
 OTHERS = st.one_of(st.none(), odd_text())
@@ -539,13 +539,13 @@ OTHERS = st.one_of(st.none(), odd_text())
 @examples(150)
 @given(st.tuples(OTHERS, OTHERS, OTHERS), OTHERS)
 def test_any_row_of_a_panel_is_read_or_refused(row, author):
-    read_whole(
+    select_all(
         postfixadmin.read(
             tables(dkim=[("1", *row)], dkim_signing=[("1", author, "1"), ("2", "example.com", "1")])
         )
     )
     name, selector, path = row
-    read_whole(modoboa.read(tables(admin_domain=[(name, "true", selector, path)])))
+    select_all(modoboa.read(tables(admin_domain=[(name, "true", selector, path)])))
 
 
 @examples(150)
@@ -556,12 +556,12 @@ def test_any_name_of_a_data_set_is_read_or_refused_without_showing_it(text):
         f"pgsql://u:hunter2@h/d/table={text}",
         f"pgsql://{text}:hunter2@h/d/table=t",
     ):
-        said = ""
+        message = ""
         try:
             dsn.parse(name, "key_table")
         except InvalidValue as error:
-            said = f"{error} {error.__cause__}"
-        assert "hunter2" not in said
+            message = f"{error} {error.__cause__}"
+        assert "hunter2" not in message
 
 
 # --- OpenDKIM -------------------------------------------------------------------------------------
@@ -577,13 +577,13 @@ def test_daemon_with_one_key_signs_for_its_domains(tmp_path):
     assert set(select(held.entries, held.signing, ()).subdomains) == {"example.com", "example.org"}
 
 
-def test_copy_is_read_where_the_formula_has_written_the_file(tmp_path, monkeypatch):
+def test_copy_is_read_if_the_formula_has_replaced_the_file(tmp_path, monkeypatch):
     path = tmp_path / "opendkim.conf"
     monkeypatch.setattr(opendkim, "CONFIGURATION", str(path))
     path.write_text("KeyTable /etc/old\n")
     assert opendkim.read(None).key_table == "/etc/old"
     path.write_text(f"{HEADER}\nKeyTable dsn:pgsql://x\n")
-    with pytest.raises(InvalidValue, match="no copy of a former one"):
+    with pytest.raises(InvalidValue, match="the copy of the former file is missing"):
         opendkim.read(None)
     (tmp_path / "opendkim.conf.before-dkim-formula").write_text("KeyTable /etc/kept\n")
     assert opendkim.read(None).key_table == "/etc/kept"

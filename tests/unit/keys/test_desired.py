@@ -1,4 +1,4 @@
-"""The keys and patterns that should be, from the pillar and the hosted domains."""
+"""The desired keys and patterns, derived from the pillar and the hosted domains."""
 
 import dataclasses
 from dataclasses import replace
@@ -21,18 +21,18 @@ def patterns_of(*domains):
     return keys_desired.desired_patterns({domain.name: domain for domain in domains})
 
 
-def test_pillars_own_domains_are_chosen_in_its_order():
+def test_domains_of_the_pillar_are_chosen_in_the_pillars_order():
     chosen = keys_desired.chosen_domains(settings(Domain("b.example"), Domain("a.example")), [])
     assert [*chosen] == ["b.example", "a.example"]
 
 
-def test_hosted_domain_that_the_pillar_does_not_name_is_left_alone():
+def test_hosted_domain_outside_the_pillar_is_not_chosen():
     assert [*keys_desired.chosen_domains(settings(Domain("a.example")), ["b.example"])] == [
         "a.example"
     ]
 
 
-def test_star_takes_every_hosted_domain_with_its_settings():
+def test_star_chooses_every_hosted_domain_with_the_stars_settings():
     chosen = keys_desired.chosen_domains(
         settings(every_hosted=TEMPLATE), ["a.example", "b.example"]
     )
@@ -42,35 +42,35 @@ def test_star_takes_every_hosted_domain_with_its_settings():
     }
 
 
-def test_named_domain_keeps_its_own_settings_beside_the_star():
+def test_domain_of_the_pillar_keeps_its_own_settings_despite_the_star():
     own = Domain("a.example", ttl=5)
     chosen = keys_desired.chosen_domains(settings(own, every_hosted=TEMPLATE), ["a.example"])
     assert chosen == {"a.example": own}
 
 
-def test_domain_that_is_false_is_not_taken_by_the_star():
+def test_excluded_domain_is_not_chosen_by_the_star():
     made = settings(every_hosted=TEMPLATE, excluded=frozenset({"skip.example"}))
     assert [*keys_desired.chosen_domains(made, ["skip.example", "a.example"])] == ["a.example"]
 
 
 @pytest.mark.parametrize("hosted", ["B.example", "b.example.", "bücher.example"])
-def test_hosted_name_that_opendkim_would_not_find_is_passed_over(hosted):
+def test_hosted_name_that_opendkim_would_not_find_is_skipped(hosted):
     made = settings(Domain("a.example"), every_hosted=TEMPLATE)
     assert [*keys_desired.chosen_domains(made, [hosted])] == ["a.example"]
 
 
-def test_named_domain_is_chosen_once_however_the_site_spells_it():
+def test_domain_of_the_pillar_is_chosen_once_in_any_hosted_spelling():
     own = Domain("a.example", ttl=5)
     made = settings(own, every_hosted=TEMPLATE)
     assert keys_desired.chosen_domains(made, ["A.Example", "a.example"]) == {"a.example": own}
 
 
 @pytest.mark.parametrize("hosted", ["not a name", "", "*", "a" * 64 + ".example"])
-def test_hosted_text_that_is_no_domain_is_passed_over(hosted):
+def test_hosted_text_that_is_not_a_domain_is_skipped(hosted):
     assert keys_desired.chosen_domains(settings(every_hosted=TEMPLATE), [hosted]) == {}
 
 
-def test_settings_of_a_domain_come_from_its_name_then_the_star_then_the_defaults():
+def test_settings_are_the_domains_own_else_the_stars_else_the_defaults():
     own = Domain("a.example", ttl=5)
     defaults = Domain("*", ttl=7)
     starred = settings(own, every_hosted=TEMPLATE, defaults=defaults)
@@ -81,7 +81,7 @@ def test_settings_of_a_domain_come_from_its_name_then_the_star_then_the_defaults
     )
 
 
-def test_every_algorithm_of_a_domain_is_a_key():
+def test_domain_has_a_key_for_each_algorithm():
     domain = Domain("a.example", keys=(RSA, ED25519))
     assert keys_desired.desired_keys({"a.example": domain}) == [
         DesiredKey("a.example", "r1", "rsa", 3072, ""),
@@ -89,7 +89,7 @@ def test_every_algorithm_of_a_domain_is_a_key():
     ]
 
 
-def test_address_has_keys_beside_its_domains():
+def test_address_has_its_own_keys():
     address = Address("news@a.example", keys=(KeyPlan(selector="news"),))
     found = keys_desired.desired_keys({"a.example": Domain("a.example", addresses=(address,))})
     assert [(key.selector, key.address) for key in found] == [
@@ -98,7 +98,7 @@ def test_address_has_keys_beside_its_domains():
     ]
 
 
-def test_alias_has_no_key_and_its_addresses_do():
+def test_alias_has_no_key_but_its_addresses_have_keys():
     address = Address("news@b.example", keys=(KeyPlan(selector="news"),))
     alias = Domain("b.example", alias_of="a.example", addresses=(address,))
     assert [key.address for key in keys_desired.desired_keys({"b.example": alias})] == [
@@ -114,7 +114,7 @@ def test_subdomains_are_signed_by_the_domains_key():
     assert patterns_of(Domain("a.example", subdomains=True)) == {".a.example": ("a.example", "")}
 
 
-def test_alias_and_its_subdomains_are_signed_as_the_other_domain():
+def test_alias_and_its_subdomains_are_signed_by_the_other_domains_key():
     assert patterns_of(Domain("b.example", alias_of="a.example", subdomains=True)) == {
         "b.example": ("a.example", ""),
         ".b.example": ("a.example", ""),
@@ -128,7 +128,7 @@ def test_address_is_signed_by_its_own_key():
     }
 
 
-def test_hosted_domain_whose_delegated_record_would_be_too_long_is_not_chosen():
+def test_hosted_domain_with_a_too_long_delegated_record_name_is_not_chosen():
     zone = "dkim-keys-of-customers.mail-provider.example.net"
     template = replace(TEMPLATE, delegation=Delegation(zone, ("s1",)))
     long = ".".join(["a" * 60] * 3) + ".long.example"

@@ -1,4 +1,4 @@
-"""Generated main.cf, master.cf and unit files: our milters come and go, all else stays."""
+"""Generated main.cf, master.cf and unit files: only the managed milters change."""
 
 import contextlib
 import re
@@ -7,13 +7,14 @@ import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.postfix import (
     expansion,
-    joining,
     milter_addresses,
     milter_list,
+    milter_plan,
     milters,
+    saved_values,
     service_milters,
 )
-from dkim_formula.postfix.milters import Ours
+from dkim_formula.postfix.managed_milters import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.signer import config, unit
 from hypothesis import given
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.one_release
 
 RSA, ED25519 = "unix:opendkim/opendkim.sock", "unix:opendkim/opendkim-ed25519.sock"
 OLDER = {RSA: ["inet:localhost:8891", "unix:/run/opendkim/opendkim.sock"]}
-KNOWN = Ours([RSA, ED25519], OLDER)
+KNOWN = ManagedMilters([RSA, ED25519], OLDER)
 
 addresses = st.sampled_from(
     [
@@ -102,18 +103,18 @@ master_cfs = st.dictionaries(
 configurations = st.builds(
     lambda main, own: Configuration(main, SERVICES, own), main_cfs, master_cfs
 )
-ours = st.sampled_from([[RSA], [RSA, ED25519]])
+managed = st.sampled_from([[RSA], [RSA, ED25519]])
 actions = st.sampled_from([None, *milters.MILTER_DEFAULT_ACTIONS])
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_asked(monkeypatch, tmp_path):
+def every_milter_answers(monkeypatch, tmp_path):
     monkeypatch.setattr(milter_addresses, "answers", lambda *_: True)
-    monkeypatch.setattr(joining, "MEMORY", str(tmp_path / "none"))
+    monkeypatch.setattr(saved_values, "PATH", str(tmp_path / "none"))
 
 
 def others(found, value, parameters):
-    """The entries of other milters in a list, in their order, as Postfix reads them."""
+    """Return the entries of other milters in a list, in their order, as Postfix reads them."""
     expanded = milter_list.entries(expansion.expand(value, parameters))
     return [one for one in expanded if KNOWN.which(one) is None]
 
@@ -124,36 +125,36 @@ def everything_of_others(found):
         name: others(found, found.own[name], found.parameters(name.rpartition("/")[0]))
         for name in found.lists()
     }
-    return {**main, **{name: [squeezed(one) for one in value] for name, value in own.items()}}
+    return {**main, **{name: [without_blanks(one) for one in value] for name, value in own.items()}}
 
 
-def squeezed(text):
+def without_blanks(text):
     return re.sub(r"\s", "", text)
 
 
-def present(found, wanted, action):
-    return joining.present(found, wanted, action, older=OLDER)
+def present(found, managed, action):
+    return milter_plan.present(found, managed, action, older=OLDER)
 
 
 @examples(150)
-@given(configurations, ours, actions)
-def test_our_milters_join_once_and_nothing_of_others_changes(found, wanted, action):
-    plan = present(found, wanted, action)
+@given(configurations, managed, actions)
+def test_managed_milters_are_added_once_and_other_entries_stay(found, managed, action):
+    plan = present(found, managed, action)
     after = plan.after()
-    assert present(after, wanted, action).changes() == {}
+    assert present(after, managed, action).changes() == {}
     mine = everything_of_others(found)
     for name, value in everything_of_others(after).items():
-        assert [squeezed(one) for one in value] == [squeezed(one) for one in mine[name]]
-    known = Ours(wanted, OLDER)
+        assert [without_blanks(one) for one in value] == [without_blanks(one) for one in mine[name]]
+    known = ManagedMilters(managed, OLDER)
     for name in milters.LISTS:
-        there = milter_list.entries(expansion.expand(after.main[name], after.main))
-        assert set(known.among(there)) == set(wanted)
-        counted = [known.which(one) for one in there if known.which(one)]
-        # A list that the site has quote the same twice stays so.
+        found_entries = milter_list.entries(expansion.expand(after.main[name], after.main))
+        assert set(known.among(found_entries)) == set(managed)
+        counted = [known.which(one) for one in found_entries if known.which(one)]
+        # A list that refers to the same parameter twice keeps both references.
         if all(found.main.get(one, "").count("$") < 2 for one in milters.LISTS):
-            assert len(counted) == len(wanted), there
+            assert len(counted) == len(managed), found_entries
         if action:
-            literal = [one for one in there if one.startswith("{") and known.which(one)]
+            literal = [one for one in found_entries if one.startswith("{") and known.which(one)]
             assert {milter_list.own_action(one) for one in literal} <= {action}
     unchanged = set(found.main) - {*milters.LISTS, milters.CLASSES, "one", "two"}
     assert {name: after.main[name] for name in unchanged} == {
@@ -164,17 +165,17 @@ def test_our_milters_join_once_and_nothing_of_others_changes(found, wanted, acti
 
 
 @examples(150)
-@given(configurations, ours, actions)
-def test_our_milters_leave_and_the_site_has_what_it_had(found, wanted, action):
-    joined = present(found, wanted, action)
-    remembered = dict(joined.remember or {})
+@given(configurations, managed, actions)
+def test_managed_milters_are_removed_and_the_former_values_are_restored(found, managed, action):
+    joined = present(found, managed, action)
+    saved = dict(joined.to_save or {})
     after = joined.after()
-    known = Ours(wanted, OLDER)
-    left = joining.absent(after, wanted, OLDER, remembered).after()
-    assert joining.absent(left, wanted, OLDER).changes() == {}
+    known = ManagedMilters(managed, OLDER)
+    left = milter_plan.absent(after, managed, OLDER, saved).after()
+    assert milter_plan.absent(left, managed, OLDER).changes() == {}
     for name, value in everything_of_others(left).items():
-        assert [squeezed(one) for one in value] == [
-            squeezed(one) for one in everything_of_others(found)[name]
+        assert [without_blanks(one) for one in value] == [
+            without_blanks(one) for one in everything_of_others(found)[name]
         ]
     for name in (milters.DEFAULT_ACTION, milters.CLASSES):
         before = found.main.get(name, "")
@@ -193,13 +194,13 @@ def test_our_milters_leave_and_the_site_has_what_it_had(found, wanted, action):
 def test_configuration_of_any_text_is_read(main, own):
     found = Configuration(main, SERVICES, own)
     list(milter_addresses.entries(found))
-    milter_addresses.let_mail_go(found, KNOWN)
-    assert isinstance(service_milters.ways(found, KNOWN), list)
-    # A brace that is not closed is refused.
+    milter_addresses.lets_mail_leave_unsigned(found, KNOWN)
+    assert isinstance(service_milters.entrances(found, KNOWN), list)
+    # An unclosed brace is refused.
     with contextlib.suppress(PostfixError):
         plan = present(found, [RSA], "tempfail")
         assert present(plan.after(), [RSA], "tempfail").main == {}
-    joining.absent(found, [RSA], OLDER)
+    milter_plan.absent(found, [RSA], OLDER)
 
 
 @examples(150)

@@ -1,10 +1,10 @@
-"""main.cf goes through postconf(1); a stand-in for it records how it is called."""
+"""main.cf is read and written through postconf(1); a test double records the calls."""
 
 import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.postfix import main_cf
 
-# Says $ANSWER, and notes each of its arguments on a line of its own.
+# Prints $ANSWER, and records each argument on its own line.
 POSTCONF = """\
 #!/bin/sh
 printf '%s\\n' "$@" -- >> "{calls}"
@@ -18,14 +18,14 @@ class Postconf:
         self.program = folder / "postconf"
         self._calls, self._answer = folder / "calls", folder / "answer"
         self._complaint = folder / "complaint"
-        self.says("")
+        self.answer("")
         self.fails_with("")
         self.program.write_text(
             POSTCONF.format(calls=self._calls, answer=self._answer, complaint=self._complaint)
         )
         self.program.chmod(0o755)
 
-    def says(self, text):
+    def answer(self, text):
         self._answer.write_text(text)
 
     def fails_with(self, text):
@@ -51,7 +51,7 @@ def no_postconf(tmp_path, monkeypatch):
 
 
 def test_parameters_are_read_unexpanded(postconf):
-    postconf.says("non_smtpd_milters = $smtpd_milters\nsmtpd_milters = inet:a:1, inet:b:2\n")
+    postconf.answer("non_smtpd_milters = $smtpd_milters\nsmtpd_milters = inet:a:1, inet:b:2\n")
     assert main_cf.explicit() == {
         "non_smtpd_milters": "$smtpd_milters",
         "smtpd_milters": "inet:a:1, inet:b:2",
@@ -59,23 +59,23 @@ def test_parameters_are_read_unexpanded(postconf):
     assert postconf.calls == [["-n"]]
 
 
-def test_equals_signs_belong_to_the_value_after_the_first(postconf):
-    postconf.says("smtpd_milters = { inet:a:1, default_action = accept }\n")
+def test_later_equals_signs_belong_to_the_value(postconf):
+    postconf.answer("smtpd_milters = { inet:a:1, default_action = accept }\n")
     assert main_cf.explicit() == {"smtpd_milters": "{ inet:a:1, default_action = accept }"}
 
 
-def test_parameter_that_is_set_to_nothing_is_set(postconf):
-    postconf.says("smtpd_milters =\n")
+def test_parameter_that_is_set_to_an_empty_value_is_read(postconf):
+    postconf.answer("smtpd_milters =\n")
     assert main_cf.explicit() == {"smtpd_milters": ""}
 
 
-def test_value_in_force_is_expanded_with_the_default(postconf):
-    postconf.says("tempfail\n")
+def test_value_in_force_is_expanded_or_the_default(postconf):
+    postconf.answer("tempfail\n")
     assert main_cf.in_force("milter_default_action") == "tempfail"
     assert postconf.calls == [["-xh", "milter_default_action"]]
 
 
-def test_another_directory_is_asked_where_it_is_given(postconf):
+def test_other_configuration_directory_is_used_if_given(postconf):
     main_cf.explicit("/etc/postfix-out")
     assert postconf.calls == [["-c", "/etc/postfix-out", "-n"]]
 
@@ -87,28 +87,23 @@ def test_each_value_is_one_argument_whatever_is_in_it(postconf):
     ]
 
 
-def test_lines_are_taken_out_after_values_are_set(postconf):
+def test_lines_are_removed_after_values_are_set(postconf):
     main_cf.write({"a": "b"}, unset=iter(["c", "d"]))
     assert postconf.calls == [["-e", "a=b"], ["-X", "c", "d"]]
 
 
-def test_nothing_to_write_calls_nobody(postconf):
+def test_postconf_is_not_called_without_changes(postconf):
     main_cf.write({}, unset=iter([]))
     assert postconf.calls == []
 
 
-def test_error_of_postconf_is_handed_on(postconf):
+def test_error_of_postconf_is_passed_on(postconf):
     postconf.fails_with("fatal: /etc/postfix/main.cf, line 3: missing '=' after attribute name\n")
     with pytest.raises(PostfixError, match=r"postconf -n: fatal: .*main\.cf, line 3: missing '='"):
         main_cf.explicit()
 
 
 @pytest.mark.usefixtures("no_postconf")
-def test_missing_postfix_is_an_error_that_says_so():
+def test_missing_postfix_is_an_error():
     with pytest.raises(PostfixError, match="Postfix is not installed"):
         main_cf.in_force("milter_default_action")
-
-
-@pytest.mark.usefixtures("no_postconf")
-def test_bare_machine_has_no_parameters_yet():
-    assert main_cf.explicit_or_nothing() == {}

@@ -1,4 +1,4 @@
-"""Any set of records survives each text that shows it, and no text can smuggle anything in."""
+"""Every format keeps any set of records unchanged, and no value can inject anything."""
 
 import json
 import re
@@ -22,7 +22,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=700)
 
 @st.composite
 def records(draw, texts=TEXTS):
-    """Records of key names and policies below some zones, each name once."""
+    """Return records of key names and policies below some zones, each name once."""
     names = draw(
         st.lists(
             st.tuples(st.sampled_from(ZONES), st.lists(LABELS, min_size=1, max_size=2)),
@@ -43,7 +43,7 @@ def records(draw, texts=TEXTS):
 
 
 def read_back(text, origin):
-    """The set of (name, type, ttl, value) that dnspython reads from lines below an origin."""
+    """Return the set of (name, type, ttl, value) that dnspython reads from lines of a zone."""
     head = f"$ORIGIN {origin}.\n$TTL 5\n@ SOA ns h 1 1 1 1 1\n@ NS ns\n"
     zone = dns.zone.from_text(head + text, relativize=False, check_origin=False)
     found = set()
@@ -56,15 +56,15 @@ def read_back(text, origin):
     return found
 
 
-def wanted(records_):
+def expected(records_):
     return {(one.name, one.type, one.ttl, one.value) for one in records_}
 
 
 @given(records(), st.booleans())
 def test_zone_lines_are_read_back_as_the_same_records(made, relative):
     for zone in ZONES:
-        ours = [record for record in made if record.domain == zone]
-        assert read_back(render(ours, "bind", relative=relative), zone) == wanted(ours)
+        in_zone = [record for record in made if record.domain == zone]
+        assert read_back(render(in_zone, "bind", relative=relative), zone) == expected(in_zone)
 
 
 @given(records())
@@ -73,7 +73,7 @@ def test_json_is_read_back_as_the_same_records(made):
 
 
 @given(records(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=700)))
-def test_octodns_source_is_read_back_in_the_order_that_octodns_asks_for(made):
+def test_octodns_source_is_read_back_in_the_order_that_octodns_requires(made):
     documents = [*yaml.safe_load_all(render(made, "octodns"))]
     zones = dict.fromkeys(record.domain for record in made)
     assert len(documents) == len(zones)
@@ -83,18 +83,18 @@ def test_octodns_source_is_read_back_in_the_order_that_octodns_asks_for(made):
             (f"{name}.{zone}", entry["type"], entry["ttl"], entry["value"].replace("\\;", ";"))
             for name, entry in document.items()
         }
-        ours = [record for record in made if record.domain == zone]
+        in_zone = [record for record in made if record.domain == zone]
         dotted = {
             (name, kind, ttl, f"{value}." if kind == "CNAME" else value)
-            for name, kind, ttl, value in wanted(ours)
+            for name, kind, ttl, value in expected(in_zone)
         }
         assert found == dotted
 
 
 @given(records())
-def test_nsupdate_script_has_one_guarded_addition_a_record(made):
+def test_nsupdate_script_has_one_guarded_addition_for_each_record(made):
     text = render(made, "nsupdate")
-    # A quoted string has no line's end in it, so that a value can't become a command.
+    # A quoted string has no newline, so a value can't become a command.
     commands = re.findall(r"^(prereq|update add|send|;|update delete|zone)\b", text, re.MULTILINE)
     lines = [line for line in text.split("\n") if line]
     assert commands.count("update add") == len(made)
@@ -115,7 +115,7 @@ def test_nsupdate_names_a_zone_for_no_update_that_is_not_in_it(made, known):
     assert updates == len(made)
 
 
-def test_relative_names_are_of_the_zone_that_is_known():
+def test_relative_names_belong_to_the_known_zone():
     record = Record("s._domainkey.a.example.com", "TXT", 1, "x", "dkim", "a.example.com", "s")
     assert render([record], "oneline", relative=True) == "s._domainkey\tTXT\tx\n"
     assert (
@@ -134,5 +134,5 @@ def test_zones_apex_is_an_at_sign():
 
 
 @pytest.mark.parametrize("name", ["bind", "oneline", "nsupdate", "octodns"])
-def test_nothing_is_shown_as_nothing(name):
+def test_no_records_are_an_empty_text(name):
     assert render([], name) == ""

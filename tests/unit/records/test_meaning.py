@@ -1,4 +1,4 @@
-"""A text in DNS is judged by what it says to its readers, not by how it is written."""
+"""A text in DNS is compared by its meaning to verifiers, not by its writing."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ PURPOSES = {"DKIM1": "dkim", "DMARC1": "dmarc", "STSv1": "mta-sts"}
 
 
 def pairs(case):
-    """What a case wants and what it finds, as (record, octets)."""
-    wanted, found = None, []
+    """Return the desired record and the octets of each text that a case finds."""
+    desired, found = None, []
     for line in (CASES / case).read_text(encoding="ascii").splitlines():
         label, colon, value = line.partition(":")
         if label == "wanted":
-            wanted = value.strip(" ")
+            desired = value.strip(" ")
         elif label == "found" and colon:
-            found.append((_record(wanted), value[1:].removeprefix(" ").encode()))
+            found.append((_record(desired), value[1:].removeprefix(" ").encode()))
     assert found
     return found
 
@@ -61,15 +61,15 @@ def test_case_18_white_space_in_p_is_right():
     assert_same("18-white-space-in-p.txt")
 
 
-def test_case_19_pasted_quotes_are_said_for_what_they_are():
+def test_case_19_pasted_quotes_are_named():
     assert problem("19-pasted-quotes.txt").startswith("quotes were pasted into the value")
 
 
-def test_case_20_repeated_tag_is_said_for_what_it_is():
+def test_case_20_repeated_tag_is_named():
     assert problem("20-twice-p.txt").startswith("p= is there twice, and verifiers drop the whole")
 
 
-def test_case_21_another_dmarc_policy_is_no_key():
+def test_case_21_another_dmarc_policy_is_named():
     assert problem("21-dmarc-other-policy.txt") == "p= is reject, should be none"
 
 
@@ -93,7 +93,7 @@ def test_case_61_two_blanks_are_right():
     assert_same("61-two-blanks.txt")
 
 
-def test_case_62_v_that_is_not_first_is_said_for_what_it_is():
+def test_case_62_v_that_is_not_first_is_named():
     assert problem("62-v-not-first.txt").startswith("v= has to be the first tag")
 
 
@@ -117,7 +117,7 @@ KEY = "v=DKIM1; k=rsa; t=s; p=MIIBkeykey=="
         ("v=DKIM1; k=rsa; t=s; p=MIIBkeykey==;", 'its end, a last ";"'),
     ],
 )
-def test_key_record_that_every_verifier_reads_alike_is_right_and_its_form_is_told(found, advice):
+def test_key_record_with_the_same_meaning_is_right_and_its_writing_is_advice(found, advice):
     compared = compare(of(KEY), found.encode())
     assert compared.problem == ""
     assert advice in compared.advice
@@ -152,7 +152,7 @@ def test_key_record_that_every_verifier_reads_alike_is_right_and_its_form_is_tol
         ("v=DKIM1; k=rsa; t=s; p=MIIBk\x1b[2J", "no printable ASCII"),
     ],
 )
-def test_key_record_that_some_verifier_refuses_has_one_reason(found, reason):
+def test_key_record_that_a_verifier_refuses_has_one_reason(found, reason):
     compared = compare(of(KEY), found.encode())
     assert reason in compared.problem
     assert compared.advice == ""
@@ -161,10 +161,10 @@ def test_key_record_that_some_verifier_refuses_has_one_reason(found, reason):
 
 def test_algorithm_that_is_left_out_is_rsa():
     compared = compare(of("v=DKIM1; k=ed25519; p=AAAA"), b"v=DKIM1; p=AAAA")
-    assert compared.problem == "k= is missing, which is rsa, should be ed25519"
+    assert compared.problem == "k= is missing, which means rsa, should be ed25519"
 
 
-def test_strict_key_is_no_answer_to_one_that_signs_for_subdomains():
+def test_strict_record_is_a_problem_for_a_key_that_signs_for_subdomains():
     compared = compare(of("v=DKIM1; k=rsa; p=MIIB"), b"v=DKIM1; k=rsa; t=s; p=MIIB")
     assert compared.problem == "t= has s: verifiers refuse signatures for subdomains"
 
@@ -174,7 +174,7 @@ def test_empty_record_of_a_revoked_key_is_right_however_it_is_written(found):
     assert compare(of("v=DKIM1; k=rsa; t=s; p="), found.encode()).problem == ""
 
 
-def test_revoked_key_that_still_stands_there_is_told():
+def test_revoked_key_that_is_still_published_is_reported():
     compared = compare(of("v=DKIM1; k=rsa; t=s; p="), b"v=DKIM1; k=rsa; p=MIIB")
     assert compared.problem == "p= still holds a key, should be empty"
 
@@ -191,7 +191,7 @@ DMARC = "v=DMARC1; p=quarantine; np=reject; rua=mailto:d@example.com,mailto:e@ex
         "v = DMARC1 ; p = quarantine ; np=reject; rua=mailto:d@example.com,mailto:e@example.com ;",
     ],
 )
-def test_dmarc_record_that_says_the_same_is_right(found):
+def test_dmarc_record_with_the_same_meaning_is_right(found):
     assert compare(of(DMARC, "dmarc"), found.encode()).problem == ""
 
 
@@ -210,7 +210,7 @@ def test_dmarc_record_that_says_the_same_is_right(found):
         (f'"{DMARC}"', "quotes were pasted"),
     ],
 )
-def test_dmarc_record_that_says_something_else_has_one_reason(found, reason):
+def test_dmarc_record_with_another_meaning_has_one_reason(found, reason):
     assert reason in compare(of(DMARC, "dmarc"), found.encode()).problem
 
 

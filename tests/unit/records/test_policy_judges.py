@@ -1,4 +1,4 @@
-"""Other people's parsers read the policies that the pillar gives as the formula means them."""
+"""Independent parsers read the policies of the pillar with the meaning that the formula has."""
 
 import checkdmarc.dmarc
 import checkdmarc.mta_sts
@@ -40,13 +40,13 @@ def uris_of(record):
 
 @pytest.fixture(autouse=True)
 def no_look_ups(monkeypatch):
-    """checkdmarc asks whether a receiver of reports takes them; no name server is asked here."""
+    """Replace checkdmarc's question whether a receiver accepts reports: no query is sent."""
     monkeypatch.setattr(checkdmarc.dmarc, "verify_dmarc_report_destination", lambda *_, **__: None)
     hosts = [{"hostname": "mx", "preference": 10}]
     monkeypatch.setattr(checkdmarc.dmarc, "get_mx_records", lambda *_, **__: hosts)
 
 
-def test_case_30_policy_that_is_ended_needs_no_hosts():
+def test_case_30_policy_with_mode_none_needs_no_hosts():
     policy = case("30-mta-sts-none.yaml").mta_sts
     text = mta_sts_policy(policy)
     assert "mx:" not in text
@@ -67,12 +67,12 @@ def test_case_31_comma_separated_addresses_are_two():
 def test_policy_in_force_needs_hosts(mode):
     (said,) = reading({"mta_sts": {"mode": mode}}).problems
     assert said == (
-        "dkim:domains:example.com:mta_sts:mx: is not there; name the hosts that take the "
+        "dkim:domains:example.com:mta_sts:mx: is missing; name the hosts that take the "
         "domain's mail"
     )
 
 
-def test_ended_policy_has_its_hosts_checked():
+def test_hosts_of_a_policy_with_mode_none_are_checked():
     (said,) = reading({"mta_sts": {"mode": "none", "mx": "a b"}}).problems
     assert said.startswith("dkim:domains:example.com:mta_sts:mx: 'a b'")
 
@@ -115,7 +115,7 @@ def test_wrong_dmarc_is_refused_in_words(dmarc, said):
     assert said in problem
 
 
-def test_words_of_a_policy_have_no_case():
+def test_keywords_of_a_policy_are_case_insensitive():
     found = domain(
         {"dmarc": {"policy": "Quarantine", "psd": "N", "fo": "D:S", "ruf": "a@b.example"}}
     )
@@ -138,7 +138,7 @@ TEXTS = LISTS.map(lambda given_: ", ".join(one for one in given_ if isinstance(o
 
 @examples(200)
 @given(LISTS | TEXTS | PIECES)
-def test_report_addresses_that_are_taken_are_read_by_the_judge(value):
+def test_judge_reads_every_accepted_report_address(value):
     found = reading({"tls_rpt": value})
     uris = found.settings.domains[NAME].tls_rpt
     assert bool(found.problems) <= (not uris)
@@ -165,7 +165,7 @@ DMARC_VALUES = st.fixed_dictionaries(
 
 @examples(200)
 @given(DMARC_VALUES)
-def test_dmarc_that_is_taken_is_read_by_the_judge(value):
+def test_judge_reads_every_accepted_dmarc_policy(value):
     found = reading({"dmarc": value})
     policy = found.settings.domains[NAME].dmarc
     tags = checkdmarc.dmarc.parse_dmarc_record(dmarc_record(NAME, policy).value, NAME)["tags"]
@@ -182,7 +182,7 @@ def test_dmarc_that_is_taken_is_read_by_the_judge(value):
     LISTS | st.sampled_from(["mx.example.com", "*.Example.com.", "*", "192.0.2.1"]) | odd_text(),
     st.integers(-1, 31557601) | odd_value(),
 )
-def test_mta_sts_that_is_taken_is_read_by_the_judge(mode, hosts, max_age):
+def test_judge_reads_every_accepted_mta_sts_policy(mode, hosts, max_age):
     found = reading({"mta_sts": {"mode": mode, "mx": hosts, "max_age": max_age}})
     policy = found.settings.domains[NAME].mta_sts
     if policy is None:

@@ -1,4 +1,4 @@
-"""Records hold exactly what RFC 6376, 9989 and 9990 ask for."""
+"""Records hold exactly what RFC 6376, 9989 and 9990 require."""
 
 import pytest
 from dkim_formula.errors import InvalidValue
@@ -6,7 +6,7 @@ from dkim_formula.records import dmarc_record, key_record, report_authorisation_
 from dkim_formula.settings.model import Dmarc
 
 
-def test_key_record_is_the_howtos():
+def test_key_record_is_that_of_the_howto():
     record = key_record("Example.com", "Mail", "rsa", "MIIB")
     assert record.to_dict() == {
         "name": "mail._domainkey.example.com",
@@ -39,12 +39,12 @@ def test_ed25519_key_record_is_that_of_rfc_8463():
     assert record.value == f"v=DKIM1; k=ed25519; p={public}"
 
 
-def test_key_record_takes_no_unknown_algorithm():
+def test_key_record_refuses_an_unknown_algorithm():
     with pytest.raises(InvalidValue):
         key_record("example.com", "mail", "dsa", "MIIB")
 
 
-def test_key_record_has_the_ttl_that_was_asked_for():
+def test_key_record_has_the_given_ttl():
     assert key_record("example.com", "mail", "rsa", "MIIB", ttl=60).ttl == 60
 
 
@@ -104,7 +104,7 @@ def test_a_parent_domain_is_of_the_same_organisation():
     assert report_authorisation_records("sub.example.com", Dmarc(rua=("a@example.com",))) == []
 
 
-def test_a_domain_that_only_ends_alike_is_of_another_organisation():
+def test_a_domain_with_the_same_end_alone_is_of_another_organisation():
     records = report_authorisation_records("example.com", Dmarc(rua=("a@notexample.com",)))
     assert [record.name for record in records] == ["example.com._report._dmarc.notexample.com"]
 

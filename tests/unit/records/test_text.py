@@ -1,4 +1,4 @@
-"""Text of records pastes into a zone file and reads back as what it was."""
+"""Texts of records can be pasted into a zone file and are read back unchanged."""
 
 import json
 
@@ -17,7 +17,7 @@ def record(value, name="mail._domainkey.example.com"):
 
 
 def parsed(text):
-    """Name to (ttl, strings) of every TXT record of a zone that the text is pasted into."""
+    """Return (ttl, strings) by name for every TXT record of a zone with the pasted text."""
     zone = dns.zone.from_text(
         f"$ORIGIN example.com.\n$TTL 5\n@ SOA ns h 1 1 1 1 1\n@ NS ns\n{text}", relativize=False
     )
@@ -41,7 +41,7 @@ def test_strings_hold_255_octets_at_most(length):
     assert len(strings) == max(1, -(-length // 255))
 
 
-def test_several_records_paste_together():
+def test_several_records_can_be_pasted_together():
     long = key_record("example.com", "rsa2048", "rsa", PrivateKey.generate().public_base64())
     short = key_record("example.com", "ed", "ed25519", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIa=")
     zone = parsed(render([long, short, long], "bind"))
@@ -55,13 +55,13 @@ def test_short_record_is_one_line():
     )
 
 
-def test_oneline_is_whole_and_unquoted():
+def test_oneline_has_the_whole_value_without_quotes():
     assert render([record("x" * 400)], "oneline") == (
         f"mail._domainkey.example.com\tTXT\t{'x' * 400}\n"
     )
 
 
-def test_json_holds_the_plain_records():
+def test_json_holds_the_fields_of_the_records():
     records = [record("a"), record("b", "x.example")]
     assert json.loads(render(records, "json")) == [one.to_dict() for one in records]
 

@@ -1,4 +1,4 @@
-"""Evidence that grows from observations, and the moves that it allows."""
+"""The evidence that observations add up to, and the moves that it allows."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -40,25 +40,25 @@ def gate(*observations, now=None, **settings):
     return may_sign(evidence(*observations, now=now), MARGIN, **settings)
 
 
-def test_record_is_seen_since_the_first_observation_that_found_it_right():
+def test_record_is_visible_since_the_first_observation_that_found_it_ok():
     assert evidence(observed(0), observed(5), observed(9)).visible_since == at(0)
 
 
 @pytest.mark.parametrize("verdict", ["missing", "different", "duplicate", "inconsistent"])
-def test_other_word_of_the_servers_starts_again(verdict):
+def test_another_answer_of_the_servers_resets_visible_since(verdict):
     assert evidence(observed(0), observed(5, verdict)).visible_since is None
     assert evidence(observed(0), observed(5, verdict), observed(9)).visible_since == at(9)
 
 
 @pytest.mark.parametrize("verdict", ["no answer", "lame", "no zone", "unchecked", "bogus"])
-def test_silence_neither_starts_again_nor_counts(verdict):
+def test_observation_without_answers_neither_resets_visible_since_nor_opens_the_gate(verdict):
     found = evidence(observed(0), observed(50, verdict))
     assert (found.visible_since, found.verdict) == (at(0), verdict)
     assert gate(observed(0), observed(50, verdict)).to_state is None
     assert gate(observed(0), observed(50, verdict), observed(51)).to_state == "active"
 
 
-def test_silence_before_anything_was_seen_is_no_sight():
+def test_first_observation_without_answers_makes_no_record_visible():
     assert evidence(observed(0, "no answer")).visible_since is None
 
 
@@ -66,11 +66,11 @@ DAY = 86400
 
 
 def partly(seconds, **times):
-    """An observation where one server is silent, and every other shows the record."""
+    """Return an observation in which one server gives no answer and all others show the record."""
     return observed(seconds, "no answer", else_ok=True, **times)
 
 
-def test_gate_opens_a_day_later_beside_a_silent_server():
+def test_gate_opens_a_day_later_if_a_server_gives_no_answer():
     early = gate(partly(0), partly(DAY + 39))
     assert early.to_state is None
     assert early.not_before == at(DAY + 40)
@@ -79,31 +79,31 @@ def test_gate_opens_a_day_later_beside_a_silent_server():
     assert gate(partly(DAY + 40)).to_state is None
 
 
-def test_server_that_answers_again_has_to_show_the_record_for_the_whole_time():
+def test_server_that_answers_again_must_show_the_record_for_the_whole_time():
     observations = (partly(0), partly(DAY - 1), observed(DAY))
     assert evidence(*observations).visible_since == at(DAY)
     assert gate(*observations, observed(DAY + 39)).to_state is None
     assert gate(*observations, observed(DAY + 40)).to_state == "active"
 
 
-def test_server_that_showed_the_record_before_its_silence_starts_nothing_again():
+def test_silent_server_that_showed_the_record_before_does_not_reset_visible_since():
     assert gate(observed(0), partly(30), observed(40)).to_state == "active"
     assert gate(observed(0), partly(30), observed(35), partly(DAY + 39)).to_state is None
     assert gate(observed(0), partly(30), partly(DAY + 40)).to_state == "active"
 
 
 @pytest.mark.parametrize("verdict", ["missing", "inconsistent", "no answer"])
-def test_silence_of_one_counts_no_more_once_servers_say_something_else(verdict):
+def test_another_answer_ends_the_evidence_of_a_partly_silent_observation(verdict):
     assert evidence(partly(0), observed(5, verdict)).visible_since is None
     assert gate(partly(0), observed(5, verdict), partly(DAY + 40)).to_state is None
 
 
-def test_silence_of_every_server_is_never_enough():
+def test_gate_stays_closed_if_no_server_answers():
     observations = [observed(seconds, "no answer") for seconds in range(0, 5 * DAY, DAY)]
     assert gate(*observations).to_state is None
 
 
-def test_revoked_key_goes_a_day_later_beside_a_silent_server():
+def test_revoked_key_is_deleted_a_day_later_if_a_server_gives_no_answer():
     def revoked(*observations):
         found = evidence(*observations)
         return may_be_deleted(at(-99), found, found.observed_at, 60).to_state
@@ -112,29 +112,29 @@ def test_revoked_key_goes_a_day_later_beside_a_silent_server():
     assert revoked(partly(0), partly(DAY)) == GONE
 
 
-def test_observation_that_another_run_has_overtaken_changes_nothing():
+def test_observation_older_than_the_evidence_changes_nothing():
     found = evidence(observed(0, "missing"), observed(9))
     assert with_observation(found, observed(5, "missing"), at(10)) == found
     assert with_observation(found, observed(9, "missing"), at(10)) == found
 
 
-def test_evidence_of_the_future_is_void():
+def test_evidence_with_a_future_time_is_dropped():
     found = with_observation(evidence(observed(1000)), observed(5), at(6))
     assert found.visible_since == at(5)
 
 
-def test_what_resolvers_remember_is_known_when_the_clock_was_put_back():
+def test_ttls_stay_known_after_the_clock_was_set_back():
     before = evidence(observed(1000, "different", negative_ttl=900, other_ttl=600))
     found = with_observation(before, observed(5), at(6))
     assert (found.visible_since, found.negative_ttl, found.other_ttl) == (at(5), 900, 600)
 
 
-def test_other_text_in_the_record_starts_again_and_is_remembered_by_its_ttl():
+def test_new_record_value_resets_visible_since_and_keeps_the_old_records_ttl():
     found = evidence(observed(0, ttl=600), observed(100, value="s p=2"))
     assert (found.visible_since, found.other_ttl) == (at(100), 600)
 
 
-def test_largest_times_are_kept_until_the_record_is_seen():
+def test_largest_ttls_are_kept_until_the_record_is_visible():
     found = evidence(
         observed(0, "missing", negative_ttl=900),
         observed(5, "different", other_ttl=40),
@@ -143,13 +143,13 @@ def test_largest_times_are_kept_until_the_record_is_seen():
     assert (found.negative_ttl, found.other_ttl) == (900, 40)
 
 
-def test_key_signs_when_its_record_was_seen_for_the_hold():
+def test_key_signs_when_its_record_was_visible_for_the_required_time():
     assert gate(observed(0), observed(39)).to_state is None
     assert gate(observed(0), observed(39)).not_before == at(40)
     assert gate(observed(0), observed(40)).to_state == "active"
 
 
-def test_hold_is_the_longer_of_what_resolvers_may_remember():
+def test_required_time_follows_the_longest_ttl_in_resolver_caches():
     before = observed(0, "different", negative_ttl=30, other_ttl=300)
     assert gate(before, observed(1), observed(310)).not_before == at(311)
     assert gate(before, observed(1), observed(311)).to_state == "active"
@@ -159,26 +159,26 @@ def test_one_observation_is_never_enough():
     assert may_sign(evidence(observed(0, negative_ttl=0)), 0).not_before == at(1)
 
 
-def test_unknown_negative_ttl_is_waited_for():
+def test_gate_stays_closed_while_the_negative_ttl_is_unknown():
     decided = gate(observed(0, negative_ttl=None), observed(10**6, negative_ttl=None))
     assert decided.to_state is None
     assert "SOA" in decided.waits_for
 
 
-def test_without_a_observation_nothing_signs():
+def test_gate_stays_closed_without_an_observation():
     decided = gate()
     assert (decided.to_state, decided.not_before) == (None, None)
     assert decided.missing
 
 
-def test_missing_evidence_is_told_in_full():
+def test_decision_lists_all_missing_evidence():
     decided = gate(observed(0, "missing"))
     assert len(decided.missing) == 2
     assert "missing" in decided.waits_for
     assert "40s" in decided.waits_for
 
 
-def test_key_that_comes_back_under_its_name_waits_for_the_old_one_to_be_forgotten():
+def test_key_with_a_reused_selector_waits_until_caches_drop_the_old_record():
     assert gate(observed(0), observed(100), least=3600).not_before == at(3610)
 
 
@@ -189,7 +189,7 @@ def test_retired_key_stays_for_its_time():
 
 
 def standbys(*marks):
-    """Two standbys, each with marks of the moments (at, reached)."""
+    """Return two standbys, each with marks at the times (at, reached)."""
     return Replicas(
         [
             Mark(name, at(mark), None if reached is None else at(reached))
@@ -211,7 +211,7 @@ def standbys(*marks):
         ([(0, 0)], "revoked", None),
     ],
 )
-def test_retired_key_stays_from_when_every_standby_shows_the_switch(marks, to_state, not_before):
+def test_retired_keys_time_begins_when_every_standby_shows_the_switch(marks, to_state, not_before):
     decided = may_be_revoked(at(0), at(130), RetireFor(100, "x"), standbys(*marks))
     assert (decided.to_state, decided.not_before) == (to_state, not_before)
     if to_state is None and not_before is None:
@@ -219,7 +219,7 @@ def test_retired_key_stays_from_when_every_standby_shows_the_switch(marks, to_st
         assert "192.0.2.12" not in decided.waits_for
 
 
-def test_revoked_key_goes_when_its_time_is_over_and_dns_shows_nothing_of_it():
+def test_revoked_key_is_deleted_after_its_time_when_dns_shows_no_record():
     def revoked(now, *observations):
         return may_be_deleted(at(0), evidence(*observations), at(now), 100)
 
@@ -233,34 +233,34 @@ def test_revoked_key_goes_when_its_time_is_over_and_dns_shows_nothing_of_it():
 
 
 @given(st.integers(-(10**8), 10**8), st.integers(1, 10**8))
-def test_moment_in_the_future_is_never_a_reason_to_go_on(moment, ahead):
-    later = at(moment + ahead)
-    assert may_be_revoked(later, at(moment), RetireFor(1, "x")).to_state is None
-    assert may_be_deleted(later, evidence(observed(moment)), at(moment), 1).to_state is None
+def test_future_time_never_allows_a_move(now, ahead):
+    later = at(now + ahead)
+    assert may_be_revoked(later, at(now), RetireFor(1, "x")).to_state is None
+    assert may_be_deleted(later, evidence(observed(now)), at(now), 1).to_state is None
 
 
-def test_unknown_moment_is_waited_for_by_people():
+def test_unknown_time_of_retirement_never_allows_a_move():
     decided = may_be_revoked(None, at(0), RetireFor(1, "x"))
     assert (decided.to_state, decided.not_before) == (None, None)
     assert decided.waits_for
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.sampled_from(["ok", "missing", "no answer"]))))
-def test_key_signs_only_after_an_unbroken_sight_as_long_as_the_hold(steps):
+def test_key_signs_only_after_the_record_was_visible_without_a_break_for_the_required_time(steps):
     now, observations = 0, []
     for wait, verdict in steps:
         now += wait
         observations.append(observed(now, verdict))
     decided = gate(*observations) if observations else gate()
-    seen = []
+    visible = []
     for one in observations:
         if one.verdict == "ok":
-            seen.append(one.at)
+            visible.append(one.at)
         elif one.verdict == "missing":
-            seen.clear()
+            visible.clear()
     is_open = (
         bool(observations)
         and observations[-1].verdict == "ok"
-        and seen[-1] - seen[0] >= timedelta(seconds=40)
+        and visible[-1] - visible[0] >= timedelta(seconds=40)
     )
     assert (decided.to_state == "active") == is_open

@@ -1,15 +1,15 @@
 """
 Rotation as histories in memory, without a database: ``functional.rotation_model.histories``.
 
-A thousand run always, the same each time; ``bin/test soak`` runs a hundred thousand new ones, and
-hundreds against a real PostgreSQL (``functional/test_rotation_model.py``).
+Each run tests the same thousand histories. ``bin/test soak`` tests a hundred thousand new ones, and
+hundreds against a real PostgreSQL (``functional/rotation/test_rotation_model.py``).
 """
 
 import pytest
-from functional.rotation_model.histories import keep_to_the_contract
+from functional.rotation_model.histories import check_histories
 
 pytestmark = pytest.mark.one_release
 
 
-def test_a_thousand_histories_keep_to_the_contract():
-    keep_to_the_contract(1000)
+def test_a_thousand_histories_obey_the_contract():
+    check_histories(1000)

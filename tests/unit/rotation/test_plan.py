@@ -1,4 +1,4 @@
-"""Plans of requests in single states; ``test_histories.py`` goes through whole lives."""
+"""Plans of requests in single states; ``test_histories.py`` runs complete histories of keys."""
 
 import ast
 from dataclasses import replace
@@ -52,7 +52,7 @@ def key(number, state, selector=None, **values):
 
 
 def known(*keys, settings=SETTINGS, visible=(), **values):
-    """A state with some keys; the records of ``visible`` are ok since long ago."""
+    """Return a state with some keys. The records of ``visible`` have been ok for a day."""
     evidence = {
         one.id: Evidence(
             NOW, "ok", "", desired_value(settings, one), NOW - timedelta(days=1), 30, 60
@@ -89,14 +89,14 @@ def test_first_key_signs_at_once():
     assert advanced(PENDING) == [("s2", "pending", "active")]
 
 
-def test_first_key_waits_where_it_is_to():
+def test_first_key_waits_with_first_key_waits():
     waiting = replace(SETTINGS, rotation=replace(SETTINGS.rotation, first_key_waits=True))
     assert advanced(PENDING, settings=waiting) == []
     visible = advanced(PENDING, settings=waiting, visible=[PENDING])
     assert visible == [("s2", "pending", "active")]
 
 
-def test_first_key_waits_where_an_import_refused_the_old_one():
+def test_first_key_waits_if_an_import_refused_the_old_key():
     assert advanced(PENDING, refused={"example.com"}) == []
     planned = outlook(known(PENDING, refused={"example.com"}), Advance(), NOW)
     assert "dkim.activate example.com s2 force=True" in planned.waiting[0].decision.waits_for
@@ -108,7 +108,7 @@ def test_unreadable_key_never_signs():
     assert "delete the row" in wait.decision.waits_for
 
 
-def test_newest_pending_key_goes_first_and_the_others_never():
+def test_newest_pending_key_signs_next_and_older_ones_never_sign():
     newer = key(3, "pending")
     both = [PENDING, newer]
     assert advanced(ACTIVE, *both, visible=both) == [("s3", "pending", "active")]
@@ -129,7 +129,7 @@ def rotated(*keys, request=None, **values):
     return plan(state, request or Rotate({SLOT: SPEC}), NOW)
 
 
-def test_rotation_makes_one_new_key_beside_the_active_one():
+def test_rotation_creates_one_new_key_for_an_active_key():
     planned = rotated(ACTIVE)
     assert moves(planned) == [("default-20261122", None, "pending")]
     assert moves(rotated(ACTIVE, PENDING)) == []
@@ -140,7 +140,7 @@ def test_new_key_of_an_empty_slot_signs_at_once():
     assert moves(rotated()) == [("default", None, "pending"), ("default", "pending", "active")]
 
 
-def test_named_selector_goes_before_another_pending_key():
+def test_given_selector_takes_precedence_over_another_pending_key():
     request = Rotate({SLOT: SPEC}, "mine")
     assert moves(rotated(ACTIVE, PENDING, request=request)) == [("mine", None, "pending")]
     assert moves(rotated(ACTIVE, key(2, "pending", "mine"), request=request)) == []
@@ -160,7 +160,7 @@ def test_delegated_domain_without_a_free_selector_is_a_problem():
     assert moves(rotated(ACTIVE, settings=settings)) == [("s2", None, "pending")]
 
 
-def test_rotation_that_another_run_has_just_made_starts_nothing():
+def test_rotation_that_another_run_has_just_finished_creates_no_key():
     planned = rotated(ACTIVE, activated={SLOT: "s1"})
     assert (moves(planned), planned.notes) == (
         [],
@@ -168,7 +168,7 @@ def test_rotation_that_another_run_has_just_made_starts_nothing():
     )
 
 
-def test_force_makes_the_next_key_active_and_says_what_is_missing():
+def test_force_makes_the_next_key_active_and_notes_the_missing_evidence():
     planned = rotated(ACTIVE, PENDING, request=Rotate({SLOT: SPEC}, force=True))
     assert moves(planned) == [("s2", "pending", "active")]
     assert "without this evidence" in planned.notes[0]
@@ -195,7 +195,7 @@ def test_key_that_the_settings_do_not_desire_is_not_due():
 # --- Orphans --------------------------------------------------------------------------------------
 
 
-def test_keys_of_a_domain_that_is_gone_come_to_their_end():
+def test_keys_of_a_removed_domain_are_retired_or_revoked():
     gone = Orphans(gone=frozenset({"example.com"}), due=frozenset({"example.com"}))
     assert advanced(ACTIVE, PENDING, orphans=gone) == [
         ("s1", "active", "retired"),
@@ -204,23 +204,23 @@ def test_keys_of_a_domain_that_is_gone_come_to_their_end():
 
 
 RETIRED = key(1, "retired")
-BACK = Orphans(back=frozenset({1}), lost=(tuple(SLOT),))
+RETURNED = Orphans(returned=frozenset({1}), lost=(tuple(SLOT),))
 LOST = Advance({SLOT: SPEC})
 
 
-def test_domain_that_comes_back_has_its_key_again_or_a_new_one():
-    again = rotated(RETIRED, request=LOST, orphans=BACK, visible=[RETIRED])
+def test_returned_domain_gets_its_former_key_or_a_new_one():
+    again = rotated(RETIRED, request=LOST, orphans=RETURNED, visible=[RETIRED])
     assert moves(again) == [("s1", "retired", "active")]
-    new = rotated(RETIRED, request=LOST, orphans=BACK)
+    new = rotated(RETIRED, request=LOST, orphans=RETURNED)
     assert moves(new) == [("default", None, "pending"), ("default", "pending", "active")]
 
 
-def test_new_key_of_a_domain_that_came_back_waits_until_dns_was_asked():
-    state = replace(known(RETIRED, orphans=BACK), observed=None)
+def test_returned_domain_gets_no_new_key_before_dns_is_observed():
+    state = replace(known(RETIRED, orphans=RETURNED), observed=None)
     assert moves(plan(state, LOST, NOW)) == []
 
 
-def test_due_key_and_domain_that_came_back_have_their_new_keys_in_one_plan():
+def test_one_plan_has_new_keys_for_a_due_key_and_a_returned_domain():
     old = key(3, "active", domain="example.org", activated=NOW - timedelta(days=9))
     both = {"example.com": DOMAIN, "example.org": replace(DOMAIN, name="example.org")}
     state = known(
@@ -228,7 +228,7 @@ def test_due_key_and_domain_that_came_back_have_their_new_keys_in_one_plan():
         old,
         settings=replace(SETTINGS, domains=both),
         domains=frozenset(both),
-        orphans=BACK,
+        orphans=RETURNED,
         used={"example.com": {"s1"}, "example.org": {"s3"}},
     )
     planned = plan(state, RotateDue({SLOT: SPEC}, chosen=both), NOW)
@@ -247,14 +247,14 @@ def test_due_key_and_domain_that_came_back_have_their_new_keys_in_one_plan():
 
 def test_domain_outside_the_batch_gets_no_new_key():
     other = Slot("example.org", "", "ed25519")
-    assert moves(rotated(RETIRED, request=Advance({other: SPEC}), orphans=BACK)) == []
+    assert moves(rotated(RETIRED, request=Advance({other: SPEC}), orphans=RETURNED)) == []
 
 
 # --- Single keys ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("request_of", [Activate, Retire, Revoke])
-def test_key_that_is_gone_in_the_meantime_is_let_be(request_of):
+def test_request_for_a_deleted_key_moves_nothing(request_of):
     planned = plan(known(ACTIVE), request_of(PENDING), NOW)
     assert (planned.moves, planned.refused) == ((), "")
 
@@ -279,9 +279,9 @@ def test_compromised_key_is_replaced_in_one_plan():
         ("default-20261122", "pending", "active"),
     ]
     assert planned.moves[-1].replaced_becomes == "revoked"
-    cost, reach = planned.notes
-    assert "does not verify any more" in cost
-    assert "default-20261122._domainkey.example.com signs before" in reach
+    consequence, early_signature = planned.notes
+    assert "does not verify any more" in consequence
+    assert "default-20261122._domainkey.example.com signs before" in early_signature
     after = known(ACTIVE).after(planned.moves, NOW)
     assert {one.selector: one.state for one in after.keys} == {
         "s1": "revoked",
@@ -297,7 +297,7 @@ def test_pending_key_with_the_most_evidence_replaces_a_compromised_one():
     assert moves(planned) == [("s2", "pending", "active")]
 
 
-def test_what_dns_showed_of_a_key_is_no_evidence_of_its_empty_record():
+def test_observation_before_a_revocation_is_no_evidence_of_the_empty_record():
     state = known(ACTIVE, visible=[ACTIVE])
     planned = plan(state, Revoke(ACTIVE, force=True), NOW)
     assert (state.observed.keys(), state.after(planned.moves, NOW).observed) == ({1}, {})
@@ -314,7 +314,7 @@ def kept(*keys, **values):
     return advanced(*keys, settings=WITH_STANDBY, **values)
 
 
-def test_key_that_signs_has_a_standby_key_where_the_settings_say_so():
+def test_active_key_gets_a_standby_key_if_the_settings_ask_for_one():
     assert kept(ACTIVE) == [(NEXT_NAME, None, "standby")]
     assert kept(ACTIVE, PENDING) == []
     assert kept(ACTIVE, STANDBY) == []
@@ -323,7 +323,7 @@ def test_key_that_signs_has_a_standby_key_where_the_settings_say_so():
 
 
 @pytest.mark.parametrize("visible", [True, False])
-def test_rotation_takes_the_standby_key_and_the_gate_still_looks(visible):
+def test_rotation_uses_the_standby_key_after_the_gate_has_checked_it(visible):
     state = known(ACTIVE, STANDBY, settings=WITH_STANDBY, visible=[STANDBY] if visible else [])
     planned = moves(plan(state, Rotate({SLOT: SPEC}), NOW))
     assert planned[0] == ("s2", "standby", "pending")
@@ -334,14 +334,14 @@ def test_rotation_takes_the_standby_key_and_the_gate_still_looks(visible):
     assert moves(plan(stored, Rotate({SLOT: SPEC}), NOW)) == planned[:1]
 
 
-def test_another_selector_leaves_the_standby_key_where_it_is():
+def test_rotation_to_another_selector_leaves_the_standby_key_unchanged():
     state = known(ACTIVE, STANDBY, settings=WITH_STANDBY, visible=[STANDBY])
     planned = plan(state, Rotate({SLOT: SPEC}, "other"), NOW)
     assert moves(planned) == [("other", None, "pending")]
 
 
 @pytest.mark.parametrize("seconds", [149, 150])
-def test_standby_key_has_a_bounded_age(seconds):
+def test_standby_key_is_replaced_at_its_age_limit(seconds):
     old = key(2, "standby", created=NOW - timedelta(seconds=seconds))
     replaced = [("s2", "standby", "revoked"), (NEXT_NAME, None, "standby")]
     assert kept(ACTIVE, old, visible=[old]) == ([] if seconds < 150 else replaced)
@@ -354,7 +354,7 @@ def test_standby_key_that_is_older_than_the_active_key_is_replaced():
     ]
 
 
-def test_seen_standby_key_takes_a_compromised_keys_place_before_a_pending_one():
+def test_visible_standby_key_replaces_a_compromised_key_before_a_pending_key_does():
     newer = key(3, "pending")
     state = known(ACTIVE, STANDBY, newer, settings=WITH_STANDBY, visible=[STANDBY])
     planned = plan(replace(state, observed=None), Revoke(ACTIVE, compromised=True), NOW)
@@ -363,7 +363,7 @@ def test_seen_standby_key_takes_a_compromised_keys_place_before_a_pending_one():
     assert not any("before every resolver" in note for note in planned.notes)
 
 
-def test_domain_that_went_by_mistake_keeps_its_standby_key():
+def test_suddenly_removed_domain_keeps_its_standby_key():
     gone = Orphans(gone=frozenset({"example.com"}), sudden="all at once")
     assert kept(ACTIVE, STANDBY, orphans=gone) == []
     assert advanced(ACTIVE, STANDBY, orphans=gone) == []
@@ -376,7 +376,7 @@ def test_domain_that_went_by_mistake_keeps_its_standby_key():
 
 PURE = ("plan", "revoke", "new_keys", "moves", "state", "gate", "replicas", "timing")
 ROOM = Path(plan_module.__file__).parent
-# What these modules may import, by the names that they take from it where there is more in it.
+# Modules that the pure modules may import; with a set, only these names of the module.
 ALLOWED = {
     "__future__": None,
     "collections.abc": None,
@@ -404,6 +404,7 @@ ALLOWED = {
     "settings": {"selector_scheme"},
     "settings.duration": None,
     "settings.model": None,
+    "text": {"timestamp"},
     **dict.fromkeys(PURE),
 }
 
@@ -417,7 +418,7 @@ def imports(path):
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_plan_asks_no_database_dns_clock_file_or_postfix(module):
+def test_plan_reads_no_database_dns_clock_file_or_postfix(module):
     for package, name in imports(ROOM / f"{module}.py"):
         assert package in ALLOWED, f"{module} imports {package}"
         assert ALLOWED[package] is None or name in ALLOWED[package], f"{module} imports {name}"

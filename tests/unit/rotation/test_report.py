@@ -1,9 +1,9 @@
-"""What a rotation's functions return stays readable, and what a state's comment says of it."""
+"""The return of a rotation's functions, and the comment of a state that calls one."""
 
 import time
 
 import pytest
-from dkim_formula.dns.publish import TO_BE_MADE
+from dkim_formula.dns.publish import FUTURE_VALUE
 from dkim_formula.rotation.report import RotationReport, comment
 
 KEY = "s2._domainkey.example.com"
@@ -37,14 +37,14 @@ def test_nothing_to_do_is_a_success_without_changes():
 
 
 @pytest.mark.parametrize(("test", "result"), [(True, None), (False, True)])
-def test_steps_and_records_are_the_changes(test, result):
-    step = {KEY: {"old": None, "new": "pending"}}
+def test_changes_are_the_moves_and_the_records(test, result):
+    move = {KEY: {"old": None, "new": "pending"}}
     record = {f"{KEY} TXT": {"old": None, "new": "v=DKIM1; p=abc"}}
-    said = comment(done(changes=step, dns=record), test)
-    assert said[:2] == (result, {**step, **record})
+    returned = comment(done(changes=move, dns=record), test)
+    assert returned[:2] == (result, {**move, **record})
 
 
-def test_key_that_waits_is_a_success_that_says_for_what_and_until_when():
+def test_waiting_key_is_a_success_and_the_comment_says_why_and_until_when():
     timed = {**WAITING, "not_before": "2026-11-22T18:00:00+00:00"}
     result, changes, text = comment(
         done(waiting=[timed], next_check=timed["not_before"]), test=False
@@ -54,19 +54,19 @@ def test_key_that_waits_is_a_success_that_says_for_what_and_until_when():
     assert text.count("18:00:00") == 2
 
 
-def test_key_that_waits_for_no_moment_names_none():
+def test_comment_names_no_time_for_a_key_that_waits_for_no_time():
     text = comment(done(waiting=[WAITING]), test=False)[2]
     assert "not before" not in text
     assert "Run dkim.advance again" not in text
 
 
-def test_many_keys_that_wait_are_counted():
+def test_more_than_20_waiting_keys_are_counted():
     text = comment(done(waiting=[WAITING] * (20 + 5)), test=False)[2]
     assert text.count(KEY) == 20
     assert "5 more keys wait" in text
 
 
-def test_records_are_named_once_a_line_with_the_call_that_prints_them():
+def test_each_record_to_publish_has_a_line_and_the_command_that_prints_it():
     text = comment(done(to_publish=[RECORD]), test=False)[2]
     assert text.splitlines()[-2:] == [
         f"To be published: {KEY} TXT",
@@ -75,19 +75,19 @@ def test_records_are_named_once_a_line_with_the_call_that_prints_them():
     assert "p=abc" not in text
 
 
-def test_record_of_a_key_that_is_to_be_made_is_no_line_to_paste():
-    text = comment(done(to_publish=[{**RECORD, "value": TO_BE_MADE}]), test=True)[2]
+def test_record_of_a_future_key_is_announced_without_its_type():
+    text = comment(done(to_publish=[{**RECORD, "value": FUTURE_VALUE}]), test=True)[2]
     assert text.endswith(f"{KEY} is to be published when its key is generated")
 
 
-def test_problem_fails_and_does_not_hide_what_was_done():
-    step = {KEY: {"old": None, "new": "pending"}}
-    result, changes, text = comment(done(changes=step, problems=["ns1: REFUSED"]), test=False)
-    assert (result, changes) == (False, step)
+def test_problem_fails_the_state_and_keeps_the_changes():
+    move = {KEY: {"old": None, "new": "pending"}}
+    result, changes, text = comment(done(changes=move, problems=["ns1: REFUSED"]), test=False)
+    assert (result, changes) == (False, move)
     assert "ns1: REFUSED" in text
 
 
-def test_many_texts_are_gathered_in_no_time_and_counted_past_a_hundred():
+def test_many_texts_are_collected_fast_and_counted_past_a_hundred():
     report = RotationReport()
     started = time.process_time()
     for number in range(100_000):
@@ -95,12 +95,12 @@ def test_many_texts_are_gathered_in_no_time_and_counted_past_a_hundred():
         report.note(f"note {number}")
         report.note(f"note {number}")
     assert time.process_time() - started < 5
-    plain = report.to_dict()
-    assert plain["problems"][99:] == ["problem 99", "99900 more problems are not shown"]
-    assert plain["notes"][99:] == ["note 99", "99900 more notes are not shown"]
+    data = report.to_dict()
+    assert data["problems"][99:] == ["problem 99", "99900 more problems are not shown"]
+    assert data["notes"][99:] == ["note 99", "99900 more notes are not shown"]
 
 
-def test_a_text_is_told_once():
+def test_repeated_note_is_listed_once():
     report = RotationReport()
     report.note("once")
     report.note("once")

@@ -1,4 +1,4 @@
-"""Every time limit: when a rotation is due, and how long a retired key's record stays."""
+"""Time limits: when a key is due for rotation, and how long a retired key's record stays."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ def age(domain, algorithm="rsa", rotation=ROTATION):
     return due_at(MADE, rotation, domain, algorithm) - MADE
 
 
-def test_no_key_grows_older_than_every_and_none_goes_before_the_spread():
+def test_every_key_is_due_between_every_minus_spread_and_every():
     ages = [age(domain) for domain in DOMAINS]
     assert max(ages) <= timedelta(days=180)
     assert min(ages) > least_age(ROTATION) == timedelta(days=150)
@@ -32,18 +32,18 @@ def test_domains_are_spread_evenly():
     assert max(counts) < 150
 
 
-def test_place_of_a_domain_is_the_same_on_every_machine():
-    # Computed once; another value would have every site's domains change their places.
+def test_due_time_of_a_domain_is_the_same_on_every_machine():
+    # Computed once. Another value would change the due times of all domains of all users.
     assert age("example.com") == timedelta(days=177, seconds=32677, microseconds=478837)
 
 
-def test_algorithms_rotate_apart_unless_together():
+def test_algorithms_rotate_separately_unless_together_is_set():
     assert age("example.com", "rsa") != age("example.com", "ed25519")
     together = Rotation(every=180 * DAY, spread=30 * DAY, together=True)
     assert age("example.com", "rsa", together) == age("example.com", "ed25519", together)
 
 
-def test_without_a_spread_all_are_due_at_once():
+def test_without_a_spread_all_keys_are_due_after_every():
     assert age("example.com", rotation=Rotation(every=DAY, spread=0)) == timedelta(days=1)
 
 
@@ -61,19 +61,19 @@ def found(**pillar):
     return retire_for(read(pillar).settings, *queue.longest())
 
 
-def test_queue_keeps_mail_as_long_as_postfix_says(postfix):
+def test_queue_lifetime_is_the_longer_one_of_postfix(postfix):
     postfix.set(maximal_queue_lifetime="2h", bounce_queue_lifetime="90m")
     assert queue.longest() == (7200, "maximal_queue_lifetime")
     postfix.set(maximal_queue_lifetime="1", bounce_queue_lifetime="3w")
     assert queue.longest() == (21 * DAY, "bounce_queue_lifetime")
 
 
-def test_without_postfix_it_is_its_default(monkeypatch, tmp_path):
+def test_queue_lifetime_without_postfix_is_postfixs_default(monkeypatch, tmp_path):
     monkeypatch.setattr(main_cf, "POSTCONF", str(tmp_path / "none"))
     assert queue.longest()[0] == 5 * DAY
 
 
-def test_one_that_can_not_be_read_counts_as_its_default(postfix):
+def test_unreadable_queue_lifetime_counts_as_postfixs_default(postfix):
     postfix.set(maximal_queue_lifetime="2h", bounce_queue_lifetime="for ever")
     assert queue.longest()[0] == 5 * DAY
 
@@ -93,7 +93,7 @@ def test_signature_ttl_is_read_as_the_daemon_does(postfix, text, seconds):
     assert found(rotation={"retire_for": "1h"}, opendkim=signing).seconds == seconds
 
 
-def test_records_ttl_counts_where_it_is_longer_still(postfix):
+def test_longer_ttl_of_the_record_decides(postfix):
     postfix.set(maximal_queue_lifetime="1h", bounce_queue_lifetime="1h")
     short = found(rotation={"retire_for": "1h"})
     assert short.with_ttl(60) == short

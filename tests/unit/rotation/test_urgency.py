@@ -1,4 +1,4 @@
-"""Which keys need a person: those with a problem, a wrong record, or a question to answer."""
+"""Keys that need a person: keys with a problem or a wrong record, and held keys."""
 
 from datetime import datetime, timezone
 
@@ -25,7 +25,7 @@ def test_key_that_signs_with_its_record_is_at_rest():
         {"dns": "unchecked", "state": "retired", "next": "revoked: retired for 14d"},
     ],
 )
-def test_key_on_its_way_is_in_progress(more):
+def test_moving_key_is_in_progress(more):
     assert urgency(key(**more), NOW) == IN_PROGRESS
 
 
@@ -39,12 +39,12 @@ def test_key_on_its_way_is_in_progress(more):
         {"next": "orphaned; signs on until dkim.advance force=True; dkim.check says why"},
     ],
 )
-def test_key_that_nothing_mends_by_itself_needs_a_person(state, more):
+def test_key_with_a_lasting_problem_needs_a_person(state, more):
     assert urgency(key(state=state, **more), NOW) == NEEDS_A_PERSON
 
 
 @pytest.mark.parametrize("dns", ["ok", "-", verdict.UNCHECKED])
-def test_record_that_is_as_desired_or_unknown_needs_nobody(dns):
+def test_key_with_an_ok_or_unknown_record_needs_no_person(dns):
     assert urgency(key(dns=dns), NOW) == AT_REST
 
 

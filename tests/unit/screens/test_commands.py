@@ -1,4 +1,4 @@
-"""Which functions have a screen, and what a screen is told of the call."""
+"""The functions that have a screen, and the arguments of a call that its screen gets."""
 
 import ast
 from datetime import timedelta
@@ -18,10 +18,10 @@ ARGUMENTS = {
     for node in MODULE.body
     if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
 }
-# Drawn as rotate is.
+# Functions that are drawn as rotate.
 ROTATIONS = {"advance", "retire", "revoke", "rotate_due"}
-# Their return tells a preview from a run.
-TOLD_BY_RETURN = {"generate", "delete"}
+# Functions whose return differs between a preview and a run.
+PREVIEW_IN_RETURN = {"generate", "delete"}
 
 
 def test_every_function_for_people_has_a_screen():
@@ -32,12 +32,12 @@ def test_every_function_for_people_has_a_screen():
 
 def test_every_screen_is_reviewed():
     drawn = {function for function, *_ in CASES.values()}
-    # A text is shown as it is.
+    # The screen of a text is the text.
     assert drawn | {"metrics", "public_key"} | ROTATIONS == commands.SCREENS.keys()
 
 
-def test_place_of_test_is_that_of_each_function():
-    drawn = {name for name in commands.SCREENS if "test" in ARGUMENTS[name]} - TOLD_BY_RETURN
+def test_position_of_test_is_that_of_each_function():
+    drawn = {name for name in commands.SCREENS if "test" in ARGUMENTS[name]} - PREVIEW_IN_RETURN
     assert {name: ARGUMENTS[name].index("test") for name in drawn} == commands.TEST_AT
 
 
@@ -52,31 +52,31 @@ def test_place_of_test_is_that_of_each_function():
         ([], {"all": "yes"}, Asked()),
     ],
 )
-def test_call_says_what_was_asked_for(given, named, expected):
+def test_arguments_are_read_by_position_and_by_name(given, named, expected):
     assert commands.asked("rotate", given, named) == expected
 
 
 @pytest.mark.parametrize("function", [*commands.SCREENS])
-def test_text_stays_as_it_is(function):
+def test_text_is_drawn_unchanged(function):
     text = "example.com.\t3600\n"
     drawn = commands.draw(function, text, Asked(), Terminal(), returns.NOW)
     assert drawn == text.rstrip("\n")
 
 
-# A row that another tool wrote holds what it likes; a terminal obeys escape sequences (CWE-150).
-STEERING = "\033]0;pwned\007\u202e\x9b2J"
+# A row of another tool may hold any text, and a terminal obeys escape sequences (CWE-150).
+CONTROL_TEXT = "\033]0;pwned\007\u202e\x9b2J"
 
 
 @pytest.mark.parametrize("function", ["status", "list_keys"])
 @pytest.mark.parametrize("field", ["domain", "selector", "address", "problem"])
-def test_foreign_text_steers_no_terminal(function, field):
-    line = {**returns.listed()[0], **returns.key(**{field: STEERING})}
+def test_untrusted_text_does_not_control_the_terminal(function, field):
+    line = {**returns.listed()[0], **returns.key(**{field: CONTROL_TEXT})}
     text = commands.draw(function, [line], Asked(), Terminal(), returns.NOW)
     assert text.replace("\n", "").isprintable()
 
 
-def test_answer_of_a_name_server_steers_no_terminal():
-    wrong = returns.server(1, "different", STEERING, f"v=DKIM1; {STEERING}")
+def test_answer_of_a_name_server_does_not_control_the_terminal():
+    wrong = returns.server(1, "different", CONTROL_TEXT, f"v=DKIM1; {CONTROL_TEXT}")
     found = {
         "counts": {"different": 1},
         "records": [returns.checked("s1._domainkey.example.com", "different", "", wrong)],
@@ -101,15 +101,15 @@ def test_every_screen_can_be_drawn_at_any_width(width, utf8):
         assert utf8 or text.isascii()
 
 
-def test_commands_of_the_doctor_stay_whole_at_any_width():
+def test_commands_of_the_doctor_are_not_broken_at_any_width():
     text = commands.draw("doctor", returns.few_findings(), Asked(), Terminal(20), returns.NOW)
     assert "    systemctl start opendkim" in text.splitlines()
 
 
-def test_key_that_needs_a_person_comes_before_what_is_in_progress():
+def test_key_that_needs_a_person_comes_before_keys_in_progress():
     text = commands.draw("status", returns.few_keys(), Asked(), Terminal(140), returns.NOW)
-    places = [text.index(name) for name in ("example.org", "xn--mnchen-3ya", "example.com")]
-    assert places == sorted(places)
+    positions = [text.index(name) for name in ("example.org", "xn--mnchen-3ya", "example.com")]
+    assert positions == sorted(positions)
 
 
 def test_rotation_that_is_due_is_in_progress():

@@ -1,4 +1,4 @@
-"""What to do as the doctor's screen shows it: a command stands alone on its line, to be pasted."""
+"""Remedies on the doctor's screen: each command has a line of its own, for pasting."""
 
 import pytest
 from dkim_formula.screens import commands
@@ -31,10 +31,10 @@ from support import returns
             ["apt-get install systemd-timesyncd  # or chrony", "timedatectl  # then"],
         ),
         (
-            "restore the table of domains; or, if it is meant: salt-call dkim.advance force=True",
+            "restore the table of domains; or, if intended: salt-call dkim.advance force=True",
             [
                 "restore the table of domains",
-                "salt-call dkim.advance force=True  # or, if it is meant",
+                "salt-call dkim.advance force=True  # or, if intended",
             ],
         ),
         (
@@ -55,7 +55,7 @@ from support import returns
         ("start these milters, or remove their entries", None),
     ],
 )
-def test_command_stands_alone_on_its_line(remedy, lines):
+def test_command_has_a_line_of_its_own(remedy, lines):
     shown = [line.removeprefix("    ") for line in remedy_lines(remedy, Terminal(width=None))]
     assert shown == ([remedy] if lines is None else lines)
 
@@ -65,7 +65,7 @@ def test_command_is_never_broken():
     assert [*remedy_lines(long, Terminal(width=40))] == [f"    {long}"]
 
 
-def test_format_text_is_the_screen_without_colours_and_with_whole_lines():
+def test_format_text_is_the_screen_without_colours_and_line_breaks():
     found = [returns.finding("dns", False, "word " * 60, "salt-call dkim.check_dns")]
     text = commands.as_text("doctor", found, verbose=False)
     assert text == draw("doctor", found, Asked(), Terminal(width=None), returns.NOW)
@@ -73,7 +73,7 @@ def test_format_text_is_the_screen_without_colours_and_with_whole_lines():
     assert "\033" not in text
 
 
-def test_format_text_lists_what_passed_where_that_is_asked_for():
+def test_verbose_format_text_lists_passed_checks():
     found = [returns.finding("names", True, "every name can be looked up")]
     assert "every name" in commands.as_text("doctor", found, verbose=True)
     assert "every name" not in commands.as_text("doctor", found, verbose=False)

@@ -1,4 +1,4 @@
-"""The outputter, by Salt's own loader: which terminal it draws for, and what it leaves alone."""
+"""The outputter, by Salt's own loader: its terminal, its screens, and data without a screen."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Salt is there in a test machine, and on hosts that run these tests by hand perhaps not.
+# A test machine has Salt. Other hosts that run these tests may not have it.
 pytest.importorskip("salt.output")
 
 import salt.config
@@ -18,7 +18,7 @@ KEYS = [returns.key(), returns.key("xn--mnchen-3ya.example")]
 
 
 class Screen(io.StringIO):
-    """Standard output that may be a terminal."""
+    """A standard output that may be a terminal."""
 
     def __init__(self, is_terminal):
         super().__init__()
@@ -30,7 +30,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def show(monkeypatch):
-    """Return a function that has Salt print a return, and gives what it printed."""
+    """Return a function that has Salt print a return, and returns the printed text."""
 
     def printed(
         data,
@@ -79,7 +79,7 @@ def test_terminal_has_colours_and_u_labels(show):
     ],
     ids=str,
 )
-def test_colours_are_left_out_where_they_are_not_wanted(show, how):
+def test_colours_can_be_turned_off(show, how):
     assert "\033" not in show(KEYS, **how)
 
 
@@ -95,12 +95,12 @@ def test_colours_can_be_forced(show):
         ({"LANG": "de_DE.ISO-8859-1"}, True),
         ({"LANG": "de_DE.UTF-8", "LC_ALL": "C"}, True),
         ({"LANG": "C", "LC_CTYPE": "en_GB.UTF-8"}, False),
-        # What Python itself sets, where nothing is (PEP 538).
+        # Python itself sets this without any locale (PEP 538).
         ({"LANG": "", "LC_CTYPE": "C.UTF-8"}, True),
     ],
     ids=str,
 )
-def test_letters_are_those_of_the_locale(show, env, is_ascii):
+def test_characters_are_those_of_the_locale(show, env, is_ascii):
     assert show(KEYS, env=env).isascii() == is_ascii
 
 
@@ -112,7 +112,7 @@ def test_lines_are_as_wide_as_the_terminal(show):
 
 
 @pytest.mark.parametrize("arguments", [["all=True"], [{"__kwarg__": True, "all": True}]])
-def test_all_keys_are_shown_where_they_are_asked_for(show, arguments):
+def test_all_keys_are_shown_with_the_argument_all(show, arguments):
     keys = returns.many_keys(60)
     assert "d59.example" not in show(keys)
     assert "d59.example" in show(keys, arguments=arguments)
@@ -121,7 +121,7 @@ def test_all_keys_are_shown_where_they_are_asked_for(show, arguments):
 @pytest.mark.parametrize(
     "arguments", [["example.com", "test=True"], ["a", "b", "rsa", "False", "True"]]
 )
-def test_preview_is_told_from_a_run(show, arguments):
+def test_preview_differs_from_a_run(show, arguments):
     assert "Would be done" in show(returns.rotated(), "dkim.rotate", arguments)
     assert "Would" not in show(returns.rotated(), "dkim.rotate", arguments[:1])
 
@@ -132,12 +132,12 @@ def test_records_of_this_machine_are_a_zone_file(show):
     assert text.endswith(")\n")
 
 
-def test_several_minions_are_told_apart_by_comments(show):
+def test_comments_separate_several_minions(show):
     text = show([returns.record()], "dkim.records", minion="mail1", is_terminal=False)
     assert text.startswith("; mail1\ns1._domainkey")
 
 
-def test_text_is_printed_as_it_is(show):
+def test_text_is_printed_unchanged(show):
     assert show("ERROR: no database\n") == "ERROR: no database\n"
 
 
@@ -178,14 +178,14 @@ def test_run_of_states_ends_with_the_records_to_publish_once(show, function, ver
     assert "Succeeded: 3" in text
 
 
-def test_run_that_failed_to_tell_of_records_shows_why(show):
+def test_run_that_could_not_show_records_shows_the_reason(show):
     failed = {"dkim_|-r_|-r_|-records_shown": state("r", "no PostgreSQL answers", result=False)}
     text = show(failed, "state.apply", state_verbose=False)
     assert "no PostgreSQL answers" in text
     assert "See the end" not in text
 
 
-def test_run_that_could_not_begin_is_shown_as_salt_does(show):
+def test_run_that_could_not_begin_is_shown_as_by_salt(show):
     assert "does not render" in show(["SLS dkim does not render"], "state.highstate")
 
 

@@ -1,4 +1,4 @@
-"""The page of dkim.report: what is on it, and that foreign text stays text."""
+"""The page of dkim.report: its content, and its escapes of untrusted text."""
 
 import re
 from html.parser import HTMLParser
@@ -15,7 +15,7 @@ from support.fuzz import examples
 
 
 class Read(HTMLParser):
-    """What a browser makes of a page: its tags with their attributes, and its texts."""
+    """The tags of a page with their attributes, and its texts, as in a browser."""
 
     def __init__(self, text):
         super().__init__()
@@ -32,7 +32,7 @@ class Read(HTMLParser):
 
 
 def state(**more):
-    """What health.commands.report returns, of a host in order."""
+    """Return the data of health.commands.report for a host without problems."""
     return {
         "host": "mail.example.net",
         "at": returns.at(),
@@ -61,26 +61,26 @@ def texts(**more):
     return Read(page(state(**more))).texts
 
 
-def test_page_of_a_host_in_order_says_so():
+def test_page_of_a_host_without_problems_says_so():
     found = texts()
     assert "No problems" in found
     assert "None." in found
     assert "6 records: 6 ok." in found
 
 
-def test_problems_come_first_with_what_to_type():
+def test_problems_come_first_with_their_remedies():
     found = texts(problems=[problem(remedy="salt-call dkim.generate_missing; or see the docs")])
     assert found.index("1 problem") < found.index("Unsigned mail") < found.index("Next steps")
     assert "salt-call dkim.generate_missing\nor see the docs" in found
 
 
-def test_every_state_is_in_words():
+def test_every_state_is_shown_in_words():
     found = texts()
     for word in ("needs a person", "in progress", "at rest", "missing", "pending", "retired"):
         assert word in found
 
 
-def test_what_needs_a_person_is_the_first_step_and_the_first_domain():
+def test_key_that_needs_a_person_is_the_first_step_and_the_first_domain():
     found = texts()
     assert found[found.index("Step") + 1 :][:4] == [
         "now",
@@ -95,7 +95,7 @@ def test_international_names_are_shown_in_both_forms():
     assert "münchen.example (xn--mnchen-3ya.example)" in texts()
 
 
-def test_records_that_are_wrong_are_listed():
+def test_wrong_records_are_listed():
     found = texts(records=wrong("s1._domainkey.example.org"))
     assert "s1._domainkey.example.org" in found
     assert "6 records: 1 missing, 5 ok." in found
@@ -106,9 +106,9 @@ def test_every_monitored_check_has_a_title():
         assert texts(problems=[problem(check=check)])[:20].count(check) == 0
 
 
-def test_unknown_is_not_shown_as_well():
-    found = texts(keys=[], unknown_keys="The database gives no answer: no server", unknown=["dns"])
-    assert found.count("The database gives no answer: no server") == 2
+def test_unknown_checks_and_unknown_keys_are_shown():
+    found = texts(keys=[], unknown_keys="The database does not answer: no server", unknown=["dns"])
+    assert found.count("The database does not answer: no server") == 2
     assert "Nothing is known of these checks: dns." in found
 
 
@@ -125,14 +125,14 @@ def test_names_of_a_problem_are_shown_up_to_fifty(number):
     assert ("and 1 more" in found) == (number == 51)
 
 
-def test_page_of_a_large_site_is_cut_and_says_so():
+def test_page_of_a_large_site_is_shortened_and_says_so():
     text = page(state(keys=returns.many_keys(100_000)))
     assert len(text) < 2_000_000
     left = 100_000 - MOST_KEYS
     assert f"{left:,} more keys are not shown" in text
 
 
-def test_page_loads_nothing_and_runs_nothing():
+def test_page_loads_no_file_and_runs_no_script():
     text = page(state(problems=[problem()], records=wrong("a.example")))
     tags = Read(text).tags
     assert {tag for tag, _ in tags} & {"script", "img", "iframe", "object", "form", "base"} == set()
@@ -168,7 +168,7 @@ HOSTILE = st.one_of(
 
 
 def filled(text):
-    """A page whose every foreign text is one."""
+    """Return a page where every untrusted text is this text."""
     key = returns.key(domain=text, selector=text, problem=text, address=text, next=f"x: {text}")
     return page(
         state(
@@ -183,14 +183,14 @@ def filled(text):
 
 @examples(60)
 @given(HOSTILE)
-def test_foreign_text_stays_text(text):
+def test_untrusted_text_stays_text(text):
     read = Read(filled(text))
     assert read.tags == Read(filled("text")).tags
     shown = Terminal(width=None).printable(text)
     assert "".join(shown.split()) in "".join("".join(read.texts).split())
 
 
-def test_test_of_foreign_text_can_fail(monkeypatch):
+def test_test_of_untrusted_text_can_fail(monkeypatch):
     unsafe = page_template.TEMPLATE.replace(
         "{{ one.message | safely }}", "{{ one.message | safe }}"
     )

@@ -1,4 +1,4 @@
-"""Whole screens, to the letter: ``tests/screens/NAME.WIDTH.txt`` is what a person sees."""
+"""Complete screens, compared exactly with the files ``tests/screens/NAME.WIDTH.txt``."""
 
 import re
 
@@ -18,7 +18,7 @@ def test_no_reviewed_screen_is_left_over():
     assert files == {f"{name}.{width}.txt" for name in CASES for width in WIDTHS}
 
 
-def test_guide_shows_a_screen_as_it_is():
+def test_guide_shows_a_screen_exactly():
     guide = (FOLDER.parents[1] / "docs" / "rotate.md").read_text(encoding="utf-8")
     shown = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
     assert drawn("status-guide", 140) in shown

@@ -1,4 +1,4 @@
-"""Times, numbers and names as a person says them; how wide a text is."""
+"""Times, numbers and names in words, and the width of a text."""
 
 import pytest
 from dkim_formula.screens import words
@@ -7,7 +7,7 @@ from support.returns import NOW, at, key
 
 
 @pytest.mark.parametrize(
-    ("later", "said"),
+    ("later", "shown"),
     [
         ({"days": 12}, "in 12 days"),
         ({"hours": 25}, "in 1 day"),
@@ -19,12 +19,12 @@ from support.returns import NOW, at, key
         ({"days": -3, "hours": -2}, "3 days ago"),
     ],
 )
-def test_time_is_said_from_now_on(later, said):
-    assert words.when(at(**later), NOW) == said
+def test_time_is_shown_relative_to_now(later, shown):
+    assert words.when(at(**later), NOW) == shown
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-def test_no_time_is_said_as_nothing(nothing):
+def test_no_time_is_an_empty_text(nothing):
     assert words.when(nothing, NOW) == ""
 
 
@@ -33,38 +33,38 @@ def test_time_without_a_zone_is_in_utc():
 
 
 @pytest.mark.parametrize(
-    ("age", "said"), [("12d", "12 days"), ("1h", "1 hour"), ("0s", "0 seconds"), ("", "")]
+    ("age", "shown"), [("12d", "12 days"), ("1h", "1 hour"), ("0s", "0 seconds"), ("", "")]
 )
-def test_age_is_said_in_words(age, said):
-    assert words.span(age) == said
+def test_age_is_shown_in_words(age, shown):
+    assert words.span(age) == shown
 
 
-def test_algorithm_is_named_with_its_size_where_it_has_one():
+def test_algorithm_is_shown_with_its_size_if_it_has_one():
     assert words.algorithm(key()) == "rsa 2048"
     assert words.algorithm(key(algorithm="ed25519", bits=None)) == "ed25519"
     assert words.algorithm(key(bits=None)) == "rsa"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "shown"),
     [
         ("example.com", "example.com"),
         ("xn--mnchen-3ya.example", "münchen.example (xn--mnchen-3ya.example)"),
         ("xn--fsqu00a.xn--0zwm56d", "例子.测试 (xn--fsqu00a.xn--0zwm56d)"),
-        # No A-labels: nothing is made of them.
+        # These are no A-labels, so they stay unchanged.
         ("xn--a.example", "xn--a.example"),
         ("xn--.example", "xn--.example"),
         ("", "(no name)"),
     ],
 )
-def test_domain_is_said_as_its_reader_knows_it(name, said):
-    assert words.domain(name, Terminal()) == said
+def test_domain_is_shown_with_u_labels(name, shown):
+    assert words.domain(name, Terminal()) == shown
     assert words.domain(name, Terminal(utf8=False)).isascii()
 
 
 @pytest.mark.parametrize(
     ("text", "wide"), [("abc", 3), ("münchen", 7), ("例子", 4), ("e\u0301", 1)]
 )
-def test_text_takes_the_columns_of_its_letters(text, wide):
+def test_width_of_a_text_is_that_of_its_characters(text, wide):
     assert cell_width(text) == wide
     assert cell_width(padded(text, 9)) == 9

@@ -1,4 +1,4 @@
-"""``dkim:database``: names that a DSN can carry, and access that can work."""
+"""``dkim:database``: names that a DSN can hold, and access that works."""
 
 import pytest
 from dkim_formula.secret import Secret
@@ -22,7 +22,7 @@ REMOTE = {"host": "db.example.com", "reader": {"auth": "password", "password": "
 
 
 @pytest.mark.parametrize("name", ["mail", "Mail_db-2.x", "ü", "a" * 63, "m!l"])
-def test_names_that_a_dsn_carries_are_taken(name):
+def test_names_that_a_dsn_can_hold_are_accepted(name):
     assert database(name=name).name == name
 
 
@@ -30,7 +30,7 @@ def test_names_that_a_dsn_carries_are_taken(name):
     "name", ["", " ", "a b", "a:b", "a/b", "a@b", "a+b", "a?b", "a=b", "a'b", 'a"b', "a\\b", "a,b"]
 )
 @pytest.mark.parametrize("key", ["name", "reader:name"])
-def test_names_that_a_dsn_can_not_carry_are_refused(key, name):
+def test_names_that_a_dsn_can_not_hold_are_refused(key, name):
     given = {"name": name} if key == "name" else {"reader": {"name": name}}
     assert only_problem(**given).startswith(f"dkim:database:{key}: ")
 
@@ -38,27 +38,27 @@ def test_names_that_a_dsn_can_not_carry_are_refused(key, name):
 @pytest.mark.parametrize(
     "name", ["a%b", "a$$b", "a#b", "a\tb", "a\nb", "a\0b", "a" * 64, "ü" * 32, 3, ["a"], True]
 )
-def test_names_that_no_configuration_can_carry_are_refused(name):
+def test_names_that_no_configuration_can_hold_are_refused(name):
     assert only_problem(name=name).startswith("dkim:database:name: ")
 
 
 @pytest.mark.parametrize("name", ["postgres", "pg_read_all_data", "vmail"])
-def test_reader_is_no_one_elses_role(name):
+def test_reader_has_a_role_of_its_own(name):
     assert only_problem(reader={"name": name}).startswith("dkim:database:reader:name: ")
 
 
 @pytest.mark.parametrize("key", ["table", "schema", "name"])
 @pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "x" * 64, 5])
-def test_sites_names_are_checked(key, name):
+def test_names_of_the_table_of_domains_are_checked(key, name):
     assert only_problem(domains={key: name}).startswith(f"dkim:database:domains:{key}: ")
 
 
 @pytest.mark.parametrize("name", ["Domains", "my domains", 'my"table', "tab'le"])
-def test_sites_names_may_be_odd(name):
+def test_names_of_the_table_of_domains_may_need_quotes(name):
     assert database(domains={"table": name}).domains.table == name
 
 
-def test_table_may_have_its_schema_before_it():
+def test_table_may_be_qualified_by_its_schema():
     assert database(domains={"table": "mail.domains"}).domains == HostedTable("mail", "domains")
 
 
@@ -67,7 +67,7 @@ def test_two_schemas_are_a_problem():
 
 
 @pytest.mark.parametrize("table", ["a.b.c", ".b", "a."])
-def test_table_with_dots_in_wrong_places_is_refused(table):
+def test_table_with_misplaced_dots_is_refused(table):
     assert ":table: " in only_problem(domains={"table": table})
 
 
@@ -85,27 +85,27 @@ def test_hosts_are_joined_by_commas(host, stored):
     assert database(**REMOTE | {"host": host}).host == stored
 
 
-def test_no_host_is_the_local_socket():
+def test_empty_host_is_the_local_socket():
     assert database(host="").host == ""
 
 
 @pytest.mark.parametrize(
     "host", ["/run/postgresql", "@socket", "::1", "db:5432", "a b", "a,,b", ["a", ""], {}, 3]
 )
-def test_host_that_a_dsn_can_not_carry_is_refused(host):
+def test_host_that_a_dsn_can_not_hold_is_refused(host):
     problems = read({"database": {"host": host}}).problems
     assert problems[0].startswith("dkim:database:host: ")
 
 
-def test_path_as_host_is_told_of_the_default_socket():
+def test_problem_of_a_path_as_host_names_the_default_socket():
     assert "'' is the default socket" in only_problem(host="/run/postgresql")
 
 
-def test_database_elsewhere_is_not_managed():
+def test_database_on_another_host_is_not_managed():
     assert database(**REMOTE).manage is False
 
 
-def test_managing_a_database_elsewhere_is_a_problem():
+def test_managing_a_database_on_another_host_is_a_problem():
     assert only_problem(**REMOTE, manage=True).startswith("dkim:database:manage: ")
 
 
@@ -116,7 +116,7 @@ def test_peer_does_not_work_over_the_network():
 
 def test_password_authentication_needs_a_password():
     problem = only_problem(reader={"auth": "password"})
-    assert problem.startswith("dkim:database:reader:password: is not there")
+    assert problem.startswith("dkim:database:reader:password: is missing")
 
 
 def test_password_is_a_secret_from_the_start():
@@ -125,7 +125,7 @@ def test_password_is_a_secret_from_the_start():
 
 
 @pytest.mark.parametrize("character", [*":/@+?='\"\\ ,#", "\t"])
-def test_password_that_a_dsn_can_not_carry_is_refused_and_not_shown(character):
+def test_password_that_a_dsn_can_not_hold_is_refused_and_not_shown(character):
     password = f"s3cr3t{character}h1dd3n"
     problem = only_problem(host="db", reader={"auth": "password", "password": password})
     assert problem.startswith("dkim:database:reader:password: <secret> has ")
@@ -136,10 +136,10 @@ def test_password_that_a_dsn_can_not_carry_is_refused_and_not_shown(character):
 @pytest.mark.parametrize("character", ["\u00b2", "\ufb01", "\u00ad", "a\u0308"])
 @pytest.mark.parametrize("role", ["reader", "writer"])
 def test_password_that_saslprep_changes_is_refused(role, character):
-    """Its verifier would be another password's: it would be set anew at each run."""
+    """Its verifier would belong to another password, so each run would set the password again."""
     problems = read({"database": {role: {"password": f"s3cr3t{character}"}}}).problems
-    told = f"dkim:database:{role}:password: <secret> has a character that SASLprep"
-    assert [problem for problem in problems if problem.startswith(told)]
+    start = f"dkim:database:{role}:password: <secret> has a character that SASLprep"
+    assert [problem for problem in problems if problem.startswith(start)]
     assert "s3cr3t" not in str(problems)
 
 
@@ -222,12 +222,12 @@ def test_clients_are_stored_as_pg_hba_conf_has_them():
     ],
 )
 @pytest.mark.parametrize("role", ["reader", "writer"])
-def test_client_that_is_none_is_refused(client, role):
+def test_invalid_client_is_refused(client, role):
     problem = only_problem(**{role: {"clients": [client], "password": "x"}})
     assert problem.startswith(f"dkim:database:{role}:clients: ")
 
 
-def test_network_with_bits_beyond_its_mask_is_told_the_right_one():
+def test_problem_of_a_network_with_host_bits_names_the_right_network():
     problem = only_problem(reader={"clients": ["192.0.2.1/24"], "password": "x"})
     assert "give 192.0.2.0/24" in problem
 
@@ -235,26 +235,26 @@ def test_network_with_bits_beyond_its_mask_is_told_the_right_one():
 @pytest.mark.parametrize("role", ["reader", "writer"])
 def test_clients_need_a_password(role):
     problem = only_problem(**{role: {"clients": "192.0.2.25"}})
-    assert problem.startswith(f"dkim:database:{role}:password: is not there")
+    assert problem.startswith(f"dkim:database:{role}:password: is missing")
 
 
-def test_clients_with_certificates_need_none():
+def test_clients_with_certificates_need_no_password():
     given = database(reader={"auth": "cert", "clients": "192.0.2.25", "common_names": "mail 1"})
     assert given.reader.common_names == ("mail 1",)
     assert not given.reader.needs_password
 
 
-def test_writers_clients_with_certificates_need_none():
+def test_writers_clients_with_certificates_need_no_password():
     given = database(writer={"clients": "192.0.2.25", "common_names": "mail.example.net"})
     assert given.writer.common_names == ("mail.example.net",)
 
 
-def test_writers_clients_log_in_in_one_way():
+def test_writers_clients_log_in_by_certificate_or_by_password():
     writer = {"clients": "192.0.2.25", "common_names": "mail.example.net", "password": "x"}
     assert only_problem(writer=writer).startswith("dkim:database:writer:common_names: ")
 
 
-def test_common_names_without_clients_are_of_no_use():
+def test_common_names_without_clients_are_advised_against():
     reading = read({"database": {"writer": {"common_names": "mail.example.net"}}})
     assert reading.problems == ()
     assert reading.advice[0].startswith("dkim:database:writer:common_names: ")
@@ -267,13 +267,13 @@ def test_whole_internet_as_client_is_unwise_and_legal(network):
     assert "lets every machine try" in reading.advice[0]
 
 
-def test_clients_are_for_the_databases_machine():
+def test_clients_belong_to_the_machine_of_the_database():
     remote = {"host": "db", "reader": {**REMOTE["reader"], "clients": "192.0.2.25"}}
     assert only_problem(**remote).startswith("dkim:database:reader:clients: is for the machine")
 
 
 @pytest.mark.parametrize("name", ["", "a#b", 'a"b', "a\nb", "x" * 65, 7, "-x"])
-def test_common_name_that_is_none_is_refused(name):
+def test_invalid_common_name_is_refused(name):
     given = {"auth": "cert", "clients": "192.0.2.25", "common_names": [name]}
     assert only_problem(reader=given).startswith("dkim:database:reader:common_names: ")
 
@@ -308,15 +308,15 @@ def test_user_may_have_a_certificate():
 def test_users_certificate_and_key_go_together(lacking):
     given = {key: path for key, path in OWN.items() if key != lacking}
     problem = only_problem(**REMOTE, user="vmail-dkim-writer", **given)
-    assert problem.startswith(f"dkim:database:{lacking}: is not there")
+    assert problem.startswith(f"dkim:database:{lacking}: is missing")
 
 
 def test_users_certificate_needs_a_user():
-    assert only_problem(**REMOTE, **OWN).startswith("dkim:database:user: is not there")
+    assert only_problem(**REMOTE, **OWN).startswith("dkim:database:user: is missing")
 
 
-def test_users_certificate_is_for_a_server_elsewhere():
-    assert only_problem(user="admin", **OWN).startswith("dkim:database:host: is not there")
+def test_users_certificate_is_for_a_server_on_another_host():
+    assert only_problem(user="admin", **OWN).startswith("dkim:database:host: is missing")
 
 
 def test_users_certificate_is_not_for_a_session_without_tls():
@@ -348,6 +348,6 @@ def test_writer_has_a_role_and_a_map_of_its_own(given, key):
         ({"host": "db", "sslmode": "require"}, None),
     ],
 )
-def test_authorities_are_the_systems_unless_the_site_names_its_own(given, path):
+def test_ca_file_is_the_systems_unless_the_pillar_sets_one(given, path):
     reader = {"reader": REMOTE["reader"]} if given else {}
-    assert database(**given, **reader).authorities == path
+    assert database(**given, **reader).ca_file == path

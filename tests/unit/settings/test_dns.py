@@ -1,7 +1,7 @@
-"""``dkim:dns``: how each zone is published, and the providers' settings."""
+"""``dkim:dns``: the method of publication of each zone, and the settings of providers."""
 
 import pytest
-from dkim_formula.dns.zones import is_by_hand, way_of
+from dkim_formula.dns.zones import is_by_hand, publish_method
 from dkim_formula.settings import read
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ def test_the_only_provider_serves_every_zone():
     assert found.packages == ("octodns", "octodns-powerdns")
 
 
-def test_zones_differ():
+def test_each_zone_has_its_own_method_of_publication():
     found = dns(
         publish="octodns",
         command="/usr/local/sbin/x",
@@ -42,12 +42,12 @@ def test_zones_differ():
     )
     names = ["x.a.example", "b.example", "x.y.c.example", "d.example", "other.example"]
     ways = ["octodns", "rfc2136", "none", "command", "octodns"]
-    assert [way_of(found, name) for name in names] == ways
+    assert [publish_method(found, name) for name in names] == ways
     assert [is_by_hand(found, name) for name in names] == [way == "none" for way in ways]
     assert found.is_published
 
 
-def test_a_provider_of_a_zone_says_how_it_is_published():
+def test_zone_with_a_provider_is_published_by_octodns():
     zones = {"a.example": {"provider": "pdns"}}
     found = dns(
         publish="rfc2136",
@@ -55,11 +55,11 @@ def test_a_provider_of_a_zone_says_how_it_is_published():
         providers={"pdns": PDNS},
         zones=zones,
     )
-    assert way_of(found, "a.example") == "octodns"
-    assert way_of(found, "b.example") == "rfc2136"
+    assert publish_method(found, "a.example") == "octodns"
+    assert publish_method(found, "b.example") == "rfc2136"
 
 
-def test_without_any_way_nothing_is_published_by_itself():
+def test_formula_publishes_nothing_without_a_method():
     found = dns(zones={"a.example": {"server": "192.0.2.53"}})
     assert not found.is_published
     assert not is_by_hand(found, "a.example")
@@ -67,7 +67,7 @@ def test_without_any_way_nothing_is_published_by_itself():
     assert is_by_hand(dns(zones={"a.example": {"publish": "none"}}), "a.example")
 
 
-def test_class_of_the_sites_own_needs_no_package():
+def test_class_outside_octodns_needs_no_package():
     found = dns(publish="octodns", providers={"own": {"class": "mine.dns.Provider"}})
     assert found.packages == ("octodns",)
 
@@ -111,7 +111,7 @@ def test_class_of_the_sites_own_needs_no_package():
         ({"providers": {"a": {**PDNS, "api_key": "a\nb"}}}, "has a control character"),
     ],
 )
-def test_wrong_setting_is_told(given, said):
+def test_wrong_setting_is_reported(given, said):
     assert any(said in one for one in problems(**given))
 
 
@@ -133,6 +133,6 @@ def test_no_argument_is_ever_shown(text, shape):
     assert repr(text.strip())[1:-1] not in repr(reading)
 
 
-def test_line_end_of_a_rendered_secret_is_cut_off():
+def test_newline_at_the_end_of_a_secret_is_removed():
     found = dns(publish="octodns", providers={"p": {**CLOUDFLARE, "token": "t0ken\n"}})
     assert found.providers["p"].arguments["token"].reveal() == "t0ken"

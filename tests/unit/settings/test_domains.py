@@ -1,4 +1,4 @@
-"""``dkim:defaults`` and ``dkim:domains``: what each domain is to have."""
+"""``dkim:defaults`` and ``dkim:domains``: the desired state of each domain."""
 
 import pytest
 from dkim_formula.settings import read
@@ -42,12 +42,12 @@ def test_defaults_are_read_as_a_template():
     assert found == Domain("*", keys=(KeyPlan("rsa", "s1"),), strict=False)
 
 
-def test_domains_are_stored_by_their_a_labels():
+def test_names_of_domains_are_stored_as_a_labels():
     found = settings_of({"Bücher.Example": None, "example.com.": None})
     assert [*found.domains] == ["xn--bcher-kva.example", "example.com"]
 
 
-def test_list_of_names_and_mappings_is_taken():
+def test_list_of_names_and_mappings_is_accepted():
     found = settings_of(["a.example", {"b.example": {"selector": "x"}}, {"c.example": False}, "*"])
     assert [*found.domains] == ["a.example", "b.example"]
     assert found.domains["b.example"].keys[0].selector == "x"
@@ -55,14 +55,14 @@ def test_list_of_names_and_mappings_is_taken():
     assert found.every_hosted == Domain("*")
 
 
-def test_false_leaves_a_domain_out():
+def test_false_excludes_a_domain():
     found = settings_of({"*": {"bits": 4096}, "Skip.example": False})
     assert found.excluded == {"skip.example"}
     assert found.domains == {}
     assert found.every_hosted.keys == (KeyPlan(bits=4096),)
 
 
-def test_without_a_star_no_other_domain_is_taken():
+def test_without_a_star_there_are_no_other_domains():
     assert settings_of({"example.com": None}).every_hosted is None
 
 
@@ -89,11 +89,11 @@ def test_malformed_domain_is_a_problem(name):
 
 
 def test_domain_with_an_underscore_can_be_named():
-    # Tables of sites have such, and what is hosted has to be named to be left out.
+    # Tables of domains hold such names. A hosted domain must be named to be excluded.
     assert not problems({"my_host.example": None})
 
 
-def test_pattern_is_told_of_subdomains():
+def test_problem_of_a_pattern_names_subdomains():
     (problem,) = problems({"*.example.com": None})
     assert "give 'example.com' with subdomains: true" in problem
 
@@ -133,16 +133,16 @@ def test_settings_that_are_no_mapping_are_a_problem(value):
         ("dmarc", 3),
     ],
 )
-def test_bad_setting_is_a_problem_at_its_place(key, value):
+def test_bad_setting_is_a_problem_of_its_pillar_key(key, value):
     assert only_problem({key: value}).startswith(f"dkim:domains:example.com:{key}")
 
 
-def test_problem_of_the_defaults_is_told_once():
+def test_problem_of_the_defaults_is_reported_once():
     found = problems({"a.example": None, "b.example": None, "*": None}, {"selector": "a_b"})
     assert [problem.split(": ")[0] for problem in found] == ["dkim:defaults:selector"]
 
 
-def test_advice_on_the_defaults_is_told_once():
+def test_advice_on_the_defaults_is_reported_once():
     reading = read({"defaults": {"bits": 1024}, "domains": ["a.example", "b.example"]})
     assert reading.problems == ()
     assert [advice.split(": ")[0] for advice in reading.advice] == ["dkim:defaults:bits"]
@@ -156,7 +156,7 @@ def test_second_algorithm_has_a_selector_of_its_own(algorithm):
     )
 
 
-def test_ed25519_alone_has_the_selector_itself():
+def test_ed25519_alone_has_the_selector_without_a_suffix():
     reading = read({"domains": {"example.com": {"algorithm": "ed25519", "selector": "s1"}}})
     assert reading.settings.domains["example.com"].keys == (KeyPlan("ed25519", "s1"),)
     assert "[rsa, ed25519]" in reading.advice[0]
@@ -186,7 +186,7 @@ def test_selector_too_long_for_the_domain_is_a_problem():
     assert problems({name: None})[0].startswith(f"dkim:domains:{name}:selector: ")
 
 
-def test_subdomains_leave_strict_out():
+def test_subdomains_turn_strict_off():
     found = domain({"subdomains": True})
     assert (found.subdomains, found.strict) == (True, False)
 
@@ -199,7 +199,7 @@ def test_strict_with_subdomains_is_a_problem():
     assert "does not go with subdomains" in only_problem({"subdomains": True, "strict": True})
 
 
-def test_ttl_comes_from_dns_where_none_is_given():
+def test_ttl_defaults_to_that_of_dns():
     found = settings_of({"a.example": None, "b.example": {"ttl": 5}}, dns={"ttl": 77}).domains
     assert (found["a.example"].ttl, found["b.example"].ttl) == (77, 5)
 
@@ -210,7 +210,7 @@ def test_useless_ttl_is_unwise_and_legal():
     assert reading.advice[0].startswith("dkim:domains:example.com:ttl: ")
 
 
-def test_alias_signs_with_anothers_keys():
+def test_alias_signs_with_the_keys_of_its_target():
     found = settings_of({"example.com": None, "alias.example": {"alias_of": "Example.com"}})
     assert found.domains["alias.example"].alias_of == "example.com"
     assert found.domains["alias.example"].keys == ()
@@ -229,7 +229,7 @@ def test_alias_with_key_settings_is_a_problem(key):
         {"example.com": {"alias_of": "third.example"}, "third.example": None},
     ],
 )
-def test_alias_of_what_has_no_keys_is_a_problem(others):
+def test_alias_of_a_domain_without_keys_is_a_problem(others):
     (problem,) = problems({"alias.example": {"alias_of": "example.com"}, **others})
     assert problem.startswith("dkim:domains:alias.example:alias_of: ")
 
@@ -237,12 +237,12 @@ def test_alias_of_what_has_no_keys_is_a_problem(others):
 def test_alias_of_a_domain_outside_the_pillar_is_unwise_and_legal():
     reading = read({"domains": {"alias.example": {"alias_of": "example.com"}}})
     assert reading.problems == ()
-    assert "nothing makes it a key" in reading.advice[0]
+    assert "no key is generated for it" in reading.advice[0]
 
 
 @pytest.mark.parametrize("place", ["*", "defaults"])
 @pytest.mark.parametrize("key", ["alias_of", "addresses"])
-def test_what_belongs_to_one_domain_is_not_for_all(place, key):
+def test_settings_of_one_domain_are_refused_in_templates(place, key):
     pillar = {"defaults": {key: None}} if place == "defaults" else {"domains": {"*": {key: None}}}
     (problem,) = read(pillar).problems
     assert "belongs to one domain" in problem
@@ -289,16 +289,16 @@ def test_dmarc_is_merged_key_by_key():
     )
 
 
-def test_dmarc_is_inherited_as_it_is():
+def test_dmarc_is_inherited_unchanged():
     defaults = {"dmarc": {"policy": "none"}}
     assert domain(None, defaults).dmarc == domain({"dmarc": None}, defaults).dmarc == Dmarc()
 
 
-def test_false_takes_an_inherited_dmarc_away():
+def test_false_removes_an_inherited_dmarc():
     assert domain({"dmarc": False}, {"dmarc": {"policy": "none"}}).dmarc is None
 
 
-def test_dmarc_after_a_false_default_stands_alone():
+def test_dmarc_after_a_false_default_inherits_nothing():
     assert domain({"dmarc": {"adkim": "s"}}, {"dmarc": False}).dmarc == Dmarc(adkim="s")
 
 
@@ -345,7 +345,7 @@ def test_every_tag_of_dmarc_has_a_key():
         ("polcy", "did you mean 'policy'?"),
     ],
 )
-def test_tags_are_told_their_key(key, hint):
+def test_problem_of_a_dmarc_tag_names_its_key(key, hint):
     problem = only_problem({"dmarc": {key: "x"}})
     assert problem.startswith(f"dkim:domains:example.com:dmarc:{key}: ")
     assert hint in problem
@@ -372,7 +372,7 @@ def test_tags_are_told_their_key(key, hint):
         ("psd", "x"),
     ],
 )
-def test_bad_dmarc_is_a_problem_at_its_place(key, value):
+def test_bad_dmarc_is_a_problem_of_its_pillar_key(key, value):
     problem = only_problem({"dmarc": {key: value}})
     assert problem.startswith(f"dkim:domains:example.com:dmarc:{key}: ")
 

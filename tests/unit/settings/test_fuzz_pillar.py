@@ -1,4 +1,4 @@
-"""Generated pillars: none raises, and none that is accepted writes more than it says."""
+"""Generated pillars: none raises, and an accepted one writes only what its values say."""
 
 import datetime
 import json
@@ -19,7 +19,7 @@ from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import FORMATS, render
 from dkim_formula.settings import reading, validation
 from dkim_formula.settings.opendkim_options import OPTIONS
-from dkim_formula.signer import daemons, passfile, sandbox
+from dkim_formula.signer import daemons, passfile, unit_needs
 from hypothesis import given
 from support.fuzz import PILLARS, ROOT, changed_pillar, examples
 from support.templates import opendkim_conf, rendered
@@ -32,16 +32,16 @@ PUBLIC = PrivateKey.generate("ed25519").public_base64()
 
 @examples(150)
 @given(changed_pillar())
-def test_pillar_is_read_or_refused_and_writes_no_more_than_it_says(pillar):
+def test_pillar_is_refused_or_writes_only_what_its_values_say(pillar):
     reading = settings.read(pillar)
     assert all(text.startswith("dkim") and "\n" not in text for text in reading.problems)
     assert all(text.startswith("dkim") and "\n" not in text for text in reading.advice)
     assert str(reading.problems).isprintable()
-    # What is refused stands at its default, so the states render all the same.
+    # A refused value is replaced by its default, so the states still render.
     check_outputs(reading.settings)
 
 
-# What no key takes: each has its text in an error, and none is Python's.
+# Values that no key accepts. Errors describe each in words of YAML, not of Python.
 WRONG_KINDS = (
     {"a": 1},
     [{"a": 1}],
@@ -50,17 +50,17 @@ WRONG_KINDS = (
     b"x",
     datetime.date(2026, 11, 24),
 )
-# What some keys take.
+# Values that some keys accept.
 ODD_KINDS = (True, 5, "false", "12", "", " ", "null", {}, ["x", None], 10**5000, float("inf"))
 INTERNAL = re.compile(r"\bNone\b|\bTrue\b|\bFalse\b|Kind|Ordered|object at|<class|datetime|b'")
-# An empty list of these is the default itself.
+# For these keys an empty list is the default.
 MAY_BE_EMPTY = {"domains", "clients", "common_names", "unsigned_services"}
-# Mappings whose keys are columns of a site's own, of any name.
+# Mappings whose keys are columns of the table of domains, with any name.
 COLUMNS = {"only"}
 
 
 def known_keys():
-    """Every place of the pillar that has settings, with its keys, as the readers ask for them."""
+    """Return every section of the pillar with each of its keys, as the readers ask for them."""
     found, read_section = {}, validation.read_section
 
     def listening(value, where, checks, notes, hints=None):
@@ -119,15 +119,15 @@ def test_value_of_a_wrong_kind_is_refused_at_its_key_in_words(value):
 
 
 @pytest.mark.parametrize("value", ODD_KINDS, ids=lambda value: errors.as_yaml(value)[:12])
-def test_odd_value_is_taken_or_refused_in_words(value):
+def test_odd_value_is_accepted_or_refused_in_words(value):
     for where, key in KEYS:
         found = settings.read(holding(where, key, value))
         assert in_words(found.problems + found.advice), found
         check_outputs(found.settings)
 
 
-def test_wrong_values_of_all_keys_are_told_at_once(monkeypatch):
-    monkeypatch.setattr(reading, "MOST_TOLD", 1000)
+def test_wrong_values_of_all_keys_are_reported_at_once(monkeypatch):
+    monkeypatch.setattr(reading, "MAX_REPORTED", 1000)
     scalars = [
         (where, key)
         for where, key in KEYS
@@ -142,7 +142,7 @@ def test_wrong_values_of_all_keys_are_told_at_once(monkeypatch):
     assert len(problems) == len(set(problems))
 
 
-def test_unknown_keys_are_told_with_the_nearest_that_is_known():
+def test_unknown_keys_are_reported_with_the_nearest_known_key():
     for where, key in KEYS:
         for typo in (f"{key}s" if key[-1] != "s" else key[:-1], f" {key.upper()}", f"{key}x"):
             if (where, typo) in KEYS:
@@ -151,7 +151,7 @@ def test_unknown_keys_are_told_with_the_nearest_that_is_known():
             assert any("did you mean" in text for text in said), (where, typo, said)
 
 
-def test_pillars_to_change_are_sound():
+def test_pillars_to_change_are_valid():
     assert len(PILLARS) > 15
     for pillar in PILLARS:
         reading = settings.read(pillar)
@@ -168,7 +168,7 @@ def check_outputs(found):
 
 
 def check_configuration(found):
-    """One line an option, none that is not known: opendkim.conf(5)."""
+    """Assert one line for each option, and only known options: opendkim.conf(5)."""
     for daemon in daemons.daemons(found, LOOKUP):
         text = opendkim_conf(daemons.options(found, daemon))
         lines = [line for line in text.split("\n") if line and not line.startswith("#")]
@@ -182,10 +182,10 @@ def check_configuration(found):
 
 
 def check_unit(found):
-    """systemd takes each variable for one, and no line is of the pillar's making."""
+    """Assert that systemd reads each variable as one, and that the pillar adds no line."""
     for daemon in daemons.daemons(found, LOOKUP):
         environment = daemons.environment(found.database)
-        paths = sandbox.writable(found, daemon)
+        paths = unit_needs.writable(found, daemon)
         text = rendered(
             "opendkim.service.jinja",
             main=daemon.algorithm == "rsa",
@@ -199,20 +199,20 @@ def check_unit(found):
             writes_to=paths,
         )
         lines = text.split("\n")
-        told = values(lines, "Environment")
-        assert told == [f"{name}={value}" for name, value in sorted(environment.items())]
+        variables = values(lines, "Environment")
+        assert variables == [f"{name}={value}" for name, value in sorted(environment.items())]
         assert [path.removeprefix("-") for path in values(lines, "ReadWritePaths")] == paths
         assert all(not line or line[0] in "#[" or "=" in line for line in lines)
 
 
 def values(lines, name):
-    """What systemd.syntax(7) makes of all lines of one setting: words, quoted as in a shell."""
+    """Return the words of all lines of one setting, as systemd.syntax(7) unquotes them."""
     texts = [line.removeprefix(f"{name}=") for line in lines if line.startswith(f"{name}=")]
     return [word.replace("%%", "%") for text in texts for word in shlex.split(text)]
 
 
 def check_access(found):
-    """A line is a rule, with the names that it is for."""
+    """Assert that each line is one rule with the right names."""
     database = found.database
     reader = database.reader
     rule = hba.hba_line(database.name, reader.name, f"peer map={reader.map}")
@@ -231,7 +231,7 @@ def check_access(found):
 
 
 def check_password_file(found):
-    """Five fields on a line: PostgreSQL, «The Password File»."""
+    """Assert one line with five fields: PostgreSQL, «The Password File»."""
     if found.database.reader.password is None:
         return
     text = passfile.text(found.database)
@@ -248,9 +248,9 @@ def check_password_file(found):
 
 
 def check_records(found):
-    """Every format has these records and no other; a zone file by dnspython's reading."""
+    """Assert that every format has exactly these records. dnspython reads the zone file."""
     domains = list(found.domains.values())
-    keys = [row(wanted) for wanted in desired_keys(found.domains)]
+    keys = [row(desired) for desired in desired_keys(found.domains)]
     desired_patterns(found.domains)
     shown = records_of(found, domains, keys)
     zones = tuple(found.dns.zones)
@@ -270,16 +270,16 @@ def check_records(found):
         assert document is None or isinstance(document, dict)
 
 
-def row(wanted):
-    public = None if wanted.algorithm == "rsa" else PUBLIC
+def row(desired):
+    public = None if desired.algorithm == "rsa" else PUBLIC
     return Key(
         1,
-        wanted.domain,
-        wanted.selector,
-        wanted.algorithm,
-        wanted.bits,
+        desired.domain,
+        desired.selector,
+        desired.algorithm,
+        desired.bits,
         "active",
-        wanted.address,
+        desired.address,
         *[None] * 4,
         public or "MIIB",
     )

@@ -1,11 +1,11 @@
-"""Names that functions use by themselves are those that the states use."""
+"""``dkim:lookup``: functions and states use the same names."""
 
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.settings.lookup import DEFAULTS, LOOKUP_KEYS, names, read_lookup, sound_names
+from dkim_formula.settings.lookup import DEFAULTS, LOOKUP_KEYS, names, read_lookup, valid_names
 from dkim_formula.settings.validation import Notes
 from hypothesis import given
 from support.fuzz import examples, odd_value
@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_states():
     assert states == DEFAULTS
 
 
-def test_the_site_s_names_come_first():
+def test_names_of_the_pillar_override_the_defaults():
     found = names({"opendkim_user": "signer"})
     assert (found["opendkim_user"], found["postfix_user"]) == ("signer", "postfix")
 
@@ -32,7 +32,7 @@ def problems(lookup):
 
 def test_defaults_pass_their_own_check():
     assert problems(DEFAULTS) == []
-    assert sound_names(DEFAULTS) == DEFAULTS
+    assert valid_names(DEFAULTS) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_defaults_pass_their_own_check():
         ("python_wheels", "/srv/wheels"),
     ],
 )
-def test_name_of_another_system_is_taken(key, value):
+def test_name_of_another_system_is_accepted(key, value):
     assert problems({key: value}) == []
-    assert sound_names({key: value})[key] == value
+    assert valid_names({key: value})[key] == value
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("opendkim_package", "open dkim", "is not a package's name"),
         ("opendkim_package", ["opendkim"], "is not a string"),
@@ -75,20 +75,20 @@ def test_name_of_another_system_is_taken(key, value):
         ("python_packages", ["--index-url=x"], "is an option of pip"),
         ("python_packages", [], "is empty"),
         ("postfix_chrot", "/var/spool/postfix", "did you mean 'postfix_chroot'?"),
-        ("nothing_like_it", "x", "unknown key; there are postgresql_package, "),
+        ("nothing_like_it", "x", "unknown key; known keys: postgresql_package, "),
     ],
 )
-def test_value_that_is_no_such_name_is_refused(key, value, told):
+def test_invalid_name_is_refused(key, value, message):
     (problem,) = problems({key: value})
     assert problem.startswith("dkim:lookup:")
-    assert told in problem
+    assert message in problem
 
 
 @examples(200)
 @given(value=odd_value(), at=...)
-def test_what_is_taken_fits_every_file_that_it_goes_to(value, at: int):
+def test_accepted_name_fits_every_file_that_has_it(value, at: int):
     key = LOOKUP_KEYS[at % len(LOOKUP_KEYS)]
-    found = sound_names({key: value})
+    found = valid_names({key: value})
     assert found.keys() == DEFAULTS.keys()
     assert found["postfix_chroot"].startswith("/")
     for name in set(LOOKUP_KEYS) - {"python_packages", "python_wheels"}:

@@ -5,7 +5,7 @@ from dkim_formula.settings import read
 from dkim_formula.settings.model import Monitoring, Report
 
 
-def test_settings_take_times_with_units_and_false():
+def test_settings_accept_times_with_units_and_false():
     given = {"every": "30s", "dns_every": False, "repeat": "2h", "overdue": 3, "textfile": "/a/"}
     monitoring = read({"monitoring": given}).settings.monitoring
     assert (monitoring.every, monitoring.dns_every, monitoring.repeat, monitoring.overdue) == (
@@ -17,7 +17,7 @@ def test_settings_take_times_with_units_and_false():
     assert monitoring.textfile == "/a"
 
 
-def test_report_takes_a_path_and_has_defaults():
+def test_report_needs_a_path_and_has_defaults():
     report = read({"monitoring": {"report": {"path": "/w/i.html"}}}).settings.monitoring.report
     assert report == Report("/w/i.html", "root", 900)
     given = {"path": "/w/i.html", "group": "www-data", "every": "1h"}
@@ -66,7 +66,7 @@ def test_report_without_a_path_is_named(value):
         ("thresholds", {}),
     ],
 )
-def test_wrong_setting_is_named_and_stands_at_its_default(key, value):
+def test_wrong_setting_is_named_and_replaced_by_its_default(key, value):
     reading = read({"monitoring": {key: value}})
     assert [
         problem for problem in reading.problems if problem.startswith(f"dkim:monitoring:{key}: ")

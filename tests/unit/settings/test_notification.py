@@ -1,4 +1,4 @@
-"""``dkim:dns:notify``: who is told, how, and how often."""
+"""``dkim:dns:notify``: recipients, method and interval of notification."""
 
 import pytest
 from dkim_formula.settings import read

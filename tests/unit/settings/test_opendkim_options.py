@@ -1,4 +1,4 @@
-"""The table of options is that of opendkim.conf(5) as Debian's daemon takes it."""
+"""The table of options has the options of opendkim.conf(5) that Debian's daemon accepts."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from dkim_formula.settings.opendkim_options import OPTIONS, OWNED, spelling
 
-# An option that needs a particular value, or another option, is known to the daemon all the same.
+# The daemon also knows an option that needs a particular value or another option.
 UNKNOWN = "unrecognized parameter"
 
 
@@ -37,7 +37,7 @@ def test_every_owned_option_is_an_option():
 
 
 @pytest.mark.parametrize("name", ["IdentityHeader", "POPDBFile", "ResignAll", "SMTPURI"])
-def test_options_that_debian_left_out_are_not_there(name):
+def test_options_that_debian_left_out_are_missing(name):
     assert spelling(name) is None
 
 

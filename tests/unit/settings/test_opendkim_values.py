@@ -1,4 +1,4 @@
-"""Values of opendkim.conf(5) are taken as the daemon takes them, and what it refuses is refused."""
+"""Values of opendkim.conf(5): the formula accepts and refuses them as the daemon does."""
 
 import itertools
 import shutil
@@ -10,7 +10,7 @@ from dkim_formula import settings
 from dkim_formula.settings.lookup import DEFAULTS as LOOKUP
 from dkim_formula.settings.opendkim_options import OPTIONS, OWNED
 from dkim_formula.settings.opendkim_values import ACTIONS, DATA_SET_TYPES, FACILITIES
-from dkim_formula.signer import daemons, trial
+from dkim_formula.signer import config_check, daemons
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import ROOT, examples, odd_value
@@ -31,7 +31,7 @@ def case(name):
 
 
 def written(reading, name):
-    """The option's value in the first daemon's opendkim.conf(5)."""
+    """Return the option's value in the first daemon's opendkim.conf(5)."""
     (daemon, *_) = daemons.daemons(reading.settings, LOOKUP)
     return daemons.options(reading.settings, daemon)[name]
 
@@ -74,7 +74,7 @@ def test_daemon_itself_refuses_these_cases(name):
     assert not daemon_takes(f"{option} {value}")
 
 
-# What the daemon takes and then ignores, or what it would do harm with.
+# Options with values that the daemon accepts and then ignores, or with which it does harm.
 STRICTER = {name for name in OPTIONS if name.startswith("On-")} | {
     "Mode",
     "UMask",
@@ -116,9 +116,9 @@ PARTICULAR = {
     **{name: ["/dev/null", "/no", "x"] for name in OPTIONS if name.endswith("PolicyScript")},
     "MacroList": ["a=b", ["a=b|c", "d"], "a=b:c", "refile:/etc/hosts"],
 }
-# The machine decides about these: a file is there or not, a server answers or not.
+# The state of the machine decides about these: whether a file exists, or a server answers.
 BY_MACHINE = ("/nonexistent", "/no", "refile:/etc/hosts", "file:/nonexistent")
-OURS = sorted(OPTIONS.keys() - OWNED.keys())
+SETTABLE = sorted(OPTIONS.keys() - OWNED.keys())
 
 
 def values(name):
@@ -126,8 +126,8 @@ def values(name):
 
 
 @needs_daemon
-@pytest.mark.parametrize("name", OURS)
-def test_value_that_is_taken_is_one_that_the_daemon_takes(name):
+@pytest.mark.parametrize("name", SETTABLE)
+def test_daemon_accepts_every_accepted_value(name):
     for value in values(name):
         reading = read({name: value})
         if value is None or (isinstance(value, str) and value in BY_MACHINE):
@@ -138,13 +138,13 @@ def test_value_that_is_taken_is_one_that_the_daemon_takes(name):
 
 
 @needs_daemon
-@pytest.mark.parametrize("name", sorted(set(OURS) - STRICTER))
-def test_plain_value_that_is_refused_is_one_that_the_daemon_refuses(name):
+@pytest.mark.parametrize("name", sorted(set(SETTABLE) - STRICTER))
+def test_daemon_refuses_every_refused_plain_value(name):
     plain = {"boolean": ["maybe", "5x"], "integer": ["0900", "08", "12k"], "dataset": ["nosuch:a"]}
     for value in [*plain.get(OPTIONS[name], []), *PARTICULAR.get(name, [])]:
         if value in BY_MACHINE or value == "relative" or not read({name: value}).problems:
             continue
-        # LDAPTimeout and its kin are text to the daemon, which makes a number of what it can.
+        # LDAPTimeout and similar options are text to the daemon, which converts what it can.
         if name.startswith("LDAP") or name in ("FinalPolicyScript", "SetupPolicyScript"):
             continue
         assert not daemon_takes(f"{name} {value}"), value
@@ -163,8 +163,8 @@ def test_number_is_read_as_the_daemon_reads_it(text):
 @needs_daemon
 @examples(80)
 @given(value=odd_value(), at=st.integers(0, 10**6))
-def test_whatever_is_taken_does_not_stop_the_daemon(value, at):
-    data_sets = [name for name in OURS if OPTIONS[name] in ("dataset", "integer", "boolean")]
+def test_no_accepted_value_stops_the_daemon(value, at):
+    data_sets = [name for name in SETTABLE if OPTIONS[name] in ("dataset", "integer", "boolean")]
     name = data_sets[at % len(data_sets)]
     reading = read({name: value})
     if reading.problems or value is None or "/" in str(value) or ".db" in str(value):
@@ -203,14 +203,14 @@ def test_data_set_types_are_the_daemon_s(kind):
         ("/etc/opendkim/hosts", "/etc/opendkim/hosts"),
     ],
 )
-def test_hosts_are_written_as_the_daemon_looks_them_up(given_, line):
+def test_hosts_are_written_in_the_form_that_the_daemon_looks_up(given_, line):
     reading = read({"InternalHosts": given_})
     assert reading.problems == ()
     assert written(reading, "InternalHosts") == line
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"InternalHosts": "10.0.0.0/33"}, "is not an address or a network"),
         ({"InternalHosts": ["10.0.0.300"]}, "is not an address or a network"),
@@ -220,16 +220,16 @@ def test_hosts_are_written_as_the_daemon_looks_them_up(given_, line):
         ({"SyslogFacility": "mial"}, "did you mean 'mail'?"),
         ({"On-BadSignature": "rejct"}, "did you mean 'reject'?"),
         ({"Mode": "v"}, "has no s"),
-        ({"UMask": "022"}, "the group's right to connect"),
+        ({"UMask": "022"}, "denies the socket's group to connect"),
         ({"UMask": "0900"}, "is not a number"),
         ({"TemporaryDirectory": "tmp"}, "is not an absolute path"),
         ({"SignatureTTL": 2**31}, "is out of range"),
     ],
 )
-def test_value_that_would_do_harm_is_refused(options, told):
+def test_value_that_would_do_harm_is_refused(options, message):
     (problem,) = read(options).problems
     assert problem.startswith(f"{WHERE}:{next(iter(options))}: ")
-    assert told in problem
+    assert message in problem
 
 
 def test_password_of_a_data_set_is_not_shown():
@@ -242,10 +242,10 @@ HIDDEN = {"InternalHosts": "refile:/home/me/hosts", "ReplaceRules": "/tmp/rules"
 
 
 def hidden(tmp_path, monkeypatch, **opendkim):
-    monkeypatch.setattr(trial, "DROP_INS", str(tmp_path))
+    monkeypatch.setattr(config_check, "DROP_INS", str(tmp_path))
     reading = read(HIDDEN, **opendkim)
     assert reading.problems == ()
-    problems = trial.problems(reading.settings, LOOKUP)
+    problems = config_check.problems(reading.settings, LOOKUP)
     return [problem for problem in problems if "sandbox hides" in problem]
 
 
@@ -256,7 +256,7 @@ def test_file_that_the_sandbox_hides_is_named(tmp_path, monkeypatch):
     assert hidden(tmp_path, monkeypatch, sandbox=False) == []
 
 
-def test_drop_in_of_the_site_may_open_the_sandbox(tmp_path, monkeypatch):
+def test_drop_in_of_the_administrator_may_open_the_sandbox(tmp_path, monkeypatch):
     folder = tmp_path / "opendkim.service.d"
     folder.mkdir()
     (folder / "dkim-formula.conf").touch()
@@ -266,41 +266,41 @@ def test_drop_in_of_the_site_may_open_the_sandbox(tmp_path, monkeypatch):
 
 
 needs_root_and_daemon = pytest.mark.skipif(
-    not trial.can_ask("opendkim"), reason="opendkim is not installed"
+    not config_check.can_ask("opendkim"), reason="opendkim is not installed"
 )
 
 
 def asked(options):
     reading = read(options)
     assert reading.problems == ()
-    return trial.problems(reading.settings, LOOKUP)
+    return config_check.problems(reading.settings, LOOKUP)
 
 
 @needs_root_and_daemon
-def test_daemon_takes_the_defaults_without_its_tables_being_there():
+def test_daemon_accepts_the_defaults_without_its_tables():
     reading = settings.read({"domains": {}, "defaults": {"algorithm": ["rsa", "ed25519"]}})
-    assert trial.problems(reading.settings, LOOKUP) == []
+    assert config_check.problems(reading.settings, LOOKUP) == []
 
 
 @needs_root_and_daemon
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"InternalHosts": "/etc/no-such-file"}, "/etc/no-such-file"),
         ({"TrustAnchorFile": "/etc/no-such-file"}, "No such file or directory"),
-        # Readable for root alone: the daemon is another account.
+        # Only root can read this file, and the daemon has another account.
         ({"ExemptDomains": "file:/etc/shadow"}, "/etc/shadow"),
         ({"BaseDirectory": "/no/such/directory"}, "/no/such/directory"),
     ],
 )
-def test_what_the_machine_lacks_is_found_by_the_daemon(options, told):
+def test_daemon_finds_what_the_machine_lacks(options, message):
     (problem,) = asked(options)
     assert problem.startswith(f"{WHERE}")
-    assert told in problem
+    assert message in problem
 
 
 @needs_root_and_daemon
-def test_daemon_s_own_words_show_no_password():
+def test_message_of_the_daemon_shows_no_password():
     (problem,) = asked({"ExemptDomains": "dsn:pgsql://me:word@127.0.0.1/x/table=t?keycol=k"})
     assert "word" not in problem
 
@@ -312,11 +312,11 @@ def test_daemon_s_own_words_show_no_password():
 )
 def test_refusal_says_why(name, value):
     options = {"Syslog": "yes", name: value}
-    reason = trial.refusal(options, "opendkim")
+    reason = config_check.refusal(options, "opendkim")
     assert reason.startswith(":")
     assert "opendkim" in reason
-    assert trial.refusal({"Syslog": "yes"}, "opendkim") is None
-    assert trial.refusal(options, "no-such-account") is None
+    assert config_check.refusal({"Syslog": "yes"}, "opendkim") is None
+    assert config_check.refusal(options, "no-such-account") is None
 
 
 def test_every_kind_of_option_has_values_here():

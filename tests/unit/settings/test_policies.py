@@ -35,7 +35,7 @@ def example(domain):
         ["v=spf1", "mx", "-all"],
     ],
 )
-def test_spf_is_taken_whole_or_by_its_terms(given):
+def test_spf_is_a_whole_record_or_a_list_of_terms(given):
     assert example({"spf": given}).spf == "v=spf1 mx -all"
 
 
@@ -56,7 +56,7 @@ def test_spf_is_taken_whole_or_by_its_terms(given):
         "ptr",
     ],
 )
-def test_terms_of_rfc_7208_are_taken(term):
+def test_terms_of_rfc_7208_are_accepted(term):
     assert example({"spf": term}).spf == f"v=spf1 {term}"
 
 
@@ -97,7 +97,7 @@ def test_unwise_spf_is_advised_against(spf, said):
     assert said in advice({"spf": spf})
 
 
-def test_ten_terms_that_ask_dns_are_taken_and_those_behind_all_are_not_counted():
+def test_ten_terms_that_ask_dns_are_accepted_and_terms_after_all_are_not_counted():
     spf = " ".join(f"include:a{n}.example" for n in range(10)) + " -all mx"
     assert "ask DNS" not in advice({"spf": spf})
 
@@ -106,7 +106,7 @@ def test_testing_is_advised_against():
     assert "as if it were unsigned" in advice({"testing": True})
 
 
-def test_false_takes_an_inherited_policy_away():
+def test_false_removes_an_inherited_policy():
     found = read(
         {
             "defaults": {"spf": "-all", "tls_rpt": "a@example.com", "mta_sts": {"mx": "m.example"}},
@@ -129,7 +129,7 @@ def test_report_uris_are_encoded():
 
 
 @pytest.mark.parametrize("uri", ["http://r.example/", "https://", "nobody", 5, []])
-def test_report_uri_that_is_none_is_refused(uri):
+def test_invalid_report_uri_is_refused(uri):
     assert "dkim:domains:example.com:tls_rpt" in problems({"tls_rpt": uri})
 
 
@@ -145,7 +145,7 @@ def test_mta_sts_id_changes_exactly_with_the_policy():
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
-        ({}, "mta_sts:mx: is not there"),
+        ({}, "mta_sts:mx: is missing"),
         ({"mx": []}, "is empty"),
         ({"mx": "*.*.example"}, "mta_sts:mx"),
         ({"mx": "m.example", "mode": "enforced"}, "did you mean 'enforce'"),
@@ -177,7 +177,7 @@ def test_delegations_own_selectors_are_kept_beside_the_keys():
         ({"zone": "example.com"}, "itself or below"),
         ({"zone": ".".join(["a" * 60] * 4)}, "a name has 253"),
         ({"zone": "k.example.net", "selectors": ["default"]}, "no selector to rotate to"),
-        ({"selectors": ["a"]}, "delegation:zone: is not there"),
+        ({"selectors": ["a"]}, "delegation:zone: is missing"),
         (["k.example.net"], "is not a delegation"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The life of a key in the pillar: times with units, in seconds from here on."""
+"""``dkim:rotation``: times with units are read as seconds, and selectors fit the scheme."""
 
 import pytest
 from dkim_formula.settings import read
@@ -41,7 +41,7 @@ def test_spread_follows_every():
 
 
 @pytest.mark.parametrize("value", ["0s", "-1d", "1w", "1.5", 1.5, True, [], "soon", "4000d"])
-def test_what_is_no_time_is_refused(value):
+def test_invalid_time_is_refused(value):
     assert problem({"every": value}).startswith("dkim:rotation:every: ")
 
 
@@ -49,7 +49,7 @@ def test_spread_is_no_longer_than_every():
     assert "use 2h at most" in problem({"every": "2h", "spread": "3h"})
 
 
-def test_due_rotations_start_by_themselves_where_the_formula_publishes():
+def test_due_rotations_start_automatically_if_the_formula_publishes():
     dns = {"publish": "rfc2136", "key": {"name": "k", "secret": "YWJj"}}
     assert rotation({}, dns=dns).automatic
     assert not rotation({"automatic": False}, dns=dns).automatic

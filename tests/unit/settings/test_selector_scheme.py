@@ -1,10 +1,15 @@
-"""Selectors by a scheme: fresh ones, and schemes that make none."""
+"""Selectors by a scheme: unused ones, and schemes that make no valid selector."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.settings.selector_scheme import check_result, check_scheme, free, fresh
+from dkim_formula.settings.selector_scheme import (
+    check_result,
+    check_scheme,
+    free_selector,
+    unused_selector,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +17,10 @@ NOW = datetime(2026, 11, 22, 18, 5, 7, tzinfo=UTC)
 
 
 def made(scheme, used=(), selector="default", algorithm="rsa", now=NOW):
-    return fresh(scheme, selector, algorithm, now, set(used))
+    return unused_selector(scheme, selector, algorithm, now, set(used))
 
 
-def test_date_comes_behind_the_domains_own_selector():
+def test_date_follows_the_domains_own_selector():
     assert made("{selector}-%Y%m%d") == "default-20261122"
 
 
@@ -24,7 +29,7 @@ def test_used_name_gets_a_number():
     assert made("{selector}-%Y%m%d", used) == "default-20261122-3"
 
 
-def test_number_of_the_scheme_counts_where_it_stands():
+def test_number_counts_at_its_position_in_the_scheme():
     assert made("k{n}-{algorithm}", ["k1-rsa", "k2-rsa"]) == "k3-rsa"
 
 
@@ -72,12 +77,12 @@ def test_room_for_a_second_name_is_kept():
 
 
 def test_free_selector_is_the_first_that_no_key_has():
-    assert free(["a", "b", "c"], {"a", "c"}) == "b"
-    assert free(["a"], {"a"}) is None
+    assert free_selector(["a", "b", "c"], {"a", "c"}) == "b"
+    assert free_selector(["a"], {"a"}) is None
 
 
 @given(st.lists(st.integers(1, 30), max_size=30), st.sampled_from(["{selector}-%j", "x{n}"]))
-def test_fresh_selector_was_never_used(numbers, scheme):
+def test_new_selector_was_never_used(numbers, scheme):
     used = {f"default-326-{number}" for number in numbers} | {"default-326"}
     used |= {f"x{number}" for number in numbers}
     assert made(scheme, used) not in used

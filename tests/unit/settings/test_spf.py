@@ -1,4 +1,4 @@
-"""SPF values are refused where receivers would refuse them; pyspf is the judge."""
+"""SPF values are refused if receivers would refuse them; pyspf is the judge."""
 
 import pytest
 from dkim_formula.settings import read
@@ -32,7 +32,7 @@ def values(number):
 
 
 def named(number, *terms):
-    """Asserts that the only value of a case is refused, and each of these terms is named."""
+    """Assert that the only value of a case is refused and each of these terms is named."""
     (value,) = values(number)
     found = problems(value)
     assert [term for term in terms if any(f": '{term}' " in text for text in found)] == [*terms]
@@ -41,15 +41,15 @@ def named(number, *terms):
     return "\n".join(found)
 
 
-def test_case_24_address_in_place_of_a_name_is_refused():
+def test_case_24_address_instead_of_a_name_is_refused():
     assert "an address as ip4:" in named(24, "a:192.0.2.1")
 
 
-def test_case_25_netmask_in_place_of_a_length_is_refused():
+def test_case_25_netmask_instead_of_a_length_is_refused():
     assert "'255.255.255.0'" in named(25, "ip4:192.0.2.0/255.255.255.0")
 
 
-def test_case_26_macro_of_explanations_is_refused_elsewhere():
+def test_case_26_macro_for_explanations_is_refused_in_terms():
     assert "section 7.2" in named(26, "exists:%{c}.example.net")
 
 
@@ -66,7 +66,7 @@ def test_case_28_more_than_ten_terms_that_ask_dns_are_refused():
 
 
 @pytest.mark.parametrize(("value", "advice"), list(zip(values(29), ("5.1", "6.1"), strict=True)))
-def test_case_29_what_has_no_effect_is_taken_with_advice(value, advice):
+def test_case_29_terms_without_effect_are_accepted_with_advice(value, advice):
     found = reading(value)
     assert found.problems == ()
     assert record(value) == value
@@ -92,7 +92,7 @@ def test_case_54_mapping_is_refused_in_words():
 @pytest.mark.parametrize("number", sorted({case for case, _ in CASES}))
 def test_judge_agrees_on_the_cases(number):
     for value in values(number):
-        # 27 is an error for want of the name alone, which the judge's resolver does not want for.
+        # Case 27 is an error only for a missing name, and the judge's resolver has every name.
         refused_by_the_judge = spf_judge.is_permanent_error(value) or number == "27"
         assert bool(problems(value)) == refused_by_the_judge
 
@@ -104,7 +104,7 @@ def test_every_wrong_term_is_named_at_once():
 @pytest.mark.parametrize(
     "value", ["include:example.com -all", "redirect=Example.COM.", "mx include:%{d} ~all"]
 )
-def test_record_that_leads_to_itself_is_refused(value):
+def test_record_that_names_itself_is_refused(value):
     (said,) = problems(value)
     assert "names the record of example.com itself" in said
     assert spf_judge.is_permanent_error(f"v=spf1 {value}")
@@ -129,7 +129,7 @@ def test_record_that_leads_to_itself_is_refused(value):
         ("ip4:192.0.2.1 " * 6000, "is 83999 characters long"),
     ],
 )
-def test_value_is_refused_in_words_of_its_own(value, said):
+def test_each_wrong_value_has_its_own_message(value, said):
     found = problems(value)
     assert found
     assert all(said in text for text in found)
@@ -167,7 +167,7 @@ def terms():
 
 @st.composite
 def mutated(draw, value):
-    """A text with some characters cut out, put in or doubled."""
+    """Return a text with some characters removed, inserted or doubled."""
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(value)))
         end = min(len(value), at + draw(st.integers(0, 3)))
@@ -193,14 +193,14 @@ RECORDS = st.lists(terms(), max_size=14).map(" ".join) | st.sampled_from(GOOD).f
 @example("a:%{d/}/24 -all")
 @example("-all " + "mx " * 20)
 @example("mx " * 10 + "-all redirect=a.example.net")
-def test_what_the_judge_refuses_is_refused_and_the_other_way_round(value):
-    # The one that is given: blanks have no meaning, and an empty value is refused in itself.
+def test_the_same_values_are_refused_as_by_the_judge(value):
+    # With the version: blanks have no meaning, and an empty value alone is refused.
     given_ = f"v=spf1 {value}"
     refused = problems(given_)
     if spf_judge.is_permanent_error(given_):
         assert refused
     else:
-        # Stricter than the judge by a section of the RFC alone, or for a name that can't be.
+        # The formula may be stricter by a section of the RFC, or for an impossible name.
         assert all("RFC 7208, section" in text for text in refused)
     if not refused:
         assert record(given_).split() == ["v=spf1", *value.split()]

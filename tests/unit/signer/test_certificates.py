@@ -1,4 +1,4 @@
-"""What verifies a server elsewhere, and the reader's own certificate, are there to be used."""
+"""The TLS files for a remote server exist, and the keys have modes that libpq accepts."""
 
 import os
 
@@ -22,11 +22,11 @@ def database(files, **more):
     return Database(reader=Reader(auth="cert", **paths), **given)
 
 
-def test_files_that_are_there_are_fine(files):
+def test_existing_files_are_no_problem(files):
     assert certificates.problems(database(files)) == []
 
 
-def test_users_own_pair_is_looked_at_too(files, tmp_path):
+def test_pair_of_the_writer_is_checked_too(files, tmp_path):
     own = {"sslcert": str(tmp_path / "own.crt"), "sslkey": str(tmp_path / "own.key")}
     problems = certificates.problems(database(files, user="writer", **own))
     assert [text.split(": ")[0] for text in problems] == [
@@ -35,7 +35,7 @@ def test_users_own_pair_is_looked_at_too(files, tmp_path):
     ]
 
 
-def test_users_key_that_is_not_roots_is_refused_as_libpq_does(files, tmp_path):
+def test_key_of_the_writer_that_root_does_not_own_is_refused(files, tmp_path):
     os.chown(files["key"], 65534, 65534)
     own = {"sslcert": str(files["cert"]), "sslkey": str(files["key"])}
     (problem,) = certificates.problems(database(files, user="writer", **own))
@@ -43,7 +43,7 @@ def test_users_key_that_is_not_roots_is_refused_as_libpq_does(files, tmp_path):
     assert "make it root's own" in problem
 
 
-def test_local_socket_needs_none():
+def test_local_socket_needs_no_files():
     assert certificates.problems(Database()) == []
 
 
@@ -51,20 +51,20 @@ def test_local_socket_needs_none():
     ("name", "key"),
     [("ca", "dkim:database:sslrootcert"), ("cert", "reader:sslcert"), ("key", "reader:sslkey")],
 )
-def test_file_that_is_absent_is_named(files, name, key):
+def test_missing_file_is_named(files, name, key):
     files[name].unlink()
     (problem,) = certificates.problems(database(files))
     assert key in problem
     assert str(files[name]) in problem
 
 
-def test_authorities_are_not_missed_where_nothing_is_verified(files):
+def test_ca_file_is_not_needed_without_verification(files):
     files["ca"].unlink()
     assert certificates.problems(database(files, sslrootcert=None, sslmode="require")) == []
 
 
 @pytest.mark.parametrize("mode", [0o404, 0o444, 0o644])
-def test_key_that_others_can_read_is_refused_as_libpq_does(files, mode):
+def test_key_that_others_can_read_is_refused(files, mode):
     files["key"].chmod(mode)
     (problem,) = certificates.problems(database(files))
     assert f"{mode:04o}" in problem

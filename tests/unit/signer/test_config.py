@@ -1,4 +1,4 @@
-"""An opendkim.conf of the site's: what becomes of each option is told, and the file is kept."""
+"""A custom opendkim.conf: its changed options are reported, and the file is copied."""
 
 import hashlib
 import os
@@ -17,8 +17,8 @@ SETTINGS = read({"domains": ["example.com"]}).settings
 
 @pytest.fixture
 def daemon(tmp_path):
-    there = daemons.daemon("rsa", DEFAULTS)
-    return replace(there, config_file=str(tmp_path / "opendkim.conf"))
+    present = daemons.daemon("rsa", DEFAULTS)
+    return replace(present, config_file=str(tmp_path / "opendkim.conf"))
 
 
 def write(daemon, text):
@@ -28,11 +28,11 @@ def write(daemon, text):
 
 def dropped(daemon, text, settings=SETTINGS):
     write(daemon, text)
-    return "\n".join(config.dropped(settings, daemon))
+    return "\n".join(config.changed_options(settings, daemon))
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("AuthservID mx.example", "dkim:opendkim:settings:AuthservID to 'mx.example'"),
         ("senderheaders Sender,From", "SenderHeaders to ['Sender', 'From']"),
@@ -49,74 +49,74 @@ def dropped(daemon, text, settings=SETTINGS):
         ("UserID opendkim", "the unit decides this"),
     ],
 )
-def test_option_that_goes_is_told_with_what_keeps_it(daemon, line, told):
-    assert told in dropped(daemon, f"Syslog yes\n{line} # a comment\n")
+def test_removed_option_is_reported_with_its_replacement(daemon, line, message):
+    assert message in dropped(daemon, f"Syslog yes\n{line} # a comment\n")
 
 
 def test_import_of_a_key_file_names_the_domain_and_selector_of_the_same_file(daemon):
     text = "Domain example.com\nSelector mail\nKeyFile /etc/dkimkeys/mail.private\n"
-    told = dropped(daemon, text)
-    assert "salt-call dkim.import_key example.com mail /etc/dkimkeys/mail.private" in told
-    assert "set dkim:domains:example.com:selector to mail" in told
+    messages = dropped(daemon, text)
+    assert "salt-call dkim.import_key example.com mail /etc/dkimkeys/mail.private" in messages
+    assert "set dkim:domains:example.com:selector to mail" in messages
 
 
-def test_file_of_domains_is_no_domain_to_import_for(daemon):
+def test_file_of_domains_is_not_used_as_a_domain(daemon):
     text = "Domain /etc/domains\nKeyFile /etc/dkimkeys/mail.private\n"
     assert "dkim.import_key DOMAIN SELECTOR /etc/dkimkeys" in dropped(daemon, text)
 
 
-def test_option_that_the_formula_has_too_is_not_told(daemon):
+def test_unchanged_option_is_not_reported(daemon):
     assert dropped(daemon, "Syslog\tyes\nUMask 007\nMode sv\n") == ""
 
 
-def test_option_that_the_pillar_has_otherwise_is_told(daemon):
+def test_option_that_the_pillar_overrides_is_reported(daemon):
     settings = read({"opendkim": {"settings": {"LogWhy": False}}}).settings
     assert "of the pillar takes its place" in dropped(daemon, "LogWhy yes\n", settings)
     assert dropped(daemon, "LogWhy no\n", settings) == ""
 
 
-def test_options_of_an_included_file_are_told(daemon, tmp_path):
+def test_options_of_an_included_file_are_reported(daemon, tmp_path):
     (tmp_path / "more.conf").write_text("LogWhy yes\n")
-    told = dropped(daemon, f"Include {tmp_path}/more.conf\n")
-    assert f"{tmp_path}/more.conf, line 1: LogWhy yes" in told
+    messages = dropped(daemon, f"Include {tmp_path}/more.conf\n")
+    assert f"{tmp_path}/more.conf, line 1: LogWhy yes" in messages
 
 
-def test_file_that_includes_itself_ends(daemon):
+def test_reading_of_a_file_that_includes_itself_ends(daemon):
     assert dropped(daemon, f"Include {daemon.config_file}\nLogWhy yes\n")
 
 
-def test_password_is_never_told(daemon):
-    told = dropped(
+def test_password_is_never_reported(daemon):
+    messages = dropped(
         daemon,
         "KeyTable dsn:pgsql://reader:hush@h/vmail/table=k\nInternalHosts dsn:mysql://u:hush@h/x\n"
         "LDAPBindPassword hush\n",
     )
-    assert "KeyTable" in told
-    assert "InternalHosts" in told
-    assert "hush" not in told
+    assert "KeyTable" in messages
+    assert "InternalHosts" in messages
+    assert "hush" not in messages
 
 
-def test_file_of_the_formula_is_not_the_site_s(daemon):
+def test_file_of_the_formula_is_not_custom(daemon):
     assert dropped(daemon, opendkim_conf(daemons.options(SETTINGS, daemon))) == ""
 
 
-def test_file_of_the_package_is_not_the_site_s(daemon, monkeypatch):
+def test_file_of_the_package_is_not_custom(daemon, monkeypatch):
     digest = hashlib.md5(b"LogWhy yes\n", usedforsecurity=False).hexdigest()
     monkeypatch.setattr(config, "_conffiles", lambda: iter([f"{daemon.config_file} {digest}"]))
     write(daemon, "LogWhy yes\n")
-    assert config.is_sites_own(daemon.config_file) is False
+    assert config.is_custom(daemon.config_file) is False
     write(daemon, "LogWhy no\n")
-    assert config.is_sites_own(daemon.config_file) is True
+    assert config.is_custom(daemon.config_file) is True
 
 
-def test_copy_is_for_root_alone_and_never_written_again(daemon):
+def test_only_root_can_read_the_copy_and_it_is_never_overwritten(daemon):
     write(daemon, "LogWhy yes\n")
-    copy = config.copy_wanted(daemon)
+    copy = config.copy_path(daemon)
     assert copy == f"{daemon.config_file}.before-dkim-formula"
-    config.keep(daemon.config_file, copy)
+    config.save_copy(daemon.config_file, copy)
     assert stat.S_IMODE(os.stat(copy).st_mode) == 0o400
     with pytest.raises(OpenDKIMError, match="can't be copied"):
-        config.keep(daemon.config_file, copy)
+        config.save_copy(daemon.config_file, copy)
 
 
 def test_copy_has_no_password(daemon):
@@ -126,8 +126,8 @@ def test_copy_has_no_password(daemon):
         "ldapbindpassword  hush and more\nInternalHosts 127.0.0.1, ::1\n"
     )
     write(daemon, text)
-    copy = config.copy_wanted(daemon)
-    config.keep(daemon.config_file, copy)
+    copy = config.copy_path(daemon)
+    config.save_copy(daemon.config_file, copy)
     with open(copy, encoding="utf-8") as stream:
         kept = stream.read()
     assert kept == (
@@ -135,40 +135,40 @@ def test_copy_has_no_password(daemon):
         "SigningTable dsn:mysql://reader@localhost/vmail/table=s\n"
         "ldapbindpassword  LEFT-OUT\nInternalHosts 127.0.0.1, ::1\n"
     )
-    assert config.copy_wanted(daemon) == copy
+    assert config.copy_path(daemon) == copy
 
 
-def test_second_file_of_the_site_s_has_a_copy_of_its_own(daemon):
+def test_second_custom_file_has_its_own_copy(daemon):
     write(daemon, "LogWhy yes\n")
-    config.keep(daemon.config_file, config.copy_wanted(daemon))
-    assert config.copy_wanted(daemon).endswith(".before-dkim-formula")
+    config.save_copy(daemon.config_file, config.copy_path(daemon))
+    assert config.copy_path(daemon).endswith(".before-dkim-formula")
     write(daemon, "LogWhy no\n")
-    assert config.copy_wanted(daemon).endswith(".before-dkim-formula.2")
+    assert config.copy_path(daemon).endswith(".before-dkim-formula.2")
 
 
-def test_address_of_a_file_that_was_replaced_is_known_by_its_copy(daemon):
+def test_address_of_a_replaced_file_is_read_from_its_copy(daemon):
     write(daemon, "Socket inet:10028@localhost\n")
-    config.keep(daemon.config_file, config.copy_wanted(daemon))
+    config.save_copy(daemon.config_file, config.copy_path(daemon))
     write(daemon, opendkim_conf(daemons.options(SETTINGS, daemon)))
     found = config.moved_from([daemon], DEFAULTS)
     assert "inet:localhost:10028" in found[daemon.milter]
 
 
 def test_options_that_differ_from_the_settings_are_named_without_their_values(daemon):
-    wanted = daemons.options(SETTINGS, daemon)
-    write(daemon, opendkim_conf(wanted))
+    desired = daemons.options(SETTINGS, daemon)
+    write(daemon, opendkim_conf(desired))
     assert config.differing(SETTINGS, daemon) == []
-    write(daemon, opendkim_conf(wanted) + "# a comment\n\n")
+    write(daemon, opendkim_conf(desired) + "# a comment\n\n")
     assert config.differing(SETTINGS, daemon) == []
-    write(daemon, opendkim_conf(wanted) + "LDAPBindPassword hush\nUMask 007\n")
+    write(daemon, opendkim_conf(desired) + "LDAPBindPassword hush\nUMask 007\n")
     assert config.differing(SETTINGS, daemon) == ["LDAPBindPassword", "UMask"]
-    write(daemon, opendkim_conf({**wanted, "Mode": "v"}))
+    write(daemon, opendkim_conf({**desired, "Mode": "v"}))
     assert config.differing(SETTINGS, daemon) == ["Mode"]
-    del wanted["Socket"]
-    write(daemon, opendkim_conf(wanted))
+    del desired["Socket"]
+    write(daemon, opendkim_conf(desired))
     assert config.differing(SETTINGS, daemon) == ["Socket"]
 
 
-def test_machine_without_a_file_has_nothing_to_tell(daemon):
-    assert config.dropped(SETTINGS, daemon) == []
-    assert config.copy_wanted(daemon) == ""
+def test_machine_without_a_file_has_no_message(daemon):
+    assert config.changed_options(SETTINGS, daemon) == []
+    assert config.copy_path(daemon) == ""

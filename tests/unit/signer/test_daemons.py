@@ -1,4 +1,4 @@
-"""Each daemon has files of its own, with the site's options over ours and no password."""
+"""Each daemon has its own files; the pillar's options override the defaults; no password."""
 
 import re
 
@@ -31,13 +31,13 @@ def test_one_daemon_serves_rsa():
     assert [daemon.algorithm for daemon in daemons.daemons(settings(), LOOKUP)] == ["rsa"]
 
 
-def test_ed25519_brings_a_second_daemon_after_the_first():
+def test_ed25519_needs_a_second_daemon_after_the_first():
     needed = daemons.daemons(settings(RSA, ED25519), LOOKUP)
     assert [daemon.algorithm for daemon in needed] == ["rsa", "ed25519"]
 
 
-def test_daemon_for_rsa_stands_where_only_ed25519_signs():
-    # It verifies other people's mail, and is the packaged unit.
+def test_daemon_for_rsa_is_needed_even_if_only_ed25519_signs():
+    # The daemon for RSA verifies incoming mail, and has the package's unit.
     needed = daemons.daemons(settings(ED25519), LOOKUP)
     assert [daemon.algorithm for daemon in needed] == ["rsa", "ed25519"]
 
@@ -57,7 +57,7 @@ def test_daemon_for_rsa_stands_where_only_ed25519_signs():
     ],
     ids=["every hosted domain", "an address"],
 )
-def test_ed25519_is_in_use_wherever_the_pillar_says_it(made):
+def test_ed25519_is_in_use_wherever_the_pillar_names_it(made):
     assert "ed25519" in daemons.algorithms_in_use(made)
 
 
@@ -77,7 +77,7 @@ def test_first_daemon_has_the_packages_names():
     )
 
 
-def test_second_daemon_has_names_beside_them():
+def test_second_daemon_has_names_with_a_suffix():
     assert daemons.daemon("ed25519", LOOKUP) == daemons.Daemon(
         algorithm="ed25519",
         service="opendkim-ed25519",
@@ -94,7 +94,7 @@ def test_socket_follows_the_lookup_for_daemon_and_postfix_alike():
     assert daemon.milter == "unix:milters/dkim/opendkim.sock"
 
 
-def test_configuration_is_the_formulas_whole_and_nothing_else():
+def test_configuration_has_exactly_the_expected_text():
     assert configured() == {
         "Syslog": "yes",
         "SyslogSuccess": "yes",
@@ -116,25 +116,25 @@ def test_configuration_is_the_formulas_whole_and_nothing_else():
     }
 
 
-def test_configuration_says_whose_it_is_and_ends_its_last_line():
+def test_configuration_begins_with_the_header_and_ends_with_a_line_end():
     text = opendkim_conf(configured())
     assert text.splitlines()[0] == daemons.HEADER
     assert text.endswith("\n")
     assert max(map(len, text.splitlines())) < 200
 
 
-def test_configuration_has_each_option_once_and_says_why():
+def test_configuration_has_each_option_once_with_its_reason():
     site = model.OpenDKIM(settings={"LogWhy": True, "SelectCanonicalizationHeader": "X-Canon"})
-    wanted = configured(opendkim=site)
-    text = opendkim_conf(wanted)
+    desired = configured(opendkim=site)
+    text = opendkim_conf(desired)
     found = [(option.name, option.value) for option in config.parse(text, "")]
-    assert found == [*wanted.items()]
+    assert found == [*desired.items()]
     lines = text.splitlines()
     reason = lines[lines.index("UMask                   007") - 1]
     assert reason.startswith("# The socket is for the daemon's group.")
 
 
-def test_second_daemon_signs_alone_whatever_the_site_says():
+def test_second_daemon_only_signs_whatever_the_pillar_sets():
     site = model.OpenDKIM(settings={"Mode": "sv", "SoftwareHeader": True})
     second = configured("ed25519", opendkim=site)
     assert second["Mode"] == "s"
@@ -143,26 +143,26 @@ def test_second_daemon_signs_alone_whatever_the_site_says():
     assert configured("rsa", opendkim=site)["SoftwareHeader"] == "yes"
 
 
-def test_second_daemon_reads_views_of_its_own():
+def test_second_daemon_reads_its_own_views():
     second = configured("ed25519")
     assert "/table=dkim_signing_table_ed25519?" in second["SigningTable"]
     assert "/table=dkim_key_table_ed25519?" in second["KeyTable"]
 
 
-def test_views_are_found_in_the_schema_that_they_stand_in():
+def test_views_are_named_with_their_schema():
     found = configured(database=model.Database(schema="mail"))
     assert "/table=mail.dkim_signing_table?" in found["SigningTable"]
     assert "/table=mail.dkim_key_table?" in found["KeyTable"]
 
 
-def test_option_of_the_site_comes_over_ours_once():
+def test_option_of_the_pillar_replaces_the_default_once():
     site = model.OpenDKIM(settings={"Canonicalization": "simple/simple", "LogWhy": True})
     found = configured(opendkim=site)
     assert found["Canonicalization"] == "simple/simple"
     assert found["LogWhy"] == "yes"
 
 
-def test_longest_option_keeps_apart_from_its_value():
+def test_longest_option_is_separated_from_its_value():
     longest = {"SelectCanonicalizationHeader": "X-Canon", "VBR-TrustedCertifiersOnly": True}
     text = opendkim_conf(configured(opendkim=model.OpenDKIM(settings=longest)))
     found = {option.name: option.value for option in config.parse(text, "")}
@@ -203,7 +203,7 @@ def test_value_is_written_as_opendkim_reads_it(value, text):
         (model.Database(reader=model.Reader(name="dkim")), "dkim@,"),
     ],
 )
-def test_data_set_name_leads_to_the_database(database, authority):
+def test_data_set_name_has_the_address_of_the_database(database, authority):
     assert daemons.dsn(database, "view", "key", ("a", "b")) == (
         f"dsn:pgsql://{authority}/vmail/table=view?keycol=key?datacol=a,b"
     )
@@ -265,11 +265,11 @@ def test_data_set_name_leads_to_the_database(database, authority):
     ],
     ids=["peer", "local password", "elsewhere", "elsewhere, own authority", "certificate"],
 )
-def test_environment_carries_what_a_data_set_name_cannot(database, variables):
+def test_environment_has_the_settings_that_a_data_set_name_cannot_have(database, variables):
     assert daemons.environment(database) == variables
 
 
-def test_server_that_is_gone_is_noticed_before_postfix_gives_up():
+def test_dead_server_is_noticed_before_postfix_gives_up():
     text = rendered("pgservice.conf.jinja", section=daemons.SERVICE)
     assert text.splitlines()[0] == daemons.HEADER
     assert f"[{daemons.SERVICE}]" in text.splitlines()
@@ -293,13 +293,13 @@ def test_daemon_that_logs_in_by_peer_needs_no_variables():
     assert daemons.environment(model.Database()) == {}
 
 
-def test_password_is_read_from_its_file_alone():
+def test_password_is_read_only_from_its_file():
     reader = model.Reader(auth="password", password=Secret("correct-horse"))
     variables = daemons.environment(model.Database(reader=reader))
     assert variables == {"PGPASSFILE": "/etc/opendkim-pgpass"}
 
 
-def test_server_elsewhere_is_verified_as_the_settings_say():
+def test_remote_server_is_verified_as_the_settings_say():
     reader = model.Reader(auth="password", password=Secret("correct-horse"))
     database = model.Database(
         host="db.example.com", sslmode="verify-ca", sslrootcert="/etc/ssl/ca.pem", reader=reader

@@ -1,4 +1,4 @@
-"""A conversation with a milter, whatever it answers."""
+"""The milter client, with milters that answer in every way."""
 
 import pytest
 from dkim_formula.errors import OpenDKIMError
@@ -10,13 +10,13 @@ BODY = b"Hello.\r\n"
 
 
 def at(step, *answers):
-    """Answers so at one step, and continues at every other."""
+    """Return a milter that sends these answers at one step, and continues at all others."""
     return lambda command, message: list(answers) if command == step else accept(command, message)
 
 
 @pytest.fixture
 def listening(tmp_path):
-    """Starts milters that answer so."""
+    """Return a function that starts a milter with the given answers."""
     made = []
 
     def start(answering=accept, **options):
@@ -33,7 +33,7 @@ def passed(milter, **options):
         return connection.message("a@example.com", HEADERS, BODY, **options)
 
 
-def test_milter_gets_the_message_as_it_is(listening):
+def test_milter_gets_the_message_unchanged(listening):
     milter = listening()
     answer = passed(milter, macros={"i": "4bT", "{auth_authen}": "me"})
     assert (answer.verdict, answer.added) == ("accepted", ())
@@ -43,7 +43,7 @@ def test_milter_gets_the_message_as_it_is(listening):
     assert message.macros == {"i": "4bT", "{auth_authen}": "me"}
 
 
-def test_long_body_goes_in_chunks_and_none_without_a_body(listening):
+def test_long_body_is_sent_in_chunks_and_an_empty_body_in_none(listening):
     milter = listening()
     with Connection(milter.path, 5) as connection:
         connection.message("a@example.com", HEADERS, b"x" * (2 * CHUNK + 1))
@@ -51,7 +51,7 @@ def test_long_body_goes_in_chunks_and_none_without_a_body(listening):
     assert [len(message.body) for message in milter.messages] == [2 * CHUNK + 1, 0]
 
 
-def test_added_and_inserted_headers_come_with_lines_as_on_the_wire(listening):
+def test_added_and_inserted_headers_have_crlf_line_ends(listening):
     milter = listening(
         at(
             b"E",
@@ -83,7 +83,7 @@ def test_verdict_may_come_at_any_step(listening, step, answer, verdict, reply):
     assert (found.verdict, found.reply) == (verdict, reply)
 
 
-def test_connection_goes_on_after_a_refusal(listening):
+def test_connection_continues_after_a_refusal(listening):
     milter = listening()
     with Connection(milter.path, 5) as connection:
         milter.answering = at(b"M", (b"t", b""))
@@ -92,7 +92,7 @@ def test_connection_goes_on_after_a_refusal(listening):
         assert connection.message("a@example.com", HEADERS, BODY).verdict == "accepted"
 
 
-def test_step_that_the_milter_does_not_want_is_left_out(listening):
+def test_step_that_the_milter_skips_is_not_sent(listening):
     milter = listening(protocol=0x302 | 0x10 | 0x20)
     passed(milter)
     assert (milter.messages[0].headers, milter.messages[0].body) == ([], b"")
@@ -107,14 +107,14 @@ def test_step_that_the_milter_does_not_answer_is_not_waited_for(listening):
     assert milter.messages[0].headers == HEADERS
 
 
-def test_milter_that_is_not_there_is_told(tmp_path):
+def test_missing_milter_is_an_error(tmp_path):
     with pytest.raises(OpenDKIMError, match=r"absent\.sock does not answer: No such file"):
         Connection(str(tmp_path / "absent.sock"))
 
 
-def test_milter_that_stays_silent_is_not_waited_for_for_ever(listening):
+def test_silent_milter_is_an_error_after_the_timeout(listening):
     milter = listening(lambda command, message: [])
-    # On a busy machine even the greeting may come too late.
+    # On a busy machine even the first answer may come too late.
     with (
         pytest.raises(OpenDKIMError, match="does not answer: timed out"),
         Connection(milter.path, 1) as connection,
@@ -122,7 +122,7 @@ def test_milter_that_stays_silent_is_not_waited_for_for_ever(listening):
         connection.message("a@example.com", HEADERS, BODY)
 
 
-def test_milter_that_hangs_up_is_told(listening):
+def test_milter_that_closes_the_connection_is_an_error(listening):
     def crash(command, message):
         raise EOFError
 

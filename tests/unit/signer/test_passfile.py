@@ -1,4 +1,4 @@
-"""The reader's password goes into one file for the daemon alone, and nowhere else."""
+"""The reader's password is written to one file that only the daemon can read."""
 
 import os
 import pwd
@@ -28,7 +28,7 @@ def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def test_line_is_for_any_host_and_port():
+def test_line_matches_any_host_and_port():
     assert passfile.text(database()) == f"*:*:vmail:vmail-dkim-reader:{PASSWORD}\n"
 
 
@@ -42,7 +42,7 @@ def test_missing_password_is_an_error_that_names_the_pillar_key():
         passfile.text(database(password=None))
 
 
-def test_new_file_is_the_users_alone(path):
+def test_only_the_user_can_read_a_new_file(path):
     passfile.write(database(), path, ME)
     assert mode(path) == 0o400
     assert pwd.getpwuid(os.stat(path).st_uid).pw_name == ME
@@ -55,7 +55,7 @@ def test_written_file_needs_no_change(path):
     assert passfile.changes(database(), path, ME) == {"changes": {}, "notes": []}
 
 
-def test_return_of_the_write_is_what_was_announced(path):
+def test_write_returns_the_announced_changes(path):
     announced = passfile.changes(database(), path, ME)
     assert announced["changes"] == {path: {"old": None, "new": "the reader's password"}}
     assert passfile.write(database(), path, ME) == announced
@@ -68,7 +68,7 @@ def test_other_password_is_announced_without_either(path):
     assert "secret" not in str(found)
 
 
-def test_open_mode_is_found_and_put_right(path):
+def test_wrong_mode_is_found_and_corrected(path):
     passfile.write(database(), path, ME)
     os.chmod(path, 0o644)
     assert passfile.changes(database(), path, ME)["changes"] == {
@@ -78,14 +78,14 @@ def test_open_mode_is_found_and_put_right(path):
     assert mode(path) == 0o400
 
 
-def test_foreign_owner_is_found(path):
+def test_wrong_owner_is_found(path):
     passfile.write(database(), path, ME)
     assert passfile.changes(database(), path, "somebody")["changes"] == {
         "user": {"old": ME, "new": "somebody"}
     }
 
 
-def test_failed_write_leaves_the_old_file_and_no_scrap(path, monkeypatch):
+def test_failed_write_leaves_the_old_file_and_no_temporary_file(path, monkeypatch):
     passfile.write(database("first-secret"), path, ME)
 
     def refuse(*_):
@@ -98,13 +98,13 @@ def test_failed_write_leaves_the_old_file_and_no_scrap(path, monkeypatch):
     assert passfile.changes(database("first-secret"), path, ME)["changes"] == {}
 
 
-def test_unknown_user_is_an_error_and_leaves_no_scrap(path):
+def test_unknown_user_is_an_error_and_leaves_no_temporary_file(path):
     with pytest.raises(InvalidValue, match=r"^user: 'no-such-user' is no account"):
         passfile.write(database(), path, "no-such-user")
     assert os.listdir(os.path.dirname(path)) == []
 
 
-def test_file_that_is_no_text_is_replaced(path):
+def test_binary_file_is_replaced(path):
     with open(path, "wb") as stream:
         stream.write(b"\xff\xfe")
     passfile.write(database(), path, ME)

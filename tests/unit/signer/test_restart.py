@@ -1,4 +1,4 @@
-"""OpenDKIM is restarted so that no mail leaves unsigned meanwhile, and Postfix runs afterwards."""
+"""OpenDKIM's restart: no mail leaves unsigned, and Postfix runs afterwards."""
 
 import fcntl
 import functools
@@ -18,7 +18,7 @@ SOCKET = f"{CHROOT}/opendkim/opendkim.sock"
 
 
 class Machine:
-    """Postfix and OpenDKIM as far as a restart sees them; ``events`` is what happened, in order."""
+    """A double of Postfix and OpenDKIM for a restart; ``events`` lists the calls in order."""
 
     def __init__(self, main_cf_text=None, mail_runs=True):
         self.main_cf = dict(main_cf_text or {})
@@ -79,13 +79,13 @@ def restart(machine, **options):
     return restarting.restart(machine, "opendkim", SOCKET, **{"ready_within": 0, **options})
 
 
-def test_postfix_stands_still_until_the_socket_answers(machine):
+def test_postfix_is_stopped_until_the_socket_answers(machine):
     done = restart(machine)
     assert machine.events == ["stop postfix", "restart opendkim", "socket asked", "start postfix"]
     assert done == {"restarted": "opendkim", "paused": True, "main_cf": {}}
 
 
-def test_second_restart_has_to_wait_for_the_first(machine, tmp_path, monkeypatch):
+def test_second_restart_waits_for_the_first(machine, tmp_path, monkeypatch):
     def restarted_while_another_tries(_name):
         folder = os.open(tmp_path, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
@@ -100,7 +100,7 @@ def test_second_restart_has_to_wait_for_the_first(machine, tmp_path, monkeypatch
         assert done["paused"] is True
 
 
-def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):
+def test_postfix_keeps_running_if_its_action_holds_mail_back(machine):
     machine.main_cf["milter_default_action"] = "tempfail"
     done = restart(machine)
     assert machine.events == ["restart opendkim", "socket asked"]
@@ -118,14 +118,14 @@ def test_postfix_goes_on_where_it_keeps_mail_back_itself(machine):
         (f"local:{SOCKET}", "accept", True),
     ],
 )
-def test_what_our_own_entry_says_decides_whether_postfix_stands_still(
+def test_action_of_the_managed_entry_decides_whether_postfix_is_stopped(
     machine, entry, default, paused
 ):
     machine.main_cf = {"smtpd_milters": entry, "milter_default_action": default}
     assert restart(machine, milter=MILTER)["paused"] is paused
 
 
-def test_service_that_has_our_milter_itself_counts(machine):
+def test_service_with_its_own_list_of_milters_counts(machine):
     machine.main_cf = {}
     machine.master_cf = {
         "submission/inet/smtpd_milters": MILTER,
@@ -134,7 +134,7 @@ def test_service_that_has_our_milter_itself_counts(machine):
     assert restart(machine, milter=MILTER)["paused"] is True
 
 
-def test_service_follows_the_daemon_that_moved(machine):
+def test_service_gets_the_new_address_of_a_moved_daemon(machine):
     machine.master_cf = {"submission/inet/smtpd_milters": "{ inet:localhost:8891, a=b } inet:x:1"}
     restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
     assert machine.master_cf == {
@@ -142,17 +142,17 @@ def test_service_follows_the_daemon_that_moved(machine):
     }
 
 
-def test_postfix_goes_on_where_it_has_no_milter(machine):
+def test_postfix_without_milters_keeps_running(machine):
     machine.main_cf = {"milter_default_action": "accept"}
     assert restart(machine)["paused"] is False
 
 
-def test_postfix_goes_on_where_it_is_not_installed_yet(machine):
+def test_restart_works_without_postfix(machine):
     machine.main_cf = {}
     assert restart(machine)["paused"] is False
 
 
-def test_postfix_that_does_not_run_is_not_started(machine):
+def test_stopped_postfix_is_not_started(machine):
     machine.mail_runs = False
     assert restart(machine)["paused"] is False
     assert "start postfix" not in machine.events
@@ -164,27 +164,27 @@ def test_one_list_of_milters_is_enough_for_a_pause(machine, name):
     assert restart(machine)["paused"] is True
 
 
-def test_mail_service_has_the_name_that_it_is_given(machine):
+def test_mail_service_can_have_another_name(machine):
     restart(machine, mail_service="postfix@-")
     assert machine.events[0] == "stop postfix@-"
     assert machine.events[-1] == "start postfix@-"
 
 
-def test_postfix_runs_again_where_opendkim_does_not_restart(machine):
+def test_postfix_runs_again_if_opendkim_does_not_restart(machine):
     machine.failing = {"restart opendkim"}
     with pytest.raises(OpenDKIMError, match="journalctl -u opendkim"):
         restart(machine)
     assert machine.events == ["stop postfix", "restart opendkim", "start postfix"]
 
 
-def test_postfix_runs_again_where_no_socket_comes(machine):
+def test_postfix_runs_again_if_the_socket_is_missing(machine):
     machine.daemon_answers = False
     with pytest.raises(OpenDKIMError, match=f"no socket at {SOCKET} within"):
         restart(machine)
     assert machine.events[-1] == "start postfix"
 
 
-def test_postfix_runs_again_where_the_service_module_raises(machine):
+def test_postfix_runs_again_if_the_service_module_raises(machine):
     def burst(_name):
         raise RuntimeError("no bus")
 
@@ -194,7 +194,7 @@ def test_postfix_runs_again_where_the_service_module_raises(machine):
     assert machine.events[-1] == "start postfix"
 
 
-def test_opendkim_is_left_alone_while_postfix_still_runs(machine, monkeypatch):
+def test_opendkim_is_not_restarted_while_postfix_still_runs(machine, monkeypatch):
     machine.failing = {"stop postfix"}
     at_once = functools.partial(control.wait_until_stopped, within=0)
     monkeypatch.setattr(control, "wait_until_stopped", at_once)
@@ -209,7 +209,7 @@ def test_postfix_that_does_not_start_again_is_an_error(machine):
         restart(machine)
 
 
-def test_main_cf_follows_the_daemon_before_postfix_runs_again(machine):
+def test_main_cf_gets_the_new_address_before_postfix_runs_again(machine):
     machine.main_cf["smtpd_milters"] = "inet:localhost:8891"
     done = restart(machine, milter=MILTER, moved_from=["inet:localhost:8891"])
     assert machine.events[-2:] == ["main.cf written", "start postfix"]
@@ -217,7 +217,7 @@ def test_main_cf_follows_the_daemon_before_postfix_runs_again(machine):
     assert machine.main_cf == SIGNING
 
 
-def test_main_cf_does_not_follow_a_daemon_that_is_not_there(machine):
+def test_main_cf_keeps_the_address_if_the_socket_is_missing(machine):
     machine.main_cf["smtpd_milters"] = "inet:localhost:8891"
     machine.daemon_answers = False
     with pytest.raises(OpenDKIMError):
@@ -225,7 +225,7 @@ def test_main_cf_does_not_follow_a_daemon_that_is_not_there(machine):
     assert machine.main_cf["smtpd_milters"] == "inet:localhost:8891"
 
 
-def test_main_cf_is_as_before_where_the_daemon_did_not_move(machine):
+def test_main_cf_stays_if_the_daemon_did_not_move(machine):
     assert restart(machine, milter=MILTER, moved_from=[])["main_cf"] == {}
     assert "main.cf written" not in machine.events
 
@@ -248,7 +248,7 @@ def test_main_cf_is_as_before_where_the_daemon_did_not_move(machine):
         ("Socket inet:1@localhost\nSocket inet:2@localhost", {"inet:localhost:2"}),
     ],
 )
-def test_address_of_a_hand_made_configuration_is_known_as_postfix_may_write_it(line, spellings):
+def test_address_of_a_custom_configuration_has_all_spellings_of_postfix(line, spellings):
     assert spellings <= set(restarting.previous_addresses(line, CHROOT, SOCKET))
 
 
@@ -256,11 +256,11 @@ def test_address_of_a_hand_made_configuration_is_known_as_postfix_may_write_it(l
     "text",
     ["", "Mode sv", "# Socket inet:8891@localhost", f"Socket local:{SOCKET}", f"Socket {SOCKET}"],
 )
-def test_daemon_that_had_no_other_address_did_not_move(text):
+def test_daemon_without_another_address_did_not_move(text):
     assert restarting.previous_addresses(text, CHROOT, SOCKET) == ()
 
 
-def test_another_machines_milter_is_not_taken_for_the_daemon_that_moved():
+def test_milter_of_another_machine_is_not_the_moved_daemon():
     found = restarting.previous_addresses("Socket inet:8891@192.0.2.1", CHROOT, SOCKET)
     assert "inet:localhost:8891" not in found
 
@@ -273,7 +273,7 @@ def test_chroot_is_the_same_with_and_without_a_last_slash(chroot):
 
 @pytest.fixture
 def listening(tmp_path):
-    """A Unix socket that takes connections, as a milter's does."""
+    """A Unix socket that accepts connections, like a milter's."""
     path = str(tmp_path / "milter.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -294,25 +294,25 @@ def touch(path, before=None, after=None):
     os.utime(path, ns=(at, at))
 
 
-def test_daemon_that_read_its_files_is_current(listening, configuration):
+def test_daemon_that_has_read_its_files_is_up_to_date(listening, configuration):
     assert restarting.is_up_to_date(listening, [configuration])
 
 
-def test_daemon_that_is_older_than_a_file_of_its_is_not_current(listening, configuration):
+def test_daemon_that_is_older_than_its_file_is_not_up_to_date(listening, configuration):
     touch(configuration, after=listening)
     assert not restarting.is_up_to_date(listening, [configuration])
 
 
-def test_daemon_without_its_file_is_not_current(listening, configuration):
+def test_daemon_without_its_file_is_not_up_to_date(listening, configuration):
     os.unlink(configuration)
     assert not restarting.is_up_to_date(listening, [configuration])
 
 
-def test_daemon_without_a_socket_is_not_current(tmp_path, configuration):
+def test_daemon_without_a_socket_is_not_up_to_date(tmp_path, configuration):
     assert not restarting.is_up_to_date(str(tmp_path / "absent"), [configuration])
 
 
-def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
+def test_socket_of_a_dead_daemon_is_not_up_to_date(tmp_path, configuration):
     path = str(tmp_path / "dead.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -321,7 +321,7 @@ def test_socket_that_a_dead_daemon_left_is_not_current(tmp_path, configuration):
     assert not restarting.is_up_to_date(path, [configuration])
 
 
-def test_socket_of_somebody_else_is_not_current(listening, configuration):
+def test_socket_of_another_user_is_not_up_to_date(listening, configuration):
     me = pwd.getpwuid(os.getuid()).pw_name
     os.chmod(listening, 0o770)
     assert restarting.is_up_to_date(listening, [configuration], user=me)
@@ -329,17 +329,17 @@ def test_socket_of_somebody_else_is_not_current(listening, configuration):
     assert not restarting.is_up_to_date(listening, [configuration], user="no-such-account")
 
 
-def test_socket_that_its_group_can_t_use_is_not_current(listening, configuration):
+def test_socket_without_group_access_is_not_up_to_date(listening, configuration):
     os.chmod(listening, 0o700)
     me = pwd.getpwuid(os.getuid()).pw_name
     assert not restarting.is_up_to_date(listening, [configuration], user=me)
 
 
-def test_milter_that_answers_may_be_used(listening):
+def test_milter_that_answers_is_accepted(listening):
     restarting.must_answer(listening)
 
 
-def test_milter_that_does_not_answer_is_named_with_the_way_out(tmp_path):
+def test_milter_that_does_not_answer_is_named_with_the_remedy(tmp_path):
     path = str(tmp_path / "absent")
     with pytest.raises(OpenDKIMError, match=rf"{path}.* apply dkim\.opendkim first"):
         restarting.must_answer(path)

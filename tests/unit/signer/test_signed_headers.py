@@ -1,4 +1,4 @@
-"""Headers that a signature leaves open."""
+"""Headers that a signature does not cover, and the lists of headers to sign."""
 
 import pytest
 from dkim_formula.signer.signed_headers import OVERSIGNED, SIGNED, unsigned
@@ -11,28 +11,28 @@ from dkim_formula.signer.verify import NotVerified
         ("From:To", ["From", "To"], []),
         ("from : TO\r\n\t:Subject", ["From", "To", "Subject"], []),
         ("From:To", ["From", "Subject", "To"], ["Subject"]),
-        # Two of a name take two names.
+        # Two headers of the same name need two entries.
         ("From:To", ["From", "To", "To"], ["To"]),
         ("From:To:To", ["From", "To", "To"], []),
         ("From", ["To", "To"], ["To"]),
         ("", ["From"], ["From"]),
     ],
 )
-def test_header_is_signed_once_for_each_time_it_is_named(signed, names, left):
+def test_header_is_signed_once_for_each_occurrence_in_the_tag(signed, names, left):
     assert unsigned(f"v=1; h={signed}; b=", names) == left
 
 
-def test_signature_that_is_none_is_not_verified():
+def test_malformed_signature_is_not_verified():
     with pytest.raises(NotVerified):
         unsigned("h=From; h=To", ["From"])
 
 
-def test_what_mailing_lists_add_to_other_peoples_mail_can_be_added():
+def test_headers_that_mailing_lists_add_are_not_oversigned():
     added = ("Sender", "List-Id", "List-Unsubscribe", "List-Post", "Resent-From", "Message-ID")
     assert set(added).isdisjoint(OVERSIGNED)
 
 
-def test_whatever_is_oversigned_is_signed():
-    # These are in OpenDKIM's own list (*).
+def test_oversigned_headers_are_signed():
+    # OpenDKIM's own list (*) has these headers.
     own = {"From", "Subject", "To", "Cc", "Date", "Reply-To"}
     assert set(OVERSIGNED) <= own | {name.removeprefix("+") for name in SIGNED}

@@ -1,4 +1,4 @@
-"""Files of a systemd unit: which of a site's settings win over the formula's, and which harm."""
+"""Unit files of systemd: which other settings override the formula's, and which do harm."""
 
 import pytest
 from dkim_formula.errors import OpenDKIMError
@@ -15,7 +15,7 @@ DROP_INS = f"{ETC}/opendkim.service.d"
 @pytest.fixture
 def root(tmp_path):
     write(tmp_path, "usr/lib/systemd/system/opendkim.service", "[Service]\nType=forking\n")
-    write(tmp_path, f"{DROP_INS}/dkim-formula.conf", f"{unit.OUR_FIRST_LINE}\n")
+    write(tmp_path, f"{DROP_INS}/dkim-formula.conf", f"{unit.FIRST_LINE}\n")
     return tmp_path
 
 
@@ -65,12 +65,12 @@ def test_unit_of_the_package_is_no_conflict(root):
         ("[Unit]\nStartLimitIntervalSec=60\n", False),
     ],
 )
-def test_setting_that_wins_over_ours_is_told(root, text, kind):
+def test_overriding_setting_is_reported(root, text, kind):
     write(root, f"{DROP_INS}/override.conf", text)
     (conflict,) = found(root)
     assert conflict.fatal is kind
-    (told,) = unit.in_words([conflict], "opendkim")
-    assert f"{DROP_INS}/override.conf, line " in told
+    (message,) = unit.messages([conflict], "opendkim")
+    assert f"{DROP_INS}/override.conf, line " in message
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_harmless_drop_in_passes(root, text):
         "SystemCallFilter=~bind listen:EPERM",
     ],
 )
-def test_sandbox_that_keeps_the_daemon_from_its_sockets_is_told(root, text):
+def test_sandbox_that_closes_the_sockets_is_reported(root, text):
     write(root, f"{DROP_INS}/override.conf", f"[Service]\n{text}\n")
     (conflict,) = fatal(root)
-    (told,) = unit.in_words([conflict], "opendkim")
-    assert text.splitlines()[-1] in told
+    (message,) = unit.messages([conflict], "opendkim")
+    assert text.splitlines()[-1] in message
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_sandbox_that_leaves_the_sockets_open_passes(root, text):
         ("IPAddressDeny=any", False),
     ],
 )
-def test_sandbox_without_a_way_to_a_database_elsewhere_is_told(root, text, is_fatal):
+def test_sandbox_without_access_to_a_remote_database_is_reported(root, text, is_fatal):
     write(root, f"{DROP_INS}/override.conf", f"[Service]\n{text}\n")
     assert [one.fatal for one in found(root, by_network=True)] == [is_fatal]
 
 
-def test_sandbox_of_a_file_before_ours_adds_up_with_ours(root):
+def test_sandbox_of_an_earlier_file_accumulates_with_the_formulas(root):
     write(root, f"{DROP_INS}/10-site.conf", "[Service]\nRestrictAddressFamilies=AF_INET\n")
     assert found(root) == []
     write(root, f"{DROP_INS}/10-site.conf", "[Service]\nInaccessiblePaths=/run\n")
     assert len(fatal(root)) == 1
 
 
-def test_drop_in_that_is_read_before_ours_loses(root):
+def test_earlier_drop_in_is_overridden(root):
     write(root, f"{DROP_INS}/10-site.conf", "[Service]\nUser=root\nExecStart=/bin/false\n")
     assert found(root) == []
     write(root, f"{DROP_INS}/10-site.conf", "[Service]\nRootDirectory=/srv\n")
@@ -182,13 +182,13 @@ def test_drop_in_of_the_same_name_counts_once_by_its_folder(root):
     assert found(root) == []
 
 
-def test_masked_drop_in_says_nothing(root):
+def test_masked_drop_in_has_no_effect(root):
     write(root, "usr/lib/systemd/system/opendkim.service.d/x.conf", "[Service]\nUser=root\n")
     (root / DROP_INS / "x.conf").symlink_to("/dev/null")
     assert found(root) == []
 
 
-def test_whole_unit_of_the_site_loses_to_our_drop_in_where_we_set_the_same(root):
+def test_settings_of_a_custom_unit_are_overridden_by_the_drop_in(root):
     text = "[Service]\nUser=root\nExecStart=/usr/sbin/opendkim -p inet:8891@localhost\n"
     write(root, f"{ETC}/opendkim.service", text)
     assert found(root) == []
@@ -196,34 +196,34 @@ def test_whole_unit_of_the_site_loses_to_our_drop_in_where_we_set_the_same(root)
     assert len(fatal(root)) == 1
 
 
-def test_unit_of_the_site_with_the_second_daemon_s_name_is_told(root):
+def test_custom_unit_with_the_name_of_the_second_daemon_is_reported(root):
     write(root, f"{ETC}/opendkim-ed25519.service", "[Service]\nExecStart=/bin/true\n")
     (conflict,) = fatal(root, service="opendkim-ed25519")
-    assert "is not the formula's" in conflict.fate
+    assert "is not the formula's" in conflict.consequence
 
 
 def test_drop_ins_of_the_second_daemon_come_after_its_unit(root):
-    write(root, f"{ETC}/opendkim-ed25519.service", f"{unit.OUR_FIRST_LINE}\n[Service]\n")
+    write(root, f"{ETC}/opendkim-ed25519.service", f"{unit.FIRST_LINE}\n[Service]\n")
     write(root, f"{ETC}/opendkim-.service.d/a.conf", "[Service]\nUser=root\n")
     assert len(fatal(root, service="opendkim-ed25519")) == 1
     assert found(root) == []
 
 
-def test_value_that_may_hold_a_password_is_not_told(root):
+def test_value_that_may_contain_a_password_is_not_shown(root):
     text = "[Service]\nExecStart=/usr/sbin/opendkim -o x://a:hush@b\nEnvironment=PGPASSWORD=hush\n"
     write(root, f"{DROP_INS}/override.conf", text)
-    told = "\n".join(unit.in_words(found(root), "opendkim"))
-    assert "ExecStart=" in told
-    assert "hush" not in told
+    messages = "\n".join(unit.messages(found(root), "opendkim"))
+    assert "ExecStart=" in messages
+    assert "hush" not in messages
 
 
-def test_variable_that_is_ours_may_be_said_again(root):
+def test_variable_of_the_formula_may_be_repeated(root):
     write(root, f"{DROP_INS}/x.conf", "[Service]\nEnvironment=PGPASSFILE=/etc/p\n")
     assert found(root, environment={"PGPASSFILE": "/etc/p"}) == []
     assert len(fatal(root, environment={"PGPASSFILE": "/etc/q"})) == 1
 
 
-def test_socket_of_a_command_line_is_known(root):
+def test_socket_of_a_command_line_is_found(root):
     text = (
         "[Service]\nExecStart=\nExecStart=/usr/sbin/opendkim -u opendkim -p inet:8891@localhost\n"
     )
@@ -233,7 +233,7 @@ def test_socket_of_a_command_line_is_known(root):
 
 @pytest.fixture
 def machine(root, monkeypatch):
-    """The machine's own units are those of the folder."""
+    """A machine whose units are in a folder of the test."""
     monkeypatch.setattr(unit, "FOLDERS", tuple(f"{root}{folder}" for folder in unit.FOLDERS))
     monkeypatch.setattr(overrides, "SYSTEMD_RUNS", str(root))
     return root
@@ -248,7 +248,7 @@ def test_daemon_is_not_started_with_a_sandbox_that_closes_its_sockets(machine):
     write(machine, f"{DROP_INS}/override.conf", "[Service]\nInaccessiblePaths=/run/postgresql\n")
     with pytest.raises(OpenDKIMError, match="InaccessiblePaths=/run/postgresql"):
         overrides.refuse_to_start(settings_of(), "opendkim")
-    # Not by the same socket, and not of this service.
+    # Neither the same socket nor the same service.
     overrides.refuse_to_start(settings_of(host="db.example.com"), "opendkim")
     overrides.refuse_to_start(settings_of(), "postfix")
 

@@ -1,4 +1,4 @@
-"""Signatures are good or not as dkimpy, another implementation, and RFC 8463 say."""
+"""The verification of signatures, compared with dkimpy and with RFC 8463."""
 
 import base64
 
@@ -60,7 +60,7 @@ def private(algorithm):
 
 
 def signed(headers=HEADERS, body=BODY, algorithm="rsa", how=("relaxed", "relaxed")):
-    """dkimpy's signature of the message, as the header's value."""
+    """Return dkimpy's signature of the message, as the header's value."""
     made = dkim.sign(
         wire(headers, body),
         b"s",
@@ -77,13 +77,13 @@ def signed(headers=HEADERS, body=BODY, algorithm="rsa", how=("relaxed", "relaxed
 @pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
 @pytest.mark.parametrize("header", ["relaxed", "simple"])
 @pytest.mark.parametrize("body", ["relaxed", "simple"])
-def test_what_dkimpy_signs_is_good(algorithm, header, body):
+def test_signature_of_dkimpy_is_valid(algorithm, header, body):
     signature = signed(algorithm=algorithm, how=(header, body))
     found = verify(signature, HEADERS, BODY, record(algorithm))
     assert (found["d"], found["s"], found["a"]) == ("example.com", "s", f"{algorithm}-sha256")
 
 
-def test_example_of_rfc_8463_is_good():
+def test_example_of_rfc_8463_is_valid():
     assert verify(RFC_SIGNATURE, RFC_HEADERS, RFC_BODY, RFC_RECORD)["s"] == "brisbane"
 
 
@@ -98,7 +98,7 @@ LINES = st.lists(st.text(st.sampled_from("ab \t."), max_size=12), max_size=6)
     how=st.tuples(*[st.sampled_from(["relaxed", "simple"])] * 2),
     changed=st.sampled_from(["nothing", "subject", "body", "white space"]),
 )
-def test_verdict_is_that_of_dkimpy(subject, lines, how, changed):
+def test_verdict_equals_that_of_dkimpy(subject, lines, how, changed):
     headers = [*HEADERS[:1], ("Subject", f" {subject}")]
     body = "".join(f"{line}\r\n" for line in lines).encode()
     signature = signed(headers, body, how=how)
@@ -134,12 +134,12 @@ def is_good(signature, headers, body, text=None):
         (f"v=DKIM1; k=rsa; p={ED25519.public_base64()}", "no public key"),
     ],
 )
-def test_record_that_is_not_the_key_s_is_told(text, reason):
+def test_record_of_another_key_is_refused(text, reason):
     with pytest.raises(NotVerified, match=reason):
         verify(signed(), HEADERS, BODY, text)
 
 
-def test_other_body_is_told():
+def test_other_body_is_refused():
     with pytest.raises(NotVerified, match="bh="):
         verify(signed(), HEADERS, BODY + b"more\r\n", record())
 
@@ -155,26 +155,26 @@ def test_second_from_breaks_a_signature_that_oversigns_it():
     [
         ("", "no tag"),
         ("v=1; a=rsa-sha256", r"lacks b=, bh=, d=, h=, s="),
-        ("v=1; v=1", "no tag of its own"),
+        ("v=1; v=1", "duplicate tag"),
         ("v=2; a=a; b=b; bh=b; d=d; h=from; s=s", "unknown version"),
         ("v=1; a=a; b=b; bh=b; d=d; h=from; s=s; l=3", "part of the body"),
         ("v=1; a=a; b=b; bh=b; d=d; h=from; s=s; c=odd", "no canonicalization"),
         ("v=1; a=a; b=b; bh=?; d=d; h=from; s=s", "bh= is not base64"),
-        ("v=1; a=a; b=b; bh=b; d=d; h=from; s=s; t=soon", "no moment"),
+        ("v=1; a=a; b=b; bh=b; d=d; h=from; s=s; t=soon", "is not a time"),
     ],
 )
-def test_signature_that_is_none_is_told(signature, reason):
+def test_malformed_signature_is_refused(signature, reason):
     with pytest.raises(NotVerified, match=reason):
         verify(signature, HEADERS, BODY, record())
 
 
-def test_signature_from_the_future_is_told():
+def test_signature_from_the_future_is_refused():
     made = int(tags(signed())["t"])
     with pytest.raises(NotVerified, match=r"in the future \(t=\)"):
         verify(signed(), HEADERS, BODY, record(), now=made - 3600)
 
 
-def test_signature_that_does_not_sign_from_is_told():
+def test_signature_that_does_not_sign_from_is_refused():
     signature = signed()
     names = tags(signature)["h"]
     with pytest.raises(NotVerified, match="From is not signed"):

@@ -1,4 +1,4 @@
-"""The watchdog ends a daemon that can't use a database that works, and no other."""
+"""The watchdog ends only a daemon that can't use a working database."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ class Server:
     stuck
         The tables whose sessions the daemon can't use any more.
     refuses
-        Whether the daemon refuses everybody, for a reason of its own.
+        Whether the daemon defers all mail for another reason.
     """
 
     senders: tuple[str, ...] = SENDERS
@@ -45,7 +45,7 @@ class Server:
     ended: list[str] = field(default_factory=list)
 
     def ask(self, senders, timeout):
-        assert self.database, "a look-up crashes a daemon whose database is away"
+        assert self.database, "a look-up crashes a daemon whose database is down"
         if self.process is None:
             return None
         if self.silent:
@@ -96,7 +96,7 @@ def server():
 
 @pytest.fixture
 def dog(server):
-    """A watchdog that has seen its daemon work."""
+    """A watchdog whose daemon has answered well."""
     dog = Watchdog(server)
     steps(dog, server, 3)
     assert server.ended == []
@@ -104,7 +104,7 @@ def dog(server):
 
 
 @pytest.mark.parametrize("table", ["signing", "keys"])
-def test_daemon_that_can_not_use_a_session_is_ended_at_once(dog, server, table):
+def test_daemon_that_cannot_use_a_session_is_ended_at_once(dog, server, table):
     server.stuck = {table}
     steps(dog, server)
     assert len(server.ended) == 1
@@ -112,7 +112,7 @@ def test_daemon_that_can_not_use_a_session_is_ended_at_once(dog, server, table):
     assert len(server.ended) == 1
 
 
-def test_daemon_that_was_stuck_before_the_watchdog_came_is_ended(server):
+def test_daemon_that_was_stuck_before_the_watchdog_started_is_ended(server):
     server.stuck = {"signing"}
     steps(Watchdog(server), server)
     assert len(server.ended) == 1
@@ -125,7 +125,7 @@ def test_daemon_that_is_silent_while_its_database_works_is_ended(dog, server):
 
 
 @pytest.mark.parametrize("fault", ["signing", "keys", "silent", "none"])
-def test_nothing_is_ended_while_the_database_is_away(dog, server, fault):
+def test_nothing_is_ended_while_the_database_is_down(dog, server, fault):
     server.database = False
     server.stuck = {fault} - {"silent", "none"}
     server.silent = fault == "silent"
@@ -136,14 +136,14 @@ def test_nothing_is_ended_while_the_database_is_away(dog, server, fault):
     assert len(server.ended) == (fault != "none")
 
 
-def test_daemon_that_finds_a_new_session_during_the_judgement_is_left_alone(dog, server):
+def test_daemon_that_recovers_during_the_confirmation_is_not_ended(dog, server):
     server.stuck = {"signing"}
     server.can_look_up = lambda sender: server.stuck.clear() or True
     steps(dog, server, 10)
     assert server.ended == []
 
 
-def test_database_that_goes_during_the_judgement_saves_the_daemon(dog, server):
+def test_daemon_is_not_ended_if_the_database_fails_during_the_confirmation(dog, server):
     server.stuck = {"signing"}
     answers = iter([True])
     server.can_look_up = lambda sender: next(answers, False)
@@ -151,13 +151,13 @@ def test_database_that_goes_during_the_judgement_saves_the_daemon(dog, server):
     assert server.ended == []
 
 
-def test_domain_whose_key_can_not_be_used_is_no_reason(dog, server):
+def test_one_domain_with_an_unusable_key_is_no_reason(dog, server):
     server.bad_keys = {SENDERS[0]}
     steps(dog, server, 1000)
     assert server.ended == []
 
 
-def test_sample_of_bad_keys_is_no_reason_while_another_key_is_good():
+def test_sample_of_bad_keys_is_no_reason_while_another_key_works():
     senders = tuple(f"{watchdog_database.NAME}@d{number}.example" for number in range(20))
     server = Server(senders=senders)
     dog = Watchdog(server)
@@ -177,7 +177,7 @@ def test_daemon_that_is_stuck_before_its_first_good_answer_is_ended(dog, server)
         assert len(server.ended) == number
 
 
-def test_row_that_is_gone_for_the_daemon_and_the_watchdog_is_no_reason(dog, server):
+def test_deleted_row_is_no_reason(dog, server):
     server.can_look_up = lambda sender: False
     server.stuck = {"keys"}
     steps(dog, server, 100)
@@ -185,7 +185,7 @@ def test_row_that_is_gone_for_the_daemon_and_the_watchdog_is_no_reason(dog, serv
 
 
 @pytest.mark.parametrize("reason", ["refuses everybody", "no key is good"])
-def test_daemon_that_ending_does_not_help_is_ended_ever_less_often(dog, server, reason):
+def test_daemon_that_keeps_failing_is_ended_less_and_less_often(dog, server, reason):
     server.refuses = reason == "refuses everybody"
     server.bad_keys = set(SENDERS)
     steps(dog, server, 24 * 3600 // 2)
@@ -199,7 +199,7 @@ def test_daemon_that_ending_does_not_help_is_ended_ever_less_often(dog, server, 
     assert len(server.ended) == ended + 1
 
 
-def test_daemon_that_is_away_is_systemds_business(dog, server):
+def test_daemon_that_does_not_run_is_left_to_systemd(dog, server):
     server.process = None
     steps(dog, server, 100)
     assert server.ended == []
@@ -210,7 +210,7 @@ EVENTS = ["signing", "keys", "silent", "away", "back", "bad key", "restart", "no
 
 @examples(200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 5)), max_size=30))
-def test_whatever_happens_only_stuck_daemons_are_ended_and_all_of_them_in_the_end(history):
+def test_exactly_the_stuck_daemons_are_ended_in_any_history(history):
     server = Server()
     dog = Watchdog(server)
     steps(dog, server, 2)
@@ -219,7 +219,7 @@ def test_whatever_happens_only_stuck_daemons_are_ended_and_all_of_them_in_the_en
         happen(server, event)
         may_end = bool(server.stuck or server.silent) and server.database
         steps(dog, server, number)
-        # One key of two that breaks is never all of the evidence.
+        # One broken key of two is never enough to end the daemon.
         assert len(server.ended) - before <= may_end
     happen(server, "back")
     server.clock += watchdog.LONGEST_DELAY
@@ -242,7 +242,7 @@ def happen(server, event):
         server.stuck, server.silent = set(), False
 
 
-# The daemon's own side: what is asked, and what is made of the answers.
+# The question to a daemon, and the use of its answers.
 def configuration(tmp_path, **database):
     pillar = {"domains": {"example.com": {}}, "database": database}
     settings = read(pillar).settings
@@ -250,7 +250,7 @@ def configuration(tmp_path, **database):
     return opendkim_conf(daemons.options(settings, daemon))
 
 
-def test_configuration_of_the_formula_is_read_back(tmp_path):
+def test_configuration_of_the_formula_is_read(tmp_path):
     found = watchdog.read_daemon(configuration(tmp_path))
     assert found.socket == f"{tmp_path}/opendkim/opendkim.sock"
     login = {"user": "vmail-dkim-reader", "host": ",", "dbname": "vmail"}
@@ -263,7 +263,7 @@ def test_configuration_of_the_formula_is_read_back(tmp_path):
     assert (found.keys.name, found.keys.key) == ("dkim_key_table", "identifier")
 
 
-def test_database_elsewhere_is_read_with_its_hosts_and_port(tmp_path):
+def test_remote_database_is_read_with_its_hosts_and_port(tmp_path):
     text = configuration(tmp_path).replace("reader@,/", "reader@5433+db1.example,db2.example/")
     login = watchdog.read_daemon(text).signing.login
     assert (login["host"], login["port"]) == ("db1.example,db2.example", "5433")
@@ -272,7 +272,7 @@ def test_database_elsewhere_is_read_with_its_hosts_and_port(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "Socket inet:8891@localhost", "Socket local:/x\nKeyTable file:/etc/KeyTable"]
 )
-def test_configuration_that_is_not_the_formulas_is_left_alone(tmp_path, text):
+def test_configuration_that_is_not_managed_is_ignored(tmp_path, text):
     path = tmp_path / "opendkim.conf"
     path.write_text(text)
     machine = Machine(str(path))
@@ -296,29 +296,29 @@ def failing_at_headers(command, message):
     return [(b"t", b"")] if failing else accept(command, message)
 
 
-def test_question_ends_with_the_headers_and_can_not_be_mistaken(machine, tmp_path):
+def test_question_ends_with_the_headers_and_names_the_watchdog(machine, tmp_path):
     with Milter(tmp_path / "opendkim" / "opendkim.sock", failing_at_headers) as milter:
         answers = machine.ask([NOBODY, *SENDERS], 5)
-    assert (answers.failed, answers.well) == ({SENDERS[0]}, {NOBODY, SENDERS[1]})
+    assert (answers.failed, answers.succeeded) == ({SENDERS[0]}, {NOBODY, SENDERS[1]})
     for message in milter.messages:
         assert message.body == b""
         assert message.macros["i"] == watchdog_database.NAME
         assert dict(message.headers)["From"].startswith(f"{watchdog_database.NAME}@")
 
 
-def test_milter_that_gives_no_answer_is_silent_and_one_that_is_not_there_is_away(machine, tmp_path):
+def test_milter_without_answer_is_silent_and_a_missing_milter_is_none(machine, tmp_path):
     assert machine.ask([NOBODY], 1) is None
     with Milter(tmp_path / "opendkim" / "opendkim.sock", lambda command, message: []):
         assert machine.ask([NOBODY], 0.2).silent
 
 
-def test_program_that_is_installed_has_every_module_that_it_imports(tmp_path):
+def test_installed_program_has_every_module_that_it_imports(tmp_path):
     state = (TREE / "dkim" / "opendkim" / "service.sls").read_text(encoding="utf-8")
-    taken = re.compile(re.search(r"include_pat: 'E@(.*)'", state)[1])
+    included = re.compile(re.search(r"include_pat: 'E@(.*)'", state)[1])
     library = TREE / "_utils" / "dkim_formula"
     for path in sorted(library.rglob("*.py")):
         name = path.relative_to(library)
-        if taken.search(str(name)):
+        if included.search(str(name)):
             (tmp_path / "dkim_formula" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / "dkim_formula" / name)
     program = [sys.executable, "-c", "import dkim_formula.signer.watchdog"]

@@ -1,4 +1,4 @@
-"""The site's own program, for zones that nothing else here can change."""
+"""A provider that calls the user's own program."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 
 from ...errors import DnsError
 from ...settings.model import Dns
-from ..authoritative import read_all
+from ..present_records import read_all
 from ..program import SHOWN, NotInTime, call, check_file
 from ..query import run
 from ..steps import Present
-from .provider import BatchProvider, Change, Sent
+from .provider import BatchProvider, Change, ChangeResult
 
 FORMAT = 1
 
 
 class CommandProvider(BatchProvider):
     """
-    A program that gets all changes of one publication as JSON on its standard input. It only
-    writes: what DNS has is read from the authoritative servers.
+    A program that gets all changes of one publication as JSON on its standard input. The program
+    only writes. The formula reads the present records from the authoritative servers.
 
     deadline
-        The moment of ``time.monotonic`` at which the program is ended.
+        The time by ``time.monotonic`` at which the program is stopped.
     """
 
     def __init__(self, dns: Dns, deadline: float):
@@ -34,55 +34,55 @@ class CommandProvider(BatchProvider):
         return f"program {self._dns.command}"
 
     def close(self) -> None:
-        """Nothing runs between two calls."""
+        """Do nothing: no process runs between two calls."""
 
     def zone_of(self, name: str) -> str | None:
-        """Return None: the program tells no zones."""
+        """Return None: the program does not list its zones."""
 
-    def load(self, wanted: Sequence[tuple[str, str]]) -> None:
+    def load(self, names: Sequence[tuple[str, str]]) -> None:
         """Read the records at some names from the authoritative servers of their zones."""
-        self._read = run(read_all(self._dns, {name: zone for zone, name in wanted}))
+        self._read = run(read_all(self._dns, {name: zone for zone, name in names}))
 
     def present(self, zone: str, name: str) -> Present:
-        """Return the records at a name that was loaded. Raises DnsError."""
+        """Return the records at a loaded name. Raises DnsError."""
         found = self._read[name]
         if isinstance(found, DnsError):
             raise found
         return found
 
-    def rehearse(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
-        """Yield that each change would be sent; the program is not started."""
-        return ((position, Sent()) for position in range(len(changes)))
+    def preview(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+        """Yield an empty result for each change. The program is not started."""
+        return ((position, ChangeResult()) for position in range(len(changes)))
 
-    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
         """Start the program once with all changes."""
         if not changes:
             return
-        document = {"format": FORMAT, "changes": [_as_plain(change) for change in changes]}
+        document = {"format": FORMAT, "changes": [_to_dict(change) for change in changes]}
         try:
             check_file(self._dns.command, "dkim:dns:command")
-            refused = self._told(json.dumps(document).encode())
+            refused = self._refusals(json.dumps(document).encode())
         except DnsError as error:
-            yield from ((position, Sent(error=error)) for position in range(len(changes)))
+            yield from ((position, ChangeResult(error=error)) for position in range(len(changes)))
             return
         for position, change in enumerate(changes):
             text = refused.get(f"{change.step.name} {change.step.type}")
             error = None if text is None else DnsError(f"{self}: {text}")
-            yield position, Sent(error=error)
+            yield position, ChangeResult(error=error)
 
-    def _told(self, document: bytes) -> dict[str, str]:
-        """Run the program and return the problems that it tells of single names."""
+    def _refusals(self, document: bytes) -> dict[str, str]:
+        """Run the program and return the problems that it reports, by name and type."""
         limit = f"{self._dns.deadline} s (dkim:dns:deadline)"
         try:
             return _problems(call([self._dns.command], document, self._deadline, limit))
         except DnsError as error:
-            rest = ""
+            addition = ""
             if isinstance(error, NotInTime):
-                rest = "; some of the records may have been published"
-            raise DnsError(f"{self}: {error}{rest}") from None
+                addition = "; some of the records may have been published"
+            raise DnsError(f"{self}: {error}{addition}") from None
 
 
-def _as_plain(change: Change) -> dict[str, object]:
+def _to_dict(change: Change) -> dict[str, object]:
     step = change.step
     kept = [value for value in change.present.values if value not in step.delete]
     values = [*kept, *([step.add] if step.add is not None and step.add not in kept else [])]
@@ -102,11 +102,11 @@ def _text(value: bytes) -> str:
 
 
 def _problems(output: bytes) -> dict[str, str]:
-    """Return ``problems`` of the program's answer; what is no answer says nothing."""
+    """Return ``problems`` of the program's answer; none if the output is not such an answer."""
     try:
-        told = json.loads(output)["problems"]
+        reported = json.loads(output)["problems"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(reported, dict):
         return {}
-    return {str(name): " ".join(str(text).split())[:SHOWN] for name, text in told.items()}
+    return {str(name): " ".join(str(text).split())[:SHOWN] for name, text in reported.items()}

@@ -1,4 +1,4 @@
-"""Providers of octoDNS, each in a process of its own that a deadline ends."""
+"""Providers of octoDNS, each in its own process with a deadline."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...records.record import innermost_zone, is_inside
 from ...secret import Secret
 from ...settings.model import ApiProvider, Dns
 from ..steps import Present, Step
-from .provider import BatchProvider, Change, Sent
+from .provider import BatchProvider, Change, ChangeResult
 
-# Arguments that say where a provider is, and that an error may show.
+# Arguments that are no secret: an error may show their values.
 PLAIN = (
     "account_id",
     "api_url",
@@ -35,13 +35,13 @@ PLAIN = (
     "timeout",
     "url",
 )
-# With -I neither the working directory nor PYTHONPATH brings another module of these names; what
-# Salt's Python imports, this one does.
+# -I keeps the working directory and PYTHONPATH from providing other modules of these names. The
+# process gets the module path of Salt's Python instead.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from dkim_formula.dns.providers import octodns_plan; octodns_plan.main()"
 )
-_MOST_AT_ONCE = 65536
+_READ_SIZE = 65536
 
 
 class OctodnsProvider(BatchProvider):
@@ -49,9 +49,9 @@ class OctodnsProvider(BatchProvider):
     One provider of ``dkim:dns:providers``.
 
     deadline
-        The moment of ``time.monotonic`` at which the provider's process ends.
+        The time by ``time.monotonic`` at which the provider's process is stopped.
     limit
-        Seconds until then, for errors.
+        The length of the deadline in seconds, for error texts.
     """
 
     def __init__(self, settings: ApiProvider, deadline: float, limit: int):
@@ -61,7 +61,7 @@ class OctodnsProvider(BatchProvider):
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: str | None = None
         self._unread = b""
-        self._zones: list[str] | object | None = _UNASKED
+        self._zones: list[str] | object | None = _NOT_ASKED
         self._read: dict[str, dict[str, object]] = {}
 
     def __str__(self) -> str:
@@ -75,13 +75,13 @@ class OctodnsProvider(BatchProvider):
             self._process = None
 
     def start(self) -> None:
-        """Start the process and make the provider. Raises DnsError, also for wrong settings."""
+        """Start the process and create the provider. Raises DnsError, also for wrong settings."""
         if self._process is None:
-            self._begin()
+            self._start_process()
 
     def zone_of(self, name: str) -> str | None:
-        """Return the longest zone of the provider that a name is in; None where nobody knows."""
-        if self._zones is _UNASKED:
+        """Return the provider's longest zone that contains a name; None if zones are not listed."""
+        if self._zones is _NOT_ASKED:
             self._zones = self._ask("zones")["zones"]
         if self._zones is None:
             return None
@@ -90,68 +90,68 @@ class OctodnsProvider(BatchProvider):
             raise DnsError(f"{self}: the provider has no zone that {name} is in")
         return found
 
-    def load(self, wanted: Sequence[tuple[str, str]]) -> None:
-        """Read the records at some names, each zone by one request."""
+    def load(self, names: Sequence[tuple[str, str]]) -> None:
+        """Read the records at some names, with one request for each zone."""
         zones: dict[str, list[str]] = {}
-        for zone, name in wanted:
+        for zone, name in names:
             zones.setdefault(zone, []).append(name)
-        for zone, names in zones.items():
+        for zone, in_zone in zones.items():
             try:
-                self._read[zone] = self._ask("read", zone=zone, names=names)
+                self._read[zone] = self._ask("read", zone=zone, names=in_zone)
             except DnsError as error:
                 self._read[zone] = {"problem": str(error)}
 
     def present(self, zone: str, name: str) -> Present:
-        """Return the TXT records at a name that was loaded."""
+        """Return the TXT records at a loaded name."""
         read = self._read[zone]
         if "problem" in read:
             raise DnsError(read["problem"])
         if not read["exists"]:
             raise DnsError(
-                f"{self}: the provider has no zone {zone}, and the formula makes none; make it "
-                f"there, or name the right zone in dkim:dns:zones"
+                f"{self}: the provider has no zone {zone}, and the formula does not create zones; "
+                "create it at the provider, or set the right zone in dkim:dns:zones"
             )
         cut = next((below for below in read["cuts"] if is_inside(name, below)), None)
         if cut is not None:
             raise DnsError(
-                f"{self}: {name} is in the zone {cut}, which other servers have (NS in {zone}); "
-                f"set dkim:dns:zones:{cut} to the way in which that zone is published"
+                f"{self}: {name} is in the zone {cut}, which other servers serve (NS in {zone}); "
+                f"set dkim:dns:zones:{cut}:publish to the method for that zone"
             )
         return _present(read["records"][name])
 
-    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
-        """Apply changes, those in one zone by one plan of octoDNS."""
-        return self._planned("apply", changes)
+    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+        """Apply changes, with one plan of octoDNS for each zone."""
+        return self._results("apply", changes)
 
-    def rehearse(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
-        """Yield what :meth:`send` would, by octoDNS's own plan of each zone."""
-        return self._planned("rehearse", changes)
+    def preview(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+        """Yield what :meth:`send` would yield, by octoDNS's own plan of each zone."""
+        return self._results("preview", changes)
 
-    def _planned(self, what: str, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
+    def _results(self, what: str, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
         zones: dict[str, list[int]] = {}
         for position, change in enumerate(changes):
             zones.setdefault(change.zone, []).append(position)
         for zone, positions in zones.items():
             steps = [changes[position].step for position in positions]
-            wire = [self._on_wire(zone, step) for step in steps]
+            wire = [self._request_of(zone, step) for step in steps]
             try:
                 done = self._ask(what, zone=zone, changes=wire)
             except DnsError as error:
-                yield from ((position, Sent(error=error)) for position in positions)
+                yield from ((position, ChangeResult(error=error)) for position in positions)
                 continue
             for position, step in zip(positions, steps, strict=True):
-                yield position, self._outcome(step.name, done)
+                yield position, self._result(step.name, done)
 
-    def _outcome(self, name: str, done: dict[str, object]) -> Sent:
+    def _result(self, name: str, done: dict[str, object]) -> ChangeResult:
         if name in done["conflicts"]:
             text = "the records at this name changed during the update; run again"
-            return Sent(error=ConcurrentChange(f"{self}: {text}"))
+            return ChangeResult(error=ConcurrentChange(f"{self}: {text}"))
         if name not in done["changed"]:
-            return Sent(is_needless=True)
+            return ChangeResult(is_needless=True)
         records = done.get("records")
-        return Sent(present=None if records is None else _present(records[name]))
+        return ChangeResult(present=None if records is None else _present(records[name]))
 
-    def _on_wire(self, zone: str, step: Step) -> dict[str, object]:
+    def _request_of(self, zone: str, step: Step) -> dict[str, object]:
         shown = self._read[zone]["records"][step.name].get("TXT")
         gone = {value for value in (shown or {}).get("values", ()) if _octets(value) in step.delete}
         return {
@@ -166,10 +166,10 @@ class OctodnsProvider(BatchProvider):
         if self._failure is not None:
             raise DnsError(self._failure)
         if self._process is None:
-            self._begin()
+            self._start_process()
         return self._answer(what, request)
 
-    def _begin(self) -> None:
+    def _start_process(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, json.dumps([*map(str, sys.path)])],
             stdin=subprocess.PIPE,
@@ -187,7 +187,7 @@ class OctodnsProvider(BatchProvider):
                 },
             )
         except DnsError as error:
-            # A provider that can't be made is not asked again.
+            # A provider that could not be created is not asked again.
             self._failure = str(error)
             raise
 
@@ -196,7 +196,7 @@ class OctodnsProvider(BatchProvider):
         try:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
-            answer = json.loads(self._line())
+            answer = json.loads(self._read_line())
         except (BrokenPipeError, EOFError):
             self._fail(f"{self}: its process ended without an answer", what)
         except TimeoutError:
@@ -221,14 +221,14 @@ class OctodnsProvider(BatchProvider):
             raise UncertainUpdate(f"{text}; the provider may have applied the change before")
         raise DnsError(text)
 
-    def _line(self) -> bytes:
-        """Return the next line of the process. Raises TimeoutError at the deadline, EOFError."""
+    def _read_line(self) -> bytes:
+        """Return the next line of the process. Raises EOFError; TimeoutError at the deadline."""
         stdout = self._process.stdout.fileno()
         while b"\n" not in self._unread:
             left = self._deadline - time.monotonic()
             if left <= 0 or not select.select([stdout], [], [], left)[0]:
                 raise TimeoutError
-            part = os.read(stdout, _MOST_AT_ONCE)
+            part = os.read(stdout, _READ_SIZE)
             if not part:
                 raise EOFError
             self._unread += part
@@ -237,16 +237,16 @@ class OctodnsProvider(BatchProvider):
 
 
 class _SettingsError(DnsError):
-    """A provider's settings that its class refuses."""
+    """Settings of a provider that its class rejects."""
 
 
-_UNASKED = object()
+_NOT_ASKED = object()
 
 
 def settings_problems(dns: Dns) -> list[str]:
     """
-    Return what the providers' own classes refuse of the settings. Providers whose package is not
-    installed yet are passed over: the state dkim.python installs it.
+    Return the problems that the providers' own classes find in the settings. A provider whose
+    package is not installed yet is skipped: the state dkim.python installs the package.
     """
     problems = []
     for settings in dns.providers.values():
@@ -257,7 +257,7 @@ def settings_problems(dns: Dns) -> list[str]:
             except _SettingsError as error:
                 problems.append(f"dkim:dns:providers:{settings.name}: {error}")
             except DnsError:
-                # Its class asks the provider at once: settings that can't be judged here.
+                # The class contacts the provider at once, so the settings can't be checked here.
                 continue
     return problems
 
@@ -272,7 +272,7 @@ def _present(shown: dict[str, object]) -> Present:
 
 
 def _octets(value: str) -> bytes:
-    """Return the octets of a value: octoDNS escapes every semicolon."""
+    """Return the octets of a value, in which octoDNS escapes every semicolon."""
     return value.replace("\\;", ";").encode("utf-8", "surrogateescape")
 
 

@@ -1,10 +1,11 @@
 """
-A process of its own for one provider of octoDNS.
+The process for one provider of octoDNS.
 
-Providers wait by themselves where an API limits their rate (Cloudflare's: four times five minutes),
-and log what they send. A process can be ended at any moment, takes no logger of Salt's with it, and
-leaves nothing imported. It reads one request a line from standard input, in JSON, and writes one
-answer a line to standard output. Requests: ``start``, ``zones``, ``read``, ``rehearse``, ``apply``.
+Providers wait on their own if an API limits their rate (Cloudflare's: four times five minutes), and
+log what they send. A separate process can be stopped at any time, does not use Salt's loggers, and
+leaves no modules imported. It reads one JSON request per line from standard input, and writes one
+answer per line to standard output. Requests: ``start``, ``zones``, ``read``, ``preview`` and
+``apply``.
 """
 
 from __future__ import annotations
@@ -28,30 +29,31 @@ if TYPE_CHECKING:
     from octodns.record import Record
     from octodns.zone import Zone
 
-# Arguments that have a provider wait by itself: a run has a deadline, and the next run goes on.
+# These arguments stop a provider from retrying on its own: a run has a deadline, and the next run
+# continues.
 NO_RETRIES = {"retry_count": 0, "retries": 0}
-# Of what an API answers, an error shows so many characters.
+# The most characters of an API's answer in an error.
 _SHOWN = 300
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 _SHORTEST_SECRET = 4
-# Seconds to wait for a change that is not shown yet.
-_LOOK_AGAIN = (0.5, 1, 2)
+# Seconds to wait before a changed zone is read again.
+_WAITS = (0.5, 1, 2)
 
 
 class Refused(Exception):
-    """A request that can't be carried out; the text is for the administrator."""
+    """A request that can't be carried out, with a text for the administrator."""
 
 
 class NotInstalled(Refused):
-    """The package of a provider is missing; the state dkim.python installs it."""
+    """A missing package of a provider. The state dkim.python installs the package."""
 
 
 class Service:
     """
     One provider.
 
-    A provider may remember a zone that it has read. Each reading takes an instance that has not
-    read the zone yet.
+    A provider may cache a zone that it has read. Each read uses an instance that has not read the
+    zone yet.
     """
 
     def __init__(self, name: str, class_path: str, arguments: Mapping[str, object]):
@@ -61,10 +63,10 @@ class Service:
         self._instances: list[tuple[BaseProvider, set[str]]] = []
         self._zones: list[str] | None = None
         self.may_have_applied = False
-        self._fresh("")
+        self._unread_provider("")
 
     def zones(self) -> list[str] | None:
-        """Return the names of the provider's zones; None where it does not tell."""
+        """Return the names of the provider's zones; None if the provider does not list them."""
         provider = self._instances[0][0]
         try:
             found = provider.list_zones()
@@ -74,20 +76,21 @@ class Service:
         return self._zones
 
     def read(self, zone: str, names: Sequence[str]) -> dict[str, object]:
-        """Return what the zone has at some names, and the names of the zones below it."""
+        """Return the zone's records at some names, and the names of the zones below."""
         found = _empty(zone)
-        exists = self._has(zone, self._fresh(zone).populate(found, target=True, lenient=True))
+        provider = self._unread_provider(zone)
+        exists = self._has(zone, provider.populate(found, target=True, lenient=True))
         cuts = [_full_name(one) for one in found.records if one._type == "NS" and one.name]
-        return {"exists": exists, "records": _at(found, names), "cuts": cuts}
+        return {"exists": exists, "records": _records_at(found, names), "cuts": cuts}
 
-    def rehearse(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
+    def preview(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
         """Return the names that :meth:`apply` would change."""
-        plan, conflicts = self._plan(self._fresh(zone), zone, changes)
+        plan, conflicts = self._plan(self._unread_provider(zone), zone, changes)
         return {"changed": _changed(plan), "conflicts": conflicts}
 
     def apply(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
-        """Change names of a zone by one plan, and return what the zone then has at the names."""
-        provider = self._fresh(zone)
+        """Change names of a zone by one plan, and return the records at the names afterwards."""
+        provider = self._unread_provider(zone)
         plan, conflicts = self._plan(provider, zone, changes)
         if plan is not None:
             self.may_have_applied = True
@@ -100,9 +103,9 @@ class Service:
     def _after(
         self, zone: str, changes: Sequence[dict[str, object]], changed: Sequence[str]
     ) -> dict[str, dict[str, object]]:
-        """Return what the zone has now: some APIs show a change a moment later (Hetzner's)."""
+        """Return the zone's records now. Some APIs show a change with a delay (Hetzner's)."""
         before = {change["name"]: change["expected"] for change in changes}
-        for wait in (*_LOOK_AGAIN, None):
+        for wait in (*_WAITS, None):
             records = self.read(zone, list(before))["records"]
             is_old = any(records[name].get("TXT") == before[name] for name in changed)
             if not is_old or wait is None:
@@ -118,31 +121,31 @@ class Service:
         if plan is None:
             return None, processor.conflicts
         if not self._has(zone, plan.exists):
-            # octoDNS makes a zone that is missing (measured with octodns-powerdns 1.2).
+            # octoDNS creates a missing zone (measured with octodns-powerdns 1.2).
             raise Refused(f"the provider has no zone {zone}")
         plan.exists = True
         names = {(change["name"], "TXT") for change in changes}
-        others = [one for one in plan.changes if _named(one.record) not in names]
+        others = [one for one in plan.changes if _name_and_type(one.record) not in names]
         if others or getattr(plan, "meta", None):
-            what = ", ".join(" ".join(_named(one.record)) for one in others[:5])
+            shown = ", ".join(" ".join(_name_and_type(one.record)) for one in others[:5])
             raise Refused(
                 "octoDNS's plan changes more than the formula's names, so nothing was changed: "
-                + (what or "settings of the zone")
+                + (shown or "settings of the zone")
             )
         return plan, processor.conflicts
 
     def _has(self, zone: str, is_found: bool | None) -> bool:
-        """Tell whether a zone exists: octodns-cloudflare 1.2 finds none that has no records."""
+        """Return whether a zone exists. octodns-cloudflare 1.2 does not find an empty zone."""
         if is_found:
             return True
         return zone in (self._zones or self.zones() or ())
 
-    def _fresh(self, zone: str) -> BaseProvider:
+    def _unread_provider(self, zone: str) -> BaseProvider:
         for provider, read in self._instances:
             if zone not in read:
                 read.add(zone)
                 return provider
-        provider = made(self._class, self._name, self._arguments)
+        provider = new_provider(self._class, self._name, self._arguments)
         self._instances.append((provider, {zone} if zone else set()))
         return provider
 
@@ -161,16 +164,17 @@ def provider_class(path: str) -> type[BaseProvider]:
         ) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise Refused(
-            f"{path} is not a provider of octoDNS; give its class as the package names it"
+            f"{path} is not a provider of octoDNS; use the class name that its package documents"
         )
     return found
 
 
-def made(kind: type[BaseProvider], name: str, arguments: Mapping[str, object]) -> BaseProvider:
+def new_provider(
+    kind: type[BaseProvider], name: str, arguments: Mapping[str, object]
+) -> BaseProvider:
     """
-    Return a new provider. Raises Refused for arguments that its class does not have, and for
-    missing ones. A class may read some out of ``**kwargs`` (octodns-hetzner 2.0), so that the
-    signature alone does not tell.
+    Return a new provider. Raises Refused for unknown and for missing arguments. A class may read
+    arguments from ``**kwargs`` (octodns-hetzner 2.0), so the signature does not show all of them.
     """
     known, required = _parameters(kind)
     missing = [one for one in required if one not in arguments]
@@ -184,22 +188,22 @@ def made(kind: type[BaseProvider], name: str, arguments: Mapping[str, object]) -
         if unknown is None:
             raise
         near = difflib.get_close_matches(unknown[1], known, 1)
-        there = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-        raise Refused(f"{kind.__name__} has no argument {unknown[1]}; {there}") from None
+        hint = f"did you mean {near[0]}?" if near else f"known arguments: {', '.join(known)}"
+        raise Refused(f"{kind.__name__} has no argument {unknown[1]}; {hint}") from None
 
 
 def _parameters(kind: type) -> tuple[list[str], list[str]]:
-    """Return the names of a class's and its bases' arguments, and those that it requires."""
+    """Return the names of all arguments of a class and its bases, and of the required ones."""
     known: dict[str, None] = {}
     for one in kind.__mro__:
         if one is not object and "__init__" in vars(one):
-            known |= dict.fromkeys(_named_of(one))
-    required = [name for name, one in _named_of(kind).items() if one.default is one.empty]
+            known |= dict.fromkeys(_named_parameters(one))
+    required = [name for name, one in _named_parameters(kind).items() if one.default is one.empty]
     return list(known), required
 
 
-def _named_of(kind: type) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a constructor that have a name, but for self and id."""
+def _named_parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """Return the named parameters of a constructor, without self and id."""
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {one.name: one for one in parameters if one.kind in by_name and one.name != "id"}
@@ -207,12 +211,12 @@ def _named_of(kind: type) -> dict[str, inspect.Parameter]:
 
 def _processor(changes: Sequence[dict[str, object]]):
     """
-    Return a processor of octoDNS that makes the desired zone of the existing one: a change is
-    nothing that another source of octoDNS could add to.
+    Return a processor of octoDNS that derives the desired zone from the existing one. So no other
+    source of octoDNS can add to a change.
     """
     from octodns.processor.base import BaseProcessor
 
-    class Ours(BaseProcessor):
+    class DkimProcessor(BaseProcessor):
         def __init__(self):
             super().__init__("dkim")
             self.conflicts: list[str] = []
@@ -227,7 +231,7 @@ def _processor(changes: Sequence[dict[str, object]]):
                     _put(desired, current, change, target)
             return desired, existing
 
-    return Ours()
+    return DkimProcessor()
 
 
 def _put(zone: Zone, current: Record | None, change: Mapping[str, object], source) -> None:
@@ -239,11 +243,11 @@ def _put(zone: Zone, current: Record | None, change: Mapping[str, object], sourc
             zone.remove_record(current)
         return
     data = {"type": "TXT", "ttl": change["ttl"], "values": [change["add"] or ""]}
-    made = Record.new(zone, _relative(zone, change["name"]), data, source=source, lenient=True)
-    # The values of others go back as the very objects that came: octoDNS takes quotes off a value
-    # that it makes anew.
-    made.values = sorted([*kept, *(made.values if change["add"] is not None else [])])
-    zone.add_record(made, replace=True, lenient=True)
+    record = Record.new(zone, _relative(zone, change["name"]), data, source=source, lenient=True)
+    # Other values are written back as the same objects that were read: octoDNS removes quotes from
+    # a value that it creates anew.
+    record.values = sorted([*kept, *(record.values if change["add"] is not None else [])])
+    zone.add_record(record, replace=True, lenient=True)
 
 
 def _empty(zone: str) -> Zone:
@@ -268,14 +272,14 @@ def _shown(record: Record | None) -> dict[str, object] | None:
     return {"ttl": record.ttl, "values": sorted(str(value) for value in record.values)}
 
 
-def _at(zone: Zone, names: Sequence[str]) -> dict[str, dict[str, object]]:
-    wanted = {_relative(zone, name): name for name in names}
+def _records_at(zone: Zone, names: Sequence[str]) -> dict[str, dict[str, object]]:
+    by_relative = {_relative(zone, name): name for name in names}
     found: dict[str, dict[str, object]] = {name: {} for name in names}
     for one in zone.records:
-        if one.name in wanted and one._type == "TXT":
-            found[wanted[one.name]]["TXT"] = _shown(one)
-        elif one.name in wanted and one._type == "CNAME":
-            found[wanted[one.name]]["CNAME"] = str(one.value).rstrip(".").lower()
+        if one.name in by_relative and one._type == "TXT":
+            found[by_relative[one.name]]["TXT"] = _shown(one)
+        elif one.name in by_relative and one._type == "CNAME":
+            found[by_relative[one.name]]["CNAME"] = str(one.value).rstrip(".").lower()
     return found
 
 
@@ -283,7 +287,7 @@ def _full_name(record: Record) -> str:
     return record.fqdn.rstrip(".").lower()
 
 
-def _named(record: Record) -> tuple[str, str]:
+def _name_and_type(record: Record) -> tuple[str, str]:
     return _full_name(record), record._type
 
 
@@ -292,7 +296,7 @@ def _changed(plan: Plan | None) -> list[str]:
 
 
 class Redactor:
-    """Takes a provider's arguments out of texts. ``plain`` are those that are no secret."""
+    """A filter that removes a provider's arguments from texts, except the ``plain`` ones."""
 
     def __init__(self, arguments: Mapping[str, object], plain: Sequence[str]):
         secrets = {
@@ -302,7 +306,7 @@ class Redactor:
             for text in _texts(value)
             if len(text) >= _SHORTEST_SECRET
         }
-        # The longest first: one secret may be a part of another.
+        # The longest secret first, because one secret may be a part of another.
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
@@ -323,20 +327,20 @@ def _texts(value: object) -> Iterator[str]:
 
 
 class Log(logging.Handler):
-    """The last warnings of a provider: some keep the reason of a refusal there alone (deSEC's)."""
+    """The last warnings of a provider. Some give the reason of a refusal only there (deSEC's)."""
 
     def __init__(self):
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message."""
+        """Store one message."""
         with contextlib.suppress(Exception):
             self.lines = [*self.lines[-4:], " ".join(record.getMessage().split())]
 
 
 def reason(error: BaseException, logged: Sequence[str], redact: Redactor) -> str:
-    """Return why a request failed, as far as the library tells."""
+    """Return why a request failed, as far as the provider's library shows."""
     text = redact(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, Refused):
         return text
@@ -347,12 +351,12 @@ def reason(error: BaseException, logged: Sequence[str], redact: Redactor) -> str
     if kind != "Exception" and kind not in text:
         text = f"{kind}: {text}"
     parts = [text, more] if more and more not in text else [text]
-    # Only now: half a secret would be no text that can be found.
+    # Cut after redaction: a cut secret would not be found.
     return "; ".join(part[:_SHOWN] for part in parts)
 
 
 def serve(requests: TextIO, answers: TextIO, log: Log) -> None:
-    """Carry out requests until there are no more."""
+    """Carry out requests until the input ends."""
     service, redact = None, Redactor({}, ())
     for line in requests:
         request = json.loads(line)
@@ -379,7 +383,7 @@ def serve(requests: TextIO, answers: TextIO, log: Log) -> None:
 
 
 def main() -> None:
-    """Serve on this process's own streams; what libraries print goes nowhere."""
+    """Serve on this process's streams. Discard what libraries print."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

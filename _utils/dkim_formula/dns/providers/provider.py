@@ -1,4 +1,4 @@
-"""The base class of DNS providers."""
+"""The base classes of DNS providers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..steps import Present, Step
 
 
 class Provider(ABC):
-    """A server or service that shows and changes the records of zones. Methods raise DnsError."""
+    """A server or service that reads and changes the records of zones. Methods raise DnsError."""
 
     @abstractmethod
     def read(self, name: str, rtype: str) -> tuple[str, Present]:
@@ -28,13 +28,13 @@ class Provider(ABC):
     @abstractmethod
     def send(self, zone: str, step: Step, present: Present) -> None:
         """
-        Apply a step, on the condition that the name still has the records ``present``. Raises
-        ConcurrentChange where it has others, UncertainUpdate where nobody knows the result.
+        Apply a step if the name still has the records ``present``. Raises ConcurrentChange if the
+        name has other records, UncertainUpdate if the result is unknown.
         """
 
     @abstractmethod
     def read_again(self, name: str, rtype: str) -> Present:
-        """Return the records at a name by a new connection, after an update without an answer."""
+        """Return the records at a name over a new connection, after an update without an answer."""
 
     @abstractmethod
     def close(self) -> None:
@@ -42,16 +42,16 @@ class Provider(ABC):
 
     def is_by_wildcard(self, name: str, rtype: str, present: Present) -> bool:
         """
-        Tell whether the records at a name come from a wildcard: a random name beside it then has
-        the same.
+        Return whether the records at a name come from a wildcard. A random sibling name then has
+        the same records.
         """
-        _, beside = self.read(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
-        return beside != Present() and beside == present
+        _, sibling = self.read(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
+        return sibling != Present() and sibling == present
 
 
 @dataclass(frozen=True)
 class Change:
-    """A step in a zone, and the records that it was decided on."""
+    """A step in a zone, and the records at the name when the step was planned."""
 
     zone: str
     step: Step
@@ -59,16 +59,17 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Sent:
+class ChangeResult:
     """
-    What became of one change.
+    The result of one change.
 
     error
-        Why it was not applied: ConcurrentChange and UncertainUpdate have their own meaning.
+        Why the change was not applied. ConcurrentChange and UncertainUpdate are special cases.
     is_needless
-        Whether the service sees no difference, and nothing was sent: it raises a TTL, for one.
+        Whether the service sees no difference, so that nothing was sent. For example, the service
+        raises a low TTL itself.
     present
-        The records at the name afterwards; None where nobody has looked.
+        The records at the name after the change; None if they were not read.
     """
 
     error: DnsError | None = None
@@ -77,35 +78,35 @@ class Sent:
 
 
 class BatchProvider(ABC):
-    """A service that takes many changes at once. It reads and changes TXT records alone."""
+    """A service that takes many changes at once. It reads and changes only TXT records."""
 
     @abstractmethod
     def zone_of(self, name: str) -> str | None:
         """
-        Return the zone of a name; None where the service does not tell its zones. Raises DnsError.
+        Return the zone of a name; None if the service does not list its zones. Raises DnsError.
         """
 
     @abstractmethod
-    def load(self, wanted: Sequence[tuple[str, str]]) -> None:
+    def load(self, names: Sequence[tuple[str, str]]) -> None:
         """
         Read the records at some names.
 
-        wanted
+        names
             Pairs of a zone and a name in it.
         """
 
     @abstractmethod
     def present(self, zone: str, name: str) -> Present:
-        """Return the records at a name that was loaded. Raises DnsError."""
+        """Return the records at a loaded name. Raises DnsError."""
 
     @abstractmethod
-    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
-        """Apply changes; yield the position of each, and what became of it, once that is known."""
+    def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+        """Apply changes. Yield the position and the result of each as soon as it is known."""
 
     @abstractmethod
-    def rehearse(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sent]]:
-        """Yield what :meth:`send` would, without changing anything."""
+    def preview(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+        """Yield what :meth:`send` would yield. Changes nothing."""
 
     @abstractmethod
     def close(self) -> None:
-        """End what the service has running on this machine."""
+        """End the processes that the service runs on this machine."""

@@ -1,4 +1,4 @@
-"""A DNS provider by dynamic update: RFC 2136, signed with TSIG (RFC 8945) where there is a key."""
+"""A DNS provider by dynamic updates (RFC 2136), signed with TSIG (RFC 8945) if a key is set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CONFLICT = "the records at this name changed during the update ({rcode}); run again"
 _RCODES = {
     "REFUSED": "the server refuses (REFUSED): its access rules do not allow {who}",
-    # RFC 8945, section 5.2; Knot DNS answers the same to a key without the right.
+    # RFC 8945, section 5.2. Knot DNS gives the same answer to a key without the right.
     "NOTAUTH": "the server is not authoritative for the zone, or does not allow {who} (NOTAUTH)",
     "NOTZONE": "the name is not in the server's zone (NOTZONE)",
     "SERVFAIL": "the server failed (SERVFAIL); read its log",
@@ -36,13 +36,13 @@ _RCODES = {
 
 class Rfc2136Provider(Provider):
     """
-    One connection to a server that takes dynamic updates. Errors name the server and the key, never
-    the secret. After a question without an answer the server is not asked again.
+    One connection to a server that accepts dynamic updates. Errors name the server and the key, but
+    never the secret. After a question without an answer, the server is not asked again.
 
     endpoint
-        Where the server listens.
+        The address and port of the server.
     key
-        Signs every message, and has to sign every answer; None for no signatures.
+        The key that signs every message and every answer; None for no signatures.
     timeout
         Seconds to wait for one answer.
     """
@@ -53,9 +53,9 @@ class Rfc2136Provider(Provider):
         self._timeout = timeout
         self._socket: socket.socket | None = None
         self._failure: str | None = None
-        # Of the last message: whether it was sent, and whether it was sent twice.
+        # Whether the last message was sent, and whether it was sent twice.
         self._sent = self._sent_twice = False
-        # The strings of TXT values: a deletion has to have the very strings of the record.
+        # The strings of TXT values: a deletion has to contain the same strings as the record.
         self._rdatas: dict[tuple[str, str], dict[bytes, list[dns.rdata.Rdata]]] = {}
 
     def close(self) -> None:
@@ -69,11 +69,11 @@ class Rfc2136Provider(Provider):
         Return the zone of a name, and the records of one type at the name. The zone of an alias is
         empty.
         """
-        reply = self._asked(name, rtype)
+        reply = self._ask(name, rtype)
         alias = _rrset(reply, name, "CNAME")
         rrset = _rrset(reply, name, rtype)
         if alias is not None and rtype != "CNAME":
-            # The answer to a question for the SOA would be the alias too.
+            # The answer to an SOA question would also be the alias.
             return "", Present(alias=plain_name(alias[0].target))
         zone = _zone_in(reply) or self.zone_of(name)
         if rrset is None:
@@ -86,14 +86,14 @@ class Rfc2136Provider(Provider):
 
     def zone_of(self, name: str) -> str:
         """Return the zone of a name."""
-        zone = _zone_in(self._asked(name, "SOA"))
+        zone = _zone_in(self._ask(name, "SOA"))
         if zone is None:
             raise DnsError(f"{self}: the answer has no SOA for {name}")
         return zone
 
     def send(self, zone: str, step: Step, present: Present) -> None:
         """
-        Send a step as one update, with the records that were read as its prerequisite: RFC 2136,
+        Send a step as one update. Its prerequisite is the records that were read: RFC 2136,
         sections 2.4.2 and 2.4.3.
         """
         update = dnspython().update.UpdateMessage(absolute(zone), **self._signing())
@@ -108,7 +108,7 @@ class Rfc2136Provider(Provider):
         if step.add is not None:
             update.add(name, step.ttl, _rdata(step.type, step.add))
         try:
-            reply = self._exchanged(update)
+            reply = self._exchange(update)
         except DnsError as error:
             if self._sent:
                 raise UncertainUpdate(str(error)) from None
@@ -121,7 +121,7 @@ class Rfc2136Provider(Provider):
             raise
 
     def read_again(self, name: str, rtype: str) -> Present:
-        """Return the records at a name by a new connection, after an update without an answer."""
+        """Return the records at a name over a new connection, after an update without an answer."""
         self.close()
         self._failure = None
         return self.read(name, rtype)[1]
@@ -130,13 +130,13 @@ class Rfc2136Provider(Provider):
         key = f" with the key {self._key.name} ({self._key.algorithm})" if self._key else ""
         return f"server {self._endpoint}{key}"
 
-    def _asked(self, name: str, rtype: str) -> dns.message.Message:
+    def _ask(self, name: str, rtype: str) -> dns.message.Message:
         dns = dnspython()
         query = dns.message.make_query(absolute(name), rtype, flags=0)
         signing = self._signing()
         if signing:
             query.use_tsig(signing["keyring"])
-        reply = self._exchanged(query)
+        reply = self._exchange(query)
         if reply.rcode() != dns.rcode.NXDOMAIN:
             self._check_rcode(reply, f"the question for {name}")
         if not reply.flags & dns.flags.AA:
@@ -151,13 +151,13 @@ class Rfc2136Provider(Provider):
 
         class Key(dnspython().tsig.Key):
             def __repr__(self) -> str:
-                return "<TSIG key>"  # dnspython's own shows the secret
+                return "<TSIG key>"  # dnspython's __repr__ shows the secret
 
         key = self._key
         return {"keyring": Key(f"{key.name}.", key.secret.reveal(), f"{key.algorithm}.")}
 
-    def _exchanged(self, message: dns.message.Message) -> dns.message.Message:
-        """Return the verified answer. A connection that the server closed is made again, once."""
+    def _exchange(self, message: dns.message.Message) -> dns.message.Message:
+        """Return the verified answer. Reconnect once if the server closed the connection."""
         dns = dnspython()
         self._sent = self._sent_twice = False
         if self._failure is not None:
@@ -173,7 +173,7 @@ class Rfc2136Provider(Provider):
             self._failure = f"{self}: {_failure(error, self._timeout)}"
             raise DnsError(self._failure) from None
         try:
-            return self._verified(answer, message)
+            return self._verify(answer, message)
         except dns.tsig.PeerError as error:
             raise DnsError(f"{self}: {_peer_error(error)}") from None
         except (
@@ -184,7 +184,7 @@ class Rfc2136Provider(Provider):
         ):
             raise DnsError(
                 f"{self}: the signature of the answer does not verify: the server has another "
-                "secret or another time; set dkim:dns:key:secret and both clocks right"
+                "secret or another time; correct dkim:dns:key:secret or the clocks"
             ) from None
         except dns.exception.DNSException as error:
             reason = type(error).__name__
@@ -197,15 +197,15 @@ class Rfc2136Provider(Provider):
                 self._socket = socket.create_connection(address, self._timeout)
             self._sent = True
             dnspython().query.send_tcp(self._socket, wire)
-            # dns.query.receive_tcp (2.9) has FormError for an answer without a signature, and
-            # _verified needs the rcode of such an answer: this reads the octets.
-            return self._received(int.from_bytes(self._received(2), "big"))
+            # dns.query.receive_tcp (2.9) raises FormError for an answer without a signature, but
+            # _verify needs the rcode of such an answer. So this code reads the octets itself.
+            return self._receive(int.from_bytes(self._receive(2), "big"))
         except BaseException:
-            # An answer that is still to come would be taken for the next question's.
+            # A late answer would be mistaken for the answer to the next question.
             self.close()
             raise
 
-    def _received(self, count: int) -> bytes:
+    def _receive(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
             part = self._socket.recv(count - len(data))
@@ -214,20 +214,21 @@ class Rfc2136Provider(Provider):
             data += part
         return data
 
-    def _verified(self, wire: bytes, message: dns.message.Message) -> dns.message.Message:
+    def _verify(self, wire: bytes, message: dns.message.Message) -> dns.message.Message:
         dns = dnspython()
         try:
             reply = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
         except dns.exception.FormError:
-            # The answer may be unsigned and is read once more; it may also be broken.
+            # The answer may be unsigned, so it is parsed again without the key. It may also be
+            # invalid.
             reply = dns.message.from_wire(wire)
         if message.had_tsig and not reply.had_tsig:
             rcode = dns.rcode.to_text(reply.rcode())
-            # Knot DNS 3.4 answers so, unsigned, to a key that it does not have (measured).
+            # Knot DNS 3.4 gives this unsigned answer to an unknown key (measured).
             unknown = "the server does not know the key with this algorithm, or "
             raise DnsError(
                 f"{self}: the answer ({rcode}) is not signed: "
-                f"{unknown if rcode == 'NOTAUTH' else ''}somebody else may have sent it"
+                f"{unknown if rcode == 'NOTAUTH' else ''}another host may have sent it"
             )
         if not message.is_response(reply):
             raise DnsError(f"{self}: the answer is to another question")
@@ -245,7 +246,7 @@ class Rfc2136Provider(Provider):
 
 
 def _rrset(reply: dns.message.Message, name: str, rtype: str) -> dns.rrset.RRset | None:
-    # dnspython 2.3, which Debian 12 has, finds nothing by the texts of class and type.
+    # dnspython 2.3 (Debian 12) does not accept class and type as texts here.
     dns = dnspython()
     kind = dns.rdatatype.from_text(rtype)
     return reply.get_rrset(reply.answer, absolute(name), dns.rdataclass.IN, kind)
@@ -293,7 +294,7 @@ def _peer_error(error: Exception) -> str:
     if isinstance(error, tsig.PeerBadSignature):
         return "the signature is wrong (BADSIG); set dkim:dns:key:secret to the server's"
     if isinstance(error, tsig.PeerBadTime):
-        return "the server's clock and this machine's differ too much (BADTIME); set them right"
+        return "the server's clock and this machine's differ too much (BADTIME); correct them"
     return f"the server refuses the signature ({type(error).__name__})"
 
 

@@ -1,0 +1,121 @@
+"""A domain whose old key an import refuses. Its first key waits until DNS has its record."""
+
+import pytest
+from dkim_formula.importing import commands as importing_commands
+from dkim_formula.importing.sources import Request
+from dkim_formula.keys import commands as keys_commands
+from dkim_formula.postgres import connection as db
+from dkim_formula.rotation import commands as rotation_commands
+from functional.importing.test_transfer import WEAK, Old
+from functional.rotation.test_rotation import HOLD
+from functional.server import query, traditional_pem
+
+pytestmark = pytest.mark.one_release
+
+WAITS = {"first key of example.com": {"old": None, "new": "waits for its record in DNS"}}
+
+REFUSED = {
+    "weak": ("mail", WEAK),
+    "broken": ("mail", "no key"),
+    "missing": ("mail", None),
+    "selector": ("a;b", traditional_pem(1)),
+}
+
+
+@pytest.fixture
+def old(tmp_path):
+    return Old(tmp_path)
+
+
+def tables(old, kind):
+    selector, text = REFUSED[kind]
+    old.key("a", "example.com", selector, text, "*@example.com")
+    return Request(*old.tables())
+
+
+def history(site):
+    with db.session(site.database) as connection:
+        return query(
+            connection, "SELECT domain, why FROM public.dkim_history WHERE dkim_id = 0 ORDER BY id"
+        )
+
+
+@pytest.mark.parametrize("with_signing_table", [True, False])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_first_key_waits_for_its_record_if_the_old_key_is_refused(
+    site, old, kind, with_signing_table
+):
+    request = tables(old, kind)
+    if not with_signing_table:
+        request = Request(request.key_table)
+    planned = importing_commands.import_tables(site.settings, request, test=True)
+    assert history(site) == []
+    done = importing_commands.import_tables(site.settings, request)
+    assert planned == done
+    assert done["changes"] == WAITS
+    assert any(note.startswith("example.com: its old key is refused") for note in done["notes"])
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+    ((domain, why),) = history(site)
+    assert (domain, why[:35]) == ("example.com", "an import refused the domain's key:")
+    assert traditional_pem(1).splitlines()[1] not in why
+
+    expected = "example.com: an import refused the domain's key, so the new one is pending"
+    assert any(
+        note.startswith(expected)
+        for note in keys_commands.generate_missing(site.settings, test=True)["notes"]
+    )
+    site.make_keys()
+    assert site.states() == {"default": "pending"}
+    assert keys_commands.generate_missing(site.settings, test=True)["changes"] == {}
+    (line,) = rotation_commands.status(site.settings, "example.com")
+    assert line["next"].startswith(
+        "active: an import refused the domain's key, and DNS may show that key"
+    )
+    assert "dkim.activate example.com default force=True" in line["next"]
+    assert rotation_commands.advance(site.settings)["changes"] == {}
+    site.publish("default")
+    rotation_commands.advance(site.settings)
+    site.pass_time(HOLD)
+    rotation_commands.advance(site.settings)
+    assert site.states() == {"default": "active"}
+    # From now on the domain has its own history.
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+
+
+def test_force_activates_the_waiting_key(site, old):
+    importing_commands.import_tables(site.settings, tables(old, "weak"))
+    generated = keys_commands.generate(site.settings, "example.com", "s2026")
+    assert generated["state"] == "pending"
+    assert rotation_commands.activate(site.settings, "example.com", "s2026")["changes"] == {}
+    assert site.states() == {"s2026": "pending"}
+    rotation_commands.activate(site.settings, "example.com", "s2026", force=True)
+    assert site.states() == {"s2026": "active"}
+
+
+def test_old_key_that_a_later_import_accepts_signs_at_once(site, old):
+    site.pillar["domains"] = {"example.com": {"algorithm": "rsa"}}
+    request = tables(old, "weak")
+    importing_commands.import_tables(site.settings, request)
+    done = importing_commands.import_tables(site.settings, request, allow_weak=True)
+    assert [one["state"] for one in done["imported"]] == ["active"]
+    site.make_keys()
+    assert site.states() == {"mail": "active"}
+
+
+def test_first_keys_of_other_domains_and_of_domains_with_keys_do_not_wait(site, old):
+    request = tables(old, "weak")
+    site.make_keys()
+    assert site.states() == {"default": "active"}
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+    site.pillar["domains"]["example.org"] = {"algorithm": "ed25519"}
+    site.make_keys()
+    assert site.states("example.org") == {"default": "active"}
+
+
+def test_refused_key_that_signs_nothing_delays_no_first_key(site, old):
+    old.key("a", "example.com", "mail", WEAK)
+    old.key("b", "example.org", "mail", traditional_pem(1), "*@example.org")
+    done = importing_commands.import_tables(site.settings, Request(*old.tables()))
+    assert not any(name.startswith("first key") for name in done["changes"])
+    site.make_keys()
+    assert site.states() == {"default": "active"}

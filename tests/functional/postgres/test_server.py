@@ -1,0 +1,45 @@
+"""The creation of the database and of its owner."""
+
+from dataclasses import replace
+
+import pytest
+from dkim_formula.postgres import connection as db
+from dkim_formula.postgres import server as databases
+from functional.server import execute, query
+
+
+@pytest.fixture
+def desired(server):
+    settings = replace(server.settings, name='mail "site"', owner="mail owner")
+    yield settings
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, 'DROP DATABASE IF EXISTS "mail ""site"""')
+        execute(connection, 'DROP ROLE IF EXISTS "mail owner"')
+
+
+def test_new_database_has_an_owner_that_cannot_log_in(desired):
+    databases.apply(desired)
+    with db.session(desired) as connection:
+        assert query(
+            connection,
+            "SELECT r.rolname, r.rolcanlogin, r.rolsuper, pg_encoding_to_char(d.encoding)"
+            " FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba"
+            " WHERE d.datname = current_database()",
+        ) == [("mail owner", False, False, "UTF8")]
+
+
+def test_plan_equals_the_changes_of_the_run(desired):
+    planned = databases.plan(databases.read(desired), desired)
+    assert databases.apply(desired) == planned == databases.plan(databases.ABSENT, desired)
+
+
+def test_second_run_changes_nothing(desired):
+    databases.apply(desired)
+    assert not databases.apply(desired)
+
+
+def test_existing_database_keeps_its_owner(desired, server):
+    with db.session(server.settings, autocommit=True) as connection:
+        execute(connection, 'CREATE DATABASE "mail ""site"""')
+    assert not databases.apply(desired)
+    assert not databases.read(desired).owner.exists
