@@ -317,7 +317,7 @@ def test_due_moves_need_no_master_and_wait_for_a_standby_with_paused_replay(
     assert found[MAIL1] != "default"
     assert found[MAIL2] == "default"
     server.sql(primary, LATER)
-    primary.wait_for("journalctl -u dkim-rotation | grep -q 'not seen to have replayed'", 180)
+    primary.wait_for("journalctl -u dkim-rotation | grep -q 'not known to have replayed'", 180)
     assert server.sql(primary, count.format("retired")) == "1"
     assert dict(signers(site, signing[MAIL2]))["example.org"] == "default"
     resume(site)
