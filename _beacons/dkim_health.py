@@ -2,9 +2,10 @@
 Events about problems of DKIM signing: a problem starts, increases, continues or is resolved.
 
 Tags are ``salt/beacon/MINION/dkim_health/CHECK/CHANGE``; CHECK is ``service``, ``socket``,
-``settings``, ``database``, ``key-age``, ``rotation``, ``dns``, ``unsigned`` or ``orphaned-keys``,
-CHANGE ``started``, ``increased``, ``continues`` or ``resolved``. Pillar ``dkim:monitoring`` sets
-what is checked, and which problems cause an event; see ``docs/monitoring.md``.
+``settings``, ``database``, ``database-clock``, ``login``, ``key-age``, ``rotation``, ``dns``,
+``unsigned`` or ``orphaned-keys``, CHANGE ``started``, ``increased``, ``continues`` or ``resolved``.
+Pillar ``dkim:monitoring`` sets what is checked, and which problems cause an event; see
+``docs/monitoring.md``.
 """
 
 import importlib.util

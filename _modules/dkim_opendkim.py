@@ -3,7 +3,7 @@
 from dkim_formula.health import overrides, reader_login
 from dkim_formula.settings import arguments
 from dkim_formula.settings.lookup import valid_names
-from dkim_formula.signer import config, config_check, passfile
+from dkim_formula.signer import config_check, config_copy, passfile
 from dkim_formula.signer import restart as opendkim_restart
 from dkim_salt import read_pillar, translated, valid_settings
 
@@ -75,7 +75,9 @@ class _Services:
 
 
 @translated
-def restart(service, socket, mail_service="postfix", milter="", moved_from=(), test=False):
+def restart(
+    service, socket, mail_service="postfix", milter="", moved_from=(), reads=(), test=False
+):
     """
     Restart an OpenDKIM daemon and wait until its milter socket accepts connections. Postfix is
     stopped during the restart where it would send mail on unsigned (``milter_default_action =
@@ -87,6 +89,9 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=(), t
         Postfix's service.
     milter, moved_from
         The daemon's address in main.cf, and its earlier addresses there.
+    reads
+        The files that the daemon reads at its start. A file with a future time gets the present
+        time, so that the next run can compare it with the socket.
     test
         True changes nothing, and returns what a run would return.
 
@@ -109,6 +114,7 @@ def restart(service, socket, mail_service="postfix", milter="", moved_from=(), t
         mail_service=arguments.text(mail_service, "mail_service"),
         milter=milter and arguments.milter(milter, "milter"),
         moved_from=arguments.list_of(arguments.text, moved_from, "moved_from"),
+        reads=arguments.list_of(arguments.absolute_path, reads, "reads"),
         test=test,
     )
 
@@ -187,8 +193,8 @@ def keep_copy(path, copy, test=False):
     """
     path = arguments.absolute_path(path, "path")
     copy = arguments.absolute_path(copy, "copy")
-    if not config.lacks_copy(path, copy):
+    if not config_copy.lacks_copy(path, copy):
         return {"changes": {}, "notes": []}
     if not test:
-        config.save_copy(path, copy)
+        config_copy.save_copy(path, copy)
     return {"changes": {copy: {"old": None, "new": f"copy of {path}"}}, "notes": []}

@@ -11,8 +11,7 @@ from dkim_formula.health import commands as health_commands
 from dkim_formula.health import selftest
 from dkim_formula.settings import arguments
 from dkim_formula.settings.lookup import valid_names
-from dkim_formula.signer import config as opendkim_config
-from dkim_formula.signer import daemons, passfile, unit_needs
+from dkim_formula.signer import config_copy, daemons, former_sockets, passfile, unit_needs
 from dkim_formula.signer.installed import installed
 from dkim_formula.unattended import commands as unattended
 from dkim_salt import read_pillar, translated, valid_settings
@@ -68,7 +67,7 @@ def settings(lookup):
             "milter_default_action": found.postfix.milter_default_action,
             "unsigned_services": list(found.postfix.unsigned_services),
         },
-        "moved_from": opendkim_config.moved_from(needed + unused, lookup),
+        "moved_from": former_sockets.moved_from(needed + unused, lookup),
         "installed": [
             {
                 "service": one.service,
@@ -114,8 +113,8 @@ def _daemon(found, daemon, lookup):
         "writes_to": unit_needs.writable(found, daemon),
         "socket": daemon.socket,
         "milter": daemon.milter,
-        "moved_from": opendkim_config.moved_from([daemon], lookup)[daemon.milter],
-        "kept_as": opendkim_config.copy_path(daemon),
+        "moved_from": former_sockets.moved_from([daemon], lookup)[daemon.milter],
+        "kept_as": config_copy.copy_path(daemon),
     }
 
 

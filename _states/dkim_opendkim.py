@@ -120,7 +120,7 @@ def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(
     if is_up_to_date:
         comment = f"The service {name} runs with its present files"
         return {"name": name, "result": True, "changes": {}, "comment": comment}
-    return _restarted(name, socket, mail_service, milter, moved_from)
+    return _restarted(name, socket, reads, mail_service, milter, moved_from)
 
 
 def mod_watch(
@@ -130,10 +130,10 @@ def mod_watch(
     if sfun != "running":
         comment = f"dkim_opendkim.{sfun} watches nothing"
         return {"name": name, "result": False, "changes": {}, "comment": comment}
-    return _restarted(name, socket, mail_service, milter, moved_from)
+    return _restarted(name, socket, reads, mail_service, milter, moved_from)
 
 
-def _restarted(name, socket, mail_service, milter, moved_from):
+def _restarted(name, socket, reads, mail_service, milter, moved_from):
     test = __opts__["test"]
     try:
         done = __salt__["dkim_opendkim.restart"](
@@ -142,6 +142,7 @@ def _restarted(name, socket, mail_service, milter, moved_from):
             mail_service=mail_service,
             milter=milter,
             moved_from=moved_from,
+            reads=reads,
             test=test,
         )
     except (CommandExecutionError, SaltInvocationError) as error:

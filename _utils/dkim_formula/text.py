@@ -50,6 +50,11 @@ def timestamp(time: datetime) -> str:
     return time.isoformat(timespec="seconds")
 
 
+def timestamp_if_known(time: datetime | None) -> str | None:
+    """Return a time as :func:`timestamp` does; None stays None."""
+    return None if time is None else timestamp(time)
+
+
 def _shown(text: str) -> str:
     try:
         data = text.encode("utf-8", "surrogateescape")

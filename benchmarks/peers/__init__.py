@@ -20,11 +20,13 @@ from typing import TypeVar
 from .. import milter, site
 from ..table import Figure
 from . import keys, report
-from .files import DkimpyMilter, FileTables, KeyFile, RefileTables, Rspamd
+from .dkimpy_milter import DkimpyMilter
 from .formula import Formula, FormulaBoth
 from .measured import NO_MILTER_TITLE, Measured
+from .opendkim_files import FileTables, KeyFile, RefileTables
 from .peer import SCRATCH, Peer, timed
 from .postfix import NO_MILTER, Postfix, postfix
+from .rspamd import Rspamd
 
 PEERS: Sequence[type[Peer]] = (
     KeyFile,

@@ -12,8 +12,8 @@ from dkim_formula.postgres.objects import key_view, signing_view
 from dkim_formula.private_key import PrivateKey
 
 from .. import site
-from .files import OpenDKIM
 from .keys import Key
+from .opendkim_files import OpenDKIM
 from .peer import timed
 
 
@@ -49,7 +49,7 @@ class Formula(OpenDKIM):
             options["SignatureAlgorithm"] = f"{algorithm}-sha256"
             self.write_configuration(**options)
             (self.folder / "conf").rename(self.folder / f"{algorithm}.conf")
-        self._store([pair for key in self.keys for pair in self._pairs(key)], "active")
+        self._store(self._pairs(self.keys), "active")
         for table in ("dkim", "dkim_signing"):
             site.sql(f"VACUUM (ANALYZE) {table};", name)
 
@@ -62,12 +62,12 @@ class Formula(OpenDKIM):
 
     def put(self, key: Key) -> None:
         """Store the key and switch to it, as dkim.rotate does once the record is visible."""
-        self._store(self._pairs(key), "pending")
+        self._store(self._pairs([key]), "pending")
 
     def put_all(self, keys: Sequence[Key]) -> float:
         """Store many keys and switch to them; write no file and signal no daemon."""
         # The keys are at hand, as they are for the others: parsing their texts is no part of it.
-        pairs = [pair for key in keys for pair in self._pairs(key)]
+        pairs = self._pairs(keys)
         seconds = timed(lambda: self._store(pairs, "pending"))
         return seconds + timed(lambda: self.wait_for(keys[-1]))
 
@@ -91,7 +91,10 @@ class Formula(OpenDKIM):
                 changes.switch_to(connection, self.database, numbers, "benchmark")
             connection.commit()
 
-    def _pairs(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
+    def _pairs(self, keys: Sequence[Key]) -> Sequence[tuple[DesiredKey, PrivateKey]]:
+        return [pair for key in keys for pair in self._pairs_of(key)]
+
+    def _pairs_of(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
         private = serialization.load_pem_private_key(
             key.pem.encode(), None, unsafe_skip_rsa_key_validation=True
         )
@@ -105,6 +108,6 @@ class FormulaBoth(Formula):
     algorithms = ("rsa", "ed25519")
     signatures = 2
 
-    def _pairs(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
+    def _pairs_of(self, key: Key) -> Sequence[tuple[DesiredKey, PrivateKey]]:
         second = DesiredKey(key.domain, f"{key.selector}-ed25519", "ed25519", 256)
-        return [*super()._pairs(key), (second, PrivateKey.generate("ed25519"))]
+        return [*super()._pairs_of(key), (second, PrivateKey.generate("ed25519"))]

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..table import Figure
-from .files import FileTables, KeyFile, RefileTables, Rspamd
 from .formula import Formula
 from .measured import Measured
+from .opendkim_files import FileTables, KeyFile, RefileTables
+from .rspamd import Rspamd
 
 LIMIT, FORMULA = KeyFile.title, Formula.title
 # With a hundredth of this size, tables in files are as fast as one key.

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,8 +43,21 @@ class Server:
     def settings(self) -> Database:
         return Database(name="postgres", port=self.port)
 
-    def log(self) -> str:
-        return (self.data / "log.txt").read_text(errors="replace")
+    def log_from_now(self) -> Callable[[], str]:
+        """
+        Return a function that returns the log since this call.
+
+        The whole log has every statement of every earlier test, and takes seconds to read.
+        """
+        path = self.data / "log.txt"
+        start = path.stat().st_size
+
+        def read() -> str:
+            with path.open("rb") as stream:
+                stream.seek(start)
+                return stream.read().decode(errors="replace")
+
+        return read
 
     def psql(self, dbname: str, *arguments: str, user: str = "postgres", as_user: str = "postgres"):
         """Run psql as a system user, so that pg_hba.conf decides on the login of that user."""

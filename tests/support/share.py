@@ -9,15 +9,18 @@ from support.machine import RELEASES
 
 def releases_of(item: pytest.Item) -> tuple[str, ...]:
     """
-    Return the releases on which a test runs: all, or one if the test is marked as ``one_release``.
+    Return the releases on which a test runs: all, or one if the test is marked as ``one_release``
+    or has generated examples, which take long.
 
     The one release is named by the marker, or follows from a checksum of the test's name, so that
     each release gets about half of a long file.
     """
     marker = item.get_closest_marker("one_release")
-    if marker is None:
+    # Set by hypothesis.given.
+    generated = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    if marker is None and not generated:
         return RELEASES
-    if not marker.args:
+    if marker is None or not marker.args:
         return (RELEASES[zlib.crc32(item.nodeid.encode()) % len(RELEASES)],)
     if not set(marker.args) <= set(RELEASES):
         raise ValueError(f"{item.nodeid}: one_release{marker.args}: use {', '.join(RELEASES)}")

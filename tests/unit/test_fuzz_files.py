@@ -25,7 +25,7 @@ from dkim_formula.records.meaning import compare
 from dkim_formula.secret import Secret
 from dkim_formula.signer import milter
 from dkim_formula.signer import verify as verification
-from dkim_formula.signer.restart import previous_addresses
+from dkim_formula.signer.former_sockets import previous_addresses
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.fuzz import damaged, examples, odd_text

@@ -17,7 +17,7 @@ from ..postgres.connection import session
 from ..records import Record, delegation_records
 from ..records.meaning import cut
 from ..settings.model import Dns, Settings
-from ..text import timestamp
+from ..text import timestamp_if_known
 from . import awaited
 from .awaited import Awaited
 from .query import DnsClient, Endpoint, question
@@ -58,13 +58,9 @@ class Delegated:
             "target": self.record.value,
             "state": self.state,
             "detail": self.detail,
-            "since": _timestamp(self.since),
-            "last_right": _timestamp(self.last_right),
+            "since": timestamp_if_known(self.since),
+            "last_right": timestamp_if_known(self.last_right),
         }
-
-
-def _timestamp(time: datetime | None) -> str | None:
-    return None if time is None else timestamp(time)
 
 
 def desired(settings: Settings, domain: object = None) -> list[Record]:

@@ -16,7 +16,7 @@ from ..version import VERSION
 
 # Checks by role. Only the database host reports keys and DNS: a standby would repeat its report.
 _OF_MAIL = ("service", "socket")
-_OF_ALL = ("settings", "database")
+_OF_ALL = ("settings", "database", "database-clock")
 
 # A standby that has replayed everything it received is up to date while it still receives.
 _REPLICATION = """

@@ -1,9 +1,7 @@
-"""Checks of the database, of the daemons' login to it, and of the clocks."""
+"""Checks of the database, and of the daemons' login to it."""
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -24,11 +22,6 @@ if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
 LOGIN_WITHIN = 10  # seconds
-# A signature has its time of creation (RFC 6376, section 3.5, t= and x=). Verifiers that check t=
-# allow some minutes. A rotation counts days.
-MOST_APART = 60.0  # seconds
-TIMEDATECTL = "/usr/bin/timedatectl"
-KEEP_CLOCK = "apt-get install systemd-timesyncd, or chrony; then: timedatectl"
 # The SQLSTATE of insufficient_privilege.
 _NO_PRIVILEGE = "42501"
 
@@ -276,44 +269,3 @@ def _primary(error) -> str:
 
 def _listed(changes: dict[str, dict[str, object]]) -> list[str]:
     return [f"{what}: {one['old']!r} instead of {one['new']!r}" for what, one in changes.items()]
-
-
-def synchronised(host: Host) -> Iterator[Finding]:
-    """Check that this machine's clock is synchronised."""
-    name = "clock"
-    if not host.systemd:
-        yield unknown(name, "without systemd its synchronisation is unknown")
-        return
-    command = [TIMEDATECTL, "show", "--property=NTPSynchronized"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        yield unknown(name, f"without {TIMEDATECTL} its synchronisation is unknown")
-        return
-    if done.stdout.strip() == "NTPSynchronized=yes":
-        yield right(name, "it is synchronised")
-    else:
-        # A hypervisor may set the clocks of its guests without the knowledge of their kernels.
-        yield unknown(name, "the kernel reports no synchronisation", KEEP_CLOCK)
-
-
-def database_clock(host: Host) -> Iterator[Finding]:
-    """Check that the database's clock, which dates keys and moves, agrees with this machine's."""
-    name = "database's clock"
-    apart, uncertain = clock(host)
-    if abs(apart) - uncertain > MOST_APART:
-        ahead = "ahead of" if apart > 0 else "behind"
-        found = f"it is {abs(apart):.0f} s {ahead} this machine's clock"
-        yield wrong(name, found, f"on the machine that is wrong: {KEEP_CLOCK}")
-    else:
-        yield right(name, f"it agrees with this machine's to {max(abs(apart), uncertain):.1f} s")
-
-
-def clock(host: Host) -> tuple[float, float]:
-    """Return the database's time minus this machine's, and the uncertainty, in seconds."""
-    with session(host.settings.database) as connection, connection.cursor() as cursor:
-        before = time.time()
-        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-        database_time = cursor.fetchone()[0]
-        after = time.time()
-    return database_time - (before + after) / 2, (after - before) / 2

@@ -16,7 +16,7 @@ from ..records import Record
 from ..rotation.state import is_readable
 from ..settings.model import Settings
 from ..text import counted, listed
-from . import measures
+from . import samples
 from .check_keys import with_public_halves
 from .model import (
     MOST_ITEMS,
@@ -45,7 +45,7 @@ def records(host: Host) -> Iterator[Finding | Sample]:
         return
     differing = [one for one in not_ok(checked) if not _is_gone_for_good(one)]
     yield Sample("dkim_dns_up", 1)
-    yield from measures.of_records(checked, differing, states)
+    yield from samples.of_records(checked, differing, states)
     yield finding(host.settings, checked, differing, asked)
 
 
@@ -102,7 +102,7 @@ def orphaned(host: Host) -> Iterator[Finding]:
         yield right(name, f"{len(desired)} records are ok, or their domains do not exist")
 
 
-def _desired(host: Host) -> tuple[list[Record], measures.States, str]:
+def _desired(host: Host) -> tuple[list[Record], samples.States, str]:
     """
     Return the desired records, the states of the keys, and a clause about the domains asked for.
 

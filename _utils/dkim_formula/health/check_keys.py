@@ -23,11 +23,11 @@ from ..postgres.objects import names
 from ..postgres.sql import compose
 from ..postgres.stored_row import read_row
 from ..record_names import KEY_LABEL
-from ..rotation.timing import standby_for
+from ..rotation.waiting_times import standby_for
 from ..settings.duration import in_words
 from ..settings.model import Database, Settings
 from ..text import counted, listed
-from . import key_remedies, measures
+from . import key_remedies, samples
 from .model import (
     MOST_ITEMS,
     NAMED,
@@ -125,7 +125,7 @@ def age(host: Host) -> Iterator[Finding | Sample]:
         for algorithm, at in _rows(connection, compose(_OLDEST, **known)):
             labels = {"algorithm": algorithm}
             yield Sample("dkim_oldest_active_key_timestamp_seconds", at, labels)
-        yield from measures.due(connection, host)
+        yield from samples.due(connection, host)
 
 
 def rotation(host: Host) -> Iterator[Finding | Sample]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from ..signer import config, passfile, restart
+from ..signer import existing_config, passfile, restart
 from ..signer.daemons import Daemon
 from . import overrides
 from .model import (
@@ -207,7 +207,7 @@ def _configuration(host: Host, daemon: Daemon) -> Finding:
     if os.path.isfile(path):
         problems += [
             f"{path}: {name} differs from the settings"
-            for name in config.differing(host.settings, daemon)
+            for name in existing_config.differing(host.settings, daemon)
         ]
     reads = [path]
     if host.systemd:

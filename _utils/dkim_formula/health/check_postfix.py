@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import OpenDKIMError
 from ..importing import other_signers
-from ..postfix import main_cf, milter_addresses, milter_plan, milters, service_milters
-from ..signer import config
+from ..postfix import main_cf, milter_plan, milters, service_milters, stale_milters
+from ..signer import former_sockets
 from ..signer.daemons import Daemon
 from . import child
 from .model import NO_POSTFIX, Finding, Host, applied, judged, right, unknown, wrong
@@ -50,7 +50,7 @@ def _plan(host: Host) -> milter_plan.MilterPlan:
         [daemon.milter for daemon in host.daemons],
         host.settings.postfix.milter_default_action,
         host.unused_milters,
-        config.moved_from(host.daemons, host.lookup),
+        former_sockets.moved_from(host.daemons, host.lookup),
     )
 
 
@@ -84,7 +84,7 @@ def others(host: Host) -> Iterator[Finding]:
     if not host.has_postfix:
         yield unknown(name, NO_POSTFIX)
         return
-    silent = milter_addresses.silent(service_milters.read(), host.managed_milters)
+    silent = stale_milters.silent(service_milters.read(), host.managed_milters)
     message = "; ".join(map(milter_plan.no_answer, silent))
     remedy = "start these milters, or remove their entries"
     if any(entry.action != "accept" for entry in silent):

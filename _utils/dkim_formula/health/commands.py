@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ..errors import FormulaError, InvalidValue
 from ..settings import Reading
 from ..settings.model import Monitoring, Settings
-from . import cache, measures, run
+from . import cache, run, samples
 from . import metrics as exposition
 from . import report as page
 from .events import events
@@ -90,7 +90,7 @@ def _health(local: Results, kept: cache.Kept) -> dict[str, object]:
 def metrics(reading: Reading, folder: str, runs: Runs) -> str:
     """Return the results of :func:`health` and further measurements as text for Prometheus."""
     found = exposition.samples(*_current(reading, folder, runs))
-    return exposition.render([*found, *measures.of_machine(_host(reading))])
+    return exposition.render([*found, *samples.of_machine(_host(reading))])
 
 
 def write_metrics(path: object, text: str) -> dict[str, str]:

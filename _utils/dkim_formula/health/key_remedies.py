@@ -12,7 +12,7 @@ from ..keys import table as keys_table
 from ..keys.comparison import compare
 from ..keys.desired import desired_keys, domain_settings, first_key_waits
 from ..keys.model import DesiredKey, Key
-from ..settings import selector_scheme
+from ..settings import selector_naming
 from ..settings.model import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _generation(
     domain = domain_settings(settings, desired.domain.lower())
     if domain.delegation is None:
         used = history.used_selectors(connection, settings.database, [desired.domain])
-        selector = selector_scheme.unused_selector(
+        selector = selector_naming.unused_selector(
             settings.rotation.selector,
             desired.selector,
             desired.algorithm,
@@ -114,7 +114,7 @@ def _generation(
     else:
         keys = keys_table.list_of(connection, settings.database, [desired.domain])
         taken = {key.selector for key in keys}
-        selector = selector_scheme.free_selector(domain.delegation.selectors, taken) or ""
+        selector = selector_naming.free_selector(domain.delegation.selectors, taken) or ""
     if not selector:
         return f"salt-call dkim.rotate {shlex.quote(desired.domain)}", ""
     name = f"{shlex.quote(desired.domain)} {selector}"

@@ -9,7 +9,7 @@ from ..postfix import milter_plan, milters, service_milters
 from ..postfix.managed_milters import ManagedMilters, endpoints
 from ..settings.lookup import names
 from ..settings.model import Settings
-from ..signer import config, daemons, unit, unit_needs
+from ..signer import changed_options, daemons, former_sockets, unit, unit_needs
 from ..signer.daemons import Daemon
 
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
@@ -43,7 +43,7 @@ def inspect(settings: Settings) -> Found:
     for daemon in needed:
         fatal, other = unit_conflicts(settings, daemon)
         problems += fatal
-        advice += other + config.changed_options(settings, daemon)
+        advice += other + changed_options.changed_options(settings, daemon)
     try:
         found = service_milters.read()
         plan = _milter_plan(settings, needed, found)
@@ -64,7 +64,7 @@ def _milter_plan(
         found,
         [daemon.milter for daemon in needed],
         settings.postfix.milter_default_action,
-        older=config.moved_from(needed, lookup),
+        older=former_sockets.moved_from(needed, lookup),
         intended=settings.postfix.unsigned_services,
     )
 

@@ -8,6 +8,7 @@ from ..errors import FormulaError
 from ..settings.model import Monitoring, Settings
 from ..text import listed
 from . import (
+    check_clock,
     check_database,
     check_dns,
     check_keys,
@@ -119,8 +120,16 @@ CHECKS = (
     Check("signing", check_signing.check, needs=("socket", "database", "login"), seconds=MANY_KEYS),
     Check("dns", check_dns.records, DNS, needs=_DATABASE, seconds=MANY_KEYS, delay="differs_for"),
     Check("dns of orphaned keys", check_dns.orphaned, needs=_DATABASE, seconds=MANY_KEYS),
-    Check("clock", check_database.synchronised),
-    Check("database's clock", check_database.database_clock, needs=_DATABASE),
+    Check("clock", check_clock.synchronised),
+    Check(
+        "database-clock",
+        check_clock.with_database,
+        DATABASE,
+        after=("database", "login"),
+        seconds=60.0,
+        delay="down_for",
+        is_of_signers=True,
+    ),
 )
 
 # The checks whose problems are events and metrics.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidValue
 from ..record_names import key_name
-from ..signer import config as opendkim_config
+from ..signer import config_copy, existing_config
 from . import data_set
 from .held import Held
 
@@ -37,7 +37,7 @@ def read(config: str | None) -> Found:
     if not os.path.isfile(path):
         raise InvalidValue("config", path, "is no file", "give the daemon's opendkim.conf")
     # If an option is given twice, OpenDKIM takes the last value (config.c).
-    options = {option.name: option.value for option in opendkim_config.options(path)}
+    options = {option.name: option.value for option in existing_config.options(path)}
     if options.get("KeyTable"):
         return Found(options["KeyTable"], options.get("SigningTable"))
     if not options.get("KeyFile"):
@@ -48,9 +48,9 @@ def read(config: str | None) -> Found:
 
 
 def _before_the_formula() -> str:
-    if not opendkim_config.is_managed(CONFIGURATION):
+    if not existing_config.is_managed(CONFIGURATION):
         return CONFIGURATION
-    copies = opendkim_config.copies(CONFIGURATION)
+    copies = config_copy.copies(CONFIGURATION)
     if not copies:
         raise InvalidValue(
             "config",

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidValue, PostfixError
-from ..postfix import milter_addresses, service_milters
+from ..postfix import milter_actions, service_milters
 from ..settings.lookup import names
 from ..settings.model import Settings
-from ..signer import config as opendkim_config
-from ..signer import daemons
+from ..signer import daemons, existing_config
 from . import amavisd, rspamd
 
 _RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
@@ -101,7 +100,7 @@ def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
 
 def _milters_of_rspamd() -> list[str]:
     try:
-        entries = list(milter_addresses.entries(service_milters.read()))
+        entries = list(milter_actions.entries(service_milters.read()))
     except PostfixError:
         return []
     return [
@@ -135,7 +134,7 @@ def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator
         if process.name != "opendkim":
             continue
         path = _option(process.words, "-x") or "/etc/opendkim.conf"
-        options = {one.name: one.value for one in opendkim_config.options(path)}
+        options = {one.name: one.value for one in existing_config.options(path)}
         if path not in known and "s" in options.get("Mode", "sv"):
             yield Signer(
                 "opendkim",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..names import domain_problem, selector_problem
 from ..postgres.stored_row import is_row_found, weakness_text
 from ..private_key import public_weakness
-from ..text import timestamp
+from ..text import timestamp_if_known
 
 # The state after the states of a row (standby, pending, active, retired, revoked): the row of a
 # revoked key is deleted.
@@ -88,8 +88,7 @@ class Key:
             "address": self.address,
         }
         for name in ("created", "activated", "retired", "revoked"):
-            value = getattr(self, name)
-            data[name] = None if value is None else timestamp(value)
+            data[name] = timestamp_if_known(getattr(self, name))
         data["public_key"] = self.public
         data["problem"] = self.problem
         return data

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import keeping_what_was_done
-from . import main_cf, milter_addresses, milter_list, milters, saved_values, service_milters
+from . import (
+    main_cf,
+    milter_actions,
+    milter_list,
+    milters,
+    saved_values,
+    service_milters,
+    stale_milters,
+)
 from .managed_milters import ManagedMilters
 from .milters import CLASSES
 from .service_milters import Configuration, Entrance
@@ -165,7 +173,7 @@ def messages(
         f"{text}; write OpenDKIM's milter, {', '.join(managed.milters)}, into its lines as well"
         for text in service_milters.maps(found, managed)
     ]
-    return lines + [no_answer(entry) for entry in milter_addresses.silent(found, managed)]
+    return lines + [no_answer(entry) for entry in stale_milters.silent(found, managed)]
 
 
 REMEDY = (
@@ -186,7 +194,7 @@ def _unsigned(
     return service_milters.unsigned(found, managed, intended) if found.services else []
 
 
-def no_answer(entry: milter_addresses.Entry) -> str:
+def no_answer(entry: milter_actions.Entry) -> str:
     """Return the message that nothing answers at an entry's address, with the consequence."""
     unknown = f"Postfix does not know the action {entry.action}"
     consequence = _CONSEQUENCES.get(entry.action, unknown)
@@ -199,7 +207,7 @@ def no_answer(entry: milter_addresses.Entry) -> str:
 def _with_stale_addresses(
     found: Configuration, known: ManagedMilters, older: Mapping[str, Sequence[str]] | None
 ) -> ManagedMilters:
-    stale = milter_addresses.stale_addresses(found, known) if known.milters else []
+    stale = stale_milters.stale_addresses(found, known) if known.milters else []
     if not stale:
         return known
     first = known.milters[0]

@@ -22,9 +22,9 @@ from . import (
     objects,
     owners,
     public_rights,
-    rights,
     roles,
     schema,
+    writer_rights,
 )
 from . import server as postgres_server
 from .connection import session
@@ -174,7 +174,7 @@ def _writer(database: Database, connection) -> roles.DesiredRole:
         return roles.DesiredRole(
             name=database.writer.name,
             password=database.writer.password or "absent",
-            grants=rights.desired(cursor, database),
+            grants=writer_rights.desired(cursor, database),
             marked_for=database.name,
         )
 

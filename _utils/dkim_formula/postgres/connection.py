@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError, DatabaseUnavailable, done_before
 from ..settings.model import Database
-from . import listening, rights, schema_number, stand_in
+from . import listening, schema_number, stand_in, writer_rights
 from .catalog import relation_kind
 from .driver import driver
 from .safe_errors import errors_translated, safe_text
@@ -101,7 +101,7 @@ def _lacking_rights_named(connection: pg.connection, database: Database) -> Iter
     except errors.InsufficientPrivilege as error:
         connection.rollback()
         with connection.cursor() as cursor:
-            remedies = rights.lacking(cursor, database)
+            remedies = writer_rights.lacking(cursor, database)
         text = safe_text(error)
         role = connection.info.user
         if remedies:
@@ -135,10 +135,10 @@ def _as_writer(database: Database, application_name: str) -> tuple[pg.connection
     try:
         apply_settings(connection)
         with connection.cursor() as cursor:
-            if rights.sufficient(cursor, database):
+            if writer_rights.sufficient(cursor, database):
                 connection.rollback()
                 return connection, ""
-            lacking = rights.lacking_for_writer(cursor, database)
+            lacking = writer_rights.lacking_for_writer(cursor, database)
             why = f"lacks {', '.join(lacking) or 'a table or a function'}"
     except psycopg2.Error as error:
         why = f"can't work ({safe_text(error)})"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..names import MAX_NAME
 from ..settings.model import Database, HostedTable
-from . import presets
+from . import preset_recognition
 from .catalog import columns, relation_kind
 from .conditions import served_domain
 from .connection import report_stand_in, session
@@ -63,7 +63,7 @@ def with_flags(cursor: pg.cursor, database: Database, table: HostedTable) -> Hos
     """
     if database.only_given or table != database.domains:
         return table
-    return presets.flags(cursor, table)
+    return preset_recognition.flags(cursor, table)
 
 
 def rows_query(cursor: pg.cursor, database: Database) -> str:
@@ -254,8 +254,9 @@ def filter_advice(cursor: pg.cursor, database: Database) -> list[str]:
         )
         if count := cursor.fetchone()[0]:
             found.append(
-                f"{table.schema}.{table.table}: rows that `only` ({presets.conditions(table)}) "
-                f"leaves out, so that the formula makes no keys for them: {count}"
+                f"{table.schema}.{table.table}: rows that `only` "
+                f"({preset_recognition.conditions(table)}) leaves out, so that the formula makes "
+                f"no keys for them: {count}"
             )
     return found
 

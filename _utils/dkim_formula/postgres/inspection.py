@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..settings.model import Database
-from . import adoption, hosted, presets
+from . import adoption, hosted, preset_recognition
 from .catalog import columns, relation_kind
 from .objects import TABLES, VIEWS, names
 from .sql import compose
@@ -60,7 +60,7 @@ def inspect(connection: pg.connection, database: Database) -> Inspection:
         found = problems(cursor, database)
         advice = []
         if not found:
-            advice += presets.advice(cursor, database)
+            advice += preset_recognition.advice(cursor, database)
             advice += hosted.filter_advice(cursor, database)
             advice += names_advice(cursor, database)
     return Inspection(found, tuple(advice))
@@ -70,7 +70,7 @@ def problems(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
     """Return the problems of :func:`inspect`, without the advice, which reads all rows."""
     return tuple(
         _schema_problems(cursor, database)
-        or [text for text in [presets.problem(cursor, database)] if text]
+        or [text for text in [preset_recognition.problem(cursor, database)] if text]
         or [
             *hosted.problems(cursor, database),
             *_dkim_problems(cursor, database),

@@ -17,9 +17,9 @@ from ..settings.model import Database
 from . import marks, owners
 from .catalog import columns, relation_kind
 from .objects import ALGORITHMS, FUNCTIONS, key_view, names
-from .rights import sequences
 from .schema import LOCK_TIMEOUT
 from .sql import compose, quoted
+from .writer_rights import sequences
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg

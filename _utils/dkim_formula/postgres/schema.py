@@ -11,12 +11,12 @@ from ..plan import Plan, change
 from ..settings.model import Database
 from . import (
     adoption,
-    flat_table,
     hosted,
     inspection,
     owners,
-    replicas,
+    replica_function,
     schema_number,
+    signing_table_triggers,
     startup_scan,
     tables,
     triggers,
@@ -183,7 +183,7 @@ def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
         tables.make(cursor, database, adopted, snapshot.site_id)
     for statement in _functions(cursor, database, snapshot.site_id):
         cursor.execute(statement)
-    flat_table.fill(cursor, database)
+    signing_table_triggers.fill(cursor, database)
     if acls is None:
         acls = views.drop(cursor, database)
     for statement in views.statements(cursor, database).values():
@@ -191,7 +191,7 @@ def _make(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
     with owners.may_create(cursor, database.keys_owner, database.schema):
         _give_to_owner(cursor, database, snapshot)
     _let_owner_read(cursor, database)
-    replicas.let_owner_see(cursor, database)
+    replica_function.let_owner_see(cursor, database)
     _leave_mark(cursor, database, snapshot.site_id)
     views.restore_grants(cursor, acls)
 
@@ -200,7 +200,7 @@ def _functions(cursor: pg.cursor, database: Database, site_id: str | None) -> li
     return [
         *hosted.functions(cursor, database),
         startup_scan.statement(cursor, database),
-        replicas.statement(cursor, database),
+        replica_function.statement(cursor, database),
         *triggers.functions(cursor, database, site_id),
     ]
 

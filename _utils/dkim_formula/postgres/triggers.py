@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..key_text import KEY_PATH, PLAIN_PEM
 from ..settings.model import Database
-from . import flat_table
+from . import signing_table_triggers
 from .conditions import served_domain, served_selector
 from .objects import names
 from .sql import compose
@@ -237,12 +237,12 @@ def functions(cursor: pg.cursor, database: Database, site_id: str | None = None)
         "ed25519": _ED25519_PEM,
         "named": named % {},
     }
-    texts = [text % values for text in (_CHECKED, _RECORDED, *flat_table.FUNCTIONS)]
+    texts = [text % values for text in (_CHECKED, _RECORDED, *signing_table_triggers.FUNCTIONS)]
     texts.append(_TRIGGERS)
     for event, tables in _ON.items():
         texts.append(_after(event, tables, "recorded", "dkim"))
         texts += [_after(event, tables, "signing_kept", on) for on in ("dkim", "pattern")]
-    texts.append(flat_table.EMPTIED)
+    texts.append(signing_table_triggers.EMPTIED)
     return [compose(text, **known).as_string(cursor) for text in texts]
 
 

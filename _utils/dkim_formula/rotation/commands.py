@@ -26,7 +26,7 @@ from ..postgres.connection import session
 from ..private_key import check_algorithm
 from ..settings.model import Domain, Settings
 from ..settings.validation import text as checked_text
-from . import replicas_table
+from . import replica_positions
 from .disclosure import disclose
 from .moves import UNUSED_STATES
 from .new_keys import Specs, is_due, lost_specs, specs
@@ -37,7 +37,7 @@ from .revoke import Revoke
 from .run import Progress, RotationRun
 from .state import wants_standby
 from .status import status
-from .timing import least_age, standby_for
+from .waiting_times import least_age, standby_for
 
 __all__ = [
     "activate",
@@ -191,7 +191,7 @@ def forget_replica(settings: Settings, address: object, test: bool = False) -> d
     Raises StepRefused for an address that no known standby has.
     """
     with session(settings.database) as connection:
-        gone = replicas_table.forget(
+        gone = replica_positions.forget(
             connection, settings.database, checked_text(address, "address")
         )
         if test:

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from ..keys.model import GONE
 from ..settings.duration import in_words
 from ..text import timestamp
-from .replicas import Replicas
-from .timing import SILENT_FOR, RetireFor, visible_for
+from .replica_lag import Replicas
+from .waiting_times import SILENT_FOR, RetireFor, visible_for
 
 OK = "ok"
 # The parent zone's servers answer that the domain does not exist, so its records are gone too.

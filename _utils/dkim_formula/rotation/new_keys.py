@@ -11,11 +11,11 @@ from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
 from ..private_key import DEFAULT_BITS
 from ..record_names import key_record_name
-from ..settings import selector_scheme
+from ..settings import selector_naming
 from ..settings.model import Domain, KeyPlan, Rotation
 from .moves import UNUSED_STATES, Move, NewKey
 from .state import RotationState, wants_standby
-from .timing import due_at
+from .waiting_times import due_at
 
 _NEXT = "rotation: the next key"
 _FROM_STANDBY = "rotation: the standby key is the next key"
@@ -194,8 +194,8 @@ def _selector(
     delegation = domain_settings(settings, slot.domain.lower()).delegation
     if delegation is None:
         scheme = settings.rotation.selector
-        return selector_scheme.unused_selector(scheme, spec.selector, slot.algorithm, now, taken)
-    free = selector_scheme.free_selector(delegation.selectors, taken)
+        return selector_naming.unused_selector(scheme, spec.selector, slot.algorithm, now, taken)
+    free = selector_naming.free_selector(delegation.selectors, taken)
     if free is None:
         raise InvalidValue(
             f"dkim:domains:{slot.domain}:delegation:selectors",

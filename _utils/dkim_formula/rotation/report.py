@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from ..dns.publish import FUTURE_VALUE
 from ..dns.publish_report import LISTED, changes_summary
 from ..keys.model import GONE, Key
 from ..record_names import key_name
 from ..records import Record
-from ..text import timestamp
+from ..text import timestamp_if_known
 from .moves import NewKey, RotationPlan
 from .plan import Outlook, Wait
 from .state import RotationState, name_of
@@ -100,7 +99,7 @@ class RotationReport:
             "dns": changes_summary(self.dns),
             "waiting": waiting,
             "to_publish": to_publish,
-            "next_check": _text(next_check),
+            "next_check": timestamp_if_known(next_check),
             "notes": _cut(notes, "notes"),
             "problems": _cut(self.problems, "problems"),
         }
@@ -114,12 +113,8 @@ def _wait(wait: Wait) -> dict[str, object]:
         "state": wait.key.state,
         "next": wait.next_state,
         "waits_for": wait.decision.waits_for,
-        "not_before": _text(wait.decision.not_before),
+        "not_before": timestamp_if_known(wait.decision.not_before),
     }
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else timestamp(time)
 
 
 def _counted(changes: dict[str, dict[str, str | None]]) -> dict[str, dict[str, str | None]]:

@@ -31,7 +31,7 @@ from ..postgres.commit import commit
 from ..postgres.connection import session
 from ..private_key import PrivateKey
 from ..settings.model import Settings
-from . import replicas_table
+from . import replica_positions
 from .apply import apply
 from .gate import Observation
 from .moves import NewKey, RotationPlan
@@ -46,7 +46,7 @@ from .plan import (
     plan_new_keys,
     plan_standby,
 )
-from .replicas import Replicas
+from .replica_lag import Replicas
 from .report import RotationReport
 from .revoke import Revoke
 from .state import (
@@ -57,7 +57,7 @@ from .state import (
     is_readable,
     records_of,
 )
-from .timing import RetireFor, retire_for
+from .waiting_times import RetireFor, retire_for
 
 BATCH = 500  # domains
 
@@ -256,8 +256,8 @@ class RotationRun:
     def _observe_replicas(self) -> Replicas:
         """Observe the standby servers, and return their marks."""
         with self._session() as connection:
-            replicas_table.observe(connection, self._database)
-            return replicas_table.read(connection, self._database)
+            replica_positions.observe(connection, self._database)
+            return replica_positions.read(connection, self._database)
 
     def _complete(self, domains: Sequence[str]) -> list[Key]:
         """Complete the rows of other programs, prepare observations, and return the keys."""

@@ -34,8 +34,8 @@ from .gate import (
     with_observation,
 )
 from .moves import UNUSED_STATES, Move, NewKey
-from .replicas import Replicas
-from .timing import RetireFor, standby_for
+from .replica_lag import Replicas
+from .waiting_times import RetireFor, standby_for
 
 NO_ORPHANS = Orphans()
 # The next state of a key by its state.

@@ -16,14 +16,14 @@ from ..progress import Progress
 from ..settings.model import Settings
 from ..settings.validation import choice
 from ..text import timestamp
-from . import replicas_table
+from . import replica_positions
 from .gate import Evidence, Observation, with_observation
 from .observe import observe, read_evidence
 from .report import RotationReport
 from .run import retirement
 from .state import NEXT_ROTATION, RotationState, desired_value, is_readable
-from .timing import due_at
 from .urgency import ACTIVE_BY_ROTATION, NEEDS_A_PERSON, urgency
+from .waiting_times import due_at
 
 _SINCE = {
     "standby": "created",
@@ -77,7 +77,7 @@ def status(
         now = history.clock(connection)
         stored = read_evidence(connection, settings.database, [key.id for key in keys])
         refused = refusals.waiting(connection, settings.database)
-        standbys = replicas_table.read(connection, settings.database)
+        standbys = replica_positions.read(connection, settings.database)
     observations = {}
     if dns:
         observations = observe(settings, keys, now, RotationReport(), progress)

@@ -76,6 +76,7 @@ def page(state: Mapping[str, object]) -> str:
 _CHECKED = {"database": "Database", "dns": "DNS"}
 _TITLES = {
     "database": "Database",
+    "database-clock": "Clocks differ",
     "dns": "DNS",
     "key-age": "Keys too old",
     "login": "Login at the database",

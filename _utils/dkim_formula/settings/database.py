@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import InvalidValue
+from .database_presets import PRESETS
 from .database_values import (
     clients,
     common_names,
@@ -22,7 +23,6 @@ from .database_values import (
     writer_name,
 )
 from .model import Database, HostedTable, Reader, Writer
-from .presets import PRESETS
 from .validation import (
     Notes,
     absolute_path,

@@ -9,6 +9,23 @@ from .model import ApiProvider
 from .validation import Notes, is_not, shown, shown_key, text
 
 WHERE = "dkim:dns:providers"
+# Arguments that are no secret: an error may show their values.
+PLAIN_ARGUMENTS = (
+    "account_id",
+    "api_url",
+    "backend",
+    "base_url",
+    "email",
+    "endpoint",
+    "host",
+    "mode_of_operation",
+    "port",
+    "region",
+    "scheme",
+    "server_id",
+    "timeout",
+    "url",
+)
 
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)

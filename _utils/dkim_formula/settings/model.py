@@ -94,7 +94,8 @@ class Database:
     sslkey: str | None = None
     sslmode: str = "verify-full"  # libpq's, used if host is set
     sslrootcert: str | None = None
-    # The mail set-up that owns the tables (settings.presets). None: the pillar describes them.
+    # The mail set-up that owns the tables (settings.database_presets). None: the pillar describes
+    # them.
     preset: str | None = "howto"
     schema: str = "public"  # of the formula's own tables, views and functions
     # Only the formula's roles may read private keys, also in a table that the howto created.

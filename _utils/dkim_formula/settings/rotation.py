@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..errors import InvalidValue
 from .duration import duration, in_words
 from .model import Dns, Domain, Rotation
-from .selector_scheme import check_result, check_scheme
+from .selector_naming import check_result, check_scheme
 from .validation import Notes, absolute_path, boolean, read_section
 
 WHERE = "dkim:rotation"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import daemons
-from .restart import previous_addresses
+from .former_sockets import previous_addresses
 
 UNITS = "/etc/systemd/system"
 DROP_IN = "dkim-formula.conf"

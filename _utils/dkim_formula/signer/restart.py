@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..errors import OpenDKIMError, PostfixError, keeping_what_was_done
-from ..postfix import control, main_cf, milter_addresses, milters, service_milters
-from ..postfix.managed_milters import LOOPBACK, ManagedMilters
+from ..postfix import control, main_cf, milter_actions, milters, service_milters
+from ..postfix.managed_milters import ManagedMilters
 
 # A start makes no look-ups (docs/database.md), so it takes only a few seconds. The stop of the
 # packaged unit may take five. PostgreSQL may be starting at the same time.
@@ -37,6 +37,7 @@ def restart(
     mail_service: str = "postfix",
     milter: str = "",
     moved_from: Sequence[str] = (),
+    reads: Iterable[str] = (),
     ready_within: float = READY_WITHIN,
     test: bool = False,
 ) -> dict[str, object]:
@@ -59,6 +60,9 @@ def restart(
         The daemon's address in main.cf, and the spellings of its former address. main.cf and
         master.cf get the new address before Postfix starts again. Without ``milter`` every milter
         counts as this daemon's.
+    reads
+        The paths of the files that the daemon reads. A file with a future time, written before the
+        clock was set back, gets the present time, so that :func:`is_up_to_date` can compare it.
     ready_within
         The seconds that the daemon may take to make its socket.
     test
@@ -80,6 +84,7 @@ def restart(
         _one_at_a_time(socket_path),
         _postfix_paused(init, mail_service, managed, done) as paused,
     ):
+        _date_back(reads)
         with _note_outcome(daemon, socket_path, done):
             if not init.restart(daemon):
                 raise OpenDKIMError(
@@ -129,7 +134,8 @@ def is_up_to_date(socket_path: str, reads: Iterable[str], user: str | None = Non
     Return whether the daemon answers and has read the present version of its files.
 
     The daemon makes its socket at its start, so the socket is as old as the daemon. A missing file
-    counts as changed.
+    counts as changed. A socket with a future time is from before the clock was set back: whether
+    its daemon has read the files is unknown, so the result is False.
 
     reads
         The paths of the files that the daemon reads.
@@ -144,7 +150,16 @@ def is_up_to_date(socket_path: str, reads: Iterable[str], user: str | None = Non
         return False
     if user is not None and not open_for_group(status, user):
         return False
-    return written < status.st_mtime_ns and answers(socket_path)
+    return written < status.st_mtime_ns <= time.time_ns() and answers(socket_path)
+
+
+def _date_back(paths: Iterable[str]) -> None:
+    """Give the present time to each file that has a future time."""
+    for path in paths:
+        now = time.time_ns()
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_mtime_ns > now:
+                os.utime(path, ns=(now, now))
 
 
 def open_for_group(status: os.stat_result, user: str) -> bool:
@@ -155,56 +170,6 @@ def open_for_group(status: os.stat_result, user: str) -> bool:
         return False
     own = (status.st_uid, status.st_gid) == (owner.pw_uid, owner.pw_gid)
     return own and bool(status.st_mode & stat.S_IWGRP)
-
-
-def previous_addresses(config_text: str, chroot: str, socket_path: str) -> tuple[str, ...]:
-    """
-    Return the spellings in main.cf of the socket that an opendkim.conf(5) sets.
-
-    The result is empty if the socket is already ``socket_path``.
-
-    config_text
-        The text of an opendkim.conf(5), before it is replaced.
-    chroot
-        Postfix's queue directory: main.cf may give a path in it relative to it.
-
-    Returns spellings such as ``unix:opendkim/opendkim.sock`` or ``inet:localhost:8891``. Source:
-    opendkim.conf(5) «Socket», postconf(5) «smtpd_milters».
-    """
-    value = ""
-    for line in config_text.splitlines():
-        words = line.split("#", 1)[0].split()
-        if len(words) == 2 and words[0].lower() == "socket":
-            value = words[1]
-    kind, colon, rest = value.partition(":")
-    if not colon:
-        kind, rest = "local", value
-    if not rest or (kind in ("local", "unix") and rest == socket_path):
-        return ()
-    if kind in ("local", "unix"):
-        return tuple(_unix_spellings(rest, chroot))
-    return tuple(_inet_spellings(rest))
-
-
-def _inet_spellings(port_at_host: str) -> Iterator[str]:
-    # Postfix has one transport, inet, for both address families. Brackets around an address are
-    # optional.
-    port, _, host = port_at_host.partition("@")
-    host = host.strip("[]")
-    names = [host, f"[{host}]"] if host else []
-    if not host or host in LOOPBACK:
-        names = [*LOOPBACK, *(f"[{name}]" for name in LOOPBACK)]
-    yield from (f"inet:{name}:{port}" for name in names)
-
-
-def _unix_spellings(path: str, chroot: str) -> Iterator[str]:
-    paths = [path]
-    if path.startswith(chroot.rstrip("/") + "/"):
-        inside = path[len(chroot.rstrip("/")) :]
-        paths += [inside, inside.lstrip("/")]
-    for spelling in paths:
-        yield f"unix:{spelling}"
-        yield f"local:{spelling}"
 
 
 def _managed(socket_path: str, milter: str, moved_from: Sequence[str]) -> ManagedMilters | None:
@@ -320,7 +285,7 @@ def _postfix_paused(
 
 def _has_to_pause(managed: ManagedMilters | None) -> bool:
     found = service_milters.read()
-    return milter_addresses.lets_mail_leave_unsigned(found, managed) and control.running()
+    return milter_actions.lets_mail_leave_unsigned(found, managed) and control.running()
 
 
 def _start_again(init: Services, mail_service: str, done: dict[str, object]) -> None:

@@ -94,7 +94,7 @@ def test_correct_database_has_no_problem(host):
         "domains",
         "patterns",
     )
-    results = found(host, *names, "database's clock")
+    results = found(host, *names, "database-clock")
     assert {one["ok"] for one in results.values()} - {True} == set(), results
     assert "2 of 2 active keys" in results["keys"]["message"]
 

@@ -189,7 +189,15 @@ def test_unreachable_database_is_a_problem_and_its_checks_are_unknown(healthy):
         Reading(healthy.settings), healthy.folder, lambda _name: True, True
     )
     assert "database" in [one["check"] for one in found["problems"]]
-    unknown = ["dns", "key-age", "login", "orphaned-keys", "rotation", "unsigned"]
+    unknown = [
+        "database-clock",
+        "dns",
+        "key-age",
+        "login",
+        "orphaned-keys",
+        "rotation",
+        "unsigned",
+    ]
     assert found["unknown"] == unknown
 
 
@@ -201,6 +209,7 @@ def test_host_that_only_signs_does_not_check_keys(healthy):
     assert {one["check"] for one in found["problems"]} - {"service", "socket"} == {"login"}
     assert found["unknown"] == [
         "database",
+        "database-clock",
         "dns",
         "key-age",
         "orphaned-keys",

@@ -12,8 +12,8 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted, inspection, schema
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings import read
+from dkim_formula.settings.database_presets import PRESETS
 from dkim_formula.settings.model import HostedTable
-from dkim_formula.settings.presets import PRESETS
 from functional.rotation.test_rotation import change
 from functional.rotations import Site
 from functional.server import execute, query, traditional_pem

@@ -18,7 +18,7 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import hosted
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings import read
-from dkim_formula.settings.presets import PRESETS
+from dkim_formula.settings.database_presets import PRESETS
 from functional.server import (
     as_role,
     execute,

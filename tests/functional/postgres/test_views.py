@@ -6,7 +6,7 @@ from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import patterns
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
-from dkim_formula.postgres import flat_table, objects, roles, safe_errors
+from dkim_formula.postgres import objects, roles, safe_errors, signing_table_triggers
 from dkim_formula.private_key import PrivateKey
 from functional.server import as_role, execute, move, query, rsa_key
 
@@ -176,7 +176,7 @@ def fill(connection, settings, count):
     )
     execute(connection, "RESET session_replication_role")
     with connection.cursor() as cursor:
-        flat_table.fill(cursor, settings)
+        signing_table_triggers.fill(cursor, settings)
 
 
 def scans(connection, statement):

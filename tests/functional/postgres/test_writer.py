@@ -15,7 +15,7 @@ from dkim_formula.keys import commands as keys_commands
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
-from dkim_formula.postgres import hosted, objects, rights, roles
+from dkim_formula.postgres import hosted, objects, roles, writer_rights
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings import Reading, read
 from functional.server import execute, query, rsa_key, set_up
@@ -98,7 +98,7 @@ def test_test_run_of_set_up_shows_its_changes(ready, access_files):
 def test_plan_without_a_database_equals_the_changes_of_the_run(database):
     planned = roles.plan(
         roles.ABSENT,
-        roles.DesiredRole(WRITER, "absent", grants=rights.desired(None, database)),
+        roles.DesiredRole(WRITER, "absent", grants=writer_rights.desired(None, database)),
         database.name,
     )
     postgres_commands.manage_schema(database)
@@ -114,8 +114,8 @@ def test_writer_has_rights_on_every_table_of_the_formula(site):
         )
         with connection.cursor() as cursor:
             cursor.execute(f'SET ROLE "{WRITER}"')
-            assert rights.sufficient(cursor, site.database)
-    known = {objects.names(site.database)[table][1] for table in rights.TABLES}
+            assert writer_rights.sufficient(cursor, site.database)
+    known = {objects.names(site.database)[table][1] for table in writer_rights.TABLES}
     assert {name for (name,) in tables} == known
 
 
@@ -236,13 +236,13 @@ def test_roles_work_in_a_database_that_is_closed_to_public(site, server):
 
 def test_log_of_a_failed_insert_has_no_key(site, server):
     admin(site.database, "ALTER TABLE public.dkim ADD CHECK (selector <> 'unwanted')")
-    before = len(server.log())
+    logged = server.log_from_now()
     pem = rsa_key().pem()
     pair = (DesiredKey("example.com", "unwanted"), rsa_key())
     assert who(site.database) == [(WRITER, WRITER)]
     with pytest.raises(DatabaseError), db.session(site.database) as connection:
         key_changes.store(connection, site.database, [pair], "test")
-    log = server.log()[before:]
+    log = logged()
     assert "violates check constraint" in log
     assert [line for line in pem.splitlines()[1:-1] if line[:24] in log] == []
 

@@ -19,7 +19,7 @@ from dkim_formula.rotation.plan import (
     plan_standby,
 )
 from dkim_formula.rotation.state import RotationState, desired_value, records_of
-from dkim_formula.rotation.timing import RetireFor
+from dkim_formula.rotation.waiting_times import RetireFor
 from dkim_formula.settings.model import Settings
 
 from .domain_names import NEGATIVE_TTL, RECORD_TTL

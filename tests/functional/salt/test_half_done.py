@@ -25,10 +25,6 @@ COMMENTS = {"ok": "in order", "pending": "pending", "done": "done"}
 READER = "vmail-dkim-reader"
 
 
-class Broken(Exception):
-    """The fault that a test causes."""
-
-
 class FaultySessions:
     """
     Sessions of the library in which the n-th statement, commit or COPY fails by a connection error.

@@ -59,12 +59,7 @@ def logged(server):
 
     Tests assert that the log has the statements. Otherwise an empty log would prove secrecy.
     """
-    before = len(server.log())
-
-    def since() -> str:
-        return server.log()[before:]
-
-    return since
+    return server.log_from_now()
 
 
 def material(pem):

@@ -114,6 +114,7 @@ def test_every_check_has_an_alert():
         "dkim_reader_login_up",
         'dkim_problems{check="settings"}',
         'dkim_problems{check="orphaned-keys"}',
+        'dkim_problems{check="database-clock"}',
     ):
         assert metric in expressions
 

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.postfix import milter_addresses, milter_list, milter_plan, service_milters
+from dkim_formula.postfix import milter_list, milter_plan, service_milters, stale_milters
 from dkim_formula.postfix.managed_milters import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
-from dkim_formula.signer import config, daemons, unit
+from dkim_formula.signer import (
+    changed_options,
+    config_copy,
+    daemons,
+    existing_config,
+    former_sockets,
+    unit,
+)
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
 DKIM = "unix:opendkim/opendkim.sock"
@@ -49,7 +56,7 @@ def addresses(after, name):
 
 @pytest.fixture
 def no_milter_answers(monkeypatch):
-    monkeypatch.setattr(milter_addresses, "answers", lambda *_: False)
+    monkeypatch.setattr(stale_milters, "answers", lambda *_: False)
 
 
 @pytest.mark.usefixtures("no_milter_answers")
@@ -72,7 +79,7 @@ def test_case_38_other_entry_that_does_not_answer_is_named():
 
 
 def test_case_38_entry_of_a_milter_that_answers_stays(monkeypatch):
-    monkeypatch.setattr(milter_addresses, "answers", lambda *_: True)
+    monkeypatch.setattr(stale_milters, "answers", lambda *_: True)
     plan, after = joined(main_cf("38-dead-entry.cf"), "tempfail")
     assert addresses(after, "smtpd_milters") == ["inet:localhost:8891", DKIM]
     assert plan.notes == []
@@ -80,7 +87,7 @@ def test_case_38_entry_of_a_milter_that_answers_stays(monkeypatch):
 
 def test_case_39_var_run_is_run():
     daemon = daemons.daemon("rsa", DEFAULTS)
-    old = config.previous_addresses(
+    old = former_sockets.previous_addresses(
         text("main.cf/39-var-run.opendkim.conf"), "/var/spool/postfix", daemon.socket
     )
     _, after = joined(main_cf("39-var-run.cf"), "tempfail", {DKIM: old})
@@ -155,11 +162,11 @@ def test_case_49_every_changed_option_is_named(tmp_path):
     daemon = replace(daemons.daemon("rsa", DEFAULTS), config_file=str(tmp_path / "opendkim.conf"))
     (tmp_path / "opendkim.conf").write_text(text("opendkim/49-opendkim.conf"))
     settings = read({"domains": ["example.com"]}).settings
-    messages = "\n".join(config.changed_options(settings, daemon))
+    messages = "\n".join(changed_options.changed_options(settings, daemon))
     written = daemons.options(settings, daemon)
-    for option in config.parse(text("opendkim/49-opendkim.conf"), ""):
+    for option in existing_config.parse(text("opendkim/49-opendkim.conf"), ""):
         if written.get(option.name) != option.value:
             assert f"{option.name} " in messages, option.name
     assert "dkim:opendkim:settings:SenderHeaders to ['Sender', 'From']" in messages
     assert "dkim:opendkim:settings:ExemptDomains to ['partner.example']" in messages
-    assert config.copy_path(daemon) in messages
+    assert config_copy.copy_path(daemon) in messages

@@ -7,16 +7,17 @@ import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.postfix import (
     expansion,
-    milter_addresses,
+    milter_actions,
     milter_list,
     milter_plan,
     milters,
     saved_values,
     service_milters,
+    stale_milters,
 )
 from dkim_formula.postfix.managed_milters import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
-from dkim_formula.signer import config, unit
+from dkim_formula.signer import existing_config, unit
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_text
@@ -109,7 +110,7 @@ actions = st.sampled_from([None, *milters.MILTER_DEFAULT_ACTIONS])
 
 @pytest.fixture(autouse=True)
 def every_milter_answers(monkeypatch, tmp_path):
-    monkeypatch.setattr(milter_addresses, "answers", lambda *_: True)
+    monkeypatch.setattr(stale_milters, "answers", lambda *_: True)
     monkeypatch.setattr(saved_values, "PATH", str(tmp_path / "none"))
 
 
@@ -193,8 +194,8 @@ def test_managed_milters_are_removed_and_the_former_values_are_restored(found, m
 )
 def test_configuration_of_any_text_is_read(main, own):
     found = Configuration(main, SERVICES, own)
-    list(milter_addresses.entries(found))
-    milter_addresses.lets_mail_leave_unsigned(found, KNOWN)
+    list(milter_actions.entries(found))
+    milter_actions.lets_mail_leave_unsigned(found, KNOWN)
     assert isinstance(service_milters.entrances(found, KNOWN), list)
     # An unclosed brace is refused.
     with contextlib.suppress(PostfixError):
@@ -208,5 +209,5 @@ def test_configuration_of_any_text_is_read(main, own):
 def test_unit_file_and_opendkim_conf_of_any_text_are_read(tmp_path_factory, text):
     for one in unit.settings(text, "/x"):
         assert one.line <= len(text.splitlines())
-    for option in config.parse(text, "/x"):
+    for option in existing_config.parse(text, "/x"):
         assert option.name

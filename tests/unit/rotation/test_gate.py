@@ -11,8 +11,8 @@ from dkim_formula.rotation.gate import (
     may_sign,
     with_observation,
 )
-from dkim_formula.rotation.replicas import Mark, Replicas
-from dkim_formula.rotation.timing import RetireFor
+from dkim_formula.rotation.replica_lag import Mark, Replicas
+from dkim_formula.rotation.waiting_times import RetireFor
 from hypothesis import given
 from hypothesis import strategies as st
 

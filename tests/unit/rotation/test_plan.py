@@ -13,7 +13,7 @@ from dkim_formula.rotation.gate import Evidence
 from dkim_formula.rotation.plan import Activate, Advance, Retire, Rotate, RotateDue, outlook, plan
 from dkim_formula.rotation.revoke import Revoke
 from dkim_formula.rotation.state import RotationState, desired_value
-from dkim_formula.rotation.timing import RetireFor
+from dkim_formula.rotation.waiting_times import RetireFor
 from dkim_formula.settings.model import (
     Database,
     Delegation,
@@ -374,7 +374,7 @@ def test_suddenly_removed_domain_keeps_its_standby_key():
 
 # --- Purity ---------------------------------------------------------------------------------------
 
-PURE = ("plan", "revoke", "new_keys", "moves", "state", "gate", "replicas", "timing")
+PURE = ("plan", "revoke", "new_keys", "moves", "state", "gate", "replica_lag", "waiting_times")
 ROOM = Path(plan_module.__file__).parent
 # Modules that the pure modules may import; with a set, only these names of the module.
 ALLOWED = {
@@ -401,7 +401,7 @@ ALLOWED = {
     "private_key": {"DEFAULT_BITS"},
     "record_names": None,
     "records": None,
-    "settings": {"selector_scheme"},
+    "settings": {"selector_naming"},
     "settings.duration": None,
     "settings.model": None,
     "text": {"timestamp"},

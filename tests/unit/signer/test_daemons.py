@@ -5,7 +5,7 @@ import re
 import pytest
 from dkim_formula.secret import Secret
 from dkim_formula.settings import model
-from dkim_formula.signer import config, daemons
+from dkim_formula.signer import daemons, existing_config
 from support.templates import opendkim_conf, rendered
 
 LOOKUP = {
@@ -127,7 +127,7 @@ def test_configuration_has_each_option_once_with_its_reason():
     site = model.OpenDKIM(settings={"LogWhy": True, "SelectCanonicalizationHeader": "X-Canon"})
     desired = configured(opendkim=site)
     text = opendkim_conf(desired)
-    found = [(option.name, option.value) for option in config.parse(text, "")]
+    found = [(option.name, option.value) for option in existing_config.parse(text, "")]
     assert found == [*desired.items()]
     lines = text.splitlines()
     reason = lines[lines.index("UMask                   007") - 1]
@@ -165,7 +165,7 @@ def test_option_of_the_pillar_replaces_the_default_once():
 def test_longest_option_is_separated_from_its_value():
     longest = {"SelectCanonicalizationHeader": "X-Canon", "VBR-TrustedCertifiersOnly": True}
     text = opendkim_conf(configured(opendkim=model.OpenDKIM(settings=longest)))
-    found = {option.name: option.value for option in config.parse(text, "")}
+    found = {option.name: option.value for option in existing_config.parse(text, "")}
     assert found["SelectCanonicalizationHeader"] == "X-Canon"
     assert found["VBR-TrustedCertifiersOnly"] == "yes"
 

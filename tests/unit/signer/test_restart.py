@@ -5,10 +5,11 @@ import functools
 import os
 import pwd
 import socket
+import time
 
 import pytest
 from dkim_formula.errors import OpenDKIMError, PostfixError
-from dkim_formula.postfix import control, main_cf, milters, service_milters
+from dkim_formula.postfix import control, main_cf, service_milters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.signer import restart as restarting
 
@@ -98,6 +99,20 @@ def test_second_restart_waits_for_the_first(machine, tmp_path, monkeypatch):
     for _ in range(2):  # the first has let the second one in
         done = restarting.restart(machine, "opendkim", path, milter=MILTER, ready_within=0)
         assert done["paused"] is True
+
+
+def test_file_with_a_future_time_is_older_than_the_restarted_daemon(machine, tmp_path):
+    future, past = tmp_path / "future", tmp_path / "past"
+    for path, days in ((future, 1), (past, -1)):
+        path.touch()
+        at = time.time() + days * 86400
+        os.utime(path, (at, at))
+    before = past.stat().st_mtime_ns
+    restart(machine, reads=[str(future), str(past), str(tmp_path / "absent")], test=True)
+    assert future.stat().st_mtime > time.time()
+    restart(machine, reads=[str(future), str(past), str(tmp_path / "absent")])
+    assert future.stat().st_mtime <= time.time()
+    assert past.stat().st_mtime_ns == before
 
 
 def test_postfix_keeps_running_if_its_action_holds_mail_back(machine):
@@ -230,47 +245,6 @@ def test_main_cf_stays_if_the_daemon_did_not_move(machine):
     assert "main.cf written" not in machine.events
 
 
-@pytest.mark.parametrize(
-    ("line", "spellings"),
-    [
-        ("Socket inet:8891@localhost", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
-        ("Socket inet:8891@127.0.0.1", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
-        ("Socket inet:8891", {"inet:localhost:8891", "inet:127.0.0.1:8891"}),
-        ("Socket inet6:8891@[::1]", {"inet:[::1]:8891", "inet:localhost:8891"}),
-        ("Socket inet:8891@192.0.2.1", {"inet:192.0.2.1:8891"}),
-        ("Socket local:/run/opendkim/opendkim.sock", {"unix:/run/opendkim/opendkim.sock"}),
-        ("Socket /run/opendkim/opendkim.sock", {"unix:/run/opendkim/opendkim.sock"}),
-        (
-            f"Socket local:{CHROOT}/dkim/dkim.sock",
-            {"unix:/dkim/dkim.sock", "unix:dkim/dkim.sock", "local:dkim/dkim.sock"},
-        ),
-        ("socket  inet:8891@localhost # ours", {"inet:localhost:8891"}),
-        ("Socket inet:1@localhost\nSocket inet:2@localhost", {"inet:localhost:2"}),
-    ],
-)
-def test_address_of_a_custom_configuration_has_all_spellings_of_postfix(line, spellings):
-    assert spellings <= set(restarting.previous_addresses(line, CHROOT, SOCKET))
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "Mode sv", "# Socket inet:8891@localhost", f"Socket local:{SOCKET}", f"Socket {SOCKET}"],
-)
-def test_daemon_without_another_address_did_not_move(text):
-    assert restarting.previous_addresses(text, CHROOT, SOCKET) == ()
-
-
-def test_milter_of_another_machine_is_not_the_moved_daemon():
-    found = restarting.previous_addresses("Socket inet:8891@192.0.2.1", CHROOT, SOCKET)
-    assert "inet:localhost:8891" not in found
-
-
-@pytest.mark.parametrize("chroot", [CHROOT, f"{CHROOT}/"])
-def test_chroot_is_the_same_with_and_without_a_last_slash(chroot):
-    found = restarting.previous_addresses(f"Socket local:{CHROOT}/x/y", chroot, SOCKET)
-    assert milters.swap({"smtpd_milters": "unix:/x/y"}, found, MILTER) == {"smtpd_milters": MILTER}
-
-
 @pytest.fixture
 def listening(tmp_path):
     """A Unix socket that accepts connections, like a milter's."""
@@ -300,6 +274,12 @@ def test_daemon_that_has_read_its_files_is_up_to_date(listening, configuration):
 
 def test_daemon_that_is_older_than_its_file_is_not_up_to_date(listening, configuration):
     touch(configuration, after=listening)
+    assert not restarting.is_up_to_date(listening, [configuration])
+
+
+def test_daemon_from_before_the_clock_was_set_back_is_not_up_to_date(listening, configuration):
+    tomorrow = time.time_ns() + 86_400 * 10**9
+    os.utime(listening, ns=(tomorrow, tomorrow))
     assert not restarting.is_up_to_date(listening, [configuration])
 
 

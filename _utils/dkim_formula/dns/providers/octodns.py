@@ -14,27 +14,11 @@ from collections.abc import Iterator, Sequence
 from ...errors import ConcurrentChange, DnsError, UncertainUpdate
 from ...records.record import innermost_zone, is_inside
 from ...secret import Secret
+from ...settings.dns_providers import PLAIN_ARGUMENTS
 from ...settings.model import ApiProvider, Dns
 from ..steps import Present, Step
 from .provider import BatchProvider, Change, ChangeResult
 
-# Arguments that are no secret: an error may show their values.
-PLAIN = (
-    "account_id",
-    "api_url",
-    "backend",
-    "base_url",
-    "email",
-    "endpoint",
-    "host",
-    "mode_of_operation",
-    "port",
-    "region",
-    "scheme",
-    "server_id",
-    "timeout",
-    "url",
-)
 # -I keeps the working directory and PYTHONPATH from providing other modules of these names. The
 # process gets the module path of Salt's Python instead.
 _START = (
@@ -183,7 +167,7 @@ class OctodnsProvider(BatchProvider):
                     "name": self._settings.name,
                     "class_path": self._settings.class_path,
                     "arguments": _revealed(self._settings.arguments),
-                    "plain": PLAIN,
+                    "plain": PLAIN_ARGUMENTS,
                 },
             )
         except DnsError as error:

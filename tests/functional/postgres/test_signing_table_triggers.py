@@ -9,7 +9,7 @@ from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import patterns
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
-from dkim_formula.postgres import flat_table, safe_errors
+from dkim_formula.postgres import safe_errors, signing_table_triggers
 from dkim_formula.postgres.objects import names
 from dkim_formula.postgres.sql import compose
 from functional.server import execute, query, rsa_key, traditional_pem
@@ -31,7 +31,7 @@ def desired_rows(connection, settings):
         cursor.execute(
             compose(
                 "SELECT r.pattern, r.algorithm, r.identifier"
-                f" FROM ({flat_table.ROWS}) AS r ORDER BY 1, 2",
+                f" FROM ({signing_table_triggers.ROWS}) AS r ORDER BY 1, 2",
                 **names(settings),
             )
         )
@@ -93,7 +93,7 @@ def test_fill_repairs_a_wrong_flat_table(opened, ready):
         opened, "UPDATE public.dkim_signing SET identifier = '77' WHERE pattern = 'example.org'"
     )
     with opened.cursor() as cursor:
-        flat_table.fill(cursor, ready)
+        signing_table_triggers.fill(cursor, ready)
     assert present_rows(opened) == right
 
 

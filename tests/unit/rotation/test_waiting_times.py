@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from dkim_formula.postfix import main_cf, queue
-from dkim_formula.rotation.timing import due_at, least_age, retire_for
+from dkim_formula.rotation.waiting_times import due_at, least_age, retire_for
 from dkim_formula.settings import read
 from dkim_formula.settings.model import Rotation
 from functional.doubles import Postfix

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.settings.selector_scheme import (
+from dkim_formula.settings.selector_naming import (
     check_result,
     check_scheme,
     free_selector,

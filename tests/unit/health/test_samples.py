@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from dkim_formula.dns import verdict
 from dkim_formula.dns.checked import Checked
-from dkim_formula.health import expiry, measures
+from dkim_formula.health import expiry, samples
 from dkim_formula.health.model import Host
 from dkim_formula.records.record import Record
 from dkim_formula.settings import read
@@ -64,11 +64,11 @@ def test_damaged_certificate_has_no_sample(tmp_path):
 def of_machine(pillar):
     reading = read({"domains": ["example.com"], **pillar})
     assert reading.problems == ()
-    return list(measures.of_machine(Host(reading.settings)))
+    return list(samples.of_machine(Host(reading.settings)))
 
 
 def test_certificates_of_a_remote_database_are_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "SYSTEMCTL", "/none")
+    monkeypatch.setattr(samples, "SYSTEMCTL", "/none")
     for name, end in (("reader", 10), ("salt", 20), ("root", 30)):
         (tmp_path / name).write_bytes(certificate(end))
     database = {
@@ -93,7 +93,7 @@ def test_restarts_of_each_loaded_daemon_are_measured(tmp_path, monkeypatch):
         "printf 'NRestarts=7\\nLoadState=loaded\\n\\nNRestarts=0\\nLoadState=not-found\\n'\n"
     )
     systemctl.chmod(0o755)
-    monkeypatch.setattr(measures, "SYSTEMCTL", str(systemctl))
+    monkeypatch.setattr(samples, "SYSTEMCTL", str(systemctl))
     _, *found = of_machine({"defaults": {"algorithm": ["rsa", "ed25519"]}})
     assert [(one.value, one.labels) for one in found] == [(7, {"service": "opendkim"})]
 
@@ -106,7 +106,7 @@ def checked(domain, verdict_, selector=None):
 
 def of_records(every, states):
     differing = [one for one in every if one.verdict != verdict.OK]
-    found = measures.of_records(every, differing, states)
+    found = samples.of_records(every, differing, states)
     return {(one.metric, *one.labels.values()): one.value for one in found if one.value}
 
 
@@ -138,12 +138,10 @@ def test_records_are_counted_by_key_state_and_domains_by_their_worst_verdict():
 def test_a_hundred_domains_at_most_have_a_series_the_worst_first():
     every = [checked(f"d{number:04}.example", verdict.OK) for number in range(500)]
     every.append(checked("z.example", verdict.BOGUS))
-    found = list(measures.of_records(every, every[-1:], {}))
+    found = list(samples.of_records(every, every[-1:], {}))
     domains = [one for one in found if one.metric == "dkim_domain_dns_records_wrong"]
     assert len(domains) == 100
-    assert domains[0] == measures.Sample(
-        "dkim_domain_dns_records_wrong", 1, {"domain": "z.example"}
-    )
+    assert domains[0] == samples.Sample("dkim_domain_dns_records_wrong", 1, {"domain": "z.example"})
 
 
 def test_every_verdict_has_a_rank():
@@ -151,4 +149,4 @@ def test_every_verdict_has_a_rank():
         value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)
     ]
     inner = {verdict.REFERRED, verdict.ALIAS, verdict.TRUNCATED}
-    assert set(measures.VERDICTS) == set(texts) - inner - {verdict.OK}
+    assert set(samples.VERDICTS) == set(texts) - inner - {verdict.OK}

@@ -1,13 +1,11 @@
-"""The addresses of milters in main.cf and master.cf, and a test whether a milter answers."""
+"""Milters that do not answer, and the outdated addresses of the formula's own daemons."""
 
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from . import expansion, milter_list, milters
+from . import expansion, milter_list
 from .managed_milters import ManagedMilters, endpoints
-from .milters import DEFAULT_ACTION
-from .service_milters import MAPS, Configuration
+from .milter_actions import Entry, entries
+from .service_milters import Configuration
 
 CONNECTED_WITHIN = 2.0  # seconds
 MOST = 20  # addresses that are tried
@@ -16,56 +14,6 @@ MOST = 20  # addresses that are tried
 # opendkim.conf(5), SOCKET in /etc/default/opendkim.
 _PORTS = ("8891", "12301")
 _SOCKETS = ("opendkim.sock", "opendkim.socket", "opendkim")
-
-# With these actions mail leaves unsigned, at once or on release from the hold queue: postconf(5).
-_LEAVES_UNSIGNED = ("accept", "quarantine")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """
-    An entry of a list of milters.
-
-    where
-        The list: ``smtpd_milters`` of main.cf, or ``submission/inet/smtpd_milters`` of master.cf.
-    text
-        The entry, expanded.
-    action
-        Postfix's action for mail while nothing answers at the entry's address.
-    """
-
-    where: str
-    text: str
-    action: str
-
-
-def entries(found: Configuration) -> Iterator[Entry]:
-    """Yield every entry of every list, first those of main.cf."""
-    lists = [(name, found.main.get(name, ""), found.main) for name in milters.LISTS]
-    for name in found.lists():
-        parameters = found.parameters(name.rpartition("/")[0])
-        lists.append((name, found.own[name], parameters))
-    for where, value, parameters in lists:
-        default = _default(parameters)
-        for text in milter_list.entries(expansion.expand(value, parameters)):
-            yield Entry(where, text, milter_list.own_action(text) or default)
-
-
-def lets_mail_leave_unsigned(found: Configuration, managed: ManagedMilters | None = None) -> bool:
-    """
-    Return whether mail leaves unsigned while one of the formula's milters is down.
-
-    The setting of an entry or ``milter_default_action`` decides. Source: MILTER_README,
-    «Per-Milter settings».
-
-    managed
-        The milters in question; None for all milters.
-    """
-    for entry in entries(found):
-        if entry.action in _LEAVES_UNSIGNED and (managed is None or managed.which(entry.text)):
-            return True
-    has_maps = any(name.rpartition("/")[2] == MAPS for name in [*found.main, *found.own])
-    return has_maps and _default(found.main) in _LEAVES_UNSIGNED
 
 
 def silent(found: Configuration, managed: ManagedMilters) -> list[Entry]:
@@ -108,12 +56,6 @@ def answers(address: str, queue: str = expansion.QUEUE) -> bool | None:
             return True
     except (OSError, UnicodeError):
         return False
-
-
-def _default(parameters: Mapping[str, str]) -> str:
-    # postconf(5): tempfail is Postfix's own default.
-    given = expansion.expand(parameters.get(DEFAULT_ACTION, ""), parameters).strip()
-    return given or "tempfail"
 
 
 def _unix(path: str) -> bool:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import StepRefused
 from ..postgres.objects import names
-from ..postgres.replicas import HIDDEN, RIGHT
+from ..postgres.replica_function import HIDDEN, RIGHT
 from ..postgres.sql import compose, quoted
 from ..settings.model import Database
-from .replicas import Mark, Replicas
+from .replica_lag import Mark, Replicas
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg

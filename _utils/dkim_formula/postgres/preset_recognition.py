@@ -1,12 +1,12 @@
-"""Recognition of known mail set-ups (``settings.presets``) by the tables in the database."""
+"""Recognition of known mail set-ups (``settings.database_presets``) by their tables."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..settings.database_presets import PRESETS, WITHOUT_PRESET, Preset
 from ..settings.model import Database, HostedTable
-from ..settings.presets import PRESETS, WITHOUT_PRESET, Preset
 from .catalog import columns, relation_kind
 
 if TYPE_CHECKING:

@@ -1,0 +1,52 @@
+"""The check that this machine's clock and the database's agree, on each kind of host."""
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from dkim_formula.health import check_clock, reader_login
+from dkim_formula.health.model import Host
+
+pytestmark = pytest.mark.one_release
+
+
+def set_clock(monkeypatch, seconds):
+    wrong = SimpleNamespace(time=lambda: time.time() + seconds)
+    monkeypatch.setattr(check_clock, "time", wrong)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"),
+    [
+        (0, None),
+        (30, None),
+        (-30, None),
+        (86400, "PostgreSQL's clock is 86400 s behind this machine's"),
+        (-86400, "PostgreSQL's clock is 86400 s ahead of this machine's"),
+    ],
+)
+def test_clock_that_differs_by_more_than_a_minute_is_a_problem(
+    healthy, monkeypatch, seconds, message
+):
+    set_clock(monkeypatch, seconds)
+    (found,) = check_clock.with_database(Host(healthy.settings))
+    assert found.ok is (message is None)
+    assert "timedatectl" in (found.remedy or "timedatectl")
+    if message:
+        # The query takes a second at most.
+        assert found.message.replace("86399", "86400").replace("86401", "86400") == message
+
+
+def test_host_that_only_signs_asks_by_the_readers_login(healthy, monkeypatch):
+    asked = []
+
+    def ask(host, statement):
+        asked.append(statement)
+        return ["db.example.com", time.time() - 3600]
+
+    monkeypatch.setattr(reader_login, "ask", ask)
+    healthy.database = replace(healthy.database, host="db.example.com")
+    (found,) = check_clock.with_database(Host(healthy.settings))
+    assert len(asked) == 1
+    assert found.message == "PostgreSQL's clock is 3600 s behind this machine's"
