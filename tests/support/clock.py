@@ -73,5 +73,7 @@ def off_by(machine: Machine, days: int) -> Iterator[None]:
         DROP_IN, f"[Service]\nEnvironment=LD_PRELOAD={LIBRARY}\nEnvironment=WRONG_BY={seconds}\n"
     )
     machine.run(f"systemctl daemon-reload; systemctl restart {SERVICES}")
-    yield
-    machine.run(f"rm {DROP_IN}; systemctl daemon-reload; systemctl restart {SERVICES}")
+    try:
+        yield
+    finally:
+        machine.run(f"rm {DROP_IN}; systemctl daemon-reload; systemctl restart {SERVICES}")

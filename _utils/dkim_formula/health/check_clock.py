@@ -6,9 +6,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from ..errors import DatabaseUnavailable
 from ..postgres.connection import session
 from . import reader_login
-from .model import Finding, Host, right, unknown, wrong
+from .model import NO_OPENDKIM, Finding, Host, right, unknown, wrong
 
 # A signature has its time of creation (RFC 6376, section 3.5, t= and x=). Verifiers that check t=
 # allow some minutes, and dkimpy ten hours. A rotation counts days.
@@ -41,10 +42,18 @@ def with_database(host: Host) -> Iterator[Finding]:
     """
     Check that the database's clock, which dates keys and moves, agrees with this machine's.
 
-    All machines that share the database so agree with each other.
+    All machines that share the database so agree with each other. An unavailable database is a
+    problem of the check of the database, or of the login.
     """
     name = "database-clock"
-    apart, uncertain = _apart(host)
+    if host.settings.database.only_signs and not host.has_opendkim:
+        yield unknown(name, NO_OPENDKIM)
+        return
+    try:
+        apart, uncertain = _apart(host)
+    except DatabaseUnavailable as error:
+        yield unknown(name, str(error))
+        return
     if abs(apart) - uncertain > MOST_APART:
         ahead = "ahead of" if apart > 0 else "behind"
         found = f"PostgreSQL's clock is {abs(apart):.0f} s {ahead} this machine's"
