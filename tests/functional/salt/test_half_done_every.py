@@ -71,7 +71,8 @@ class SteppedServices(Services):
 
     def _do(self, action, name):
         if name == "opendkim":
-            (self.daemon.stop if action == "stop" else self.daemon.start)()
+            # The double removes its socket, which is no step of the formula.
+            self._steps.uncounted(self.daemon.stop if action == "stop" else self.daemon.start)
         if action != "reload":
             self.runs[name] = action == "start"
         # Starting a running Postfix changes nothing.
