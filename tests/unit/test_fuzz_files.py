@@ -17,7 +17,7 @@ from dkim_formula.importing.key_table import read_key_table
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.signing_table import SigningTable
 from dkim_formula.key_text import read_stored
-from dkim_formula.postfix import milters
+from dkim_formula.postfix import main_cf_milters
 from dkim_formula.postgres import hba, scram
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import key_record
@@ -198,12 +198,12 @@ def test_any_configuration_is_read_as_far_as_possible(text):
     previous_addresses(text, "/var/spool/postfix", "/var/spool/postfix/opendkim/opendkim.sock")
     previous_addresses(f"Socket {text}", "/var/spool/postfix", "/x")
     assert "".join(line.raw for line in hba.lines(text)) == text
-    current = {milters.SMTPD: text, milters.NON_SMTPD: f"$smtpd_milters {text}"}
+    current = {main_cf_milters.SMTPD: text, main_cf_milters.NON_SMTPD: f"$smtpd_milters {text}"}
     with contextlib.suppress(PostfixError):
-        planned = milters.plan_present(current, ["unix:/a"], "accept")
-        assert milters.plan_present({**current, **planned}, ["unix:/a"], "accept") == {}
-    milters.plan_absent(current, ["unix:/a"])
-    milters.swap(current, ["unix:/b"], "unix:/a")
+        planned = main_cf_milters.plan_present(current, ["unix:/a"], "accept")
+        assert main_cf_milters.plan_present({**current, **planned}, ["unix:/a"], "accept") == {}
+    main_cf_milters.plan_absent(current, ["unix:/a"])
+    main_cf_milters.swap(current, ["unix:/b"], "unix:/a")
 
 
 BODY = b"text\r\n"

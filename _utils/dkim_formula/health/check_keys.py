@@ -23,7 +23,7 @@ from ..postgres.objects import names
 from ..postgres.sql import compose
 from ..postgres.stored_row import read_row
 from ..record_names import KEY_LABEL
-from ..rotation.waiting_times import standby_for
+from ..rotation.due_dates import standby_for
 from ..settings.duration import in_words
 from ..settings.model import Database, Settings
 from ..text import counted, listed

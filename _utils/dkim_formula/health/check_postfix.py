@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import OpenDKIMError
 from ..importing import other_signers
-from ..postfix import main_cf, milter_plan, milters, service_milters, stale_milters
+from ..postfix import main_cf, main_cf_milters, milter_plan, service_milters, stale_milters
 from ..signer import former_sockets
 from ..signer.daemons import Daemon
 from . import child
@@ -39,7 +39,7 @@ def main(host: Host) -> Iterator[Finding]:
             f"milter_protocol is {protocol!r}; set it to 6: postconf -e milter_protocol=6"
         )
     managed = host.managed_milters
-    action = milters.action(plan.after().main, managed)
+    action = main_cf_milters.action(plan.after().main, managed)
     passed = f"mail goes through {', '.join(managed.milters)}; while they are down: {action}"
     yield judged("main.cf", problems, passed, applied("dkim.postfix"))
 

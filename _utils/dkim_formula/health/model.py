@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..keys import removed_domains
 from ..keys.removed_domains import Orphans
 from ..postfix.main_cf import POSTCONF
-from ..postfix.managed_milters import ManagedMilters
+from ..postfix.milter_addresses import ManagedMilters
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer.daemons import Daemon, daemon, daemons

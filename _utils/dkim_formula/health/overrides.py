@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import OpenDKIMError, PostfixError
-from ..postfix import milter_plan, milters, service_milters
-from ..postfix.managed_milters import ManagedMilters, endpoints
+from ..postfix import main_cf_milters, milter_plan, service_milters
+from ..postfix.milter_addresses import ManagedMilters, endpoints
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer import changed_options, daemons, former_sockets, unit, unit_needs
@@ -71,7 +71,7 @@ def _milter_plan(
 
 def _action(plan: milter_plan.MilterPlan, needed: Sequence[Daemon]) -> str:
     known = ManagedMilters([daemon.milter for daemon in needed], queue=plan.found.queue)
-    return milters.action(plan.after().main, known)
+    return main_cf_milters.action(plan.after().main, known)
 
 
 def _queue(found: service_milters.Configuration, chroot: str) -> list[str]:

@@ -12,7 +12,7 @@ from ..dns import verdict
 from ..dns.checked import Checked
 from ..postgres.objects import names
 from ..postgres.sql import compose
-from ..rotation.waiting_times import due_at
+from ..rotation.due_dates import due_at
 from ..version import VERSION
 from .expiry import certificates_of_machine
 from .model import STATES, Host, Sample

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from . import expansion, milter_list, milters
-from .managed_milters import ManagedMilters
-from .milters import DEFAULT_ACTION
+from . import expansion, main_cf_milters, milter_entry
+from .main_cf_milters import DEFAULT_ACTION
+from .milter_addresses import ManagedMilters
 from .service_milters import MAPS, Configuration
 
 # With these actions mail leaves unsigned, at once or on release from the hold queue: postconf(5).
@@ -32,14 +32,14 @@ class Entry:
 
 def entries(found: Configuration) -> Iterator[Entry]:
     """Yield every entry of every list, first those of main.cf."""
-    lists = [(name, found.main.get(name, ""), found.main) for name in milters.LISTS]
+    lists = [(name, found.main.get(name, ""), found.main) for name in main_cf_milters.LISTS]
     for name in found.lists():
         parameters = found.parameters(name.rpartition("/")[0])
         lists.append((name, found.own[name], parameters))
     for where, value, parameters in lists:
         default = _default(parameters)
-        for text in milter_list.entries(expansion.expand(value, parameters)):
-            yield Entry(where, text, milter_list.own_action(text) or default)
+        for text in milter_entry.entries(expansion.expand(value, parameters)):
+            yield Entry(where, text, milter_entry.own_action(text) or default)
 
 
 def lets_mail_leave_unsigned(found: Configuration, managed: ManagedMilters | None = None) -> bool:

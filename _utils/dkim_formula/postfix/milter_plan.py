@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from ..errors import keeping_what_was_done
 from . import (
     main_cf,
+    main_cf_milters,
     milter_actions,
-    milter_list,
-    milters,
+    milter_entry,
     saved_values,
     service_milters,
     stale_milters,
 )
-from .managed_milters import ManagedMilters
-from .milters import CLASSES
+from .main_cf_milters import CLASSES
+from .milter_addresses import ManagedMilters
 from .service_milters import Configuration, Entrance
 
 
@@ -109,7 +109,7 @@ def present(
         The addresses of the formula's milters.
     default_action
         The action of the formula's own entries; None if the pillar does not set it
-        (:func:`milters.action`).
+        (:func:`main_cf_milters.action`).
     gone
         Milters of the formula that are removed.
     older
@@ -119,8 +119,8 @@ def present(
         Services that may bypass the formula's milters: ``dkim:postfix:unsigned_services``.
     """
     known = _with_stale_addresses(found, ManagedMilters(managed, older, found.queue), older)
-    chosen = default_action or milters.action(found.main, known)
-    main = milters.plan_present(
+    chosen = default_action or main_cf_milters.action(found.main, known)
+    main = main_cf_milters.plan_present(
         found.main,
         managed,
         default_action,
@@ -151,7 +151,7 @@ def absent(
         The values of main.cf before the milters were added (:func:`saved_values.read`).
     """
     known = _with_stale_addresses(found, ManagedMilters(managed, older, found.queue), older)
-    main, unset = milters.plan_absent(
+    main, unset = main_cf_milters.plan_absent(
         found.main,
         managed,
         older=known.older,
@@ -199,7 +199,7 @@ def no_answer(entry: milter_actions.Entry) -> str:
     unknown = f"Postfix does not know the action {entry.action}"
     consequence = _CONSEQUENCES.get(entry.action, unknown)
     return (
-        f"{entry.where}: nothing answers at {milter_list.address(entry.text)}, so {consequence}; "
+        f"{entry.where}: nothing answers at {milter_entry.address(entry.text)}, so {consequence}; "
         "start that milter, or remove the entry"
     )
 

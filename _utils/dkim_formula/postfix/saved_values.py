@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import PostfixError
 from ..files import replace_file
-from .milters import CLASSES
+from .main_cf_milters import CLASSES
 
 # Next to main.cf, so a backup has both.
 PATH = "/etc/postfix/dkim-formula.json"

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import expansion, main_cf, milter_list, milters
-from .managed_milters import ManagedMilters, endpoints
-from .milters import NON_SMTPD, SMTPD
+from . import expansion, main_cf, main_cf_milters, milter_entry
+from .main_cf_milters import NON_SMTPD, SMTPD
+from .milter_addresses import ManagedMilters, endpoints
 
 MAPS = "smtpd_milter_maps"
 OVERRIDES = "receive_override_options"
@@ -63,7 +63,7 @@ class Configuration:
 
     def lists(self) -> list[str]:
         """Return the names of master.cf's own lists of milters, ``smtp/inet/smtpd_milters``."""
-        return [name for name in self.own if name.rpartition("/")[2] in milters.LISTS]
+        return [name for name in self.own if name.rpartition("/")[2] in main_cf_milters.LISTS]
 
 
 @dataclass(frozen=True)
@@ -142,32 +142,37 @@ def plan(
     gone
         Milters of the formula that are removed.
     chosen, force
-        See :func:`milter_list.own_entry`.
+        See :func:`milter_entry.own_entry`.
     """
 
     def put(entry: str, milter: str) -> str:
-        return milter_list.own_entry(entry, milter, chosen, force)
+        return milter_entry.own_entry(entry, milter, chosen, force)
 
     return _lists(
-        found, lambda value: milters.swap_in_list(milters.removed(value, gone), managed, put)
+        found,
+        lambda value: main_cf_milters.swap_in_list(
+            main_cf_milters.removed(value, gone), managed, put
+        ),
     )
 
 
 def plan_swap(found: Configuration, managed: ManagedMilters) -> dict[str, str]:
     """Return the lists that name a daemon's older addresses, with the new address."""
-    return _lists(found, lambda value: milters.swap_in_list(value, managed, milter_list.moved))
+    return _lists(
+        found, lambda value: main_cf_milters.swap_in_list(value, managed, milter_entry.moved)
+    )
 
 
 def plan_absent(found: Configuration, managed: ManagedMilters) -> dict[str, str]:
     """Return master.cf's own lists that name managed milters, without these milters."""
-    return _lists(found, lambda value: milters.removed(value, managed))
+    return _lists(found, lambda value: main_cf_milters.removed(value, managed))
 
 
 def maps(found: Configuration, managed: ManagedMilters) -> Iterator[str]:
     """Yield a clause about the effect of each setting of ``smtpd_milter_maps``."""
     names = [name for name in found.own if name.rpartition("/")[2] == MAPS]
     for where, value in [(MAPS, found.main.get(MAPS, ""))] + [(n, found.own[n]) for n in names]:
-        tables = milter_list.entries(expansion.expand(value, found.main))
+        tables = milter_entry.entries(expansion.expand(value, found.main))
         if not tables:
             continue
         lines = [line for table in tables for line in _bypassing_lines(table, managed)]
@@ -182,7 +187,7 @@ def _entrance(found: Configuration, fields: Sequence[str], managed: ManagedMilte
     service = _name(fields)
     parameters = found.parameters(service)
     missing = tuple(managed.milters)
-    if NO_MILTERS in milter_list.expanded(parameters, OVERRIDES):
+    if NO_MILTERS in milter_entry.expanded(parameters, OVERRIDES):
         return Entrance(service, missing, _source(found, service, OVERRIDES, NO_MILTERS))
     name, chroot = SMTPD, fields[4]
     holder = service
@@ -190,7 +195,7 @@ def _entrance(found: Configuration, fields: Sequence[str], managed: ManagedMilte
         name = NON_SMTPD
         holder, chroot = _cleanup(found, parameters)
         parameters = found.parameters(holder)
-    present = milter_list.expanded(parameters, name)
+    present = milter_entry.expanded(parameters, name)
     reached = {
         milter
         for entry in present
@@ -202,10 +207,10 @@ def _entrance(found: Configuration, fields: Sequence[str], managed: ManagedMilte
 
 def _reaches(entry: str, milter: str, chroot: str, managed: ManagedMilters) -> bool:
     """Return whether a process finds the milter's socket at an entry's path in or out of chroot."""
-    transport, _, path = milter_list.address(entry).partition(":")
+    transport, _, path = milter_entry.address(entry).partition(":")
     if transport not in ("unix", "local"):
         # Nothing of the formula listens at an older address.
-        return milter_list.address(entry) == milter
+        return milter_entry.address(entry) == milter
     socket = endpoints(milter, managed.queue)
     if not path.startswith("/"):
         return bool(endpoints(f"unix:{path}", managed.queue) & socket)
@@ -234,7 +239,7 @@ def _cleanup(found: Configuration, parameters: Mapping[str, str]) -> tuple[str, 
 
 def _is_filtered(found: Configuration, service: str) -> bool:
     parameters = found.parameters(service)
-    return any(milter_list.expanded(parameters, name) for name in _FILTERS)
+    return any(milter_entry.expanded(parameters, name) for name in _FILTERS)
 
 
 def _comes_back(found: Configuration, fields: Sequence[str]) -> bool:
@@ -266,7 +271,7 @@ def _lists(found: Configuration, edit) -> dict[str, str]:
 
 
 def _dense(value: str) -> str:
-    spaced = re.sub(r"\s*([{},=])\s*", r"\1", ",".join(milter_list.entries(value)))
+    spaced = re.sub(r"\s*([{},=])\s*", r"\1", ",".join(milter_entry.entries(value)))
     return re.sub(r"\s+", ",", spaced)
 
 
@@ -284,7 +289,7 @@ def _bypassing_lines(table: str, managed: ManagedMilters) -> Iterator[str]:
         words = line.split(None, 1)
         if len(words) < 2 or words[0].startswith("#"):
             continue
-        if set(managed.among(milter_list.entries(words[1]))) != set(managed.milters):
+        if set(managed.among(milter_entry.entries(words[1]))) != set(managed.milters):
             yield " ".join(line.split())[:80]
 
 

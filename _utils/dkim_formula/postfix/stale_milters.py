@@ -2,9 +2,9 @@
 
 import socket
 
-from . import expansion, milter_list
-from .managed_milters import ManagedMilters, endpoints
+from . import expansion, milter_entry
 from .milter_actions import Entry, entries
+from .milter_addresses import ManagedMilters, endpoints
 from .service_milters import Configuration
 
 CONNECTED_WITHIN = 2.0  # seconds
@@ -21,7 +21,7 @@ def silent(found: Configuration, managed: ManagedMilters) -> list[Entry]:
     tried: dict[str, bool | None] = {}
     result = []
     for entry in entries(found):
-        address = milter_list.address(entry.text)
+        address = milter_entry.address(entry.text)
         if managed.which(entry.text) is not None:
             continue
         if address not in tried and len(tried) < MOST:
@@ -37,7 +37,7 @@ def stale_addresses(found: Configuration, managed: ManagedMilters) -> list[str]:
 
     Such an address is one that howtos and packages give to OpenDKIM, and nothing answers there.
     """
-    addresses = {milter_list.address(entry.text) for entry in silent(found, managed)}
+    addresses = {milter_entry.address(entry.text) for entry in silent(found, managed)}
     return sorted(one for one in addresses if _is_usual(one))
 
 

@@ -4,6 +4,7 @@ The rotation of keys: the next moves of keys, and what each key waits for.
 Reading order: ``commands`` (what Salt's execution modules call), ``run`` (observe, lock, read,
 plan, apply, publish, observe, report), ``state``, ``plan``, ``moves``, ``new_keys`` and ``revoke``
 (pure: the moves of a request), ``gate`` (pure: evidence, and whether a key may move),
-``waiting_times`` (pure: every time limit), ``observe``, ``apply``, ``replica_lag`` and
-``replica_positions`` (standby servers), ``disclosure``, ``report``, ``status``, ``urgency``.
+``due_dates`` and ``waiting_times`` (pure: every time limit), ``observe``, ``apply``,
+``replica_lag`` and ``replica_positions`` (standby servers), ``disclosure``, ``report``,
+``status``, ``urgency``.
 """

@@ -28,6 +28,7 @@ from ..settings.model import Domain, Settings
 from ..settings.validation import text as checked_text
 from . import replica_positions
 from .disclosure import disclose
+from .due_dates import least_age, standby_for
 from .moves import UNUSED_STATES
 from .new_keys import Specs, is_due, lost_specs, specs
 from .observe import unready_standby
@@ -37,7 +38,6 @@ from .revoke import Revoke
 from .run import Progress, RotationRun
 from .state import wants_standby
 from .status import status
-from .waiting_times import least_age, standby_for
 
 __all__ = [
     "activate",

@@ -13,9 +13,9 @@ from ..private_key import DEFAULT_BITS
 from ..record_names import key_record_name
 from ..settings import selector_naming
 from ..settings.model import Domain, KeyPlan, Rotation
+from .due_dates import due_at
 from .moves import UNUSED_STATES, Move, NewKey
 from .state import RotationState, wants_standby
-from .waiting_times import due_at
 
 _NEXT = "rotation: the next key"
 _FROM_STANDBY = "rotation: the standby key is the next key"

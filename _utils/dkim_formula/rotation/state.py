@@ -23,6 +23,7 @@ from ..record_names import key_name
 from ..records import Record, delegation_records
 from ..settings.duration import in_words
 from ..settings.model import Settings
+from .due_dates import standby_for
 from .gate import (
     NO_REPLICAS,
     Decision,
@@ -35,7 +36,7 @@ from .gate import (
 )
 from .moves import UNUSED_STATES, Move, NewKey
 from .replica_lag import Replicas
-from .waiting_times import RetireFor, standby_for
+from .waiting_times import RetireFor
 
 NO_ORPHANS = Orphans()
 # The next state of a key by its state.

@@ -17,13 +17,13 @@ from ..settings.model import Settings
 from ..settings.validation import choice
 from ..text import timestamp
 from . import replica_positions
+from .due_dates import due_at
 from .gate import Evidence, Observation, with_observation
 from .observe import observe, read_evidence
 from .report import RotationReport
 from .run import retirement
 from .state import NEXT_ROTATION, RotationState, desired_value, is_readable
 from .urgency import ACTIVE_BY_ROTATION, NEEDS_A_PERSON, urgency
-from .waiting_times import due_at
 
 _SINCE = {
     "standby": "created",

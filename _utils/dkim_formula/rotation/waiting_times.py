@@ -1,13 +1,11 @@
-"""Every time limit of rotations: when a key is due, and how long a record must be visible."""
+"""How long a new record must be visible before its key signs, and a retired key's record stays."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from ..settings.duration import in_words
-from ..settings.model import Rotation, Settings
+from ..settings.model import Settings
 
 # The least time for which a record must be visible, even if all TTLs of its zone are 0: a single
 # observation covers no span of time.
@@ -15,41 +13,6 @@ _LEAST_VISIBLE_FOR = 1  # second
 # If a server gives no answer, the other servers must show the record for this much longer. This
 # machine takes a server without an answer for a day as down, so that the gate can open without it.
 SILENT_FOR = 86400  # seconds
-
-
-def due_at(activated: datetime, rotation: Rotation, domain: str, algorithm: str) -> datetime:
-    """
-    Return the time at which a key is due for rotation.
-
-    The time is ``rotation.every`` after the activation, less a fraction of ``rotation.spread``. The
-    fraction depends on the domain's name, and on the algorithm if algorithms rotate separately. So
-    a hundred thousand keys of one run are due on different days, and no key grows older than
-    ``every``.
-    """
-    name = domain if rotation.together else f"{domain} {algorithm}"
-    early = rotation.spread * _fraction(name)
-    return activated + timedelta(seconds=rotation.every - early)
-
-
-def least_age(rotation: Rotation) -> timedelta:
-    """Return the age below which no key of any domain is due."""
-    return timedelta(seconds=rotation.every - rotation.spread)
-
-
-def standby_for(rotation: Rotation) -> int:
-    """
-    Return for how many seconds a key may be standby: one and a half ``rotation.every``.
-
-    Automatic rotation uses a standby key after one ``every`` at the latest. A standby key grows
-    older only if rotation is late or never starts. An attacker has had the public key since its
-    record was published in DNS.
-    """
-    return rotation.every + rotation.every // 2
-
-
-def _fraction(text: str) -> float:
-    """Return a number from 0 to below 1, the same on every machine and in every Python."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
 def visible_for(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..postfix.expansion import QUEUE
-from ..postfix.managed_milters import LOOPBACK
+from ..postfix.milter_addresses import LOOPBACK
 from . import unit
 from .config_copy import copies
 from .daemons import Daemon

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..errors import OpenDKIMError, PostfixError, keeping_what_was_done
-from ..postfix import control, main_cf, milter_actions, milters, service_milters
-from ..postfix.managed_milters import ManagedMilters
+from ..postfix import control, main_cf, main_cf_milters, milter_actions, service_milters
+from ..postfix.milter_addresses import ManagedMilters
 
 # A start makes no look-ups (docs/database.md), so it takes only a few seconds. The stop of the
 # packaged unit may take five. PostgreSQL may be starting at the same time.
@@ -190,7 +190,9 @@ class _AddressUpdate:
         if managed:
             (milter,) = managed.milters
             old, found = managed.older[milter], self._found
-            self._main = milters.swap(found.main, old, milter, managed.queue, found.quoting())
+            self._main = main_cf_milters.swap(
+                found.main, old, milter, managed.queue, found.quoting()
+            )
             self._own = service_milters.plan_swap(found, managed)
 
     def changes(self) -> dict[str, dict[str, str | None]]:

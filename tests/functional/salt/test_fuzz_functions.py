@@ -10,7 +10,7 @@ import re
 
 import pytest
 import yaml
-from dkim_formula.postfix import control, main_cf, milters, saved_values
+from dkim_formula.postfix import control, main_cf, main_cf_milters, saved_values
 from dkim_formula.postgres import connection as db
 from dkim_formula.unattended import saved
 from functional.doubles import OpenDKIM, Postfix, Services
@@ -39,7 +39,12 @@ SELECT string_agg(what, ',' ORDER BY what) FROM (
     UNION ALL SELECT 'database ' || datname FROM pg_database) AS found
 """
 
-MAIN_CF = {milters.SMTPD, milters.NON_SMTPD, milters.DEFAULT_ACTION, milters.CLASSES}
+MAIN_CF = {
+    main_cf_milters.SMTPD,
+    main_cf_milters.NON_SMTPD,
+    main_cf_milters.DEFAULT_ACTION,
+    main_cf_milters.CLASSES,
+}
 DOMAINS = ["example.com", "example.org", "Example.COM.", "nowhere.example", "*", ""]
 SELECTORS = ["default", "s2026", "S2026", "new", "default-ed25519", ""]
 FUNCTIONS = {

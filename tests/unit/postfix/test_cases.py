@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.postfix import milter_list, milter_plan, service_milters, stale_milters
-from dkim_formula.postfix.managed_milters import ManagedMilters
+from dkim_formula.postfix import milter_entry, milter_plan, service_milters, stale_milters
+from dkim_formula.postfix.milter_addresses import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
@@ -51,7 +51,7 @@ def joined(main, action=None, older=None, listed=MASTER, own=None):
 
 
 def addresses(after, name):
-    return [milter_list.address(one) for one in milter_list.entries(after.main[name])]
+    return [milter_entry.address(one) for one in milter_entry.entries(after.main[name])]
 
 
 @pytest.fixture

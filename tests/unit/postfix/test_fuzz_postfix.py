@@ -7,15 +7,15 @@ import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.postfix import (
     expansion,
+    main_cf_milters,
     milter_actions,
-    milter_list,
+    milter_entry,
     milter_plan,
-    milters,
     saved_values,
     service_milters,
     stale_milters,
 )
-from dkim_formula.postfix.managed_milters import ManagedMilters
+from dkim_formula.postfix.milter_addresses import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.signer import existing_config, unit
 from hypothesis import given
@@ -70,7 +70,9 @@ main_cfs = st.fixed_dictionaries(
     optional={
         "smtpd_milters": lists,
         "non_smtpd_milters": lists | st.just("$smtpd_milters"),
-        "milter_default_action": st.sampled_from([*milters.MILTER_DEFAULT_ACTIONS, "shutdown", ""]),
+        "milter_default_action": st.sampled_from(
+            [*main_cf_milters.MILTER_DEFAULT_ACTIONS, "shutdown", ""]
+        ),
         "internal_mail_filter_classes": st.sampled_from(["", "bounce", "notify", "notify bounce"]),
         "receive_override_options": st.sampled_from(["", "no_milters", "no_address_mappings"]),
         "smtpd_milter_maps": st.sampled_from(
@@ -105,7 +107,7 @@ configurations = st.builds(
     lambda main, own: Configuration(main, SERVICES, own), main_cfs, master_cfs
 )
 managed = st.sampled_from([[RSA], [RSA, ED25519]])
-actions = st.sampled_from([None, *milters.MILTER_DEFAULT_ACTIONS])
+actions = st.sampled_from([None, *main_cf_milters.MILTER_DEFAULT_ACTIONS])
 
 
 @pytest.fixture(autouse=True)
@@ -116,12 +118,14 @@ def every_milter_answers(monkeypatch, tmp_path):
 
 def others(found, value, parameters):
     """Return the entries of other milters in a list, in their order, as Postfix reads them."""
-    expanded = milter_list.entries(expansion.expand(value, parameters))
+    expanded = milter_entry.entries(expansion.expand(value, parameters))
     return [one for one in expanded if KNOWN.which(one) is None]
 
 
 def everything_of_others(found):
-    main = {name: others(found, found.main.get(name, ""), found.main) for name in milters.LISTS}
+    main = {
+        name: others(found, found.main.get(name, ""), found.main) for name in main_cf_milters.LISTS
+    }
     own = {
         name: others(found, found.own[name], found.parameters(name.rpartition("/")[0]))
         for name in found.lists()
@@ -147,17 +151,17 @@ def test_managed_milters_are_added_once_and_other_entries_stay(found, managed, a
     for name, value in everything_of_others(after).items():
         assert [without_blanks(one) for one in value] == [without_blanks(one) for one in mine[name]]
     known = ManagedMilters(managed, OLDER)
-    for name in milters.LISTS:
-        found_entries = milter_list.entries(expansion.expand(after.main[name], after.main))
+    for name in main_cf_milters.LISTS:
+        found_entries = milter_entry.entries(expansion.expand(after.main[name], after.main))
         assert set(known.among(found_entries)) == set(managed)
         counted = [known.which(one) for one in found_entries if known.which(one)]
         # A list that refers to the same parameter twice keeps both references.
-        if all(found.main.get(one, "").count("$") < 2 for one in milters.LISTS):
+        if all(found.main.get(one, "").count("$") < 2 for one in main_cf_milters.LISTS):
             assert len(counted) == len(managed), found_entries
         if action:
             literal = [one for one in found_entries if one.startswith("{") and known.which(one)]
-            assert {milter_list.own_action(one) for one in literal} <= {action}
-    unchanged = set(found.main) - {*milters.LISTS, milters.CLASSES, "one", "two"}
+            assert {milter_entry.own_action(one) for one in literal} <= {action}
+    unchanged = set(found.main) - {*main_cf_milters.LISTS, main_cf_milters.CLASSES, "one", "two"}
     assert {name: after.main[name] for name in unchanged} == {
         name: found.main[name] for name in unchanged
     }
@@ -178,16 +182,18 @@ def test_managed_milters_are_removed_and_the_former_values_are_restored(found, m
         assert [without_blanks(one) for one in value] == [
             without_blanks(one) for one in everything_of_others(found)[name]
         ]
-    for name in (milters.DEFAULT_ACTION, milters.CLASSES):
+    for name in (main_cf_milters.DEFAULT_ACTION, main_cf_milters.CLASSES):
         before = found.main.get(name, "")
-        assert milter_list.entries(left.main.get(name, "")) == milter_list.entries(before)
-    every = [expansion.expand(left.main.get(name, ""), left.main) for name in milters.LISTS]
-    assert not known.among(one for value in every for one in milter_list.entries(value))
+        assert milter_entry.entries(left.main.get(name, "")) == milter_entry.entries(before)
+    every = [expansion.expand(left.main.get(name, ""), left.main) for name in main_cf_milters.LISTS]
+    assert not known.among(one for value in every for one in milter_entry.entries(value))
 
 
 @examples(150)
 @given(
-    st.dictionaries(st.sampled_from([*milters.LISTS, milters.CLASSES, "a", "b"]), odd_text()),
+    st.dictionaries(
+        st.sampled_from([*main_cf_milters.LISTS, main_cf_milters.CLASSES, "a", "b"]), odd_text()
+    ),
     st.dictionaries(
         st.sampled_from(["smtp/inet/smtpd_milters", "smtp/inet/smtpd_milter_maps"]), odd_text()
     ),

@@ -1,10 +1,10 @@
 """Managed milters are added to main.cf and removed from it; other milters stay."""
 
 import pytest
-from dkim_formula.postfix import managed_milters, milter_list, milters
+from dkim_formula.postfix import main_cf_milters, milter_addresses, milter_entry
 from dkim_formula.postfix.expansion import expand
-from dkim_formula.postfix.milter_list import entries
-from dkim_formula.postfix.milters import plan_absent, plan_present, swap
+from dkim_formula.postfix.main_cf_milters import plan_absent, plan_present, swap
+from dkim_formula.postfix.milter_entry import entries
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def planned(current, managed=(DKIM,), action="accept", gone=(), **options):
 
 
 def cleaned(current, managed=(DKIM,), before=None):
-    classes = {milters.CLASSES: (before or {}).get(milters.CLASSES)}
+    classes = {main_cf_milters.CLASSES: (before or {}).get(main_cf_milters.CLASSES)}
     changed, unset = plan_absent(current, managed, before=classes)
     return {name: value for name, value in {**current, **changed}.items() if name not in unset}
 
@@ -35,7 +35,7 @@ def cleaned(current, managed=(DKIM,), before=None):
 def milters_of(parameters, name):
     """Return the addresses that Postfix would use, in its order."""
     value = expand(parameters.get(name, ""), parameters)
-    return [milter_list.address(entry) for entry in entries(value)]
+    return [milter_entry.address(entry) for entry in entries(value)]
 
 
 def test_new_main_cf_gets_the_values_of_the_howto():
@@ -167,8 +167,8 @@ def test_managed_milter_in_any_spelling_becomes_one_entry_for_every_service(writ
     current = {"smtpd_milters": f"{written} inet:a:1", "dkim": DKIM, "on": "yes"}
     after = planned(current, action="accept")
     found = entries(expand(after["smtpd_milters"], after))
-    assert [milter_list.address(one) for one in found] == [DKIM, "inet:a:1"]
-    assert milter_list.own_action(found[0]) == "accept"
+    assert [milter_entry.address(one) for one in found] == [DKIM, "inet:a:1"]
+    assert milter_entry.own_action(found[0]) == "accept"
     assert plan_present(after, [DKIM], "accept") == {}
 
 
@@ -212,7 +212,7 @@ def test_conditional_with_other_milters_stays_as_it_is():
     ],
 )
 def test_addresses_refer_to_the_same_endpoint_or_not(one, other, same):
-    assert bool(managed_milters.endpoints(one) & managed_milters.endpoints(other)) is same
+    assert bool(milter_addresses.endpoints(one) & milter_addresses.endpoints(other)) is same
 
 
 def test_link_to_the_socket_is_followed(tmp_path):
@@ -220,7 +220,7 @@ def test_link_to_the_socket_is_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "queue" / "opendkim")
     queue = str(tmp_path / "queue")
     linked = f"unix:{tmp_path}/link/opendkim.sock"
-    assert managed_milters.ManagedMilters([DKIM], queue=queue).which(linked) == DKIM
+    assert milter_addresses.ManagedMilters([DKIM], queue=queue).which(linked) == DKIM
 
 
 def test_unneeded_managed_milter_is_removed_from_both_lists():
@@ -240,7 +240,7 @@ def test_references_stay_when_a_neighbour_is_removed():
 
 
 def test_reference_to_a_missing_parameter_is_not_managed():
-    assert milters.without(f"$absent, {DKIM}", [DKIM], {}) == "$absent"
+    assert main_cf_milters.without(f"$absent, {DKIM}", [DKIM], {}) == "$absent"
 
 
 def test_conditional_of_postfix_is_left_as_it_is():
@@ -268,7 +268,7 @@ def test_cleaned_main_cf_has_the_former_values():
 )
 def test_clean_restores_the_former_values(current):
     after = planned(current, action="tempfail")
-    joined = milters.CLASSES in plan_present(current, [DKIM], "tempfail")
+    joined = main_cf_milters.CLASSES in plan_present(current, [DKIM], "tempfail")
     left = cleaned(after, before=current) if joined else cleaned_alone(after)
     assert {name: value for name, value in left.items() if value} == {
         name: value for name, value in current.items() if value
@@ -386,7 +386,7 @@ separate = st.fixed_dictionaries(
         "smtpd_milters": other_lists,
         "non_smtpd_milters": other_lists,
         "internal_mail_filter_classes": st.sampled_from(["", "notify", "bounce", "notify bounce"]),
-        "milter_default_action": st.sampled_from(milters.MILTER_DEFAULT_ACTIONS),
+        "milter_default_action": st.sampled_from(main_cf_milters.MILTER_DEFAULT_ACTIONS),
     },
 )
 quoting = st.builds(
@@ -403,7 +403,7 @@ quoting = st.builds(
 )
 main_cfs = st.one_of(separate, quoting)
 daemons = st.sampled_from([[DKIM], [DKIM, DKIM_ED25519]])
-actions = st.sampled_from(milters.MILTER_DEFAULT_ACTIONS)
+actions = st.sampled_from(main_cf_milters.MILTER_DEFAULT_ACTIONS)
 
 
 @given(main_cfs, daemons, actions)

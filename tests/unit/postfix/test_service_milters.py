@@ -2,7 +2,7 @@
 
 import pytest
 from dkim_formula.postfix import milter_plan, service_milters
-from dkim_formula.postfix.managed_milters import ManagedMilters
+from dkim_formula.postfix.milter_addresses import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 
 DKIM = "unix:opendkim/opendkim.sock"

@@ -374,7 +374,17 @@ def test_suddenly_removed_domain_keeps_its_standby_key():
 
 # --- Purity ---------------------------------------------------------------------------------------
 
-PURE = ("plan", "revoke", "new_keys", "moves", "state", "gate", "replica_lag", "waiting_times")
+PURE = (
+    "plan",
+    "revoke",
+    "new_keys",
+    "moves",
+    "state",
+    "gate",
+    "replica_lag",
+    "due_dates",
+    "waiting_times",
+)
 ROOM = Path(plan_module.__file__).parent
 # Modules that the pure modules may import; with a set, only these names of the module.
 ALLOWED = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from dkim_formula.postfix import milters
+from dkim_formula.postfix import main_cf_milters
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import daemons
@@ -55,7 +55,9 @@ def test_milter_of_another_machine_is_not_the_moved_daemon():
 @pytest.mark.parametrize("chroot", [CHROOT, f"{CHROOT}/"])
 def test_chroot_is_the_same_with_and_without_a_last_slash(chroot):
     found = previous_addresses(f"Socket local:{CHROOT}/x/y", chroot, SOCKET)
-    assert milters.swap({"smtpd_milters": "unix:/x/y"}, found, MILTER) == {"smtpd_milters": MILTER}
+    assert main_cf_milters.swap({"smtpd_milters": "unix:/x/y"}, found, MILTER) == {
+        "smtpd_milters": MILTER
+    }
 
 
 def test_address_of_a_replaced_file_is_read_from_its_copy(daemon):

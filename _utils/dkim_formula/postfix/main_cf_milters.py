@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..settings.model import MILTER_DEFAULT_ACTIONS
 from .expansion import QUEUE, REFERENCE, expand, references
-from .managed_milters import ManagedMilters
-from .milter_list import (
+from .milter_addresses import ManagedMilters
+from .milter_entry import (
     appended,
     edited,
     entries,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from .expansion import QUEUE
-from .milter_list import address
+from .milter_entry import address
 
 # If a daemon listens at one of these addresses or at all, Postfix may name it by any of them.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
