@@ -19,6 +19,7 @@ from dkim_formula.health import commands as health_commands
 from dkim_formula.health import preflight
 from dkim_formula.health import selftest as health_selftest
 from dkim_formula.importing import commands as importing_commands
+from dkim_formula.importing import export
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.rotation import commands as rotations
 from dkim_formula.screens import commands as screens
@@ -612,7 +613,7 @@ def export_key(domain, selector, path):
 
         salt-call dkim.export_key example.com mail /root/mail.private
     """
-    return importing_commands.export_key(valid_settings(__pillar__), domain, selector, path)
+    return export.export_key(valid_settings(__pillar__), domain, selector, path)
 
 
 @translated

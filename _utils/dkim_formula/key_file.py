@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 
 from .errors import InvalidValue
 from .key_text import read_stored
@@ -20,14 +21,16 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "./", "../"))
 
 
-def read_file(path: object, where: str, below: str = "") -> bytes:
+def read_file(
+    path: object, where: str, check: Callable[[int], None] = lambda descriptor: None
+) -> bytes:
     """
     Return the content of a key file.
 
     path
         An absolute path: the meaning of a relative path depends on the daemon's BaseDirectory.
-    below
-        The folder that must contain the file, symbolic links followed. Empty: any folder.
+    check
+        A function that gets the descriptor of the open file, and raises InvalidValue to refuse it.
 
     Raises InvalidValue if the file can't be read, is not a regular file or is too large for a key.
     """
@@ -42,10 +45,7 @@ def read_file(path: object, where: str, below: str = "") -> bytes:
         with open(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise InvalidValue(where, path, "is not a regular file")
-            if below and not _is_below(descriptor, below):
-                raise InvalidValue(
-                    where, path, f"is not in {below}", "give the keys' folder as folder="
-                )
+            check(descriptor)
             content = stream.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidValue):
@@ -55,12 +55,6 @@ def read_file(path: object, where: str, below: str = "") -> bytes:
     if len(content) > MOST_BYTES:
         raise InvalidValue(where, path, f"is larger than {MOST_BYTES} bytes", "give a key file")
     return content
-
-
-def _is_below(descriptor: int, folder: str) -> bool:
-    # The path of the open file (proc(5)): a link that replaces the file later has no effect.
-    opened = os.readlink(f"/proc/self/fd/{descriptor}")
-    return opened.startswith(f"{os.path.realpath(folder).rstrip('/')}/")
 
 
 def exposure(path: str) -> str:

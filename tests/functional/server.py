@@ -138,6 +138,7 @@ def _generated(number: int) -> PrivateKey:
     return PrivateKey.generate("rsa", 2048)
 
 
+@cache
 def traditional_pem(number: int = 0) -> str:
     """Return the RSA key of a number as the howto stores keys, in PKCS#1."""
     key = serialization.load_pem_private_key(rsa_key(number).pem().encode(), None)

@@ -9,6 +9,7 @@ the first words of a statement, or a program.
 
 import contextlib
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -173,21 +174,23 @@ def spread(kinds: Sequence[str], modes: Sequence[str]) -> list[tuple[int, str]]:
     """
     Return steps to fail at, each with a mode.
 
-    Up to ``FEW`` steps each fail in every mode. Of more steps, one of each kind fails, in turn the
-    first and the last of its kind, in one mode; the modes take turns. A commit of changes also
-    fails as ``LOST``, and the step after it as ``FOR_GOOD``: then no second read can show what was
-    committed. ``bin/test soak`` lets each step fail in every mode.
+    Up to ``FEW`` steps each fail in every mode. Of more steps, one of each of ``FEW`` kinds fails,
+    in turn the first and the last of its kind, in one mode; the modes take turns. The first commit
+    of changes fails too; the last one fails as ``LOST``, and the step after it as ``FOR_GOOD``:
+    then no second read can show what was committed. ``bin/test soak`` lets each step fail in every
+    mode.
     """
     if len(kinds) <= FEW:
         return [(number, mode) for number in range(1, len(kinds) + 1) for mode in modes]
     numbers: dict[str, list[int]] = {}
     for number, kind in enumerate(kinds, 1):
         numbers.setdefault(kind, []).append(number)
-    chosen = {found[-(at % 2)] for at, found in enumerate(numbers.values())}
-    commits = numbers.get(COMMIT_OF_CHANGES, [])
-    chosen |= {*commits[:1], *commits[-1:]}
+    commits = numbers.pop(COMMIT_OF_CHANGES, [])
+    every = list(numbers.values())
+    several = every[:: math.ceil(len(every) / FEW)]
+    chosen = {found[-(at % 2)] for at, found in enumerate(several)} | {*commits[:1]}
     due = {(number, modes[at % len(modes)]) for at, number in enumerate(sorted(chosen))}
-    for number in sorted(chosen & {*commits}):
+    for number in commits[-1:]:
         due |= {(number, LOST), (number + 1, FOR_GOOD)}
     return sorted(due)
 

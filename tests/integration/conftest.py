@@ -36,12 +36,13 @@ def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """
     Yield a machine that the tests of one file share.
 
-    The machine is bare. With ``EQUIPPED = True`` in the file, the packages are installed. With
-    ``WARM = True`` in the file, :mod:`support.salt` calls a Salt process that runs already.
+    The machine is bare. With ``EQUIPPED = True`` in the file, the packages are installed.
+    :mod:`support.salt` calls a Salt process that runs already, or starts a new one for each call
+    with ``WARM = False`` in the file.
     """
     equipped = getattr(request.module, "EQUIPPED", False)
     layers = equipment.layers(release, to_stderr()) if equipped else ()
-    warm = getattr(request.module, "WARM", False)
+    warm = getattr(request.module, "WARM", True)
     with Machine(release, layers=layers, warm_salt=warm) as fresh:
         yield fresh
 

@@ -11,7 +11,6 @@ pytestmark = pytest.mark.one_release("trixie")
 
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
-WARM = True
 
 READER, WRITER = "vmail-dkim-reader", "vmail-dkim-writer"
 VIEWS = {

@@ -222,7 +222,8 @@ def test_invalid_arguments_of_a_command_are_refused_without_a_traceback(
     bare: Machine, words: list[str], message: str
 ) -> None:
     salt.set_pillar(bare, VALID)
-    result = bare.run([salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words], check=False)
+    command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words]
+    result = bare.run(command, check=False, env=salt.environment(bare))
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
@@ -231,4 +232,6 @@ def test_invalid_arguments_of_a_command_are_refused_without_a_traceback(
 def test_selector_that_looks_like_a_number_is_accepted(set_up: mail.Mailbox) -> None:
     words = ["dkim.rotate", " Example.COM. ", "selector=20261124", "test=True"]
     command = [salt.HIGHSTATE, "--pillar", salt.PILLAR, "--call", *words]
-    assert "20261124._domainkey.example.com" in set_up.machine.run(command).stdout
+    machine = set_up.machine
+    output = machine.run(command, env=salt.environment(machine)).stdout
+    assert "20261124._domainkey.example.com" in output

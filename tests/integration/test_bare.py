@@ -7,6 +7,9 @@ import pytest
 from support import mail, salt
 from support.machine import ROOT, Machine
 
+# Each run is a new process, as on an administrator's machine.
+WARM = False
+
 FORMULA = ("dkim.", "dkim_postfix.", "dkim_postgres.")
 # Announced, but done by another step: Debian's packages start and enable what they install.
 DONE_BY_PACKAGES = {"PostgreSQL runs", "opendkim starts with the machine"}

@@ -9,6 +9,8 @@ from support.machine import Machine
 
 # One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
+# Each call is a new process, as on an administrator's machine.
+WARM = False
 
 MINION = "/var/cache/dkim-formula/minion"
 PILLAR = {"dkim": {"domains": ["example.com"]}}

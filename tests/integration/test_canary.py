@@ -22,6 +22,8 @@ pytestmark = pytest.mark.one_release("bookworm")
 
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
+# The secrets must not show in the processes that an administrator starts.
+WARM = False
 
 ADMIN, READER, PLANTED = "canary-admin-0b6d2f91", "canary-reader-93be77a2", "canary-planted-57"
 WRONG = "canary-wrong-4c2e80d5"

@@ -14,7 +14,6 @@ from support.progress import to_stderr
 
 pytestmark = pytest.mark.one_release(watchers.RELEASE)
 
-WARM = True
 
 DOCS = ROOT / "docs" / "monitoring"
 PAGE = "/var/www/dkim/index.html"

@@ -24,7 +24,7 @@ def pillar(program: str) -> dict:
 
 
 def machine_with(program: str) -> Iterator[Machine]:
-    with Machine(panels.RELEASE, layers=panels.layers(to_stderr())) as machine:
+    with Machine(panels.RELEASE, layers=panels.layers(to_stderr()), warm_salt=True) as machine:
         machine.run("systemctl start postgresql")
         mail_panels.make_database(machine, program)
         yield machine

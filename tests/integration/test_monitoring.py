@@ -14,7 +14,6 @@ pytestmark = pytest.mark.one_release("trixie")
 
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
-WARM = True
 
 # A minion's default configuration directory. In this file bin/highstate uses it too.
 CONFIG = "/etc/salt"

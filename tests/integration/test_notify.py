@@ -12,7 +12,6 @@ pytestmark = pytest.mark.one_release("trixie")
 
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
-WARM = True
 
 DOMAIN = "example.com"
 

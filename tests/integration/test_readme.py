@@ -16,6 +16,8 @@ from support.machine import ROOT, CommandFailed, Machine, NotInTime
 
 # One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
+# Each call is a new process, as on an administrator's machine.
+WARM = False
 
 # Lines with these prefixes are not executed.
 NOT_RUN = {

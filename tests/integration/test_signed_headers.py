@@ -13,7 +13,6 @@ from support import mail, salt
 from support.machine import Machine
 
 EQUIPPED = True
-WARM = True
 
 PILLAR = {
     "dkim": {

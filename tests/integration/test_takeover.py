@@ -76,7 +76,7 @@ def rspamd_key(machine: Machine, domain: str, selector: str, *options: str) -> d
 @pytest.fixture(scope="module")
 def rspamd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
     """A server whose mail rspamd signs, and the records of its keys."""
-    with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
+    with Machine(release, layers=signers.layers(release, to_stderr()), warm_salt=True) as machine:
         machine.run("systemctl disable --now amavis")
         # Nothing answers there, so this machine queries no name server.
         machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
@@ -197,7 +197,7 @@ systemctl restart postfix
 @pytest.fixture(scope="module")
 def amavisd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
     """A server whose mail amavisd signs with one key, as in iRedMail, and the key's record."""
-    with Machine(release, layers=signers.layers(release, to_stderr())) as machine:
+    with Machine(release, layers=signers.layers(release, to_stderr()), warm_salt=True) as machine:
         machine.run("systemctl disable --now rspamd")
         path = "/var/lib/dkim/first.example.pem"
         machine.run(f"mkdir -p /var/lib/dkim && amavisd genrsa {path} 2048")
@@ -271,7 +271,7 @@ OLD_DOMAINS = ("example.com", "example.org")
 @pytest.fixture(scope="module")
 def opendkim(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
     """A server whose OpenDKIM signs with keys in files, and the records of these keys."""
-    with Machine(release, layers=equipment.layers(release, to_stderr())) as machine:
+    with Machine(release, layers=equipment.layers(release, to_stderr()), warm_salt=True) as machine:
         records = {}
         for domain in OLD_DOMAINS:
             folder = f"/etc/old/{domain}"
@@ -329,7 +329,7 @@ def test_keys_of_opendkim_files_are_imported_before_and_after_the_first_run(
 
 @pytest.fixture(scope="module")
 def panel() -> Iterator[Machine]:
-    with Machine(panels.RELEASE, layers=panels.layers(to_stderr())) as machine:
+    with Machine(panels.RELEASE, layers=panels.layers(to_stderr()), warm_salt=True) as machine:
         machine.run("systemctl start postgresql")
         yield machine
 

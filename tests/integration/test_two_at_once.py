@@ -12,7 +12,6 @@ pytestmark = pytest.mark.one_release("trixie")
 
 # The packages are installed: dpkg's lock allows no two installations at once.
 EQUIPPED = True
-WARM = True
 
 # Two configurations act as two minions: Salt's guard against a second run checks only its own
 # cache directory.

@@ -12,7 +12,6 @@ from support import mail, salt, server
 from support.machine import Machine
 
 EQUIPPED = True
-WARM = True
 # One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
 

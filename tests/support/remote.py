@@ -92,6 +92,7 @@ def site(release: str, standby: bool = False) -> Iterator[Site]:
                 hostname=NAMES[address],
                 network_namespace=network.plug_in(f"{address}/24"),
                 layers=layers,
+                warm_salt=True,
             )
 
         with machine(MAIL) as mailhost, machine(DATABASE) as database:

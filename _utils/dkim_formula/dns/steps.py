@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..errors import DnsError, RecordConflict
+from ..errors import DnsError
 from ..records.kind import meant_as, purpose_of
-from ..records.meaning import compare, cut, public_key
+from ..records.meaning import cut
 from ..records.record import Record
+from . import managed_records
+from .managed_records import has_meaning
 
 
 @dataclass(frozen=True)
@@ -88,21 +90,15 @@ def to_publish(
     """
     desired = record.value.encode()
     if present.alias is not None:
-        raise RecordConflict(_beside_alias(record, present.alias))
+        managed_records.refuse_alias(record, present.alias)
     if rewritten is not None and _is_as_rewritten(record, present, rewritten):
-        if not _has_meaning(record, rewritten.shown):
+        if not has_meaning(record, rewritten.shown):
             raise DnsError(rewritten_problem(rewritten.shown))
         return None
     if _has_same_meaning(record, present, published):
         return None
-    managed = [value for value in present.values if _is_managed(record, value, published)]
-    others = [v for v in meant_as(record.purpose, present.values) if v not in managed]
-    if others and not adopt:
-        shown = others[0].decode("utf-8", "backslashreplace")
-        raise RecordConflict(
-            f"another {record.type} record exists at this name: {cut(shown, 100)}; remove it, or "
-            "use adopt=True to replace it"
-        )
+    managed = managed_records.managed(record, present.values, published)
+    others = managed_records.adopted(record, present.values, managed, adopt)
     gone = tuple(value for value in (*managed, *others) if value != desired)
     ttl = _ttl(record, present, (*managed, *others))
     has_ttl = present.ttl in (None, ttl)
@@ -139,8 +135,7 @@ def to_remove(name: str, rtype: str, present: Present, published: Iterable[str])
     Return the step that removes the values that the formula published at a name; None if they are
     gone. A DNS panel may have rewritten the values.
     """
-    managed = [Record(name, rtype, 0, value, purpose_of(name, value), "") for value in published]
-    found = tuple(v for v in present.values if any(_has_meaning(one, v) for one in managed))
+    found = managed_records.published(name, rtype, present.values, published)
     return Step(name, rtype, found) if found else None
 
 
@@ -148,7 +143,7 @@ def has_value(record_value: bytes, step: Step, present: Present) -> bool:
     """Return whether a name has a value, in any spelling, after the step that added it."""
     text = record_value.decode()
     record = Record(step.name, step.type, 0, text, purpose_of(step.name, text), "")
-    return any(_has_meaning(record, value) for value in present.values)
+    return any(has_meaning(record, value) for value in present.values)
 
 
 def _is_as_rewritten(record: Record, present: Present, rewritten: Rewritten) -> bool:
@@ -162,14 +157,6 @@ def _is_as_rewritten(record: Record, present: Present, rewritten: Rewritten) -> 
     )
 
 
-def _beside_alias(record: Record, target: str) -> str:
-    # RFC 1034, section 3.6.2: an alias has no other records. A query for one follows the alias.
-    remedy = "remove it, or set a delegation"
-    if record.purpose != "dkim":
-        remedy = f"publish {cut(record.value)} at that name, or remove the CNAME"
-    return f"a CNAME to {target} exists at this name; {remedy}"
-
-
 def _has_same_meaning(record: Record, present: Present, published: Collection[str]) -> bool:
     """
     Return whether the only record of the kind has the same meaning in another spelling. Such a
@@ -177,27 +164,9 @@ def _has_same_meaning(record: Record, present: Present, published: Collection[st
     another user wrote the policy.
     """
     meant = meant_as(record.purpose, present.values)
-    if len(meant) != 1 or meant[0] == record.value.encode() or not _has_meaning(record, meant[0]):
+    if len(meant) != 1 or meant[0] == record.value.encode() or not has_meaning(record, meant[0]):
         return False
     return record.value in published or record.purpose != "dkim"
-
-
-def _is_managed(record: Record, value: bytes, published: Collection[str]) -> bool:
-    known = (record.value, *published, *record.replaces)
-    if value.decode("utf-8", "replace") in known:
-        return True
-    if any(_has_meaning(replace(record, value=one), value) for one in known):
-        return True
-    if record.purpose != "dkim":
-        return False
-    # Only the formula has this key, so a record of the key is managed, whatever its other tags.
-    # An empty p= may have any origin, unless the key itself is revoked.
-    key = public_key(value)
-    return key is not None and key == public_key(record.value.encode())
-
-
-def _has_meaning(record: Record, value: bytes) -> bool:
-    return not compare(record, value).problem
 
 
 def _ttl(record: Record, present: Present, managed: Collection[bytes]) -> int:

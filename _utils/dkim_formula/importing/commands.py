@@ -1,11 +1,9 @@
-"""The import of keys into the database, and the export of a key to a file."""
+"""The import of keys into the database: the functions that Salt's execution modules call."""
 
-import logging
-import os
 from collections.abc import Mapping
 
 from .. import key_file
-from ..errors import DatabaseUnavailable, InvalidValue, StepRefused
+from ..errors import DatabaseUnavailable, StepRefused
 from ..keys import changes as key_changes
 from ..keys import commands as keys_commands
 from ..keys import table as keys_table
@@ -13,33 +11,19 @@ from ..keys.completion import complete, complete_rows, put_into
 from ..keys.known_domains import key_holder, refuse_unknown
 from ..keys.model import DesiredKey, Key
 from ..keys.odd_rows import LISTED
-from ..names import mail_domain, served_selector, stored_domain, stored_selector
+from ..names import mail_domain, served_selector
 from ..postgres import stand_in
 from ..postgres.commands import NO_DATABASE_YET, awaits_setup
 from ..postgres.connection import session
-from ..postgres.objects import names
-from ..postgres.sql import compose
 from ..postgres.stored_row import WITH_FILE
 from ..private_key import PrivateKey
 from ..progress import Progress
-from ..record_names import key_name
 from ..settings.model import Settings
 from . import other_signers, sources
 from .plan import TableImport, selector_taken
 from .sources import Request
 
-log = logging.getLogger(__name__)
-
 IMPORTED = "imported by dkim.import_key"
-
-# A row of the history in the form that the table's own trigger writes.
-_EXPORTED = """
-INSERT INTO {history}
-       (dkim_id, domain, selector, algorithm, address, who, from_state, to_state, why)
-VALUES (%s, %s, %s, %s, %s,
-        concat_ws(' by ', session_user, nullif(current_setting('application_name'), '')),
-        %s, %s, %s)
-"""
 
 
 def import_key(
@@ -170,96 +154,3 @@ def summary(found: Mapping[str, object]) -> dict[str, object]:
         )
     notes += found["also_signs"]
     return {"changes": found["changes"], "notes": notes}
-
-
-def export_key(
-    settings: Settings, domain: object, selector: object, path: object
-) -> dict[str, object]:
-    """
-    Write one private key as PEM to a new file that only root can read (mode 0600).
-
-    The export is noted in the history and in the log.
-
-    path
-        The absolute path of a new file in an existing directory. An existing file is left as it is.
-
-    Returns ``{"path", "domain", "selector", "algorithm", "public_key"}``.
-
-    Raises KeyNotFound, StepRefused for a revoked key (its private half is erased), and
-    InvalidValue for a path that can't be written.
-    """
-    name, chosen = stored_domain(domain), stored_selector(selector)
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise InvalidValue("path", path, "is not an absolute path", "give the complete path")
-    written = False
-    try:
-        with session(settings.database) as connection:
-            key = keys_table.find(connection, settings.database, name, chosen)
-            if key.path:
-                raise StepRefused(
-                    f"{key_name(key.selector, key.domain)}: the row has the path of a file, which"
-                    " OpenDKIM reads the key from; copy that file"
-                )
-            pem = _private_text(connection, settings, key)
-            _note_export(connection, settings, key, path)
-            _write_new(path, pem)
-            written = True
-    except BaseException:
-        if written:
-            os.unlink(path)
-        raise
-    log.warning("the private key %s was exported to %s", key_name(chosen, name), path)
-    return {
-        "path": path,
-        "domain": name,
-        "selector": chosen,
-        "algorithm": key.algorithm,
-        "public_key": key.public,
-    }
-
-
-def _private_text(connection, settings: Settings, key: Key) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            compose("SELECT key FROM {dkim} WHERE id = %s", **names(settings.database)), (key.id,)
-        )
-        text = cursor.fetchone()[0]
-    if text is None:
-        raise StepRefused(
-            f"{key_name(key.selector, key.domain)} is revoked: its private key is erased"
-        )
-    return text
-
-
-def _note_export(connection, settings: Settings, key: Key, path: str) -> None:
-    values = (key.id, key.domain, key.selector, key.algorithm, key.address, key.state, key.state)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            compose(_EXPORTED, **names(settings.database)),
-            (*values, f"exported to {path} by dkim.export_key"),
-        )
-
-
-def _write_new(path: str, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a path"
-        raise InvalidValue(
-            "path",
-            path,
-            f"can't be written: {reason}",
-            "give a new file in a directory that exists",
-        ) from None
-    try:
-        with open(descriptor, "w", encoding="ascii") as stream:
-            os.fchmod(descriptor, 0o600)
-            stream.write(text if text.endswith("\n") else f"{text}\n")
-            stream.flush()
-            os.fsync(descriptor)
-    except BaseException as error:
-        os.unlink(path)
-        if isinstance(error, OSError):
-            raise InvalidValue("path", path, f"can't be written: {error.strerror}") from None
-        raise

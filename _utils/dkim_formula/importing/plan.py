@@ -17,6 +17,7 @@ from ..private_key import PrivateKey
 from ..progress import Progress
 from ..record_names import key_name
 from ..settings.model import Settings
+from . import key_folder
 from .held import Held
 from .key_table import Refusal
 from .pillar import key_settings, missing_settings
@@ -220,12 +221,7 @@ class TableImport:
         return private
 
     def _read_file(self, path: str) -> bytes:
-        held = self._held
-        if held.rows_name_files and not held.folder:
-            raise InvalidValue(
-                "key file", path, "is named by a row", "give the keys' folder as folder="
-            )
-        data = key_file.read_file(path, "key file", held.folder)
+        data = key_folder.read(path, self._held.folder, self._held.rows_name_files)
         exposure = key_file.exposure(path)
         if exposure:
             self.notes.append(f"{path} {exposure}; remove that right, and rotate the key soon")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from .. import names, private_key
 from ..errors import InvalidValue
 from ..record_names import key_record_name
-from .merged import EVERY_HOSTED, Merged
+from .inheritance import EVERY_HOSTED, Merged
 from .model import Address, Domain, KeyPlan
 from .validation import Check, Notes, choice, kind_of, read_section, shown, shown_key
 

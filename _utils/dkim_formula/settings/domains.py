@@ -15,7 +15,7 @@ from .delegation import completed, read_delegation
 from .dmarc import make_dmarc, read_dmarc
 from .dns import advise_ttl
 from .domain_keys import KEY_CHECKS, key_plans, read_addresses
-from .merged import DEFAULTS, EVERY_HOSTED, Merged
+from .inheritance import DEFAULTS, EVERY_HOSTED, Merged
 from .model import Delegation, Dmarc, Domain
 from .spf import advise_spf, own_name_problem, read_spf
 from .transport import read_mta_sts, report_uris

@@ -11,6 +11,8 @@ from dkim_formula.secret import Secret
 from dkim_formula.settings.model import ApiProvider, Dmarc, Dns, Zone
 from support.dns_daemons import PowerDns
 
+pytestmark = pytest.mark.one_release
+
 FOREIGN = """\
 @ TXT "google-site-verification=foreign"
 @ TXT "two" "strings"

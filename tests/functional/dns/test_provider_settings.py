@@ -11,6 +11,8 @@ from dkim_formula.secret import Secret
 from dkim_formula.settings import read
 from dkim_formula.settings.model import ApiProvider, Dns
 
+pytestmark = pytest.mark.one_release
+
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "dns-cases.md"
 EXAMPLES = [
     yaml.safe_load(text)["dkim"]

@@ -20,6 +20,8 @@ from dkim_formula.settings.model import Dmarc, Dns, TsigKey, Zone
 from support.dns_daemons import ALGORITHM, KEY_NAME, OTHER_SECRET, SECRET, Bind, Knot
 from support.nameserver import Nameserver
 
+pytestmark = pytest.mark.one_release
+
 KEY = TsigKey(KEY_NAME.rstrip("."), ALGORITHM, Secret(SECRET))
 FOREIGN = """\
 @ TXT "google-site-verification=foreign"

@@ -17,6 +17,7 @@ from dkim_formula.errors import (
     StepRefused,
 )
 from dkim_formula.importing import commands as importing_commands
+from dkim_formula.importing import export
 from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
 from dkim_formula.keys import changes as key_changes
@@ -445,7 +446,7 @@ def test_export_writes_a_file_for_root_and_a_history_entry(with_key, tmp_path, c
     target = tmp_path / "exported.private"
     before = os.umask(0)
     try:
-        found = importing_commands.export_key(with_key, "example.com", "mail", str(target))
+        found = export.export_key(with_key, "example.com", "mail", str(target))
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -469,7 +470,7 @@ def test_export_writes_a_file_for_root_and_a_history_entry(with_key, tmp_path, c
 
 def test_exported_key_can_be_imported_again(with_key, tmp_path):
     target = str(tmp_path / "exported.private")
-    importing_commands.export_key(with_key, "example.com", "mail", target)
+    export.export_key(with_key, "example.com", "mail", target)
     assert importing_commands.import_key(with_key, "example.com", "mail", target)["existed"] is True
 
 
@@ -480,7 +481,7 @@ def test_export_never_overwrites_a_file(with_key, tmp_path):
     link.symlink_to(tmp_path / "nothere")
     for path in (target, link):
         with pytest.raises(InvalidValue, match="File exists"):
-            importing_commands.export_key(with_key, "example.com", "mail", str(path))
+            export.export_key(with_key, "example.com", "mail", str(path))
     assert target.read_text() == "mine"
     assert not (tmp_path / "nothere").exists()
     assert len(history(with_key)) == 1
@@ -498,28 +499,26 @@ def test_export_without_a_history_entry_leaves_no_file(with_key, tmp_path):
             " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.no()",
         )
     with pytest.raises(DatabaseError):
-        importing_commands.export_key(with_key, "example.com", "mail", str(target))
+        export.export_key(with_key, "example.com", "mail", str(target))
     assert not target.exists()
 
 
 def test_revoked_or_unknown_key_cannot_be_exported(with_key, tmp_path):
     target = tmp_path / "exported.private"
     with pytest.raises(KeyNotFound):
-        importing_commands.export_key(with_key, "example.com", "other", str(target))
+        export.export_key(with_key, "example.com", "other", str(target))
     with pytest.raises(InvalidValue, match="absolute"):
-        importing_commands.export_key(with_key, "example.com", "mail", "exported.private")
+        export.export_key(with_key, "example.com", "mail", "exported.private")
     rotation_commands.revoke(with_key, "example.com", "mail", force=True)
     with pytest.raises(StepRefused, match="revoked: its private key is erased"):
-        importing_commands.export_key(with_key, "example.com", "mail", str(target))
+        export.export_key(with_key, "example.com", "mail", str(target))
     assert not target.exists()
 
 
 def test_logs_of_an_export_have_no_private_key(with_key, tmp_path, server, caplog):
     caplog.set_level(logging.DEBUG)
     logged = server.log_from_now()
-    importing_commands.export_key(
-        with_key, "example.com", "mail", str(tmp_path / "exported.private")
-    )
+    export.export_key(with_key, "example.com", "mail", str(tmp_path / "exported.private"))
     log = logged() + caplog.text
     assert "exported" in log
     for form in (traditional_pem(0), rsa_key(0).pem()):

@@ -17,6 +17,8 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.private_key import PrivateKey
 from functional.server import execute, query
 
+pytestmark = pytest.mark.one_release
+
 LIBRARY = Path(generate_many.__file__).parents[2]
 
 

@@ -26,6 +26,8 @@ from hypothesis import strategies as st
 from support.fuzz import examples
 from support.signing_daemon import SigningDaemon
 
+pytestmark = pytest.mark.one_release
+
 PKCS8 = rsa_key(6).pem()
 PKCS1 = traditional_pem(6)
 DER = base64.b64encode(

@@ -16,6 +16,8 @@ from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings.model import KeyPlan
 from functional.server import execute, insert_as_howto, move, query, rsa_key, traditional_pem
 
+pytestmark = pytest.mark.one_release
+
 
 @pytest.fixture
 def opened(ready):

@@ -9,6 +9,8 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors
 from functional.server import rsa_key
 
+pytestmark = pytest.mark.one_release
+
 DESIRED = {
     ".example.com": ("example.com", ""),
     "ceo@example.com": ("example.com", "ceo@example.com"),

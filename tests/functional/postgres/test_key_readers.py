@@ -24,6 +24,8 @@ from functional.server import (
     traditional_pem,
 )
 
+pytestmark = pytest.mark.one_release
+
 ROLES = ("panel", "backup", "stats")
 SHOWING = ("public.dkim", "public.dkim_key_table", "public.dkim_key_table_ed25519")
 

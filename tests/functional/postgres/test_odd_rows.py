@@ -15,6 +15,8 @@ from functional.server import execute, query
 from salt.exceptions import CommandExecutionError
 from support.signing_daemon import SigningDaemon
 
+pytestmark = pytest.mark.one_release
+
 LOOKUP = yaml.safe_load((dirty.CASES.parents[1] / "dkim" / "defaults.yaml").read_text())
 
 

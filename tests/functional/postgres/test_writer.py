@@ -10,6 +10,7 @@ from dkim_formula.health import check_database as doctor_database
 from dkim_formula.health import preflight
 from dkim_formula.health.model import Host
 from dkim_formula.importing import commands as importing_commands
+from dkim_formula.importing import export
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.keys.model import DesiredKey
@@ -19,6 +20,8 @@ from dkim_formula.postgres import hosted, objects, roles, writer_rights
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings import Reading, read
 from functional.server import execute, query, rsa_key, set_up
+
+pytestmark = pytest.mark.one_release
 
 WRITER = "vmail-dkim-writer"
 
@@ -60,7 +63,7 @@ def test_writer_can_do_all_of_the_daily_work(site, tmp_path):
     assert keys_commands.list_keys(site)
     assert keys_commands.public_key(site, "example.com")
     assert records.records(site, None, "bind", False)
-    importing_commands.export_key(site, "example.com", "later", str(tmp_path / "out"))
+    export.export_key(site, "example.com", "later", str(tmp_path / "out"))
     (tmp_path / "in").write_text(rsa_key().pem())
     (tmp_path / "in").chmod(0o600)
     importing_commands.import_key(site, "example.org", "imported", str(tmp_path / "in"))

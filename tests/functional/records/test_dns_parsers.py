@@ -31,6 +31,8 @@ from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind, Knot
 
 import dkim
 
+pytestmark = pytest.mark.one_release
+
 CASES = Path(__file__).resolve().parents[2] / "cases" / "records"
 POLICY = Dmarc(
     policy="quarantine",

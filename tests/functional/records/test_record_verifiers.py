@@ -21,6 +21,8 @@ from support.fuzz import examples
 
 import dkim
 
+pytestmark = pytest.mark.one_release
+
 CASES = Path(__file__).resolve().parents[2] / "cases" / "records"
 KEY = PrivateKey.generate("rsa", 1024)
 OTHER = PrivateKey.generate("rsa", 1024).public_base64()

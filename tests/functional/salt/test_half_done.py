@@ -121,7 +121,10 @@ def statements(faults, action):
     return faults.counted - before
 
 
-@pytest.mark.parametrize("part", range(4))
+QUARTERS = [0, *(pytest.param(part, marks=pytest.mark.soak) for part in (1, 2, 3))]
+
+
+@pytest.mark.parametrize("part", QUARTERS)
 def test_failed_run_reports_the_keys_that_it_stored(
     server, ready_template, ready, monkeypatch, part
 ):

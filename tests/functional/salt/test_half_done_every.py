@@ -575,7 +575,7 @@ def fails(surroundings, ready_template, zones_of, steps):
 
 @pytest.mark.parametrize("key", ROWS)
 def test_failing_state_reports_the_changes_that_it_made(fails, key):
-    """Steps of every kind fail. The next run completes the work, and one more changes nothing."""
+    """Some steps fail. The next run completes the work, and one more changes nothing."""
     fails(key, spread)
 
 

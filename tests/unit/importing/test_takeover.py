@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from dkim_formula import key_file
 from dkim_formula.errors import InvalidValue
-from dkim_formula.importing import amavisd, modoboa, opendkim, postfixadmin, rspamd, ucl
+from dkim_formula.importing import (
+    amavisd,
+    key_folder,
+    modoboa,
+    opendkim,
+    postfixadmin,
+    rspamd,
+    ucl,
+)
 from dkim_formula.importing.selection import select
 from dkim_formula.key_text import read_stored
 from dkim_formula.postgres import dsn
@@ -106,10 +114,13 @@ def test_file_that_a_row_names_has_to_be_in_the_keys_folder(tmp_path):
     (keys / "link").symlink_to(other)
     (keys / "inner").symlink_to(keys / "own")
     for good in (keys / "own", keys / "inner", keys / ".." / "keys" / "own"):
-        assert key_file.read_file(str(good), "key file", str(keys)) == b"text"
+        assert key_folder.read(str(good), str(keys), True) == b"text"
     for bad in (other, keys / "link", keys / ".." / "other"):
         with pytest.raises(InvalidValue, match=r"is not in .*keys"):
-            key_file.read_file(str(bad), "key file", str(keys))
+            key_folder.read(str(bad), str(keys), True)
+    assert key_folder.read(str(other), "", False) == b"text"
+    with pytest.raises(InvalidValue, match="give the keys' folder as folder="):
+        key_folder.read(str(other), "", True)
 
 
 # --- PostfixAdmin ---------------------------------------------------------------------------------

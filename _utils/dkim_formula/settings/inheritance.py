@@ -1,4 +1,4 @@
-"""A domain's settings, merged over those of ``dkim:defaults``."""
+"""The settings that a domain inherits from ``dkim:defaults``, and its own over them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
