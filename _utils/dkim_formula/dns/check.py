@@ -13,9 +13,10 @@ from ..progress import Progress
 from ..records.record import Record, is_inside
 from ..settings.model import Dns
 from . import verdict
-from .checked import Answered, Checked, advice_of, joined, not_asked, past_deadline, with_serial
+from .checked import Answered, Checked, advice_of, joined, not_asked, past_deadline
 from .query import DnsClient, Endpoint, endpoint_of, question
-from .reply import Reply, is_newer
+from .reply import Reply
+from .serials import with_serials
 from .verdict import Finding
 from .zones import Zone, ZoneFinder, configured_zone
 
@@ -180,7 +181,7 @@ class _Checker:
     async def _conclude(self, record: Record, zone: Zone, answers: list[Answered]) -> Checked:
         result = verdict.overall(answer.finding.verdict for answer in answers)
         if result == verdict.INCONSISTENT:
-            answers = await self._with_serials(zone, answers)
+            answers = await with_serials(self._client, zone, answers)
         wrong = [answer for answer in answers if answer.finding.verdict != verdict.OK]
         negative = _longest(*(answer.finding.negative_ttl for answer in wrong))
         if negative is None and self._zone_times:
@@ -242,29 +243,6 @@ class _Checker:
             return replace(answer, finding=verdict.by_wildcard(finding))
 
         return list(await asyncio.gather(*map(judged, answers)))
-
-    async def _with_serials(self, zone: Zone, answers: list[Answered]) -> list[Answered]:
-        """Return the answers with each server's serial, and name the servers that lag behind."""
-        endpoints = zone.endpoints()
-        found = await asyncio.gather(*(self._serial(zone.name, e) for e in endpoints.values()))
-        serials = dict(zip(endpoints, found, strict=True))
-        newest = None
-        for serial in serials.values():
-            if serial is not None and (newest is None or is_newer(serial, newest)):
-                newest = serial
-        right = {serials.get(one.address) for one in answers if one.finding.verdict == verdict.OK}
-        return [
-            with_serial(answer, zone.name, serials.get(answer.address), newest, right)
-            for answer in answers
-        ]
-
-    async def _serial(self, zone: str, endpoint: Endpoint) -> int | None:
-        try:
-            reply = await self._client.ask(endpoint, question(zone, "SOA"))
-        except NoAnswer:
-            return None
-        soa = reply.soa()
-        return None if soa is None or soa.name != zone else soa.value.serial
 
     async def _validate(self, found: Checked) -> Checked:
         """

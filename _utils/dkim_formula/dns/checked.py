@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ..records.record import Record
 from . import verdict
@@ -95,35 +95,6 @@ def not_asked(server: Nameserver) -> Answered:
 def past_deadline(record: Record, deadline: float) -> Checked:
     """Return the result for a record without a result at the deadline."""
     return Checked(record, verdict.UNCHECKED, f"not within {deadline:g} s (dkim:dns:deadline)")
-
-
-def with_serial(
-    answer: Answered,
-    zone: str,
-    serial: int | None,
-    newest: int | None,
-    right: Collection[int | None],
-) -> Answered:
-    """
-    Return an answer with its server's serial. If the record is not ``ok``, the detail says whether
-    the server lags behind or the serial was not raised.
-
-    right
-        The serials of the servers that show the record.
-    """
-    finding, text = answer.finding, ""
-    if serial is not None and finding.verdict != verdict.OK:
-        if serial in right:
-            text = (
-                f"a server with the same serial {serial} has the record: the serial of {zone} was "
-                "not raised, so this server does not copy the zone; raise it (PowerDNS: pdnsutil "
-                f"set-meta {zone} SOA-EDIT-API DEFAULT, then pdnsutil increase-serial {zone})"
-            )
-        elif serial != newest:
-            text = f"the server lags behind: its serial is {serial}, the newest {newest}"
-    if text:
-        finding = replace(finding, detail=f"{finding.detail}; {text}" if finding.detail else text)
-    return replace(answer, finding=finding, serial=serial)
 
 
 def joined(answers: Sequence[Answered]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from ..errors import DnsError, NoAnswer, NoLibrary
 from ..settings.model import Dns
+from . import serials
 from .query import DnsClient, Endpoint, question
-from .reply import Reply, is_newer
+from .reply import Reply
 from .steps import Present
 from .zones import ZoneFinder
 
@@ -67,14 +68,11 @@ async def _newest(
     Return the answers of the servers with the newest serial. Raises DnsError where these answers
     differ.
     """
-    serials = await asyncio.gather(*(_serial(client, server, zone) for server in found))
-    newest: int | None = None
-    for serial in serials:
-        if serial is not None and (newest is None or is_newer(serial, newest)):
-            newest = serial
+    known = await serials.read(client, zone, found)
+    newest = serials.newest(known)
     of_newest = {
         server: found[server]
-        for server, serial in zip(found, serials, strict=True)
+        for server, serial in zip(found, known, strict=True)
         if serial == newest
     }
     if len(set(map(_content, of_newest.values()))) > 1:
@@ -88,14 +86,6 @@ async def _newest(
 
 def _content(present: Present) -> tuple[frozenset[bytes], str | None]:
     return frozenset(present.values), present.alias
-
-
-async def _serial(client: DnsClient, server: Endpoint, zone: str) -> int | None:
-    try:
-        soa = (await client.ask_fully(server, question(zone, "SOA"))).soa()
-    except NoAnswer:
-        return None
-    return None if soa is None or soa.name != zone else soa.value.serial
 
 
 async def _ask(client: DnsClient, server: Endpoint, name: str) -> Present | DnsError:

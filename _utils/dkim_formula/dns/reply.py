@@ -85,11 +85,6 @@ class Soa:
     negative_ttl: int  # seconds; RFC 2308, section 5
 
 
-def is_newer(one: int, other: int) -> bool:
-    """Return whether a serial is newer than another: RFC 1982, section 3.2."""
-    return one != other and (one - other) % 2**32 < 2**31
-
-
 @dataclass(frozen=True)
 class Reply:
     """An answer. ``rcode`` is its name, such as ``NXDOMAIN``."""

@@ -30,9 +30,9 @@ from .desired import (
     key_problem,
     record_of,
 )
-from .generation_run import GenerationRun, Progress, changes_of, new_patterns
 from .history import selector_used
 from .known_domains import key_holder, refuse_unknown
+from .missing_keys import GenerationRun, Progress, changes_of, new_patterns
 from .model import DesiredKey, Key
 
 

@@ -5,6 +5,6 @@ Reading order: ``commands`` (what Salt's execution modules call), ``run`` (obser
 plan, apply, publish, observe, report), ``state``, ``plan``, ``moves``, ``new_keys`` and ``revoke``
 (pure: the moves of a request), ``gate`` (pure: evidence, and whether a key may move),
 ``due_dates`` and ``waiting_times`` (pure: every time limit), ``observe``, ``apply``,
-``replica_lag`` and ``replica_positions`` (standby servers), ``disclosure``, ``report``,
+``replicas`` and ``replica_replay`` (standby servers), ``disclosure``, ``report``,
 ``status``, ``urgency``.
 """

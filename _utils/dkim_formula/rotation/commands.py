@@ -26,7 +26,7 @@ from ..postgres.connection import session
 from ..private_key import check_algorithm
 from ..settings.model import Domain, Settings
 from ..settings.validation import text as checked_text
-from . import replica_positions
+from . import replica_replay
 from .disclosure import disclose
 from .due_dates import least_age, standby_for
 from .moves import UNUSED_STATES
@@ -191,7 +191,7 @@ def forget_replica(settings: Settings, address: object, test: bool = False) -> d
     Raises StepRefused for an address that no known standby has.
     """
     with session(settings.database) as connection:
-        gone = replica_positions.forget(
+        gone = replica_replay.forget(
             connection, settings.database, checked_text(address, "address")
         )
         if test:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ..keys.model import GONE
 from ..settings.duration import in_words
 from ..text import timestamp
-from .replica_lag import Replicas
+from .replicas import Replicas
 from .waiting_times import SILENT_FOR, RetireFor, visible_for
 
 OK = "ok"

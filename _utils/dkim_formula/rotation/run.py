@@ -31,7 +31,7 @@ from ..postgres.commit import commit
 from ..postgres.connection import session
 from ..private_key import PrivateKey
 from ..settings.model import Settings
-from . import replica_positions
+from . import replica_replay
 from .apply import apply
 from .gate import Observation
 from .moves import NewKey, RotationPlan
@@ -46,7 +46,7 @@ from .plan import (
     plan_new_keys,
     plan_standby,
 )
-from .replica_lag import Replicas
+from .replicas import Replicas
 from .report import RotationReport
 from .revoke import Revoke
 from .state import (
@@ -256,8 +256,8 @@ class RotationRun:
     def _observe_replicas(self) -> Replicas:
         """Observe the standby servers, and return their marks."""
         with self._session() as connection:
-            replica_positions.observe(connection, self._database)
-            return replica_positions.read(connection, self._database)
+            replica_replay.observe(connection, self._database)
+            return replica_replay.read(connection, self._database)
 
     def _complete(self, domains: Sequence[str]) -> list[Key]:
         """Complete the rows of other programs, prepare observations, and return the keys."""

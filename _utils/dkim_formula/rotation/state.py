@@ -35,7 +35,7 @@ from .gate import (
     with_observation,
 )
 from .moves import UNUSED_STATES, Move, NewKey
-from .replica_lag import Replicas
+from .replicas import Replicas
 from .waiting_times import RetireFor
 
 NO_ORPHANS = Orphans()

@@ -16,7 +16,7 @@ from ..progress import Progress
 from ..settings.model import Settings
 from ..settings.validation import choice
 from ..text import timestamp
-from . import replica_positions
+from . import replica_replay
 from .due_dates import due_at
 from .gate import Evidence, Observation, with_observation
 from .observe import observe, read_evidence
@@ -77,7 +77,7 @@ def status(
         now = history.clock(connection)
         stored = read_evidence(connection, settings.database, [key.id for key in keys])
         refused = refusals.waiting(connection, settings.database)
-        standbys = replica_positions.read(connection, settings.database)
+        standbys = replica_replay.read(connection, settings.database)
     observations = {}
     if dns:
         observations = observe(settings, keys, now, RotationReport(), progress)

@@ -1,4 +1,4 @@
-"""Ten thousand domains are checked in a minute."""
+"""Ten thousand domains are checked in a minute of the processor's time."""
 
 import time
 from collections import Counter
@@ -12,19 +12,19 @@ from support.dns_daemons import Bind
 
 pytestmark = pytest.mark.one_release
 
-DOMAINS = 10_000
 # Of the processor's time, not of the clock's: the machine may have other work to do.
-MOST_SECONDS = 60
+MOST_SECONDS_A_DOMAIN = 60 / 10_000
 
 
-def test_ten_thousand_domains_are_checked_in_a_minute(tmp_path):
+@pytest.mark.parametrize("domains", [1000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_ten_thousand_domains_are_checked_in_a_minute(tmp_path, domains):
     records = [
-        key_record(f"d{number}.example.com", "s1", "rsa", "A" * 392) for number in range(DOMAINS)
+        key_record(f"d{number}.example.com", "s1", "rsa", "A" * 392) for number in range(domains)
     ]
     zone = render(records, "bind")
     with Bind(tmp_path, {"example.com": zone}, "127.0.53.103") as server:
         begin = time.process_time()
         found = run(check.check(records, Dns(resolver=(server.address,), deadline=600)))
         used = time.process_time() - begin
-    assert Counter(one.verdict for one in found) == {"ok": DOMAINS}
-    assert used < MOST_SECONDS
+    assert Counter(one.verdict for one in found) == {"ok": domains}
+    assert used < MOST_SECONDS_A_DOMAIN * domains

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import DatabaseError
-from dkim_formula.keys import generate_many
+from dkim_formula.keys import bulk_generation
 from dkim_formula.keys.comparison import compare
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
@@ -19,7 +19,7 @@ from functional.server import execute, query
 
 pytestmark = pytest.mark.one_release
 
-LIBRARY = Path(generate_many.__file__).parents[2]
+LIBRARY = Path(bulk_generation.__file__).parents[2]
 
 
 def host(settings, count):
@@ -43,7 +43,7 @@ def test_every_missing_key_is_generated_and_progress_is_reported(ready):
     desired = host(ready, 100)
     reported = []
     with db.session(ready) as connection:
-        stored = generate_many.generate(
+        stored = bulk_generation.generate(
             connection, ready, desired, "test", lambda *at: reported.append(at), workers=1
         )
         assert len(stored) == 100
@@ -54,14 +54,14 @@ def test_every_missing_key_is_generated_and_progress_is_reported(ready):
 def test_second_run_generates_no_key(ready, monkeypatch):
     desired = host(ready, 40)
     with db.session(ready) as connection:
-        generate_many.generate(connection, ready, desired, "test")
+        bulk_generation.generate(connection, ready, desired, "test")
         monkeypatch.setattr(PrivateKey, "generate", None)
-        assert generate_many.generate(connection, ready, desired, "test") == []
+        assert bulk_generation.generate(connection, ready, desired, "test") == []
 
 
 def test_rsa_key_has_the_desired_size(ready):
     with db.session(ready) as connection:
-        (key,) = generate_many.generate(
+        (key,) = bulk_generation.generate(
             connection, ready, [DesiredKey("example.com", "s", "rsa", 1024)], "test"
         )
     assert (key.algorithm, key.bits) == ("rsa", 1024)
@@ -70,7 +70,7 @@ def test_rsa_key_has_the_desired_size(ready):
 def test_domain_that_is_not_hosted_gets_its_key(ready):
     with db.session(ready) as connection:
         desired = [DesiredKey("nowhere.example", "s", "ed25519")]
-        (key,) = generate_many.generate(connection, ready, desired, "test")
+        (key,) = bulk_generation.generate(connection, ready, desired, "test")
     assert (key.domain, key.state) == ("nowhere.example", "active")
 
 
@@ -82,10 +82,10 @@ def test_failed_run_keeps_its_batches_and_the_next_run_completes_them(ready):
             raise InterruptedError
 
     with pytest.raises(InterruptedError), db.session(ready) as connection:
-        generate_many.generate(connection, ready, desired, "test", stop, workers=1)
+        bulk_generation.generate(connection, ready, desired, "test", stop, workers=1)
     with db.session(ready) as connection:
         assert inserts(connection) == (64, 64)
-        assert len(generate_many.generate(connection, ready, desired, "test")) == 36
+        assert len(bulk_generation.generate(connection, ready, desired, "test")) == 36
         assert inserts(connection) == (100, 100)
 
 
@@ -97,7 +97,7 @@ def test_failed_run_releases_its_lock(ready):
 
     with db.session(ready) as connection:
         with pytest.raises(InterruptedError):
-            generate_many.generate(connection, ready, desired, "test", stop, workers=1)
+            bulk_generation.generate(connection, ready, desired, "test", stop, workers=1)
         locks = query(connection, "SELECT * FROM pg_locks WHERE locktype = 'advisory'")
         assert locks == []
 
@@ -105,7 +105,7 @@ def test_failed_run_releases_its_lock(ready):
 BULK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dkim_formula.keys import generate_many
+from dkim_formula.keys import bulk_generation
 from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection, hosted
 from dkim_formula.settings.model import Database
@@ -116,7 +116,7 @@ with connection.session(settings) as opened:
         for name in hosted.hosted(opened, settings)
         if name.startswith("d")
     ]
-    generate_many.generate(opened, settings, desired, "test", workers=1)
+    bulk_generation.generate(opened, settings, desired, "test", workers=1)
 """
 
 
@@ -172,7 +172,9 @@ def test_concurrent_calls_for_one_domain_generate_one_key(ready):
         with db.session(ready) as connection:
             meeting.wait()
             made.extend(
-                generate_many.generate(connection, ready, [DesiredKey("example.com", "s")], "test")
+                bulk_generation.generate(
+                    connection, ready, [DesiredKey("example.com", "s")], "test"
+                )
             )
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
@@ -186,9 +188,9 @@ def test_concurrent_calls_for_one_domain_generate_one_key(ready):
 
 def test_single_call_does_not_wait_for_a_bulk_run(ready):
     with db.session(ready) as bulk, db.session(ready) as single:
-        generate_many._lock(bulk, "pg_advisory_lock")
+        bulk_generation._lock(bulk, "pg_advisory_lock")
         execute(single, "SET lock_timeout = '1s'")
-        (key,) = generate_many.generate(
+        (key,) = bulk_generation.generate(
             single, ready, [DesiredKey("example.com", "s", "ed25519")], "test"
         )
         assert key.state == "active"
@@ -199,7 +201,9 @@ def test_number_of_threads_is_the_number_of_usable_cores(ready, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     reported = []
     with db.session(ready) as connection:
-        generate_many.generate(connection, ready, desired, "test", lambda *at: reported.append(at))
+        bulk_generation.generate(
+            connection, ready, desired, "test", lambda *at: reported.append(at)
+        )
     assert reported == [(96, 97), (97, 97)]
 
 
@@ -216,5 +220,5 @@ def test_error_says_that_the_server_closed_the_connection(ready):
 
     cause = r"terminat|server closed"
     with pytest.raises(DatabaseError, match=cause), db.session(ready) as connection:
-        generate_many.generate(connection, ready, desired, "test", cut, workers=1)
+        bulk_generation.generate(connection, ready, desired, "test", cut, workers=1)
     assert stored(ready) == 32

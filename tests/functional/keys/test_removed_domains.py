@@ -23,9 +23,10 @@ from dkim_formula.rotation import commands as rotation_commands
 from functional.rotation.test_rotation import HOLD, QUEUE, change, name
 from functional.rotations import Site
 from functional.server import execute, query, rsa_key
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind
+from support.fuzz import examples
 
 pytestmark = pytest.mark.one_release
 
@@ -272,7 +273,7 @@ def test_advice_reports_orphans_whenever_the_complete_read_finds_some(ready):
     site.pillar = {"domains": {"*": {}, "example.org": {}, "b.example": False}}
     results = set()
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @examples(40, deadline=None, database=None)
     @given(
         st.sets(st.sampled_from(SPELLINGS), max_size=4),
         st.dictionaries(

@@ -91,7 +91,7 @@ def name_of(what, not_in_it=""):
     return odd_text().map(fit)
 
 
-@examples(8, **KEPT)
+@examples(4, **KEPT)
 @given(
     st.fixed_dictionaries(
         {what: name_of(what) for what in ("schema", "table", "name")}
@@ -135,7 +135,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@examples(12, **KEPT)
+@examples(6, **KEPT)
 @given(st.lists(ROWS, max_size=3), st.booleans())
 def test_rows_of_another_tool_are_accepted_or_refused(mailhost, rows, every):
     database = mailhost.database

@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 from dkim_formula import errors
 from dkim_formula.converge import converge, failed
+from dkim_formula.keys import bulk_generation
 from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import commands as keys_commands
-from dkim_formula.keys import generate_many
 from dkim_formula.postgres import access_files
 from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
@@ -129,8 +129,8 @@ def test_failed_run_reports_the_keys_that_it_stored(
     server, ready_template, ready, monkeypatch, part
 ):
     """Each statement fails in turn, a quarter of the statements in each part."""
-    monkeypatch.setattr(generate_many, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generate_many.os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setattr(bulk_generation, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(bulk_generation.os, "sched_getaffinity", lambda _pid: {0, 1})
     faults = FaultySessions(monkeypatch)
     settings = settings_with_keys(ready)
     total = statements(faults, lambda: keys_commands.generate_missing(settings))
@@ -162,8 +162,8 @@ def _failing(faults, number, settings):
 
 def test_failed_run_reports_its_stored_keys_without_a_second_read(ready, monkeypatch):
     """A second read fails, so the run itself must record the stored keys."""
-    monkeypatch.setattr(generate_many, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generate_many.os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setattr(bulk_generation, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(bulk_generation.os, "sched_getaffinity", lambda _pid: {0, 1})
     settings = settings_with_keys(ready)
     store = key_changes.store
     stored = []
@@ -174,7 +174,7 @@ def test_failed_run_reports_its_stored_keys_without_a_second_read(ready, monkeyp
         stored.extend(store(*given, **more))
         return stored
 
-    monkeypatch.setattr(generate_many, "store", once)
+    monkeypatch.setattr(bulk_generation, "store", once)
     reads = iter([keys_commands.generate_missing(settings, test=True)])
 
     def read():

@@ -22,7 +22,7 @@ import dns.rcode
 import dns.update
 import dns.zone
 import pytest
-from dkim_formula.keys import generate_many
+from dkim_formula.keys import bulk_generation
 from dkim_formula.postfix import control, main_cf, saved_values
 from dkim_formula.postgres import access_files
 from dkim_formula.postgres import connection as db
@@ -461,8 +461,8 @@ def steps(monkeypatch, tmp_path, server):
 def surroundings(minion, server, another_database, tmp_path, monkeypatch, steps, refusing):
     """A function that creates a new world with its own database and files. No service runs."""
     minion.secrets.add(every.PASSWORD)
-    monkeypatch.setattr(generate_many, "_BATCH_PER_WORKER", 1)
-    monkeypatch.setattr(generate_many.os, "sched_getaffinity", lambda _pid: {0})
+    monkeypatch.setattr(bulk_generation, "_BATCH_PER_WORKER", 1)
+    monkeypatch.setattr(bulk_generation.os, "sched_getaffinity", lambda _pid: {0})
     monkeypatch.setattr(access_files, "RELOADED_WITHIN", 5.0)
     waiting = functools.partial(control.wait_until_stopped, within=0)
     monkeypatch.setattr(control, "wait_until_stopped", waiting)

@@ -4,8 +4,8 @@ import functools
 
 import pytest
 from dkim_formula.errors import DatabaseError
+from dkim_formula.keys import bulk_generation
 from dkim_formula.keys import changes as key_changes
-from dkim_formula.keys import generate_many
 from dkim_formula.keys import table as keys_table
 from dkim_formula.keys.completion import complete_rows
 from dkim_formula.keys.model import DesiredKey
@@ -90,7 +90,7 @@ def test_log_of_a_stored_key_has_no_key(ready, logged):
 
 def test_log_of_generation_and_moves_has_no_key(ready, logged):
     with db.session(ready) as connection:
-        generate_many.generate(connection, ready, [DesiredKey("example.com", "s")], "test")
+        bulk_generation.generate(connection, ready, [DesiredKey("example.com", "s")], "test")
         ((pem,),) = query(connection, "SELECT key FROM public.dkim")
         for state in ("retired", "active", "revoked"):
             move(connection, ready, "s", state)

@@ -11,7 +11,7 @@ from dkim_formula.rotation.gate import (
     may_sign,
     with_observation,
 )
-from dkim_formula.rotation.replica_lag import Mark, Replicas
+from dkim_formula.rotation.replicas import Mark, Replicas
 from dkim_formula.rotation.waiting_times import RetireFor
 from hypothesis import given
 from hypothesis import strategies as st

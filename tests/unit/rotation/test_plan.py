@@ -381,7 +381,7 @@ PURE = (
     "moves",
     "state",
     "gate",
-    "replica_lag",
+    "replicas",
     "due_dates",
     "waiting_times",
 )

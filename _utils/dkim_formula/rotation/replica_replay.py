@@ -9,7 +9,7 @@ from ..postgres.objects import names
 from ..postgres.replica_function import HIDDEN, RIGHT
 from ..postgres.sql import compose, quoted
 from ..settings.model import Database
-from .replica_lag import Mark, Replicas
+from .replicas import Mark, Replicas
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg

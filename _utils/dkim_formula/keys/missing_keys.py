@@ -6,7 +6,7 @@ from ..postgres import hosted as hosted_domains
 from ..postgres import schema
 from ..record_names import key_name
 from ..settings.model import Domain, Settings
-from . import generate_many, odd_rows, patterns, refusals, removed_domains, removed_domains_table
+from . import bulk_generation, odd_rows, patterns, refusals, removed_domains, removed_domains_table
 from .comparison import compare
 from .desired import (
     chosen_domains,
@@ -90,7 +90,7 @@ class GenerationRun:
         patterns.apply(self.connection, self.database, self.patterns)
         self.connection.commit()
         self._has_begun = True
-        generate_many.generate(
+        bulk_generation.generate(
             self.connection,
             self.database,
             self.missing,
