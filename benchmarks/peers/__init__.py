@@ -14,7 +14,7 @@ program.
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .. import milter, site
@@ -37,14 +37,40 @@ PEERS: Sequence[type[Peer]] = (
     Formula,
     FormulaBoth,
 )
-SIZES = (1, 1_000, 100_000)
-SHORT_SIZES = (1, 100)
 SMALL, LARGE = "1.6 kB", "60 kB"
 BODIES = {SMALL: milter.BODY, LARGE: milter.LINE * 800}
 CONNECTIONS = (1, 20)
-ROUNDS = 5
-FEWEST = 20  # messages in a turn
-TRIAL = 40  # messages that show how many a turn needs
+
+
+@dataclass(frozen=True)
+class Scale:
+    """
+    How much is measured.
+
+    sizes
+        The numbers of domains.
+    rounds
+        The rounds at each size.
+    seconds
+        The length of a turn.
+    fewest
+        The least number of messages in a turn.
+    trial
+        The number of messages that show how many a turn needs.
+    """
+
+    sizes: Sequence[int] = (1, 1_000, 100_000)
+    rounds: int = 5
+    seconds: float = 0.5
+    fewest: int = 20
+    trial: int = 40
+
+    def messages(self, rate: float) -> int:
+        """Return the number of messages in a turn of a program with such a rate."""
+        return max(self.fewest, int(rate * self.seconds))
+
+
+SHORT = Scale(sizes=(100,), rounds=1, seconds=0.01, fewest=4, trial=4)
 
 T = TypeVar("T")
 
@@ -52,15 +78,15 @@ T = TypeVar("T")
 def run(short: bool) -> Iterator[Figure]:
     """Print the tables; yield the figures with goals as they are measured."""
     SCRATCH.mkdir(mode=0o755, exist_ok=True)
-    sizes, rounds, seconds = (SHORT_SIZES, 1, 0.05) if short else (SIZES, ROUNDS, 0.5)
+    scale = SHORT if short else Scale()
     with site.reader_let_in():
-        for size in sizes:
-            measured = _at(size, rounds, seconds)
+        for size in scale.sizes:
+            measured = _at(size, scale)
             print(report.tables(size, measured), flush=True)
             yield from report.figures(size, measured)
 
 
-def _at(size: int, rounds: int, seconds: float) -> dict[str, Measured]:
+def _at(size: int, scale: Scale) -> dict[str, Measured]:
     """Measure every peer with ``size`` keys; the limit has one key."""
     first, others = keys.make(size, "first"), keys.make(size, "third")
     peers = [kind(first[: kind.most]) for kind in PEERS]
@@ -70,9 +96,9 @@ def _at(size: int, rounds: int, seconds: float) -> dict[str, Measured]:
         for peer in peers:
             stack.callback(peer.remove)
             stack.enter_context(peer.running())
-        _at_the_sockets(peers, found, rounds, seconds)
+        _at_the_sockets(peers, found, scale)
         with postfix(peers) as mail:
-            _through_postfix(mail, peers, found, rounds, seconds)
+            _through_postfix(mail, peers, found, scale)
         for peer in peers:
             found[peer.title].memory = peer.memory()
             found[peer.title].seconds = _changes(peer, others)
@@ -88,14 +114,12 @@ def _turns(things: Sequence[T], rounds: int) -> Iterator[tuple[str, int, Sequenc
                 yield body, connections, [*things[start:], *things[:start]]
 
 
-def _at_the_sockets(
-    peers: Sequence[Peer], found: Mapping[str, Measured], rounds: int, seconds: float
-) -> None:
+def _at_the_sockets(peers: Sequence[Peer], found: Mapping[str, Measured], scale: Scale) -> None:
     for peer in peers:
         # What a daemon does once only does not count.
-        milter.load(peer.sockets, peer.domains, TRIAL, 1)
+        milter.load(peer.sockets, peer.domains, scale.trial, 1)
     pace: dict[object, float] = {}
-    for body, connections, order in _turns(peers, rounds):
+    for body, connections, order in _turns(peers, scale.rounds):
         for peer in order:
             measured = found[peer.title]
             load = functools.partial(
@@ -107,9 +131,9 @@ def _at_the_sockets(
             )
             turn = peer, body, connections
             if turn not in pace:
-                pace[turn] = load(TRIAL).rate
+                pace[turn] = load(scale.trial).rate
             before = peer.processor_seconds()
-            done = load(_messages(pace[turn], seconds))
+            done = load(scale.messages(pace[turn]))
             used = peer.processor_seconds()
             if done.signed != done.sent:
                 raise RuntimeError(f"{peer.title}: only {done.signed} of {done.sent} were signed")
@@ -122,29 +146,24 @@ def _at_the_sockets(
                     measured.latencies += done.latencies
 
 
-def _messages(rate: float, seconds: float) -> int:
-    return max(FEWEST, int(rate * seconds))
-
-
 def _through_postfix(
     mail: Postfix,
     peers: Sequence[Peer],
     found: Mapping[str, Measured],
-    rounds: int,
-    seconds: float,
+    scale: Scale,
 ) -> None:
     everyone: Sequence[Peer | None] = [*peers, NO_MILTER]
     pace: dict[object, float] = {}
-    for body, connections, order in _turns(everyone, rounds):
+    for body, connections, order in _turns(everyone, scale.rounds):
         for peer in order:
             rate = functools.partial(
                 mail.rate, peer, connections=connections, size=len(BODIES[body])
             )
             turn = peer, body, connections
             if turn not in pace:
-                pace[turn] = rate(TRIAL)
+                pace[turn] = rate(scale.trial)
             title = peer.title if peer else NO_MILTER_TITLE
-            count = _messages(pace[turn], seconds)
+            count = scale.messages(pace[turn])
             found[title].note_rate("Postfix", body, connections, rate(count))
 
 
