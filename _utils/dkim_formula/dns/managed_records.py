@@ -1,9 +1,10 @@
-"""Which records at a name the formula may change, and which stay unless ``adopt`` is set."""
+"""The records at a name that the formula may change, and those that stay without ``adopt``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import NoReturn
 
 from ..errors import RecordConflict
 from ..records.kind import meant_as, purpose_of
@@ -27,7 +28,7 @@ def adopted(
     record: Record, present: Collection[bytes], managed: Collection[bytes], adopt: bool
 ) -> list[bytes]:
     """
-    Return the values of the same kind that the formula does not manage and replaces now.
+    Return the values of the same kind that the formula does not manage, but now replaces.
 
     Raises RecordConflict if there are any, unless ``adopt``.
     """
@@ -49,7 +50,7 @@ def published(
     return tuple(value for value in present if any(has_meaning(one, value) for one in known))
 
 
-def refuse_alias(record: Record, target: str) -> None:
+def refuse_alias(record: Record, target: str) -> NoReturn:
     """
     Raise RecordConflict: a CNAME at the name excludes the record.
 

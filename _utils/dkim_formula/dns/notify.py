@@ -18,7 +18,8 @@ from . import awaited, check, notice, verdict
 from .awaited import Awaited, RecordId, record_id
 from .desired import desired_records
 from .due_notice import Notice, after_notice, due_notice
-from .program_process import call, check_file
+from .program_file import check_file
+from .program_process import call
 from .publish_report import changes_summary
 from .query import run
 from .zones import is_by_person

@@ -21,7 +21,8 @@ from ..records.record import is_inside
 from ..settings.model import Domain, Settings
 from ..text import listed
 from . import published as published_values
-from .changes import Publisher, start_of_published
+from . import removals
+from .changes import Publisher
 from .desired import records_of, with_keys
 from .planned import Planned, Task
 from .publish_report import PublishReport, label
@@ -295,19 +296,21 @@ def _desired(settings: Settings, state: _State) -> _Desired:
     # domain.
     kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in state.keys}
     future = [_future(one, every[one.domain.lower()]) for one in state.missing]
-    tasks = _tasks(managed, state.published, kept)
-    left = [task for task in tasks if is_by_hand(settings.dns, task.name)]
-    if left:
-        names = listed([label(task) for task in left])
-        state.notes.append(f"remove these records by hand once nothing uses them: {names}")
-        tasks = [task for task in tasks if task not in left]
-    return _Desired(tasks, manual, future)
-
-
-def _tasks(managed: Sequence[Record], published: Iterable[Published], kept: set[str]) -> list[Task]:
     by_name: dict[tuple[str, str], list[Published]] = {}
-    for row in published:
+    for row in state.published:
         by_name.setdefault((row.name, row.type), []).append(row)
+    publications = _publications(managed, by_name)
+    removed, by_hand = removals.of_unneeded(settings.dns, by_name, kept)
+    if by_hand:
+        names = listed([label(task) for task in by_hand])
+        state.notes.append(f"remove these records by hand once nothing uses them: {names}")
+    return _Desired([*publications, *removed], manual, future)
+
+
+def _publications(
+    managed: Sequence[Record], by_name: dict[tuple[str, str], list[Published]]
+) -> list[Task]:
+    """Return a task for each record. The published values at its name leave ``by_name``."""
     tasks = []
     for record in managed:
         rows = by_name.pop((record.name, record.type), [])
@@ -315,11 +318,6 @@ def _tasks(managed: Sequence[Record], published: Iterable[Published], kept: set[
         form = next((row.rewritten for row in rows if row.value == record.value), None)
         start = record.zone or record.domain
         tasks.append(Task(record.name, record.type, start, record, values, record.domain, form))
-    for (name, rtype), rows in by_name.items():
-        if name not in kept:
-            values = tuple(row.value for row in rows)
-            domain = rows[0].domain
-            tasks.append(Task(name, rtype, start_of_published(name, domain), None, values, domain))
     return tasks
 
 

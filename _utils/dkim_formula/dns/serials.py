@@ -1,4 +1,4 @@
-"""The serials of a zone at its servers: which lag behind, and whether a serial was not raised."""
+"""A zone's serial at each server: servers that lag behind, and a serial that was not raised."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def with_serials(client: DnsClient, zone: Zone, answers: list[Answered]) -
 
 
 async def read(client: DnsClient, zone: str, servers: Iterable[Endpoint]) -> list[int | None]:
-    """Return the serial of a zone at each server; None for a server without an answer."""
+    """Return a zone's serial at each server; None without an answer that has the zone's SOA."""
     return await asyncio.gather(*(_serial(client, zone, server) for server in servers))
 
 
 async def _serial(client: DnsClient, zone: str, server: Endpoint) -> int | None:
     try:
-        reply = await client.ask(server, question(zone, "SOA"))
+        reply = await client.ask_fully(server, question(zone, "SOA"))
     except NoAnswer:
         return None
     soa = reply.soa()

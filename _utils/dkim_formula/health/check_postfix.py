@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import OpenDKIMError
 from ..importing import other_signers
-from ..postfix import main_cf, main_cf_milters, milter_plan, service_milters, stale_milters
+from ..postfix import (
+    main_cf,
+    main_cf_milters,
+    milter_maps,
+    milter_plan,
+    service_milters,
+    stale_milters,
+)
 from ..signer import former_sockets
 from ..signer.daemons import Daemon
 from . import child
@@ -64,7 +71,7 @@ def master(host: Host) -> Iterator[Finding]:
     found = _plan(host).after()
     intended = host.settings.postfix.unsigned_services
     unsigned = service_milters.unsigned(found, host.managed_milters, intended)
-    tables = list(service_milters.maps(found, host.managed_milters))
+    tables = list(milter_maps.effects(found, host.managed_milters))
     if unsigned:
         problems = [f"mail by {way} leaves unsigned" for way in unsigned]
         yield wrong(name, "; ".join([*problems, *tables]), milter_plan.REMEDY, count=len(problems))

@@ -1,4 +1,4 @@
-"""One pass over all domains: finds the missing keys and patterns, and creates them."""
+"""Missing keys and patterns: found in one pass over all domains, then created."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which entries of a list of milters refer to the formula's milters, at any of their addresses."""
+"""The addresses of the formula's milters, and the entries of a list that refer to them."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The text of a list of milters in main.cf, and of its entries."""
+"""The text of a list of milters in main.cf or master.cf, and of its entries."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,6 +10,7 @@ from . import (
     main_cf_milters,
     milter_actions,
     milter_entry,
+    milter_maps,
     saved_values,
     service_milters,
     stale_milters,
@@ -171,7 +172,7 @@ def messages(
     lines = [f"mail by {entrance} leaves unsigned; {REMEDY}" for entrance in unsigned]
     lines += [
         f"{text}; write OpenDKIM's milter, {', '.join(managed.milters)}, into its lines as well"
-        for text in service_milters.maps(found, managed)
+        for text in milter_maps.effects(found, managed)
     ]
     return lines + [no_answer(entry) for entry in stale_milters.silent(found, managed)]
 

@@ -1,4 +1,4 @@
-"""The table of standby servers: observed in pg_stat_replication, stored, read."""
+"""The replay of the log by standby servers: observed in pg_stat_replication, stored, read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a new record must be visible before its key signs, and a retired key's record stays."""
+"""Waiting times of records: before a new key signs, and after a key is retired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings that a domain inherits from ``dkim:defaults``, and its own over them."""
+"""A domain's settings: its own, and those that it inherits from ``dkim:defaults``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

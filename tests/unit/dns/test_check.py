@@ -206,11 +206,13 @@ def test_truncated_answer_over_udp_is_taken_from_tcp(server):
     assert verdict(dns_of(server)) == ("ok", "")
 
 
-def test_server_that_lags_behind_is_named():
+@pytest.mark.parametrize("truncates", [False, True])
+def test_server_that_lags_behind_is_named(truncates):
     with (
         Nameserver({"example.com": HELD}, serial=7) as server,
         Nameserver({"example.com": ""}, serial=5) as old,
     ):
+        server.truncates = old.truncates = truncates
         (found,) = check([KEY], dns_of(server, old))
     assert found.verdict == "inconsistent"
     assert "its serial is 5, the newest 7" in found.detail

@@ -1,7 +1,7 @@
 """The services that take mail, and whether their mail passes the managed milters."""
 
 import pytest
-from dkim_formula.postfix import milter_plan, service_milters
+from dkim_formula.postfix import milter_maps, milter_plan, service_milters
 from dkim_formula.postfix.milter_addresses import ManagedMilters
 from dkim_formula.postfix.service_milters import Configuration
 
@@ -145,7 +145,7 @@ def test_missing_second_daemon_of_a_service_is_reported():
 def test_table_of_milters_by_client_is_reported_with_its_lines(tmp_path):
     table = tmp_path / "map"
     table.write_text(f"# text\n192.0.2.0/24 DISABLE\n198.51.100.0/24 {DKIM}\n::/0 inet:a:1\n")
-    (message,) = service_milters.maps(
+    (message,) = milter_maps.effects(
         configuration(main={"smtpd_milter_maps": f"cidr:{table}"}), KNOWN
     )
     assert message.endswith("without OpenDKIM: 192.0.2.0/24 DISABLE, ::/0 inet:a:1")
@@ -153,7 +153,7 @@ def test_table_of_milters_by_client_is_reported_with_its_lines(tmp_path):
 
 def test_table_of_one_service_is_reported_with_its_setting():
     found = configuration(smtp__inet__smtpd_milter_maps="inline:{ 192.0.2.1=DISABLE }")
-    (message,) = service_milters.maps(found, KNOWN)
+    (message,) = milter_maps.effects(found, KNOWN)
     assert message.startswith("smtp/inet/smtpd_milter_maps = inline:")
 
 

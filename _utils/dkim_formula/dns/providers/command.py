@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from ...errors import DnsError
 from ...settings.model import Dns
 from ..present_records import read_all
-from ..program_process import SHOWN, NotInTime, call, check_file
+from ..program_file import check_file
+from ..program_process import SHOWN, NotInTime, call
 from ..query import run
 from ..steps import Present
 from .provider import BatchProvider, Change, ChangeResult

@@ -1,0 +1,32 @@
+"""The removal of published records that no key and no setting needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from ..settings.model import Dns
+from .changes import start_of_published
+from .planned import Task
+from .published import Published
+from .zones import is_by_hand
+
+
+def of_unneeded(
+    dns: Dns, published: Mapping[tuple[str, str], Sequence[Published]], kept: Collection[str]
+) -> tuple[list[Task], list[Task]]:
+    """
+    Return the removals that the formula makes, and those that a person has to make.
+
+    published
+        The published values without a desired record, by name and type.
+    kept
+        The names of the records of all stored keys. They stay.
+    """
+    made: list[Task] = []
+    by_hand: list[Task] = []
+    for (name, rtype), rows in published.items():
+        if name not in kept:
+            values, domain = tuple(row.value for row in rows), rows[0].domain
+            task = Task(name, rtype, start_of_published(name, domain), None, values, domain)
+            (by_hand if is_by_hand(dns, name) else made).append(task)
+    return made, by_hand
