@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import mail, salt, server
 from support.machine import Machine
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release("bookworm")
 
@@ -144,46 +145,47 @@ def test_every_error_of_the_pillar_is_reported_at_once_on_a_server(
     assert "DKIM-Signature:" in mail.headers(message)
 
 
+UNFIT = [
+    (
+        database(name="nowhere", manage=False),
+        "dkim:database:name: there is no database 'nowhere' at the local socket",
+    ),
+    (
+        database(port=5433, manage=False),
+        "no PostgreSQL answers at the local socket (dkim:database:host), port 5433",
+    ),
+    (
+        database(user="stranger", manage=False),
+        "refused a session with 'vmail' (dkim:database:name) as 'stranger'",
+    ),
+    (
+        database(manage=False, domains={"table": "mailboxes"}),
+        "dkim:database:domains:table: there is no table public.mailboxes",
+    ),
+    (
+        database(domains={"table": "mail.domains"}),
+        "dkim:database:domains:table: there is no table mail.domains",
+    ),
+    (
+        database(domains={"table": "hosted"}),
+        "dkim:database:domains:name: public.hosted has no column 'domain'; use one of number, fqdn",
+    ),
+    (
+        database(domains={"table": "hosted", "name": "fqdn", "only": {"number": "many"}}),
+        "dkim:database:domains:only:number: 'many' can't be compared with the column of "
+        "public.hosted, whose type is integer",
+    ),
+    (
+        database(domains={"create_missing": True}),
+        "dkim:database:domains:create_missing: unknown key: nothing is added to a table of yours",
+    ),
+]
+
+
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
     ("pillar", "message"),
-    [
-        (
-            database(name="nowhere", manage=False),
-            "dkim:database:name: there is no database 'nowhere' at the local socket",
-        ),
-        (
-            database(port=5433, manage=False),
-            "no PostgreSQL answers at the local socket (dkim:database:host), port 5433",
-        ),
-        (
-            database(user="stranger", manage=False),
-            "refused a session with 'vmail' (dkim:database:name) as 'stranger'",
-        ),
-        (
-            database(manage=False, domains={"table": "mailboxes"}),
-            "dkim:database:domains:table: there is no table public.mailboxes",
-        ),
-        (
-            database(domains={"table": "mail.domains"}),
-            "dkim:database:domains:table: there is no table mail.domains",
-        ),
-        (
-            database(domains={"table": "hosted"}),
-            "dkim:database:domains:name: public.hosted has no column 'domain'; use one of number, "
-            "fqdn",
-        ),
-        (
-            database(domains={"table": "hosted", "name": "fqdn", "only": {"number": "many"}}),
-            "dkim:database:domains:only:number: 'many' can't be compared with the column of "
-            "public.hosted, whose type is integer",
-        ),
-        (
-            database(domains={"create_missing": True}),
-            "dkim:database:domains:create_missing: unknown key: nothing is added to a table of "
-            "yours",
-        ),
-    ],
+    short_form(UNFIT, 3),
 )
 def test_settings_that_do_not_fit_the_database_are_refused(
     refused: Callable[[dict], str], pillar: dict, message: str
@@ -203,20 +205,23 @@ def test_internationalised_name_is_stored_as_its_a_label(set_up: mail.Mailbox) -
     assert signature.valid, str(signature)
 
 
+INVALID = [
+    (["dkim.rotate", "example.com", "selector=2026.10"], "selector=\"'2026.10'\""),
+    (["dkim.rotate", "example.com", "007"], "selector=\"'007'\""),
+    (["dkim.rotate", "example.com", "selector=true"], "selector: true is not a selector"),
+    (["dkim.rotate", "no such.example"], "domain: 'no such.example'"),
+    (["dkim.rotate"], "missing a required argument: 'domain'"),
+    (["dkim.rotate", "example.com", "selecter=s1"], "selecter=s1"),
+    (["dkim.retire", "example.com", "default", "force=perhaps"], "force: 'perhaps'"),
+    (["dkim.list_keys", "nowhere..example"], "domain: 'nowhere..example'"),
+    (["dkim.generate", "nowhere.example"], "domain: nowhere.example is neither in"),
+]
+
+
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        (["dkim.rotate", "example.com", "selector=2026.10"], "selector=\"'2026.10'\""),
-        (["dkim.rotate", "example.com", "007"], "selector=\"'007'\""),
-        (["dkim.rotate", "example.com", "selector=true"], "selector: true is not a selector"),
-        (["dkim.rotate", "no such.example"], "domain: 'no such.example'"),
-        (["dkim.rotate"], "missing a required argument: 'domain'"),
-        (["dkim.rotate", "example.com", "selecter=s1"], "selecter=s1"),
-        (["dkim.retire", "example.com", "default", "force=perhaps"], "force: 'perhaps'"),
-        (["dkim.list_keys", "nowhere..example"], "domain: 'nowhere..example'"),
-        (["dkim.generate", "nowhere.example"], "domain: nowhere.example is neither in"),
-    ],
+    short_form(INVALID, 4),
 )
 def test_invalid_arguments_of_a_command_are_refused_without_a_traceback(
     bare: Machine, words: list[str], message: str

@@ -13,6 +13,9 @@ from support import mail, salt
 from support.machine import ROOT, Machine
 from support.sought_texts import sought_texts
 
+# One release is enough; `bin/test soak` runs this file on both.
+pytestmark = pytest.mark.one_release("trixie")
+
 EQUIPPED = True
 
 DAEMONS = ("opendkim", "opendkim-ed25519")

@@ -67,6 +67,7 @@ def test_installed_services_start_as_on_a_real_machine(
     machine.run(["psql", "--command", "SELECT 1"], user="postgres")
 
 
+@pytest.mark.soak
 def test_files_survive_a_reboot(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.write("/root/kept", "text")
@@ -96,6 +97,7 @@ def test_machines_are_isolated_from_each_other(new_machine: Callable[..., Machin
     assert not other.exists("/root/only-here")
 
 
+@pytest.mark.soak
 def test_machine_without_an_init_has_no_systemd_running(
     new_machine: Callable[..., Machine],
 ) -> None:
@@ -106,6 +108,7 @@ def test_machine_without_an_init_has_no_systemd_running(
     machine.wait_for(lambda: machine.run("pg_isready", check=False).returncode == 0)
 
 
+@pytest.mark.soak
 def test_hostname_can_be_set(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine(hostname="db.example.org")
     assert machine.run("hostname --fqdn").stdout.strip() == "db.example.org"
@@ -153,6 +156,7 @@ def test_stopped_machine_leaves_nothing_behind(release: str) -> None:
     assert not list(Path("/sys/fs/cgroup").rglob(f"dkim-machine-{name}"))
 
 
+@pytest.mark.soak
 def test_sweep_removes_the_machine_of_a_killed_process(release: str) -> None:
     name = f"orphan-{release}-{time.monotonic_ns()}"
     script = START_AND_DIE.format(release=release, name=name)

@@ -13,6 +13,7 @@ from support import mail, salt
 from support.machine import CommandFailed, Machine
 from support.mail_panels import psql
 from support.mail_schemas import ROLE, SCHEMAS
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release("bookworm")
 EQUIPPED = True
@@ -26,7 +27,7 @@ def box(machine: Machine) -> mail.Mailbox:
     return mail.Mailbox(machine)
 
 
-@pytest.fixture(params=["iredmail", "vexim", "ispmail", "howto"])
+@pytest.fixture(params=short_form(["iredmail", "howto", "vexim", "ispmail"], 2))
 def program(request: pytest.FixtureRequest, box: mail.Mailbox) -> str:
     """A program whose database is the only one on the server. It has the default name."""
     machine = box.machine

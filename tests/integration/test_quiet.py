@@ -8,6 +8,9 @@ import pytest
 from support import salt
 from support.machine import Machine
 
+# One release is enough; `bin/test soak` runs this file on both.
+pytestmark = pytest.mark.one_release("trixie")
+
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
 # Salt may also warn while it imports its modules.

@@ -12,6 +12,9 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
+# One release is enough; `bin/test soak` runs this file on both.
+pytestmark = pytest.mark.one_release("bookworm")
+
 EQUIPPED = True
 
 PILLAR = {

@@ -1,6 +1,8 @@
-"""The releases on which a test runs."""
+"""The share of the tests that a run has: by release, and without the long forms of soak."""
 
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -25,3 +27,17 @@ def releases_of(item: pytest.Item) -> tuple[str, ...]:
     if not set(marker.args) <= set(RELEASES):
         raise ValueError(f"{item.nodeid}: one_release{marker.args}: use {', '.join(RELEASES)}")
     return marker.args
+
+
+def short_form(cases: Sequence[Any], count: int = 1) -> list[Any]:
+    """
+    Return cases for ``parametrize`` or ``params``: the first ones run always, the others in soak.
+
+    A case of several values is a tuple.
+    """
+
+    def in_soak(case: Any) -> Any:
+        values = case if isinstance(case, tuple) else (case,)
+        return pytest.param(*values, marks=pytest.mark.soak)
+
+    return [*cases[:count], *map(in_soak, cases[count:])]

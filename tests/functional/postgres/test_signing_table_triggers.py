@@ -13,6 +13,7 @@ from dkim_formula.postgres import safe_errors, signing_table_triggers
 from dkim_formula.postgres.objects import names
 from dkim_formula.postgres.sql import compose
 from functional.server import execute, query, rsa_key, traditional_pem
+from support.share import short_form
 
 SHOWN = "SELECT pattern, identifier FROM public.dkim_signing_table ORDER BY 1"
 
@@ -138,7 +139,7 @@ def random_change(connection, choice):
 
 
 @pytest.mark.one_release
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seed", short_form([0, 1]))
 def test_flat_table_is_correct_after_any_change_of_the_tables(ready, seed):
     choice, accepted, shown = random.Random(seed), 0, set()
     with db.session(ready) as connection:

@@ -9,11 +9,12 @@ from dkim_formula.rotation import commands as rotation_commands
 from functional.rotations import Site
 from functional.server import execute, query
 from support.dns_daemons import Bind
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release
 
 # Ten thousand run only with -m soak: each record is asked for over UDP and TCP.
-SIZES = [1200, pytest.param(10_000, marks=pytest.mark.soak)]
+SIZES = short_form([1200, 10_000])
 
 
 @pytest.fixture

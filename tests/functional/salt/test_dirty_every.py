@@ -24,6 +24,7 @@ from functional.salt.test_state_every import CASES, PASSWORD, World
 from functional.salt_loaders import stand_in, watched
 from functional.server import execute, insert_as_howto, move, query, traditional_pem
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release
 
@@ -79,11 +80,7 @@ def clean_server(server):
 # A database in SQL_ASCII can hold every odd row.
 MOST_ROWS = pytest.mark.parametrize(
     "world",
-    [
-        pytest.param("UTF8", marks=pytest.mark.soak),
-        pytest.param("LATIN1", marks=pytest.mark.soak),
-        "SQL_ASCII",
-    ],
+    short_form(sorted(dirty.ENCODINGS, key=lambda name: name != "SQL_ASCII")),
     indirect=True,
 )
 

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from support.fuzz import ROOT, examples, odd_text, odd_value
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release
 
@@ -224,7 +225,7 @@ def test_refusal_names_an_argument_of_a_wrong_kind_with_its_value(site):
     assert site.digest() == before
 
 
-@pytest.mark.parametrize("every", [pytest.param(True, marks=pytest.mark.soak), False])
+@pytest.mark.parametrize("every", short_form([False, True]))
 def test_odd_text_is_accepted_or_refused_with_a_message(site, every):
     """In soak each argument gets every value, otherwise a third of the values in turn."""
     values = (*ODD_TEXTS, 7, -1, None, [], {})

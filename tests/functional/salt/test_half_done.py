@@ -18,6 +18,7 @@ from dkim_formula.postgres import roles as role_table
 from dkim_formula.postgres import server as databases
 from dkim_formula.settings.model import Domain, KeyPlan, Settings
 from functional.server import execute, query
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release
 
@@ -121,10 +122,7 @@ def statements(faults, action):
     return faults.counted - before
 
 
-QUARTERS = [0, *(pytest.param(part, marks=pytest.mark.soak) for part in (1, 2, 3))]
-
-
-@pytest.mark.parametrize("part", QUARTERS)
+@pytest.mark.parametrize("part", short_form(range(4)))
 def test_failed_run_reports_the_keys_that_it_stored(
     server, ready_template, ready, monkeypatch, part
 ):
