@@ -79,9 +79,7 @@ def clean_server(server):
 
 # A database in SQL_ASCII can hold every odd row.
 MOST_ROWS = pytest.mark.parametrize(
-    "world",
-    short_form(sorted(dirty.ENCODINGS, key=lambda name: name != "SQL_ASCII")),
-    indirect=True,
+    "world", short_form(["SQL_ASCII", "UTF8", "LATIN1"]), indirect=True
 )
 
 
