@@ -11,7 +11,14 @@ from dkim_formula.health import commands as health_commands
 from dkim_formula.health import selftest
 from dkim_formula.settings import arguments
 from dkim_formula.settings.lookup import valid_names
-from dkim_formula.signer import config_copy, daemons, former_sockets, passfile, unit_needs
+from dkim_formula.signer import (
+    config_copy,
+    config_options,
+    daemons,
+    former_sockets,
+    passfile,
+    unit_needs,
+)
 from dkim_formula.signer.installed import installed
 from dkim_formula.unattended import commands as unattended
 from dkim_salt import read_pillar, translated, valid_settings
@@ -109,7 +116,7 @@ def _daemon(found, daemon, lookup):
         "algorithm": daemon.algorithm,
         "service": daemon.service,
         "config_file": daemon.config_file,
-        "options": daemons.options(found, daemon),
+        "options": config_options.options(found, daemon),
         "writes_to": unit_needs.writable(found, daemon),
         "socket": daemon.socket,
         "milter": daemon.milter,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ..settings.model import Settings
 from ..settings.opendkim_options import OPTIONS, OWNED
-from . import config_copy, daemons
+from . import config_copy, config_options
 from .daemons import Daemon
 from .existing_config import Option, is_custom, options
 
@@ -48,7 +48,7 @@ def changed_options(settings: Settings, daemon: Daemon) -> list[str]:
     """
     if not is_custom(daemon.config_file):
         return []
-    new = daemons.options(settings, daemon)
+    new = config_options.options(settings, daemon)
     lines = []
     by_unit = []
     found = [*options(daemon.config_file)]

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from ..settings.model import Settings
 from ..settings.opendkim import hidden_files
-from . import daemons
+from . import config_options, daemons
 
 PROGRAM = "/usr/sbin/opendkim"
 WHERE = "dkim:opendkim:settings"
@@ -40,7 +40,7 @@ def problems(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
     """
     found = []
     for daemon in daemons.daemons(settings, lookup):
-        options = daemons.options(settings, daemon)
+        options = config_options.options(settings, daemon)
         reason = refusal(options, str(lookup["opendkim_user"]))
         if reason is not None and reason not in found:
             found.append(reason)

@@ -1,12 +1,11 @@
-"""The OpenDKIM daemons that a machine needs, and the contents of their files."""
+"""The OpenDKIM daemons that a machine needs, with their files, sockets and environment."""
 
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..postgres.objects import view_name
 from ..settings.model import Database, Settings
-from . import passfile, signed_headers
+from . import passfile
 
 # OpenDKIM has one SignatureAlgorithm for a whole daemon. With an Ed25519 key under rsa-sha256 the
 # daemon answers that domain's mail with 451 (measured, 2.11.0~beta2). So each algorithm has its own
@@ -18,20 +17,6 @@ SERVICE = "opendkim"  # the section of SERVICE_FILE
 
 # The first line of each file that the formula writes completely.
 HEADER = "# Managed by the dkim formula: changes made here are lost at the next highstate."
-
-# dkim:opendkim:settings of the pillar overrides these values.
-# dkim/opendkim/files/opendkim.conf.jinja gives the reason for each value.
-DEFAULTS: dict[str, str | bool | int | list] = {
-    "Syslog": True,
-    "SyslogSuccess": True,
-    "Canonicalization": "relaxed/relaxed",
-    "Mode": "sv",
-    "SignHeaders": list(signed_headers.SIGNED),
-    "OversignHeaders": list(signed_headers.OVERSIGNED),
-    "UMask": "007",
-    "InternalHosts": ["127.0.0.1", "::1"],
-    "TrustAnchorFile": "/usr/share/dns/root.key",
-}
 
 
 @dataclass(frozen=True)
@@ -88,24 +73,6 @@ def algorithms_in_use(settings: Settings) -> frozenset[str]:
     return frozenset(plan.algorithm for plan in plans)
 
 
-def dsn(database: Database, view: str, key_column: str, data_columns: tuple[str, ...]) -> str:
-    """
-    Return OpenDKIM's address of a view: opendkim(8), «Data Sets».
-
-    The address never contains a password: the daemon prints the whole DSN to the journal if the
-    table can't be opened (measured). For the local socket the host is ``,``, which is libpq's list
-    of two empty hosts. Each empty host means the default socket. OpenDKIM's syntax allows neither
-    an empty host nor a path.
-    """
-    host = database.host or ","
-    port = "" if database.port == 5432 else f"{database.port}+"
-    columns = ",".join(data_columns)
-    return (
-        f"dsn:pgsql://{database.reader.name}@{port}{host}/{database.name}"
-        f"/table={view}?keycol={key_column}?datacol={columns}"
-    )
-
-
 def environment(database: Database) -> dict[str, str]:
     """
     Return the variables for the daemon's libpq that a DSN can't contain.
@@ -128,36 +95,3 @@ def environment(database: Database) -> dict[str, str]:
         if reader.auth == "cert":
             variables |= {"PGSSLCERT": str(reader.sslcert), "PGSSLKEY": str(reader.sslkey)}
     return variables
-
-
-def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
-    """
-    Return every option of the daemon's opendkim.conf(5), with its value as text.
-
-    The defaults come first, the pillar's values override them, then come the options that only the
-    formula sets.
-    """
-    found = {**DEFAULTS, **settings.opendkim.settings}
-    if daemon.algorithm != "rsa":
-        # The second daemon only signs: a message needs one verification and one software header.
-        found["Mode"] = "s"
-        found.pop("SoftwareHeader", None)
-    database = settings.database
-    key_view = view_name(database, "key", daemon.algorithm)
-    signing_view = view_name(database, "signing", daemon.algorithm)
-    found |= {
-        "SignatureAlgorithm": SIGNATURE_ALGORITHMS[daemon.algorithm],
-        "Socket": f"local:{daemon.socket}",
-        "KeyTable": dsn(database, key_view, "identifier", ("domain", "selector", "key")),
-        "SigningTable": dsn(database, signing_view, "pattern", ("identifier",)),
-    }
-    return {name: option_text(value) for name, value in found.items()}
-
-
-def option_text(value: str | bool | int | list) -> str:
-    """Return a value in the form of opendkim.conf(5): yes, no, a number, or a list with commas."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return ",".join(option_text(item) for item in value)
-    return str(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..settings.model import Settings
 from ..settings.opendkim_options import spelling
-from . import daemons
+from . import config_options, daemons
 from .daemons import Daemon
 
 DPKG_QUERY = "/usr/bin/dpkg-query"
@@ -44,7 +44,7 @@ def differing(settings: Settings, daemon: Daemon) -> list[str]:
     Missing, surplus and duplicate options count too. Values are left out, because a value set by
     hand may contain a password.
     """
-    desired = daemons.options(settings, daemon)
+    desired = config_options.options(settings, daemon)
     present: dict[str, str] = {}
     found = []
     for option in parse(text_of(daemon.config_file), daemon.config_file):

@@ -14,6 +14,7 @@ from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import (
     changed_options,
     config_copy,
+    config_options,
     daemons,
     existing_config,
     former_sockets,
@@ -163,7 +164,7 @@ def test_case_49_every_changed_option_is_named(tmp_path):
     (tmp_path / "opendkim.conf").write_text(text("opendkim/49-opendkim.conf"))
     settings = read({"domains": ["example.com"]}).settings
     messages = "\n".join(changed_options.changed_options(settings, daemon))
-    written = daemons.options(settings, daemon)
+    written = config_options.options(settings, daemon)
     for option in existing_config.parse(text("opendkim/49-opendkim.conf"), ""):
         if written.get(option.name) != option.value:
             assert f"{option.name} " in messages, option.name

@@ -19,7 +19,7 @@ from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import FORMATS, render
 from dkim_formula.settings import reading, validation
 from dkim_formula.settings.opendkim_options import OPTIONS
-from dkim_formula.signer import daemons, passfile, unit_needs
+from dkim_formula.signer import config_options, daemons, passfile, unit_needs
 from hypothesis import given
 from support.fuzz import PILLARS, ROOT, changed_pillar, examples
 from support.templates import opendkim_conf, rendered
@@ -170,7 +170,7 @@ def check_outputs(found):
 def check_configuration(found):
     """Assert one line for each option, and only known options: opendkim.conf(5)."""
     for daemon in daemons.daemons(found, LOOKUP):
-        text = opendkim_conf(daemons.options(found, daemon))
+        text = opendkim_conf(config_options.options(found, daemon))
         lines = [line for line in text.split("\n") if line and not line.startswith("#")]
         options = [line.split(None, 1)[0] for line in lines]
         assert "#" not in "".join(lines)

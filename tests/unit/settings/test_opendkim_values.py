@@ -10,7 +10,7 @@ from dkim_formula import settings
 from dkim_formula.settings.lookup import DEFAULTS as LOOKUP
 from dkim_formula.settings.opendkim_options import OPTIONS, OWNED
 from dkim_formula.settings.opendkim_values import ACTIONS, DATA_SET_TYPES, FACILITIES
-from dkim_formula.signer import config_check, daemons
+from dkim_formula.signer import config_check, config_options, daemons
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import ROOT, examples, odd_value
@@ -33,7 +33,7 @@ def case(name):
 def written(reading, name):
     """Return the option's value in the first daemon's opendkim.conf(5)."""
     (daemon, *_) = daemons.daemons(reading.settings, LOOKUP)
-    return daemons.options(reading.settings, daemon)[name]
+    return config_options.options(reading.settings, daemon)[name]
 
 
 def daemon_takes(*lines):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.settings import read
-from dkim_formula.signer import config_copy, daemons
+from dkim_formula.signer import config_copy, config_options
 from dkim_formula.signer.changed_options import changed_options
 from support.templates import opendkim_conf
 
@@ -82,7 +82,7 @@ def test_password_is_never_reported(daemon):
 
 
 def test_file_of_the_formula_is_not_custom(daemon):
-    assert dropped(daemon, opendkim_conf(daemons.options(SETTINGS, daemon))) == ""
+    assert dropped(daemon, opendkim_conf(config_options.options(SETTINGS, daemon))) == ""
 
 
 def test_machine_without_a_file_has_no_message(daemon):

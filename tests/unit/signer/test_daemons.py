@@ -5,7 +5,7 @@ import re
 import pytest
 from dkim_formula.secret import Secret
 from dkim_formula.settings import model
-from dkim_formula.signer import daemons, existing_config
+from dkim_formula.signer import config_options, daemons, existing_config
 from support.templates import opendkim_conf, rendered
 
 LOOKUP = {
@@ -24,7 +24,9 @@ def settings(*plans, **parts):
 
 
 def configured(algorithm="rsa", lookup=LOOKUP, **parts):
-    return daemons.options(settings(RSA, ED25519, **parts), daemons.daemon(algorithm, lookup))
+    return config_options.options(
+        settings(RSA, ED25519, **parts), daemons.daemon(algorithm, lookup)
+    )
 
 
 def test_one_daemon_serves_rsa():
@@ -183,7 +185,7 @@ def test_longest_option_is_separated_from_its_value():
     ],
 )
 def test_value_is_written_as_opendkim_reads_it(value, text):
-    assert daemons.option_text(value) == text
+    assert config_options.option_text(value) == text
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_value_is_written_as_opendkim_reads_it(value, text):
     ],
 )
 def test_data_set_name_has_the_address_of_the_database(database, authority):
-    assert daemons.dsn(database, "view", "key", ("a", "b")) == (
+    assert config_options.dsn(database, "view", "key", ("a", "b")) == (
         f"dsn:pgsql://{authority}/vmail/table=view?keycol=key?datacol=a,b"
     )
 

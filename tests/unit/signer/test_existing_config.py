@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from dkim_formula.settings import read
-from dkim_formula.signer import daemons, existing_config
+from dkim_formula.signer import config_options, existing_config
 from support.templates import opendkim_conf
 
 SETTINGS = read({"domains": ["example.com"]}).settings
@@ -22,7 +22,7 @@ def test_file_of_the_package_is_not_custom(daemon, monkeypatch):
 
 
 def test_options_that_differ_from_the_settings_are_named_without_their_values(daemon):
-    desired = daemons.options(SETTINGS, daemon)
+    desired = config_options.options(SETTINGS, daemon)
     Path(daemon.config_file).write_text(opendkim_conf(desired))
     assert existing_config.differing(SETTINGS, daemon) == []
     Path(daemon.config_file).write_text(opendkim_conf(desired) + "# a comment\n\n")

@@ -6,7 +6,7 @@ import pytest
 from dkim_formula.postfix import main_cf_milters
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
-from dkim_formula.signer import daemons
+from dkim_formula.signer import config_options
 from dkim_formula.signer.config_copy import copy_path, save_copy
 from dkim_formula.signer.former_sockets import moved_from, previous_addresses
 from support.templates import opendkim_conf
@@ -63,6 +63,6 @@ def test_chroot_is_the_same_with_and_without_a_last_slash(chroot):
 def test_address_of_a_replaced_file_is_read_from_its_copy(daemon):
     Path(daemon.config_file).write_text("Socket inet:10028@localhost\n")
     save_copy(daemon.config_file, copy_path(daemon))
-    Path(daemon.config_file).write_text(opendkim_conf(daemons.options(SETTINGS, daemon)))
+    Path(daemon.config_file).write_text(opendkim_conf(config_options.options(SETTINGS, daemon)))
     found = moved_from([daemon], DEFAULTS)
     assert "inet:localhost:10028" in found[daemon.milter]

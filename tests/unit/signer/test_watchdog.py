@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import names
-from dkim_formula.signer import daemons, watchdog, watchdog_database
+from dkim_formula.signer import config_options, daemons, watchdog, watchdog_database
 from dkim_formula.signer.watchdog import Answers, Machine, Watchdog
 from dkim_formula.signer.watchdog_database import NOBODY
 from hypothesis import given
@@ -247,7 +247,7 @@ def configuration(tmp_path, **database):
     pillar = {"domains": {"example.com": {}}, "database": database}
     settings = read(pillar).settings
     daemon = daemons.daemon("rsa", {**names({}), "postfix_chroot": str(tmp_path)})
-    return opendkim_conf(daemons.options(settings, daemon))
+    return opendkim_conf(config_options.options(settings, daemon))
 
 
 def test_configuration_of_the_formula_is_read(tmp_path):
