@@ -11,7 +11,7 @@ from support.lines import Lines
 from support.machine import RELEASES
 from support.progress import Progress
 from support.runner import LAST_LINES, NO_TESTS, _outcome, _together, _verdict
-from support.share import releases_of
+from support.share import releases_of, short_form
 
 
 @pytest.fixture
@@ -97,6 +97,13 @@ def test_test_marked_one_release_runs_on_exactly_one_release():
 def test_unknown_release_in_a_mark_is_an_error():
     with pytest.raises(ValueError, match="sarge"):
         releases_of(_item("tests/test_x.py::test_y", pytest.mark.one_release("sarge")))
+
+
+def test_short_form_runs_the_first_cases_always_and_the_others_in_soak():
+    first, *others = short_form([("a", 1), ("b", 2), "c"])
+    assert first == ("a", 1)
+    assert [one.values for one in others] == [("b", 2), ("c",)]
+    assert [mark.name for one in others for mark in one.marks] == ["soak", "soak"]
 
 
 def _item(name, marker):
