@@ -12,7 +12,9 @@ from ..records.meaning import compare, cut, public_key
 from ..records.record import Record
 
 
-def managed(record: Record, present: Iterable[bytes], published: Collection[str]) -> list[bytes]:
+def managed_values(
+    record: Record, present: Iterable[bytes], published: Collection[str]
+) -> list[bytes]:
     """
     Return the present values that the formula manages: a publication may remove them.
 
@@ -42,7 +44,7 @@ def adopted(
     return others
 
 
-def published(
+def published_values(
     name: str, rtype: str, present: Iterable[bytes], published: Iterable[str]
 ) -> tuple[bytes, ...]:
     """Return the present values that the formula published. A DNS panel may have rewritten them."""

@@ -19,8 +19,9 @@ async def with_serials(client: DnsClient, zone: Zone, answers: list[Answered]) -
     found = await read(client, zone.name, endpoints.values())
     serials = dict(zip(endpoints, found, strict=True))
     right = {serials.get(one.address) for one in answers if one.finding.verdict == verdict.OK}
+    latest = newest(found)
     return [
-        _with_serial(answer, zone.name, serials.get(answer.address), newest(found), right)
+        _with_serial(answer, zone.name, serials.get(answer.address), latest, right)
         for answer in answers
     ]
 

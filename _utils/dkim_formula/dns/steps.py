@@ -97,7 +97,7 @@ def to_publish(
         return None
     if _has_same_meaning(record, present, published):
         return None
-    managed = managed_records.managed(record, present.values, published)
+    managed = managed_records.managed_values(record, present.values, published)
     others = managed_records.adopted(record, present.values, managed, adopt)
     gone = tuple(value for value in (*managed, *others) if value != desired)
     ttl = _ttl(record, present, (*managed, *others))
@@ -135,7 +135,7 @@ def to_remove(name: str, rtype: str, present: Present, published: Iterable[str])
     Return the step that removes the values that the formula published at a name; None if they are
     gone. A DNS panel may have rewritten the values.
     """
-    found = managed_records.published(name, rtype, present.values, published)
+    found = managed_records.published_values(name, rtype, present.values, published)
     return Step(name, rtype, found) if found else None
 
 
