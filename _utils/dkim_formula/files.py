@@ -1,4 +1,4 @@
-"""Replacement of a file in one step."""
+"""Replacement of a file in one step, and the reason why a path can't be used."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def replace_file(path: str, text: str, mode: int, owner: tuple[int, int] | None 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Return why a path can't be used. A ValueError is a text that can't be a path, as with NUL."""
+    return getattr(error, "strerror", None) or "it is not a path"

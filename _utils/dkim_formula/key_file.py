@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable
 
 from .errors import InvalidValue
+from .files import reason_of
 from .key_text import read_stored
 from .private_key import DEFAULT_BITS, PrivateKey
 from .secret import Secret
@@ -50,7 +51,7 @@ def read_file(
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidValue):
             raise
-        reason = getattr(error, "strerror", None) or "it is not a path"
+        reason = reason_of(error)
         raise InvalidValue(where, path, f"can't be read: {reason}") from None
     if len(content) > MOST_BYTES:
         raise InvalidValue(where, path, f"is larger than {MOST_BYTES} bytes", "give a key file")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import InvalidValue
-from ..files import replace_file
+from ..files import reason_of, replace_file
 from .model import Finding, Results, Sample
 from .run import MONITORED, unknown_checks
 
@@ -136,7 +136,7 @@ def write(path: object, text: str) -> None:
     try:
         replace_file(path, text, MODE)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a path"
+        reason = reason_of(error)
         raise InvalidValue(
             "path",
             path,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InvalidValue
-from ..files import replace_file
+from ..files import reason_of, replace_file
 from ..keys.desired import domain_settings, record_of
 from ..keys.model import Key
 from ..rotation.state import is_readable
@@ -101,7 +101,7 @@ def write(path: str, group: str, page: str) -> None:
     try:
         replace_file(path, page, MODE, (0, grp.getgrnam(group).gr_gid))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a path"
+        reason = reason_of(error)
         raise InvalidValue(
             "path", path, f"can't be written: {reason}", "use an existing directory"
         ) from None

@@ -4,6 +4,7 @@ import logging
 import os
 
 from ..errors import InvalidValue, StepRefused
+from ..files import reason_of
 from ..keys import table as keys_table
 from ..keys.model import Key
 from ..names import stored_domain, stored_selector
@@ -98,7 +99,7 @@ def _write_new(path: str, text: str) -> None:
     try:
         descriptor = os.open(path, flags, 0o600)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a path"
+        reason = reason_of(error)
         raise InvalidValue(
             "path",
             path,
