@@ -117,7 +117,10 @@ class Orchestration:
         return [name for name, step in self.steps.items() if step["changes"]]
 
     def __str__(self) -> str:
-        return json.dumps({"status": self.status, "steps": self.steps}, indent=1)
+        # The failed steps are last, because CI shows the end of a long message.
+        failed = self.failed
+        ordered = sorted(self.steps.items(), key=lambda step: step[0] in failed)
+        return json.dumps({"status": self.status, "steps": dict(ordered)}, indent=1)
 
 
 def orchestrate(fleet: Fleet, name: str, test: bool = False) -> Orchestration:
