@@ -26,6 +26,7 @@ OpenDKIM is repaired:
     - tgt_type: list
     - args:
         - mods: dkim.opendkim
+        - queue: true
 {%- endif %}
 
 {%- if mail %}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 from support import mail, salt, server
 from support.machine import Machine
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release("trixie")
 
@@ -217,6 +218,7 @@ def test_excess_rights_are_revoked(box: mail.Mailbox) -> None:
     assert salt.apply(box.machine).changed == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["hba", "ident"])
 def test_malformed_access_file_stops_the_run_before_its_first_change(
     box: mail.Mailbox, name: str
@@ -276,7 +278,7 @@ SESSIONS = (
 )
 
 
-@pytest.mark.parametrize("way", BY_PASSWORD)
+@pytest.mark.parametrize("way", short_form(["network", "socket"]))
 def test_daemon_logs_in_by_password_and_no_log_or_process_shows_it(
     logged: mail.Mailbox, records: Mapping[str, str], way: str
 ) -> None:
@@ -309,6 +311,7 @@ def test_reader_returns_to_peer_authentication_and_loses_its_password(
     assert not logged.machine.exists("/etc/opendkim-pgpass")
 
 
+@pytest.mark.soak
 def test_case_51_renamed_reader_and_map_leave_nothing_behind(
     box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:

@@ -185,7 +185,7 @@ UNFIT = [
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
     ("pillar", "message"),
-    short_form(UNFIT, 3),
+    short_form(UNFIT),
 )
 def test_settings_that_do_not_fit_the_database_are_refused(
     refused: Callable[[dict], str], pillar: dict, message: str
@@ -221,7 +221,7 @@ INVALID = [
 @pytest.mark.usefixtures("set_up")
 @pytest.mark.parametrize(
     ("words", "message"),
-    short_form(INVALID, 4),
+    short_form(INVALID, 2),
 )
 def test_invalid_arguments_of_a_command_are_refused_without_a_traceback(
     bare: Machine, words: list[str], message: str

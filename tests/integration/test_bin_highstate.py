@@ -83,6 +83,7 @@ def test_pillar_that_does_not_render_is_an_error(machine: Machine) -> None:
     assert run.errors
 
 
+@pytest.mark.soak
 def test_script_installs_salt_where_it_is_missing(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.run("rm -r /opt/salt")

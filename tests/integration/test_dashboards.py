@@ -139,6 +139,7 @@ def test_every_alert_fires_for_its_test_series_only(machine: Machine):
     promtool(machine, "test rules alerts_test.yml")
 
 
+@pytest.mark.soak
 def test_prometheus_reads_the_metrics_and_evaluates_the_rules(prometheus: Machine):
     (target,) = ask(prometheus, "/api/v1/targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
@@ -151,6 +152,7 @@ def rules(machine: Machine) -> list[dict]:
     return group["rules"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("expression", QUERIES)
 def test_query_of_every_panel_returns_data(prometheus: Machine, expression: str):
     found = query(prometheus, expression)
@@ -158,10 +160,12 @@ def test_query_of_every_panel_returns_data(prometheus: Machine, expression: str)
     assert all(re.fullmatch(r"-?[0-9.e+]+", series["value"][1]) for series in found)
 
 
+@pytest.mark.soak
 def test_dashboards_list_of_machines_has_the_machine(prometheus: Machine):
     assert ask(prometheus, "/api/v1/label/instance/values") == ["127.0.0.1:9100"]
 
 
+@pytest.mark.soak
 def test_alert_fires_when_a_daemon_stops(prometheus: Machine):
     prometheus.run("systemctl stop opendkim && systemctl start dkim-metrics.service", timeout=300)
     prometheus.wait_for(
@@ -219,11 +223,13 @@ def test_browser_shows_the_page_without_an_error(machine: Machine):
     assert len(set(pixels)) > 50
 
 
+@pytest.mark.soak
 def test_page_follows_the_browsers_dark_mode(machine: Machine):
     light, dark = picture(machine, PAGE)[1], picture(machine, PAGE, DARK)[1]
     assert light != dark
 
 
+@pytest.mark.soak
 def test_page_can_be_printed(machine: Machine):
     assert browse(machine, PAGE, "--print-to-pdf=/root/page.pdf") == ""
     assert machine.path("/root/page.pdf").read_bytes().startswith(b"%PDF-")

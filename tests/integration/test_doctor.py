@@ -213,6 +213,7 @@ def test_fault_is_named_exactly_and_repaired(repaired: Machine, name: str) -> No
     assert problems(repaired) == {}
 
 
+@pytest.mark.soak
 def test_processes_that_started_before_the_group_membership_are_named(server: Machine) -> None:
     server.run("gpasswd --delete postfix opendkim && systemctl restart postfix")
     # The client keeps the smtpd process alive that greeted it.
@@ -247,6 +248,7 @@ def test_damaged_key_is_reported_without_its_text(server: Machine) -> None:
     assert problems(server) == {}
 
 
+@pytest.mark.soak
 def test_database_that_hangs_does_not_hang_the_doctor(server: Machine) -> None:
     server.run("kill -STOP $(pgrep --oldest --exact postgres)")
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 from support import faults, mail, salt
 from support.machine import CommandFailed, Machine, NotInTime
+from support.share import short_form
 from support.traffic import Outcome, Steady
 
 # One release is enough; `bin/test soak` runs this file on both.
@@ -126,6 +127,10 @@ def wait_for_nothing(site: Site) -> None:
     pass
 
 
+def is_long(fault: str) -> bool:
+    return fault not in ("database_stopped", "sessions_ended", "opendkim_killed")
+
+
 DURING = {
     "database_stopped": until_the_packaged_unit_would_give_up,
     "database_killed": until_mail_is_refused,
@@ -140,7 +145,7 @@ DURING = {
 }
 
 
-@pytest.mark.parametrize("name", faults.FAULTS)
+@pytest.mark.parametrize("name", short_form(sorted(faults.FAULTS, key=is_long), 3))
 def test_no_mail_is_lost_or_unsigned(site: Site, report: Report, name: str) -> None:
     box = mail.Mailbox(site.machine, name.replace("_", "-"))
     with Steady(box, SENDERS) as traffic:
@@ -206,6 +211,7 @@ def test_no_mail_is_lost_or_unsigned_in_a_hang_that_outlasts_postfixs_timeout(
 START_CONF = "sed -i 's/^{}$/{}/' /etc/postgresql/*/main/start.conf"
 
 
+@pytest.mark.soak
 def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, report: Report) -> None:
     machine, box = site.machine, mail.Mailbox(site.machine)
     text = mail.compose(SENDERS[0], box.address)
@@ -219,6 +225,7 @@ def test_message_that_waited_through_a_power_cut_leaves_signed(site: Site, repor
     assert_signed_by_both(site, box.wait_for(mail.message_id(text), 120))
 
 
+@pytest.mark.soak
 def test_daemon_waits_for_a_database_that_starts_late_at_boot(site: Site, report: Report) -> None:
     machine, box = site.machine, mail.Mailbox(site.machine)
     machine.run(START_CONF.format("auto", "manual"))
@@ -236,6 +243,7 @@ def assert_signed_by_both(site: Site, message: bytes) -> None:
     assert {signature.algorithm for signature in found} == BOTH
 
 
+@pytest.mark.soak
 def test_check_of_dns_without_a_name_server_fails_and_does_not_disturb_mail(site: Site) -> None:
     # Nothing listens at 127.0.0.1 port 53: the machine has no name server.
     dns = {"resolver": "127.0.0.1", "timeout": 1, "deadline": 5}
@@ -301,6 +309,7 @@ def send_during_an_outage(site: Site, action: str) -> Steady:
     return traffic
 
 
+@pytest.mark.soak
 def test_accept_loses_no_mail_and_lets_some_leave_unsigned(site: Site, report: Report) -> None:
     outcome = send_during_an_outage(site, "accept").outcome(site.records)
     report(f"{outcome.sent} sent, {len(outcome.unsigned)} left unsigned")
@@ -309,6 +318,7 @@ def test_accept_loses_no_mail_and_lets_some_leave_unsigned(site: Site, report: R
     assert outcome.unsigned != []
 
 
+@pytest.mark.soak
 def test_quarantine_holds_mail_that_leaves_unsigned_when_it_is_released(
     site: Site, report: Report
 ) -> None:

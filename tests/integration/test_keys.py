@@ -197,6 +197,7 @@ def test_new_hosted_domain_gets_a_key_and_an_excluded_one_does_not(box: mail.Mai
     assert signatures(box, "user@skip.example", known) == []
 
 
+@pytest.mark.soak
 def test_two_runs_at_once_generate_one_key_per_domain(box: mail.Mailbox) -> None:
     machine = box.machine
     host(machine, *(f"twice{number}.example" for number in range(150)))
@@ -209,6 +210,7 @@ def test_two_runs_at_once_generate_one_key_per_domain(box: mail.Mailbox) -> None
     assert_one_key_each(machine, "twice", 150)
 
 
+@pytest.mark.soak
 def test_killed_run_is_completed_by_the_next(box: mail.Mailbox) -> None:
     machine = box.machine
     host(machine, *(f"killed{number}.example" for number in range(400)))
@@ -360,6 +362,7 @@ def imported(old: Machine, signed_before: Callable) -> dict:
     return runs
 
 
+@pytest.mark.soak
 def test_refusal_of_an_unknown_domains_key_gives_the_pillar_that_allows_it(
     imported: dict,
 ) -> None:
@@ -371,6 +374,7 @@ def test_refusal_of_an_unknown_domains_key_gives_the_pillar_that_allows_it(
     assert imported["preview"]["pillar"] == {}
 
 
+@pytest.mark.soak
 def test_import_does_what_its_test_run_announced_and_a_second_run_nothing(imported: dict) -> None:
     assert imported["test"]["result"] is None
     assert imported["run"]["result"] is True
@@ -380,6 +384,7 @@ def test_import_does_what_its_test_run_announced_and_a_second_run_nothing(import
     assert imported["again"]["changes"] == {}
 
 
+@pytest.mark.soak
 def test_import_gives_a_reason_for_each_refused_key(imported: dict) -> None:
     preview = imported["preview"]
     reasons = {entry["entry"].split()[0]: entry["reason"] for entry in preview["refused"]}
@@ -398,6 +403,7 @@ def test_import_gives_a_reason_for_each_refused_key(imported: dict) -> None:
     }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("sender", "domain", "selector"),
     [
@@ -421,6 +427,7 @@ def test_imported_key_signs_as_before_the_import(
     assert signatures(box, sender, known) == [(domain, selector, "rsa-sha256")]
 
 
+@pytest.mark.soak
 def test_imported_key_verifies_by_the_record_of_opendkim_genkey(
     box: mail.Mailbox, imported: dict
 ) -> None:
@@ -433,6 +440,7 @@ def test_imported_key_verifies_by_the_record_of_opendkim_genkey(
     assert signature.valid, signature
 
 
+@pytest.mark.soak
 def test_private_keys_of_an_import_are_in_no_output(box: mail.Mailbox, imported: dict) -> None:
     output = json.dumps(imported)
     for name, _, selector, _ in GENERATED:
@@ -440,6 +448,7 @@ def test_private_keys_of_an_import_are_in_no_output(box: mail.Mailbox, imported:
         assert not [line for line in text.splitlines()[1:-1] if line in output]
 
 
+@pytest.mark.soak
 def test_key_of_rfc_8463_signs_and_has_the_published_record(
     old: Machine, box: mail.Mailbox
 ) -> None:
@@ -469,6 +478,7 @@ def test_exported_key_is_the_one_that_signs(machine: Machine, published: Mapping
         salt.call(machine, "dkim.export_key", "rsa.example", "default", path)
 
 
+@pytest.mark.soak
 def test_exported_key_files_sign_as_the_database_did(
     box: mail.Mailbox, published: Mapping[str, str]
 ) -> None:

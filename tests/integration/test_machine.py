@@ -46,6 +46,7 @@ def test_salt_is_installed_without_the_driver_of_postgresql(machine: Machine) ->
         machine.run(["/opt/salt/bin/python", "-c", "import psycopg2"])
 
 
+@pytest.mark.soak
 def test_pip_installs_the_driver_without_a_network(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.run("/opt/salt/bin/pip install psycopg2-binary")
@@ -57,6 +58,7 @@ def test_machine_has_only_a_loopback_interface(machine: Machine) -> None:
     assert [link["ifname"] for link in links] == ["lo"]
 
 
+@pytest.mark.soak
 def test_installed_services_start_as_on_a_real_machine(
     new_machine: Callable[..., Machine],
 ) -> None:
@@ -78,6 +80,7 @@ def test_files_survive_a_reboot(new_machine: Callable[..., Machine]) -> None:
     assert machine.run("systemctl is-system-running").stdout.strip() == "running"
 
 
+@pytest.mark.soak
 def test_written_files_survive_a_power_cut(new_machine: Callable[..., Machine]) -> None:
     machine = new_machine()
     machine.write("/root/kept", "text")
@@ -86,6 +89,7 @@ def test_written_files_survive_a_power_cut(new_machine: Callable[..., Machine]) 
     assert machine.read("/root/kept") == "text"
 
 
+@pytest.mark.soak
 def test_machines_are_isolated_from_each_other(new_machine: Callable[..., Machine]) -> None:
     one, other = new_machine(), new_machine()
     unit = ["systemd-run", "--quiet", "--unit=mine", "sleep", "1000"]

@@ -15,6 +15,8 @@ import pytest
 from support import mail, salt
 from support.machine import Machine
 
+pytestmark = pytest.mark.one_release("trixie")
+
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True
 
@@ -367,6 +369,7 @@ def test_opendkim_restarts_when_an_option_changes(
     assert signature.tags["c"] == "simple/simple"
 
 
+@pytest.mark.soak
 def test_next_run_completes_an_interrupted_one(box: mail.Mailbox) -> None:
     # A run killed between file and restart: the file is right, and the daemon is older than it.
     before = processes(box.machine, OPENDKIM)

@@ -150,6 +150,7 @@ def test_postfixadmin_can_alter_its_name_column(postfixadmin: PostfixAdmin) -> N
     )
 
 
+@pytest.mark.soak
 def test_postfixadmin_can_be_upgraded_from_3_to_4(postfixadmin: PostfixAdmin) -> None:
     machine = postfixadmin.machine
     PostfixAdmin(machine, 4).set_up()
@@ -166,6 +167,7 @@ def test_postfixadmin_can_be_upgraded_from_3_to_4(postfixadmin: PostfixAdmin) ->
     assert run.changed == [], str(run)
 
 
+@pytest.mark.soak
 def test_formula_works_with_an_unchanged_postfixadmin_4() -> None:
     for machine in machine_with("postfixadmin"):
         program = PostfixAdmin(machine, 4)
@@ -200,10 +202,12 @@ def modoboa() -> Iterator[Modoboa]:
         yield program
 
 
+@pytest.mark.soak
 def test_formula_works_with_an_unchanged_modoboa(modoboa: Modoboa) -> None:
     assert_database_works_unchanged(modoboa.machine, "modoboa")
 
 
+@pytest.mark.soak
 def test_modoboa_can_rename_and_delete_domains(modoboa: Modoboa) -> None:
     modoboa.run(
         "Domain.objects.filter(name='good.example').update(name='renamed.example')\n"
@@ -213,6 +217,7 @@ def test_modoboa_can_rename_and_delete_domains(modoboa: Modoboa) -> None:
     assert key_states(modoboa.machine)["renamed.example"] == "active"
 
 
+@pytest.mark.soak
 def test_modoboa_can_migrate_its_table(modoboa: Modoboa) -> None:
     psql(modoboa.machine, "modoboa", "DROP VIEW dkim", role="modoboa")
     psql(

@@ -27,7 +27,7 @@ def box(machine: Machine) -> mail.Mailbox:
     return mail.Mailbox(machine)
 
 
-@pytest.fixture(params=short_form(["iredmail", "howto", "vexim", "ispmail"], 2))
+@pytest.fixture(params=short_form(["iredmail", "howto", "vexim", "ispmail"]))
 def program(request: pytest.FixtureRequest, box: mail.Mailbox) -> str:
     """A program whose database is the only one on the server. It has the default name."""
     machine = box.machine

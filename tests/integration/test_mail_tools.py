@@ -7,7 +7,7 @@ from support import mail
 from support.machine import CommandFailed, Machine
 
 # One release is enough; `bin/test soak` runs this file on both.
-pytestmark = pytest.mark.one_release("bookworm")
+pytestmark = [pytest.mark.one_release("bookworm"), pytest.mark.soak]
 
 SIGN = """\
 import base64, dkim, sys

@@ -8,6 +8,7 @@ import pytest
 from support import faults, salt, server
 from support.exposition import parse
 from support.machine import Machine
+from support.share import short_form
 
 # One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("trixie")
@@ -117,28 +118,31 @@ def site(machine: Machine) -> Iterator[Site]:
 
 @pytest.mark.parametrize(
     ("cause", "repair", "kinds"),
-    [
-        ("systemctl stop opendkim", "systemctl start opendkim", ["service", "socket"]),
-        (
-            "rm /var/spool/postfix/opendkim/opendkim.sock",
-            "systemctl restart opendkim",
-            ["socket"],
-        ),
-        (faults.STOP, faults.START, ["database"]),
-        (
-            "runuser -u postgres -- psql -d vmail -c"
-            " \"INSERT INTO domains (domain) VALUES ('new.example')\"",
-            "runuser -u postgres -- psql -d vmail -c"
-            " \"DELETE FROM domains WHERE domain = 'new.example'\"",
-            ["unsigned"],
-        ),
-        (
-            "runuser -u postgres -- psql -d vmail -c"
-            " \"UPDATE dkim SET activated_at = now() - interval '200 days'\"",
-            "runuser -u postgres -- psql -d vmail -c 'UPDATE dkim SET activated_at = now()'",
-            ["key-age"],
-        ),
-    ],
+    short_form(
+        [
+            ("systemctl stop opendkim", "systemctl start opendkim", ["service", "socket"]),
+            (
+                "rm /var/spool/postfix/opendkim/opendkim.sock",
+                "systemctl restart opendkim",
+                ["socket"],
+            ),
+            (faults.STOP, faults.START, ["database"]),
+            (
+                "runuser -u postgres -- psql -d vmail -c"
+                " \"INSERT INTO domains (domain) VALUES ('new.example')\"",
+                "runuser -u postgres -- psql -d vmail -c"
+                " \"DELETE FROM domains WHERE domain = 'new.example'\"",
+                ["unsigned"],
+            ),
+            (
+                "runuser -u postgres -- psql -d vmail -c"
+                " \"UPDATE dkim SET activated_at = now() - interval '200 days'\"",
+                "runuser -u postgres -- psql -d vmail -c 'UPDATE dkim SET activated_at = now()'",
+                ["key-age"],
+            ),
+        ],
+        2,
+    ),
 )
 def test_beacon_sends_an_event_when_a_problem_starts_and_when_it_is_resolved(
     site: Site, cause: str, repair: str, kinds: list[str]
@@ -154,6 +158,7 @@ def test_beacon_sends_an_event_when_a_problem_starts_and_when_it_is_resolved(
         site.wait_for_event(kind, "resolved")
 
 
+@pytest.mark.soak
 def test_beacon_repeats_no_event_after_a_restart_of_the_minion(site: Site):
     site.machine.run("systemctl stop opendkim")
     site.wait_for_event("service", "started")
@@ -192,6 +197,7 @@ def test_second_run_changes_nothing(site: Site):
     assert site.apply("dkim.monitoring").changed == []
 
 
+@pytest.mark.soak
 def test_disabled_beacon_and_metrics_are_removed_and_can_be_enabled_again(site: Site):
     off = {"beacon": False, "textfile": False}
     announced = site.apply("dkim.monitoring", test=True, **off)

@@ -8,7 +8,7 @@ from support import mail, salt
 from support.machine import Machine
 
 # One release is enough; `bin/test soak` runs this file on both.
-pytestmark = pytest.mark.one_release("bookworm")
+pytestmark = [pytest.mark.one_release("bookworm"), pytest.mark.soak]
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 READER = ["psql", "-X", "-At", "-w", "-U", "vmail-dkim-reader", "-d", "vmail", "-c"]

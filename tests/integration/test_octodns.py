@@ -4,7 +4,7 @@ import pytest
 from support import salt
 
 # One release is enough; `bin/test soak` runs this file on both.
-pytestmark = pytest.mark.one_release("bookworm")
+pytestmark = [pytest.mark.one_release("bookworm"), pytest.mark.soak]
 
 # The packages are installed. This file tests only the installation of octoDNS's packages.
 EQUIPPED = True

@@ -143,6 +143,7 @@ def test_mail_host_generates_no_keys_and_says_that_it_only_signs(
     assert any("this machine only signs" in text for text in checked["advice"])
 
 
+@pytest.mark.soak
 def test_selftest_on_the_mail_host_uses_what_its_daemons_read(
     site: remote.Site, box: mail.Mailbox
 ) -> None:
@@ -153,6 +154,7 @@ def test_selftest_on_the_mail_host_uses_what_its_daemons_read(
     assert (every["selftest"]["ok"], every["database"]["host"]) == (True, "db.example.net")
 
 
+@pytest.mark.soak
 def test_settings_that_the_database_refuses_leave_the_daemon_unchanged(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_settings_that_the_database_refuses_leave_the_daemon_unchanged(
     assert_signed(box, records)
 
 
+@pytest.mark.soak
 def test_writer_can_generate_keys_from_the_mail_host(site: remote.Site, box: mail.Mailbox) -> None:
     salt.set_pillar(site.mail, mail_pillar(BY_PASSWORD, user=WRITER, password=WRITER_PASSWORD))
     generated = salt.call(site.mail, "dkim.generate", "example.com", "from-afar")
@@ -179,6 +182,7 @@ def test_writer_can_generate_keys_from_the_mail_host(site: remote.Site, box: mai
     assert server.sql(site.database, who) == f"{WRITER} by dkim-formula"
 
 
+@pytest.mark.soak
 def test_removed_access_lines_are_restored(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
@@ -191,6 +195,7 @@ def test_removed_access_lines_are_restored(
     assert_signed(box, records)
 
 
+@pytest.mark.soak
 def test_daemon_refuses_a_server_with_a_certificate_of_another_authority(
     site: remote.Site, box: mail.Mailbox
 ) -> None:
@@ -209,6 +214,7 @@ def test_daemon_refuses_a_server_with_a_certificate_of_another_authority(
         site.mail.write(remote.AUTHORITY, authority)
 
 
+@pytest.mark.soak
 def test_certificate_replaces_the_password(
     site: remote.Site, box: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
@@ -224,6 +230,7 @@ def test_certificate_replaces_the_password(
     assert "certificate" in log_in(site.mail, READER, READER_PASSWORD, "sslmode=require").stderr
 
 
+@pytest.mark.soak
 def test_writer_can_generate_keys_from_the_mail_host_with_a_certificate(
     site: remote.Site, box: mail.Mailbox
 ) -> None:
@@ -248,6 +255,7 @@ def test_writer_can_generate_keys_from_the_mail_host_with_a_certificate(
     assert "certificate" in log_in(site.mail, WRITER, WRITER_PASSWORD, "sslmode=require").stderr
 
 
+@pytest.mark.soak
 def test_certificate_of_another_machine_does_not_log_in_as_the_reader(
     site: remote.Site, box: mail.Mailbox
 ) -> None:

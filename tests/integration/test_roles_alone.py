@@ -9,7 +9,7 @@ from support.machine import Machine
 from support.traffic import Outcome, Traffic
 
 # One release is enough; `bin/test soak` runs this file on both.
-pytestmark = pytest.mark.one_release("trixie")
+pytestmark = [pytest.mark.one_release("trixie"), pytest.mark.soak]
 
 PILLAR = {"dkim": {"domains": {"example.com": {}, "example.org": {"selector": "mail"}}}}
 SENDERS = ["someone@example.com", "someone@example.org"]

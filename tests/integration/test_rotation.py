@@ -202,6 +202,7 @@ def test_selftest_verifies_by_the_records_of_the_name_server(site: Machine) -> N
     assert [one["verified_by_dns"] for one in again] == [True, True], again
 
 
+@pytest.mark.soak
 def test_rotation_moves_no_key_while_no_name_server_answers(site: Machine) -> None:
     box = mail.Mailbox(site, "patient")
     with Receiver(box, zones.PRIMARY) as receiver:
@@ -290,6 +291,7 @@ def assert_recovery_from_interruptions(machine: Machine, rounds: int, seed: int)
     assert receiver.invalid == []
 
 
+@pytest.mark.soak
 def test_next_call_completes_calls_that_were_killed(site: Machine) -> None:
     assert_recovery_from_interruptions(site, rounds=6, seed=SEED)
 
@@ -312,6 +314,7 @@ def at_once(machine: Machine, number: int, *words: str) -> list[dict[str, object
     return [json.loads(output)["local"] for output, _ in outputs]
 
 
+@pytest.mark.soak
 def test_six_calls_at_once_start_and_finish_one_rotation(site: Machine) -> None:
     started = at_once(site, 6, "dkim.rotate", "example.net")
     assert all(one["problems"] == [] for one in started)

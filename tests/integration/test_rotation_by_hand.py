@@ -107,6 +107,7 @@ def test_highstate_prints_the_record_to_publish_and_what_waits_for_it(site: Mach
     assert f"; the key of {NEW} signs once the record is visible" in shown
 
 
+@pytest.mark.soak
 def test_key_does_not_sign_while_its_record_is_wrong(site: Machine) -> None:
     right = record(site, NEW)
     publish(site, NEW, right.replace("p=", "p=X"))
@@ -114,6 +115,7 @@ def test_key_does_not_sign_while_its_record_is_wrong(site: Machine) -> None:
     assert "different" in waiting_after_the_negative_ttl(site)["waits_for"]
 
 
+@pytest.mark.soak
 def test_key_does_not_sign_while_its_name_has_two_records(site: Machine) -> None:
     right = record(site, NEW)
     publish(site, NEW, right, "v=DKIM1; p=other")

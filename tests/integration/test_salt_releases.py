@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from support import mail, salt
 from support.machine import CommandFailed, Machine, salts
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release(salts.RELEASE)
 
@@ -34,7 +35,7 @@ ExecStart=/opt/salt/bin/salt-minion
 """
 
 
-@pytest.fixture(scope="module", params=salts.VERSIONS)
+@pytest.fixture(scope="module", params=short_form(salts.VERSIONS))
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with that release of Salt and packages, but without an index of Python packages."""
     with Machine(release, layers=salts.layers(request.param)) as fresh:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support import mail, salt
 from support.machine import Machine
+from support.share import short_form
 
 pytestmark = pytest.mark.one_release("trixie")
 
@@ -110,7 +111,9 @@ def test_run_check_and_doctor_name_another_milter_that_does_not_answer(site: mai
     assert (other["ok"], message in other["message"]) == (None, True)
 
 
-@pytest.mark.parametrize("name", ["38-dead-entry.cf", "67-absolute.cf", "39-var-run.cf"])
+@pytest.mark.parametrize(
+    "name", short_form(["38-dead-entry.cf", "67-absolute.cf", "39-var-run.cf"])
+)
 def test_case_38_39_67_main_cf_has_one_entry_for_the_formulas_daemon(
     restored: Machine, site: mail.Mailbox, records: Mapping[str, str], name: str
 ) -> None:
@@ -142,6 +145,7 @@ def test_case_40_run_check_doctor_and_selftest_name_a_service_that_bypasses_open
     assert results[0]["ways"]["2526/inet"] is True
 
 
+@pytest.mark.soak
 def test_case_41_run_check_and_doctor_name_a_map_that_disables_milters_for_clients(
     restored: Machine,
 ) -> None:
@@ -155,6 +159,7 @@ def test_case_41_run_check_and_doctor_name_a_map_that_disables_milters_for_clien
     assert "192.0.2.0/24 DISABLE" in master["message"]
 
 
+@pytest.mark.soak
 def test_case_44_overriding_drop_in_is_named_before_a_restart(
     restored: Machine, site: mail.Mailbox, records: Mapping[str, str]
 ) -> None:
@@ -173,6 +178,7 @@ def test_case_44_overriding_drop_in_is_named_before_a_restart(
     assert signed(site, records, SERVICES["chrooted"]) == [True]
 
 
+@pytest.mark.soak
 def test_harmless_drop_in_is_accepted(restored: Machine) -> None:
     restored.write(DROP_IN, "[Service]\nEnvironment=LANG=C\nLimitNOFILE=8192\nNice=5\n")
     restored.run("systemctl daemon-reload")

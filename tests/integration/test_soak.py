@@ -14,7 +14,7 @@ from support.share import short_form
 from support.traffic import Outcome, Steady
 
 # One release is enough; `bin/test soak` runs this file on both.
-pytestmark = pytest.mark.one_release("trixie")
+pytestmark = [pytest.mark.one_release("trixie"), pytest.mark.soak]
 
 # The packages are installed: this file does not test their installation.
 EQUIPPED = True

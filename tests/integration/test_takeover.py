@@ -215,6 +215,7 @@ def amavisd(release: str) -> Iterator[tuple[mail.Mailbox, dict[str, str]]]:
         yield mail.Mailbox(machine), records
 
 
+@pytest.mark.soak
 def test_opendkim_signs_with_amavisds_key_after_the_import(
     amavisd: tuple[mail.Mailbox, dict[str, str]],
 ) -> None:
@@ -367,6 +368,7 @@ def domains_of_a_data_set(machine: Machine, program: str) -> set[str]:
     return set(json.loads(output))
 
 
+@pytest.mark.soak
 def test_opendkim_signs_with_postfixadmins_keys_after_the_import(panel: Machine) -> None:
     mail_panels.make_database(panel, "postfixadmin")
     program = PostfixAdmin(panel, 4)
@@ -399,6 +401,7 @@ def test_opendkim_signs_with_postfixadmins_keys_after_the_import(panel: Machine)
         assert signed_with(message, box, records) == [(domain, "pfa", "rsa-sha256")]
 
 
+@pytest.mark.soak
 def test_opendkim_signs_with_modoboas_keys_after_the_import(panel: Machine) -> None:
     mail_panels.make_database(panel, "modoboa")
     program = Modoboa(panel)

@@ -8,7 +8,7 @@ from support.machine import Machine
 from support.traffic import Traffic
 
 # One release is enough; `bin/test soak` runs this file on apply_at_once.
-pytestmark = pytest.mark.one_release("trixie")
+pytestmark = [pytest.mark.one_release("trixie"), pytest.mark.soak]
 
 # The packages are installed: dpkg's lock allows no two installations at once.
 EQUIPPED = True

@@ -3,10 +3,9 @@ Runs the formula's tests.
 
 unit, functional and lint run inside a throw-away machine per release, with the release's own Python
 and PostgreSQL. integration runs on this host and controls machines: each file has its own machines
-and waits most of the time. A few files run at once. A test marked one_release runs on one release
-only. soak runs every file of integration on every release, and the long tests of functional and
-integration that are marked as soak. fuzz tests with new generated input for --minutes. pytest gets
-the arguments after --.
+and waits most of the time. A few files run at once. Most tests run on one release, and long tests,
+which are marked as soak, do not run. soak runs every test on every release. fuzz tests with new
+generated input for --minutes. pytest gets the arguments after --.
 """
 
 import argparse
@@ -224,14 +223,10 @@ def _all(run: Run, parts: Sequence[str]) -> list[Outcome]:
 
 
 def _soak(run: Run) -> list[Outcome]:
-    """Run the long tests: first those of functional in machines, then all of integration."""
-    outcomes = []
-    if not _names("integration", run.for_pytest):
-        long = replace(run, for_pytest=["-m", "soak", *run.for_pytest])
-        outcomes += _all(long, ["functional"])
-    if not _names("functional", run.for_pytest):
-        outcomes += _at_once(run, _integration_jobs(run, ["--soak"]))
-    return outcomes
+    """Run every test, also the long ones, or the tests that are named in pytest's arguments."""
+    tests = [part for part in PARTS if part != "lint"]
+    named = [part for part in tests if _names(part, run.for_pytest)]
+    return _all(replace(run, for_pytest=[*run.for_pytest, "--soak"]), named or tests)
 
 
 def _at_once(run: Run, jobs: Sequence[Callable[[], list[Outcome]]]) -> list[Outcome]:

@@ -11,8 +11,8 @@ from support.machine import RELEASES
 
 def releases_of(item: pytest.Item) -> tuple[str, ...]:
     """
-    Return the releases on which a test runs: all, or one if the test is marked as ``one_release``
-    or has generated examples, which take long.
+    Return the releases on which a test runs: one if it is a unit test, is marked as ``one_release``
+    or has generated examples, which take long; otherwise all.
 
     The one release is named by the marker, or follows from a checksum of the test's name, so that
     each release gets about half of a long file.
@@ -20,7 +20,7 @@ def releases_of(item: pytest.Item) -> tuple[str, ...]:
     marker = item.get_closest_marker("one_release")
     # Set by hypothesis.given.
     generated = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-    if marker is None and not generated:
+    if marker is None and not generated and not item.nodeid.startswith("tests/unit/"):
         return RELEASES
     if marker is None or not marker.args:
         return (RELEASES[zlib.crc32(item.nodeid.encode()) % len(RELEASES)],)

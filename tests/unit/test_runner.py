@@ -92,6 +92,7 @@ def test_test_marked_one_release_runs_on_exactly_one_release():
     assert dealt == [releases_of(_item(name, pytest.mark.one_release)) for name in names]
     assert releases_of(_item(names[0], pytest.mark.one_release("trixie"))) == ("trixie",)
     assert releases_of(_item(names[0], None)) == RELEASES
+    assert len(releases_of(_item("tests/unit/test_x.py::test_case", None))) == 1
 
 
 def test_unknown_release_in_a_mark_is_an_error():
