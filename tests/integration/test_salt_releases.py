@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 import pytest
 from support import mail, salt
 from support.machine import CommandFailed, Machine, salts
-from support.share import short_form
 
 pytestmark = pytest.mark.one_release(salts.RELEASE)
 
@@ -35,7 +34,7 @@ ExecStart=/opt/salt/bin/salt-minion
 """
 
 
-@pytest.fixture(scope="module", params=short_form(salts.VERSIONS))
+@pytest.fixture(scope="module", params=salts.VERSIONS)
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with that release of Salt and packages, but without an index of Python packages."""
     with Machine(release, layers=salts.layers(request.param)) as fresh:
@@ -117,10 +116,12 @@ def test_wrong_argument_and_wrong_pillar_are_reported_by_name(signing: Machine) 
     assert run.changed == []
 
 
+@pytest.mark.soak
 def test_metrics_are_written(signing: Machine) -> None:
     signing.wait_for(f"grep -q '^dkim_service_up.* 1$' {TEXTFILE}")
 
 
+@pytest.mark.soak
 def test_beacon_reports_a_stopped_daemon(signing: Machine) -> None:
     reported = f"{CONFIG}/cache/dkim-health/told.json"
     signing.write(f"{CONFIG}/minion.d/alone.conf", "master_type: disable\n")
