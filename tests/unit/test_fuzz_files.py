@@ -83,14 +83,14 @@ def test_damaged_key_file_is_refused_or_read_as_a_key(data):
 
 def der(tag, content):
     length = len(content)
-    size = bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2)
+    size = bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2, "big")
     return bytes([tag]) + size + content
 
 
 def rsa_der(numbers):
-    return der(
-        0x30, b"".join(der(2, n.to_bytes(n.bit_length() // 8 + 1, signed=True)) for n in numbers)
-    )
+    sizes = [number.bit_length() // 8 + 1 for number in numbers]
+    octets = [n.to_bytes(size, "big", signed=True) for n, size in zip(numbers, sizes, strict=True)]
+    return der(0x30, b"".join(der(2, one) for one in octets))
 
 
 VALID = KEYS["rsa"]._key.private_numbers()

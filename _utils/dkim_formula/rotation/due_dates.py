@@ -40,4 +40,4 @@ def standby_for(rotation: Rotation) -> int:
 
 def _fraction(text: str) -> float:
     """Return a number from 0 to below 1, the same on every machine and in every Python."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
