@@ -25,7 +25,7 @@ FOR_GOOD = "away"  # neither this step nor any later step is done
 SILENT = "silent"  # a server receives the message, ignores it and does not answer
 TAKEN = "taken in silence"  # a server does what the message says and does not answer
 
-FEW = 5
+FEW = 3
 COMMIT_OF_CHANGES = "commit of changes"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 

@@ -239,9 +239,8 @@ def test_overview_names_every_problem(site: Fleet, signing: Mapping[str, mail.Ma
     site.master.wait_for(f"salt --timeout=2 {MAIL2} test.ping | grep -q True")
 
 
-@pytest.mark.parametrize(
-    "fault", short_form(["a slip in the pillar", "no space", "another authority", "no route"])
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", BROKEN)
 def test_fault_of_one_mail_host_stops_the_roll_out_and_changes_no_other_host(
     site: Fleet, signing: Mapping[str, mail.Mailbox], fault: str
 ) -> None:
@@ -268,6 +267,7 @@ def test_fault_of_one_mail_host_stops_the_roll_out_and_changes_no_other_host(
         assert signers(site, box)
 
 
+@pytest.mark.soak
 def test_next_roll_out_succeeds_once_the_fault_has_ended(
     site: Fleet, signing: Mapping[str, mail.Mailbox]
 ) -> None:
