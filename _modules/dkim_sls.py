@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 
+from dkim_formula import calls
 from dkim_formula.dns import commands as dns
 from dkim_formula.fleet import host
 from dkim_formula.fleet.roles import ROLES
@@ -187,7 +188,8 @@ def manage_job(job, test=False):
     valid_settings(__pillar__)
     # After __pillar__["dkim"], Salt 3008 returns a copy that no refresh changes. So use get().
     pillar = __pillar__.get("dkim")
-    return unattended.manage(_job(job), pillar, _health_folder(), __opts__["id"], test)
+    call = __opts__.get(calls.OPTION, calls.SALT_CALL)
+    return unattended.manage(_job(job), pillar, _health_folder(), __opts__["id"], call, test)
 
 
 @translated

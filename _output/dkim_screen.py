@@ -17,10 +17,12 @@ import salt.loader
 import salt.utils.args
 
 try:
+    from dkim_formula import calls
     from dkim_formula.screens import commands
 except ImportError:
     # In salt-call the library can be imported. salt(1) on a master loads outputters without _utils.
     sys.path.append(str(Path(__file__).resolve().parents[1] / "utils"))
+    from dkim_formula import calls
     from dkim_formula.screens import commands
 
 
@@ -36,8 +38,11 @@ def output(data, **kwargs):
         The return of each minion by name; ``local`` is the name under ``salt-call``.
     """
     module, _, function = str(__opts__.get("fun") or "").rpartition(".")
-    if module == "state":
-        return _run_of_states(data, kwargs)
+    with calls.made_by(__opts__.get(calls.OPTION)):
+        return _run_of_states(data, kwargs) if module == "state" else _screens(function, data)
+
+
+def _screens(function, data):
     # The arguments are copied because parse_input removes marks from mappings.
     given, named = salt.utils.args.parse_input(
         copy.deepcopy(list(__opts__.get("arg") or [])), condition=False
@@ -67,7 +72,7 @@ def _run_of_states(data, kwargs):
             moved = {tag: {**one, "comment": "See the end"} for tag, one in found.items()}
             shown[minion] = {**states, **moved}
     text = salt.loader.outputters(__opts__)["highstate"](shown, **kwargs)
-    return "\n\n".join([text.rstrip("\n"), *records])
+    return calls.typed("\n\n".join([text.rstrip("\n"), *records]))
 
 
 def _shows_records(tag, state):

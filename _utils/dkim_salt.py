@@ -5,7 +5,7 @@ import inspect
 import logging
 
 import salt.pillar
-from dkim_formula import settings
+from dkim_formula import calls, settings
 from dkim_formula.converge import converge, failed
 from dkim_formula.errors import FormulaError, InvalidValue, SeveralProblems
 from dkim_formula.postgres import stand_in
@@ -24,33 +24,47 @@ _last = {"given": None, "reading": None}
 def translated(function):
     """
     Decorate an execution function: its arguments are converted to what a person means, and errors
-    of the library become Salt's exceptions with the same text.
+    of the library become Salt's exceptions with the same text. Texts for people name commands as
+    this minion's option ``dkim_call`` says.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        try:
-            given = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise SaltInvocationError(f"{function.__name__}: {error}") from None
-        try:
-            given = arguments.check_arguments(signature, given, _typed(function))
-            with stand_in.collected() as messages:
-                found = octets_shown(function(*given.args, **given.kwargs))
-            # A function whose return has no ``notes`` can't return these messages.
-            for text in messages:
-                log.warning("%s: %s", function.__name__, text)
-            return found
-        except InvalidValue as error:
-            raise SaltInvocationError(octets_shown(str(error))) from error
-        except FormulaError as error:
-            raise CommandExecutionError(octets_shown(str(error))) from error
-        except OSError as error:
-            # The cause is the machine, such as a full disk or a missing directory.
-            raise CommandExecutionError(f"{error.filename or ''}: {error.strerror}") from error
+        with calls.made_by(_opts(function).get(calls.OPTION)):
+            return _translated(function, signature, args, kwargs)
 
     return call
+
+
+def _translated(function, signature, args, kwargs):
+    try:
+        given = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise SaltInvocationError(f"{function.__name__}: {error}") from None
+    try:
+        given = arguments.check_arguments(signature, given, _typed(function))
+        with stand_in.collected() as messages:
+            found = octets_shown(function(*given.args, **given.kwargs))
+        # A function whose return has no ``notes`` can't return these messages.
+        for text in messages:
+            log.warning("%s: %s", function.__name__, calls.typed(text))
+        return found
+    except InvalidValue as error:
+        raise SaltInvocationError(_text(error)) from error
+    except FormulaError as error:
+        raise CommandExecutionError(_text(error)) from error
+    except OSError as error:
+        # The cause is the machine, such as a full disk or a missing directory.
+        raise CommandExecutionError(f"{error.filename or ''}: {error.strerror}") from error
+
+
+def _text(error):
+    return octets_shown(calls.typed(str(error)))
+
+
+def _opts(function):
+    return function.__globals__.get("__opts__") or {}
 
 
 def _typed(function):
@@ -58,7 +72,7 @@ def _typed(function):
     Return the words of the command line if ``salt-call`` calls this function itself, else nothing.
     Salt passes on what YAML makes of each word (salt.utils.args, yamlify_arg), and keeps the words.
     """
-    opts = function.__globals__.get("__opts__") or {}
+    opts = _opts(function)
     called = str(opts.get("fun") or "").rpartition(".")[2] == function.__name__
     return (opts.get("arg") or ()) if called else ()
 

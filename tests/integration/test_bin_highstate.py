@@ -71,6 +71,16 @@ def test_each_run_reads_the_pillar_again(machine: Machine) -> None:
     assert set(json.loads(result.stdout)["local"]) == {"dkim", "after"}
 
 
+def test_commands_on_a_screen_can_be_pasted(machine: Machine) -> None:
+    salt.set_pillar(machine, {"dkim": {"domains": ["example.com"], "databse": {}}})
+    screen = machine.run([salt.HIGHSTATE, "--call", "dkim.doctor"], check=False).stdout
+    assert "salt-call" not in screen
+    command = f"{salt.HIGHSTATE} --call dkim.check"
+    assert f"    {command}  # shows all that is wrong\n" in screen
+    assert "databse" in machine.run(command).stdout
+    salt.set_pillar(machine, PILLAR)
+
+
 def test_failed_call_has_a_nonzero_exit_status(machine: Machine) -> None:
     result = machine.run([salt.HIGHSTATE, "--call", "test.nonsense"], check=False)
     assert result.returncode != 0

@@ -2,16 +2,19 @@
 The commands of README.md and the guides, executed exactly as an administrator pastes them.
 
 One machine, bare at the start, executes all blocks of README.md in order, then those of the guides.
-Each block has a test of its outcome. Each block of commands is one shell script.
+Each block has a test of its outcome. Each block of commands is one shell script. The machine has no
+minion, so ``salt-call`` is ``bin/highstate --call``, as README.md says. Its own BIND serves the
+zones, and a person publishes the printed records there.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 import pytest
-from support import mail, salt
+from support import mail, salt, zones
 from support.machine import ROOT, CommandFailed, Machine, NotInTime
 
 # One release is enough; `bin/test soak` runs this file on both.
@@ -22,8 +25,7 @@ WARM = False
 # Lines with these prefixes are not executed.
 NOT_RUN = {
     "bin/demo": "the script creates its own machine",
-    "salt-call dkim.check_dns": "needs name servers: test_dns.py has them",
-    "salt-call dkim.publish": "needs name servers: test_dns.py has them",
+    "salt-call dkim.publish": "needs a pillar with dns:publish: test_dns.py has one",
     "systemctl restart salt-minion": "the machine has only salt-call",
 }
 # Paths of «What is touched» that this pillar does not create.
@@ -40,8 +42,9 @@ FILES = {"dkim.conf", "dkim.prom", "dkim.sls"}
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
 PILLAR = f"{CONFIG}/pillar/dkim.sls"
-# On a real minion, salt-call is on the path and uses the minion's configuration.
-SALT_CALL = f'#!/bin/sh\nexec /opt/salt/bin/salt-call --local --config-dir {CONFIG} "$@"\n'
+# bin/highstate writes PILLAR at each call, so this call uses its configuration without it.
+CHECK = f"/opt/salt/bin/salt-call --local --config-dir {CONFIG} --out json dkim.check"
+CALL = re.compile(r"(?<![\w/-])salt-call(?= )")
 PARSE_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
 
 
@@ -64,6 +67,11 @@ class Block:
         return "\n".join(
             line for line in self.text.splitlines() if not line.startswith(tuple(NOT_RUN))
         )
+
+    @property
+    def script(self) -> str:
+        """The lines to execute, as a person types them on a machine without a minion."""
+        return CALL.sub("bin/highstate --call", self.runs)
 
     @property
     def is_pillar(self) -> bool:
@@ -97,12 +105,21 @@ README = [block for block in BLOCKS if block.document == "README.md"]
 
 @dataclass
 class Outcome:
-    """The outcome of each block, and what the tests need to know of the machine."""
+    """
+    The outcome of each block, and what the tests need to know of the machine.
+
+    printed
+        The standard output of the last block of commands.
+    new_selector
+        The selector of the key that ``dkim.rotate`` of README.md generated.
+    """
 
     blocks: dict[Block, tuple[bool, str]] = field(default_factory=dict)
     paths: dict[str, bool] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     functions: set[str] = field(default_factory=set)
+    printed: str = ""
+    new_selector: str = ""
     keys_before_removal: str = ""
     is_back: bool = False
 
@@ -119,6 +136,50 @@ def touched_paths() -> list[str]:
     text = (ROOT / "docs" / "remove.md").read_text(encoding="utf-8")
     section = text.partition("## What is touched")[2].partition("\n## ")[0]
     return [path for path in re.findall(r"`(/[^`]+)`", section) if path not in NOT_MADE]
+
+
+def publish(machine: Machine, zone_lines: str) -> dict[str, str]:
+    """Publish printed records, and return their values by name."""
+    records = mail.zone_records(machine, zone_lines)
+    for name, value in records.items():
+        zones.publish(machine, name, value)
+    return records
+
+
+def after_the_records(machine: Machine, outcome: Outcome) -> None:
+    """Publish the records, as README.md says."""
+    assert publish(machine, outcome.printed)
+
+
+def after_the_rotation(machine: Machine, outcome: Outcome) -> None:
+    """Publish the new key's record, and wait until ``dkim.advance`` may let the key sign."""
+    if outcome.new_selector:
+        return
+    # The default margin is five minutes.
+    machine.run(f"echo '  rotation: {{margin: 1s}}' >>{salt.PILLAR}")
+    (name,) = publish(machine, outcome.printed.partition("Publish these records:")[2])
+    done = salt.call(machine, "dkim.advance", "example.com")
+    assert (done["problems"], done["changes"]) == ([], {})
+    # The time is printed without its fraction of a second.
+    time = datetime.fromisoformat(done["next_check"]) + timedelta(seconds=1)
+    machine.wait_for(lambda: datetime.now(timezone.utc) > time, what=f"it is {time}")
+    outcome.new_selector = name.partition("._domainkey.")[0]
+
+
+def after_the_advance(machine: Machine, outcome: Outcome) -> None:
+    """Assert that the new key signs, and that DNS verifies its signature."""
+    active = "SELECT selector FROM dkim WHERE domain = 'example.com' AND state = 'active'"
+    assert outcome.new_selector not in ("", "default")
+    assert query(machine, active).split() == [outcome.new_selector]
+    message = mail.sent_by_smtp(mail.Mailbox(machine), "somebody@example.com")
+    records = zones.key_records(machine, "example.com")
+    (signature,) = mail.signatures(machine, message, records)
+    assert (signature.selector, signature.valid) == (outcome.new_selector, True)
+
+
+def before_the_doctor(machine: Machine, outcome: Outcome) -> None:
+    """Publish the records that the blocks before printed; the doctor fails without them."""
+    publish(machine, salt.call(machine, "dkim.records", format="bind"))
 
 
 def before_the_logs(machine: Machine, outcome: Outcome) -> None:
@@ -164,7 +225,7 @@ def after_the_removal(machine: Machine, outcome: Outcome) -> None:
     assert read_keys(machine) == outcome.keys_before_removal
     if not outcome.is_back:
         outcome.is_back = True
-        machine.run("salt-call --retcode-passthrough state.apply dkim", timeout=900)
+        machine.run([salt.HIGHSTATE, "--call", "state.apply", "dkim"], timeout=900)
         message = mail.sent_by_smtp(box, "somebody@example.org")
         assert len(mail.signatures(machine, message, {})) == 1
 
@@ -183,10 +244,14 @@ Step = Callable[[Machine, Outcome], None]
 # Steps before and after a block, by the block's first line.
 BEFORE: dict[str, Step] = {
     "salt-call state.apply dkim.clean": before_the_removal,
+    "salt-call dkim.doctor": before_the_doctor,
     "journalctl --unit=opendkim": before_the_logs,
     "apt-get install --yes postgresql": before_the_restore,
 }
 AFTER: dict[str, Step] = {
+    "salt-call dkim.records": after_the_records,
+    "salt-call dkim.rotate example.com": after_the_rotation,
+    "salt-call dkim.advance": after_the_advance,
     "apt-get install --yes postgresql": after_the_restore,
     "salt-call state.apply dkim.clean": after_the_removal,
     "BEGIN;": after_the_end_of_the_keys,
@@ -197,7 +262,7 @@ def execute(block: Block, machine: Machine, outcome: Outcome) -> tuple[bool, str
     """Run a block and its steps; return whether it succeeded, and its output or error."""
     try:
         run_steps(BEFORE, block, machine, outcome)
-        result = run_block(machine, block)
+        result = run_block(machine, block, outcome)
         run_steps(AFTER, block, machine, outcome)
     except (AssertionError, CommandFailed, NotInTime) as error:
         return False, f"{type(error).__name__}: {error}"
@@ -210,7 +275,7 @@ def run_steps(steps: Mapping[str, Step], block: Block, machine: Machine, outcome
             step(machine, outcome)
 
 
-def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
+def run_block(machine: Machine, block: Block, outcome: Outcome) -> tuple[bool, str]:
     if block.is_pillar:
         return check_pillar(machine, block)
     if block.kind == "yaml":
@@ -220,9 +285,10 @@ def run_block(machine: Machine, block: Block) -> tuple[bool, str]:
         psql = ["psql", "-v", "ON_ERROR_STOP=1", "-d", "vmail"]
         result = machine.run(psql, user="postgres", input=block.text, check=False)
     else:
-        script = f"set -euo pipefail\ncd {salt.TREE}\n{block.runs}\n"
+        script = f"set -euo pipefail\ncd {salt.TREE}\n{block.script}\n"
         environment = {"DEBIAN_FRONTEND": "noninteractive"}
         result = machine.run(["bash", "-c", script], env=environment, check=False, timeout=900)
+    outcome.printed = result.stdout
     return result.returncode == 0, f"{result.stdout}\n{result.stderr}"
 
 
@@ -234,7 +300,7 @@ def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
         query(machine, "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE)")
     machine.write(PILLAR, block.text, mode=0o600)
     try:
-        output = machine.run(["salt-call", "--out", "json", "dkim.check"]).stdout
+        output = machine.run(CHECK).stdout
     finally:
         machine.write(PILLAR, before, mode=0o600)
         if has_tables:
@@ -247,8 +313,9 @@ def check_pillar(machine: Machine, block: Block) -> tuple[bool, str]:
 def outcome(machine: Machine) -> Outcome:
     """The outcome of all blocks, which are executed once."""
     salt.install_formula(machine)
-    machine.write("/usr/local/bin/salt-call", SALT_CALL, mode=0o755)
     machine.run("apt-get update --quiet")
+    zones.serve(machine, "example.com", "example.org")
+    machine.write("/etc/resolv.conf", f"nameserver {zones.PRIMARY}\n")
     result = Outcome()
     for block in BLOCKS:
         if block.kind != "text" and block.runs:
@@ -275,6 +342,11 @@ def test_records_are_printed_as_in_the_example(outcome: Outcome):
     command = next(block for block in README if block.text.strip() == "salt-call dkim.records")
     shown = re.escape(example.text).replace("…", '[^"]*')
     assert re.search(shown, outcome.blocks[command][1])
+
+
+def test_published_records_are_found_at_the_name_server(outcome: Outcome):
+    command = next(block for block in README if block.first.startswith("salt-call dkim.check_dns"))
+    assert re.search(r"^✓ \d+ records as desired$", outcome.blocks[command][1], re.MULTILINE)
 
 
 def test_first_run_prints_the_records_in_zone_file_form_at_its_end(outcome: Outcome):

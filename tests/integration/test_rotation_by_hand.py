@@ -51,13 +51,7 @@ def record(machine: Machine, name: str) -> str:
 
 def publish(machine: Machine, name: str, *values: str) -> None:
     """Replace the records of a name, on the primary alone."""
-    adds = [f'update add {name}. 1 TXT "{value}"' for value in map(split_into_strings, values)]
-    zones.update(machine, f"update delete {name}. TXT", *adds)
-
-
-def split_into_strings(value: str) -> str:
-    """Split a text into strings of at most 255 octets. The outer quotes are missing."""
-    return '" "'.join(value[at : at + 255] for at in range(0, len(value), 255))
+    zones.publish(machine, f"{name}.", *values, ttl=1)
 
 
 def states(machine: Machine) -> dict[str, str]:

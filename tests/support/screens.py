@@ -7,6 +7,7 @@ can read the changes.
 
 from pathlib import Path
 
+from dkim_formula import calls
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
 
@@ -15,7 +16,11 @@ from support import returns
 FOLDER = Path(__file__).resolve().parents[1] / "screens"
 WIDTHS = (80, 140)
 
-# Each screen's function, its return, the options of the call, and the terminal except its width.
+# The call of a function on a machine that bin/highstate set up.
+HIGHSTATE = "/root/dkim-formula/bin/highstate --call"
+
+# Each screen's function, its return, the options of the call, and the terminal except its width,
+# with the machine's option dkim_call.
 CASES = {
     "activate-nothing": ("activate", {**returns.rotated(), **returns.NOTHING}, {}, {}),
     "check": ("check", returns.preflight(), {}, {}),
@@ -28,6 +33,7 @@ CASES = {
     "delete": ("delete", returns.deleted(), {}, {}),
     "delete-test": ("delete", {"changes": returns.deleted()["changes"]}, {}, {}),
     "doctor": ("doctor", returns.few_findings(), {}, {}),
+    "doctor-highstate": ("doctor", returns.few_findings(), {}, {"call": HIGHSTATE}),
     "doctor-verbose": ("doctor", returns.few_findings(), {"verbose": True}, {"utf8": False}),
     "generate": ("generate", returns.generated(), {}, {}),
     "generate-test": ("generate", {"changes": returns.generated()["changes"]}, {}, {}),
@@ -68,6 +74,7 @@ CASES = {
     "status-colour": ("status", returns.few_keys(), {}, {"height": 40, "colour": True}),
     "status-few-lines": ("status", returns.few_keys(), {}, {"height": 10}),
     "status-guide": ("status", returns.guide_keys(), {}, {}),
+    "status-highstate": ("status", returns.few_keys(), {}, {"height": 10, "call": HIGHSTATE}),
     "status-many": ("status", returns.many_keys(2000), {}, {}),
     "status-standby": ("status", returns.with_standby(), {}, {}),
     "status-none": ("status", [], {}, {}),
@@ -77,10 +84,10 @@ CASES = {
 
 def drawn(name: str, width: int) -> str:
     """Return a screen's text, as in its file."""
-    function, data, asked, terminal = CASES[name]
-    text = commands.draw(
-        function, data, Asked(**asked), Terminal(width=width, **terminal), returns.NOW
-    )
+    function, data, asked, given = CASES[name]
+    terminal = Terminal(width=width, **{key: given[key] for key in given if key != "call"})
+    with calls.made_by(given.get("call")):
+        text = commands.draw(function, data, Asked(**asked), terminal, returns.NOW)
     return f"{text}\n"
 
 

@@ -90,6 +90,17 @@ def update(machine: Machine, *lines: str) -> None:
     machine.run(["nsupdate", "-y", f"hmac-sha256:dkim.:{SECRET}"], input=text)
 
 
+def publish(machine: Machine, name: str, *values: str, ttl: int = 3600) -> None:
+    """Replace the TXT records of an absolute name, as the zones' administrator does."""
+    adds = [f'update add {name} {ttl} TXT "{_strings(value)}"' for value in values]
+    update(machine, f"update delete {name} TXT", *adds)
+
+
+def _strings(value: str) -> str:
+    """Split a text into strings of at most 255 octets. The outer quotes are missing."""
+    return '" "'.join(value[at : at + 255] for at in range(0, len(value), 255))
+
+
 def texts(machine: Machine, name: str, server: str = PRIMARY) -> set[str]:
     """Return a server's TXT values at a name, the strings of each record joined."""
     shown = machine.run(["dig", "+short", f"@{server}", name, "TXT"]).stdout

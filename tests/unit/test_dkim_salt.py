@@ -1,5 +1,7 @@
 """The bridge between Salt and the library: the pillar is read, errors become Salt's exceptions."""
 
+import sys
+
 import pytest
 
 # A test machine has Salt; a host where a person runs these tests may lack it.
@@ -65,6 +67,16 @@ def test_error_of_the_library_becomes_salts_with_the_same_text(error, expected):
     assert type(raised.value) is expected
     assert str(raised.value) == str(error)
     assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [StepRefused, SeveralProblems])
+def test_error_names_the_command_of_this_minion(monkeypatch, error):
+    opts = {"dkim_call": "/srv/formula/bin/highstate --call"}
+    monkeypatch.setattr(sys.modules[__name__], "__opts__", opts, raising=False)
+    text = "run salt-call state.apply dkim.database"
+    with pytest.raises(CommandExecutionError) as raised:
+        raising(error([text] if error is SeveralProblems else text))()
+    assert str(raised.value).endswith(text.replace("salt-call", opts["dkim_call"]))
 
 
 def test_unexpected_error_is_not_translated():

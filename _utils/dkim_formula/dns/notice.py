@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
 
+from ..calls import typed
 from ..records import Record, render
 from ..settings.model import Dns
 from ..settings.notification import Notify
@@ -61,7 +62,7 @@ def text(content: Notice, dns: Dns) -> str:
             "If no schedule does so, this activates keys that waited for their record:\n"
             "    salt-call dkim.advance"
         )
-    return "\n\n".join(paragraphs) + "\n"
+    return typed("\n\n".join(paragraphs) + "\n")
 
 
 def mail(content: Notice, dns: Dns, notify: Notify) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from ..calls import typed
 from .changes import (
     delete,
     forget_replica,
@@ -109,7 +110,8 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
 
 def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datetime) -> str:
     """
-    Return the screen of a function's return. A return that is a text is its own screen.
+    Return the screen of a function's return, with its commands as a person types them here. A
+    return that is a text is its own screen.
 
     function
         A function in :data:`SCREENS`.
@@ -119,8 +121,8 @@ def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datet
     Raises KeyError, TypeError or AttributeError for data of another form.
     """
     if isinstance(data, str):
-        return data.rstrip("\n")
-    return SCREENS[function](data, one, terminal, now)
+        return typed(data.rstrip("\n"))
+    return typed(SCREENS[function](data, one, terminal, now))
 
 
 def as_text(function: str, data: object, **asked_for: bool) -> str:

@@ -7,6 +7,7 @@ untrusted text, which the template escapes.
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from functools import lru_cache
 
 import jinja2
 
+from ..calls import typed
 from ..health.model import NAMED, STATES
 from ..rotation.urgency import AT_REST, BAD_VERDICTS, IN_PROGRESS, NEEDS_A_PERSON, urgency
 from ..settings.duration import in_words
@@ -48,7 +50,7 @@ def page(state: Mapping[str, object]) -> str:
     rated = [(urgency(key, now), key) for key in state["keys"]]
     problems, records = state["problems"], state["records"]
     number = len(problems)
-    return _template(TEMPLATE).render(
+    text = _template(TEMPLATE).render(
         host=state["host"],
         at=state["at"],
         refresh=state["every"],
@@ -71,6 +73,7 @@ def page(state: Mapping[str, object]) -> str:
         records=records["wrong"][:MOST_RECORDS],
         records_left=_left(records["count"], MOST_RECORDS),
     )
+    return typed(text, html.escape)
 
 
 _CHECKED = {"database": "Database", "dns": "DNS"}

@@ -156,8 +156,8 @@ def _hidden(cut: int, at_rest: int, terminal: Terminal) -> list[str]:
         return []
     kinds = [f"{cut:,} that are not at rest"] if cut else []
     kinds += [f"{at_rest:,} at rest"] if at_rest else []
-    text = f"Not shown: {', '.join(kinds)}. Show all: salt-call dkim.status all=True"
-    return terminal.wrapped(text)
+    text = f"Not shown: {', '.join(kinds)}."
+    return [*terminal.wrapped(text), "Show all: salt-call dkim.status all=True"]
 
 
 def _summary(rated: Sequence[tuple[int, Key]], domains: int, terminal: Terminal) -> list[str]:

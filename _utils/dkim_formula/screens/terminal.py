@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..calls import typed
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
 # The width without a terminal, where no line is broken.
 _NO_LIMIT = 10**6
@@ -76,7 +78,7 @@ class Terminal:
     def wrapped(self, text: object, indent: int = 0, hang: int | None = None) -> list[str]:
         """Return a text as indented lines that fit. A word that is too long is not broken."""
         lines = textwrap.wrap(
-            self.printable(" ".join(str(text).split())),
+            self.printable(typed(" ".join(str(text).split()))),
             max(self.columns, indent + 20),
             initial_indent=" " * indent,
             subsequent_indent=" " * (indent if hang is None else hang),

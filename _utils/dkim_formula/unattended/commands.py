@@ -16,19 +16,19 @@ LIBRARY = "dkim_formula"
 
 
 def manage(
-    job: str, pillar: Mapping[str, object], health: str, host: str, test: bool = False
+    job: str, pillar: Mapping[str, object], health: str, host: str, call: str, test: bool = False
 ) -> dict[str, object]:
     """
     Store a valid pillar for a job, and a link to the library that this process has loaded.
 
     job
         ``metrics``, ``report`` or ``rotation``.
-    pillar, health, host
+    pillar, health, host, call
         The attributes of :class:`unattended.saved.Saved`.
 
     Returns ``{"changes": {path: {"old", "new"}}, "notes": [text]}``, without values of the pillar.
     """
-    desired, found = saved.of(pillar, health, host), saved.load(job)
+    desired, found = saved.of(pillar, health, host, call), saved.load(job)
     changes: dict[str, dict[str, str | None]] = {}
     path = saved.path_of(job)
     exists = os.path.exists(path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from .. import calls
 from ..errors import FormulaError
 from ..health import commands as health
 from ..rotation import commands as rotation
@@ -30,17 +31,24 @@ def main(arguments: Sequence[str]) -> int:
             "machine; apply the highstate"
         )
         return 1
-    reading = found.reading
-    if reading.problems and job == ROTATION:
-        print(
-            "\n".join([*reading.problems, "The pillar is of another release; apply the highstate"])
-        )
+    with calls.made_by(found.call):
+        return _run(found, job, rest)
+
+
+def _run(found: Saved, job: str, rest: Sequence[str]) -> int:
+    problems = found.reading.problems
+    if problems and job == ROTATION:
+        _print("\n".join([*problems, "The pillar is of another release; apply the highstate"]))
         return 1
     try:
         return _RUN[job](found, *rest)
     except (FormulaError, OSError) as error:
-        print(error)
+        _print(str(error))
         return 1
+
+
+def _print(text: str) -> None:
+    print(calls.typed(text))
 
 
 def write_metrics(found: Saved, path: str) -> int:
@@ -62,11 +70,8 @@ def move_keys(found: Saved) -> int:
     settings = found.reading.settings
     done = due_work(settings)(settings)
     result, changes, text = comment(done, False)
-    print(
-        "\n".join(
-            [text, *(f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items())]
-        )
-    )
+    lines = [f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items()]
+    _print("\n".join([text, *lines]))
     return 1 if result is False else 0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..calls import SALT_CALL
 from ..errors import FormulaError
 from ..files import replace_file
 from ..settings import Reading, read
@@ -41,11 +42,14 @@ class Saved:
         The folder of :mod:`health.cache`, which the minion's beacon also uses.
     host
         The minion's ID.
+    call
+        The command that calls a function on this machine (``calls.py``).
     """
 
     pillar: Mapping[str, object]
     health: str
     host: str
+    call: str = SALT_CALL
 
     @cached_property
     def reading(self) -> Reading:
@@ -58,14 +62,14 @@ def path_of(job: str) -> str:
     return os.path.join(FOLDER, f"{job}.json")
 
 
-def of(pillar: Mapping[str, object], health: str, host: str) -> Saved:
+def of(pillar: Mapping[str, object], health: str, host: str, call: str = SALT_CALL) -> Saved:
     """
     Return the content to save for a valid pillar.
 
     Raises FormulaError if the pillar is no longer valid after conversion to JSON and back.
     """
     with contextlib.suppress(TypeError, ValueError):
-        saved = Saved(json.loads(json.dumps(pillar, default=str)), health, host)
+        saved = Saved(json.loads(json.dumps(pillar, default=str)), health, host, call)
         if not saved.reading.problems:
             return saved
     raise FormulaError(
@@ -79,7 +83,9 @@ def load(job: str) -> Saved | None:
         with open(path_of(job), encoding="utf-8") as stream:
             data = json.load(stream)
         sealed = json.loads(_systemd("decrypt", data["secret"]))
-        return Saved({**data["pillar"], **sealed}, data["health"], data["host"])
+        pillar = {**data["pillar"], **sealed}
+        # A file of an earlier release has no ``call``.
+        return Saved(pillar, data["health"], data["host"], data.get("call", SALT_CALL))
     except (OSError, ValueError, KeyError, TypeError, FormulaError):
         return None
 
@@ -91,6 +97,7 @@ def store(job: str, saved: Saved) -> None:
         "pillar": {name: value for name, value in saved.pillar.items() if name not in _SECRET},
         "health": saved.health,
         "host": saved.host,
+        "call": saved.call,
         "secret": _systemd("encrypt", json.dumps(secret)),
     }
     os.makedirs(FOLDER, mode=0o700, exist_ok=True)

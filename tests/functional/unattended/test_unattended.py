@@ -151,6 +151,35 @@ def test_report_job_uses_the_saved_settings(host, folder, tmp_path):
     assert TSIG not in target.read_text()
 
 
+def test_jobs_name_the_command_of_the_minion_that_saved_the_settings(
+    host, folder, tmp_path, capsys, monkeypatch
+):
+    domains = {"example.com": {"algorithm": "ed25519"}}
+    host.set_pillar(domains=domains, dns={**DNS, "publish": "none"})
+    before = host.call("dkim_sls.manage_job", "report")["changes"].keys()
+    command = "/srv/formula/bin/highstate --call"
+    monkeypatch.setitem(host._loaded.opts, "dkim_call", command)
+    done = host.call("dkim_sls.manage_job", "report")["changes"]
+    assert done.keys() == {str(folder / "report.json")} < before
+    host.call("dkim_sls.manage_job", "rotation")
+    target = tmp_path / "dkim.html"
+    host.call("dkim.rotate", "example.com")
+    assert jobs.main(["report", str(target)]) == 0
+    assert jobs.main(["rotation"]) == 0
+    for text in (target.read_text(), capsys.readouterr().out):
+        assert f"{command} dkim." in text
+        assert "salt-call" not in text
+
+
+def test_settings_of_an_earlier_release_name_salt_call(host, folder):
+    host.call("dkim_sls.manage_job", "report")
+    data = json.loads((folder / "report.json").read_text())
+    assert data.pop("call") == "salt-call"
+    (folder / "report.json").write_text(json.dumps(data))
+    assert saved.load("report").call == "salt-call"
+    assert host.call("dkim_sls.manage_job", "report")["changes"] == {}
+
+
 def test_folder_is_removed_with_the_last_job(host, folder):
     for job in ("metrics", "rotation"):
         host.call("dkim_sls.manage_job", job)

@@ -178,6 +178,36 @@ def test_run_of_states_ends_with_the_records_to_publish_once(show, function, ver
     assert "Succeeded: 3" in text
 
 
+CALL = {"dkim_call": "/srv/formula/bin/highstate --call"}
+
+
+def test_commands_on_a_screen_are_those_of_the_machine(show):
+    found = [returns.finding("dns", False, "wrong", "salt-call dkim.publish publishes")]
+    screen = show(found, "dkim.doctor", force_color=True, **CALL)
+    assert f"\033[1m{CALL['dkim_call']} dkim.publish\033[0m  # publishes" in screen
+    assert "salt-call" not in screen
+    assert "salt-call dkim.publish" in show(found, "dkim.doctor", no_color=True)
+
+
+def test_commands_after_a_run_of_states_are_those_of_the_machine(show):
+    records = f"{RECORDS}\nsalt-call dkim.records prints them"
+    run = {
+        "dkim_|-b_|-b_|-checked": state(
+            "b", "run salt-call state.apply dkim.database", result=False
+        ),
+        "dkim_|-r_|-r_|-records_shown": state("r", records, __run_num__=1),
+    }
+    text = show(run, "state.highstate", **CALL)
+    assert f"run {CALL['dkim_call']} state.apply dkim.database" in text
+    assert text.rstrip("\n").endswith(f"{CALL['dkim_call']} dkim.records prints them")
+
+
+def test_programs_get_the_same_data_on_every_machine(show):
+    found = [returns.finding("dns", False, "wrong", "salt-call dkim.publish publishes")]
+    text = show(found, "dkim.doctor", output="json", **CALL)
+    assert json.loads(text) == {"local": found}
+
+
 def test_run_that_could_not_show_records_shows_the_reason(show):
     failed = {"dkim_|-r_|-r_|-records_shown": state("r", "no PostgreSQL answers", result=False)}
     text = show(failed, "state.apply", state_verbose=False)

@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from dkim_formula import calls
 from dkim_formula.health.run import MONITORED
 from dkim_formula.screens import page_template
 from dkim_formula.screens.page import MOST_KEYS, page
@@ -72,6 +73,19 @@ def test_problems_come_first_with_their_remedies():
     found = texts(problems=[problem(remedy="salt-call dkim.generate_missing; or see the docs")])
     assert found.index("1 problem") < found.index("Unsigned mail") < found.index("Next steps")
     assert "salt-call dkim.generate_missing\nor see the docs" in found
+
+
+def test_commands_are_those_of_the_machine():
+    with calls.made_by("/srv/a&b/bin/highstate --call"):
+        found = texts(
+            problems=[problem(remedy="salt-call dkim.generate_missing; run salt-call dkim.check")],
+            records=wrong(*(f"{number}.example" for number in range(501))),
+        )
+    command = "/srv/a&b/bin/highstate --call"
+    assert f"{command} dkim.generate_missing\nrun {command} dkim.check" in found
+    assert f"DNS: missing. Run: {command} dkim.check_dns example.org" in found
+    assert f"{command} dkim.check_dns" in found
+    assert not any("salt-call" in text for text in found)
 
 
 def test_every_state_is_shown_in_words():
