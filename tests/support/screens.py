@@ -10,15 +10,15 @@ from pathlib import Path
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
 
-from support import returns
+from support import returns, rotations
 
 FOLDER = Path(__file__).resolve().parents[1] / "screens"
 WIDTHS = (80, 140)
 
 # Each screen's function, its return, the options of the call, and the terminal except its width.
 CASES = {
-    "activate-nothing": ("activate", {**returns.rotated(), **returns.NOTHING}, {}, {}),
-    "check": ("check", returns.preflight(), {}, {}),
+    "activate-nothing": ("activate", rotations.nothing(), {}, {}),
+    "check": ("check", returns.checked_before(), {}, {}),
     "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),
     "check_dns": ("check_dns", returns.dns_found(), {}, {}),
     "check_dns-ascii": ("check_dns", returns.dns_found(), {}, {"utf8": False}),

@@ -122,10 +122,7 @@ class ZoneFinder:
                 return answer
             reason = await self._reason(endpoint, answer, name, rtype)
             failures.append(f"{endpoint}: {answer.rcode}{reason}")
-        raise DnsError(
-            f"no resolver answers for the {rtype} of {name or '.'} ({'; '.join(failures)}); where "
-            "this machine's resolvers do not see the zone, set dkim:dns:resolver or dkim:dns:zones"
-        )
+        raise no_resolver(name, rtype, failures)
 
     async def _once(self, key: object, find: Callable[[], Awaitable]) -> object:
         task = self._found.get(key)
@@ -238,6 +235,14 @@ class ZoneFinder:
         if unchecked.rcode not in ("NOERROR", "NXDOMAIN"):
             return ""
         return ", and an answer without validation: the zone's DNSSEC is bogus, repair it"
+
+
+def no_resolver(name: str, rtype: str, failures: Sequence[str]) -> DnsError:
+    """Return the error that no resolver answers a question, with the reason of each resolver."""
+    return DnsError(
+        f"no resolver answers for the {rtype} of {name or '.'} ({'; '.join(failures)}); where "
+        "this machine's resolvers do not see the zone, set dkim:dns:resolver or dkim:dns:zones"
+    )
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:

@@ -53,7 +53,7 @@ def publish(done: Data, terminal: Terminal, test: bool = False) -> str:
 def generate(done: Data, terminal: Terminal) -> str:
     """Draw ``dkim.generate`` or ``dkim.import_key``. A preview has changes and no key."""
     if "domain" not in done:
-        changed = list(_key_changes(done["changes"], terminal))
+        changed = list(_made(done["changes"], terminal))
         return "\n".join(_section("Would be made", changed, terminal)).rstrip() or (
             f"{terminal.ok} The key exists"
         )
@@ -72,7 +72,7 @@ def generate(done: Data, terminal: Terminal) -> str:
 def generate_missing(done: Data, terminal: Terminal, test: bool = False) -> str:
     """Draw ``dkim.generate_missing``."""
     lines = _marked(done["notes"], terminal.unknown, terminal)
-    changed = [f"{terminal.printable(name)}  {one['new']}" for name, one in done["changes"].items()]
+    changed = list(_made(done["changes"], terminal))
     lines += _section("Would be made" if test else "Made", changed, terminal)
     if changed and not test:
         lines += ["The records to publish:", *remedy_lines("salt-call dkim.records", terminal)]
@@ -133,6 +133,11 @@ def _key_changes(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[st
     for name, change in changes.items():
         states = (change["old"] or "new", change["new"] or "deleted")
         yield f"{terminal.printable(name)}  {arrow.join(map(terminal.printable, states))}"
+
+
+def _made(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[str]:
+    for name, change in changes.items():
+        yield f"{terminal.printable(name)}  {terminal.printable(change['new'])}"
 
 
 def _dns_changes(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[str]:

@@ -81,7 +81,7 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
     "check_dns": lambda data, one, terminal, now: check_dns(data, terminal),
     "delegations": lambda data, one, terminal, now: delegations(data, terminal, now),
     "delete": lambda data, one, terminal, now: delete(data, terminal),
-    "doctor": lambda data, one, terminal, now: doctor(data, terminal, one.verbose),
+    "doctor": lambda data, one, terminal, now: doctor(data, terminal, now, one.verbose),
     "export_key": lambda data, one, terminal, now: export_key(data, terminal),
     "forget_replica": lambda data, one, terminal, now: forget_replica(data, terminal, one.test),
     "generate": lambda data, one, terminal, now: generate(data, terminal),

@@ -20,7 +20,9 @@ _COMMAND = re.compile(
 )
 
 
-def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = False) -> str:
+def doctor(
+    findings: Sequence[Finding], terminal: Terminal, now: datetime, verbose: bool = False
+) -> str:
     """
     Draw ``dkim.doctor``.
 
@@ -32,12 +34,12 @@ def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = Fals
     passed = [one for one in findings if one["ok"] is True]
     lines: list[str] = []
     for one in wrong:
-        lines += _finding(one, terminal.bad, terminal)
+        lines += _finding(one, terminal.bad, terminal, now)
     for one in unknown:
-        lines += _finding(one, terminal.unknown, terminal)
+        lines += _finding(one, terminal.unknown, terminal, now)
     if verbose:
         for one in passed:
-            lines += _finding(one, terminal.ok, terminal)[:-1]
+            lines += _finding(one, terminal.ok, terminal, now)[:-1]
         lines += [""] if passed else []
     parts = [terminal.paint(counted(len(wrong), "problem"), "red")] if wrong else []
     parts += [f"{len(unknown)} unknown from here"] if unknown else []
@@ -51,9 +53,7 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
     problems: Sequence[Finding] = found["problems"]
     lines: list[str] = []
     for one in problems:
-        began = f" (began {words.when(one['since'], now)})" if one["since"] else ""
-        dated = {**one, "message": f"{one['message']}{began}"}
-        lines += _finding(dated, terminal.bad, terminal)
+        lines += _finding(one, terminal.bad, terminal, now)
     if found["unknown"]:
         unknown = f"Nothing is known of: {listed(found['unknown'])}"
         lines += [*terminal.marked(terminal.unknown, unknown), ""]
@@ -98,9 +98,11 @@ def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
         yield f"    {terminal.paint(terminal.printable(found['command']), 'bold')}{comment}"
 
 
-def _finding(one: Finding, mark: str, terminal: Terminal) -> list[str]:
+def _finding(one: Finding, mark: str, terminal: Terminal, now: datetime) -> list[str]:
     name = f"{one['check']} {one['subject']}".strip()
-    lines = terminal.marked(mark, f"{name}: {one['message']}")
+    lasting = words.lasting(one["since"], now)
+    text = f"{name}: {one['message']}"
+    lines = terminal.marked(mark, f"{text} ({lasting})" if lasting else text)
     if one["remedy"]:
         lines += remedy_lines(str(one["remedy"]), terminal)
     return [*lines, ""]

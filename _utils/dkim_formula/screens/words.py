@@ -19,11 +19,23 @@ def when(time: str | None, now: datetime) -> str:
     if parsed is None:
         return ""
     seconds = int((parsed - now).total_seconds())
-    unit = next((one for one in _UNITS if abs(seconds) >= one[1]), None)
-    if unit is None:
+    distance = _distance(abs(seconds))
+    if not distance:
         return "now"
-    distance = counted(abs(seconds) // unit[1], unit[0])
     return f"in {distance}" if seconds > 0 else f"{distance} ago"
+
+
+def lasting(since: str | None, now: datetime) -> str:
+    """Return the time since an ISO 8601 time as ``for 3 hours``; '' for none."""
+    parsed = parsed_time(since)
+    if parsed is None:
+        return ""
+    return f"for {_distance(int((now - parsed).total_seconds())) or 'less than a minute'}"
+
+
+def _distance(seconds: int) -> str:
+    unit = next((one for one in _UNITS if seconds >= one[1]), None)
+    return counted(seconds // unit[1], unit[0]) if unit else ""
 
 
 def parsed_time(time: str | None) -> datetime | None:

@@ -103,7 +103,7 @@ def test_every_screen_can_be_drawn_at_any_width(width, utf8):
 
 def test_commands_of_the_doctor_are_not_broken_at_any_width():
     text = commands.draw("doctor", returns.few_findings(), Asked(), Terminal(20), returns.NOW)
-    assert "    systemctl start opendkim" in text.splitlines()
+    assert "    salt-call state.apply dkim.opendkim" in text.splitlines()
 
 
 def test_key_that_needs_a_person_comes_before_keys_in_progress():
