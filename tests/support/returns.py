@@ -135,8 +135,26 @@ def held_keys() -> list[dict[str, object]]:
     """Return the keys of three domains that disappeared suddenly, so that a person decides."""
     names = [f"customer{number}.example" for number in range(1, 4)]
     keys = [stored(number, name, "s1", "active") for number, name in enumerate(names, 1)]
-    orphans = Orphans(frozenset(names), sudden="the table public.domains has no row that counts")
+    orphans = Orphans(
+        gone=frozenset(names), sudden="the table public.domains has no row that counts"
+    )
     return rotations.lines(keys, orphans=orphans)
+
+
+def orphaned_keys() -> list[dict[str, object]]:
+    """Return the key of a domain that is gone, which the next run retires."""
+    gone = stored(1, "customer1.example", "s1", "active")
+    orphans = Orphans(gone=frozenset([gone.domain]), due=frozenset([gone.domain]))
+    return rotations.lines([gone], orphans=orphans)
+
+
+def unasked_keys() -> list[dict[str, object]]:
+    """Return the keys of two domains on a host whose resolver does not answer."""
+    keys = [
+        stored(1, "example.com", "s1", "active"),
+        stored(2, "example.org", "s1", "active"),
+    ]
+    return rotations.lines(keys, {"example.com": "unchecked", "example.org": "unchecked"})
 
 
 def with_standby() -> list[dict[str, object]]:
@@ -334,7 +352,7 @@ def unasked(name: str) -> Checked:
     """Return the check of a record on a host whose resolver does not answer."""
     domain = name.partition("._domainkey.")[2]
     failures = ["192.0.2.53: no answer within 5 s over UDP"]
-    return asked_of(name, verdict.NO_ZONE, detail=str(no_resolver(domain, "NS", failures)))
+    return asked_of(name, verdict.UNCHECKED, detail=str(no_resolver(domain, "NS", failures)))
 
 
 def dns_unknown() -> dict[str, object]:

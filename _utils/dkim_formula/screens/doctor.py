@@ -20,6 +20,12 @@ _COMMAND = re.compile(
 )
 
 
+# A part may be unknown because it was not asked yet, or because this host can't ask it.
+_ASK = (
+    "ask now: salt-call dkim.health fresh=True; what this host can't check: salt-call dkim.doctor"
+)
+
+
 def doctor(
     findings: Sequence[Finding], terminal: Terminal, now: datetime, verbose: bool = False
 ) -> str:
@@ -56,7 +62,8 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
         lines += _finding(one, terminal.bad, terminal, now)
     if found["unknown"]:
         unknown = f"Nothing is known of: {listed(found['unknown'])}"
-        lines += [*terminal.marked(terminal.unknown, unknown), ""]
+        lines += terminal.marked(terminal.unknown, unknown)
+        lines += [*remedy_lines(_ASK, terminal), ""]
     asked = [
         f"{name} was {_asked(found['checked'][what], now)}"
         for what, name in (("database", "the database"), ("dns", "DNS"))

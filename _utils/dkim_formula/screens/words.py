@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from ..names import u_labels
@@ -10,6 +11,8 @@ from ..text import counted
 from .terminal import Terminal
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
+# A screen shows a command for each of at most so many domains, else one command for all domains.
+_FEW = 3
 _LETTERS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
@@ -61,3 +64,13 @@ def domain(name: str, terminal: Terminal) -> str:
     shown = terminal.printable(name) if name else "(no name)"
     readable = u_labels(name) if terminal.utf8 else name
     return shown if readable == name else f"{readable} ({shown})"
+
+
+def commands(function: str, domains: Iterable[str], terminal: Terminal) -> list[str]:
+    """Return lines with the command for each domain, or for all domains if there are many."""
+    names = list(dict.fromkeys(domains))
+    words = [f" {shlex.quote(name)}" for name in names] if len(names) <= _FEW else [""]
+    return [
+        f"    {terminal.paint(terminal.printable(f'salt-call dkim.{function}{word}'), 'bold')}"
+        for word in words
+    ]

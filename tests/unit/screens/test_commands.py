@@ -117,3 +117,27 @@ def test_rotation_that_is_due_is_in_progress():
     text = commands.draw("status", [late], Asked(), Terminal(), returns.NOW)
     assert "rotation due 3 days ago" in text
     assert "1 in progress" in text
+
+
+def test_command_for_an_untrusted_domain_is_one_safe_line():
+    line = returns.key("a; reboot\n.example", dns="missing")
+    text = commands.draw("status", [line], Asked(), Terminal(), returns.NOW)
+    assert r"    salt-call dkim.check_dns 'a; reboot\n.example'" in text.splitlines()
+
+
+def test_commands_of_many_domains_are_one_command():
+    keys = [returns.key(f"d{number}.example", dns="missing") for number in range(4)]
+    text = commands.draw("status", keys, Asked(), Terminal(), returns.NOW)
+    assert "    salt-call dkim.check_dns" in text.splitlines()
+    assert "check_dns d1" not in text
+
+
+def test_message_that_was_not_signed_is_counted_apart_from_a_missing_record():
+    first, second, third = returns.signed()
+    results = [{**first, "signed": False, "verified_by_database": None}, second, third]
+    text = commands.draw("selftest", results, Asked(), Terminal(140), returns.NOW)
+    *_, one, doctor, two, dns = text.splitlines()
+    assert one == "✗ 1 of 3 messages not signed as desired"
+    assert doctor.strip() == "salt-call dkim.doctor  # why"
+    assert two.startswith("✗ 1 signature that receivers can't verify")
+    assert dns.strip() == "salt-call dkim.check_dns example.org"
