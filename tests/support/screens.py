@@ -17,6 +17,9 @@ WIDTHS = (80, 140)
 
 # Each screen's function, its return, the options of the call, and the terminal except its width.
 CASES = {
+    "advance": ("advance", rotations.advance(), {}, {}),
+    "advance-test": ("advance", rotations.advance(), {"test": True}, {}),
+    "revoke-compromised": ("revoke", rotations.revocation(), {}, {}),
     "activate-nothing": ("activate", rotations.nothing(), {}, {}),
     "check": ("check", returns.checked_before(), {}, {}),
     "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),

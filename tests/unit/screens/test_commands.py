@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
-from support import returns
+from support import returns, rotations
 from support.screens import CASES
 
 MODULE = ast.parse(
@@ -141,3 +141,21 @@ def test_message_that_was_not_signed_is_counted_apart_from_a_missing_record():
     assert doctor.strip() == "salt-call dkim.doctor  # why"
     assert two.startswith("✗ 1 signature that receivers can't verify")
     assert dns.strip() == "salt-call dkim.check_dns example.org"
+
+
+def test_waiting_key_with_a_long_name_has_its_state_on_the_next_line():
+    done = rotations.advance()
+    done["waiting"][1]["domain"] = f"{'a' * 50}.example.org"
+    text = commands.draw("advance", done, Asked(), Terminal(80), returns.NOW)
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"  s2._domainkey.{'a' * 50}.example.org" in text.splitlines()
+    assert "    pending, next active, in 15 minutes at the earliest" in text.splitlines()
+
+
+def test_preview_names_the_command_that_does_the_work():
+    text = commands.draw(
+        "rotate", rotations.rotation(test=True), Asked(test=True), Terminal(), returns.NOW
+    )
+    assert "run the same command without test=True" in text
+    assert "below" not in text
+    assert "dkim.advance" not in text
