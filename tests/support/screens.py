@@ -10,7 +10,7 @@ from pathlib import Path
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
 
-from support import returns, rotations
+from support import fleet_returns, returns, rotations
 
 FOLDER = Path(__file__).resolve().parents[1] / "screens"
 WIDTHS = (80, 140)
@@ -35,6 +35,11 @@ CASES = {
     "generate": ("generate", returns.generated(), {}, {}),
     "generate-test": ("generate", {"changes": returns.generated()["changes"]}, {}, {}),
     "export_key": ("export_key", returns.exported(), {}, {}),
+    "fleet": ("fleet", fleet_returns.unhealthy(), {}, {}),
+    "fleet-ascii": ("fleet", fleet_returns.unhealthy(), {}, {"utf8": False}),
+    "fleet-none": ("fleet", fleet_returns.without_hosts(), {}, {}),
+    "fleet-unseen": ("fleet", fleet_returns.unseen(), {}, {}),
+    "fleet-well": ("fleet", fleet_returns.well(), {}, {}),
     "forget_replica": ("forget_replica", returns.forgotten(), {}, {}),
     "forget_replica-test": ("forget_replica", returns.forgotten(), {"test": True}, {}),
     "generate_missing": ("generate_missing", returns.generated_missing(), {}, {}),

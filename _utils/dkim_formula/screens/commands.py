@@ -18,6 +18,7 @@ from .changes import (
 from .check_dns import check_dns
 from .delegations import delegations
 from .doctor import check, doctor, health
+from .fleet import fleet
 from .importing import export_key, import_tables, report, written
 from .notify import notify
 from .selftest import selftest
@@ -25,7 +26,17 @@ from .status import list_keys, status
 from .terminal import Terminal, has_utf8
 from .zone_lines import records
 
-__all__ = ["SCREENS", "TEST_AT", "Asked", "Terminal", "as_text", "asked", "draw", "has_utf8"]
+__all__ = [
+    "RUNNER_SCREENS",
+    "SCREENS",
+    "TEST_AT",
+    "Asked",
+    "Terminal",
+    "as_text",
+    "asked",
+    "draw",
+    "has_utf8",
+]
 
 # The position of the argument ``test`` of each function, since callers may pass it by position.
 TEST_AT = {
@@ -107,12 +118,18 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
 }
 
 
+# The functions of the runner.
+RUNNER_SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
+    "fleet": lambda data, one, terminal, now: fleet(data, terminal, now),
+}
+
+
 def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datetime) -> str:
     """
     Return the screen of a function's return. A return that is a text is its own screen.
 
     function
-        A function in :data:`SCREENS`.
+        A function in :data:`SCREENS` or :data:`RUNNER_SCREENS`.
     now
         The time, in UTC.
 
@@ -120,7 +137,7 @@ def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datet
     """
     if isinstance(data, str):
         return data.rstrip("\n")
-    return SCREENS[function](data, one, terminal, now)
+    return {**SCREENS, **RUNNER_SCREENS}[function](data, one, terminal, now)
 
 
 def as_text(function: str, data: object, **asked_for: bool) -> str:

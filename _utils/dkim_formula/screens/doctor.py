@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -64,13 +65,22 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
         unknown = f"Nothing is known of: {listed(found['unknown'])}"
         lines += terminal.marked(terminal.unknown, unknown)
         lines += [*remedy_lines(_ASK, terminal), ""]
-    asked = [
-        f"{name} was {_asked(found['checked'][what], now)}"
-        for what, name in (("database", "the database"), ("dns", "DNS"))
-    ]
     summary = counted(len(problems), "problem") if problems else "No problems found"
     mark = terminal.bad if problems else terminal.ok
-    return "\n".join([*lines, *terminal.marked(mark, f"{summary}; {', '.join(asked)}")])
+    return "\n".join(
+        [*lines, *terminal.marked(mark, f"{summary}; {asked_text(found['checked'], now)}")]
+    )
+
+
+def asked_text(checked: Mapping[str, str | None], now: datetime) -> str:
+    """
+    Return when the database and DNS were last asked.
+
+    checked
+        ``checked`` of ``dkim.health``.
+    """
+    names = {"database": "the database", "dns": "DNS"}
+    return ", ".join(f"{names[what]} was {_asked(time, now)}" for what, time in checked.items())
 
 
 def check(found: Mapping[str, object], terminal: Terminal) -> str:
@@ -93,8 +103,13 @@ def _asked(time: str | None, now: datetime) -> str:
     return f"asked {words.when(time, now)}" if time else "not asked yet"
 
 
-def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
-    """Yield the lines of a remedy: each command unbroken, with its explanation as a comment."""
+def remedy_lines(remedy: str, terminal: Terminal, minion: str = "") -> Iterable[str]:
+    """
+    Yield the lines of a remedy: each command unbroken, with its explanation as a comment.
+
+    minion
+        The minion that the commands are for, if the screen is the master's.
+    """
     for part in remedy.split("; "):
         found = _COMMAND.fullmatch(part)
         if found is None:
@@ -102,14 +117,39 @@ def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
             continue
         text = " ".join(filter(None, (found["before"], (found["after"] or "").strip(", "))))
         comment = f"  # {terminal.printable(text)}" if text else ""
-        yield f"    {terminal.paint(terminal.printable(found['command']), 'bold')}{comment}"
+        command = command_on(minion, found["command"]) if minion else found["command"]
+        yield f"    {terminal.paint(terminal.printable(command), 'bold')}{comment}"
 
 
-def _finding(one: Finding, mark: str, terminal: Terminal, now: datetime) -> list[str]:
+def command_on(minion: str, command: str) -> str:
+    """
+    Return the command for the master that runs a command on a minion.
+
+    command
+        A command of ``salt-call``, or of another program.
+    """
+    name, words_ = shlex.quote(minion), command.split(" ")
+    if words_[0] != "salt-call" or "&&" in words_:
+        return f"salt {name} cmd.run {shlex.quote(command)}"
+    # salt(1) takes options before its target.
+    at = next(number for number, word in enumerate(words_[1:], 1) if not word.startswith("--"))
+    return " ".join(["salt", *words_[1:at], name, *words_[at:]])
+
+
+def problem_lines(
+    one: Finding, terminal: Terminal, now: datetime, minion: str = ""
+) -> Sequence[str]:
+    """Return the lines of a problem, with its remedy; ``minion`` as for :func:`remedy_lines`."""
+    return _finding(one, terminal.bad, terminal, now, minion)[:-1]
+
+
+def _finding(
+    one: Finding, mark: str, terminal: Terminal, now: datetime, minion: str = ""
+) -> list[str]:
     name = f"{one['check']} {one['subject']}".strip()
     lasting = words.lasting(one["since"], now)
     text = f"{name}: {one['message']}"
     lines = terminal.marked(mark, f"{text} ({lasting})" if lasting else text)
     if one["remedy"]:
-        lines += remedy_lines(str(one["remedy"]), terminal)
+        lines += remedy_lines(str(one["remedy"]), terminal, minion)
     return [*lines, ""]

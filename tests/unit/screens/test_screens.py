@@ -15,7 +15,7 @@ def test_screen_is_as_reviewed(name, width):
 
 
 # Lines for pasting: records, and commands, which are never broken.
-FOR_PASTING = re.compile(r"^(    )?(salt-call|\t?\"|\S+\s.*v=DKIM1|.* IN TXT)")
+FOR_PASTING = re.compile(r"^(    )?(salt-call|salt |\t?\"|\S+\s.*v=DKIM1|.* IN TXT)")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
