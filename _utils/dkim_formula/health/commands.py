@@ -96,7 +96,8 @@ def state(local: Results, kept: cache.Kept) -> dict[str, object]:
 def metrics(reading: Reading, folder: str, runs: Runs) -> str:
     """Return the results of :func:`health` and further measurements as text for Prometheus."""
     found = exposition.samples(*_current(reading, folder, runs))
-    return exposition.render([*found, *samples.of_machine(_host(reading))])
+    host = _host(reading)
+    return exposition.render([*found, *samples.of_machine(host), *samples.intervals(host)])
 
 
 def write_metrics(path: object, text: str) -> dict[str, str]:
