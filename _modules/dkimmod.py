@@ -760,7 +760,7 @@ def doctor(format=None, verbose=False):  # pylint: disable=redefined-builtin
         salt-call --retcode-passthrough --out=json dkim.doctor
     """
     health_commands.check_format(format)
-    found = health_commands.doctor(read_pillar(__pillar__), _service_runs)
+    found = health_commands.doctor(read_pillar(__pillar__), _health_folder(), _service_runs)
     if any(one["ok"] is False for one in found):
         __context__["retcode"] = 1
     return found if format is None else screens.as_text("doctor", found, verbose=verbose)

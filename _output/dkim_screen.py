@@ -35,7 +35,8 @@ def output(data, **kwargs):
     Return the screen of each minion's return.
 
     data
-        The return of each minion by name; ``local`` is the name under ``salt-call``.
+        The return of each minion by name; ``local`` is the name under ``salt-call``. Of a runner:
+        its return.
     """
     module, _, function = str(__opts__.get("fun") or "").rpartition(".")
     with calls.made_by(__opts__.get(calls.OPTION)):
@@ -49,6 +50,8 @@ def _screens(function, data):
     )
     asked = commands.asked(function, given, named)
     terminal, now = _terminal(), datetime.datetime.now(datetime.timezone.utc)
+    if function in commands.RUNNER_SCREENS:
+        return commands.draw(function, data, asked, terminal, now)
     texts = []
     for minion, found in data.items():
         text = commands.draw(function, found, asked, terminal, now)

@@ -8,7 +8,8 @@ state.orchestrate dkim.orchestrate.rollout`` and the other orchestrations.
 import salt.client
 import salt.utils.minions
 from dkim_formula import settings
-from dkim_formula.fleet import overview, roles
+from dkim_formula.fleet import roles
+from dkim_formula.screens import commands as screens
 
 # The file is not called dkim.py, because that name hides the library dkimpy from every import.
 __virtualname__ = "dkim"
@@ -38,16 +39,18 @@ def hosts():
     return {**found, "problems": roles.problems(reading, matched, answered)}
 
 
-def fleet(format="text"):  # pylint: disable=redefined-builtin
+def fleet(format=None):  # pylint: disable=redefined-builtin
     """
     Return the state of every host of the fleet: daemons, the database that the host uses, the lag
     of a standby, a self-test, versions, and problems. Changes nothing, and delivers no message.
 
     format
-        ``text``: one line for each host, then what a person has to do. ``data``: the same as data,
-        for ``--out=json``.
+        Default: a screen, and the data with ``--out=json`` and other outputters. ``text``: the
+        screen as text. ``data``: the data itself, for programs that call the runner without
+        ``salt-run``.
 
-    Returns the text, or ``{"hosts": [{"id", "roles", "salt", "problem", "report"}], "problems":
+    Returns ``{"data", "outputter"}``, of which ``salt-run`` shows the data; with a format, the text
+    or the data. The data is ``{"hosts": [{"id", "roles", "salt", "problem", "report"}], "problems":
     [text]}``. ``report`` is the return of ``dkim_sls.host_report`` on the host, None if the host
     does not answer.
 
@@ -56,7 +59,7 @@ def fleet(format="text"):  # pylint: disable=redefined-builtin
     .. code-block:: bash
 
         salt-run dkim.fleet
-        salt-run --out=json dkim.fleet format=data
+        salt-run --out=json dkim.fleet
     """
     reading, matched = _matched()
     names = roles.hosts(matched)["all"]
@@ -69,9 +72,12 @@ def fleet(format="text"):  # pylint: disable=redefined-builtin
         for name in names
     ]
     problems = roles.problems(reading, matched, names)
-    if format == "data":
-        return {"hosts": found, "problems": problems}
-    return overview.text(found, problems)
+    data = {"hosts": found, "problems": problems}
+    if format == "text":
+        return screens.as_text("fleet", data)
+    # A runner selects its outputter by this form of its return, not by __outputter__
+    # (salt.client.mixins, print_async_event, in Salt 3006 and 3008).
+    return data if format == "data" else {"data": data, "outputter": "dkim_screen"}
 
 
 def _host(name, host_roles, version, returned):

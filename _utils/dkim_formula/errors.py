@@ -160,6 +160,10 @@ class NoLibrary(DnsError):
         )
 
 
+class NoResolver(DnsError):
+    """A question that none of this machine's resolvers answers, so that a zone is unknown."""
+
+
 class NoAddress(DnsError):
     """A server's name without an address in DNS."""
 

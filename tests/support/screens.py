@@ -11,7 +11,7 @@ from dkim_formula import calls
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
 
-from support import returns
+from support import fleet_returns, returns, rotations
 
 FOLDER = Path(__file__).resolve().parents[1] / "screens"
 WIDTHS = (80, 140)
@@ -22,8 +22,11 @@ HIGHSTATE = "/root/dkim-formula/bin/highstate --call"
 # Each screen's function, its return, the options of the call, and the terminal except its width,
 # with the machine's option dkim_call.
 CASES = {
-    "activate-nothing": ("activate", {**returns.rotated(), **returns.NOTHING}, {}, {}),
-    "check": ("check", returns.preflight(), {}, {}),
+    "advance": ("advance", rotations.advance(), {}, {}),
+    "advance-test": ("advance", rotations.advance(), {"test": True}, {}),
+    "revoke-compromised": ("revoke", rotations.revocation(), {}, {}),
+    "activate-nothing": ("activate", rotations.nothing(), {}, {}),
+    "check": ("check", returns.checked_before(), {}, {}),
     "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),
     "check_dns": ("check_dns", returns.dns_found(), {}, {}),
     "check_dns-ascii": ("check_dns", returns.dns_found(), {}, {"utf8": False}),
@@ -38,6 +41,11 @@ CASES = {
     "generate": ("generate", returns.generated(), {}, {}),
     "generate-test": ("generate", {"changes": returns.generated()["changes"]}, {}, {}),
     "export_key": ("export_key", returns.exported(), {}, {}),
+    "fleet": ("fleet", fleet_returns.unhealthy(), {}, {}),
+    "fleet-ascii": ("fleet", fleet_returns.unhealthy(), {}, {"utf8": False}),
+    "fleet-none": ("fleet", fleet_returns.without_hosts(), {}, {}),
+    "fleet-unseen": ("fleet", fleet_returns.unseen(), {}, {}),
+    "fleet-well": ("fleet", fleet_returns.well(), {}, {}),
     "forget_replica": ("forget_replica", returns.forgotten(), {}, {}),
     "forget_replica-test": ("forget_replica", returns.forgotten(), {"test": True}, {}),
     "generate_missing": ("generate_missing", returns.generated_missing(), {}, {}),
@@ -73,6 +81,9 @@ CASES = {
     "status-ascii": ("status", returns.few_keys(), {}, {"height": 40, "utf8": False}),
     "status-colour": ("status", returns.few_keys(), {}, {"height": 40, "colour": True}),
     "status-few-lines": ("status", returns.few_keys(), {}, {"height": 10}),
+    "status-held": ("status", returns.held_keys(), {}, {}),
+    "status-orphaned": ("status", returns.orphaned_keys(), {}, {}),
+    "status-unasked": ("status", returns.unasked_keys(), {}, {}),
     "status-guide": ("status", returns.guide_keys(), {}, {}),
     "status-highstate": ("status", returns.few_keys(), {}, {"height": 10, "call": HIGHSTATE}),
     "status-many": ("status", returns.many_keys(2000), {}, {}),

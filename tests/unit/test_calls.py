@@ -25,7 +25,7 @@ SOURCES = [
     path for folder in ("_utils", "_states") for path in sorted((TREE / folder).rglob("*.py"))
 ]
 # Texts that hold the program's name and are not for people.
-NOT_SHOWN = {"screens/doctor.py": 1, "dkim_formula/calls.py": 2}
+NOT_SHOWN = {"dkim_formula/calls.py": 2}
 
 
 def shown(node: ast.AST) -> str | None:

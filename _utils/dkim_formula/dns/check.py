@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import DnsError, NoAnswer, NoLibrary, NoSuchDomain
+from ..errors import DnsError, NoAnswer, NoLibrary, NoResolver, NoSuchDomain
 from ..progress import Progress
 from ..records.record import Record, is_inside
 from ..settings.model import Dns
@@ -36,7 +36,8 @@ async def check(
 
     dns
         The limits: ``timeout`` for one answer, ``concurrency``, and ``deadline`` for all records.
-        Records without a result at the deadline are ``unchecked``.
+        Records without a result at the deadline are ``unchecked``, as are records whose zone no
+        resolver can be asked for.
     zone_times
         Also read ``negative_ttl`` of every record, by one more question for each zone.
     progress
@@ -84,6 +85,8 @@ class _Checker:
             raise
         except NoSuchDomain as error:
             return await self._without_domain(record, error)
+        except NoResolver as error:
+            return Checked(record, verdict.UNCHECKED, str(error))
         except DnsError as error:
             return Checked(record, verdict.NO_ZONE, str(error))
         if found.verdict == verdict.OK and self._validator is not None:
@@ -176,7 +179,8 @@ class _Checker:
             raise
         except DnsError as error:
             server = next(a.server for a in answers if a.finding.target == target)
-            raise DnsError(f"{server} has a CNAME to {target or '.'}: {error}") from None
+            kind = NoResolver if isinstance(error, NoResolver) else DnsError
+            raise kind(f"{server} has a CNAME to {target or '.'}: {error}") from None
 
     async def _conclude(self, record: Record, zone: Zone, answers: list[Answered]) -> Checked:
         result = verdict.overall(answer.finding.verdict for answer in answers)

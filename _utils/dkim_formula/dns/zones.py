@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DnsError, NoAddress, NoAnswer, NoLibrary, NoSuchDomain
+from ..errors import DnsError, NoAddress, NoAnswer, NoLibrary, NoResolver, NoSuchDomain
 from ..records.record import MANUAL_PURPOSES, Record, innermost_zone, is_inside
 from ..settings.model import Dns
 from .query import DnsClient, Endpoint, endpoint_of, host_and_port, question
@@ -108,10 +108,10 @@ class ZoneFinder:
     async def resolve(self, name: str, rtype: str) -> Reply:
         """
         Return the answer of the first resolver that answers, about a name that exists. Raises
-        DnsError.
+        NoResolver if none gives an answer, DnsError if all answers are failures.
         """
         query = question(name, rtype, recurse=True)
-        failures = []
+        failures, are_silent = [], True
         for endpoint in self._resolvers:
             try:
                 answer = await self._client.ask_fully(endpoint, query)
@@ -120,12 +120,10 @@ class ZoneFinder:
                 continue
             if answer.rcode in ("NOERROR", "NXDOMAIN"):
                 return answer
+            are_silent = False
             reason = await self._reason(endpoint, answer, name, rtype)
             failures.append(f"{endpoint}: {answer.rcode}{reason}")
-        raise DnsError(
-            f"no resolver answers for the {rtype} of {name or '.'} ({'; '.join(failures)}); where "
-            "this machine's resolvers do not see the zone, set dkim:dns:resolver or dkim:dns:zones"
-        )
+        raise no_resolver(name, rtype, failures, are_silent)
 
     async def _once(self, key: object, find: Callable[[], Awaitable]) -> object:
         task = self._found.get(key)
@@ -238,6 +236,25 @@ class ZoneFinder:
         if unchecked.rcode not in ("NOERROR", "NXDOMAIN"):
             return ""
         return ", and an answer without validation: the zone's DNSSEC is bogus, repair it"
+
+
+def no_resolver(
+    name: str, rtype: str, failures: Sequence[str], are_silent: bool = True
+) -> DnsError:
+    """
+    Return the error that no resolver answers a question.
+
+    failures
+        The reason of each resolver.
+    are_silent
+        Whether no resolver gives any answer, not even a failure.
+    """
+    kind = NoResolver if are_silent else DnsError
+    return kind(
+        f"no resolver answers for the {rtype} of {name or '.'} ({'; '.join(failures)}); repair "
+        "this machine's resolver, or set dkim:dns:resolver to one that sees the zone, or "
+        "dkim:dns:zones to the zone's servers"
+    )
 
 
 def configured_zone(dns: Dns, name: str) -> str | None:

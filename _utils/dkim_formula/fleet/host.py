@@ -1,7 +1,8 @@
 """The report of one host of a fleet: versions, daemons, the database and problems."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import FormulaError
@@ -9,14 +10,22 @@ from ..health import commands as health
 from ..health import reader_login, selftest
 from ..health.model import Host, timestamp
 from ..postgres.connection import session
+from ..rotation.urgency import NEEDS_A_PERSON, is_held, urgency
 from ..settings import Reading
 from ..settings.model import Database
 from ..signer.restart import answers
 from ..version import VERSION
 
 # Checks by role. Only the database host reports keys and DNS: a standby would repeat its report.
-_OF_MAIL = ("service", "socket")
+_OF_MAIL = ("service", "socket", "login")
 _OF_ALL = ("settings", "database", "database-clock")
+# Checks that only hosts of some roles must know. ``database`` is in the report itself.
+_MAY_BE_UNKNOWN = {"database": (), "database-clock": ("database", "mail")}
+
+_KEPT = ("check", "subject", "message", "remedy", "items", "count", "since")
+
+# The number of domains that need a person in the report, at most.
+_DOMAINS = 20
 
 # A standby that has replayed everything it received is up to date while it still receives.
 _REPLICATION = """
@@ -47,13 +56,19 @@ def report(
 
     Returns ``{"formula", "opendkim", "daemons": {service: bool}, "sockets": {path: bool},
     "database": {"reached", "host", "standby", "lag", "problem"}, "selftest": {"ok", "at",
-    "problems"}, "problems": [{check, message, remedy, items, count}]}``.
+    "problems"}, "problems": [{check, subject, message, remedy, items, count, since}], "unknown":
+    [check], "checked": {"database", "dns"}, "needs_person": {"count", "domains": [{"domain",
+    "reason"}]}}``. ``unknown`` are the checks of these roles without a result. ``checked`` has the
+    last times of the questions, which only a host of the role ``database`` asks. ``needs_person``
+    has the first domains whose keys or records need a person, and the number of all of them.
     """
     this_host = Host(reading.settings, tuple(reading.problems))
     signs = "mail" in roles
     daemons = this_host.daemons if signs else ()
-    found = health.health(reading, folder, runs)["problems"]
-    kept = ("check", "message", "remedy", "items", "count")
+    if "database" in roles:
+        found = health.report(reading, folder, runs, "")
+    else:
+        found = health.health(reading, folder, runs)
     return {
         "formula": VERSION,
         "opendkim": opendkim if signs else "",
@@ -61,10 +76,58 @@ def report(
         "sockets": {one.socket: answers(one.socket) for one in daemons},
         "database": _database(this_host),
         "selftest": _selftest(reading) if signs else None,
-        "problems": [
-            {name: one[name] for name in kept} for one in found if _is_reported(one["check"], roles)
-        ],
+        **findings(found, roles),
     }
+
+
+def findings(found: Mapping[str, Any], roles: Collection[str]) -> dict[str, Any]:
+    """
+    Return the part of a report about the results of checks.
+
+    found
+        The return of ``health.commands.report``, or of ``health.commands.health``.
+    """
+    return {
+        "problems": [
+            {name: one[name] for name in _KEPT}
+            for one in found["problems"]
+            if _is_reported(one["check"], roles)
+        ],
+        "unknown": [check for check in found["unknown"] if _is_expected(check, roles)],
+        "checked": found["checked"] if "database" in roles else {},
+        "needs_person": needs_person(found.get("keys", ()), datetime.now(timezone.utc)),
+    }
+
+
+def needs_person(keys: Iterable[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
+    """
+    Return the domains that need a person, each with the reason of its first such key.
+
+    keys
+        The lines of ``dkim.status``.
+    """
+    reasons: dict[str, str] = {}
+    for key in keys:
+        if key["domain"] not in reasons and urgency(key, now) == NEEDS_A_PERSON:
+            reasons[key["domain"]] = _reason(key)
+    first = sorted(reasons.items())[:_DOMAINS]
+    domains = [{"domain": domain, "reason": reason} for domain, reason in first]
+    return {"count": len(reasons), "domains": domains}
+
+
+def _reason(key: Mapping[str, Any]) -> str:
+    if key["problem"]:
+        return key["problem"]
+    if is_held(key):
+        return "neither hosted nor in the pillar any more; its keys sign until a person decides"
+    return f"the record of {key['selector']} is not in DNS as desired: {key['dns']}"
+
+
+def _is_expected(check: str, roles: Collection[str]) -> bool:
+    """Return whether a host of these roles should know the result of a check."""
+    if check in _MAY_BE_UNKNOWN:
+        return not set(roles).isdisjoint(_MAY_BE_UNKNOWN[check])
+    return _is_reported(check, roles)
 
 
 def _is_reported(check: str, roles: Collection[str]) -> bool:

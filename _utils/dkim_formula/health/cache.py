@@ -1,4 +1,4 @@
-"""Files that keep the results and the reported problems between two calls, for root alone."""
+"""Files that keep results and problems between two calls, for root alone."""
 
 import contextlib
 import fcntl
@@ -13,6 +13,7 @@ from .run import DATABASE, DNS
 
 RESULTS = "results.json"
 REPORTED = "told.json"
+FIRST_FOUND = "first_found.json"
 
 # The last results of the DATABASE checks and of the DNS checks, by cost.
 Kept = Mapping[str, Results]
@@ -117,6 +118,28 @@ def write_reported(folder: str, reported: Mapping[str, Mapping]) -> None:
     """Replace the memory of reported problems."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     replace_file(os.path.join(folder, REPORTED), json.dumps(reported), 0o600)
+
+
+def read_first_found(folder: str) -> dict[str, dict]:
+    """Return the memory of when problems were first found, without unreadable entries."""
+    return {
+        name: entry for name, entry in _read(folder, FIRST_FOUND).items() if _is_complete(entry)
+    }
+
+
+def write_first_found(folder: str, memory: Mapping[str, Mapping]) -> None:
+    """Replace the memory of when problems were first found."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    replace_file(os.path.join(folder, FIRST_FOUND), json.dumps(memory), 0o600)
+
+
+def _is_complete(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("items"), dict):
+        return False
+    times = [entry.get("last"), *entry["items"].values()]
+    return isinstance(entry.get("check"), str) and all(
+        isinstance(time, (int, float)) for time in times
+    )
 
 
 def _read(folder: str, name: str) -> dict:

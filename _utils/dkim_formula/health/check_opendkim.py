@@ -5,6 +5,7 @@ import os
 import pwd
 import stat
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -43,29 +44,55 @@ def services(host: Host) -> Iterator[Finding | Sample]:
     """Check that the daemons and Postfix run, without writing a log line."""
     for daemon in host.daemons:
         if host.has_opendkim:
-            yield from _service(daemon.service, host.runs(daemon.service), applied("dkim.opendkim"))
+            runs = host.runs(daemon.service)
+            since = None if runs else stopped_at(daemon.service)
+            yield from service(daemon.service, runs, applied("dkim.opendkim"), since=since)
         else:
             yield unknown("service", NO_OPENDKIM, subject=daemon.service)
     postfix = str(host.lookup["postfix_service"])
     if host.had_postfix:
         # Debian 12's unit "postfix" is active even if its instance does not run, and each
         # `postfix status` writes a line to the mail log (measured).
-        yield from _service(
+        yield from service(
             postfix, postfix_runs(host.chroot), f"systemctl start {postfix}", f"'{postfix}*'"
         )
     else:
         yield unknown("service", NO_POSTFIX, subject=postfix)
 
 
-def _service(
-    service: str, runs: bool, start: str, units: str | None = None
+def service(
+    name: str, runs: bool, start: str, units: str | None = None, since: float | None = None
 ) -> Iterator[Finding | Sample]:
-    yield Sample("dkim_service_up", runs, {"service": service})
+    """
+    Yield the finding and the sample about a service.
+
+    start
+        The command that starts it.
+    units
+        The units with its log. Default: its own.
+    since
+        The time of its end, in seconds since the epoch, if it is known.
+    """
+    yield Sample("dkim_service_up", runs, {"service": name})
     if runs:
-        yield right("service", f"{service} runs", service)
+        yield right("service", f"{name} runs", name)
     else:
-        remedy = f"{start}; why it does not run: journalctl -u {units or service} -n 50"
-        yield wrong("service", f"the service {service} does not run", remedy, service)
+        remedy = f"{start}; why it does not run: journalctl -u {units or name} -n 50"
+        yield wrong("service", f"the service {name} does not run", remedy, name, since=since)
+
+
+def stopped_at(name: str) -> float | None:
+    """Return when systemd's unit last ceased to be active, in seconds since the epoch, if known."""
+    # Systemd prints other times in the zone and form of the machine: systemctl(1), --timestamp.
+    command = [SYSTEMCTL, "show", f"{name}.service", "--property=ActiveExitTimestampMonotonic"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    value = done.stdout.strip().partition("=")[2]
+    if not value.isdigit() or not int(value):
+        return None
+    return float(round(time.time() - time.monotonic() + int(value) / 1e6))
 
 
 def postfix_runs(queue_directory: str) -> bool:

@@ -4,11 +4,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..errors import FormulaError, InvalidValue
 from ..settings import Reading
 from ..settings.model import Monitoring, Settings
-from . import cache, run, samples
+from . import cache, first_found, run, samples
 from . import metrics as exposition
 from . import report as page
 from .events import events
@@ -34,11 +35,13 @@ BEYOND_DEADLINE = 300
 
 
 def doctor(
-    reading: Reading, runs: Runs, checks: Sequence[run.Check] | None = None
+    reading: Reading, folder: str, runs: Runs, checks: Sequence[run.Check] | None = None
 ) -> list[dict[str, object]]:
     """
     Check the whole signing chain of this machine. Needs root, changes nothing.
 
+    folder
+        The folder in which :func:`health` and the beacon keep when they first found each problem.
     runs
         A function that returns whether a service runs.
     checks
@@ -49,7 +52,9 @@ def doctor(
     decide.
     """
     host = Host(reading.settings, tuple(reading.problems), runs, SAMPLE)
-    return [finding.to_dict() for finding in run.doctor(host, checks)]
+    found = run.doctor(host, checks)
+    known = first_found.dated(found, cache.read_first_found(folder), time.time())
+    return [finding.to_dict() for finding in known]
 
 
 def check_format(format_: object) -> None:
@@ -72,10 +77,11 @@ def health(reading: Reading, folder: str, runs: Runs, fresh: bool = False) -> di
     Returns ``{"problems": [{check, subject, ok, message, remedy, items, count, since}], "unknown":
     [check], "checked": {"database", "dns"}}``, times as ISO 8601 text or None.
     """
-    return _health(*_current(reading, folder, runs, fresh))
+    return state(*_current(reading, folder, runs, fresh))
 
 
-def _health(local: Results, kept: cache.Kept) -> dict[str, object]:
+def state(local: Results, kept: cache.Kept) -> dict[str, object]:
+    """Return the results of this machine, and those of database and DNS, as :func:`health`."""
     results = [local, *kept.values()]
     found = [finding for one in results for finding in one.findings]
     return {
@@ -90,7 +96,8 @@ def _health(local: Results, kept: cache.Kept) -> dict[str, object]:
 def metrics(reading: Reading, folder: str, runs: Runs) -> str:
     """Return the results of :func:`health` and further measurements as text for Prometheus."""
     found = exposition.samples(*_current(reading, folder, runs))
-    return exposition.render([*found, *samples.of_machine(_host(reading))])
+    host = _host(reading)
+    return exposition.render([*found, *samples.of_machine(host), *samples.intervals(host)])
 
 
 def write_metrics(path: object, text: str) -> dict[str, str]:
@@ -125,7 +132,7 @@ def report(reading: Reading, folder: str, runs: Runs, host: str) -> dict[str, ob
             unknown = f"The database does not answer: {error}"
     written = settings.monitoring.report
     return {
-        **_health(local, kept),
+        **state(local, kept),
         "host": host,
         "at": timestamp(local.at),
         "every": written.every if written else None,
@@ -201,7 +208,8 @@ def new_events(reading: Reading, folder: str, runs: Runs) -> list[dict[str, obje
     remedy, items, count}``.
     """
     kept = _usable(reading, cache.read_results(folder))
-    results = [run.collect(_host(reading, runs), LOCAL), *kept.values()]
+    local, kept = _dated(folder, run.collect(_host(reading, runs), LOCAL), kept)
+    results = [local, *kept.values()]
     before = cache.read_reported(folder)
     new, memory = events(reading.settings.monitoring, results, before, time.time())
     if memory != before:
@@ -252,7 +260,20 @@ def _current(
     """Return the results of this machine, and the kept results of database and DNS by cost."""
     local = run.collect(_host(reading, runs), LOCAL)
     kept = _refreshed(reading, folder, fresh=fresh) if _asked(reading) else {}
-    return local, _usable(reading, kept)
+    return _dated(folder, local, _usable(reading, kept))
+
+
+def _dated(folder: str, local: Results, kept: cache.Kept) -> tuple[Results, cache.Kept]:
+    """Return results whose problems have their starts, and keep the starts for the next call."""
+    before = cache.read_first_found(folder)
+    memory = first_found.updated(before, [local, *kept.values()])
+    if memory != before:
+        cache.write_first_found(folder, memory)
+
+    def with_starts(one: Results) -> Results:
+        return replace(one, findings=first_found.dated(one.findings, memory, one.at))
+
+    return with_starts(local), {cost: with_starts(one) for cost, one in kept.items()}
 
 
 def _refreshed(reading: Reading, folder: str, **how: bool) -> cache.Kept:

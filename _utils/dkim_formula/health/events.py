@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..settings.model import Monitoring
+from .first_found import first_found
 from .model import Finding, Results, timestamp
 from .run import delay
 
@@ -101,10 +102,7 @@ def _is_unknown(entry: Mapping, results: Sequence[Results]) -> bool:
 def _next(
     monitoring: Monitoring, finding: Finding, at: float, entry: dict, now: float
 ) -> tuple[dict, list[Event]]:
-    items = finding.items or (finding.subject,)
-    before = entry.get("seen", {})
-    # A future time is from before the clock was set back.
-    seen = {item: min(before.get(item, at), at) for item in items}
+    seen = first_found(finding, at, entry.get("seen", {}))
     wait = delay(monitoring, finding.check)
     due = [item for item, first in seen.items() if at - first >= wait]
     reported = [item for item in entry.get("told", ()) if item in seen]

@@ -68,6 +68,7 @@ METRICS = {
     "dkim_domains_unsigned": Metric("Domains that should sign and have no active key."),
     "dkim_dns_up": Metric("Whether DNS could be asked."),
     "dkim_dns_checked_timestamp_seconds": Metric("When DNS was last asked."),
+    "dkim_dns_interval_seconds": Metric("How often DNS is asked; no sample if it is not."),
     "dkim_dns_records": Metric(
         "Records by their verdict at the authoritative servers (docs/dns.md).", ("verdict",)
     ),
@@ -88,6 +89,7 @@ METRICS = {
         "Problems by their names, 20 of a check at most.", ("check", "item")
     ),
     "dkim_metrics_timestamp_seconds": Metric("When the metrics were written."),
+    "dkim_metrics_interval_seconds": Metric("How often the metrics are written."),
 }
 
 

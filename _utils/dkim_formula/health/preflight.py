@@ -29,7 +29,8 @@ SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 
 UNSIGNED_ADVICE = (
     "dkim:postfix:milter_default_action: 'accept' sends mail on unsigned, with nothing but a line "
-    "in Postfix's log, for as long as OpenDKIM is away; 'tempfail' keeps it in the sender's queue"
+    "in Postfix's log, for as long as OpenDKIM is away; set 'tempfail' to keep it in the sender's "
+    "queue"
 )
 
 NO_SYSTEMD_ADVICE = (

@@ -63,6 +63,14 @@ def of_machine(host: Host) -> Iterator[Sample]:
     yield from certificates_of_machine(host.settings.database)
 
 
+def intervals(host: Host) -> Iterator[Sample]:
+    """Yield how often the metrics are written, and how often this host asks DNS, if it does."""
+    monitoring = host.settings.monitoring
+    yield Sample("dkim_metrics_interval_seconds", monitoring.textfile_every)
+    if monitoring.dns_every is not None and not host.settings.database.only_signs:
+        yield Sample("dkim_dns_interval_seconds", monitoring.dns_every)
+
+
 def _restarts(services: Sequence[str]) -> Iterator[Sample]:
     units = [f"{service}.service" for service in services]
     command = [SYSTEMCTL, "show", *units, "--property=LoadState,NRestarts"]

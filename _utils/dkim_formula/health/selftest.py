@@ -64,7 +64,7 @@ def selftest(
     milters = {daemon.algorithm: daemon.milter for daemon in host.daemons}
     verified = _by_dns(host, results) if dns else [(None, "")] * len(results)
     return [
-        _to_dict(settings, result, by_dns, _ways(ways, milters.get(result.case.key.algorithm)))
+        to_dict(settings, result, by_dns, _ways(ways, milters.get(result.case.key.algorithm)))
         for result, by_dns in zip(results, verified, strict=True)
     ]
 
@@ -88,10 +88,11 @@ def _by_dns(host: Host, results: Sequence[SigningResult]) -> list[tuple[bool | N
     except NoLibrary as error:
         return [(None, str(error))] * len(results)
     verdicts = {one.record: one for one in checked}
-    return [_in_dns(result, verdicts.get(result.case.record)) for result in results]
+    return [in_dns(result, verdicts.get(result.case.record)) for result in results]
 
 
-def _in_dns(result: SigningResult, checked: Checked | None) -> tuple[bool | None, str]:
+def in_dns(result: SigningResult, checked: Checked | None) -> tuple[bool | None, str]:
+    """Return whether DNS verifies a signature, with the reason if not."""
     if checked is None:
         return None, ""
     if checked.verdict == verdict.OK:
@@ -104,12 +105,13 @@ def _ways(ways: Sequence[Entrance], milter: str | None) -> dict[Entrance, bool]:
     return {way: milter not in way.missing for way in ways}
 
 
-def _to_dict(
+def to_dict(
     settings: Settings,
     result: SigningResult,
     by_dns: tuple[bool | None, str],
     ways: Mapping[Entrance, bool],
 ) -> dict[str, object]:
+    """Return a result as :func:`selftest` does."""
     key = result.case.key
     advice = f"{LEFT_OPEN}: {', '.join(result.unsigned)}" if result.unsigned else ""
     intended = settings.postfix.unsigned_services

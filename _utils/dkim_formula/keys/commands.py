@@ -119,14 +119,14 @@ def generate(
     with session(settings.database) as connection:
         key = existing(connection)
         if key is not None:
-            return {**_to_dict(settings, key), "existed": True, "changes": {}, "notes": []}
+            return {**to_dict(settings, key), "existed": True, "changes": {}, "notes": []}
         pair = (desired, PrivateKey.generate(desired.algorithm, desired.bits))
         why = "made by dkim.generate"
         pending_domains = [name] if first_key_waits(settings, name) else []
         # State None: beside an active key the new key is pending, since DNS lacks its record.
         key_changes.store(connection, settings.database, [pair], why, None, pending_domains)
         key = keys_table.find(connection, settings.database, name, desired.selector)
-    return {**_to_dict(settings, key), "existed": False, "changes": changes, "notes": []}
+    return {**to_dict(settings, key), "existed": False, "changes": changes, "notes": []}
 
 
 @stand_in.noted
@@ -147,7 +147,7 @@ def delete(
         if not found:
             return {}
         key_changes.refuse_active(found[0], force)
-        return _deletion(found[0])
+        return deletion(found[0])
 
     if test:
         return {"changes": _preview(settings, preview, {})}
@@ -155,10 +155,11 @@ def delete(
         key = key_changes.delete(
             connection, settings.database, name, chosen, "deleted by dkim.delete", force=force
         )
-    return {**_to_dict(settings, key), "changes": _deletion(key), "notes": []}
+    return {**to_dict(settings, key), "changes": deletion(key), "notes": []}
 
 
-def _deletion(key: Key) -> dict[str, object]:
+def deletion(key: Key) -> dict[str, object]:
+    """Return the changes of a key's deletion."""
     return {key_name(key.selector, key.domain): {"old": key.state, "new": None}}
 
 
@@ -187,7 +188,7 @@ def list_keys(settings: Settings, domain: object = None) -> list[dict[str, objec
         keys = completed_keys(connection, settings, name)
     found = removed_domains.read(settings)
     return [
-        {**_to_dict(settings, key), "orphaned": removed_domains.next_of(found, key)} for key in keys
+        {**to_dict(settings, key), "orphaned": removed_domains.next_of(found, key)} for key in keys
     ]
 
 
@@ -256,7 +257,8 @@ def _active_key(keys: Sequence[Key], domain: str) -> Key:
     return active[0]
 
 
-def _to_dict(settings: Settings, key: Key) -> dict[str, object]:
+def to_dict(settings: Settings, key: Key) -> dict[str, object]:
+    """Return a key as :func:`list_keys` does, without ``orphaned``."""
     domain = domain_settings(settings, key.domain.lower())
     data = key.to_dict()
     if problem := key_problem(key, domain):

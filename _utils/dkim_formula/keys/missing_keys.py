@@ -52,8 +52,7 @@ class GenerationRun:
         if not domains or not schema.has_tables(self.connection, self.database):
             return []
         return [
-            f"{domain}: {refusals.WHY}, so the new one is pending until DNS shows its record; "
-            "dkim.status says what it waits for"
+            refusals.pending_note(domain)
             for domain in sorted(refusals.waiting(self.connection, self.database, domains))[:LISTED]
         ]
 

@@ -40,6 +40,14 @@ def note(connection: pg.connection, database: Database, reasons: Mapping[str, st
             cursor.execute(compose(_NOTE, **names(database)), (domain, f"{WHY}: {reason}"))
 
 
+def pending_note(domain: str) -> str:
+    """Return a sentence about a domain whose new key waits for its record."""
+    return (
+        f"{domain}: {WHY}, so the new one is pending until DNS shows its record; dkim.status says "
+        "what it waits for"
+    )
+
+
 def waiting(
     connection: pg.connection, database: Database, domains: Collection[str] | None = None
 ) -> frozenset[str]:

@@ -99,7 +99,7 @@ def status(
         replicas=standbys,
     )
     chosen = [key for key in keys if state in (None, key.state)]
-    lines = [_line(current, key, observations, now, verdict_of) for key in chosen]
+    lines = [line_of(current, key, observations, now, verdict_of) for key in chosen]
     return [line for line in lines if not problem or urgency(line, now) == NEEDS_A_PERSON]
 
 
@@ -107,13 +107,14 @@ def _matches(glob: re.Pattern, domain: str) -> bool:
     return bool(glob.match(domain.lower()) or glob.match(u_labels(domain.lower())))
 
 
-def _line(
+def line_of(
     state: RotationState,
     key: Key,
     observations: Mapping[int, Observation],
     now: datetime,
     verdict_of: Callable[[Key], str] | None,
 ) -> dict[str, object]:
+    """Return a key's line of :func:`status`; the arguments are as there."""
     next_, when = _next(state, key, now)
     if key.domain in state.orphans.gone:
         next_ = f"orphaned; {next_}"

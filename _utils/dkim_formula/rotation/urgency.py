@@ -29,9 +29,7 @@ def urgency(line: Mapping[str, object], now: datetime) -> int:
     now
         The present time in UTC.
     """
-    # If a domain disappears suddenly, its key signs until a person confirms the removal.
-    is_held = "signs on until" in str(line["next"])
-    if line["problem"] or line["dns"] in BAD_VERDICTS or is_held:
+    if line["problem"] or line["dns"] in BAD_VERDICTS or is_held(line):
         return NEEDS_A_PERSON
     if line["next"] == ACTIVE_BY_ROTATION:
         return AT_REST
@@ -39,3 +37,13 @@ def urgency(line: Mapping[str, object], now: datetime) -> int:
         return IN_PROGRESS
     is_due = line["when"] and datetime.fromisoformat(line["when"]) <= now
     return IN_PROGRESS if is_due else AT_REST
+
+
+def is_held(line: Mapping[str, object]) -> bool:
+    """
+    Return whether a key signs until a person decides, because its domain disappeared suddenly.
+
+    line
+        The key's line in ``dkim.status``.
+    """
+    return "signs on until" in str(line["next"])

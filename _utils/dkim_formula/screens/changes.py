@@ -10,10 +10,14 @@ from ..record_names import key_name
 from ..text import counted
 from . import words
 from .doctor import remedy_lines
-from .terminal import Terminal
+from .terminal import GAP, Terminal, cell_width
 from .zone_lines import zone_lines
 
 Data = Mapping[str, object]
+
+_PREVIEW = "Nothing was changed. To do this, run the same command without test=True."
+# A key that does not exist yet has no record that a server could be asked for.
+_FOR_RECORD = "the record to be visible at every authoritative server"
 
 # The number of drawn changes, and of drawn waiting keys, at most. A return has a hundred at most.
 _MOST = 40
@@ -31,8 +35,8 @@ def rotation(done: Data, terminal: Terminal, now: datetime, test: bool = False) 
     lines += _marked(done["notes"], terminal.unknown, terminal)
     changed = [*_key_changes(done["changes"], terminal), *_dns_changes(done["dns"], terminal)]
     lines += _section("Would be done" if test else "Done", changed, terminal)
-    lines += _section("Waits", list(_waiting(done["waiting"], terminal, now)), terminal)
-    lines += _next(done, terminal, now)
+    lines += _section("Waits", list(_waiting(done, terminal, now, test)), terminal)
+    lines += _next(done, terminal, now, test and bool(changed))
     lines += _to_publish(done["to_publish"], terminal)
     return "\n".join(lines).rstrip("\n") or f"{terminal.ok} Nothing is to be done"
 
@@ -53,7 +57,7 @@ def publish(done: Data, terminal: Terminal, test: bool = False) -> str:
 def generate(done: Data, terminal: Terminal) -> str:
     """Draw ``dkim.generate`` or ``dkim.import_key``. A preview has changes and no key."""
     if "domain" not in done:
-        changed = list(_key_changes(done["changes"], terminal))
+        changed = list(_made(done["changes"], terminal))
         return "\n".join(_section("Would be made", changed, terminal)).rstrip() or (
             f"{terminal.ok} The key exists"
         )
@@ -72,7 +76,7 @@ def generate(done: Data, terminal: Terminal) -> str:
 def generate_missing(done: Data, terminal: Terminal, test: bool = False) -> str:
     """Draw ``dkim.generate_missing``."""
     lines = _marked(done["notes"], terminal.unknown, terminal)
-    changed = [f"{terminal.printable(name)}  {one['new']}" for name, one in done["changes"].items()]
+    changed = list(_made(done["changes"], terminal))
     lines += _section("Would be made" if test else "Made", changed, terminal)
     if changed and not test:
         lines += ["The records to publish:", *remedy_lines("salt-call dkim.records", terminal)]
@@ -135,31 +139,48 @@ def _key_changes(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[st
         yield f"{terminal.printable(name)}  {arrow.join(map(terminal.printable, states))}"
 
 
+def _made(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[str]:
+    for name, change in changes.items():
+        yield f"{terminal.printable(name)}  {terminal.printable(change['new'])}"
+
+
 def _dns_changes(changes: Mapping[str, Data], terminal: Terminal) -> Iterable[str]:
     for name, change in changes.items():
         verb = "changed" if change["old"] else "added"
         yield f"{terminal.printable(name)}  {verb if change['new'] else 'removed'} in DNS"
 
 
-def _waiting(keys: Sequence[Data], terminal: Terminal, now: datetime) -> Iterable[str]:
-    for key in keys:
+def _waiting(done: Data, terminal: Terminal, now: datetime, test: bool) -> Iterable[str]:
+    for key in done["waiting"]:
         name = key_name(key["selector"], key["domain"])
         when = words.when(key["not_before"], now)
         at = f", {when} at the earliest" if when else ""
-        yield f"{terminal.printable(name)}  {key['state']}, next {key['next']}{at}"
-        yield from terminal.wrapped(key["waits_for"], 2)
+        state = f"{key['state']}, next {key['next']}{at}"
+        line = f"{terminal.printable(name)}{GAP}{state}"
+        # The section indents each line by the width of a gap.
+        if len(GAP) + cell_width(line) <= terminal.columns:
+            yield line
+        else:
+            yield terminal.printable(name)
+            yield from terminal.wrapped(state, 2)
+        is_future = test and name in done["changes"] and done["changes"][name]["old"] is None
+        yield from terminal.wrapped(_FOR_RECORD if is_future else key["waits_for"], 2)
 
 
-def _next(done: Data, terminal: Terminal, now: datetime) -> list[str]:
-    """Return the time of the next call, and its command."""
+def _next(done: Data, terminal: Terminal, now: datetime, is_preview: bool) -> list[str]:
+    """Return the time of the next call, and its command; of a preview's the call that does it."""
+    if is_preview:
+        return [*terminal.wrapped(_PREVIEW), ""]
     time = done["next_check"]
-    times = ["when the records below are published"] if done["to_publish"] else []
+    are_ready = any(one["value"] != FUTURE_VALUE for one in done["to_publish"])
+    times = ["when the records below are published"] if are_ready else []
     times += [f"{words.when(time, now)} ({time})"] if time else []
     if not done["waiting"] or not times:
         return []
-    title = terminal.paint("Next", "bold")
+    first, *others = terminal.wrapped(f"Next, {' and '.join(times)}:")
     return [
-        f"{title}, {' and '.join(times)}:",
+        first.replace("Next", terminal.paint("Next", "bold"), 1),
+        *others,
         *remedy_lines("salt-call dkim.advance", terminal),
         "",
     ]

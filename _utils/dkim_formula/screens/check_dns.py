@@ -45,7 +45,10 @@ def check_dns(found: Mapping[str, object], terminal: Terminal) -> str:
 
 
 def _wrong(one: Checked, terminal: Terminal) -> list[str]:
-    lines = _head(one, terminal.bad, terminal, terminal.paint(str(one["verdict"]), "red"))
+    if one["verdict"] == verdict.UNCHECKED:
+        lines = _head(one, terminal.unknown, terminal, str(one["verdict"]))
+    else:
+        lines = _head(one, terminal.bad, terminal, terminal.paint(str(one["verdict"]), "red"))
     servers: Sequence[Mapping[str, object]] = one["servers"]
     if not servers:
         return [*lines, *terminal.wrapped(one["detail"], 4)]
@@ -106,10 +109,11 @@ def _summary(
     if not wrong:
         yield f"{terminal.ok} {counted(counts['ok'], 'record')} as desired"
         return
-    domains = {one["domain"] for one in wrong if one["verdict"] in _TO_PUBLISH}
-    yield f"{terminal.bad} {kinds}"
-    if not domains:
-        return
-    which = f" {next(iter(domains))}" if len(domains) == 1 else ""
-    yield "The records to publish:"
-    yield f"    {terminal.paint(f'salt-call dkim.records{which}', 'bold')}"
+    is_unknown = all(one["verdict"] == verdict.UNCHECKED for one in wrong)
+    yield f"{terminal.unknown if is_unknown else terminal.bad} {kinds}"
+    if domains := [one["domain"] for one in wrong if one["verdict"] in _TO_PUBLISH]:
+        yield "The records to publish:"
+        yield from words.commands("records", domains, terminal)
+    if domains := [one["domain"] for one in wrong if one["verdict"] == verdict.UNCHECKED]:
+        yield "Ask again after the repair:"
+        yield from words.commands("check_dns", domains, terminal)

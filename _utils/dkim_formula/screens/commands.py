@@ -19,6 +19,7 @@ from .changes import (
 from .check_dns import check_dns
 from .delegations import delegations
 from .doctor import check, doctor, health
+from .fleet import fleet
 from .importing import export_key, import_tables, report, written
 from .notify import notify
 from .selftest import selftest
@@ -26,7 +27,17 @@ from .status import list_keys, status
 from .terminal import Terminal, has_utf8
 from .zone_lines import records
 
-__all__ = ["SCREENS", "TEST_AT", "Asked", "Terminal", "as_text", "asked", "draw", "has_utf8"]
+__all__ = [
+    "RUNNER_SCREENS",
+    "SCREENS",
+    "TEST_AT",
+    "Asked",
+    "Terminal",
+    "as_text",
+    "asked",
+    "draw",
+    "has_utf8",
+]
 
 # The position of the argument ``test`` of each function, since callers may pass it by position.
 TEST_AT = {
@@ -82,7 +93,7 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
     "check_dns": lambda data, one, terminal, now: check_dns(data, terminal),
     "delegations": lambda data, one, terminal, now: delegations(data, terminal, now),
     "delete": lambda data, one, terminal, now: delete(data, terminal),
-    "doctor": lambda data, one, terminal, now: doctor(data, terminal, one.verbose),
+    "doctor": lambda data, one, terminal, now: doctor(data, terminal, now, one.verbose),
     "export_key": lambda data, one, terminal, now: export_key(data, terminal),
     "forget_replica": lambda data, one, terminal, now: forget_replica(data, terminal, one.test),
     "generate": lambda data, one, terminal, now: generate(data, terminal),
@@ -108,13 +119,19 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
 }
 
 
+# The functions of the runner.
+RUNNER_SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
+    "fleet": lambda data, one, terminal, now: fleet(data, terminal, now),
+}
+
+
 def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datetime) -> str:
     """
     Return the screen of a function's return, with its commands as a person types them here. A
     return that is a text is its own screen.
 
     function
-        A function in :data:`SCREENS`.
+        A function in :data:`SCREENS` or :data:`RUNNER_SCREENS`.
     now
         The time, in UTC.
 
@@ -122,7 +139,8 @@ def draw(function: str, data: object, one: Asked, terminal: Terminal, now: datet
     """
     if isinstance(data, str):
         return typed(data.rstrip("\n"))
-    return typed(SCREENS[function](data, one, terminal, now))
+    screen = {**SCREENS, **RUNNER_SCREENS}[function]
+    return typed(screen(data, one, terminal, now))
 
 
 def as_text(function: str, data: object, **asked_for: bool) -> str:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from ..calls import SALT_CALL, typed
 from ..text import counted, listed
 from . import words
-from .terminal import Terminal
+from .terminal import Terminal, cell_width
 
 Finding = Mapping[str, object]
 
 # A part of a remedy that is a command, with words before or after it that explain the command.
 _COMMAND = re.compile(
     r"(?:(?P<before>[^:]*): |see )?"
-    r"(?P<command>(?:salt-call|systemctl|journalctl|timedatectl|postfix|postconf|apt-get|ps)\b.*?)"
+    rf"(?P<command>(?:{SALT_CALL}|systemctl|journalctl|timedatectl|postfix|postconf|apt-get|ps)\b.*?)"
     r"(?P<after>,? (?:or|says|shows|tells|prints|publishes|takes|moves|finds|mends|where)\b.*)?"
 )
 
 
-def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = False) -> str:
+# A part may be unknown because it was not asked yet, or because this host can't ask it.
+_ASK = (
+    "ask now: salt-call dkim.health fresh=True; what this host can't check: salt-call dkim.doctor"
+)
+
+
+def doctor(
+    findings: Sequence[Finding], terminal: Terminal, now: datetime, verbose: bool = False
+) -> str:
     """
     Draw ``dkim.doctor``.
 
@@ -32,12 +42,12 @@ def doctor(findings: Sequence[Finding], terminal: Terminal, verbose: bool = Fals
     passed = [one for one in findings if one["ok"] is True]
     lines: list[str] = []
     for one in wrong:
-        lines += _finding(one, terminal.bad, terminal)
+        lines += _finding(one, terminal.bad, terminal, now)
     for one in unknown:
-        lines += _finding(one, terminal.unknown, terminal)
+        lines += _finding(one, terminal.unknown, terminal, now)
     if verbose:
         for one in passed:
-            lines += _finding(one, terminal.ok, terminal)[:-1]
+            lines += _finding(one, terminal.ok, terminal, now)[:-1]
         lines += [""] if passed else []
     parts = [terminal.paint(counted(len(wrong), "problem"), "red")] if wrong else []
     parts += [f"{len(unknown)} unknown from here"] if unknown else []
@@ -51,19 +61,27 @@ def health(found: Mapping[str, object], terminal: Terminal, now: datetime) -> st
     problems: Sequence[Finding] = found["problems"]
     lines: list[str] = []
     for one in problems:
-        began = f" (began {words.when(one['since'], now)})" if one["since"] else ""
-        dated = {**one, "message": f"{one['message']}{began}"}
-        lines += _finding(dated, terminal.bad, terminal)
+        lines += _finding(one, terminal.bad, terminal, now)
     if found["unknown"]:
         unknown = f"Nothing is known of: {listed(found['unknown'])}"
-        lines += [*terminal.marked(terminal.unknown, unknown), ""]
-    asked = [
-        f"{name} was {_asked(found['checked'][what], now)}"
-        for what, name in (("database", "the database"), ("dns", "DNS"))
-    ]
+        lines += terminal.marked(terminal.unknown, unknown)
+        lines += [*remedy_lines(_ASK, terminal), ""]
     summary = counted(len(problems), "problem") if problems else "No problems found"
     mark = terminal.bad if problems else terminal.ok
-    return "\n".join([*lines, *terminal.marked(mark, f"{summary}; {', '.join(asked)}")])
+    return "\n".join(
+        [*lines, *terminal.marked(mark, f"{summary}; {asked_text(found['checked'], now)}")]
+    )
+
+
+def asked_text(checked: Mapping[str, str | None], now: datetime) -> str:
+    """
+    Return when the database and DNS were last asked.
+
+    checked
+        ``checked`` of ``dkim.health``.
+    """
+    names = {"database": "the database", "dns": "DNS"}
+    return ", ".join(f"{names[what]} was {_asked(time, now)}" for what, time in checked.items())
 
 
 def check(found: Mapping[str, object], terminal: Terminal) -> str:
@@ -86,21 +104,60 @@ def _asked(time: str | None, now: datetime) -> str:
     return f"asked {words.when(time, now)}" if time else "not asked yet"
 
 
-def remedy_lines(remedy: str, terminal: Terminal) -> Iterable[str]:
-    """Yield the lines of a remedy: each command unbroken, with its explanation as a comment."""
+def remedy_lines(remedy: str, terminal: Terminal, minion: str = "") -> Iterable[str]:
+    """
+    Yield the lines of a remedy: each command unbroken, with its explanation as a comment.
+
+    minion
+        The minion that the commands are for, if the screen is the master's.
+    """
     for part in remedy.split("; "):
         found = _COMMAND.fullmatch(part)
         if found is None:
             yield from terminal.wrapped(part, 4, 6)
             continue
         text = " ".join(filter(None, (found["before"], (found["after"] or "").strip(", "))))
-        comment = f"  # {terminal.printable(text)}" if text else ""
-        yield f"    {terminal.paint(terminal.printable(found['command']), 'bold')}{comment}"
+        comment = f"# {terminal.printable(text)}" if text else ""
+        command = command_on(minion, found["command"]) if minion else typed(found["command"])
+        command = terminal.printable(command)
+        line = f"    {terminal.paint(command, 'bold')}"
+        if not comment:
+            yield line
+        elif 4 + cell_width(command) + 2 + cell_width(comment) <= terminal.columns:
+            yield f"{line}  {comment}"
+        else:
+            yield from (f"    {comment}", line)
 
 
-def _finding(one: Finding, mark: str, terminal: Terminal) -> list[str]:
+def command_on(minion: str, command: str) -> str:
+    """
+    Return the command for the master that runs a command on a minion.
+
+    command
+        A command of ``salt-call``, or of another program.
+    """
+    name, words_ = shlex.quote(minion), command.split(" ")
+    if words_[0] != SALT_CALL or "&&" in words_:
+        return f"salt {name} cmd.run {shlex.quote(command)}"
+    # salt(1) takes options before its target.
+    at = next(number for number, word in enumerate(words_[1:], 1) if not word.startswith("--"))
+    return " ".join(["salt", *words_[1:at], name, *words_[at:]])
+
+
+def problem_lines(
+    one: Finding, terminal: Terminal, now: datetime, minion: str = ""
+) -> Sequence[str]:
+    """Return the lines of a problem, with its remedy; ``minion`` as for :func:`remedy_lines`."""
+    return _finding(one, terminal.bad, terminal, now, minion)[:-1]
+
+
+def _finding(
+    one: Finding, mark: str, terminal: Terminal, now: datetime, minion: str = ""
+) -> list[str]:
     name = f"{one['check']} {one['subject']}".strip()
-    lines = terminal.marked(mark, f"{name}: {one['message']}")
+    lasting = words.lasting(one["since"], now)
+    text = f"{name}: {one['message']}"
+    lines = terminal.marked(mark, f"{text} ({lasting})" if lasting else text)
     if one["remedy"]:
-        lines += remedy_lines(str(one["remedy"]), terminal)
+        lines += remedy_lines(str(one["remedy"]), terminal, minion)
     return [*lines, ""]

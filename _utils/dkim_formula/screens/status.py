@@ -6,18 +6,31 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from ..rotation.urgency import AT_REST, BAD_VERDICTS, IN_PROGRESS, NEEDS_A_PERSON, urgency
+from ..dns import verdict
+from ..rotation.urgency import (
+    AT_REST,
+    BAD_VERDICTS,
+    IN_PROGRESS,
+    NEEDS_A_PERSON,
+    is_held,
+    urgency,
+)
 from ..text import counted
 from . import words
-from .terminal import GAP, Terminal, padded, row, total, widths
+from .doctor import remedy_lines
+from .terminal import GAP, Terminal, cell_width, padded, row, total, widths
 
 Key = Mapping[str, object]
 
 # The number of drawn keys at most, unless the caller asks for all.
 _MOST = 200
-_TITLES = ("domain", "selector", "algorithm", "state", "for", "DNS", "next")
+_TITLES = ("domain", "selector", "algorithm", "DNS", "state", "since", "next")
 _STATES = ("standby", "pending", "active", "retired", "revoked")
 _LIST_TITLES = ("domain", "selector", "algorithm", "state", "since")
+_HELD = (
+    "salt-call dkim.check says why; if the removal is intended: salt-call dkim.advance force=True"
+)
+_ROWS = "salt-call dkim.doctor"
 
 
 def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool = False) -> str:
@@ -50,7 +63,7 @@ def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool =
 
 
 def list_keys(keys: Sequence[Key], terminal: Terminal, now: datetime) -> str:
-    """Draw ``dkim.list_keys``: the keys of the table, by domain."""
+    """Draw ``dkim.list_keys``: the keys of the table, by domain; domains with a problem first."""
     if not keys:
         return "No keys"
 
@@ -60,22 +73,32 @@ def list_keys(keys: Sequence[Key], terminal: Terminal, now: datetime) -> str:
         return [*_named(key, terminal), key["state"], words.when(since, now)]
 
     def below(key: Key) -> list[str]:
-        texts = (key["problem"], key["orphaned"] and f"orphaned: {key['orphaned']}")
-        return [line for text in texts if text for line in terminal.wrapped(text, 4)]
+        lines = terminal.marked(terminal.bad, key["problem"], 4) if key["problem"] else []
+        orphaned = key["orphaned"] and f"orphaned: {key['orphaned']}"
+        return [*lines, *(terminal.wrapped(orphaned, 4) if orphaned else [])]
 
-    ordered = sorted(keys, key=lambda key: (key["domain"], key["address"]))
+    wrong = Counter(key["domain"] for key in keys if key["problem"])
+    ordered = sorted(
+        keys, key=lambda key: (not wrong[key["domain"]], key["domain"], key["address"])
+    )
     lines = _table([(cells(key), below(key)) for key in ordered], _LIST_TITLES, terminal)
-    domains = len({key["domain"] for key in keys})
-    return "\n".join([*lines, "", *_counted(keys, domains, terminal)])
+    lines.append("")
+    if wrong:
+        lines += ["How to repair the rows:", *remedy_lines(_ROWS, terminal), ""]
+    lines += _counted(keys, len({key["domain"] for key in keys}), terminal)
+    if number := sum(wrong.values()):
+        needs = "needs" if number == 1 else "need"
+        lines.append(terminal.paint(f"{number:,} {needs} a person.", "red"))
+    return "\n".join(lines)
 
 
 def _cells(key: Key, terminal: Terminal, now: datetime) -> list[str]:
     next_ = _next(key, now)
     return [
         *_named(key, terminal),
-        key["state"],
-        words.span(key["age"]),
         key["dns"],
+        key["state"],
+        f"{words.span(key['age'])} ago" if key["age"] else "",
         terminal.printable(next_),
     ]
 
@@ -91,6 +114,8 @@ def _named(key: Key, terminal: Terminal) -> list[str]:
 
 def _next(key: Key, now: datetime) -> str:
     next_ = str(key["next"])
+    if is_held(key):
+        return "orphaned; a person decides"
     if " at the next " in next_:
         return next_
     step, when = next_.partition(": ")[0], words.when(key["when"], now)
@@ -99,11 +124,11 @@ def _next(key: Key, now: datetime) -> str:
 
 def _below(rank: int, key: Key, terminal: Terminal) -> list[str]:
     """Return the lines below a key: its problem, and what it waits for other than time."""
-    found = [str(key["problem"])] if key["problem"] else []
+    lines = terminal.marked(terminal.bad, key["problem"], 4) if key["problem"] else []
     reason = str(key["next"]).partition(": ")[2]
     if reason and rank != AT_REST and (key["state"] in ("standby", "pending") or not key["when"]):
-        found.append(f"waits for: {reason}")
-    return [line for text in found for line in terminal.wrapped(text, 4)]
+        lines += terminal.wrapped(f"waits for: {reason}", 4)
+    return lines
 
 
 def _table(
@@ -134,7 +159,11 @@ def _above(keys, titles, wide, terminal: Terminal) -> Iterable[str]:
         if cells[0] != last:
             last = cells[0]
             yield last
-        yield f"  {_painted(cells[1:], wide[1:], terminal)}"
+        *others, next_ = cells[1:]
+        has_room = 2 + total(wide[1:-1]) + len(GAP) + cell_width(next_) <= terminal.columns
+        yield f"  {_painted([*others, next_ if has_room else ''], wide[1:], terminal)}"
+        if not has_room:
+            yield from terminal.wrapped(f"{titles[-1]}: {next_}", 4)
         yield from below
 
 
@@ -163,17 +192,26 @@ def _hidden(cut: int, at_rest: int, terminal: Terminal) -> list[str]:
 def _summary(rated: Sequence[tuple[int, Key]], domains: int, terminal: Terminal) -> list[str]:
     ranks = Counter(rank for rank, _ in rated)
     lines = []
-    bad = {key["domain"] for _, key in rated if key["dns"] in BAD_VERDICTS}
-    if bad:
-        which = f" {next(iter(bad))}" if len(bad) == 1 else ""
-        lines.append(f"What is wrong in DNS: salt-call dkim.check_dns{which}")
+    every = [key for _, key in rated]
+    if bad := [key["domain"] for key in every if key["dns"] in BAD_VERDICTS]:
+        lines += ["What is wrong in DNS:", *words.commands("check_dns", bad, terminal)]
+    if unasked := [key["domain"] for key in every if key["dns"] == verdict.UNCHECKED]:
+        lines.append(f"{counted(len(unasked), 'record')} could not be asked for:")
+        lines += words.commands("check_dns", unasked, terminal)
+    if held := {key["domain"] for key in every if is_held(key)}:
+        are = "1 domain is" if len(held) == 1 else f"{len(held):,} domains are"
+        text = f"{are} neither hosted nor in the pillar any more, suddenly. Their keys sign on:"
+        lines += [*terminal.wrapped(text), *remedy_lines(_HELD, terminal)]
+    if any(key["problem"] for key in every):
+        lines += ["How to repair the rows:", *remedy_lines(_ROWS, terminal)]
+    lines += [""] if lines else []
     urgent = ranks[NEEDS_A_PERSON]
     needs = "needs" if urgent == 1 else "need"
     rest = f"{ranks[IN_PROGRESS]:,} in progress, {ranks[AT_REST]:,} at rest"
     text = f"{urgent:,} {needs} a person, {rest}."
     colour = "red" if urgent else "green"
-    counted = _counted([key for _, key in rated], domains, terminal)
-    return [*lines, *counted, *(terminal.paint(line, colour) for line in terminal.wrapped(text))]
+    sums = [terminal.paint(line, colour) for line in terminal.wrapped(text)]
+    return [*lines, *_counted(every, domains, terminal), *sums]
 
 
 def _counted(keys: Sequence[Key], domains: int, terminal: Terminal) -> list[str]:

@@ -87,10 +87,10 @@ class Terminal:
         )
         return lines or [""]
 
-    def marked(self, mark: str, text: object) -> list[str]:
-        """Return a text as lines that fit, with a mark before the first line."""
-        first, *others = self.wrapped(text, 2 if self.utf8 else 3)
-        return [f"{mark} {first.lstrip()}", *others]
+    def marked(self, mark: str, text: object, indent: int = 0) -> list[str]:
+        """Return a text as indented lines that fit, with a mark before the first line."""
+        first, *others = self.wrapped(text, indent + (2 if self.utf8 else 3))
+        return [f"{' ' * indent}{mark} {first.lstrip()}", *others]
 
 
 def has_utf8(environment: Mapping[str, str]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from ..names import u_labels
@@ -10,6 +11,8 @@ from ..text import counted
 from .terminal import Terminal
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
+# A screen shows a command for each of at most so many domains, else one command for all domains.
+_FEW = 3
 _LETTERS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
@@ -19,11 +22,23 @@ def when(time: str | None, now: datetime) -> str:
     if parsed is None:
         return ""
     seconds = int((parsed - now).total_seconds())
-    unit = next((one for one in _UNITS if abs(seconds) >= one[1]), None)
-    if unit is None:
+    distance = _distance(abs(seconds))
+    if not distance:
         return "now"
-    distance = counted(abs(seconds) // unit[1], unit[0])
     return f"in {distance}" if seconds > 0 else f"{distance} ago"
+
+
+def lasting(since: str | None, now: datetime) -> str:
+    """Return the time since an ISO 8601 time as ``for 3 hours``; '' for none."""
+    parsed = parsed_time(since)
+    if parsed is None:
+        return ""
+    return f"for {_distance(int((now - parsed).total_seconds())) or 'less than a minute'}"
+
+
+def _distance(seconds: int) -> str:
+    unit = next((one for one in _UNITS if seconds >= one[1]), None)
+    return counted(seconds // unit[1], unit[0]) if unit else ""
 
 
 def parsed_time(time: str | None) -> datetime | None:
@@ -49,3 +64,13 @@ def domain(name: str, terminal: Terminal) -> str:
     shown = terminal.printable(name) if name else "(no name)"
     readable = u_labels(name) if terminal.utf8 else name
     return shown if readable == name else f"{readable} ({shown})"
+
+
+def commands(function: str, domains: Iterable[str], terminal: Terminal) -> list[str]:
+    """Return lines with the command for each domain, or for all domains if there are many."""
+    names = list(dict.fromkeys(domains))
+    words = [f" {shlex.quote(name)}" for name in names] if len(names) <= _FEW else [""]
+    return [
+        f"    {terminal.paint(terminal.printable(f'salt-call dkim.{function}{word}'), 'bold')}"
+        for word in words
+    ]

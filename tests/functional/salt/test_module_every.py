@@ -87,7 +87,8 @@ EXAMPLES = {
     "dkim_sls.remove_job": (["metrics"], CHANGES),
     "dkim_sls.host_report": (
         [["mail"]],
-        {"formula", "opendkim", "daemons", "sockets", "database", "selftest", "problems"},
+        {"formula", "opendkim", "daemons", "sockets", "database", "selftest", "problems"}
+        | {"unknown", "checked", "needs_person"},
     ),
     "dkim_sls.signing_problems": ([], list),
     "dkim_opendkim.login_problems": ([], {"problems", "untried"}),

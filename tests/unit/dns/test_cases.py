@@ -181,8 +181,17 @@ def test_invalid_name_ends_only_its_own_check(name):
     assert len(found[0].detail) < 300
 
 
-@pytest.mark.parametrize("target", [".", "gone", "*.x.", "\\000.example.net.", "a.b.c.invalid."])
-def test_alias_to_an_unusable_target_ends_only_its_own_check(target):
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (".", "no zone"),
+        ("gone", "missing"),
+        ("*.x.", "unchecked"),
+        ("\\000.example.net.", "unchecked"),
+        ("a.b.c.invalid.", "unchecked"),
+    ],
+)
+def test_alias_to_an_unusable_target_ends_only_its_own_check(target, expected):
     absent = replace(KEY, name="s2._domainkey.example.com")
     zone = f"s1._domainkey 60 CNAME {target}\ns2._domainkey 60 TXT x\n"
     with Nameserver({"example.com": zone}) as server, closed_port() as port:
@@ -192,6 +201,6 @@ def test_alias_to_an_unusable_target_ends_only_its_own_check(target):
             timeout=1,
         )
         found = check([KEY, absent], dns)
-    assert found[0].verdict in ("missing", "no zone")
+    assert found[0].verdict == expected
     assert "CNAME to" in found[0].detail
     assert found[1].verdict == "different"

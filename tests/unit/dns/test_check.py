@@ -317,6 +317,16 @@ def test_zone_that_no_resolver_knows_is_reported_and_other_zones_are_checked(ser
     assert "REFUSED" in found[0].detail
 
 
+def test_record_is_unchecked_if_no_resolver_answers(server):
+    with closed_port() as port:
+        dns = dns_of(server, resolver=(f"127.0.0.1@{port}",), timeout=1)
+        found = check([key_record("example.org", "s1", "rsa", "MIIB"), KEY], dns)
+    assert [one.verdict for one in found] == ["unchecked", "ok"]
+    assert "no resolver answers for the NS of example.org" in found[0].detail
+    assert "the port is closed" in found[0].detail
+    assert "set dkim:dns:resolver" in found[0].detail
+
+
 def test_resolver_is_asked_for_servers_and_never_for_the_record():
     zone = f"{HELD}ns 60 A 127.0.0.1\n"
     with Nameserver({"example.com": zone}) as resolver:

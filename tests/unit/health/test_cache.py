@@ -50,6 +50,23 @@ def test_incomplete_file_counts_as_missing(tmp_path, text):
     assert isinstance(cache.read_reported(str(tmp_path)), dict)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "x",
+        {},
+        {"check": "a", "last": 1},
+        {"check": "a", "last": "x", "items": {}},
+        {"check": "a", "last": 1, "items": {"b": None}},
+        {"last": 1, "items": {}},
+    ],
+)
+def test_incomplete_memory_of_first_problems_is_left_out(tmp_path, entry):
+    complete = {"check": "dns", "last": NOW, "items": {"a TXT": NOW}}
+    cache.write_first_found(str(tmp_path), {"a": entry, "dns": complete})
+    assert cache.read_first_found(str(tmp_path)) == {"dns": complete}
+
+
 def test_only_one_process_at_a_time_runs_the_checks(tmp_path):
     folder = str(tmp_path)
     with cache.locked(folder, wait=False), cache.locked(folder, wait=False) as has_lock:

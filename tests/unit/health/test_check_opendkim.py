@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -126,6 +127,40 @@ def test_services_of_both_daemons_and_postfix_are_checked(host):
     shown = {subject: one.ok for subject, one in by_subject(found).items()}
     assert shown == {"opendkim": True, "opendkim-ed25519": False, "postfix": False}
     assert [(name, value) for _, name, value in values(found)] == list(shown.items())
+
+
+@pytest.fixture
+def systemctl(monkeypatch, tmp_path):
+    """Return a function that sets the answer of a replacement of systemctl."""
+
+    def answers(line):
+        program = tmp_path / "systemctl"
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho {line}\n')
+        program.chmod(0o755)
+        monkeypatch.setattr(check_opendkim, "SYSTEMCTL", str(program))
+        return tmp_path / "asked"
+
+    return answers
+
+
+def test_service_that_is_down_is_reported_since_its_end(host, systemctl):
+    ended = time.monotonic() - 600
+    asked = systemctl(f"ActiveExitTimestampMonotonic={int(ended * 1e6)}")
+    found = by_subject(check_opendkim.services(host))
+    assert found["opendkim-ed25519"].since == pytest.approx(time.time() - 600, abs=30)
+    assert asked.read_text().startswith("show opendkim-ed25519.service ")
+    assert (found["opendkim"].since, found["postfix"].since) == (None, None)
+
+
+@pytest.mark.parametrize("line", ["ActiveExitTimestampMonotonic=0", "", "Failed to connect to bus"])
+def test_end_of_a_service_that_never_ran_is_unknown(systemctl, line):
+    systemctl(line)
+    assert check_opendkim.stopped_at("opendkim") is None
+
+
+def test_end_of_a_service_is_unknown_without_systemd(monkeypatch):
+    monkeypatch.setattr(check_opendkim, "SYSTEMCTL", "/nonexistent")
+    assert check_opendkim.stopped_at("opendkim") is None
 
 
 def test_service_that_is_down_is_reported_with_its_journal(host):

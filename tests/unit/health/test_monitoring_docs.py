@@ -110,6 +110,7 @@ def test_every_check_has_an_alert():
         'dkim_keys_overdue{state="active"}',
         'dkim_keys_overdue{state!="active"}',
         "dkim_dns_records_wrong",
+        'of="standby"',
         "dkim_domains_unsigned",
         "dkim_reader_login_up",
         'dkim_problems{check="settings"}',

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import DatabaseError, FormulaError, InvalidValue
-from dkim_formula.health import run
+from dkim_formula.health import cache, run
 from dkim_formula.health.commands import check_format, doctor
 from dkim_formula.health.model import (
     Finding,
@@ -14,6 +14,7 @@ from dkim_formula.health.model import (
     Results,
     Sample,
     right,
+    timestamp,
     unknown,
     wrong,
 )
@@ -22,6 +23,7 @@ from dkim_formula.settings import read
 from dkim_formula.settings.model import Monitoring, Settings
 
 READING = read({"domains": ["example.com"]})
+NO_FOLDER = "/nonexistent"
 
 
 def raise_(error):
@@ -37,7 +39,10 @@ def checks(*made):
 
 
 def results(*made):
-    return [(one["check"], one["ok"]) for one in doctor(READING, no_service_runs, checks(*made))]
+    return [
+        (one["check"], one["ok"])
+        for one in doctor(READING, NO_FOLDER, no_service_runs, checks(*made))
+    ]
 
 
 def test_findings_come_in_the_order_of_the_checks():
@@ -65,7 +70,9 @@ def test_check_is_skipped_after_a_check_that_failed(first, expected):
 
 def test_check_that_hangs_fails_and_the_next_check_runs():
     hanging = Check("a", lambda host: time.sleep(600), seconds=0.2)
-    found = doctor(READING, no_service_runs, [hanging, *checks(("b", right("b", ""), {}))])
+    found = doctor(
+        READING, NO_FOLDER, no_service_runs, [hanging, *checks(("b", right("b", ""), {}))]
+    )
     assert [one["ok"] for one in found] == [False, True]
     assert "0.2 s" in found[0]["message"]
     assert found[0]["remedy"]
@@ -73,19 +80,19 @@ def test_check_that_hangs_fails_and_the_next_check_runs():
 
 def test_check_with_an_unexpected_exception_is_unknown_without_its_text():
     broken = Check("a", lambda host: raise_(ValueError("a secret")))
-    found = doctor(READING, no_service_runs, [broken])
+    found = doctor(READING, NO_FOLDER, no_service_runs, [broken])
     assert [(one["ok"], "secret" in str(one)) for one in found] == [(None, False)]
 
 
 def test_error_of_the_formula_is_the_problem():
     broken = Check("a", lambda host: raise_(FormulaError("main.cf is gone")))
-    (one,) = doctor(READING, no_service_runs, [broken])
+    (one,) = doctor(READING, NO_FOLDER, no_service_runs, [broken])
     assert (one["check"], one["ok"], one["message"]) == ("a", False, "main.cf is gone")
     assert one["remedy"] == "see the reason"
 
 
 def test_invalid_pillar_is_the_first_finding():
-    found = doctor(read({"domains": {"exa mple": {}}}), no_service_runs, CHECKS[:1])
+    found = doctor(read({"domains": {"exa mple": {}}}), NO_FOLDER, no_service_runs, CHECKS[:1])
     assert found[0]["ok"] is False
     assert "'exa mple'" in found[0]["message"]
 
@@ -95,6 +102,16 @@ def test_documentation_has_every_check():
     rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
     names = " ".join(rows)
     assert [one.name for one in CHECKS if not re.search(f"`[^`]*{one.name}`", names)] == []
+
+
+def test_doctor_knows_since_when_a_problem_lasts_by_the_calls_that_found_it(tmp_path):
+    at = time.time() - 7200
+    memory = {"a": {"check": "a", "last": at + 7000, "items": {"": at}}}
+    cache.write_first_found(str(tmp_path), memory)
+    made = checks(("a", wrong("a", "", "do"), {}), ("b", wrong("b", "", "do"), {}))
+    first, second = doctor(READING, str(tmp_path), no_service_runs, made)
+    assert (first["since"], second["since"]) == (timestamp(at), None)
+    assert cache.read_first_found(str(tmp_path)) == memory
 
 
 def test_other_formats_are_refused():

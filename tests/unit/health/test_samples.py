@@ -150,3 +150,20 @@ def test_every_verdict_has_a_rank():
     ]
     inner = {verdict.REFERRED, verdict.ALIAS, verdict.TRUNCATED}
     assert set(samples.VERDICTS) == set(texts) - inner - {verdict.OK}
+
+
+@pytest.mark.parametrize(
+    ("pillar", "expected"),
+    [
+        ({}, {"metrics": 300, "dns": 3600}),
+        (
+            {"monitoring": {"textfile_every": "1h", "dns_every": "6h"}},
+            {"metrics": 3600, "dns": 21600},
+        ),
+        ({"monitoring": {"dns_every": False}}, {"metrics": 300}),
+        ({"database": {"host": "db", "reader": {"auth": "cert"}}}, {"metrics": 300}),
+    ],
+)
+def test_intervals_are_those_of_the_pillar(pillar, expected):
+    found = samples.intervals(Host(read({"domains": ["a.example"], **pillar}).settings))
+    assert {one.metric.split("_")[1]: one.value for one in found} == expected

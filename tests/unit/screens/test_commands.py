@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
-from support import returns
+from support import returns, rotations
 from support.screens import CASES
 
 MODULE = ast.parse(
@@ -33,7 +33,8 @@ def test_every_function_for_people_has_a_screen():
 def test_every_screen_is_reviewed():
     drawn = {function for function, *_ in CASES.values()}
     # The screen of a text is the text.
-    assert drawn | {"metrics", "public_key"} | ROTATIONS == commands.SCREENS.keys()
+    every = commands.SCREENS.keys() | commands.RUNNER_SCREENS.keys()
+    assert drawn | {"metrics", "public_key"} | ROTATIONS == every
 
 
 def test_position_of_test_is_that_of_each_function():
@@ -103,7 +104,7 @@ def test_every_screen_can_be_drawn_at_any_width(width, utf8):
 
 def test_commands_of_the_doctor_are_not_broken_at_any_width():
     text = commands.draw("doctor", returns.few_findings(), Asked(), Terminal(20), returns.NOW)
-    assert "    systemctl start opendkim" in text.splitlines()
+    assert "    salt-call state.apply dkim.opendkim" in text.splitlines()
 
 
 def test_key_that_needs_a_person_comes_before_keys_in_progress():
@@ -117,3 +118,45 @@ def test_rotation_that_is_due_is_in_progress():
     text = commands.draw("status", [late], Asked(), Terminal(), returns.NOW)
     assert "rotation due 3 days ago" in text
     assert "1 in progress" in text
+
+
+def test_command_for_an_untrusted_domain_is_one_safe_line():
+    line = returns.key("a; reboot\n.example", dns="missing")
+    text = commands.draw("status", [line], Asked(), Terminal(), returns.NOW)
+    assert r"    salt-call dkim.check_dns 'a; reboot\n.example'" in text.splitlines()
+
+
+def test_commands_of_many_domains_are_one_command():
+    keys = [returns.key(f"d{number}.example", dns="missing") for number in range(4)]
+    text = commands.draw("status", keys, Asked(), Terminal(), returns.NOW)
+    assert "    salt-call dkim.check_dns" in text.splitlines()
+    assert "check_dns d1" not in text
+
+
+def test_message_that_was_not_signed_is_counted_apart_from_a_missing_record():
+    first, second, third = returns.signed()
+    results = [{**first, "signed": False, "verified_by_database": None}, second, third]
+    text = commands.draw("selftest", results, Asked(), Terminal(140), returns.NOW)
+    *_, one, doctor, two, dns = text.splitlines()
+    assert one == "✗ 1 of 3 messages not signed as desired"
+    assert doctor.strip() == "salt-call dkim.doctor  # why"
+    assert two.startswith("✗ 1 signature that receivers can't verify")
+    assert dns.strip() == "salt-call dkim.check_dns example.org"
+
+
+def test_waiting_key_with_a_long_name_has_its_state_on_the_next_line():
+    done = rotations.advance()
+    done["waiting"][1]["domain"] = f"{'a' * 50}.example.org"
+    text = commands.draw("advance", done, Asked(), Terminal(80), returns.NOW)
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"  s2._domainkey.{'a' * 50}.example.org" in text.splitlines()
+    assert "    pending, next active, in 15 minutes at the earliest" in text.splitlines()
+
+
+def test_preview_names_the_command_that_does_the_work():
+    text = commands.draw(
+        "rotate", rotations.rotation(test=True), Asked(test=True), Terminal(), returns.NOW
+    )
+    assert "run the same command without test=True" in text
+    assert "below" not in text
+    assert "dkim.advance" not in text

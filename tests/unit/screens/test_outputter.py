@@ -2,6 +2,7 @@
 
 import io
 import json
+import types
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ pytest.importorskip("salt.output")
 
 import salt.config
 import salt.output
-from support import returns
+from salt.client.mixins import AsyncClientMixin
+from support import fleet_returns, returns
 
 TREE = Path(__file__).resolve().parents[3]
 KEYS = [returns.key(), returns.key("xn--mnchen-3ya.example")]
@@ -40,6 +42,7 @@ def show(monkeypatch):
         minion="local",
         env=(),
         out="dkim_screen",
+        returned=None,
         **options,
     ):
         screen = Screen(is_terminal)
@@ -56,7 +59,7 @@ def show(monkeypatch):
             "color": True,
             **options,
         }
-        salt.output.display_output({minion: data}, out, opts)
+        salt.output.display_output({minion: data} if returned is None else returned, out, opts)
         return screen.getvalue()
 
     return printed
@@ -225,3 +228,32 @@ def test_machine_without_the_outputter_shows_the_data_nested(show, tmp_path, fun
     text = show(found, function, outputter_dirs=[str(tmp_path)], color=False)
     assert "domain:" in text
     assert "example.com" in text
+
+
+@pytest.fixture
+def run_runner(show, monkeypatch):
+    """Return a function that prints the return of dkim.fleet as salt-run does."""
+
+    def printed(returned, **options):
+        chosen = []
+        with monkeypatch.context() as patch:
+            patch.setattr("salt.output.display_output", lambda *given: chosen.extend(given))
+            client = types.SimpleNamespace(opts=options)
+            AsyncClientMixin.print_async_event(client, "ret", {"return": returned})
+        data, out, _ = chosen
+        return show(None, "dkim.fleet", out=out, returned=data, **options)
+
+    return printed
+
+
+def test_runner_shows_a_screen(run_runner):
+    data = fleet_returns.unhealthy()
+    text = run_runner({"data": data, "outputter": "dkim_screen"}, no_color=True)
+    assert text.splitlines()[0].split() == ["host", "state"]
+    assert "salt mail-out-01.fra1.prod.example.net state.apply dkim.opendkim" in text
+
+
+def test_programs_get_the_data_of_a_runner(run_runner):
+    data = fleet_returns.unhealthy()
+    text = run_runner({"data": data, "outputter": "dkim_screen"}, output="json")
+    assert json.loads(text) == data

@@ -28,6 +28,21 @@ def test_no_time_is_an_empty_text(nothing):
     assert words.when(nothing, NOW) == ""
 
 
+@pytest.mark.parametrize(
+    ("later", "shown"),
+    [
+        ({"hours": -3}, "for 3 hours"),
+        ({"days": -1, "hours": -5}, "for 1 day"),
+        ({"seconds": -40}, "for less than a minute"),
+        # From before the clock was set back.
+        ({"hours": 3}, "for less than a minute"),
+    ],
+)
+def test_time_since_a_start_is_shown_as_a_span(later, shown):
+    assert words.lasting(at(**later), NOW) == shown
+    assert words.lasting(None, NOW) == ""
+
+
 def test_time_without_a_zone_is_in_utc():
     assert words.when("2026-12-01T14:00:00", NOW) == "in 2 hours"
 
