@@ -12,7 +12,7 @@ from ..postfix import milter_actions, service_milters
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer import daemons, existing_config
-from . import amavisd, rspamd
+from . import amavisd_config, rspamd
 
 _RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
 
@@ -114,11 +114,16 @@ def _amavisd(running: Sequence[Process]) -> Iterator[Signer]:
     if not any(process.name.startswith("amavisd") for process in running):
         return
     try:
-        files = amavisd.files(None)
-        found = amavisd.configuration(files)
-    except InvalidValue:
+        files = amavisd_config.files(None)
+        found = amavisd_config.configuration(files)
+    except InvalidValue as error:
+        yield Signer(
+            "amavisd",
+            f"amavisd may sign ({error})",
+            "$enable_dkim_signing = 0; in its configuration, and systemctl restart amavis",
+        )
         return
-    if found.signs and (found.keys or found.unknown):
+    if found.signs and (found.keys or found.unknown or found.unread):
         yield Signer(
             "amavisd",
             f"amavisd signs with {_keys(len(found.keys))} (dkim_key)",

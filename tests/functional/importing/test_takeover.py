@@ -349,6 +349,19 @@ def test_key_file_of_rspamd_can_be_imported_alone(world):
     assert found["public_key"] == ED25519.public_base64()
 
 
+def test_key_of_a_domain_that_amavisds_catch_all_signs_is_retired(world):
+    of_amavisd(world)
+    world.set_up()
+    path = Path(world.request["config"])
+    catch_all = "@dkim_signature_options_bysender_maps = ({ '.' => { d => 'good.example' } });\n"
+    path.write_text(path.read_text() + catch_all)
+    found = world.import_keys()
+    states = {domain: state for (domain, _), state in world.states().items()}
+    assert states == {**dict.fromkeys(GOOD, "retired"), "good.example": "active"}
+    (note,) = [note for note in found["notes"] if "sign as good.example today" in note]
+    assert "crlf.example" in note
+
+
 def test_key_file_that_all_users_can_read_is_imported_and_reported(world):
     of_modoboa(world)
     world.set_up()

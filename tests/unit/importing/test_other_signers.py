@@ -8,7 +8,7 @@ import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.health import check_postfix, preflight
 from dkim_formula.health.model import Host
-from dkim_formula.importing import amavisd, other_signers, rspamd
+from dkim_formula.importing import amavisd_config, other_signers, rspamd
 from dkim_formula.importing.other_signers import Process
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.settings import Reading
@@ -27,7 +27,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(other_signers.service_milters, "read", no_postfix)
     monkeypatch.setattr(rspamd, "CONFIGURATION", str(tmp_path / "rspamd"))
     monkeypatch.setattr(rspamd, "_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(amavisd, "CONFIGURATIONS", (str(tmp_path / "conf.d"),))
+    monkeypatch.setattr(amavisd_config, "CONFIGURATIONS", (str(tmp_path / "conf.d"),))
     return world
 
 
@@ -118,6 +118,12 @@ def test_amavisd_that_signs_is_named_with_its_file(machine):
     assert f"$enable_dkim_signing = 0; in {path}" in text
     machine.write("conf.d/50-user", "dkim_key('a.example','s','/k');\n$enable_dkim_signing = 0;\n")
     assert machine.found() == []
+
+
+def test_amavisd_without_a_known_configuration_may_sign(machine):
+    machine.run("/usr/sbin/amavisd-new (master)")
+    (text,) = machine.found()
+    assert text.startswith("amavisd may sign (config: ")
 
 
 @pytest.mark.parametrize("words", [("-x", "{path}"), ("-f", "-x{path}", "-vvv")])

@@ -11,6 +11,7 @@ from dkim_formula import key_file
 from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import (
     amavisd,
+    amavisd_config,
     key_folder,
     modoboa,
     opendkim,
@@ -300,8 +301,8 @@ def test_second_statement_in_a_line_is_reported(tmp_path):
     ],
 )
 def test_switch_of_amavisd_is_found_anywhere_in_a_line(text, signs):
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
     assert (found.signs, found.unknown) == (signs, [])
 
 
@@ -309,17 +310,17 @@ def test_folder_of_debian_is_read_in_the_order_of_amavisd(tmp_path):
     (tmp_path / "50-user").write_text("$enable_dkim_signing = 0;\n")
     (tmp_path / "20-dkim").write_text("$enable_dkim_signing = 1;\ndkim_key('a.example','s','/k');")
     (tmp_path / "50-user.bak").write_text("$enable_dkim_signing = 1;\n")
-    paths = amavisd.files(str(tmp_path))
+    paths = amavisd_config.files(str(tmp_path))
     assert [os.path.basename(path) for path in paths] == ["20-dkim", "50-user"]
-    assert not amavisd.configuration(paths).signs
+    assert not amavisd_config.configuration(paths).signs
     with pytest.raises(InvalidValue, match="no configuration of amavisd"):
-        amavisd.files(str(tmp_path / "nothere"))
+        amavisd_config.files(str(tmp_path / "nothere"))
 
 
 @given(st.text(st.sampled_from("dkim_key('a.b',\"s/k\\){}=>;#\n$@ ")))
 def test_any_text_is_read_without_an_error(text):
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
     for mention in found.unknown:
         assert mention.startswith("f, line ")
 
@@ -341,9 +342,9 @@ def test_every_plain_statement_is_read(keys, quote, space):
         f"{quote}{path}{quote}{space});\n"
         for domain, selector, path in keys
     )
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
-    assert [key[:3] for key in found.keys] == keys
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
+    assert [(key.domain, key.selector, key.path) for key in found.keys] == keys
     assert found.unknown == []
 
 
