@@ -12,7 +12,7 @@ from ..postfix import milter_actions, service_milters
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer import daemons, existing_config
-from . import amavisd_config, rspamd
+from . import amavisd_config, rspamd, rspamd_config
 
 _RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
 
@@ -46,7 +46,7 @@ def signers(settings: Settings) -> list[Signer]:
     """Return the other programs that sign. Changes nothing."""
     running = list(processes())
     return [
-        *_rspamd(running),
+        *_rspamd(settings, running),
         *_amavisd(running),
         *_other_opendkims(settings, running),
     ]
@@ -72,30 +72,36 @@ def _namespace(process: str) -> str:
     return os.readlink(f"/proc/{process}/ns/pid")
 
 
-def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
+def _rspamd(settings: Settings, running: Sequence[Process]) -> Iterator[Signer]:
     milters = _milters_of_rspamd()
     if not milters and not any(process.name == "rspamd" for process in running):
         return
     milter = f", and Postfix asks it ({milters[0]})" if milters else ""
-    if not os.path.isdir(rspamd.CONFIGURATION):
+    if not os.path.isdir(rspamd_config.CONFIGURATION):
         yield Signer(
             "rspamd",
             f"Postfix asks a milter of rspamd ({milters[0]}), which may sign",
             "enabled = false; in override.d/dkim_signing.conf of that rspamd, where it signs",
         )
         return
-    configuration = rspamd.configuration(None)
-    held = rspamd.read(None)
-    signing = held.signing.lines if held.signing else []
-    if not configuration.is_on or not (signing or configuration.other_key_source):
+    configuration = rspamd_config.configuration(None)
+    if not configuration.is_on:
         return
-    count = len({line.key_name for line in signing})
-    yield Signer(
-        "rspamd",
-        f"rspamd signs with {_keys(count)} (dkim_signing){milter}",
-        f"enabled = false; in {rspamd.CONFIGURATION}/override.d/dkim_signing.conf, and "
-        "systemctl restart rspamd",
+    remedy = (
+        f"enabled = false; in {rspamd_config.CONFIGURATION}/override.d/dkim_signing.conf, and "
+        "systemctl restart rspamd"
     )
+    held = rspamd.read(None, domains=settings.domains)
+    signing = held.signing.lines if held.signing else []
+    files = {held.entries[line.key_name].key_or_path.reveal() for line in signing}
+    if files or configuration.other_key_source or rspamd.has_key(configuration):
+        count = len(files) or (0 if configuration.other_key_source else 1)
+        finding = f"rspamd signs with {_keys(count)} (dkim_signing){milter}"
+        yield Signer("rspamd", finding, remedy)
+    elif held.refused:
+        first = held.refused[0]
+        finding = f"rspamd may sign (dkim_signing; {first.entry}: {first.reason}){milter}"
+        yield Signer("rspamd", finding, remedy)
 
 
 def _milters_of_rspamd() -> list[str]:

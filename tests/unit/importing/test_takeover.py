@@ -17,6 +17,7 @@ from dkim_formula.importing import (
     opendkim,
     postfixadmin,
     rspamd,
+    rspamd_config,
     ucl,
 )
 from dkim_formula.importing.selection import select
@@ -437,7 +438,7 @@ def test_later_layers_of_the_configuration_win(folder):
     assert signing(held) == {("example.com", "override")}
     assert len(silent(held)) == 2
     folder.configure("enabled = false;", "override")
-    assert not rspamd.configuration(str(folder.path)).is_on
+    assert not rspamd_config.configuration(str(folder.path)).is_on
 
 
 def test_selector_with_dots_is_recognised_by_a_known_domain(folder):
