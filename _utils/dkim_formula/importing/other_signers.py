@@ -15,6 +15,9 @@ from ..signer import daemons, existing_config
 from . import amavisd_config, rspamd, rspamd_config
 
 _RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
+_DKIMPY_MILTER = "dkimpy-milter"
+_DKIMPY_CONFIGURATION = "/etc/dkimpy-milter/dkimpy-milter.conf"
+_DKIMPY_KEYS = ("KeyFile", "KeyTable", "KeyFileEd25519", "KeyTableEd25519")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def signers(settings: Settings) -> list[Signer]:
         *_rspamd(settings, running),
         *_amavisd(running),
         *_other_opendkims(settings, running),
+        *_dkimpy_milters(running),
     ]
 
 
@@ -150,6 +154,23 @@ def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator
             yield Signer(
                 "opendkim",
                 f"another OpenDKIM signs with the configuration {path}",
+                f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
+                "main.cf",
+            )
+
+
+def _dkimpy_milters(running: Sequence[Process]) -> Iterator[Signer]:
+    for process in running:
+        # The program is in Python, so the interpreter may come first.
+        words = process.words[1:] if process.name.startswith("python") else process.words
+        if not words or os.path.basename(words[0]) != _DKIMPY_MILTER:
+            continue
+        path = next((word for word in words[1:] if word.startswith("/")), _DKIMPY_CONFIGURATION)
+        options = {one.name: one.value for one in existing_config.options(path)}
+        if "s" in options.get("Mode", "sv") and any(options.get(name) for name in _DKIMPY_KEYS):
+            yield Signer(
+                _DKIMPY_MILTER,
+                f"dkimpy-milter signs with the configuration {path}",
                 f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
                 "main.cf",
             )

@@ -168,6 +168,18 @@ def test_opendkim_with_another_configuration_is_named(machine, words):
     assert machine.found() == []
 
 
+@pytest.mark.parametrize("key", ["KeyFile", "KeyTable", "KeyFileEd25519", "KeyTableEd25519"])
+def test_dkimpy_milter_that_signs_is_named(machine, key):
+    path = machine.write("dkimpy.conf", f"Mode sv\n{key} /k\n")
+    command = ("/usr/bin/python3", "/usr/bin/dkimpy-milter", path, "-P", "/run/x.pid")
+    machine.run(*command, number=999999999)
+    (text,) = machine.found()
+    assert text.startswith(f"dkimpy-milter signs with the configuration {path}")
+    for other in ("Mode sv\n", f"Mode v\n{key} /k\n"):
+        machine.write("dkimpy.conf", other)
+        assert machine.found() == []
+
+
 def test_processes_of_this_machine_are_found_with_their_command_lines():
     # The program prints a line once it runs: before that the kernel has no command line of it.
     command = [sys.executable, "-c", "print(flush=True); input()", "word of this test"]

@@ -18,12 +18,16 @@ from dkim_formula.importing import (
     postfixadmin,
     rspamd,
     rspamd_config,
+    sources,
     ucl,
 )
+from dkim_formula.importing.plan import NO_KEY, TableImport
 from dkim_formula.importing.selection import select
+from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
+from dkim_formula.settings.model import Settings
 from dkim_formula.signer.daemons import HEADER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -612,3 +616,44 @@ def test_configuration_names_the_tables(tmp_path):
         opendkim.read(str(path))
     with pytest.raises(InvalidValue, match="is no file"):
         opendkim.read(str(tmp_path / "nothere"))
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("SetupPolicyScript /etc/setup.lua", "chooses keys in Lua"),
+        ("KeyFileEd25519 /k/ed", "is dkimpy-milter's"),
+        ("KeyTableEd25519 /k/table", "is dkimpy-milter's"),
+    ],
+)
+@pytest.mark.parametrize(
+    "keys", ["KeyFile /k\nDomain example.com\nSelector s", "KeyTable csl:a=example.com:s:/k", ""]
+)
+def test_option_of_opendkim_that_is_not_read_is_named(tmp_path, option, reason, keys):
+    path = tmp_path / "opendkim.conf"
+    path.write_text(f"{keys}\n{option}\n")
+    read = sources.reader(Settings(), Request(source="opendkim", config=str(path)))
+    held = read([])
+    assert len(held.entries) == (1 if keys else 0)
+    assert [one for one in refused(held) if reason in one]
+
+
+@pytest.mark.parametrize(
+    ("option", "start"),
+    [("Mode v", "Mode v"), ("MultipleSignatures yes", "MultipleSignatures")],
+)
+def test_option_of_opendkim_that_changes_what_is_signed_is_noted(tmp_path, option, start):
+    path = tmp_path / "opendkim.conf"
+    tables = "KeyTable csl:a=example.com:s:/k\nSigningTable csl:example.com=a\n"
+    read = sources.reader(Settings(), Request(source="opendkim", config=str(path)))
+    path.write_text(tables)
+    assert read([]).notes == []
+    path.write_text(f"{tables}{option}\n")
+    (note,) = read([]).notes
+    assert note.startswith(start)
+
+
+def test_program_without_a_key_is_noted():
+    table_import = TableImport(Settings(), False)
+    table_import.decide(postfixadmin.read(tables(dkim=[], dkim_signing=[])))
+    assert table_import.notes == [NO_KEY]
