@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import InvalidValue
 from ..record_names import key_name
@@ -13,14 +14,29 @@ from .held import Held
 
 CONFIGURATION = "/etc/opendkim.conf"
 
+_TRUE = ("yes", "true", "1")
+# Options that name keys in a way that is not read, with the reason.
+_NOT_READ = {
+    "SetupPolicyScript": "chooses keys in Lua",
+    "KeyFileEd25519": "is dkimpy-milter's",
+    "KeyTableEd25519": "is dkimpy-milter's",
+}
+
 
 @dataclass(frozen=True)
 class Found:
-    """The names of the two tables, or the key of a daemon without tables."""
+    """
+    The names of the two tables, or the key of a daemon without tables.
+
+    refused, notes
+        Options that are not read, with the reason; sentences for the person who runs the import.
+    """
 
     key_table: str | None = None
     signing_table: str | None = None
     held: Held | None = None
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(config: str | None) -> Found:
@@ -38,13 +54,34 @@ def read(config: str | None) -> Found:
         raise InvalidValue("config", path, "is no file", "give the daemon's opendkim.conf")
     # If an option is given twice, OpenDKIM takes the last value (config.c).
     options = {option.name: option.value for option in existing_config.options(path)}
+    refused = [
+        (f"{name} ({path})", f"{reason}, which is not read; import its keys with dkim.import_key")
+        for name, reason in _NOT_READ.items()
+        if options.get(name)
+    ]
+    notes = list(_notes(options, path))
     if options.get("KeyTable"):
-        return Found(options["KeyTable"], options.get("SigningTable"))
-    if not options.get("KeyFile"):
-        raise InvalidValue(
-            "config", path, "has neither KeyTable nor KeyFile", "give key_table and signing_table"
+        return Found(options["KeyTable"], options.get("SigningTable"), None, refused, notes)
+    if options.get("KeyFile"):
+        return Found(held=_one_key(options, path), refused=refused, notes=notes)
+    if refused:
+        return Found(held=Held(), refused=refused, notes=notes)
+    raise InvalidValue(
+        "config", path, "has neither KeyTable nor KeyFile", "give key_table and signing_table"
+    )
+
+
+def _notes(options: Mapping[str, str], path: str) -> Iterator[str]:
+    if "s" not in options.get("Mode", "sv"):
+        yield (
+            f"Mode {options['Mode']} ({path}): OpenDKIM signs no mail with these keys today; see "
+            "that their records are in DNS"
         )
-    return Found(held=_one_key(options, path))
+    if options.get("SigningTable") and options.get("MultipleSignatures", "").lower() in _TRUE:
+        yield (
+            f"MultipleSignatures ({path}): OpenDKIM signs with the key of each line that matches a "
+            "sender; only the key of the first pattern is imported as active"
+        )
 
 
 def _before_the_formula() -> str:
@@ -74,7 +111,7 @@ def _one_key(options: dict[str, str], path: str) -> Held:
             held.refuse(f"{name} ({location})", "is a pattern; use dkim.import_key for each domain")
         elif held.add(name, row.key, selector, key_or_path, location):
             lines.append((row.key, name, location))
-            if options.get("SubDomains", "").lower() in ("yes", "true", "1"):
+            if options.get("SubDomains", "").lower() in _TRUE:
                 lines.append((f".{row.key}", name, location))
     held.sign(*lines)
     return held

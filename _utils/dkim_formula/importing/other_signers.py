@@ -12,9 +12,12 @@ from ..postfix import milter_actions, service_milters
 from ..settings.lookup import names
 from ..settings.model import Settings
 from ..signer import daemons, existing_config
-from . import amavisd, rspamd
+from . import amavisd_config, rspamd, rspamd_config
 
 _RSPAMD_PORT = ":11332"  # the port of rspamd's milter, its proxy worker (worker-proxy.inc)
+_DKIMPY_MILTER = "dkimpy-milter"
+_DKIMPY_CONFIGURATION = "/etc/dkimpy-milter/dkimpy-milter.conf"
+_DKIMPY_KEYS = ("KeyFile", "KeyTable", "KeyFileEd25519", "KeyTableEd25519")
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ def signers(settings: Settings) -> list[Signer]:
     """Return the other programs that sign. Changes nothing."""
     running = list(processes())
     return [
-        *_rspamd(running),
+        *_rspamd(settings, running),
         *_amavisd(running),
         *_other_opendkims(settings, running),
+        *_dkimpy_milters(running),
     ]
 
 
@@ -72,30 +76,36 @@ def _namespace(process: str) -> str:
     return os.readlink(f"/proc/{process}/ns/pid")
 
 
-def _rspamd(running: Sequence[Process]) -> Iterator[Signer]:
+def _rspamd(settings: Settings, running: Sequence[Process]) -> Iterator[Signer]:
     milters = _milters_of_rspamd()
     if not milters and not any(process.name == "rspamd" for process in running):
         return
     milter = f", and Postfix asks it ({milters[0]})" if milters else ""
-    if not os.path.isdir(rspamd.CONFIGURATION):
+    if not os.path.isdir(rspamd_config.CONFIGURATION):
         yield Signer(
             "rspamd",
             f"Postfix asks a milter of rspamd ({milters[0]}), which may sign",
             "enabled = false; in override.d/dkim_signing.conf of that rspamd, where it signs",
         )
         return
-    configuration = rspamd.configuration(None)
-    held = rspamd.read(None)
-    signing = held.signing.lines if held.signing else []
-    if not configuration.is_on or not (signing or configuration.other_key_source):
+    configuration = rspamd_config.configuration(None)
+    if not configuration.is_on:
         return
-    count = len({line.key_name for line in signing})
-    yield Signer(
-        "rspamd",
-        f"rspamd signs with {_keys(count)} (dkim_signing){milter}",
-        f"enabled = false; in {rspamd.CONFIGURATION}/override.d/dkim_signing.conf, and "
-        "systemctl restart rspamd",
+    remedy = (
+        f"enabled = false; in {rspamd_config.CONFIGURATION}/override.d/dkim_signing.conf, and "
+        "systemctl restart rspamd"
     )
+    held = rspamd.read(None, domains=settings.domains)
+    signing = held.signing.lines if held.signing else []
+    files = {held.entries[line.key_name].key_or_path.reveal() for line in signing}
+    if files or configuration.other_key_source or rspamd.has_key(configuration):
+        count = len(files) or (0 if configuration.other_key_source else 1)
+        finding = f"rspamd signs with {_keys(count)} (dkim_signing){milter}"
+        yield Signer("rspamd", finding, remedy)
+    elif held.refused:
+        first = held.refused[0]
+        finding = f"rspamd may sign (dkim_signing; {first.entry}: {first.reason}){milter}"
+        yield Signer("rspamd", finding, remedy)
 
 
 def _milters_of_rspamd() -> list[str]:
@@ -114,11 +124,16 @@ def _amavisd(running: Sequence[Process]) -> Iterator[Signer]:
     if not any(process.name.startswith("amavisd") for process in running):
         return
     try:
-        files = amavisd.files(None)
-        found = amavisd.configuration(files)
-    except InvalidValue:
+        files = amavisd_config.files(None)
+        found = amavisd_config.configuration(files)
+    except InvalidValue as error:
+        yield Signer(
+            "amavisd",
+            f"amavisd may sign ({error})",
+            "$enable_dkim_signing = 0; in its configuration, and systemctl restart amavis",
+        )
         return
-    if found.signs and (found.keys or found.unknown):
+    if found.signs and (found.keys or found.unknown or found.unread):
         yield Signer(
             "amavisd",
             f"amavisd signs with {_keys(len(found.keys))} (dkim_key)",
@@ -139,6 +154,23 @@ def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator
             yield Signer(
                 "opendkim",
                 f"another OpenDKIM signs with the configuration {path}",
+                f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
+                "main.cf",
+            )
+
+
+def _dkimpy_milters(running: Sequence[Process]) -> Iterator[Signer]:
+    for process in running:
+        # The program is in Python, so the interpreter may come first.
+        words = process.words[1:] if process.name.startswith("python") else process.words
+        if not words or os.path.basename(words[0]) != _DKIMPY_MILTER:
+            continue
+        path = next((word for word in words[1:] if word.startswith("/")), _DKIMPY_CONFIGURATION)
+        options = {one.name: one.value for one in existing_config.options(path)}
+        if "s" in options.get("Mode", "sv") and any(options.get(name) for name in _DKIMPY_KEYS):
+            yield Signer(
+                _DKIMPY_MILTER,
+                f"dkimpy-milter signs with the configuration {path}",
                 f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
                 "main.cf",
             )

@@ -24,6 +24,10 @@ from .pillar import key_settings, missing_settings
 from .selection import Choice, Selection, select
 
 WHY = "imported by dkim.import_tables"
+NO_KEY = (
+    "no key was found; if the program signs mail, give its own files (config=, folder=), or use "
+    "dkim.import_key for each key"
+)
 FILES_CAN_GO = (
     "{count} key files are no longer needed; delete them once no other program signs with them and "
     "mail has been signed from the database for a while; dkim.import_tables lists them as `files`"
@@ -120,6 +124,8 @@ class TableImport:
         self.selection = select(held.entries, held.signing, self.domains())
         self.refused += [*held.refused, *self.selection.refused]
         self.notes += [*held.notes, *self.selection.notes]
+        if not (held.entries or self.refused or held.notes):
+            self.notes.append(NO_KEY)
         # Keys that sign come first, so that an unused key can't take their selector.
         ordered = sorted(self.selection.choices, key=lambda choice: not choice.signs)
         for done, choice in enumerate(ordered):

@@ -6,29 +6,25 @@ The choice of the key that signs follows the module (lua_dkim_tools.lua, prepare
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..errors import InvalidValue
-from ..names import mail_domain
 from ..record_names import key_name
-from . import ucl
+from . import rspamd_paths, ucl
 from .held import Held
+from .registered_domains import RegisteredDomains
+from .rspamd_config import HEADER, Configuration, configuration
 
-CONFIGURATION = "/etc/rspamd"
-_DATA = "/var/lib/rspamd"  # DBDIR of Debian's package
-# The module's own defaults (dkim_signing.lua).
-_PATH = "$DBDIR/dkim/$domain.$selector.key"
-_SELECTOR = "dkim"
-_MODULE = "dkim_signing"
-# Later files override earlier ones.
-_FILES = (f"modules.d/{_MODULE}.conf", f"local.d/{_MODULE}.conf", f"override.d/{_MODULE}.conf")
 _MAP = re.compile(r"(?:(?:fallback\+)?file://)?(/[^\s\"]+)")
-_VARIABLE = re.compile(r"\$\{?(domain|selector)\}?")
-_SWITCHES = ("use_redis", "use_vault", "use_http_headers")
+_DOMAIN_OPTIONS = (
+    "use_domain_custom",
+    "use_domain_sign_inbound",
+    "use_domain_sign_local",
+    "use_domain_sign_networks",
+)
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -38,69 +34,6 @@ class KeyFile:
     domain: str
     selector: str
     path: str
-    location: str
-
-
-@dataclass
-class Configuration:
-    """The module's settings, merged from all its files."""
-
-    folder: str
-    settings: ucl.Section
-    problems: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the module is enabled and signs with the keys that it finds."""
-        return not self.settings.is_off("enabled")
-
-    @property
-    def other_key_source(self) -> str:
-        """The option that has the module take keys from a source other than files, or ''."""
-        used = (one for one in _SWITCHES if one in self.settings.values)
-        return next((one for one in used if not self.settings.is_off(one)), "")
-
-    def expanded(self, text: str) -> str:
-        """Return a path with rspamd's variables replaced."""
-        known = {"LOCAL_CONFDIR": self.folder, "CONFDIR": self.folder, "DBDIR": _DATA}
-        for name, value in known.items():
-            text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
-        return text
-
-
-def configuration(folder: str | None) -> Configuration:
-    """
-    Return the module's settings.
-
-    folder
-        rspamd's configuration folder, :data:`CONFIGURATION` by default. A missing file counts as
-        empty.
-
-    Raises InvalidValue if the folder is missing.
-    """
-    home = folder or CONFIGURATION
-    if folder is not None and not os.path.isdir(home):
-        raise InvalidValue("config", home, "is no folder", "give rspamd's, as /etc/rspamd")
-    found = Configuration(home, ucl.Section())
-    for name in _FILES:
-        path = os.path.join(home, name)
-        try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                section = ucl.parse(stream.read())
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            found.problems.append((path, f"can't be read: {error.strerror}"))
-            continue
-        except ucl.NotUnderstood as error:
-            found.problems.append((path, f"line {error}: can't be parsed, so the file is ignored"))
-            continue
-        if name == _FILES[0]:
-            section = section.section(_MODULE)
-        else:
-            found.problems += [(path, f"{macro}: is not read") for macro in section.macros]
-        found.settings.merge(section)
-    return found
 
 
 def read(
@@ -118,15 +51,15 @@ def read(
     folder, selector_map, path_map
         The folder of the keys and the files of the maps, instead of the configured ones.
     domains
-        Known domains. They show which part of a file name is the domain and which the selector.
+        The domains that may send mail. They show which part of a file name is the domain and which
+        the selector, and they have a key each if the paths of the key files have no domain.
     """
     found = configuration(config)
     for name, value in (("selector_map", selector_map), ("path_map", path_map)):
         if value is not None:
             found.settings.values[name] = value
-    template = found.expanded(found.settings.text("path") or _PATH)
     if folder is not None:
-        template = os.path.join(folder, os.path.basename(template))
+        found.settings.values["path"] = rspamd_paths.moved(found.template, folder)
     held = Held()
     for entry, reason in found.problems:
         held.refuse(entry, reason)
@@ -142,67 +75,181 @@ def read(
             f"key_table ({found.folder})",
             "is a table in OpenDKIM's form; give it to dkim.import_tables as key_table",
         )
-    _add_keys(held, found, template, domains)
+    _Reader(held, found, domains).read()
     return held
 
 
-def _add_keys(held: Held, found: Configuration, template: str, domains: Collection[str]) -> None:
-    files = list(_files(template, domains))
-    signing = list(_signing_keys(held, found, template, files))
-    own = {file.domain for file in signing}
-    is_for_subdomains = not found.settings.is_off("use_esld")
-    lines = []
-    for file in signing:
-        name = key_name(file.selector, file.domain)
-        if name in held.entries or not held.add(
-            name, file.domain, file.selector, file.path, file.location
-        ):
-            continue
-        if not is_for_subdomains:
-            lines.append((file.domain, name, file.location))
-        elif not _has_parent(file.domain, own):
-            # use_esld: the registered domain signs mail of its subdomains (measured).
-            lines.append((file.domain, name, file.location))
-            lines.append((f".{file.domain}", name, file.location))
-    for file in files:
-        name = key_name(file.selector, file.domain)
-        if name not in held.entries:
-            held.add(name, file.domain, file.selector, file.path, file.location)
-    held.sign_with_all(*lines)
-    if is_for_subdomains and lines:
-        held.notes.append(
-            "rspamd signs mail of a domain's subdomains with the domain's key (use_esld); set "
-            "dkim:defaults:subdomains to true to keep this for all domains"
-        )
+def has_key(found: Configuration) -> bool:
+    """Return whether a key file exists that signs mail of every domain."""
+    template = found.template
+    return (
+        found.uses_files
+        and not found.settings.is_off("try_fallback")
+        and not rspamd_paths.has_variable(template, "domain")
+        and os.path.isfile(rspamd_paths.filled(template, "", found.selector))
+    )
 
 
-def _signing_keys(
-    held: Held, found: Configuration, template: str, files: Iterable[KeyFile]
-) -> Iterator[KeyFile]:
-    """Yield the keys that rspamd signs with; ``files`` are the key files of its folder."""
-    settings = found.settings
-    selectors = _map(held, found, "selector_map")
-    paths = _map(held, found, "path_map")
-    sections = settings.section("domain").values
-    default = settings.text("selector") or _SELECTOR
-    named = dict.fromkeys((*sections, *selectors, *paths))
-    is_fallback = not settings.is_off("try_fallback")
-    for file in files if is_fallback else ():
-        named.setdefault(file.domain)
-    for domain in named:
-        if not _is_domain(domain):
-            held.refuse(f"{domain} ({found.folder})", "is not a domain that can have a key")
-            continue
-        section = sections.get(domain)
-        given = list(_of_section(section)) if isinstance(section, ucl.Section) else []
-        for own_selector, own_path in given or [(None, None)]:
-            selector = own_selector or selectors.get(domain) or default
-            expanded = found.expanded(own_path or paths.get(domain) or template)
-            path = _filled(expanded, domain, selector)
-            is_default = not given and domain not in selectors and domain not in paths
-            if is_default and not os.path.exists(path):
+class _Reader:
+    """The choice of the keys that sign, and of the domains whose mail each key signs."""
+
+    def __init__(self, held: Held, found: Configuration, domains: Collection[str]):
+        self.held = held
+        self.found = found
+        self.settings = found.settings
+        self.domains = domains
+        self.registered = RegisteredDomains(domains)
+        self.uses_registered = not found.settings.is_off("use_esld")
+        self.is_fallback = not found.settings.is_off("try_fallback")
+        self.selectors: dict[str, str] = {}
+        self.paths: dict[str, str] = {}
+
+    def read(self) -> None:
+        held, template = self.held, self.found.template
+        self.selectors = _map(held, self.found, "selector_map")
+        self.paths = _map(held, self.found, "path_map")
+        matches: list[rspamd_paths.Match] = []
+        if template.startswith("/"):
+            matches = list(rspamd_paths.files(template, self.domains))
+        else:
+            held.refuse(
+                f"path ({self.found.folder})",
+                f"{template} is no absolute path; give the keys' folder as folder=",
+            )
+        sections = self.settings.section("domain").values
+        own = {*sections, *self.selectors, *self.paths, *(match.domain for match in matches)}
+        self.registered.known |= own
+        signing = list(self._signing_keys(matches)) if self.found.uses_files else []
+        self._sign(signing)
+        self._keep_unused(matches, {file.path for file in signing})
+        if template.startswith("/") and not matches and self.found.uses_files:
+            self._note_missing(template)
+        self._note_domains()
+        if held.entries and not self.found.is_on:
+            held.notes.append(
+                "enabled = false: rspamd signs no mail with these keys today; see that their "
+                "records are in DNS"
+            )
+
+    def _signing_keys(self, matches: Iterable[rspamd_paths.Match]) -> Iterator[KeyFile]:
+        """Yield the keys that rspamd signs with; ``matches`` are the files of its template."""
+        sections = self.settings.section("domain").values
+        named = dict.fromkeys((*sections, *self.selectors, *self.paths))
+        for domain in self._candidates(matches):
+            named.setdefault(domain)
+        for domain in named:
+            if not rspamd_paths.is_domain(domain):
+                self.held.refuse(
+                    f"{domain} ({self.found.folder})", "is not a domain that can have a key"
+                )
                 continue
-            yield KeyFile(domain, selector, path, path)
+            if domain != domain.lower():
+                self.held.refuse(
+                    f"{domain} ({self.found.folder})",
+                    "never matches: rspamd finds a section by its name in lower case",
+                )
+                continue
+            if self.found.fixed_domain and domain != self._as_signed(self.found.fixed_domain):
+                continue
+            yield from self._keys_of(domain, sections.get(domain))
+
+    def _candidates(self, matches: Iterable[rspamd_paths.Match]) -> Iterator[str]:
+        """Yield the domains that rspamd may sign for without settings of their own."""
+        if self.found.fixed_domain:
+            yield self._as_signed(self.found.fixed_domain)
+        elif rspamd_paths.has_variable(self.found.template, "domain"):
+            yield from (match.domain for match in matches)
+        else:
+            yield from (self._as_signed(domain) for domain in sorted(self.domains))
+
+    def _as_signed(self, domain: str) -> str:
+        """Return the domain as which rspamd signs mail of a domain."""
+        return self.registered.of(domain) if self.uses_registered else domain
+
+    def _keys_of(self, domain: str, section: object) -> Iterator[KeyFile]:
+        given = list(_of_section(section)) if isinstance(section, ucl.Section) else []
+        is_default = not given and domain not in self.selectors and domain not in self.paths
+        for own_selector, own_path in given or [(None, None)]:
+            selector = own_selector or self.selectors.get(domain) or self.found.selector
+            template = self.found.expanded(own_path or self.paths.get(domain) or "")
+            path = rspamd_paths.filled(template or self.found.template, domain, selector)
+            if is_default and not (self.is_fallback and os.path.exists(path)):
+                continue
+            yield KeyFile(domain, selector, path)
+
+    def _sign(self, signing: Iterable[KeyFile]) -> None:
+        held, lines = self.held, []
+        # rspamd passes over a file that is missing, so a file that exists comes first.
+        for file in sorted(signing, key=lambda one: not os.path.isfile(one.path)):
+            name = key_name(file.selector, file.domain)
+            present = held.entries.get(name)
+            if present is not None:
+                if present.location != file.path:
+                    held.refuse(
+                        f"{name} ({file.path})",
+                        f"has the selector of {present.location}, which is imported first",
+                    )
+                continue
+            if not held.add(name, file.domain, file.selector, file.path, file.path):
+                continue
+            if self.found.fixed_domain:
+                lines.append(("*", name, file.path))
+            elif not self.uses_registered:
+                lines.append((file.domain, name, file.path))
+            elif self._as_signed(file.domain) == file.domain:
+                # use_esld: the registered domain signs mail of its subdomains (measured).
+                lines.append((file.domain, name, file.path))
+                lines.append((f".{file.domain}", name, file.path))
+        held.sign_with_all(*lines)
+        if self.uses_registered and lines and not self.found.fixed_domain:
+            held.notes.append(
+                "rspamd signs mail of a domain's subdomains with the domain's key (use_esld); set "
+                "dkim:defaults:subdomains to true to keep this for all domains"
+            )
+
+    def _keep_unused(self, matches: Iterable[rspamd_paths.Match], used: Collection[str]) -> None:
+        unclear = []
+        for match in matches:
+            if match.path in used:
+                continue
+            if not match.domain or not match.selector:
+                unclear.append(match.path)
+                continue
+            name = key_name(match.selector, match.domain)
+            if name not in self.held.entries:
+                self.held.add(name, match.domain, match.selector, match.path, match.path)
+        if unclear:
+            self.held.notes.append(
+                "no known domain signs with these key files, and their paths do not show whose "
+                f"they are: {_listed(unclear)}; if DNS has the record, use dkim.import_key"
+            )
+
+    def _note_missing(self, template: str) -> None:
+        if "path" in self.settings.values or not self.held.entries:
+            self.held.notes.append(
+                f"no key file is found at {template} (selector {self.found.selector}); if rspamd's "
+                "keys are in another folder, give it as folder="
+            )
+
+    def _note_domains(self) -> None:
+        """Note the options by which rspamd signs as another domain than that of From:."""
+        use_domain = (self.settings.text("use_domain") or HEADER).lower()
+        given = {"use_domain": use_domain} if use_domain != HEADER else {}
+        given |= {
+            name: "its function" if name == "use_domain_custom" else self.settings.text(name) or ""
+            for name in _DOMAIN_OPTIONS
+            if name in self.settings.values
+        }
+        self.held.notes += [
+            f"{name} = {value}: rspamd does not always sign as the domain of From:, as the formula "
+            "does; set alias_of for domains that are to sign as another domain"
+            for name, value in given.items()
+            if value.lower() != HEADER
+        ]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
 
 
 def _of_section(section: ucl.Section) -> Iterator[tuple[str | None, str | None]]:
@@ -248,64 +295,3 @@ def _map_rows(held: Held, rows: list[str], location: str) -> dict[str, str]:
         # The last row of a domain counts (measured, 3.4, which logs a warning).
         found[words[0].lower()] = words[1]
     return found
-
-
-def _filled(template: str, domain: str, selector: str) -> str:
-    values = {"domain": domain, "selector": selector}
-    return _VARIABLE.sub(lambda found: values[found[1]], template)
-
-
-def _files(template: str, domains: Collection[str]) -> Iterator[KeyFile]:
-    """Yield the files of the keys' folder whose names match the template."""
-    folder, base = os.path.split(template)
-    if "$" in folder or set(_VARIABLE.findall(base)) != {"domain", "selector"}:
-        return
-    names: list[str] = []
-    with contextlib.suppress(OSError):
-        names = sorted(os.listdir(folder))
-    for name in names:
-        match = _match(base, name, domains)
-        if match:
-            yield KeyFile(*match, os.path.join(folder, name), os.path.join(folder, name))
-
-
-def _match(base: str, name: str, domains: Collection[str]) -> tuple[str, str] | None:
-    """
-    Return the domain and the selector in a file's name, or None.
-
-    A known domain is preferred. In the name of any other domain the selector has no dot.
-    """
-    labels = name.lower().split(".")
-    size = len(labels)
-    parts = (".".join(labels[i:j]) for i in range(size) for j in range(i + 1, size + 1))
-    known = sorted({part for part in parts if part in domains}, key=len, reverse=True)
-    for domain in [*map(re.escape, known), ".+"]:
-        groups = {"domain": domain, "selector": "[^.]+" if domain == ".+" else ".+"}
-        found = re.fullmatch(_pattern(base, groups), name, re.IGNORECASE)
-        if found and _is_domain(found["domain"]):
-            return found["domain"].lower(), found["selector"]
-    return None
-
-
-def _pattern(base: str, groups: dict[str, str]) -> str:
-    """Return the template as a regular expression with a group for each variable."""
-    pattern, seen = "", set()
-    for number, part in enumerate(_VARIABLE.split(base)):
-        if number % 2 == 0:
-            pattern += re.escape(part)
-        else:
-            pattern += f"(?P={part})" if part in seen else f"(?P<{part}>{groups[part]})"
-            seen.add(part)
-    return pattern
-
-
-def _has_parent(domain: str, domains: Collection[str]) -> bool:
-    parent = domain.partition(".")[2]
-    return bool(parent) and (parent in domains or _has_parent(parent, domains))
-
-
-def _is_domain(text: str) -> bool:
-    try:
-        return mail_domain(text) == text.lower()
-    except InvalidValue:
-        return False

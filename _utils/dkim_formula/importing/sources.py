@@ -113,12 +113,13 @@ def _opendkim(settings: Settings, request: Request, given: dict[str, str]) -> He
     def query(dsn, where):
         return program_keys.read_data_set(settings.database, dsn, where)
 
+    found = opendkim.Found()
     if request.key_table is None:
         if request.signing_table is not None:
             raise InvalidValue("signing_table", MISSING, "is given without a key_table; give both")
         found = opendkim.read(given.get("config"))
         if found.held is not None:
-            return found.held
+            return _with_options(found.held, found)
         key_table, signing_table = found.key_table, found.signing_table
     else:
         if "config" in given:
@@ -131,4 +132,11 @@ def _opendkim(settings: Settings, request: Request, given: dict[str, str]) -> He
     if signing_table is not None:
         signing = data_set.read(text(signing_table, "signing_table"), "signing_table", query)
         held.signing = SigningTable(signing)
+    return _with_options(held, found)
+
+
+def _with_options(held: Held, found: opendkim.Found) -> Held:
+    for option, reason in found.refused:
+        held.refuse(option, reason)
+    held.notes += found.notes
     return held

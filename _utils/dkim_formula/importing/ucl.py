@@ -63,6 +63,23 @@ class Section:
         """Return whether a switch is set to off."""
         return (self.text(key) or "").lower() in ("false", "no", "off")
 
+    def is_on(self, key: str) -> bool:
+        """Return whether a switch is set to on."""
+        return (self.text(key) or "").lower() in ("true", "yes", "on")
+
+    def all_macros(self) -> list[str]:
+        """Return the macros of the section and of the sections in it."""
+        return [
+            *self.macros,
+            *(macro for value in self.values.values() for macro in _macros(value)),
+        ]
+
+
+def _macros(value: object) -> list[str]:
+    if isinstance(value, Section):
+        return value.all_macros()
+    return [one for item in value for one in _macros(item)] if isinstance(value, list) else []
+
 
 def parse(text: str) -> Section:
     """Return the section of a file's text. Raises NotUnderstood."""

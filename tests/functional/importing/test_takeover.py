@@ -349,6 +349,33 @@ def test_key_file_of_rspamd_can_be_imported_alone(world):
     assert found["public_key"] == ED25519.public_base64()
 
 
+def test_key_file_of_rspamd_for_all_domains_signs_for_each(world):
+    host_domains(world)
+    world.set_up()
+    world.key_file("good.example", "2017.key")
+    (world.folder / "local.d").mkdir()
+    (world.folder / "local.d" / "dkim_signing.conf").write_text(
+        f'path = "{world.folder}/keys/$selector.key"; selector = "2017"; use_esld = false;\n'
+    )
+    world.import_keys(source="rspamd", config=str(world.folder))
+    assert world.states() == {(domain, "2017"): "active" for domain in world.hosted}
+    public = {key["public_key"] for key in keys_commands.list_keys(world.settings)}
+    assert public == {rsa_key(0).public_base64()}
+
+
+def test_key_of_a_domain_that_amavisds_catch_all_signs_is_retired(world):
+    of_amavisd(world)
+    world.set_up()
+    path = Path(world.request["config"])
+    catch_all = "@dkim_signature_options_bysender_maps = ({ '.' => { d => 'good.example' } });\n"
+    path.write_text(path.read_text() + catch_all)
+    found = world.import_keys()
+    states = {domain: state for (domain, _), state in world.states().items()}
+    assert states == {**dict.fromkeys(GOOD, "retired"), "good.example": "active"}
+    (note,) = [note for note in found["notes"] if "sign as good.example today" in note]
+    assert "crlf.example" in note
+
+
 def test_key_file_that_all_users_can_read_is_imported_and_reported(world):
     of_modoboa(world)
     world.set_up()

@@ -8,7 +8,7 @@ import pytest
 from dkim_formula.errors import PostfixError
 from dkim_formula.health import check_postfix, preflight
 from dkim_formula.health.model import Host
-from dkim_formula.importing import amavisd, other_signers, rspamd
+from dkim_formula.importing import amavisd_config, other_signers, rspamd_config
 from dkim_formula.importing.other_signers import Process
 from dkim_formula.postfix.service_milters import Configuration
 from dkim_formula.settings import Reading
@@ -25,9 +25,9 @@ def machine(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch)
     monkeypatch.setattr(other_signers, "processes", lambda: iter(world.running))
     monkeypatch.setattr(other_signers.service_milters, "read", no_postfix)
-    monkeypatch.setattr(rspamd, "CONFIGURATION", str(tmp_path / "rspamd"))
-    monkeypatch.setattr(rspamd, "_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(amavisd, "CONFIGURATIONS", (str(tmp_path / "conf.d"),))
+    monkeypatch.setattr(rspamd_config, "CONFIGURATION", str(tmp_path / "rspamd"))
+    monkeypatch.setattr(rspamd_config, "_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(amavisd_config, "CONFIGURATIONS", (str(tmp_path / "conf.d"),))
     return world
 
 
@@ -93,6 +93,37 @@ def test_rspamd_with_keys_in_redis_signs(machine):
     assert "rspamd signs with its keys" in machine.found()[0]
 
 
+def test_rspamd_with_one_key_file_for_all_domains_signs(machine):
+    machine.postfix(smtpd_milters="inet:localhost:11332", queue_directory="/q")
+    path = machine.write("own/2017.key", "")
+    settings = f'path = "{machine.path}/own/$selector.key";\n'
+    machine.write("rspamd/local.d/dkim_signing.conf", settings)
+    assert machine.found() == []
+    machine.write("rspamd/local.d/dkim_signing.conf", f'{settings}selector = "2017";\n')
+    (text,) = machine.found()
+    assert text.startswith("rspamd signs with 1 key (dkim_signing), and Postfix asks it")
+    os.unlink(path)
+    assert machine.found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("local.d/dkim_signing.conf", "a = [", "can't be parsed"),
+        ("rspamd.conf.local", "dkim_signing { selector = x; }", "its section dkim_signing"),
+        ("local.d/dkim_signing.conf", "key_table = /t; signing_table = /s;", "OpenDKIM's form"),
+    ],
+)
+def test_rspamd_whose_settings_are_not_read_may_sign(machine, name, text, reason):
+    machine.run("rspamd: main process")
+    machine.write(f"rspamd/{name}", text)
+    (message,) = machine.found()
+    assert message.startswith("rspamd may sign (dkim_signing; ")
+    assert reason in message
+    machine.write("rspamd/override.d/dkim_signing.conf", "enabled = false;\n")
+    assert machine.found() == []
+
+
 def test_stopped_rspamd_is_not_reported(machine):
     machine.write("rspamd/local.d/dkim_signing.conf", "")
     machine.write("data/dkim/example.com.dkim.key", "")
@@ -120,6 +151,12 @@ def test_amavisd_that_signs_is_named_with_its_file(machine):
     assert machine.found() == []
 
 
+def test_amavisd_without_a_known_configuration_may_sign(machine):
+    machine.run("/usr/sbin/amavisd-new (master)")
+    (text,) = machine.found()
+    assert text.startswith("amavisd may sign (config: ")
+
+
 @pytest.mark.parametrize("words", [("-x", "{path}"), ("-f", "-x{path}", "-vvv")])
 def test_opendkim_with_another_configuration_is_named(machine, words):
     path = machine.write("other.conf", "Mode sv\nKeyFile /k\n")
@@ -129,6 +166,18 @@ def test_opendkim_with_another_configuration_is_named(machine, words):
     assert "the unit of process 999999999" in text
     machine.write("other.conf", "Mode v\n")
     assert machine.found() == []
+
+
+@pytest.mark.parametrize("key", ["KeyFile", "KeyTable", "KeyFileEd25519", "KeyTableEd25519"])
+def test_dkimpy_milter_that_signs_is_named(machine, key):
+    path = machine.write("dkimpy.conf", f"Mode sv\n{key} /k\n")
+    command = ("/usr/bin/python3", "/usr/bin/dkimpy-milter", path, "-P", "/run/x.pid")
+    machine.run(*command, number=999999999)
+    (text,) = machine.found()
+    assert text.startswith(f"dkimpy-milter signs with the configuration {path}")
+    for other in ("Mode sv\n", f"Mode v\n{key} /k\n"):
+        machine.write("dkimpy.conf", other)
+        assert machine.found() == []
 
 
 def test_processes_of_this_machine_are_found_with_their_command_lines():

@@ -11,17 +11,23 @@ from dkim_formula import key_file
 from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import (
     amavisd,
+    amavisd_config,
     key_folder,
     modoboa,
     opendkim,
     postfixadmin,
     rspamd,
+    rspamd_config,
+    sources,
     ucl,
 )
+from dkim_formula.importing.plan import NO_KEY, TableImport
 from dkim_formula.importing.selection import select
+from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
+from dkim_formula.settings.model import Settings
 from dkim_formula.signer.daemons import HEADER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -300,8 +306,8 @@ def test_second_statement_in_a_line_is_reported(tmp_path):
     ],
 )
 def test_switch_of_amavisd_is_found_anywhere_in_a_line(text, signs):
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
     assert (found.signs, found.unknown) == (signs, [])
 
 
@@ -309,17 +315,17 @@ def test_folder_of_debian_is_read_in_the_order_of_amavisd(tmp_path):
     (tmp_path / "50-user").write_text("$enable_dkim_signing = 0;\n")
     (tmp_path / "20-dkim").write_text("$enable_dkim_signing = 1;\ndkim_key('a.example','s','/k');")
     (tmp_path / "50-user.bak").write_text("$enable_dkim_signing = 1;\n")
-    paths = amavisd.files(str(tmp_path))
+    paths = amavisd_config.files(str(tmp_path))
     assert [os.path.basename(path) for path in paths] == ["20-dkim", "50-user"]
-    assert not amavisd.configuration(paths).signs
+    assert not amavisd_config.configuration(paths).signs
     with pytest.raises(InvalidValue, match="no configuration of amavisd"):
-        amavisd.files(str(tmp_path / "nothere"))
+        amavisd_config.files(str(tmp_path / "nothere"))
 
 
 @given(st.text(st.sampled_from("dkim_key('a.b',\"s/k\\){}=>;#\n$@ ")))
 def test_any_text_is_read_without_an_error(text):
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
     for mention in found.unknown:
         assert mention.startswith("f, line ")
 
@@ -341,9 +347,9 @@ def test_every_plain_statement_is_read(keys, quote, space):
         f"{quote}{path}{quote}{space});\n"
         for domain, selector, path in keys
     )
-    found = amavisd.Configuration()
-    amavisd.parse(text, "f", found)
-    assert [key[:3] for key in found.keys] == keys
+    found = amavisd_config.Configuration()
+    amavisd_config.parse(text, "f", found)
+    assert [(key.domain, key.selector, key.path) for key in found.keys] == keys
     assert found.unknown == []
 
 
@@ -436,7 +442,7 @@ def test_later_layers_of_the_configuration_win(folder):
     assert signing(held) == {("example.com", "override")}
     assert len(silent(held)) == 2
     folder.configure("enabled = false;", "override")
-    assert not rspamd.configuration(str(folder.path)).is_on
+    assert not rspamd_config.configuration(str(folder.path)).is_on
 
 
 def test_selector_with_dots_is_recognised_by_a_known_domain(folder):
@@ -610,3 +616,44 @@ def test_configuration_names_the_tables(tmp_path):
         opendkim.read(str(path))
     with pytest.raises(InvalidValue, match="is no file"):
         opendkim.read(str(tmp_path / "nothere"))
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("SetupPolicyScript /etc/setup.lua", "chooses keys in Lua"),
+        ("KeyFileEd25519 /k/ed", "is dkimpy-milter's"),
+        ("KeyTableEd25519 /k/table", "is dkimpy-milter's"),
+    ],
+)
+@pytest.mark.parametrize(
+    "keys", ["KeyFile /k\nDomain example.com\nSelector s", "KeyTable csl:a=example.com:s:/k", ""]
+)
+def test_option_of_opendkim_that_is_not_read_is_named(tmp_path, option, reason, keys):
+    path = tmp_path / "opendkim.conf"
+    path.write_text(f"{keys}\n{option}\n")
+    read = sources.reader(Settings(), Request(source="opendkim", config=str(path)))
+    held = read([])
+    assert len(held.entries) == (1 if keys else 0)
+    assert [one for one in refused(held) if reason in one]
+
+
+@pytest.mark.parametrize(
+    ("option", "start"),
+    [("Mode v", "Mode v"), ("MultipleSignatures yes", "MultipleSignatures")],
+)
+def test_option_of_opendkim_that_changes_what_is_signed_is_noted(tmp_path, option, start):
+    path = tmp_path / "opendkim.conf"
+    tables = "KeyTable csl:a=example.com:s:/k\nSigningTable csl:example.com=a\n"
+    read = sources.reader(Settings(), Request(source="opendkim", config=str(path)))
+    path.write_text(tables)
+    assert read([]).notes == []
+    path.write_text(f"{tables}{option}\n")
+    (note,) = read([]).notes
+    assert note.startswith(start)
+
+
+def test_program_without_a_key_is_noted():
+    table_import = TableImport(Settings(), False)
+    table_import.decide(postfixadmin.read(tables(dkim=[], dkim_signing=[])))
+    assert table_import.notes == [NO_KEY]
