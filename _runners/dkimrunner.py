@@ -46,7 +46,7 @@ def fleet(format=None):  # pylint: disable=redefined-builtin
 
     format
         Default: a screen, and the data with ``--out=json`` and other outputters. ``text``: the
-        screen as text. ``data``: the data itself, for programs that call the runner without
+        screen as text. ``data``: the data itself, for orchestrations and other callers than
         ``salt-run``.
 
     Returns ``{"data", "outputter"}``, of which ``salt-run`` shows the data; with a format, the text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal
-from support import returns, rotations
+from support import fleet_returns, returns, rotations
 from support.screens import CASES
 
 MODULE = ast.parse(
@@ -96,6 +96,7 @@ def test_every_screen_can_be_drawn_at_any_width(width, utf8):
         ("check_dns", returns.dns_found()),
         ("rotate", returns.rotated()),
         ("selftest", returns.signed()),
+        ("fleet", fleet_returns.unhealthy()),
     ):
         text = commands.draw(function, data, Asked(), terminal, returns.NOW)
         assert text
