@@ -11,7 +11,7 @@ from ..settings.model import Dns
 from .planned import Planned, is_applied, step_from
 from .providers.command import CommandProvider
 from .providers.octodns import OctodnsProvider
-from .providers.provider import BatchProvider, Change, ChangeResult
+from .providers.provider import BatchProvider, Change, ChangeResult, in_quotes
 from .query import DnsClient, run
 from .steps import rewritten_form, rewritten_problem
 from .zones import ZoneFinder, configured_zone, publish_method
@@ -24,7 +24,8 @@ class Batches:
     The batch providers of ``dkim:dns``, each with its names.
 
     dns
-        The settings. Their ``deadline`` covers all requests to the providers together.
+        The settings. Their ``deadline`` covers all requests of one publication to the providers
+        together, except the end of a change in progress.
     """
 
     def __init__(self, dns: Dns):
@@ -182,10 +183,9 @@ def _note(planned: Planned, result: ChangeResult) -> None:
         lost = [value for value in planned.present.values if value not in step.delete]
         lost = [value for value in lost if value not in result.present.values]
         if lost:
-            shown = lost[0].decode("utf-8", "backslashreplace")
             planned.problem = (
-                f"{planned.provider}: another text at this name is gone after the change: {shown}; "
-                "restore it if no other user removed it"
+                f"{planned.provider}: another text at this name is gone after the change: "
+                f"{in_quotes(lost)}; restore it if no other user removed it"
             )
         elif planned.rewritten is not None and not is_applied(step, result.present):
             planned.problem = f"{planned.provider}: {rewritten_problem(planned.rewritten.shown)}"

@@ -98,6 +98,9 @@ async def _ask(client: DnsClient, server: Endpoint, name: str) -> Present | DnsE
     aliases = reply.values(name, "CNAME")
     if aliases:
         return Present(alias=aliases[0])
-    found = [rr.value for rr in reply.answer if rr.name == name and rr.type == "TXT"]
-    # No TTL: the servers' TTL may differ from the TTL that was sent to an API.
-    return Present(tuple(dict.fromkeys(found)))
+    found = [rr for rr in reply.answer if rr.name == name and rr.type == "TXT"]
+    if not found:
+        return Present()
+    # The servers' TTL may differ from the TTL that was sent to an API.
+    values = tuple(dict.fromkeys(rr.value for rr in found))
+    return Present(values, found[0].ttl, ttl_matters=False)

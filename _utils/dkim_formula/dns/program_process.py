@@ -44,8 +44,13 @@ def call(command: Sequence[str], document: bytes, deadline: float, limit: str) -
     limit
         The setting behind the deadline, as text for the error.
 
-    Raises NotInTime; DnsError for a program that does not start or that fails.
+    Raises NotInTime; DnsError for a program that does not start or that fails. At the deadline a
+    program is not started any more.
     """
+    if time.monotonic() >= deadline:
+        raise DnsError(
+            f"was not started, because {limit} were over; run again, or set a longer deadline"
+        )
     try:
         process = subprocess.Popen(
             command,

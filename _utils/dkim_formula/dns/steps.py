@@ -21,13 +21,16 @@ class Present:
     values
         The joined octets of each record; the target of a CNAME.
     ttl
-        Seconds; None without a record, and where a different TTL does not require a change.
+        Seconds; None without a record.
+    ttl_matters
+        Whether a TTL that differs from the desired one requires a change.
     alias
         The target of a CNAME at the name, if the question was for another type.
     """
 
     values: tuple[bytes, ...] = ()
     ttl: int | None = None
+    ttl_matters: bool = True
     alias: str | None = None
 
 
@@ -101,7 +104,7 @@ def to_publish(
     others = managed_records.adopted(record, present.values, managed, adopt)
     gone = tuple(value for value in (*managed, *others) if value != desired)
     ttl = _ttl(record, present, (*managed, *others))
-    has_ttl = present.ttl in (None, ttl)
+    has_ttl = not present.ttl_matters or present.ttl in (None, ttl)
     if desired in present.values and not gone and has_ttl:
         return None
     # To change the TTL, one update removes the value and adds it again.

@@ -108,10 +108,32 @@ def test_one_call_contains_exactly_all_changes(server, folder):
         "format": 1,
         "changes": [
             change(RECORD.name, RECORD.ttl, [RECORD.value], [], [RECORD.value]),
-            change("example.com", SPF.ttl, [SPF.value], [], spf),
+            # The records of one name and type have one TTL: that of the other text.
+            change("example.com", 300, [SPF.value], [], spf),
             change(old.name, None, [], [old.value], []),
         ],
     }
+
+
+def test_ttl_of_other_texts_stays_when_a_record_is_removed(folder):
+    zone = f'{FOREIGN}@ 300 TXT "{SPF.value}"\n'
+    with Nameserver({"example.com": zone}) as server:
+        (done,) = publish(settings_for(server, command=program(folder, NOTES)), removal(SPF))
+    assert done.problem == ""
+    (made,) = json.loads(calls(folder)[0]["stdin"])["changes"]
+    foreign = "google-site-verification=foreign"
+    assert made == change("example.com", 300, [], [SPF.value], [foreign])
+
+
+def test_program_is_not_started_after_the_deadline(server, folder):
+    dns = settings_for(server, command=program(folder, NOTES), deadline=1)
+    with Publisher(dns) as publisher:
+        planned = publisher.plan([task(RECORD)])
+        time.sleep(1)
+        (done,) = publisher.apply(planned)
+    assert "was not started, because 1 s (dkim:dns:deadline) were over" in done.problem
+    assert "may have been published" not in done.problem
+    assert calls(folder) == []
 
 
 def change(name, ttl, add, remove, values):

@@ -145,6 +145,7 @@ def test_preview_equals_the_following_run(server, dns_settings):
 def test_other_text_at_the_apex_stays_beside_spf(server, dns_settings):
     before = others(server, SPF)
     assert changed(dns_settings, task(SPF)) == [True]
+    assert server.ttl("example.com") == 300
     assert server.texts("example.com") == {
         b"google-site-verification=foreign",
         b"twostrings",
@@ -157,7 +158,23 @@ def test_other_text_at_the_apex_stays_beside_spf(server, dns_settings):
     assert changed(dns_settings, task(other, SPF.value)) == [False]
     assert changed(dns_settings, removal(SPF, other.value)) == [True]
     assert server.texts("example.com") == {b"google-site-verification=foreign", b"twostrings"}
+    assert server.ttl("example.com") == 300
     assert others(server, SPF) == before
+
+
+def test_disabled_text_beside_spf_stays_disabled(server, dns_settings):
+    records = [
+        {"content": '"an old; text"', "disabled": True},
+        {"content": '"another text"', "disabled": False},
+    ]
+    rrset = {"name": "example.com.", "type": "TXT", "ttl": 300, "changetype": "REPLACE"}
+    server.request("PATCH", "zones/example.com.", {"rrsets": [{**rrset, "records": records}]})
+    assert changed(dns_settings, task(SPF)) == [True]
+    assert server.texts("example.com") == {b"another text", SPF.value.encode()}
+    assert changed(dns_settings, removal(SPF, SPF.value)) == [True]
+    assert server.texts("example.com") == {b"another text"}
+    ttl, found = server.rrsets("example.com")["example.com", "TXT"]
+    assert (ttl, [off for _, off in found]) == (300, [True, False])
 
 
 def test_other_policy_stays_until_it_is_adopted(server, dns_settings):

@@ -1,11 +1,16 @@
 """Faults of services behind an API: slow, false, rewritten and interrupted answers."""
 
+import os
+import signal
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 from dkim_formula.dns.changes import Publisher
 from dkim_formula.dns.planned import Task
+from dkim_formula.dns.providers import octodns
+from dkim_formula.dns.providers.octodns import OctodnsProvider
 from dkim_formula.records import key_record, spf_record
 from dkim_formula.secret import Secret
 from dkim_formula.settings.model import ApiProvider, Dns
@@ -97,7 +102,9 @@ def test_refusal_of_one_change_is_reported_with_its_reason(api):
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_service_without_an_answer_is_stopped_at_the_deadline(api, method):
+def test_service_without_an_answer_is_stopped_at_the_deadline(api, method, monkeypatch):
+    monkeypatch.setattr(octodns, "_GRACE", 1)
+
     def answer(handler, _number):
         if handler.command == method:
             api.is_over.wait(60)
@@ -109,6 +116,83 @@ def test_service_without_an_answer_is_stopped_at_the_deadline(api, method):
     assert time.monotonic() - begin < 20
     assert all("no answer within 2 s (dkim:dns:deadline)" in one.problem for one in done)
     assert all(("may have applied" in one.problem) == (method == "PATCH") for one in done)
+
+
+@pytest.fixture
+def in_two(api, tmp_path, monkeypatch):
+    """Return settings for a provider that removes a name's texts, and then adds the new ones."""
+    (tmp_path / "in_two.py").write_text(
+        "from octodns_powerdns import PowerDnsProvider\n"
+        "class InTwo(PowerDnsProvider):\n"
+        "    def _apply(self, plan):\n"
+        "        names = [one.record.fqdn for one in plan.changes]\n"
+        "        gone = [{'name': name, 'type': 'TXT', 'changetype': 'DELETE'} for name in names]\n"
+        "        self._patch(f'zones/{plan.desired.name}', data={'rrsets': gone})\n"
+        "        super()._apply(plan)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    foreign = {"content": '"a foreign\\; text"', "disabled": False}
+    rrset = {"name": "example.com.", "type": "TXT", "ttl": 300, "records": [foreign]}
+    api.zones["example.com"]["example.com.", "TXT"] = rrset
+    dns = settings_for(api, deadline=3)
+    changed = replace(dns.providers["pdns"], class_path="in_two.InTwo")
+    return replace(dns, providers={"pdns": changed})
+
+
+def between(api, call):
+    """Call a function before the service answers the first of the two requests."""
+
+    def answer(handler, _number):
+        if handler.command == "PATCH" and api.changes() == 1:
+            call()
+        return False
+
+    api.answer = answer
+
+
+def test_change_in_progress_ends_after_the_deadline_and_no_other_begins(api, in_two):
+    api.zones["example.net"] = {}
+    late = key_record("example.net", "s1", "rsa", "MIIB")
+    with Publisher(in_two) as publisher:
+        planned = publisher.plan([task(SPF), task(late)])
+        # The deadline is over before the second request.
+        between(api, lambda: time.sleep(3))
+        done, other = publisher.apply(planned)
+    assert (done.problem, done.sent) == ("", True)
+    assert api.texts("example.com") == {"a foreign; text", SPF.value}
+    assert "no answer within 3 s (dkim:dns:deadline)" in other.problem
+    assert "may have applied" not in other.problem
+    assert api.texts(late.name) == set()
+
+
+def test_change_that_is_killed_is_reported_with_the_other_texts(api, in_two, monkeypatch):
+    monkeypatch.setattr(octodns, "_GRACE", 1)
+    between(api, lambda: api.is_over.wait(60))
+    done = publish(in_two, task(SPF), task(RECORD))
+    assert all("may have applied" in one.problem for one in done)
+    texts = 'restore what is gone: "a foreign; text" (TTL 300)'
+    assert [texts in one.problem for one in done] == [True, False]
+
+
+def test_change_in_progress_ends_before_an_interrupted_run_does(api, in_two, monkeypatch):
+    close, is_closing = OctodnsProvider.close, threading.Event()
+
+    def closes(provider):
+        is_closing.set()
+        close(provider)
+
+    def interrupt():
+        # As Ctrl-C does: a signal to this process and to the provider's.
+        provider = publisher._batches._providers["pdns"]
+        os.kill(provider._process.pid, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        is_closing.wait(10)
+
+    monkeypatch.setattr(OctodnsProvider, "close", closes)
+    between(api, interrupt)
+    with pytest.raises(KeyboardInterrupt), Publisher(in_two) as publisher:
+        list(publisher.apply(publisher.plan([task(SPF)])))
+    assert api.texts("example.com") == {"a foreign; text", SPF.value}
 
 
 def test_change_without_an_answer_is_uncertain_and_the_next_run_finds_it(api):
@@ -211,7 +295,8 @@ def test_other_text_that_the_service_removes_is_reported(api):
         "records": [one for one in rrset["records"] if "google" not in one["content"]],
     }
     (done,) = publish(settings_for(api), task(SPF))
-    assert "another text at this name is gone after the change: google-site" in done.problem
+    text = '"google-site-verification=foreign"'
+    assert f"another text at this name is gone after the change: {text}; restore" in done.problem
 
 
 def test_other_texts_that_services_may_change_are_reported_before(api):

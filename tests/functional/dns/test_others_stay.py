@@ -165,7 +165,8 @@ def test_all_other_records_stay_unchanged(way, lines, tmp_path_factory):
         after = way.all(server)
         apex = (ZONE, "TXT")
         assert without_ours(after) == without_ours(before)
-        assert joined(after.pop(apex)) - {OURS[3].value.encode()} == joined(before.get(apex))
+        ttl, texts = joined(after.pop(apex))
+        assert (ttl, texts - {OURS[3].value.encode()}) == joined(before.get(apex), OURS[3].ttl)
         assert not any(publish(dns_settings, tasks).values())
         gone = [Task(one.name, "TXT", ZONE, None, (one.value,), one.domain) for one in OURS]
         assert all(publish(dns_settings, gone).values())
@@ -178,10 +179,16 @@ def without_ours(zone):
     return {key: value for key, value in zone.items() if key not in names}
 
 
-def joined(rrset):
-    """Return the octets of each text. The cuts between its strings may move (docs/dns-cases.md)."""
+def joined(rrset, ttl=None):
+    """
+    Return the TTL, and the octets of each text. The cuts between its strings may move
+    (docs/dns-cases.md).
+
+    ttl
+        The TTL to return for no rrset.
+    """
     if rrset is None:
-        return set()
+        return ttl, set()
     texts = [one if isinstance(one, str) else one[0] for one in rrset[1]]
     rdatas = (dns.rdata.from_text("IN", "TXT", text) for text in texts)
-    return {b"".join(rdata.strings) for rdata in rdatas}
+    return rrset[0], {b"".join(rdata.strings) for rdata in rdatas}

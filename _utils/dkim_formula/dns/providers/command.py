@@ -12,7 +12,7 @@ from ..program_file import check_file
 from ..program_process import SHOWN, NotInTime, call
 from ..query import run
 from ..steps import Present
-from .provider import BatchProvider, Change, ChangeResult
+from .provider import BatchProvider, Change, ChangeResult, kept_values
 
 FORMAT = 1
 
@@ -85,13 +85,13 @@ class CommandProvider(BatchProvider):
 
 def _to_dict(change: Change) -> dict[str, object]:
     step = change.step
-    kept = [value for value in change.present.values if value not in step.delete]
+    kept = kept_values(change)
     values = [*kept, *([step.add] if step.add is not None and step.add not in kept else [])]
     return {
         "zone": change.zone,
         "name": step.name,
         "type": step.type,
-        "ttl": step.ttl if step.add is not None else None,
+        "ttl": step.ttl if step.add is not None else change.present.ttl if kept else None,
         "add": [] if step.add is None else [step.add.decode()],
         "remove": [_text(value) for value in step.delete if value != step.add],
         "values": [_text(value) for value in values],

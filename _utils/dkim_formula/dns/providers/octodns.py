@@ -17,7 +17,7 @@ from ...secret import Secret
 from ...settings.dns_providers import PLAIN_ARGUMENTS
 from ...settings.model import ApiProvider, Dns
 from ..steps import Present, Step
-from .provider import BatchProvider, Change, ChangeResult
+from .provider import BatchProvider, Change, ChangeResult, in_quotes, kept_values
 
 # -I keeps the working directory and PYTHONPATH from providing other modules of these names. The
 # process gets the module path of Salt's Python instead.
@@ -26,6 +26,9 @@ _START = (
     "from dkim_formula.dns.providers import octodns_plan; octodns_plan.main()"
 )
 _READ_SIZE = 65536
+# Seconds that a change may take beyond the deadline. Some providers replace the texts of a name by
+# two requests, and the name has no texts in between (octodns-gandi, octodns-ovh, octodns-hetzner).
+_GRACE = 60
 
 
 class OctodnsProvider(BatchProvider):
@@ -33,7 +36,8 @@ class OctodnsProvider(BatchProvider):
     One provider of ``dkim:dns:providers``.
 
     deadline
-        The time by ``time.monotonic`` at which the provider's process is stopped.
+        The time by ``time.monotonic`` at which the provider's process is stopped. After it no
+        change begins, and a change in progress gets :data:`_GRACE` seconds to end.
     limit
         The length of the deadline in seconds, for error texts.
     """
@@ -44,6 +48,8 @@ class OctodnsProvider(BatchProvider):
         self._limit = limit
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: str | None = None
+        # Until when a change in progress may take.
+        self._change_end: float | None = None
         self._unread = b""
         self._zones: list[str] | object | None = _NOT_ASKED
         self._read: dict[str, dict[str, object]] = {}
@@ -52,11 +58,16 @@ class OctodnsProvider(BatchProvider):
         return f"provider {self._settings.name} ({self._settings.class_path})"
 
     def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        """End the process, after a change in progress."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if self._change_end is not None:
+            left = min(self._change_end - time.monotonic(), _GRACE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=max(0, left))
+        process.kill()
+        process.communicate()
 
     def start(self) -> None:
         """Start the process and create the provider. Raises DnsError, also for wrong settings."""
@@ -105,13 +116,15 @@ class OctodnsProvider(BatchProvider):
 
     def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
         """Apply changes, with one plan of octoDNS for each zone."""
-        return self._results("apply", changes)
+        return self._results(changes, is_sent=True)
 
     def preview(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
         """Yield what :meth:`send` would yield, by octoDNS's own plan of each zone."""
-        return self._results("preview", changes)
+        return self._results(changes, is_sent=False)
 
-    def _results(self, what: str, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
+    def _results(
+        self, changes: Sequence[Change], is_sent: bool
+    ) -> Iterator[tuple[int, ChangeResult]]:
         zones: dict[str, list[int]] = {}
         for position, change in enumerate(changes):
             zones.setdefault(change.zone, []).append(position)
@@ -119,12 +132,22 @@ class OctodnsProvider(BatchProvider):
             steps = [changes[position].step for position in positions]
             wire = [self._request_of(zone, step) for step in steps]
             try:
-                done = self._ask(what, zone=zone, changes=wire)
+                done = self._ask("plan", zone=zone, changes=wire)
+                if is_sent and done["changed"]:
+                    done |= self._apply()
             except DnsError as error:
-                yield from ((position, ChangeResult(error=error)) for position in positions)
+                for position in positions:
+                    yield position, ChangeResult(error=_with_others(error, changes[position]))
                 continue
             for position, step in zip(positions, steps, strict=True):
                 yield position, self._result(step.name, done)
+
+    def _apply(self) -> dict[str, object]:
+        """Apply the plan that was made last. The change may take longer than the deadline."""
+        self._change_end = self._deadline + _GRACE
+        done = self._ask("apply")
+        self._change_end = None
+        return done
 
     def _result(self, name: str, done: dict[str, object]) -> ChangeResult:
         if name in done["conflicts"]:
@@ -140,7 +163,7 @@ class OctodnsProvider(BatchProvider):
         gone = {value for value in (shown or {}).get("values", ()) if _octets(value) in step.delete}
         return {
             "name": step.name,
-            "ttl": step.ttl,
+            "ttl": None if step.add is None else step.ttl,
             "remove": sorted(gone),
             "add": None if step.add is None else step.add.decode().replace(";", "\\;"),
             "expected": shown,
@@ -190,6 +213,7 @@ class OctodnsProvider(BatchProvider):
                 what,
             )
         if "error" in answer:
+            self._change_end = None
             text = f"{self}: {answer['error']}"
             if what == "start" and not answer["is_settings"]:
                 raise DnsError(text)
@@ -207,9 +231,10 @@ class OctodnsProvider(BatchProvider):
 
     def _read_line(self) -> bytes:
         """Return the next line of the process. Raises EOFError; TimeoutError at the deadline."""
+        end = self._deadline if self._change_end is None else self._change_end
         stdout = self._process.stdout.fileno()
         while b"\n" not in self._unread:
-            left = self._deadline - time.monotonic()
+            left = end - time.monotonic()
             if left <= 0 or not select.select([stdout], [], [], left)[0]:
                 raise TimeoutError
             part = os.read(stdout, _READ_SIZE)
@@ -253,6 +278,17 @@ def _present(shown: dict[str, object]) -> Present:
     if records is None:
         return Present()
     return Present(tuple(dict.fromkeys(map(_octets, records["values"]))), records["ttl"])
+
+
+def _with_others(error: DnsError, change: Change) -> DnsError:
+    """Return an error with the other texts at a name that an unfinished change may have removed."""
+    others = kept_values(change)
+    if not others or not isinstance(error, UncertainUpdate):
+        return error
+    return UncertainUpdate(
+        f"{error}; compare the other texts that the name had before, and restore what is gone: "
+        f"{in_quotes(others)} (TTL {change.present.ttl})"
+    )
 
 
 def _octets(value: str) -> bytes:

@@ -4,13 +4,12 @@ The process for one provider of octoDNS.
 Providers wait on their own if an API limits their rate (Cloudflare's: four times five minutes), and
 log what they send. A separate process can be stopped at any time, does not use Salt's loggers, and
 leaves no modules imported. It reads one JSON request per line from standard input, and writes one
-answer per line to standard output. Requests: ``start``, ``zones``, ``read``, ``preview`` and
+answer per line to standard output. Requests: ``start``, ``zones``, ``read``, ``plan`` and
 ``apply``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import inspect
@@ -18,10 +17,15 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, TextIO
+
+from .octodns_errors import Log, NotInstalled, Redactor, Refused, reason
+from .octodns_metadata import keep_metadata
 
 if TYPE_CHECKING:
     from octodns.provider.base import BaseProvider
@@ -32,20 +36,9 @@ if TYPE_CHECKING:
 # These arguments stop a provider from retrying on its own: a run has a deadline, and the next run
 # continues.
 NO_RETRIES = {"retry_count": 0, "retries": 0}
-# The most characters of an API's answer in an error.
-_SHOWN = 300
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
-_SHORTEST_SECRET = 4
 # Seconds to wait before a changed zone is read again.
 _WAITS = (0.5, 1, 2)
-
-
-class Refused(Exception):
-    """A request that can't be carried out, with a text for the administrator."""
-
-
-class NotInstalled(Refused):
-    """A missing package of a provider. The state dkim.python installs the package."""
 
 
 class Service:
@@ -62,6 +55,7 @@ class Service:
         self._arguments = arguments
         self._instances: list[tuple[BaseProvider, set[str]]] = []
         self._zones: list[str] | None = None
+        self._planned: tuple[str, BaseProvider, Plan | None, Sequence[dict]] | None = None
         self.may_have_applied = False
         self._unread_provider("")
 
@@ -83,22 +77,21 @@ class Service:
         cuts = [_full_name(one) for one in found.records if one._type == "NS" and one.name]
         return {"exists": exists, "records": _records_at(found, names), "cuts": cuts}
 
-    def preview(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
-        """Return the names that :meth:`apply` would change."""
-        plan, conflicts = self._plan(self._unread_provider(zone), zone, changes)
-        return {"changed": _changed(plan), "conflicts": conflicts}
-
-    def apply(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
-        """Change names of a zone by one plan, and return the records at the names afterwards."""
+    def plan(self, zone: str, changes: Sequence[dict[str, object]]) -> dict[str, object]:
+        """Plan changes to a zone, and return the names that :meth:`apply` would change."""
         provider = self._unread_provider(zone)
         plan, conflicts = self._plan(provider, zone, changes)
-        if plan is not None:
-            self.may_have_applied = True
-            provider.apply(plan)
-            self.may_have_applied = False
-        changed = _changed(plan)
-        after = self._after(zone, changes, changed) if changed else {}
-        return {"changed": changed, "conflicts": conflicts, "records": after}
+        self._planned = (zone, provider, plan, changes)
+        return {"changed": _changed(plan), "conflicts": conflicts}
+
+    def apply(self) -> dict[str, object]:
+        """Apply the last plan, which has changes, and return the records at its names."""
+        zone, provider, plan, changes = self._planned
+        self.may_have_applied = True
+        provider.apply(plan)
+        after = self._after(zone, changes, _changed(plan))
+        self.may_have_applied = False
+        return {"records": after}
 
     def _after(
         self, zone: str, changes: Sequence[dict[str, object]], changed: Sequence[str]
@@ -146,6 +139,7 @@ class Service:
                 read.add(zone)
                 return provider
         provider = new_provider(self._class, self._name, self._arguments)
+        keep_metadata(provider)
         self._instances.append((provider, {zone} if zone else set()))
         return provider
 
@@ -242,7 +236,13 @@ def _put(zone: Zone, current: Record | None, change: Mapping[str, object], sourc
         if current is not None:
             zone.remove_record(current)
         return
-    data = {"type": "TXT", "ttl": change["ttl"], "values": [change["add"] or ""]}
+    ttl = current.ttl if change["add"] is None else change["ttl"]
+    # The settings of a provider for the name, such as a comment.
+    settings = {} if current is None else deepcopy(current.octodns)
+    if not kept:
+        # Cloudflare's automatic TTL would override the TTL of the formula's own record.
+        settings.get("cloudflare", {}).pop("auto-ttl", None)
+    data = {"type": "TXT", "ttl": ttl, "values": [change["add"] or ""], "octodns": settings}
     record = Record.new(zone, _relative(zone, change["name"]), data, source=source, lenient=True)
     # Other values are written back as the same objects that were read: octoDNS removes quotes from
     # a value that it creates anew.
@@ -295,66 +295,6 @@ def _changed(plan: Plan | None) -> list[str]:
     return [] if plan is None else [_full_name(one.record) for one in plan.changes]
 
 
-class Redactor:
-    """A filter that removes a provider's arguments from texts, except the ``plain`` ones."""
-
-    def __init__(self, arguments: Mapping[str, object], plain: Sequence[str]):
-        secrets = {
-            text
-            for name, value in arguments.items()
-            if name not in plain
-            for text in _texts(value)
-            if len(text) >= _SHORTEST_SECRET
-        }
-        # The longest secret first, because one secret may be a part of another.
-        self._secrets = sorted(secrets, key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "<secret>")
-        return text
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
-    elif not isinstance(value, bool) and value is not None:
-        text = str(value)
-        yield from (text, repr(text)[1:-1], json.dumps(text)[1:-1])
-
-
-class Log(logging.Handler):
-    """The last warnings of a provider. Some give the reason of a refusal only there (deSEC's)."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Store one message."""
-        with contextlib.suppress(Exception):
-            self.lines = [*self.lines[-4:], " ".join(record.getMessage().split())]
-
-
-def reason(error: BaseException, logged: Sequence[str], redact: Redactor) -> str:
-    """Return why a request failed, as far as the provider's library shows."""
-    text = redact(" ".join(str(error).split())) or type(error).__name__
-    if isinstance(error, Refused):
-        return text
-    answer = getattr(getattr(error, "response", None), "text", "")
-    more = " ".join(answer.split()) if isinstance(answer, str) else ""
-    more = redact(more or "; ".join(logged))
-    kind = type(error).__name__
-    if kind != "Exception" and kind not in text:
-        text = f"{kind}: {text}"
-    parts = [text, more] if more and more not in text else [text]
-    # Cut after redaction: a cut secret would not be found.
-    return "; ".join(part[:_SHOWN] for part in parts)
-
-
 def serve(requests: TextIO, answers: TextIO, log: Log) -> None:
     """Carry out requests until the input ends."""
     service, redact = None, Redactor({}, ())
@@ -384,6 +324,10 @@ def serve(requests: TextIO, answers: TextIO, log: Log) -> None:
 
 def main() -> None:
     """Serve on this process's streams. Discard what libraries print."""
+    # A signal to the whole process group would stop a change between its two requests. The process
+    # ends when its input ends, or when it is killed.
+    for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

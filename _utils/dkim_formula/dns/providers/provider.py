@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import DnsError
+from ...records.meaning import cut
 from ..steps import Present, Step
 
 
@@ -56,6 +57,17 @@ class Change:
     zone: str
     step: Step
     present: Present
+
+
+def kept_values(change: Change) -> list[bytes]:
+    """Return the values that a name has before a change and keeps."""
+    return [value for value in change.present.values if value not in change.step.delete]
+
+
+def in_quotes(values: Iterable[bytes]) -> str:
+    """Return complete values, as the service shows them, for a person who restores them."""
+    texts = (value.decode("utf-8", "backslashreplace") for value in values)
+    return ", ".join(f'"{cut(text, len(text))}"' for text in texts)
 
 
 @dataclass(frozen=True)
