@@ -45,7 +45,7 @@ def services(host: Host) -> Iterator[Finding | Sample]:
     for daemon in host.daemons:
         if host.has_opendkim:
             runs = host.runs(daemon.service)
-            since = None if runs else stopped_at(daemon.service)
+            since = None if runs else host.stopped_at(daemon.service)
             yield from service(daemon.service, runs, applied("dkim.opendkim"), since=since)
         else:
             yield unknown("service", NO_OPENDKIM, subject=daemon.service)
@@ -82,7 +82,10 @@ def service(
 
 
 def stopped_at(name: str) -> float | None:
-    """Return when systemd's unit last ceased to be active, in seconds since the epoch, if known."""
+    """
+    Return when systemd's unit last ceased to be active, in seconds since the epoch, if it is known.
+    Starts a process.
+    """
     # Systemd prints other times in the zone and form of the machine: systemctl(1), --timestamp.
     command = [SYSTEMCTL, "show", f"{name}.service", "--property=ActiveExitTimestampMonotonic"]
     try:

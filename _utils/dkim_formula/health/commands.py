@@ -12,6 +12,7 @@ from ..settings.model import Monitoring, Settings
 from . import cache, first_found, run, samples
 from . import metrics as exposition
 from . import report as page
+from .check_opendkim import stopped_at
 from .events import events
 from .model import Host, Results, timestamp
 from .run import DATABASE, DNS, LOCAL
@@ -51,7 +52,7 @@ def doctor(
     in which a message passes the checks. ``ok`` is True, False, or None where this machine cannot
     decide.
     """
-    host = Host(reading.settings, tuple(reading.problems), runs, SAMPLE)
+    host = replace(_host(reading, runs), domains_asked=SAMPLE, stopped_at=stopped_at)
     found = run.doctor(host, checks)
     known = first_found.dated(found, cache.read_first_found(folder), time.time())
     return [finding.to_dict() for finding in known]
@@ -203,9 +204,9 @@ def new_events(reading: Reading, folder: str, runs: Runs) -> list[dict[str, obje
     """
     Return the events since the last call. The arguments are as for :func:`health`.
 
-    Runs only the checks of this machine. Reads the results of :func:`gather` from ``folder``, so
-    that a call takes milliseconds. Returns a list of ``{check, subject, change, since, message,
-    remedy, items, count}``.
+    Starts no process. Runs only the checks of this machine. Reads the results of :func:`gather`
+    from ``folder``, so that a call takes milliseconds. Returns a list of ``{check, subject, change,
+    since, message, remedy, items, count}``.
     """
     kept = _usable(reading, cache.read_results(folder))
     local, kept = _dated(folder, run.collect(_host(reading, runs), LOCAL), kept)
@@ -258,7 +259,7 @@ def _current(
     reading: Reading, folder: str, runs: Runs, fresh: bool = False
 ) -> tuple[Results, cache.Kept]:
     """Return the results of this machine, and the kept results of database and DNS by cost."""
-    local = run.collect(_host(reading, runs), LOCAL)
+    local = run.collect(replace(_host(reading, runs), stopped_at=stopped_at), LOCAL)
     kept = _refreshed(reading, folder, fresh=fresh) if _asked(reading) else {}
     return _dated(folder, local, _usable(reading, kept))
 

@@ -151,6 +151,10 @@ def _no_service_runs(_service: str) -> bool:
     return False
 
 
+def _unknown_time(_service: str) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Host:
     """
@@ -162,6 +166,8 @@ class Host:
         The errors of the pillar, one line each.
     runs
         A function that returns whether the service of a name runs.
+    stopped_at
+        A function that returns when a service ended, in seconds since the epoch, if it is known.
     domains_asked
         The number of domains whose records are looked up in DNS at most. None means all domains.
     """
@@ -170,6 +176,7 @@ class Host:
     problems: tuple[str, ...] = ()
     runs: Callable[[str], bool] = field(default=_no_service_runs)
     domains_asked: int | None = None
+    stopped_at: Callable[[str], float | None] = field(default=_unknown_time)
 
     @cached_property
     def lookup(self) -> Mapping[str, object]:

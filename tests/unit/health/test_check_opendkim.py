@@ -146,7 +146,8 @@ def systemctl(monkeypatch, tmp_path):
 def test_service_that_is_down_is_reported_since_its_end(host, systemctl):
     ended = time.monotonic() - 600
     asked = systemctl(f"ActiveExitTimestampMonotonic={int(ended * 1e6)}")
-    found = by_subject(check_opendkim.services(host))
+    asking = replace(host, stopped_at=check_opendkim.stopped_at)
+    found = by_subject(check_opendkim.services(asking))
     assert found["opendkim-ed25519"].since == pytest.approx(time.time() - 600, abs=30)
     assert asked.read_text().startswith("show opendkim-ed25519.service ")
     assert (found["opendkim"].since, found["postfix"].since) == (None, None)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from dkim_formula.health import commands, first_found
+from dkim_formula.health import commands, first_found, run
 from dkim_formula.health.first_found import LONGEST_GAP, dated, updated
 from dkim_formula.health.model import Results, right, timestamp, unknown, wrong
 from dkim_formula.settings import read
@@ -83,3 +83,19 @@ def test_health_keeps_the_start_of_a_problem_for_the_next_call(tmp_path, monkeyp
         if one["check"] == "settings"
     ]
     assert event["since"] == timestamp(NOW)
+
+
+def test_health_and_doctor_ask_systemd_and_the_beacon_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("dkim_formula.health.model.OPENDKIM", str(tmp_path))
+    monkeypatch.setattr(commands, "stopped_at", lambda _service: NOW)
+    monkeypatch.setattr(commands, "_asked", lambda _reading: ())
+    services = [check for check in run.CHECKS if check.name == "service"]
+    monkeypatch.setattr(run, "CHECKS", services)
+    pillar = {"domains": ["a.example"], "monitoring": {"down_for": "0s"}}
+    call = (read(pillar), str(tmp_path), lambda _service: False)
+    (event,) = [one for one in commands.new_events(*call) if one["subject"] == "opendkim"]
+    assert event["since"] > timestamp(0)
+    assert event["since"] != timestamp(NOW)
+    found = [*commands.health(*call)["problems"], *commands.doctor(*call, services)]
+    starts = [one["since"] for one in found if one["subject"] == "opendkim"]
+    assert starts == [min(timestamp(NOW), event["since"])] * 2
