@@ -142,7 +142,7 @@ def records_summary(domain=None):
 
     .. code-block:: bash
 
-        salt-call --out=txt dkim_sls.records_summary
+        salt-call dkim_sls.records_summary
     """
     return dns.records_summary(valid_settings(__pillar__), domain)
 

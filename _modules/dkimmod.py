@@ -668,8 +668,8 @@ def delegations(domain=None, format=None):  # pylint: disable=redefined-builtin
     .. code-block:: bash
 
         salt-call dkim.delegations
-        salt-call --out=txt dkim.delegations customer.example format=text
-        salt-call --out=newline_values_only dkim.delegations customer.example format=html
+        salt-call dkim.delegations customer.example format=text
+        salt-call dkim.delegations customer.example format=html >page.html
     """
     return dns.delegations(valid_settings(__pillar__), domain, format)
 
@@ -834,7 +834,7 @@ def metrics():
 
     .. code-block:: bash
 
-        salt-call --out=newline_values_only dkim.metrics
+        salt-call dkim.metrics
     """
     return health_commands.metrics(read_pillar(__pillar__), _health_folder(), _service_runs)
 

@@ -110,6 +110,24 @@ def test_function_has_a_cli_example(name):
     assert re.search(rf"^salt-call (--\S+ )*{re.escape(name)}( |$)", calls, re.MULTILINE)
 
 
+# Outputters of Salt 3006 to 3008 and of the formula. ``txt`` writes "local: " before each line of a
+# text, and newline_values_only is missing in 3008.
+OUTPUTTERS = {"dkim_screen", "highstate", "json", "table", "yaml"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for pattern in ("_*/**/*.py", "docs/*.md", "*.md", "pillar.example")
+        for path in sorted(TREE.glob(pattern))
+    ],
+    ids=lambda path: str(path.relative_to(TREE)),
+)
+def test_commands_name_only_outputters_for_pasting(path):
+    assert set(re.findall(r"--out[= ](\w+) dkim", path.read_text(encoding="utf-8"))) <= OUTPUTTERS
+
+
 @pytest.mark.parametrize("name", [*STATES])
 def test_state_documents_its_arguments(name):
     node = STATES[name]

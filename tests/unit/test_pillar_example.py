@@ -104,3 +104,49 @@ def test_there_are_commented_examples():
 )
 def test_pillar_example_shows_every_key(path, keys):
     assert keys <= keys_at(path)
+
+
+MARK = "  # default"
+LINES = TEXT.splitlines()
+LOOKUP = yaml.safe_load(
+    (Path(__file__).resolve().parents[2] / "dkim" / "defaults.yaml").read_text(encoding="utf-8")
+)
+
+
+def depth(line):
+    return len(line) - len(line.lstrip(" "))
+
+
+def with_line(at):
+    """Return the file with one line uncommented, and the sections that the line is in."""
+    lines, below = list(LINES), depth(LINES[at])
+    lines[at] = COMMENTED.sub(r"\1", lines[at])
+    for above in range(at - 1, 0, -1):
+        if COMMENTED.match(lines[above]) and lines[above].endswith(":"):
+            if depth(lines[above]) < below:
+                lines[above] = COMMENTED.sub(r"\1", lines[above])
+                below = depth(lines[above])
+        elif re.match(r" *[^ #]", lines[above]) and depth(lines[above]) < below:
+            break
+    return "\n".join(lines)
+
+
+SCALARS = [at for at, line in enumerate(LINES) if re.match(r" *#[A-Za-z_]+: *[^ {\[]", line)] + [
+    at for at, line in enumerate(LINES) if line.endswith(MARK) and "[" in line
+]
+
+
+def shown(at):
+    return LINES[at].strip().removeprefix("#").removesuffix(MARK)
+
+
+@pytest.mark.parametrize("at", SCALARS, ids=shown)
+def test_lines_marked_as_default_change_nothing_and_all_others_do(at):
+    is_marked = LINES[at].endswith(MARK)
+    changed = pillar(with_line(at))
+    if "lookup" in changed:
+        assert changed["lookup"].items() <= LOOKUP.items() or not is_marked
+        return
+    reading, plain = read(changed), read(pillar(TEXT))
+    is_default = not reading.problems and reading.settings == plain.settings
+    assert is_default == is_marked

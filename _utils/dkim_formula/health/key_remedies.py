@@ -71,8 +71,8 @@ def _of_waiting_key(settings: Settings, domain: str) -> str:
     if domain_settings(settings, domain).delegation is None:
         return f"salt-call dkim.status {name}, which says what its key waits for"
     return (
-        f"give the owner of {domain} the CNAMEs: salt-call --out=txt dkim.delegations {name} "
-        f"format=text; what its key waits for: salt-call dkim.status {name}"
+        f"give the owner of {domain} the CNAMEs: salt-call dkim.delegations {name} format=text; "
+        f"what its key waits for: salt-call dkim.status {name}"
     )
 
 

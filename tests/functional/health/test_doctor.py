@@ -182,7 +182,7 @@ def test_remedy_of_a_waiting_delegated_domain_shows_its_cnames(host, tmp_path):
     run(host, "UPDATE public.dkim SET state = 'pending' WHERE key = %s", (rsa_key(0).pem(),))
     set_pillar(host, tmp_path, {**DOMAINS, "example.com": {"delegation": {"zone": "example.net"}}})
     remedy = found(host, "unsigned")["unsigned"]["remedy"]
-    assert "salt-call --out=txt dkim.delegations example.com format=text" in remedy
+    assert "salt-call dkim.delegations example.com format=text;" in remedy
     assert "salt-call dkim.status example.com" in remedy
     set_pillar(host, tmp_path, rotation={"first_key_waits": True})
     remedy = found(host, "unsigned")["unsigned"]["remedy"]
