@@ -27,7 +27,7 @@ _SELECT = """
 SELECT k.id, coalesce(k.domain, '') AS domain, coalesce(k.selector::text, ''), k.algorithm,
        k.bits,
        k.state, k.address, k.created_at, k.activated_at, k.retired_at, k.revoked_at, k.public_key,
-       coalesce(k.key ~ %(odd_text)s, false)
+       coalesce(k.key COLLATE "C" ~ %(odd_text)s, false)
   FROM {dkim} AS k
 """
 
@@ -133,7 +133,8 @@ def odd(connection: pg.connection, database: Database, longest: int) -> list[Key
         The number of characters above which a domain's name makes the row odd.
     """
     marked = "odd" if longest >= LONG_NAME else "true"
-    condition = f"WHERE {marked} AND ({odd_row('%(longest)s', 'key ~ %(odd_text)s')})"
+    row = odd_row("%(longest)s", 'key COLLATE "C" ~ %(odd_text)s')
+    condition = f"WHERE {marked} AND ({row})"
     return odd_where(connection, database, condition, {"longest": longest})
 
 

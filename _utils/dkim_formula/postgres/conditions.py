@@ -44,8 +44,9 @@ def odd_row(longest: int | str, of_text: str = "true") -> str:
     return f"""
         (public_key IS NULL AND state <> 'revoked')
         OR (state = 'active' AND ({of_text})
-            AND (left(key, 1) IN ('.', '/') OR strpos(left(key, 120), 'IBAQK') > 0
-                 OR strpos(left(key, 120), 'AgEBAo') > 0))
+            AND (left(key, 1) IN ('.', '/')
+                 OR strpos(left(key COLLATE "C", 120), 'IBAQK') > 0
+                 OR strpos(left(key COLLATE "C", 120), 'AgEBAo') > 0))
         OR (state = 'active' AND algorithm = 'rsa'
             AND (bits NOT BETWEEN 1024 AND 4096
                  OR right(public_key, 4) NOT IN ('AQAB', 'AQ==', 'AAE=')))
@@ -56,5 +57,7 @@ def odd_row(longest: int | str, of_text: str = "true") -> str:
 
 
 def _condition(text: str, form: str) -> str:
+    # A column of another program may have a collation that takes no regular expression.
+    text = f'{text} COLLATE "C"'
     is_short = f"length({text}) <= {_LONGEST_LABEL} OR {text} !~ '{_TOO_LONG}'"
     return f"({text} ~ '{form}' AND ({is_short}))"

@@ -39,7 +39,7 @@ def unnamed(connection: pg.connection, database: Database) -> list[str]:
                      UNION ALL
                     SELECT domain FROM {keys} WHERE state = 'pending') AS k
              WHERE k.domain IS NOT NULL
-               AND NOT EXISTS (SELECT FROM ({rows}) AS r WHERE r.name COLLATE "C" = k.domain)
+               AND NOT EXISTS (SELECT FROM ({rows}) AS r WHERE r.name = k.domain)
              UNION
             SELECT domain FROM {keys} WHERE state = 'pending' AND NOT {served_domain("domain")}
             """
@@ -75,11 +75,11 @@ def _lacking(cursor: pg.cursor, database: Database, rows: str, plans: Sequence[K
         joins += (
             f" LEFT JOIN (SELECT domain FROM {keys} WHERE state = 'active' AND address = ''"
             f" AND algorithm = '{plan.algorithm}' AND selector = {selector}{bits}) AS k{number}"
-            f' ON k{number}.domain = r.name COLLATE "C"'
+            f" ON k{number}.domain = r.name"
         )
         wheres.append(f"k{number}.domain IS NULL")
     # OFFSET makes the planner compare the keys first, so that READABLE is evaluated for few names.
     return (
-        f'SELECT DISTINCT lower(name) COLLATE "C" FROM (SELECT r.name FROM ({rows}) AS r{joins}'
+        f"SELECT DISTINCT lower(name) FROM (SELECT r.name FROM ({rows}) AS r{joins}"
         f" WHERE {' OR '.join(wheres) or 'false'} OFFSET 0) AS l WHERE {READABLE}"
     )

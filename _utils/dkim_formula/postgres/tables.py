@@ -91,7 +91,7 @@ ALTER TABLE {dkim}
         state IN ('standby', 'pending', 'active', 'retired', 'revoked')),
     ADD CONSTRAINT dkim_key_gone_when_revoked CHECK ((state = 'revoked') = (key IS NULL)),
     ADD CONSTRAINT dkim_active_key_whole CHECK (
-        state <> 'active' OR key ~ '%(pem)s' OR key ~ '%(path)s'),
+        state <> 'active' OR key COLLATE "C" ~ '%(pem)s' OR key COLLATE "C" ~ '%(path)s'),
     ADD CONSTRAINT dkim_active_name CHECK (
         state <> 'active' OR (domain IS NOT NULL AND %(name)s))
 """

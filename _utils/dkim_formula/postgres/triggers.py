@@ -62,16 +62,19 @@ BEGIN
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.algorithm IS NULL THEN
-        NEW.algorithm := CASE WHEN NEW.key ~ '%(ed25519)s' THEN 'ed25519' ELSE 'rsa' END;
+        NEW.algorithm := CASE
+            WHEN NEW.key COLLATE "C" ~ '%(ed25519)s' THEN 'ed25519'
+            ELSE 'rsa'
+        END;
     ELSIF NEW.algorithm NOT IN ('rsa', 'ed25519') THEN
         RAISE 'dkim: %% is not an algorithm; use rsa or ed25519', NEW.algorithm
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.state IS NULL OR NEW.state = 'active' THEN
-        may_sign := coalesce(NEW.key ~ '%(pem)s', false);
+        may_sign := coalesce(NEW.key COLLATE "C" ~ '%(pem)s', false);
         IF TG_OP = 'UPDATE' AND NEW.state = 'active' AND NEW.key = OLD.key THEN
             -- The path of a file from before the adoption. A new path is refused.
-            may_sign := may_sign OR NEW.key ~ '%(path)s';
+            may_sign := may_sign OR NEW.key COLLATE "C" ~ '%(path)s';
         END IF;
         IF NEW.state = 'active' AND NOT may_sign THEN
             RAISE 'dkim: no whole private key in PEM form, so it can not be active (selector %%)',
@@ -143,7 +146,7 @@ _NAMED = """
            (as_new AND NEW.domain IS NULL)
            OR (NOT as_new AND NEW.domain_id IS DISTINCT FROM OLD.domain_id
                AND NEW.domain IS NOT DISTINCT FROM OLD.domain)) THEN
-        SELECT lower(d.{site_name}::text) INTO NEW.domain
+        SELECT lower(d.{site_name}::text COLLATE "C") INTO NEW.domain
           FROM {site_table} AS d WHERE d.{site_id} = NEW.domain_id;
         IF NEW.domain IS NULL THEN
             RAISE 'dkim: no domain has the domain_id %%', NEW.domain_id

@@ -150,7 +150,7 @@ def keep(connection: pg.connection, database: Database, numbers: Collection[int]
                   FROM {dkim} AS k
                   LEFT JOIN {observation} AS s ON s.dkim_id = k.id
                  WHERE k.id = ANY (%s) AND k.key IS NOT NULL AND k.public_key IS NOT NULL
-                   AND k.key !~ %s
+                   AND k.key COLLATE "C" !~ %s
                 ON CONFLICT (dkim_id) DO NOTHING
                 """,
                 **names(database),
