@@ -467,7 +467,7 @@ def delete(domain, selector, force=False, test=False):
     Delete a key permanently. Mail that the key signed verifies as long as its record is in DNS.
 
     domain, selector
-        The domain and the selector of the key.
+        The domain and the selector of the key. ``=example.com.`` is a row with exactly this name.
     force
         True deletes an active key too: the domain's mail then leaves unsigned.
     test

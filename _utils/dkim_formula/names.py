@@ -80,6 +80,21 @@ def stored_domain(value: object, where: str = "domain") -> str:
         return name
 
 
+def row_spellings(value: object, where: str = "domain") -> tuple[str, ...]:
+    """
+    Return the names that the rows of a domain may have, given as a person gives it: the text as it
+    is, then the form of :func:`stored_domain` if that differs. ``=NAME`` is only the row with
+    exactly this name.
+
+    Raises :class:`InvalidValue` for a value that is not a text.
+    """
+    normal = stored_domain(value, where)
+    exact = octets_meant(value)
+    if exact.startswith("="):
+        return (exact[1:],)
+    return (normal,) if exact == normal else (exact, normal)
+
+
 def served_selector(value: object, where: str = "selector") -> str:
     """
     Return the selector of an imported key, which keeps its selector: signatures under selectors

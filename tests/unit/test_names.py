@@ -203,6 +203,30 @@ def test_glob_matches_domains(glob, matching, other):
     assert not found.match(other)
 
 
+@pytest.mark.parametrize(
+    ("given", "spellings"),
+    [
+        ("example.com", ("example.com",)),
+        ("example.com.", ("example.com.", "example.com")),
+        ("Example.com", ("Example.com", "example.com")),
+        ("bücher.example", ("bücher.example", "xn--bcher-kva.example")),
+        ("my host", ("my host",)),
+        ("", ("",)),
+        ("=example.com.", ("example.com.",)),
+        ("=bücher.example", ("bücher.example",)),
+        ("=", ("",)),
+    ],
+)
+def test_row_of_a_domain_may_have_the_name_as_given(given, spellings):
+    assert names.row_spellings(given) == spellings
+
+
+@pytest.mark.parametrize("value", [None, 5, "a\0b"])
+def test_other_value_than_a_text_names_no_row(value):
+    with pytest.raises(InvalidValue):
+        names.row_spellings(value)
+
+
 @pytest.mark.parametrize("value", ["example.com", "", None, 5, "[a-z].example"])
 def test_text_without_a_wildcard_is_no_glob(value):
     assert names.domain_glob(value) is None

@@ -7,7 +7,7 @@ from ..errors import InvalidValue, StepRefused
 from ..files import reason_of
 from ..keys import table as keys_table
 from ..keys.model import Key
-from ..names import stored_domain, stored_selector
+from ..names import row_spellings, stored_selector
 from ..postgres.connection import session
 from ..postgres.objects import names
 from ..postgres.sql import compose
@@ -42,12 +42,13 @@ def export_key(
     Raises KeyNotFound, StepRefused for a revoked key (its private half is erased), and
     InvalidValue for a path that can't be written.
     """
-    name, chosen = stored_domain(domain), stored_selector(selector)
+    spellings, chosen = row_spellings(domain), stored_selector(selector)
     if not isinstance(path, str) or not path.startswith("/"):
         raise InvalidValue("path", path, "is not an absolute path", "give the complete path")
     written = False
     try:
         with session(settings.database) as connection:
+            name = keys_table.row_domain(connection, settings.database, spellings)
             key = keys_table.find(connection, settings.database, name, chosen)
             if key.path:
                 raise StepRefused(

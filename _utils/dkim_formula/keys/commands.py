@@ -10,7 +10,7 @@ from ..errors import (
     StepRefused,
     keeping_what_was_done,
 )
-from ..names import mail_domain, stored_domain, stored_selector
+from ..names import mail_domain, row_spellings, stored_selector
 from ..names import selector as checked_selector
 from ..postgres import schema, stand_in
 from ..postgres.commands import awaits_setup, setup_note
@@ -140,9 +140,10 @@ def delete(
     returns only ``changes``, which is empty if the key does not exist. Raises StepRefused for an
     active key without ``force``.
     """
-    name, chosen = stored_domain(domain), stored_selector(selector)
+    spellings, chosen = row_spellings(domain), stored_selector(selector)
 
     def preview(connection) -> dict[str, object]:
+        name = keys_table.row_domain(connection, settings.database, spellings)
         found = keys_table.list_keys(connection, settings.database, name, chosen)
         if not found:
             return {}
@@ -152,6 +153,7 @@ def delete(
     if test:
         return {"changes": _preview(settings, preview, {})}
     with session(settings.database) as connection:
+        name = keys_table.row_domain(connection, settings.database, spellings)
         key = key_changes.delete(
             connection, settings.database, name, chosen, "deleted by dkim.delete", force=force
         )
@@ -183,8 +185,9 @@ def list_keys(settings: Settings, domain: object = None) -> list[dict[str, objec
     its ``record`` and ``orphaned``: the key's next move if its domain is neither hosted nor in the
     pillar, else ''.
     """
-    name = None if domain is None else stored_domain(domain)
+    spellings = None if domain is None else row_spellings(domain)
     with session(settings.database) as connection:
+        name = spellings and keys_table.row_domain(connection, settings.database, spellings)
         keys = completed_keys(connection, settings, name)
     found = removed_domains.read(settings)
     return [
@@ -199,8 +202,9 @@ def public_key(settings: Settings, domain: object, selector: object = None) -> s
     Raises KeyNotFound if no such key exists, InvalidValue if several keys are active and no
     selector is given.
     """
-    name = stored_domain(domain)
+    spellings = row_spellings(domain)
     with session(settings.database) as connection:
+        name = keys_table.row_domain(connection, settings.database, spellings)
         keys = completed_keys(connection, settings, name)
         if selector is not None:
             key = keys_table.find(connection, settings.database, name, stored_selector(selector))

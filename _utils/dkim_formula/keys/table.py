@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..errors import KeyNotFound
+from ..errors import InvalidValue, KeyNotFound
 from ..key_text import ODD_TEXT
+from ..names import printable
 from ..postgres.conditions import LONG_NAME, odd_row
 from ..postgres.objects import names
 from ..postgres.sql import compose
@@ -160,6 +161,39 @@ def _plan_with(connection: pg.connection, scan: str | None, workers: str | None)
             " set_config('max_parallel_workers_per_gather', %s, true)",
             (scan, workers),
         )
+
+
+def row_domain(connection: pg.connection, database: Database, spellings: Sequence[str]) -> str:
+    """
+    Return the domain of the rows that a person means.
+
+    spellings
+        The result of :func:`names.row_spellings`.
+
+    Raises InvalidValue if rows have the name as given, and other rows have its usual form.
+    """
+    exact, normal = spellings[0], spellings[-1]
+    if exact == normal:
+        return normal
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                "SELECT DISTINCT k.domain FROM {dkim} AS k WHERE k.domain = ANY (%s)",
+                **names(database),
+            ),
+            (list(spellings),),
+        )
+        found = {domain for (domain,) in cursor}
+    if len(found) == 2:
+        shown, usual = printable(f"={exact}"), printable(normal)
+        raise InvalidValue(
+            "domain",
+            exact,
+            f"is the name of a row of the table of keys, and means the domain {normal}, which has "
+            "keys too",
+            f"use {usual} for the domain, or {shown} for the row",
+        )
+    return exact if exact in found else normal
 
 
 def find(connection: pg.connection, database: Database, domain: str, selector: str) -> Key:

@@ -18,7 +18,7 @@ from ..keys.desired import any_standby, chosen_domains
 from ..keys.known_domains import key_holder, refuse_unknown
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
-from ..names import owner_domain, stored_domain, stored_selector
+from ..names import owner_domain, row_spellings, stored_selector
 from ..names import selector as checked_selector
 from ..postgres import schema, stand_in
 from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
@@ -99,11 +99,12 @@ def advance(
     progress
         Called with (done, total) domains after each batch.
     """
-    name = None if domain is None else stored_domain(domain)
+    spellings = None if domain is None else row_spellings(domain)
     if test and (note := _missing_tables_note(settings)):
         return RotationReport(notes=[note]).to_dict()
     with session(settings.database) as connection:
         since = history.newest_line(connection, settings.database)
+        name = spellings and keys_table.row_domain(connection, settings.database, spellings)
         names = [name] if name is not None else _unfinished(connection, settings)
     found = removed_domains.read(settings, force)
     lost = _lost(settings, found)
@@ -207,9 +208,10 @@ def _run_single(
     test: bool,
 ) -> dict[str, object]:
     """Carry out a request for one key, or raise StepRefused."""
-    name, chosen = stored_domain(domain), stored_selector(selector)
+    spellings, chosen = row_spellings(domain), stored_selector(selector)
     with session(settings.database) as connection:
         since = history.newest_line(connection, settings.database)
+        name = keys_table.row_domain(connection, settings.database, spellings)
         completed = complete_domains(connection, settings.database, [name])
         key = keys_table.find(connection, settings.database, name, chosen)
         if test:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ..keys import history, refusals, removed_domains
+from ..keys import table as keys_table
 from ..keys.completion import completed_keys
 from ..keys.desired import domain_settings, key_problem
 from ..keys.model import Key
-from ..names import domain_glob, stored_domain, u_labels
+from ..names import domain_glob, row_spellings, u_labels
 from ..postgres.connection import session
 from ..progress import Progress
 from ..settings.model import Settings
@@ -70,8 +71,9 @@ def status(
     if state is not None:
         choice(*_SINCE)(state, "state")
     glob = domain_glob(domain)
-    name = None if domain is None or glob else stored_domain(domain)
+    spellings = None if domain is None or glob else row_spellings(domain)
     with session(settings.database) as connection:
+        name = spellings and keys_table.row_domain(connection, settings.database, spellings)
         keys = completed_keys(connection, settings, name)
         keys = [key for key in keys if glob is None or _matches(glob, key.domain)]
         now = history.clock(connection)

@@ -11,8 +11,8 @@ from dkim_formula.postgres import connection as db
 from functional import dirty
 from functional.dirty import case
 from functional.salt_loaders import watched
-from functional.server import execute, query
-from salt.exceptions import CommandExecutionError
+from functional.server import execute, query, traditional_pem
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 from support.signing_daemon import SigningDaemon
 
 pytestmark = pytest.mark.one_release
@@ -415,3 +415,83 @@ def test_key_of_three_primes_signs_as_before_and_is_reported(site, folder):
     assert_reported_everywhere(site, "more than two primes")
     assert stored_text(site) == dirty.more_primes()
     assert site.call("dkim.list_keys", "odd.example")[0]["bits"] == 2048
+
+
+BESIDE = [("good.example.", "good.example"), ("bücher.example", "xn--bcher-kva.example")]
+
+
+def with_row_beside(site, odd, good):
+    """Set up a domain with a key, and a row for the odd spelling of its name."""
+    load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
+    load(site, f"INSERT INTO public.domains (domain) VALUES ('{good}') ON CONFLICT DO NOTHING")
+    adopt(site)
+    with db.session(site.database) as connection:
+        execute(
+            connection,
+            "INSERT INTO public.dkim (domain, selector, key) VALUES (%s, 'default', %s)",
+            (odd, traditional_pem(1)),
+        )
+
+
+def row_states(site, *domains):
+    found = {key["domain"]: key["state"] for key in site.call("dkim.list_keys")}
+    return [found.get(domain) for domain in domains]
+
+
+@pytest.mark.parametrize(("odd", "good"), BESIDE)
+def test_name_of_an_odd_row_and_of_a_domain_is_refused_and_both_are_shown(
+    site, tmp_path, odd, good
+):
+    with_row_beside(site, odd, good)
+    calls = [
+        ("dkim.delete", odd, "default"),
+        ("dkim.list_keys", odd),
+        ("dkim.public_key", odd),
+        ("dkim.export_key", odd, "default", str(tmp_path / "key")),
+        ("dkim.retire", odd, "default", True),
+        ("dkim.revoke", odd, "default"),
+        ("dkim.activate", odd, "default"),
+        ("dkim.advance", odd),
+        ("dkim.status", odd),
+    ]
+    for function, *arguments in calls:
+        with pytest.raises(SaltInvocationError) as refused:
+            site.call(function, *arguments)
+        assert f"use '{good}' for the domain, or '={odd}' for the row" in str(refused.value)
+    assert row_states(site, odd, good) == ["pending", "active"]
+
+
+@pytest.mark.parametrize(("odd", "good"), BESIDE)
+def test_odd_row_beside_its_domain_can_be_shown_and_deleted(site, tmp_path, odd, good):
+    with_row_beside(site, odd, good)
+    exact = f"={odd}"
+    (listed,) = site.call("dkim.list_keys", exact)
+    assert (listed["domain"], listed["state"]) == (odd, "pending")
+    assert [line["domain"] for line in site.call("dkim.status", exact)] == [odd]
+    assert [key["domain"] for key in site.call("dkim.list_keys", good)] == [good]
+    exported = site.call("dkim.export_key", exact, "default", str(tmp_path / "key"))
+    assert exported["domain"] == odd
+    notes = site.call("dkim.revoke", exact, "default", force=True)["notes"]
+    assert any(f"store it as '{good}'" in note for note in notes)
+    assert row_states(site, odd, good) == ["pending", "active"]
+    site.call("dkim.delete", exact, "default")
+    assert row_states(site, odd, good) == [None, "active"]
+    # Without the row, the name has one meaning again.
+    assert [key["domain"] for key in site.call("dkim.list_keys", odd)] == [good]
+    with pytest.raises(CommandExecutionError, match="is active"):
+        site.call("dkim.delete", odd, "default")
+
+
+@pytest.mark.parametrize("odd", ["good.example.", "bücher.example"])
+def test_odd_row_alone_is_named_as_it_is(site, odd):
+    load(site, (dirty.CASES / "tables" / "howto.sql").read_text())
+    adopt(site)
+    with db.session(site.database) as connection:
+        execute(
+            connection,
+            "UPDATE public.dkim SET state = 'pending', domain = %s WHERE domain = 'good.example'",
+            (odd,),
+        )
+    assert [key["domain"] for key in site.call("dkim.list_keys", odd)] == [odd]
+    site.call("dkim.delete", odd, "default")
+    assert row_states(site, odd) == [None]
