@@ -23,7 +23,7 @@ from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
 from ..settings.model import Database, Settings
 from ..signer import certificates, config_check, daemons
-from . import overrides
+from . import overrides, stopped_daemons
 
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 
@@ -68,6 +68,7 @@ def check(reading: Reading) -> dict[str, object]:
             advice.append(NO_PASSWORD_FILE_ADVICE.format(variables=listed))
     problems += certificates.problems(settings.database)
     if not reading.problems:
+        problems += stopped_daemons.problems(settings)
         if settings.dns.packages:
             problems += octodns.settings_problems(settings.dns)
         problems += config_check.problems(settings, names_of_machine(settings.lookup))

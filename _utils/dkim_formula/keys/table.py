@@ -116,6 +116,22 @@ def without_standby(connection: pg.connection, database: Database) -> list[Slot]
         return [Slot(*row) for row in cursor]
 
 
+def count_signing(connection: pg.connection, database: Database, algorithm: str) -> int:
+    """Return the number of active, standby and pending keys of an algorithm."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            compose(
+                """
+                SELECT count(*) FROM {dkim} AS k
+                 WHERE k.state IN ('active', 'standby', 'pending') AND k.algorithm = %s
+                """,
+                **names(database),
+            ),
+            (algorithm,),
+        )
+        return cursor.fetchone()[0]
+
+
 def active_since(connection: pg.connection, database: Database, time: datetime) -> list[Key]:
     """Return the keys that are active since a time or earlier, or since an unknown time."""
     return keys_where(

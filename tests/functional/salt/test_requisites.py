@@ -276,6 +276,19 @@ def test_no_state_runs_after_a_failed_check(formula, pillar, sls, machine):
     assert all(result["changes"] == {} for result in results.values())
 
 
+@pytest.mark.parametrize("sls", ["dkim", "dkim.mail", "dkim.opendkim", "dkim.opendkim.unused"])
+@pytest.mark.parametrize("pillar", [{"domains": {}}, {"database": {"manage": False, "port": 1}}])
+def test_pillar_without_domains_stops_no_daemon(formula, tmp_path, pillar, sls):
+    (tmp_path / "opendkim-ed25519.conf").write_text("")
+    formula.machine(True, True)
+    lookup = {"opendkim_config": str(tmp_path / "opendkim.conf")}
+    formula.set_pillar({"lookup": lookup, **copy.deepcopy(pillar)})
+    assert any("would stop opendkim-ed25519" in text for text in formula.problems())
+    assert "opendkim-ed25519 is stopped" in {chunk["__id__"] for chunk in formula.chunks(sls)}
+    check = "The DKIM settings are valid"
+    assert ran(formula.run(sls)) == [f"dkim_|-{check}_|-{check}_|-checked"]
+
+
 @pytest.mark.parametrize("sls", REMOVING)
 @pytest.mark.parametrize("pillar", [VALID, *BROKEN[:5]])
 def test_removal_depends_on_no_check(formula, pillar, sls):
