@@ -137,18 +137,22 @@ class TableImport:
                 domain = choice.domain if choice.signs else ""
                 self.refused.append(Refusal(choice.label(), str(error), domain))
         self.notes += [
-            f"{domain}: its old key is refused, so the first key that is made for it is pending "
-            "until DNS shows its record"
+            f"{domain}: its old key, or a line that names the key, is refused, so the first key "
+            "that is made for it is pending until DNS shows its record"
             for domain in self._domains_without_key()
         ]
 
     def _domains_without_key(self) -> dict[str, str]:
         """
-        Return the domains without a key in the database whose old key is refused, with the reason.
+        Return the domains without a key of their own that signs or is going to sign, whose old key,
+        or a line that names the key, is refused; with the reason.
 
         Domains that an earlier import has noted are left out.
         """
-        with_keys = {domain for domain, _ in (*self._stored, *self.imported)}
+        with_keys = {key.domain for key in self._stored.values() if _counts(key.state, key.address)}
+        for new in self.imported.values():
+            if _counts(new.state, new.desired.address):
+                with_keys.add(new.desired.domain)
         left_out = {*with_keys, *self._noted, *self._aliases, *self.settings.excluded, ""}
         return {
             one.domain: f"{one.entry}: {one.reason}"
@@ -234,6 +238,12 @@ class TableImport:
         return data
 
     def _state(self, choice: Choice, algorithm: str) -> str:
+        if choice.refused_line:
+            self.notes.append(
+                f"{choice.label()}: the line {choice.refused_line} is refused, so it is kept as "
+                "retired; to sign with it, use dkim.activate"
+            )
+            return "retired"
         if not choice.signs:
             self.notes.append(
                 f"{choice.label()}: no mail is signed with it today; it is kept as retired"
@@ -352,6 +362,10 @@ def _key_or_path(choice: Choice) -> str:
     """Return the text of a key or the path of its file; ``%`` in a path is the sender's domain."""
     text = choice.entry.key_or_path.reveal()
     return text.replace("%", choice.domain) if key_file.is_path(text) else text
+
+
+def _counts(state: str, address: str) -> bool:
+    return state in ("active", "pending") and not address
 
 
 def _valid_domains(texts: Iterable[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """The choice of keys that sign for each domain and address, from a program's two tables."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,12 +24,15 @@ class Choice:
         needed.
     entry
         The KeyTable's entry.
+    refused_line
+        For an unused key: a line that names the key and is not imported, or ``''``.
     """
 
     domain: str
     address: str
     signs: bool
     entry: Entry
+    refused_line: str = ""
 
     def label(self) -> str:
         """Return name, domain and location as text."""
@@ -92,11 +96,15 @@ class _SelectionRun:
     def __init__(self, entries: Mapping[str, Entry], signing: SigningTable):
         self.entries = entries
         self.signing = signing
-        self.result = Selection(refused=list(signing.refused))
+        self.result = Selection()
         self._chosen: dict[tuple[str, str], Choice] = {}
         self._own: set[str] = set()
         self._parents: dict[str, None] = {}
         self._reported: set[tuple[int, str]] = set()
+        # The first refused line that names a key, by the key's name.
+        self._refused_lines: dict[str, str] = {}
+        for line in signing.refused:
+            self._add_refusal(line.entry, line.reason, line.key_name, _ending(line.pattern))
 
     def run(self, hosted: Iterable[str]) -> Selection:
         for host in self._hosts(hosted):
@@ -195,7 +203,9 @@ class _SelectionRun:
                     Refusal(entry.label(), "is for any domain, and no line for a domain names it")
                 )
             else:
-                self._choose(entry.domain, "", entry, signs=False)
+                line = self._refused_lines.get(entry.name, "")
+                unused = Choice(entry.domain, "", False, entry, line)
+                self._chosen.setdefault((entry.domain, entry.name), unused)
 
     def _add_notes(self) -> None:
         for line in self.signing.lines:
@@ -223,21 +233,40 @@ class _SelectionRun:
             self._refuse(line, reason, host)
         return entry
 
-    def _choose(self, domain: str, address: str, entry: Entry, signs: bool = True) -> None:
-        choice = self._chosen.setdefault(
-            (domain, entry.name), Choice(domain, address, signs, entry)
-        )
-        if choice.signs and not choice.address:
+    def _choose(self, domain: str, address: str, entry: Entry) -> None:
+        choice = self._chosen.setdefault((domain, entry.name), Choice(domain, address, True, entry))
+        if not choice.address:
             self._own.add(domain)
 
     def _refuse(self, line: Line, reason: str, domain: str = "") -> None:
         if (line.number, reason) not in self._reported:
             self._reported.add((line.number, reason))
-            self.result.refused.append(Refusal(line.label(), reason, domain))
+            host = domain or line.subject.rpartition("@")[2]
+            self._add_refusal(line.label(), reason, line.key_name, host)
+
+    def _add_refusal(self, label: str, reason: str, key_name: str, host: str) -> None:
+        """
+        Add a line that is not imported.
+
+        host
+            The sender's domain that the line is for. If the KeyTable has the key, the signing
+            domain of the key counts.
+        """
+        name = host if key_name == SENDER else key_name
+        entry = self.entries.get(name)
+        domain = host if entry is None else _signing_domain(entry, host)
+        self.result.refused.append(Refusal(label, reason, domain))
+        self._refused_lines.setdefault(name, label)
 
 
 def _signing_domain(entry: Entry, host: str) -> str:
     return host if entry.domain == SENDER else entry.domain
+
+
+def _ending(pattern: str) -> str:
+    """Return the domain at the end of a pattern, or ``''``."""
+    domain = re.split(r"[@*]", pattern)[-1].lstrip(".")
+    return domain if _is_domain(domain) else ""
 
 
 def _is_domain(name: str) -> bool:

@@ -1,13 +1,13 @@
 """OpenDKIM's SigningTable: the name of a key for each sender's address."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import InvalidValue
 from ..names import email_address, mail_domain
 from ..secret import Secret
 from .data_set import REFILE, DataSet, Row
-from .key_table import Refusal
 
 # The kinds of patterns that the formula supports.
 ADDRESS = "address"  # user@example.com
@@ -16,6 +16,10 @@ SUBDOMAINS = "subdomains"  # all subdomains of example.com
 EVERY = "every"  # any sender
 
 NO_COUNTERPART = "is a pattern that the formula has no counterpart for"
+
+# OpenDKIM's dkimf_mkregexp() makes ``.*`` of each asterisk, so several in a row match as one does.
+_ASTERISKS = re.compile(r"\*+")
+_ANY_ENDING = re.compile(r"\*(?:@\*)?([^.@*][^@*]*)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,24 @@ class Line:
         return f"{self.pattern} ({self.location})"
 
 
+@dataclass(frozen=True)
+class RefusedLine:
+    """
+    A row of the SigningTable that is not imported.
+
+    entry, reason
+        As in :class:`Refusal`.
+    pattern, key_name
+        As in :class:`Line`; the key's name is empty if the row has none.
+    """
+
+    entry: str
+    reason: str
+    # Not in a repr: in a KeyTable given by mistake they may be a line of a key.
+    pattern: str = field(repr=False)
+    key_name: str = field(repr=False)
+
+
 class SigningTable:
     """
     The lines of a SigningTable, with OpenDKIM's lookup: opendkim.conf(5), «SigningTable».
@@ -60,14 +82,16 @@ class SigningTable:
     def __init__(self, table: DataSet):
         self.wild = table.kind == REFILE
         self.lines: list[Line] = []
-        self.refused: list[Refusal] = []
+        self.refused: list[RefusedLine] = []
         self._by_subject: dict[tuple[str, str], list[Line]] = {}
         for number, row in enumerate(table.rows):
             try:
                 line = self._line(number, row)
             except InvalidValue as error:
-                shown = f"{row.key} ({row.location})" if row.value.reveal() else row.location
-                self.refused.append(Refusal(shown, str(error)))
+                named = row.value.reveal()
+                shown = f"{row.key} ({row.location})" if named else row.location
+                key_name = named.partition(":")[0].strip()
+                self.refused.append(RefusedLine(shown, str(error), row.key, key_name))
             else:
                 self.lines.append(line)
                 self._by_subject.setdefault((line.kind, line.subject.lower()), []).append(line)
@@ -116,18 +140,21 @@ def classify(pattern: str, wild: bool) -> tuple[str, str]:
     """
     if not pattern:
         raise InvalidValue("pattern", "", "is empty: OpenDKIM passes over an indented line")
-    if pattern == "*" or (wild and pattern == "*@*"):
-        return EVERY, ""
-    return _wild(pattern) if wild else _literal(pattern)
+    if wild:
+        return _wild(pattern)
+    return (EVERY, "") if pattern == "*" else _literal(pattern)
 
 
 def _wild(pattern: str) -> tuple[str, str]:
+    pattern = _ASTERISKS.sub("*", pattern)
+    if pattern in ("*", "*@*"):
+        return EVERY, ""
     for prefix, kind in (("*@*.", SUBDOMAINS), ("*@", HOST), ("*.", SUBDOMAINS)):
         rest = pattern.removeprefix(prefix)
         if rest != pattern and "*" not in rest and "@" not in rest:
             return kind, mail_domain(rest, "pattern")
-    if is_any_ending(pattern):
-        return HOST, mail_domain(pattern[1:], "pattern")
+    if ending := _ANY_ENDING.fullmatch(pattern):
+        return HOST, mail_domain(ending[1], "pattern")
     if "*" in pattern:
         raise InvalidValue("pattern", pattern, NO_COUNTERPART)
     if "@" not in pattern:
@@ -142,12 +169,11 @@ def _wild(pattern: str) -> tuple[str, str]:
 
 def is_any_ending(pattern: str) -> bool:
     """
-    Return whether a pattern of a refile: has the form ``*example.com``, without an at sign.
+    Return whether a pattern of a refile: has the form ``*example.com`` or ``*@*example.com``.
 
     The asterisk matches any text, so sub.example.com and myexample.com match too (measured).
     """
-    rest = pattern[1:]
-    return pattern.startswith("*") and rest[:1] not in ("", ".", "@") and not {*"*@"} & {*rest}
+    return _ANY_ENDING.fullmatch(_ASTERISKS.sub("*", pattern)) is not None
 
 
 def _literal(pattern: str) -> tuple[str, str]:

@@ -53,7 +53,10 @@ def test_first_key_waits_for_its_record_if_the_old_key_is_refused(
     done = importing_commands.import_tables(site.settings, request)
     assert planned == done
     assert done["changes"] == WAITS
-    assert any(note.startswith("example.com: its old key is refused") for note in done["notes"])
+    assert any(
+        note.startswith("example.com: its old key, or a line that names the key, is refused")
+        for note in done["notes"]
+    )
     assert importing_commands.import_tables(site.settings, request)["changes"] == {}
     ((domain, why),) = history(site)
     assert (domain, why[:35]) == ("example.com", "an import refused the domain's key:")
@@ -119,3 +122,28 @@ def test_refused_key_that_signs_nothing_delays_no_first_key(site, old):
     assert not any(name.startswith("first key") for name in done["changes"])
     site.make_keys()
     assert site.states() == {"default": "active"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [("refile", "*@*mail*.example.com"), ("refile", "user@*"), ("file", "user@.example.com")],
+)
+def test_first_key_waits_if_the_line_that_names_the_old_key_is_refused(site, old, kind, pattern):
+    old.key("a", "example.com", "mail", traditional_pem(1), pattern)
+    key_table, signing_table = old.tables()
+    request = Request(key_table, signing_table.replace("refile:", f"{kind}:"))
+    done = importing_commands.import_tables(site.settings, request)
+    assert [one["state"] for one in done["imported"]] == ["retired"]
+    assert done["changes"].items() >= WAITS.items()
+    assert not any("no mail is signed with it" in note for note in done["notes"])
+    assert any(pattern in note and "dkim.activate" in note for note in done["notes"])
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+    site.make_keys()
+    assert site.states() == {"mail": "retired", "default": "pending"}
+
+
+def test_pattern_of_any_ending_signs_as_before(site, old):
+    old.key("a", "example.com", "mail", traditional_pem(1), "*@*example.com")
+    done = importing_commands.import_tables(site.settings, Request(*old.tables()))
+    assert [one["state"] for one in done["imported"]] == ["active"]
+    assert "first key of example.com" not in done["changes"]

@@ -258,6 +258,12 @@ def test_key_text_on_several_lines_of_a_table_is_never_shown():
         ("user@example.com", True, ADDRESS, "user@example.com"),
         ("*@*", True, EVERY, ""),
         ("*", True, EVERY, ""),
+        ("*example.com", True, HOST, "example.com"),
+        ("*@*example.com", True, HOST, "example.com"),
+        ("**@**example.com", True, HOST, "example.com"),
+        ("**@example.com", True, HOST, "example.com"),
+        ("*@**.example.com", True, SUBDOMAINS, "example.com"),
+        ("**@*", True, EVERY, ""),
     ],
 )
 def test_supported_pattern_is_classified(pattern, wild, kind, subject):
@@ -274,6 +280,7 @@ def test_supported_pattern_is_classified(pattern, wild, kind, subject):
         ("example.com", True, r"\*@example.com is meant"),
         ("u*@example.com", True, "no counterpart"),
         ("user@*", True, "no counterpart"),
+        ("*@*mail*.example.com", True, "no counterpart"),
         ("", True, "indented"),
     ],
 )
@@ -411,6 +418,35 @@ def test_percent_in_the_signing_table_names_the_key_of_the_domain():
 def test_line_that_names_a_missing_key_is_refused():
     selection = selected(TWO, "example.com a\nexample.net missing\n")
     assert "'missing'" in selection.refused[0].reason
+
+
+@pytest.mark.parametrize("pattern", ["*example.com", "*@*example.com", "**@*example.com"])
+def test_what_else_an_ending_matches_is_noted(pattern):
+    selection = selected(TWO, f"{pattern} a\n", data_set.REFILE)
+    assert ("a", "example.com", "") in signs(selection)
+    assert any("myexample.com" in note for note in selection.notes)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line", "kind"),
+    [
+        (TWO, "*@*mail*.example.net a", data_set.REFILE),
+        (TWO, "user@* a", data_set.REFILE),
+        (TWO, "user@.example.net a", data_set.FILE),
+        (TWO, "news@example.net a", data_set.FILE),
+        ("a %:s:/a\n", "*@*mail*.example.com a", data_set.REFILE),
+        ("example.com %:s:/a\n", "user@.example.com %", data_set.FILE),
+    ],
+)
+def test_refused_line_names_the_domain_whose_key_it_names(keys, line, kind):
+    selection = selected(keys, f"{line}\n", kind)
+    assert selection.refused[0].domain == "example.com"
+    assert all(one.refused_line for one in selection.choices if one.domain == "example.com")
+
+
+def test_refused_line_names_no_domain_of_a_row_without_a_key():
+    (refusal,) = selected("", "user@* a\n", data_set.REFILE).refused
+    assert refusal.domain == ""
 
 
 def test_dropped_signer_is_noted():
