@@ -178,7 +178,7 @@ def remove_former_roles(at_restart=False, test=False):
 
 
 @translated
-def manage_access(present=True, also_root=False, test=False):
+def manage_access(present=True, also_root=False, test=False, keep_former=False):
     """
     Write the formula's lines of ``pg_hba.conf`` and ``pg_ident.conf``, let PostgreSQL check both
     files, and reload. If PostgreSQL finds an error, the old files are restored.
@@ -189,6 +189,8 @@ def manage_access(present=True, also_root=False, test=False):
         True lets root log in as the reader too: for a daemon that an init script starts as root.
     test
         True changes nothing, and returns what a run would change.
+    keep_former
+        True keeps the lines of readers and writers that the settings no longer name.
 
     Returns ``{"changes": {file: {"old", "new"}}, "notes": [text]}``. Raises CommandExecutionError
     if a file was invalid before.
@@ -200,4 +202,4 @@ def manage_access(present=True, also_root=False, test=False):
         salt-call dkim_postgres.manage_access test=True
     """
     database = _database(present)
-    return postgres_commands.manage_access(database, present, also_root, test)
+    return postgres_commands.manage_access(database, present, also_root, test, keep_former)

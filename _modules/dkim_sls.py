@@ -101,6 +101,7 @@ def settings(lookup):
             "calls": "dkim.rotate_due" if found.rotation.automatic else "dkim.advance",
         },
         "unattended": unattended.for_states(),
+        "has_fleet": found.fleet.is_set,
         "monitoring": health_commands.for_states(found.monitoring, *_this_minion()),
     }
 

@@ -170,7 +170,7 @@ def password_absent(name):
     )
 
 
-def access_present(name, also_root=False):
+def access_present(name, also_root=False, keep_former=False):
     """
     Ensure that ``pg_hba.conf`` and ``pg_ident.conf`` have the lines of the reader and the writer,
     and that PostgreSQL has loaded them. PostgreSQL checks both files first; if it finds an error,
@@ -178,13 +178,15 @@ def access_present(name, also_root=False):
 
     also_root
         True lets root log in as the reader too: for a daemon that an init script starts as root.
+    keep_former
+        True keeps the lines of readers and writers that the settings no longer name.
 
     .. code-block:: yaml
 
         The roles can log in:
           dkim_postgres.access_present: []
     """
-    return _access(name, True, also_root)
+    return _access(name, True, also_root, keep_former)
 
 
 def access_absent(name):
@@ -196,11 +198,11 @@ def access_absent(name):
         The roles can't log in:
           dkim_postgres.access_absent: []
     """
-    return _access(name, False, False)
+    return _access(name, False, False, False)
 
 
-def _access(name, present, also_root):
-    arguments = {"present": present, "also_root": also_root}
+def _access(name, present, also_root, keep_former):
+    arguments = {"present": present, "also_root": also_root, "keep_former": keep_former}
     return managed(
         __opts__,
         name,

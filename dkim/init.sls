@@ -7,7 +7,9 @@
 include:
   - dkim.check
   - dkim.database
+{%- if not dkim.has_fleet %}
   - dkim.database.former
+{%- endif %}
   - dkim.keys
   - dkim.mail
   - dkim.rotation
@@ -28,6 +30,7 @@ extend:
         - sls: dkim.database
         - sls: dkim.keys
   {%- endfor %}
+  {%- if not dkim.has_fleet %}
   {#- The restart of a daemon ends its session as a role of former settings. #}
   Roles of former settings are gone:
     dkim_postgres:
@@ -35,3 +38,4 @@ extend:
         {%- for daemon in dkim.daemons %}
         - dkim_opendkim: {{ daemon.service }} runs with these settings
         {%- endfor %}
+  {%- endif %}

@@ -54,6 +54,10 @@ The writer has its rights:
       - dkim_postgres: The virtual-mail database holds DKIM keys
 {%- endif %}
 
+{%- if not dkim.has_fleet %}
+{#- In a fleet the roll-out does this last (dkim.database.former): until then a mail host whose turn
+    has not come logs in as its former role, also if it has no session on this server now. #}
+
 Roles of former settings without a session are gone:
   dkim_postgres.former_roles_absent:
     - require:
@@ -61,6 +65,7 @@ Roles of former settings without a session are gone:
       {%- if dkim.database.has_writer %}
       - dkim_postgres: The writer has its rights
       {%- endif %}
+{%- endif %}
 
 {%- if dkim.database.local %}
 
@@ -71,6 +76,7 @@ The roles can log in:
     {#- The init script starts the daemon as root: its first session is root's (docs/caveats). #}
     - also_root: true
     {%- endif %}
+    - keep_former: {{ dkim.has_fleet | json }}
     - require:
       - dkim_postgres: OpenDKIM's role reads the views and nothing else
       {%- if dkim.database.has_writer %}

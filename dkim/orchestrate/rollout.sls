@@ -1,7 +1,8 @@
 {#-
   Roll-out to the whole fleet, run on the master: salt-run state.orchestrate
   dkim.orchestrate.rollout. All hosts are checked first. Then come database, standby, keys and DNS,
-  then the mail hosts one at a time, each with a self-test before the next.
+  then the mail hosts one at a time, each with a self-test before the next. Last, roles of former
+  settings are removed, which the mail hosts used until then.
 #}
 {%- from 'dkim/orchestrate/steps.jinja' import fleet, refused, step, stopped with context %}
 
@@ -19,5 +20,9 @@
 {{- step(host ~ ' has the settings', [host], ['dkim.mail']) }}
 {{- step(host ~ ' signs', [host], ['dkim.selftest']) }}
 {%- endfor %}
+{{- step('The database has no role of former settings', fleet.database, ['dkim.database.former']) }}
+{%- if fleet.standby %}
+{{- step('The standby has no login of former settings', fleet.standby, ['dkim.database.former']) }}
+{%- endif %}
 {{- stopped() }}
 {%- endif %}

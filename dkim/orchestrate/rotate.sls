@@ -14,6 +14,11 @@
 {%- endfor %}
 {{- step('Rotations in progress are advanced', fleet.database, ['dkim.rotation']) }}
 {{- step('DNS has the records', fleet.publisher, ['dkim.dns']) }}
+{%- if fleet.publisher != fleet.database %}
+{#- The database host observes DNS before the publisher's step, and here for the first time with the
+    new records: a key signs when its record has been visible for long enough. #}
+{{- step('The published records are observed', fleet.database, ['dkim.rotation']) }}
+{%- endif %}
 {%- for host in fleet.mail %}
 {{- step(host ~ ' signs', [host], ['dkim.selftest']) }}
 {%- endfor %}

@@ -14,6 +14,7 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import schema
 
 # Fixtures for every test of this folder.
+from functional.replication import standby  # noqa: F401
 from functional.rotations import site  # noqa: F401
 from functional.salt_loaders import loaded, mailhost, minion  # noqa: F401
 from functional.server import (

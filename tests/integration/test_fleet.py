@@ -29,6 +29,8 @@ REACTOR_FILE = "/etc/salt/master.d/dkim-reactor.conf"
     rf"^```yaml\n# {REACTOR_FILE}\n(.*?)^```$", MONITORING, re.DOTALL | re.MULTILINE
 )
 TOP = "/srv/pillar/top.sls"
+SLIP = "/srv/pillar/dkim/slip.sls"
+FOR_DATABASE = "/srv/pillar/dkim/database.sls"
 FOR_MAIL = "/srv/pillar/dkim/mail.sls"
 PASSWORD = "from-gpg-or-vault"
 
@@ -249,7 +251,7 @@ def test_fault_of_one_mail_host_stops_the_roll_out_and_changes_no_other_host(
     slip, word = BROKEN[fault]
     setting = f"  opendkim: {{settings: {{SignatureTTL: {LIFETIMES[fault]}}}}}\n"
     site.master.write(FOR_MAIL, FILES[FOR_MAIL] + setting)
-    site.master.write("/srv/pillar/dkim/slip.sls", f"dkim:\n  {slip}\n" if slip != "{}" else "{}\n")
+    site.master.write(SLIP, f"dkim:\n  {slip}\n" if slip != "{}" else "{}\n")
     site.master.write(TOP, f"{FILES[TOP]}  'mail2*':\n    - dkim.slip\n")
     before = site[MAIL2].run(STATE).stdout
     site[MAIL2].run(BEGIN.get(fault, "true"))
@@ -260,7 +262,7 @@ def test_fault_of_one_mail_host_stops_the_roll_out_and_changes_no_other_host(
         site.master.write(TOP, FILES[TOP])
     assert done.status == 1
     assert word in str(done)
-    assert done.steps[STOPPED]["comment"].startswith("The hosts of all later steps")
+    assert done.steps[STOPPED]["comment"].startswith("No later step has run")
     assert done.steps[f"{MAIL2} signs"]["result"] is False
     assert LEFT_BY_SALT.sub("", site[MAIL2].run(STATE).stdout) == before
     site[MAIL2].run(CLEAN_UP.get(fault, "true"))
@@ -279,6 +281,65 @@ def test_next_roll_out_succeeds_once_the_fault_has_ended(
     for name, box in signing.items():
         assert lifetime in site[name].read("/etc/opendkim.conf")
         assert signers(site, box)
+
+
+READER, RENAMED = "vmail-dkim-reader", "vmail-dkim-reader-2"
+FORMER = "The database has no role of former settings"
+
+
+def readers(site: Fleet) -> set[str]:
+    """Return the readers on the database host, and those that the access files of a host name."""
+    names = f"('{READER}'), ('{RENAMED}')"
+    existing = f"SELECT n FROM (VALUES {names}) AS v (n) WHERE n IN (SELECT rolname FROM pg_roles)"
+    named = f"SELECT n FROM (VALUES {names}) AS v (n), pg_hba_file_rules WHERE n = ANY (user_name)"
+    found = [server.sql(site[DATABASE], existing)]
+    found += [server.sql(site[name], named) for name in (DATABASE, STANDBY)]
+    return {name for text in found for name in text.split()}
+
+
+@pytest.fixture
+def renamed(site: Fleet, signing: Mapping[str, mail.Mailbox]) -> Iterator[None]:
+    """The pillar has another name and password for the reader. The former ones are set again."""
+    kept = {path: site.master.read(path) for path in (FOR_DATABASE, FOR_MAIL)}
+    for path, text in kept.items():
+        assert text.count("auth: password") == text.count(PASSWORD) == 1
+        new = text.replace(PASSWORD, f"another-{PASSWORD}")
+        end = "\n      " if path == FOR_DATABASE else ", "
+        site.master.write(path, new.replace("auth:", f"name: {RENAMED}{end}auth:"))
+    yield
+    for path, text in kept.items():
+        site.master.write(path, text)
+    done = fleets.orchestrate(site, "rollout")
+    assert done.status == 0, str(done)
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("renamed")
+def test_mail_host_logs_in_as_the_former_reader_until_its_turn(
+    site: Fleet, signing: Mapping[str, mail.Mailbox]
+) -> None:
+    """The second host has no session while the roll-out changes the database and then fails."""
+    slip, word = BROKEN["another authority"]
+    site.master.write(SLIP, f"dkim:\n  {slip}\n")
+    site.master.write(TOP, f"{FILES[TOP]}  'mail2*':\n    - dkim.slip\n")
+    site[MAIL2].run("systemctl stop opendkim")
+    try:
+        done = fleets.orchestrate(site, "rollout")
+    finally:
+        site[MAIL2].run("systemctl restart opendkim")
+        site.master.write(TOP, FILES[TOP])
+    assert done.status == 1
+    assert word in str(done)
+    assert done.steps[f"{MAIL1} signs"]["result"]
+    assert done.steps[FORMER]["result"] is False
+    assert readers(site) == {READER, RENAMED}
+    site[MAIL2].wait_for("test -S /var/spool/postfix/opendkim/opendkim.sock")
+    assert signers(site, signing[MAIL1]) == signers(site, signing[MAIL2])
+    done = fleets.orchestrate(site, "rollout")
+    assert done.status == 0, str(done)
+    assert FORMER in done.changed
+    assert readers(site) == {RENAMED}
+    assert signers(site, signing[MAIL1]) == signers(site, signing[MAIL2])
 
 
 def test_rotation_on_the_database_host_takes_effect_on_both_mail_hosts(

@@ -125,7 +125,9 @@ def access(host: Host) -> Iterator[Finding]:
         message = f"they are on {database.host}; docs/remote-database.md has the lines"
         yield unknown(name, message)
         return
-    found = postgres_commands.manage_access(database, True, not host.systemd, test=True)["changes"]
+    found = postgres_commands.manage_access(
+        database, True, not host.systemd, test=True, keep_former=host.settings.fleet.is_set
+    )["changes"]
     passed = "pg_hba.conf and pg_ident.conf let the reader log in"
     yield judged(name, _listed(found), passed, applied("dkim.database"))
 

@@ -49,6 +49,8 @@ class Orphans:
     lost
         The slots (domain, address, algorithm) of domains that are hosted or in the pillar again, in
         which no key signs since their key was retired as orphaned.
+    new_aliases
+        The domains that only the table of alias domains has; None if the stored ones stay.
     """
 
     hosted: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Orphans:
     sudden: str = ""
     returned: frozenset[int] = frozenset()
     lost: tuple[tuple[str, str, str], ...] = ()
+    new_aliases: frozenset[str] | None = None
 
 
 @dataclass
@@ -65,6 +68,7 @@ class _Present:
 
     hosted: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    aliases: frozenset[str] = frozenset()
     fault: str = ""
 
 
@@ -87,9 +91,14 @@ def read(settings: Settings, force: bool = False) -> Orphans:
         }
         returned = table.orphaned(connection, settings.database, WHY)
         lost = table.lost_slots(connection, settings.database, WHY)
+        aliases = table.alias_domains(connection, settings.database)
     due = {name for name in gone if with_key[name]}
     count = sum(with_key.values())
-    sudden = "" if force or not due else _sudden(settings, present, len(due), count)
+    sudden = (
+        ""
+        if force or not due
+        else _sudden(settings, present, len(due), count, not due.isdisjoint(aliases))
+    )
     served = (named | present.names) - settings.excluded
     return Orphans(
         hosted=tuple(present.hosted),
@@ -98,7 +107,21 @@ def read(settings: Settings, force: bool = False) -> Orphans:
         sudden=sudden,
         returned=frozenset(number for number, (domain, *_) in returned if domain in served),
         lost=tuple(slot for slot in lost if slot[0] in served),
+        new_aliases=(
+            None if sudden or present.fault or present.aliases == aliases else present.aliases
+        ),
     )
+
+
+def remember(settings: Settings, found: Orphans) -> None:
+    """
+    Store which domains only the table of alias domains has. If that table turns empty, no key of
+    these domains is retired.
+    """
+    if found.new_aliases is None:
+        return
+    with session(settings.database) as connection:
+        table.store_alias_domains(connection, settings.database, found.new_aliases)
 
 
 def advice(settings: Settings) -> list[str]:
@@ -153,12 +176,18 @@ def _domains_of_pillar(settings: Settings) -> set[str]:
 def _present(settings: Settings) -> _Present:
     try:
         with session(settings.database) as connection:
-            hosted, others = hosted_domains.every_name(connection, settings.database)
+            hosted, others, aliases = hosted_domains.every_name(connection, settings.database)
     except DatabaseUnavailable:
         raise
     except DatabaseError as error:
         return _Present(fault=f"the tables of domains can't be read ({_one_line(error)})")
-    return _Present(hosted, {*hosted, *_folded(others)})
+    alone = set(aliases)
+    in_domains = _folded(name for name in (*hosted, *others) if name not in alone)
+    return _Present(
+        hosted,
+        {*hosted, *_folded(others)},
+        frozenset(_folded(aliases)).difference(in_domains) if aliases else frozenset(),
+    )
 
 
 def _folded(rows: Iterable[str]) -> Iterable[str]:
@@ -171,8 +200,10 @@ def _folded(rows: Iterable[str]) -> Iterable[str]:
         yield name
 
 
-def _sudden(settings: Settings, present: _Present, due: int, with_keys: int) -> str:
-    reason = present.fault or _table_fault(settings)
+def _sudden(
+    settings: Settings, present: _Present, due: int, with_keys: int, has_aliases: bool
+) -> str:
+    reason = present.fault or _table_fault(settings, has_aliases)
     if not reason and due > MOST and due * PART > with_keys:
         reason = f"that is more than {MOST} and more than a tenth at once"
     if not reason:
@@ -184,15 +215,20 @@ def _sudden(settings: Settings, present: _Present, due: int, with_keys: int) -> 
     )
 
 
-def _table_fault(settings: Settings) -> str:
-    """Return which table of domains is missing, empty or unreadable; '' if none is."""
+def _table_fault(settings: Settings, has_aliases: bool) -> str:
+    """
+    Return which table of domains is missing, empty or unreadable; '' if none is.
+
+    has_aliases
+        Whether a domain that disappeared was in the table of alias domains alone.
+    """
     database = settings.database
     try:
         with session(database) as connection, connection.cursor() as cursor:
             expects = settings.every_hosted is not None
             if missing := hosted_domains.missing_table(cursor, database, expects):
                 return f"there is no table {missing}"
-            if empty := hosted_domains.empty_table(connection, database):
+            if empty := hosted_domains.empty_table(connection, database, has_aliases):
                 return f"the table {empty} has no row that counts"
     except DatabaseUnavailable:
         raise

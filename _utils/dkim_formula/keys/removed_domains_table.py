@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..postgres.objects import names
@@ -36,6 +37,25 @@ def domains(connection: pg.connection, database: Database) -> dict[str, bool]:
             )
         )
         return dict(cursor)
+
+
+def alias_domains(connection: pg.connection, database: Database) -> frozenset[str]:
+    """Return the domains that only the table of alias domains had at the last run."""
+    with connection.cursor() as cursor:
+        cursor.execute(compose("SELECT domain FROM {alias_domain}", **names(database)))
+        return frozenset(domain for (domain,) in cursor)
+
+
+def store_alias_domains(
+    connection: pg.connection, database: Database, domains: Collection[str]
+) -> None:
+    """Replace the stored domains of :func:`alias_domains`. Does not commit."""
+    with connection.cursor() as cursor:
+        for statement in (
+            "DELETE FROM {alias_domain} WHERE domain <> ALL (%s)",
+            "INSERT INTO {alias_domain} SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+        ):
+            cursor.execute(compose(statement, **names(database)), (sorted(domains),))
 
 
 def orphaned(

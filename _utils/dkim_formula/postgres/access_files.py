@@ -141,7 +141,11 @@ def _included(cursor: pg.cursor, ident_path: str) -> tuple[tuple[str, str, str],
 
 
 def plan(
-    snapshot: Snapshot, database: Database, present: bool = True, also_root: bool = False
+    snapshot: Snapshot,
+    database: Database,
+    present: bool = True,
+    also_root: bool = False,
+    keep_former: bool = False,
 ) -> Plan:
     """
     Plan the changes of ``pg_hba.conf`` and ``pg_ident.conf``.
@@ -151,13 +155,15 @@ def plan(
     also_root
         Root may log in as the reader too: for a daemon that its init script starts as root, and
         which opens its first session before it changes its user (measured).
+    keep_former
+        Keep the lines of readers and writers that the settings no longer name.
 
     Raises AccessFileError if PostgreSQL already reports an error in a file.
     """
     if snapshot.faults:
         raise AccessFileError("\n".join(snapshot.faults))
     desired = access_lines.desired(database, present, also_root)
-    former = _former(snapshot, desired, present)
+    former = _former(snapshot, desired, present, keep_former)
     changes = {}
     if access_lines.new_hba(snapshot.hba_text, desired, former) != snapshot.hba_text:
         changes["pg_hba.conf"] = _change(
@@ -180,12 +186,16 @@ def plan(
             ),
             [mapping for one in desired for mapping in one.mappings],
         )
-    notes = (*_notes(snapshot, desired), *_former_notes(snapshot, database, former))
+    notes = (*_notes(snapshot, desired), *_former_notes(snapshot, database, former, keep_former))
     return Plan(changes, notes)
 
 
 def apply(
-    connection: pg.connection, database: Database, present: bool = True, also_root: bool = False
+    connection: pg.connection,
+    database: Database,
+    present: bool = True,
+    also_root: bool = False,
+    keep_former: bool = False,
 ) -> Plan:
     """
     Write the files, have PostgreSQL check and load them, and wait until the new rules are in force.
@@ -195,11 +205,11 @@ def apply(
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, LOCK_ACCESS))
         snapshot = read(connection)
-        planned = plan(snapshot, database, present, also_root)
+        planned = plan(snapshot, database, present, also_root, keep_former)
         if not planned:
             return planned
         desired = access_lines.desired(database, present, also_root)
-        former = _former(snapshot, desired, present)
+        former = _former(snapshot, desired, present, keep_former)
         new = {
             snapshot.hba_path: (
                 snapshot.hba_text,
@@ -233,18 +243,31 @@ def apply(
     return planned
 
 
-def _former(snapshot: Snapshot, desired: tuple[Lines, ...], present: bool) -> Former:
+def _former(
+    snapshot: Snapshot, desired: tuple[Lines, ...], present: bool, keep_former: bool
+) -> Former:
     # When all of the formula's lines are removed, no session keeps a line.
     sessions = snapshot.sessions if present else frozenset()
+    if keep_former:
+        sessions = access_lines.logins(snapshot.hba_text)
     return access_lines.find_former(snapshot.hba_text, snapshot.ident_text, desired, sessions)
 
 
-def _former_notes(snapshot: Snapshot, database: Database, former: Former) -> list[str]:
+def _former_notes(
+    snapshot: Snapshot, database: Database, former: Former, keep_former: bool
+) -> list[str]:
     notes = [
+        f"role {role} can still log in to the database {name}, which the settings no longer name: "
+        "the last steps of dkim.orchestrate.rollout remove it"
+        for name, role in former.waiting
+        if keep_former
+    ]
+    notes += [
         f"another machine has a session as {role} with the database {name}, which the settings no "
         "longer name: the session's lines stay in pg_hba.conf and pg_ident.conf until a run finds "
         "no such session; apply the formula on the mail hosts, then here again"
         for name, role in former.waiting
+        if not keep_former
     ]
     left = {pair[0] for line in former.rules if (pair := hba.database_and_role(line))}
     left.discard(database.name)

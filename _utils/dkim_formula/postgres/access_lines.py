@@ -131,6 +131,12 @@ def _certificate_mappings(role: Reader | Writer) -> tuple[str, ...]:
     return tuple(hba.ident_line(map_name, name, role.name) for name in role.certificate_names)
 
 
+def logins(hba_text: str) -> frozenset[tuple[str, str]]:
+    """Return the databases and roles of all marked lines of pg_hba.conf."""
+    found = (hba.database_and_role(line) for line in hba.former(hba_text, ()))
+    return frozenset(pair for pair in found if pair)
+
+
 def find_former(
     hba_text: str,
     ident_text: str,
@@ -143,7 +149,7 @@ def find_former(
     role_lines
         The desired lines of each role.
     sessions
-        The databases and roles of other machines' sessions. The lines of these sessions stay.
+        The databases and roles whose lines stay, such as those of other machines' sessions.
     """
     rules = hba.former(hba_text, [r for one in role_lines for r in (*one.local, *one.network)])
     mappings = hba.former(ident_text, [line for one in role_lines for line in one.mappings])

@@ -153,17 +153,20 @@ def remove_former_roles(
 
 
 def manage_access(
-    database: Database, present: bool = True, also_root: bool = False, test: bool = False
+    database: Database,
+    present: bool = True,
+    also_root: bool = False,
+    test: bool = False,
+    keep_former: bool = False,
 ) -> dict[str, object]:
     """Write the formula's lines in pg_hba.conf and pg_ident.conf, and have PostgreSQL load them."""
+    how = (present, also_root, keep_former)
     return _managed(
         database,
         test,
-        plan=lambda connection: access_files.plan(
-            access_files.read(connection), database, present, also_root
-        ),
-        apply=lambda connection: access_files.apply(connection, database, present, also_root),
-        absent=lambda: access_files.plan(access_files.ABSENT, database, present, also_root),
+        plan=lambda connection: access_files.plan(access_files.read(connection), database, *how),
+        apply=lambda connection: access_files.apply(connection, database, *how),
+        absent=lambda: access_files.plan(access_files.ABSENT, database, *how),
         dbname=postgres_server.MAINTENANCE,
     )
 

@@ -54,9 +54,16 @@ class FormerRole:
 
 
 def read(connection: pg.connection, database: Database) -> list[FormerRole]:
-    """Return the former roles of this database, and on its own host those of every database."""
+    """
+    Return the former roles of this database, and on its own host those of every database.
+
+    A standby has none of its own: its roles are those of its primary.
+    """
     current = [database.reader.name, database.writer.name]
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        if cursor.fetchone()[0]:
+            return []
         cursor.execute(
             "SELECT oid, rolname, shobj_description(oid, 'pg_authid') FROM pg_roles"
             " WHERE rolname <> ALL (%s) ORDER BY rolname",

@@ -38,8 +38,8 @@ READABLE = (
 
 # The rows that READABLE is a condition on. With collation "C" lower() gives ASCII for ASCII, where
 # a Turkish one gives a dotless i, and a nondeterministic one takes no regular expression.
-_ROWS = 'SELECT name COLLATE "C" AS name FROM {hosted_rows} ()'
-_NO_ROWS = "SELECT NULL::text AS name WHERE false"
+_ROWS = 'SELECT name COLLATE "C" AS name, is_alias FROM {hosted_rows} ()'
+_NO_ROWS = "SELECT NULL::text AS name, false AS is_alias WHERE false"
 
 
 def tables(database: Database) -> list[tuple[str, HostedTable]]:
@@ -70,14 +70,22 @@ def with_flags(cursor: pg.cursor, database: Database, table: HostedTable) -> Hos
 
 
 def rows_query(cursor: pg.cursor, database: Database) -> str:
-    """Return the text of the query for the ``name`` of each row that counts, with duplicates."""
+    """
+    Return the text of the query for the ``name`` of each row that counts, with duplicates, and
+    whether the row ``is_alias``, one of the table of alias domains.
+    """
     sql = driver().sql
-    parts = [_select(table) for table in present(cursor, database)]
+    parts = [
+        sql.SQL("SELECT name, {} AS is_alias FROM ({}) AS t").format(
+            sql.Literal(table == database.aliases), _select(table)
+        )
+        for table in present(cursor, database)
+    ]
     if not parts:
         return _NO_ROWS
     if len(parts) == 2:
         # Aliases need a domain: the query has no rows if the table of domains is empty.
-        parts[1] = sql.SQL("SELECT name FROM ({}) AS a WHERE EXISTS ({})").format(*parts[::-1])
+        parts[1] = sql.SQL("SELECT * FROM ({}) AS a WHERE EXISTS ({})").format(*parts[::-1])
     return sql.SQL("\nUNION ALL\n").join(parts).as_string(cursor)
 
 
@@ -93,12 +101,15 @@ def functions(cursor: pg.cursor, database: Database) -> list[str]:
         (
             compose(f"CREATE OR REPLACE FUNCTION {{{name}}} ()", **known)
             + sql.SQL(
-                f" RETURNS TABLE ({column} text) LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000"
+                f" RETURNS TABLE ({returned}) LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000"
                 " SET search_path = pg_catalog, pg_temp AS "
             )
             + sql.Literal(body)
         ).as_string(cursor)
-        for name, column, body in (("hosted_rows", "name", rows), ("hosted", "domain", domains))
+        for name, returned, body in (
+            ("hosted_rows", "name text, is_alias boolean", rows),
+            ("hosted", "domain text", domains),
+        )
     ]
 
 
@@ -119,18 +130,23 @@ def hosted(connection: pg.connection, database: Database) -> list[str]:
         return sorted(name for (name,) in cursor)
 
 
-def every_name(connection: pg.connection, database: Database) -> tuple[list[str], list[str]]:
-    """Return the result of :func:`hosted`, and the unchanged names of rows that it leaves out."""
+def every_name(
+    connection: pg.connection, database: Database
+) -> tuple[list[str], list[str], list[str]]:
+    """
+    Return the result of :func:`hosted`, the unchanged names of rows that it leaves out, and those
+    of both that only the table of alias domains has.
+    """
     with source(connection, database) as (cursor, rows):
         cursor.execute(
-            f"SELECT DISTINCT CASE WHEN is_read THEN lower(name) ELSE name END, is_read"
-            f"  FROM (SELECT name, {READABLE} AS is_read FROM ({rows}) AS r OFFSET 0) AS n"
-            " WHERE name IS NOT NULL"
+            f"SELECT CASE WHEN is_read THEN lower(name) ELSE name END, is_read, bool_and(is_alias)"
+            f"  FROM (SELECT name, is_alias, {READABLE} AS is_read FROM ({rows}) AS r OFFSET 0)"
+            "    AS n WHERE name IS NOT NULL GROUP BY 1, 2"
         )
-        names: dict[bool, list[str]] = {True: [], False: []}
-        for name, is_read in cursor:
-            names[is_read].append(name)
-        return sorted(names[True]), names[False]
+        found = cursor.fetchall()
+    others = [name for name, is_read, _ in found if not is_read]
+    aliases = [name for name, _, is_alias in found if is_alias]
+    return sorted(name for name, is_read, _ in found if is_read), others, aliases
 
 
 def missing_table(cursor: pg.cursor, database: Database, is_expected: bool) -> str:
@@ -155,14 +171,24 @@ def missing_table(cursor: pg.cursor, database: Database, is_expected: bool) -> s
     return absent[0]
 
 
-def empty_table(connection: pg.connection, database: Database) -> str:
-    """Return the name of the table of domains if no row counts, else ''. Aliases may be empty."""
-    table = database.domains
+def empty_table(connection: pg.connection, database: Database, also_aliases: bool = False) -> str:
+    """
+    Return the name of the table of domains if no row counts, else ''.
+
+    also_aliases
+        Whether the table of alias domains may not be empty either.
+    """
+    asked = [(database.domains, "true")]
+    if also_aliases and database.aliases is not None:
+        asked.append((database.aliases, "is_alias"))
     with source(connection, database) as (cursor, rows):
-        if relation_kind(cursor, table.schema, table.table) is None:
-            return ""
-        cursor.execute(f"SELECT EXISTS (SELECT FROM ({rows}) AS r)")
-        return "" if cursor.fetchone()[0] else f"{table.schema}.{table.table}"
+        for table, condition in asked:
+            if relation_kind(cursor, table.schema, table.table) is None:
+                continue
+            cursor.execute(f"SELECT EXISTS (SELECT FROM ({rows}) AS r WHERE {condition})")
+            if not cursor.fetchone()[0]:
+                return f"{table.schema}.{table.table}"
+    return ""
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ TABLES = (
     "awaited",
     "disclosure",
     "replica",
+    "alias_domain",
     "migration",
 )
 VIEWS = tuple(view(algorithm) for algorithm in ALGORITHMS for view in (signing_view, key_view))

@@ -255,6 +255,13 @@ COMMENT ON TABLE {disclosure} IS
     'verify with them any more and they are made public'
 """
 
+_ALIAS_DOMAINS = """
+CREATE TABLE {alias_domain} (domain text COLLATE "C" PRIMARY KEY);
+COMMENT ON TABLE {alias_domain} IS
+    'Domains that only the table of alias domains had at the last run: if that table turns empty, '
+    'their keys stay'
+"""
+
 
 def make(
     cursor: pg.cursor,
@@ -283,7 +290,7 @@ def make(
         _take_over(cursor, database, adopted)
     forms = {"pem": PLAIN_PEM, "path": KEY_PATH, "name": served_domain("domain")}
     cursor.execute(compose(_CONSTRAINTS % forms, **known))
-    for text in (_INDEXES, _COMMENTS, _PATTERNS, _HISTORY, _PUBLISHED, _AWAITED):
+    for text in (_INDEXES, _COMMENTS, _PATTERNS, _HISTORY, _PUBLISHED, _AWAITED, _ALIAS_DOMAINS):
         cursor.execute(compose(text, **known))
     if not has_index(cursor, database.schema, database.keys_table, "id", unique=True):
         # The foreign key of the table of observations needs a unique index.

@@ -29,6 +29,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "awaited": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "disclosure": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "replica": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "alias_domain": ("SELECT", "INSERT", "DELETE"),
     "signing": ("SELECT",),
     "migration": ("SELECT",),
 }

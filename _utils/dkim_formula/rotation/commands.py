@@ -233,6 +233,9 @@ def _run_everywhere(
     records that a person must publish.
     """
     run.run({*names, *run.orphans.due}, progress)
+    if not run.test:
+        with keeping_what_was_done(run.report.done):
+            removed_domains.remember(run.settings, run.orphans)
     with keeping_what_was_done(run.report.done):
         disclose(run.settings, run.report, run.test)
         notes, problems = notify_for_report(run.settings, run.test)

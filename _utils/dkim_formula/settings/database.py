@@ -108,25 +108,30 @@ def _read_hosted(read: Mapping[str, object], notes: Notes) -> dict[str, object]:
         preset = "howto"
     base = PRESETS[preset] if preset else PRESETS["howto"]
     domains = replace(base.domains, **table)
-    aliases = base.aliases
-    if read.get("aliases") is not None:
-        start = aliases or HostedTable(schema=domains.schema, table="", name=domains.name)
-        where = f"{WHERE}:aliases"
-        aliases = replace(start, **_read_table(read["aliases"], where, notes))
-        if not aliases.table:
-            notes.problem(f"{where}:table: missing; give the table of alias domains")
-            aliases = None
-    elif aliases is not None and "schema" in table:
-        aliases = replace(aliases, schema=domains.schema)
     return {
         "preset": preset,
         "schema": read.get("schema") or _default_schema(preset, domains),
         "domains": domains,
-        "aliases": aliases,
+        "aliases": _read_aliases(read.get("aliases"), base.aliases, domains, notes),
         "assumed": read.get("preset") is None and not given,
         "described": bool(given),
         "only_given": "only" in table or read.get("preset") is not None,
     }
+
+
+def _read_aliases(
+    given: object, of_preset: HostedTable | None, domains: HostedTable, notes: Notes
+) -> HostedTable | None:
+    """Return the table of alias domains: the preset's, with the pillar's keys over it."""
+    if given is False or (given is None and of_preset is None):
+        return None
+    where = f"{WHERE}:aliases"
+    start = of_preset or HostedTable(table="", name=domains.name)
+    aliases = replace(start, **{"schema": domains.schema, **_read_table(given, where, notes)})
+    if aliases.table:
+        return aliases
+    notes.problem(f"{where}:table: missing; give the table of alias domains")
+    return None
 
 
 def _default_schema(preset: str | None, domains: HostedTable) -> str:

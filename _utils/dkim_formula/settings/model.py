@@ -7,7 +7,6 @@ from .notification import Notify
 
 SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
-
 # postconf(5), milter_default_action. "shutdown" is left out: Postfix 3.7 treats it as a mistake and
 # answers 451 to every client (measured, Debian 12).
 MILTER_DEFAULT_ACTIONS = ("accept", "reject", "tempfail", "quarantine")
@@ -16,8 +15,7 @@ MILTER_DEFAULT_ACTIONS = ("accept", "reject", "tempfail", "quarantine")
 @dataclass(frozen=True)
 class HostedTable:
     """
-    A table of the mail database that lists hosted domains (pillar ``dkim:database:domains`` and
-    ``dkim:database:aliases``).
+    A table of hosted domains (pillar ``dkim:database:domains`` or ``dkim:database:aliases``).
 
     only
         Pairs of a column and its values, as text. None means NULL. A row counts if every column has
@@ -334,7 +332,7 @@ class Rotation:
     first_key_waits: bool | None = None
     standby: bool | None = None  # keep the next key's record in DNS all the time
     selector: str = "{selector}-%Y%m%d"
-    automatic: bool = False  # default: dns.publish is not none
+    automatic: bool = False  # default: dns.publish is not none, or fleet.publisher is set
     schedule: int | None = None
     publish_private: str | None = None
 
@@ -371,15 +369,17 @@ class Monitoring:
 
 @dataclass(frozen=True)
 class Fleet:
-    """
-    The minions of each role, as Salt's compound targets (pillar ``dkim:fleet``). The master reads
-    them for ``dkim.orchestrate`` and ``salt-run dkim.fleet``.
-    """
+    """The minions of each role, as Salt's compound targets (pillar ``dkim:fleet``)."""
 
     database: str = ""
     standby: str = ""
     mail: str = ""
     publisher: str = ""  # '': the target of database
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the fleet has the roles that a roll-out needs."""
+        return bool(self.database and self.mail)
 
 
 @dataclass(frozen=True)

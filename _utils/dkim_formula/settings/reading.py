@@ -101,6 +101,7 @@ def read(pillar: Mapping | None) -> Reading:
     given = read_section(pillar, WHERE, _SECTIONS, notes)
     database = read_database(given.get("database"), notes)
     dns = read_dns(given.get("dns"), notes)
+    fleet = Fleet(**read_section(given.get("fleet"), "dkim:fleet", _FLEET, notes))
     domains = read_domains(given.get("defaults"), given.get("domains"), dns.ttl, notes)
     settings = Settings(
         database=database,
@@ -111,9 +112,9 @@ def read(pillar: Mapping | None) -> Reading:
         opendkim=read_opendkim(given.get("opendkim"), notes),
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
-        rotation=read_rotation(given.get("rotation"), dns, _with_templates(domains), notes),
+        rotation=read_rotation(given.get("rotation"), dns, fleet, _with_templates(domains), notes),
         monitoring=read_monitoring(given.get("monitoring"), notes),
-        fleet=Fleet(**read_section(given.get("fleet"), "dkim:fleet", _FLEET, notes)),
+        fleet=fleet,
         lookup=read_lookup(given.get("lookup"), notes),
     )
     return Reading(

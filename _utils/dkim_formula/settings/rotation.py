@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..errors import InvalidValue
 from .duration import duration, in_words
-from .model import Dns, Domain, Rotation
+from .model import Dns, Domain, Fleet, Rotation
 from .selector_naming import check_result, check_scheme
 from .validation import Notes, absolute_path, boolean, read_section
 
@@ -47,19 +47,22 @@ _ROTATION = {
 }
 
 
-def read_rotation(value: object, dns: Dns, domains: Iterable[Domain], notes: Notes) -> Rotation:
+def read_rotation(
+    value: object, dns: Dns, fleet: Fleet, domains: Iterable[Domain], notes: Notes
+) -> Rotation:
     """
     Return the section's settings. A wrong value is noted and replaced by its default.
 
-    dns
-        If the formula publishes records, due rotations start automatically.
+    dns, fleet
+        If the formula publishes records, here or on the fleet's publisher, due rotations start
+        automatically.
     domains
         Every domain of the pillar, and the templates. The scheme must fit their selectors.
     """
     read = read_section(value, WHERE, _ROTATION, notes)
     every = read.get("every", Rotation.every)
     read.setdefault("spread", every // _SPREAD)
-    read.setdefault("automatic", dns.publish != "none")
+    read.setdefault("automatic", dns.publish != "none" or bool(fleet.publisher))
     if read["spread"] > every:
         notes.problem(
             InvalidValue(

@@ -20,6 +20,7 @@ from dkim_formula.names import is_served
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import schema
 from dkim_formula.rotation import commands as rotation_commands
+from dkim_formula.settings.model import HostedTable
 from functional.rotation.test_rotation import HOLD, QUEUE, change, name
 from functional.rotations import Site
 from functional.server import execute, query, rsa_key
@@ -411,6 +412,131 @@ def test_removal_of_many_domains_at_once_is_sudden(ready, removed, of, is_sudden
     if is_sudden:
         assert done["problems"][0].startswith(f"{removed} of {of} domains with keys")
         assert len(rotation_commands.advance(site.settings, force=True)["changes"]) == removed
+
+
+# --- The table of alias domains -------------------------------------------------------------------
+
+ALIASES = HostedTable(table="alias_domain", name="alias_domain", only=(("active", ("1",)),))
+ALIAS_GONE = "DELETE FROM public.alias_domain WHERE alias_domain = 'example.org'"
+ALIAS_BACK = "INSERT INTO public.alias_domain VALUES ('example.org')"
+ALIASES_SUDDEN = {
+    "emptied": (["TRUNCATE public.alias_domain"], "public.alias_domain has no row that counts"),
+    "disabled": (
+        ["UPDATE public.alias_domain SET active = false"],
+        "public.alias_domain has no row that counts",
+    ),
+    "dropped": (["DROP TABLE public.alias_domain"], "there is no table public.alias_domain"),
+    "altered": (["ALTER TABLE public.alias_domain RENAME alias_domain TO name"], "can't be read"),
+    "broken": (
+        [
+            "ALTER TABLE public.alias_domain RENAME TO kept",
+            "CREATE FUNCTION public.breaks() RETURNS text LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE 'it is broken'; END $$",
+            "CREATE VIEW public.alias_domain AS"
+            " SELECT public.breaks() AS alias_domain, true AS active",
+        ],
+        "can't be read",
+    ),
+}
+ALIASES_RESTORED = {
+    "emptied": [ALIAS_BACK],
+    "disabled": ["UPDATE public.alias_domain SET active = true"],
+    "dropped": [
+        "CREATE TABLE public.alias_domain (alias_domain text, active boolean DEFAULT true)",
+        ALIAS_BACK,
+    ],
+    "altered": ["ALTER TABLE public.alias_domain RENAME name TO alias_domain"],
+    "broken": [
+        "DROP VIEW public.alias_domain",
+        "ALTER TABLE public.kept RENAME TO alias_domain",
+    ],
+}
+
+
+@pytest.fixture
+def aliasing(site):
+    """A site whose example.org is an alias domain and no row of the table of domains."""
+    site.execute(
+        "CREATE TABLE public.alias_domain (alias_domain text, active boolean DEFAULT true)",
+        ALIAS_BACK,
+        "DELETE FROM public.domains WHERE domain = 'example.org'",
+        "INSERT INTO public.domains (domain) VALUES ('example.net')",
+    )
+    given = {"aliases": ALIASES, "assumed": False, "described": True}
+    site.database = replace(site.database, **given)
+    with db.session(site.database, setup=True) as connection:
+        schema.apply(connection, site.database)
+    assert site.run()["changes"] == {}
+    return site
+
+
+@pytest.mark.parametrize("how", ALIASES_SUDDEN)
+def test_table_of_aliases_that_turns_empty_missing_or_broken_retires_no_key(aliasing, how):
+    statements, cause = ALIASES_SUDDEN[how]
+    aliasing.execute(*statements)
+    for _ in range(2):
+        done = aliasing.run()
+        assert (done["changes"], done["dns"]) == ({}, {})
+        (problem,) = done["problems"]
+        assert "domains with keys are neither hosted nor in dkim:domains any more" in problem
+        assert cause in problem
+        assert "force=True" in problem
+        assert removed_domains.advice(aliasing.settings) == [problem]
+        # Days later, a retired key would be revoked.
+        aliasing.pass_time(QUEUE)
+    aliasing.execute(*ALIASES_RESTORED[how])
+    done = aliasing.run()
+    assert (done["changes"], done["problems"]) == ({}, [])
+
+
+def test_keys_of_alias_domains_that_disappear_on_purpose_are_removed_with_force(aliasing):
+    aliasing.execute(*ALIASES_SUDDEN["emptied"][0])
+    # A run for one domain must not make the next run forget the others.
+    rotation_commands.advance(aliasing.settings, "example.com", force=True)
+    assert aliasing.run()["problems"]
+    done = aliasing.run(force=True)
+    assert done["changes"] == {name("default", "example.org"): change("active", "retired")}
+    assert done["problems"] == []
+    assert rotation_commands.advance(aliasing.settings)["problems"] == []
+
+
+def test_single_alias_domain_is_retired_while_others_stay(aliasing):
+    aliasing.execute("INSERT INTO public.alias_domain VALUES ('other.example')", ALIAS_GONE)
+    done = aliasing.run()
+    assert done["changes"] == {name("default", "example.org"): change("active", "retired")}
+    assert done["problems"] == []
+
+
+def test_domain_is_retired_although_the_table_of_aliases_has_always_been_empty(aliasing):
+    aliasing.execute("INSERT INTO public.domains (domain) VALUES ('example.org')", ALIAS_GONE)
+    assert aliasing.run()["changes"] == {}
+    aliasing.execute(GONE)
+    done = aliasing.run()
+    assert done["changes"] == {name("default"): change("active", "retired")}
+    assert done["problems"] == []
+
+
+def test_domain_in_both_tables_is_no_alias_domain(aliasing):
+    """PostfixAdmin's alias domains are in both tables."""
+    aliasing.execute("INSERT INTO public.domains (domain) VALUES ('Example.org.')")
+    assert aliasing.run()["changes"] == {}
+    aliasing.execute("TRUNCATE public.alias_domain")
+    assert aliasing.run()["problems"] == []
+    aliasing.execute("DELETE FROM public.domains WHERE domain = 'Example.org.'")
+    done = aliasing.run()
+    assert done["changes"] == {name("default", "example.org"): change("active", "retired")}
+    assert done["problems"] == []
+
+
+def test_unreadable_tables_leave_the_known_alias_domains_known(aliasing):
+    aliasing.pillar["domains"]["example.com"] = {"algorithm": "ed25519"}
+    aliasing.pillar["domains"]["example.org"] = {"algorithm": "ed25519"}
+    aliasing.pillar["domains"]["example.net"] = {"algorithm": "ed25519"}
+    aliasing.execute(*ALIASES_SUDDEN["altered"][0])
+    assert aliasing.run()["changes"] == {}
+    aliasing.execute(*ALIASES_RESTORED["altered"], "TRUNCATE public.alias_domain")
+    del aliasing.pillar["domains"]["example.org"]
+    assert "has no row that counts" in aliasing.run()["problems"][0]
 
 
 # --- Reports --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dkim_formula.errors import AccessFileError
-from dkim_formula.postgres import access_files, hba, objects, roles
+from dkim_formula.postgres import access_files, access_lines, hba, objects, roles
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import server as databases
 from dkim_formula.postgres.inspection import Inspection
@@ -276,6 +276,50 @@ def test_mail_host_with_former_settings_can_still_log_in(settings, files):
     assert any(READER.name in note and "session" in note for note in planned.notes)
     assert READER.name not in str(planned.changes["pg_hba.conf"]["old"])
     assert READER.name not in str(planned.changes["pg_ident.conf"]["old"])
+
+
+@pytest.mark.parametrize("names", [{key: name} for key, name in RENAMES.items()] + [RENAMES])
+def test_former_logins_are_kept_until_a_run_without_keep_former(settings, files, names):
+    apply(settings)
+    before = managed_lines(files)
+    new = renamed(settings, **names)
+    planned = access_files.plan(read(new), new, keep_former=True)
+    assert apply(new, keep_former=True) == planned
+    assert not apply(new, keep_former=True)
+    # A role that the settings still name has no line with its former map.
+    is_kept = not names.keys() <= {"map", "writer_map"}
+    assert (set(before) <= set(managed_lines(files))) == is_kept
+    assert bool(planned.notes) == is_kept
+    apply(new)
+    kept = sorted(managed_lines(files))
+    apply(new, present=False)
+    apply(new)
+    assert sorted(managed_lines(files)) == kept
+
+
+def test_mail_host_without_a_session_logs_in_while_former_lines_are_kept(server, settings, files):
+    apply(settings)
+    new = renamed(settings, reader="mail-signer", map="signermap")
+    apply(new, keep_former=True)
+    assert count_rows_of_view(server, settings).returncode == 0
+    apply(new)
+    assert count_rows_of_view(server, settings).returncode != 0
+
+
+def test_keeping_former_logins_keeps_no_client_of_a_present_role(settings, files):
+    """A client that was removed from the settings can't log in, also during a roll-out."""
+
+    def with_clients(*clients):
+        return replace(settings, reader=replace(settings.reader, clients=clients))
+
+    before = access_lines.desired(with_clients("192.0.2.25/32", "192.0.2.26/32"), True, False)
+    snapshot = read(settings)
+    text = access_lines.new_hba(snapshot.hba_text, before, access_lines.Former())
+    now = with_clients("192.0.2.25/32")
+    planned = access_files.plan(replace(snapshot, hba_text=text), now, keep_former=True)
+    change = planned.changes["pg_hba.conf"]
+    assert "192.0.2.26" in change["old"]
+    assert "192.0.2.26" not in change["new"]
 
 
 def test_lines_that_the_site_wrote_for_a_former_role_stay(settings, files):

@@ -147,6 +147,12 @@ def test_role_with_a_session_stays_until_a_later_run(renamed, monkeypatch):
     assert existing_roles(renamed) == {NEW}
 
 
+def test_standby_has_no_former_roles_of_its_own(renamed, standby):
+    with db.session(replace(renamed, port=standby.port), setup=True) as connection:
+        assert former_roles.read(connection, renamed) == []
+    assert former(renamed).changes
+
+
 def test_session_of_a_role_is_detected(renamed, server):
     with db.session(renamed, setup=True) as connection:
         execute(connection, f'ALTER ROLE "{OLD}" SUPERUSER')

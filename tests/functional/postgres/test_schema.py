@@ -21,6 +21,7 @@ OURS = {
     "dkim_observation",
     "dkim_awaited",
     "dkim_replica",
+    "dkim_alias_domain",
     "dkim_disclosure",
     "dkim_pattern",
     "dkim_signing",

@@ -41,7 +41,14 @@ pytestmark = pytest.mark.one_release
 OLD_ADDRESS = "inet:localhost:8891"
 # Tables that a run keeps for its own use: what it observed, and what it is about to send. An extra
 # row in these tables has no effect outside the formula.
-NOTES = {"dkim_awaited", "dkim_observation", "dkim_published", "dkim_disclosure", "dkim_replica"}
+NOTES = {
+    "dkim_awaited",
+    "dkim_observation",
+    "dkim_published",
+    "dkim_disclosure",
+    "dkim_replica",
+    "dkim_alias_domain",
+}
 ADDRESS = "127.0.53.151"
 MILTERS_BEFORE = {
     "smtpd_milters": "inet:localhost:11332",

@@ -55,6 +55,7 @@ SHAPES = [
         {"database": ELSEWHERE},
         {"database": {**ELSEWHERE, "reader": {"auth": "cert", "sslcert": "/c", "sslkey": "/k"}}},
         {"database": {"manage": False, "user": "me"}},
+        {"fleet": {"database": "db1", "mail": "mail*"}},
         {"dns": {"publish": "rfc2136"}, "rotation": {"schedule": "1h", "automatic": True}},
         {"lookup": {"opendkim_service": "signer", "opendkim_config": "/etc/opendkim/o.conf"}},
     )
@@ -221,6 +222,29 @@ def test_every_state_of_a_single_sls_depends_on_the_check(formula, pillar, sls):
     chunks = formula.chunks(sls)
     assert [chunk for chunk in chunks if is_check(chunk)]
     assert unguarded(chunks) == []
+
+
+FLEET = {**VALID, "fleet": {"database": "db1", "mail": "mail*"}}
+
+
+@pytest.mark.parametrize("sls", ["dkim", "dkim.database"])
+def test_only_the_last_steps_of_a_fleets_roll_out_remove_former_roles(formula, sls):
+    def removing(pillar, sls):
+        formula.set_pillar(copy.deepcopy(pillar))
+        return [
+            chunk["__id__"]
+            for chunk in formula.chunks(sls)
+            if chunk["fun"] == "former_roles_absent"
+            or (chunk["fun"] == "access_present" and not chunk.get("keep_former"))
+        ]
+
+    formula.machine(True, True)
+    assert removing(VALID, sls)
+    assert removing(FLEET, sls) == []
+    assert removing(FLEET, "dkim.database.former") == [
+        "Roles of former settings are gone",
+        "No role of former settings can log in",
+    ]
 
 
 @pytest.mark.parametrize("pillar", PILLARS)

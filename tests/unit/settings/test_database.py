@@ -1,5 +1,7 @@
 """``dkim:database``: names that a DSN can hold, and access that works."""
 
+from dataclasses import replace
+
 import pytest
 from dkim_formula.secret import Secret
 from dkim_formula.settings import read
@@ -351,3 +353,52 @@ def test_writer_has_a_role_and_a_map_of_its_own(given, key):
 def test_ca_file_is_the_systems_unless_the_pillar_sets_one(given, path):
     reader = {"reader": REMOTE["reader"]} if given else {}
     assert database(**given, **reader).ca_file == path
+
+
+ALIASES = HostedTable("public", "alias_domain", "alias_domain", (("active", ("1",)),))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ALIASES),
+        ({"aliases": None}, ALIASES),
+        ({"aliases": {}}, ALIASES),
+        ({"aliases": False}, None),
+        ({"aliases": {"only": {}}}, HostedTable("public", "alias_domain", "alias_domain")),
+        (
+            {"aliases": {"name": "other"}},
+            HostedTable("public", "alias_domain", "other", ALIASES.only),
+        ),
+        ({"domains": {"schema": "mail"}}, replace(ALIASES, schema="mail")),
+        ({"domains": {"table": "mail.domain"}}, replace(ALIASES, schema="mail")),
+        (
+            {"domains": {"schema": "mail"}, "aliases": {"only": {"active": 1}}},
+            replace(ALIASES, schema="mail"),
+        ),
+        (
+            {"domains": {"schema": "mail"}, "aliases": {"table": "also"}},
+            replace(ALIASES, schema="mail", table="also"),
+        ),
+        (
+            {"domains": {"schema": "mail"}, "aliases": {"table": "panel.also"}},
+            replace(ALIASES, schema="panel", table="also"),
+        ),
+        ({"domains": {"schema": "mail"}, "aliases": {"schema": "public"}}, ALIASES),
+        ({"domains": {"schema": "mail"}, "aliases": False}, None),
+    ],
+)
+def test_each_key_of_the_table_of_aliases_overrides_the_preset(given, expected):
+    assert database(preset="iredmail", **given).aliases == expected
+
+
+def test_table_of_aliases_without_a_preset_needs_its_name():
+    assert only_problem(aliases={}).startswith("dkim:database:aliases:table: missing")
+    assert database(aliases=False).aliases is None
+    found = database(aliases={"table": "also"}, domains={"table": "mail.domain", "name": "fqdn"})
+    assert found.aliases == HostedTable("mail", "also", "fqdn")
+
+
+@pytest.mark.parametrize("given", [True, "false", ["also"], "also"])
+def test_table_of_aliases_is_a_mapping_or_false(given):
+    assert only_problem(preset="iredmail", aliases=given).startswith("dkim:database:aliases: ")

@@ -56,6 +56,13 @@ def test_due_rotations_start_automatically_if_the_formula_publishes():
     assert rotation({"automatic": True}).automatic
 
 
+def test_due_rotations_start_automatically_if_another_minion_publishes():
+    fleet = {"database": "db1", "mail": "mail*"}
+    assert not rotation({}, fleet=fleet).automatic
+    assert rotation({}, fleet={**fleet, "publisher": "ns"}).automatic
+    assert not rotation({"automatic": False}, fleet={**fleet, "publisher": "ns"}).automatic
+
+
 def test_schedule_is_a_time_or_none():
     assert rotation({"schedule": "1h"}).schedule == 3600
     assert rotation({"schedule": False}).schedule is None
