@@ -31,8 +31,12 @@ def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
     found = {**DEFAULTS, "OversignHeaders": header_options.oversigned(given), **given}
     if daemon.algorithm != "rsa":
         # The second daemon only signs: a message needs one verification and one software header.
+        # With RemoveOldSignatures it would remove the signature of the first daemon, which is the
+        # first in main.cf too: when OpenDKIM signs, it removes every present signature (mlfi_eom
+        # in opendkim.c).
         found["Mode"] = "s"
-        found.pop("SoftwareHeader", None)
+        for name in ("SoftwareHeader", "RemoveOldSignatures"):
+            found.pop(name, None)
     database = settings.database
     key_view = view_name(database, "key", daemon.algorithm)
     signing_view = view_name(database, "signing", daemon.algorithm)
