@@ -1,10 +1,37 @@
 """Text for people: text of other programs, lists, counts, times."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
 _TYPED_OCTET = re.compile(r"\\x([89a-f][0-9a-f])")
+
+# Texts that YAML reads as themselves, except words such as "no".
+_PLAIN = re.compile(r"/?[A-Za-z][A-Za-z0-9_./@%-]*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[a-z]{2,}")
+# What a shell changes in double quotes.
+_IN_DOUBLE_QUOTES = re.compile(r'["$`\\!]')
+_NUMBER = re.compile(r"[1-9][0-9]{0,15}")
+_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null", "none")
+
+
+def as_yaml_string(text: str) -> str:
+    """Return a text of one line as a string of YAML in single quotes (YAML 1.2, section 7.3.2)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def as_argument(text: str) -> str:
+    """
+    Return a text as an argument of salt-call, quoted for the shell and, if needed, for YAML.
+
+    Salt reads each argument as YAML, so 0123 would become the number 83. The functions accept the
+    number that YAML makes of digits without a 0 before them.
+    """
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+    if plain or _NUMBER.fullmatch(text):
+        return text
+    quoted = as_yaml_string(text)
+    return shlex.quote(quoted) if _IN_DOUBLE_QUOTES.search(quoted) else f'"{quoted}"'
 
 
 def octets_shown(value: object) -> object:

@@ -4,6 +4,7 @@ Headers that a signature covers, and signatures after changes by a mailing list 
 docs/signed-headers.md has the reasons.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from email.utils import formatdate
 from uuid import uuid4
@@ -172,6 +173,35 @@ def test_list_can_set_reply_to_when_the_settings_allow_it(site: Site) -> None:
     assert run.succeeded, str(run)
     message = add_header("Reply-To: list@lists.example.net", site.send(*PERSONAL))
     assert site.verify(message) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "oversigned"),
+    [
+        pytest.param(
+            {"SignHeaders": ["From", "To", "Subject", "List-Unsubscribe"]},
+            ["from", "subject", "to"],
+            id="SignHeaders",
+        ),
+        pytest.param(
+            {"OmitHeaders": ["Date"]},
+            ["from", "subject", "to", "mime-version", "content-type"],
+            id="OmitHeaders",
+        ),
+    ],
+)
+def test_mail_verifies_when_the_settings_sign_fewer_headers(
+    site: Site, settings: Mapping[str, list[str]], oversigned: list[str]
+) -> None:
+    pillar = {"dkim": {**PILLAR["dkim"], "opendkim": {"settings": settings}}}
+    run = salt.apply(site.machine, "dkim.opendkim", pillar=pillar)
+    assert run.succeeded, str(run)
+    message = site.send(*PERSONAL)
+    assert site.verify(message) == [True, True]
+    for signature in mail.signatures(site.machine, message, site.records):
+        signed = Counter(signature.tags["h"].lower().split(":"))
+        assert [name for name in oversigned if signed[name] != 2] == []
+    assert site.verify(add_header("Subject: Another", message)) == [False, False]
 
 
 def test_selftest_names_the_headers_that_the_settings_leave_unsigned(

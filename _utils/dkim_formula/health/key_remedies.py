@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from ..keys.desired import desired_keys, domain_settings, first_key_waits
 from ..keys.model import DesiredKey, Key
 from ..settings import selector_naming
 from ..settings.model import Settings
+from ..text import as_argument
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def of_old_keys(domains: Sequence[str], count: int) -> str:
     """Return the command that rotates ``count`` overdue keys of some domains."""
     if count == 1:
-        return f"salt-call dkim.rotate {shlex.quote(domains[0])}"
+        return f"salt-call dkim.rotate {as_argument(domains[0])}"
     return "salt-call dkim.rotate_due"
 
 
@@ -59,15 +59,15 @@ def of_missing_keys(
         if key.state == "pending" and first_key_waits(settings, one.domain):
             return _of_waiting_key(settings, one.domain)
         if key.state in ("standby", "pending", "retired"):
-            return f"salt-call dkim.activate {one.domain} {key.selector}"
+            return f"salt-call dkim.activate {as_argument(one.domain)} {as_argument(key.selector)}"
     if one.address:
-        return f"salt-call dkim.rotate {one.domain} algorithm={one.algorithm}"
+        return f"salt-call dkim.rotate {as_argument(one.domain)} algorithm={one.algorithm}"
     return _generation(connection, settings, one)[0]
 
 
 def _of_waiting_key(settings: Settings, domain: str) -> str:
     """Return the command that shows which record a first key waits for."""
-    name = shlex.quote(domain)
+    name = as_argument(domain)
     if domain_settings(settings, domain).delegation is None:
         return f"salt-call dkim.status {name}, which says what its key waits for"
     return (
@@ -86,9 +86,9 @@ def of_damaged_key(
     remedy = f"restore these rows from a backup; or generate other keys: {command}"
     if not fresh:
         return remedy
-    name = f"{shlex.quote(domain)} {fresh}"
+    name = f"{as_argument(domain)} {as_argument(fresh)}"
     return (
-        f"{remedy}; its record, to be published: salt-call dkim.records {shlex.quote(domain)}; "
+        f"{remedy}; its record, to be published: salt-call dkim.records {as_argument(domain)}; "
         f"when DNS shows the record: salt-call dkim.activate {name}"
     )
 
@@ -116,6 +116,6 @@ def _generation(
         taken = {key.selector for key in keys}
         selector = selector_naming.free_selector(domain.delegation.selectors, taken) or ""
     if not selector:
-        return f"salt-call dkim.rotate {shlex.quote(desired.domain)}", ""
-    name = f"{shlex.quote(desired.domain)} {selector}"
+        return f"salt-call dkim.rotate {as_argument(desired.domain)}", ""
+    name = f"{as_argument(desired.domain)} {as_argument(selector)}"
     return f"salt-call dkim.generate {name} algorithm={desired.algorithm}", selector

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ..dns.providers import octodns
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..importing import other_signers
-from ..keys import odd_rows, removed_domains
+from ..keys import odd_rows, removed_domains, small_keys
 from ..keys.known_domains import not_hosted
 from ..postgres import (
     access_files,
@@ -21,7 +21,7 @@ from ..postgres.commands import awaits_setup
 from ..postgres.connection import session
 from ..settings import Reading
 from ..settings.lookup import names as names_of_machine
-from ..settings.model import Database, Settings
+from ..settings.model import Settings
 from ..signer import certificates, config_check, daemons
 from . import overrides, stopped_daemons
 
@@ -95,7 +95,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
         advice = list(inspection.inspect(connection, database).advice)
         advice += key_readers.plan(key_readers.read(connection, database), database).notes
         advice += public_rights.reached(connection, database)
-        problems, notes = _schema(connection, database)
+        problems, notes = _schema(connection, settings)
         advice += notes
         if not problems:
             advice += not_hosted(connection, settings)
@@ -112,10 +112,16 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
     return {"problems": problems, "advice": advice}
 
 
-def _schema(connection, database: Database) -> tuple[list[str], list[str]]:
-    """Return the problems that forbid to create tables and views, and notes on adopted keys."""
+def _schema(connection, settings: Settings) -> tuple[list[str], list[str]]:
+    """
+    Return the problems that forbid to create tables and views, or to start OpenDKIM with the
+    present keys, and notes on adopted keys.
+    """
+    database = settings.database
     try:
-        planned = schema.plan(schema.read(connection, database), database)
+        snapshot = schema.read(connection, database)
+        planned = schema.plan(snapshot, database)
     except DatabaseError as error:
         return str(error).splitlines(), []
-    return [], odd_rows.shortened(planned.notes)
+    problems = small_keys.problems(connection, settings, snapshot.adopted)
+    return problems, odd_rows.shortened(planned.notes)

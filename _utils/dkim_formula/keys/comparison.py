@@ -12,6 +12,7 @@ from ..postgres.hosted_keys import copy_lacking
 from ..postgres.objects import names
 from ..postgres.sql import compose, copy_rows
 from ..settings.model import Database, KeyPlan
+from ..text import as_argument
 from .model import DesiredKey
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _selector_problem(desired: DesiredKey, found: _Difference) -> str:
         )
     text = f"the key is {found.same_state}, so no key signs; {again}"
     if found.same_state == "retired":
-        text += f", or run salt-call dkim.activate {desired.domain} {desired.selector}"
+        text += f", or run salt-call dkim.activate {desired.domain} {as_argument(desired.selector)}"
     return text
 
 

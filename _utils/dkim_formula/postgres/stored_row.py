@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from dataclasses import dataclass
 
 from ..errors import InvalidValue
@@ -12,6 +11,7 @@ from ..key_file import read_file
 from ..key_text import StoredKey, read_stored
 from ..names import domain_problem, is_served, row_name, selector_in_dns, selector_problem
 from ..private_key import PrivateKey
+from ..text import as_argument
 
 # The states in which the formula reads the file that a row names: the file's key signs, or has
 # signed. Only the adoption of an existing table makes such a row, never a later INSERT.
@@ -67,7 +67,7 @@ def read_row(domain: str, selector: str, text: str | None, state: str) -> RowKey
         return RowKey(None, False, _unsigned(stored.problem, stored.remedy))
     remedy = (
         "take its key into the table: salt-call dkim.import_key "
-        f"{shlex.quote(domain)} {shlex.quote(selector)} {_shown(stored.path)}"
+        f"{as_argument(domain)} {as_argument(selector)} {_shown(stored.path)}"
     )
     if state not in WITH_FILE:
         return RowKey(None, False, _unsigned(stored.problem, remedy), path=stored.path)
@@ -96,7 +96,7 @@ def _of_file(domain: str, stored: StoredKey, remedy: str) -> RowKey:
 
 
 def _shown(path: str) -> str:
-    return "PATH" if _MAY_BE_SECRET.fullmatch(path) else shlex.quote(path)
+    return "PATH" if _MAY_BE_SECRET.fullmatch(path) else as_argument(path)
 
 
 def _unsigned(problem: str, remedy: str) -> str:

@@ -1,27 +1,62 @@
 """``dkim:opendkim``: options of opendkim.conf(5), and the sandbox of the unit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from .model import OpenDKIM
+from . import header_options, signing_options
+from .model import Domain, OpenDKIM
 from .opendkim_options import OPTIONS, OWNED, spelling
 from .opendkim_values import PATHS, Value, check_of, hidden_file
-from .validation import Notes, boolean, kind_of, read_section, section, shown_key
+from .validation import Check, Notes, boolean, kind_of, read_section, section, shown_key
 
 WHERE = "dkim:opendkim"
+SETTINGS = f"{WHERE}:settings"
 _IN_LOWER_CASE = {name.lower(): name for name in OPTIONS}
+_HEADERS = {
+    "SignHeaders": header_options.selection,
+    "OmitHeaders": header_options.selection,
+    "OversignHeaders": header_options.oversigning,
+}
 
 
-def read_opendkim(value: object, notes: Notes) -> OpenDKIM:
-    """Return the valid settings. Options have the manual's spelling."""
+def read_opendkim(value: object, domains: Collection[Domain], notes: Notes) -> OpenDKIM:
+    """
+    Return the valid settings. Options have the manual's spelling.
+
+    domains
+        The domains of the pillar, with the template of every hosted domain.
+    """
     read = read_section(value, WHERE, {"settings": section, "sandbox": boolean}, notes)
     options = _read_options(read.get("settings"), notes)
-    sandbox = read.get("sandbox", True)
-    if sandbox and options.get("SendReports") and "MTACommand" not in options:
-        notes.problem(
-            f"{WHERE}:settings:SendReports: sendmail(1) queues mail by its group's rights, which "
+    opendkim = OpenDKIM(settings=options, sandbox=read.get("sandbox", True))
+    for name, problem in problems_together(opendkim, domains).items():
+        notes.problem(problem)
+        del options[name]
+    signing_options.advise(options, SETTINGS, notes)
+    return opendkim
+
+
+def option_check(name: str) -> Check:
+    """Return the check of the value of an option in the manual's spelling."""
+    return _HEADERS.get(name) or check_of(name, OPTIONS[name])
+
+
+def problems_together(opendkim: OpenDKIM, domains: Collection[Domain]) -> dict[str, str]:
+    """
+    Return what is wrong with valid values beside each other and beside the domains.
+
+    The result has a sentence by the name of an option. Without that option the others are valid.
+    """
+    options = opendkim.settings
+    found = {
+        **header_options.problems(options, SETTINGS),
+        **signing_options.problems(options, domains, SETTINGS),
+    }
+    if opendkim.sandbox and options.get("SendReports") and "MTACommand" not in options:
+        found["SendReports"] = (
+            f"{SETTINGS}:SendReports: sendmail(1) queues mail by its group's rights, which "
             f"the sandbox denies; give an MTACommand that speaks SMTP, or {WHERE}:sandbox: false"
         )
-    return OpenDKIM(settings=options, sandbox=sandbox)
+    return found
 
 
 def hidden_files(opendkim: OpenDKIM) -> dict[str, str]:
@@ -37,7 +72,7 @@ def hidden_files(opendkim: OpenDKIM) -> dict[str, str]:
 
 
 def _read_options(value: object, notes: Notes) -> dict[str, Value]:
-    where = f"{WHERE}:settings"
+    where = SETTINGS
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -56,7 +91,7 @@ def _read_options(value: object, notes: Notes) -> dict[str, Value]:
         elif name in options:
             notes.problem(f"{pillar_key}: is given twice, in two spellings; give it once")
         elif setting is not None:
-            checked = notes.attempt(check_of(name, OPTIONS[name]), setting, pillar_key)
+            checked = notes.attempt(option_check(name), setting, pillar_key)
             if checked is not None:
                 options[name] = checked
     return options

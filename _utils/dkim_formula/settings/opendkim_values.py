@@ -221,6 +221,23 @@ def is_address(text: str) -> bool:
     return True
 
 
+def joined(value: Value) -> str:
+    """Return the text of a data set, with commas between the members of a list."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def members(value: Value) -> list[str] | None:
+    """Return the members of a data set that is a list; None if it is a file or a database."""
+    text = joined(value)
+    kind, colon, rest = text.partition(":")
+    kind = kind.lower() if colon and "," not in kind else ""
+    is_other = kind in DATA_SET_TYPES or text.startswith("/") or text.endswith(".db")
+    if kind != "csl" and is_other:
+        return None
+    listed = (rest if kind == "csl" else text).split(",")
+    return [member for member in (one.strip() for one in listed) if member]
+
+
 def hidden_file(value: Value) -> str | None:
     """Return the file that a value names if the unit's sandbox hides the file, else None."""
     text = str(value[0] if isinstance(value, list) else value)

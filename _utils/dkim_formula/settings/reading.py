@@ -109,7 +109,7 @@ def read(pillar: Mapping | None) -> Reading:
         every_hosted=domains.every_hosted,
         excluded=frozenset(domains.excluded),
         defaults=domains.defaults,
-        opendkim=read_opendkim(given.get("opendkim"), notes),
+        opendkim=read_opendkim(given.get("opendkim"), _signing(domains), notes),
         postfix=Postfix(**read_section(given.get("postfix"), "dkim:postfix", _POSTFIX, notes)),
         dns=dns,
         rotation=read_rotation(given.get("rotation"), dns, fleet, _with_templates(domains), notes),
@@ -136,6 +136,11 @@ def _is_empty(pillar: object) -> bool:
     return pillar is None or (
         isinstance(pillar, Mapping) and all(value is None for value in pillar.values())
     )
+
+
+def _signing(domains: Domains) -> list[Domain]:
+    every = [domains.every_hosted] if domains.every_hosted is not None else []
+    return [*domains.named.values(), *every]
 
 
 def _with_templates(domains: Domains) -> list[Domain]:

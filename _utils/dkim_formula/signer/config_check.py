@@ -15,9 +15,10 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
+from ..settings import header_options
 from ..settings.model import Settings
 from ..settings.opendkim import hidden_files
-from . import config_options, daemons
+from . import config_options, daemons, existing_config
 
 PROGRAM = "/usr/sbin/opendkim"
 WHERE = "dkim:opendkim:settings"
@@ -44,7 +45,16 @@ def problems(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
         reason = refusal(options, str(lookup["opendkim_user"]))
         if reason is not None and reason not in found:
             found.append(reason)
-    return [*_hidden(settings, lookup), *(f"{WHERE}{reason}" for reason in found)]
+    headers = header_options.problems(settings.opendkim.settings, WHERE, _text_of)
+    return [
+        *_hidden(settings, lookup),
+        *headers.values(),
+        *(f"{WHERE}{reason}" for reason in found),
+    ]
+
+
+def _text_of(path: str) -> str | None:
+    return existing_config.text_of(path) or None
 
 
 def _hidden(settings: Settings, lookup: Mapping[str, object]) -> list[str]:

@@ -1,8 +1,8 @@
 """The options of a daemon's opendkim.conf: defaults, the pillar's values, the formula's own."""
 
 from ..postgres.objects import view_name
+from ..settings import header_options
 from ..settings.model import Database, Settings
-from . import signed_headers
 from .daemons import SIGNATURE_ALGORITHMS, Daemon
 
 # dkim:opendkim:settings of the pillar overrides these values.
@@ -12,8 +12,8 @@ DEFAULTS: dict[str, str | bool | int | list] = {
     "SyslogSuccess": True,
     "Canonicalization": "relaxed/relaxed",
     "Mode": "sv",
-    "SignHeaders": list(signed_headers.SIGNED),
-    "OversignHeaders": list(signed_headers.OVERSIGNED),
+    "SignHeaders": list(header_options.SIGNED),
+    "OversignHeaders": list(header_options.OVERSIGNED),
     "UMask": "007",
     "InternalHosts": ["127.0.0.1", "::1"],
     "TrustAnchorFile": "/usr/share/dns/root.key",
@@ -25,13 +25,18 @@ def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
     Return every option of the daemon's opendkim.conf(5), with its value as text.
 
     The defaults come first, the pillar's values override them, then come the options that only the
-    formula sets.
+    formula sets. The default of OversignHeaders follows the pillar's SignHeaders and OmitHeaders.
     """
-    found = {**DEFAULTS, **settings.opendkim.settings}
+    given = settings.opendkim.settings
+    found = {**DEFAULTS, "OversignHeaders": header_options.oversigned(given), **given}
     if daemon.algorithm != "rsa":
         # The second daemon only signs: a message needs one verification and one software header.
+        # With RemoveOldSignatures it would remove the signature of the first daemon, which is the
+        # first in main.cf too: when OpenDKIM signs, it removes every present signature (mlfi_eom
+        # in opendkim.c).
         found["Mode"] = "s"
-        found.pop("SoftwareHeader", None)
+        for name in ("SoftwareHeader", "RemoveOldSignatures"):
+            found.pop(name, None)
     database = settings.database
     key_view = view_name(database, "key", daemon.algorithm)
     signing_view = view_name(database, "signing", daemon.algorithm)

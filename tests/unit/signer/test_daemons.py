@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from dkim_formula.postfix import main_cf_milters
 from dkim_formula.secret import Secret
 from dkim_formula.settings import model
 from dkim_formula.signer import config_options, daemons, existing_config
@@ -137,12 +138,23 @@ def test_configuration_has_each_option_once_with_its_reason():
 
 
 def test_second_daemon_only_signs_whatever_the_pillar_sets():
-    site = model.OpenDKIM(settings={"Mode": "sv", "SoftwareHeader": True})
+    site = model.OpenDKIM(
+        settings={"Mode": "sv", "SoftwareHeader": True, "RemoveOldSignatures": True}
+    )
     second = configured("ed25519", opendkim=site)
     assert second["Mode"] == "s"
     assert second["SignatureAlgorithm"] == "ed25519-sha256"
     assert "SoftwareHeader" not in second
     assert configured("rsa", opendkim=site)["SoftwareHeader"] == "yes"
+
+
+def test_second_daemon_keeps_the_signature_of_the_first():
+    site = model.OpenDKIM(settings={"RemoveOldSignatures": True})
+    first, second = daemons.daemons(settings(RSA, ED25519), LOOKUP)
+    assert config_options.options(settings(RSA, opendkim=site), first)["RemoveOldSignatures"]
+    assert "RemoveOldSignatures" not in configured(second.algorithm, opendkim=site)
+    lists = main_cf_milters.plan_present({}, [first.milter, second.milter])
+    assert lists["smtpd_milters"].index(first.milter) < lists["smtpd_milters"].index(second.milter)
 
 
 def test_second_daemon_reads_its_own_views():
