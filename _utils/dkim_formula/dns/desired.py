@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidValue
+from ..keys import table as keys_table
 from ..keys.completion import completed_keys
 from ..keys.desired import (
     chosen_domains,
@@ -17,6 +19,7 @@ from ..keys.desired import (
 from ..keys.model import Key
 from ..names import is_served, mail_domain, stored_domain
 from ..postgres import hosted as hosted_domains
+from ..postgres import schema
 from ..postgres.connection import session
 from ..records import (
     Record,
@@ -28,6 +31,10 @@ from ..records import (
     tls_rpt_record,
 )
 from ..settings.model import Domain, Settings
+from ..settings.spf import included_domains, own_name_problem
+
+if TYPE_CHECKING:
+    import psycopg2.extensions as pg
 
 
 def desired_records(settings: Settings, domain: object = None) -> list[Record]:
@@ -83,13 +90,16 @@ def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key
 def policy_records(domain: Domain) -> list[Record]:
     """
     Return the records of a domain that depend on the settings only. A policy whose name is too long
-    for DNS (RFC 1035, section 2.3.4) has no record.
+    for DNS (RFC 1035, section 2.3.4) has no record, nor has an SPF that includes itself.
     """
     name, ttl = domain.name, domain.ttl
     makers = (
         (domain.dmarc, lambda: [dmarc_record(name, domain.dmarc, ttl)]),
         (domain.dmarc, lambda: report_authorisation_records(name, domain.dmarc, ttl)),
-        (domain.spf, lambda: [spf_record(name, domain.spf, ttl)]),
+        (
+            domain.spf and not own_spf_problem(domain),
+            lambda: [spf_record(name, domain.spf, ttl)],
+        ),
         (domain.tls_rpt, lambda: [tls_rpt_record(name, domain.tls_rpt, ttl)]),
         (domain.mta_sts, lambda: [mta_sts_record(name, domain.mta_sts, ttl)]),
     )
@@ -99,6 +109,37 @@ def policy_records(domain: Domain) -> list[Record]:
             with suppress(InvalidValue):
                 found += make()
     return found
+
+
+def own_spf_problem(domain: Domain) -> str:
+    """
+    Return that a domain's SPF includes the domain itself; else an empty text.
+
+    ``'*'`` or the defaults may name the one domain that has the senders of all domains.
+    """
+    problem = own_name_problem(domain.spf or "", domain.name, "spf")
+    if problem is None:
+        return ""
+    return (
+        f"the spf of {domain.name} {problem.problem}, so the formula leaves this record out; set "
+        f"dkim:domains:{domain.name}:spf to the senders of {domain.name}, or to false"
+    )
+
+
+def own_spf_problems(connection: pg.connection, settings: Settings) -> list[str]:
+    """Return :func:`own_spf_problem` of the domains that have a record without being named."""
+    database, template = settings.database, settings.every_hosted or settings.defaults
+    named = included_domains(template.spf or "") - settings.domains.keys() - settings.excluded
+    if not named:
+        return []
+    found: set[str] = set()
+    with connection.cursor() as cursor:
+        has_hosted = bool(hosted_domains.present(cursor, database))
+    if settings.every_hosted is not None and has_hosted:
+        found = named - {*hosted_domains.not_hosted(connection, database, named)}
+    if schema.has_tables(connection, database):
+        found |= {key.domain for key in keys_table.list_of(connection, database, named)}
+    return [own_spf_problem(domain_settings(settings, name)) for name in sorted(found)]
 
 
 def _each_name_once(pairs: Sequence[tuple[Key, Record]]) -> list[Record]:

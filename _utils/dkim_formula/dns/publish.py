@@ -23,7 +23,7 @@ from ..text import listed
 from . import published as published_values
 from . import removals
 from .changes import Publisher
-from .desired import records_of, with_keys
+from .desired import own_spf_problem, records_of, with_keys
 from .planned import Planned, Task
 from .publish_report import PublishReport, label
 from .published import Published
@@ -290,6 +290,7 @@ def _state_of(
 def _desired(settings: Settings, state: _State) -> _Desired:
     every = with_keys(settings, state.chosen, state.keys)
     found = records_of(settings, every.values(), state.keys)
+    state.notes += filter(None, map(own_spf_problem, every.values()))
     manual = [record for record in found if _is_manual(record, every, settings)]
     managed = [record for record in found if not _is_manual(record, every, settings)]
     # A stored key keeps its record, even if its row is unreadable or the pillar excludes the

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from ..dns.desired import own_spf_problems
 from ..dns.providers import octodns
 from ..errors import DatabaseError, DatabaseUnavailable, FormulaError
 from ..importing import other_signers
@@ -100,6 +101,7 @@ def _database(settings: Settings) -> Mapping[str, list[str]]:
         if not problems:
             advice += not_hosted(connection, settings)
             advice += odd_rows.problems(connection, settings)
+            advice += own_spf_problems(connection, settings)
         if schema.has_tables(connection, database):
             with stand_in.collected() as notes:
                 advice += removed_domains.advice(settings)

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .expansion import QUEUE
 from .milter_entry import address
-
-# If a daemon listens at one of these addresses or at all, Postfix may name it by any of them.
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+from .own_host import hosts_meant
 
 
 class ManagedMilters:
@@ -51,7 +49,8 @@ def endpoints(milter: str, queue: str = QUEUE) -> frozenset[str]:
 
     smtpd(8) and cleanup(8) work in the queue directory, so they find a relative path there. A
     chrooted service finds an absolute path below the queue directory, any other service below the
-    root (measured, Debian 12 and 13). Links are followed: ``/var/run`` is ``/run``.
+    root (measured, Debian 12 and 13). Links are followed: ``/var/run`` is ``/run``. A daemon at
+    every address of this host has all of them: :func:`own_host.hosts_meant`.
     """
     transport, colon, endpoint = milter.partition(":")
     if colon and transport in ("unix", "local"):
@@ -60,8 +59,7 @@ def endpoints(milter: str, queue: str = QUEUE) -> frozenset[str]:
         return frozenset(f"unix:{_real(path)}" for path in paths)
     if colon and transport == "inet":
         host, _, port = endpoint.rpartition(":")
-        host = host.strip("[]").lower()
-        return frozenset([f"inet:{'localhost' if host in LOOPBACK else host}:{port}"])
+        return frozenset(f"inet:{one}:{port}" for one in hosts_meant(host))
     return frozenset([milter])
 
 

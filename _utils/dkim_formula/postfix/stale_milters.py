@@ -72,5 +72,4 @@ def _is_usual(address: str) -> bool:
     transport, _, endpoint = address.partition(":")
     if transport in ("unix", "local"):
         return endpoint.rpartition("/")[2] in _SOCKETS
-    (endpoint,) = endpoints(address)
-    return any(endpoint == f"inet:localhost:{port}" for port in _PORTS)
+    return not endpoints(address).isdisjoint(f"inet:localhost:{port}" for port in _PORTS)

@@ -19,6 +19,14 @@ _BEGINNINGS = {
     "tls-rpt": re.compile(rb"v=TLSRPTv1" + _END),
     "mta-sts": re.compile(rb"v=STSv1" + _END),
 }
+# The beginnings for messages.
+_REQUIRED = {
+    "dmarc": "v=DMARC1 (RFC 9989, section 4.8)",
+    "dmarc-report": "v=DMARC1 (RFC 9990, section 4)",
+    "spf": "v=spf1 (RFC 7208, section 4.5)",
+    "tls-rpt": "v=TLSRPTv1 (RFC 8460, section 3)",
+    "mta-sts": "v=STSv1 (RFC 8461, section 3.1)",
+}
 # The versions by which a text is meant as such a record, although every reader ignores it for its
 # pasted quotes or blanks, its capitals, or another first tag.
 _MEANT = {
@@ -38,6 +46,11 @@ def of_kind(purpose: str, values: Iterable[bytes]) -> list[bytes]:
     """
     beginning = _BEGINNINGS.get(purpose)
     return [value for value in values if beginning is None or beginning.match(value)]
+
+
+def required_beginning(purpose: str) -> str:
+    """Return the beginning that a text of a purpose needs, with the RFC that requires it."""
+    return _REQUIRED[purpose]
 
 
 def meant_as(purpose: str, values: Iterable[bytes]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The ``dmarc`` setting of a domain. Source: RFC 9989, section 4.7."""
+"""The ``dmarc`` setting of a domain. Source: RFC 9989, sections 4.7 and 4.8."""
 
 from collections.abc import Mapping
 
@@ -44,17 +44,23 @@ def alignment(value: object, where: str) -> str:
 
 
 def failure_options(value: object, where: str) -> str:
-    """Return ``fo``: 0, 1, d and s, from a list or a text with colons."""
-    given = value if isinstance(value, (list, tuple)) else as_text(value).split(":")
-    options = [as_text(option).strip().lower() for option in given if not isinstance(option, bool)]
+    """
+    Return ``fo``: 0, 1, d and s, from a list or a text with colons. 1 includes 0, and RFC 9989,
+    section 4.8, does not allow both, so 0 is left out then.
+    """
+    given, options = _options(value)
     if not options or len(options) != len(given) or not set(options) <= set(_FO):
         # YAML 1.1 reads 1:0 as a number to the base 60.
         raise InvalidValue(
             where, shown(value), "is not a failure option", "use 0, 1, d, s, or '1:d:s' in quotes"
         )
-    if "0" in options and "1" in options:
-        raise InvalidValue(where, ":".join(options), "has both 0 and 1", "use one (RFC 9989, 4.7)")
-    return ":".join(dict.fromkeys(options))
+    return ":".join(one for one in dict.fromkeys(options) if one != "0" or "1" not in options)
+
+
+def _options(value: object) -> tuple[list[object], list[str]]:
+    """Return the items of a list or a text with colons, and those that may be options."""
+    given = [*value] if isinstance(value, (list, tuple)) else as_text(value).split(":")
+    return given, [as_text(one).strip().lower() for one in given if not isinstance(one, bool)]
 
 
 def psd(value: object, where: str) -> str:
@@ -94,7 +100,15 @@ def read_dmarc(value: object, where: str, notes: Notes) -> dict[str, object] | N
     if not isinstance(value, Mapping):
         notes.problem(is_not(value, where, "a policy", "give a mapping, or false"))
         return {}
-    return read_section(value, where, CHECKS, notes, _HINTS)
+    read = read_section(value, where, CHECKS, notes, _HINTS)
+    # RFC 7489, section 6.3, allows both.
+    if "fo" in read and {"0", "1"} <= {*_options(value["fo"])[1]}:
+        notes.advise(
+            f"{where}:fo",
+            "has both 0 and 1, which RFC 9989, section 4.8, does not allow; the record has "
+            f"{read['fo']!r}, since 1 includes 0",
+        )
+    return read
 
 
 def make_dmarc(read: Mapping[str, object], where: str, notes: Notes) -> Dmarc:

@@ -7,7 +7,7 @@ other domains are not found here: look-ups without an answer, and the contents o
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from ..errors import InvalidValue
@@ -74,18 +74,33 @@ def own_name_problem(record: str, domain: str, where: str) -> InvalidValue | Non
     domain
         The domain of the record, in stored form.
     """
-    itself = (domain, f"{domain}.", "%{d}", "%{o}")
+    terms = _including(record)
+    term = next((terms[name] for name in (domain, "%{d}", "%{o}") if name in terms), None)
+    if term is None:
+        return None
+    return InvalidValue(
+        where,
+        term,
+        f"names the record of {domain} itself: receivers treat that as a permanent error "
+        "(RFC 7208, section 4.6.4)",
+        "name another domain, or remove the term",
+    )
+
+
+def included_domains(record: str) -> frozenset[str]:
+    """Return the domains whose records a record includes or redirects to, in lower case."""
+    return frozenset(_including(record))
+
+
+@lru_cache(maxsize=64)
+def _including(record: str) -> Mapping[str, str]:
+    """Return the terms that name another record, by the domain. Cached like the advice."""
+    terms = {}
     for term in record.lower().split()[1:]:
         name = re.sub(r"^[-+~?]?include:|^redirect=", "", term)
-        if name != term and name in itself:
-            return InvalidValue(
-                where,
-                term,
-                f"names the record of {domain} itself: receivers treat that as a permanent error "
-                "(RFC 7208, section 4.6.4)",
-                "name another domain, or remove the term",
-            )
-    return None
+        if name != term:
+            terms.setdefault(name.removesuffix("."), term)
+    return terms
 
 
 def advise_spf(record: str, where: str, notes: Notes) -> None:

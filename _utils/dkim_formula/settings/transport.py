@@ -74,8 +74,10 @@ def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
     if not isinstance(value, Mapping):
         notes.problem(is_not(value, where, "a policy", "give a mapping, or false"))
         return None
-    read = read_section(value, where, _MTA_STS, notes, _HINTS)
     # RFC 8461, section 3.2: a policy with mode none needs no hosts (section 8.3).
+    if value.get("mx") in ([], ()) and _is_none(value.get("mode")):
+        value = {key: one for key, one in value.items() if key != "mx"}
+    read = read_section(value, where, _MTA_STS, notes, _HINTS)
     if value.get("mx") is None and read.get("mode") != "none":
         notes.problem(f"{where}:mx: is missing; name the hosts that take the domain's mail")
     if "mx" not in read and (value.get("mx") is not None or read.get("mode") != "none"):
@@ -87,6 +89,10 @@ def read_mta_sts(value: object, where: str, notes: Notes) -> MtaSts | None:
             f"{policy.max_age} seconds protect little; RFC 8461, section 3.2, wants weeks",
         )
     return policy
+
+
+def _is_none(mode: object) -> bool:
+    return isinstance(mode, str) and mode.lower() == "none"
 
 
 def _report_uri(value: object, where: str) -> str:

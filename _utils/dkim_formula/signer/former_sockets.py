@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..postfix.expansion import QUEUE
-from ..postfix.milter_addresses import LOOPBACK
+from ..postfix.own_host import EVERY_ADDRESS, LOOPBACK
 from . import unit
 from .config_copy import copies
 from .daemons import Daemon
@@ -62,10 +62,11 @@ def _inet_spellings(port_at_host: str) -> Iterator[str]:
     # optional.
     port, _, host = port_at_host.partition("@")
     host = host.strip("[]")
-    names = [host, f"[{host}]"] if host else []
-    if not host or host in LOOPBACK:
-        names = [*LOOPBACK, *(f"[{name}]" for name in LOOPBACK)]
-    yield from (f"inet:{name}:{port}" for name in names)
+    # Without a host the daemon listens on all interfaces: opendkim.conf(5) «Socket».
+    names = [host or EVERY_ADDRESS[0]]
+    if host in LOOPBACK or host in EVERY_ADDRESS or not host:
+        names += LOOPBACK
+    yield from dict.fromkeys(f"inet:{one}:{port}" for name in names for one in (name, f"[{name}]"))
 
 
 def _unix_spellings(path: str, chroot: str) -> Iterator[str]:

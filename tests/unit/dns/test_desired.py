@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 from dkim_formula.dns import desired
+from dkim_formula.keys.desired import chosen_domains
 from dkim_formula.keys.model import Key
+from dkim_formula.settings import reading
 from dkim_formula.settings.model import Dmarc, Domain, Settings
 
 
@@ -113,3 +115,24 @@ def test_policy_whose_name_grows_too_long_keeps_no_other_from_being_there():
     assert [one.purpose for one in found if one.domain == "b.example"] == [
         *("dmarc", "dmarc-report", "spf", "tls-rpt")
     ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"domains": {"*": {"spf": "v=spf1 include:Provider.example. -all"}}},
+        {"defaults": {"spf": "v=spf1 redirect=provider.example"}, "domains": {"*": {}}},
+    ],
+)
+def test_domain_that_the_spf_of_every_domain_includes_has_no_spf(settings):
+    read = reading.read(settings)
+    assert read.problems == ()
+    chosen = chosen_domains(read.settings, ["customer.example", "provider.example"])
+    found = desired.records_of(read.settings, chosen.values(), [])
+    assert [(one.name, one.purpose) for one in found] == [("customer.example", "spf")]
+    assert desired.own_spf_problem(chosen["customer.example"]) == ""
+    assert desired.own_spf_problem(chosen["provider.example"]) == (
+        "the spf of provider.example names the record of provider.example itself: receivers treat "
+        "that as a permanent error (RFC 7208, section 4.6.4), so the formula leaves this record "
+        "out; set dkim:domains:provider.example:spf to the senders of provider.example, or to false"
+    )

@@ -1,9 +1,12 @@
 """A text in DNS is compared by its meaning to verifiers, not by its writing."""
 
+import base64
 import re
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from dkim_formula.records import Record
 from dkim_formula.records.meaning import compare
 
@@ -254,3 +257,200 @@ def test_other_policies_are_read_by_their_own_grammar(purpose, desired, found, p
     compared = compare(of(desired, purpose), found.encode())
     assert problem in compared.problem
     assert bool(problem) == bool(compared.problem)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "desired", "beginning"),
+    [
+        ("spf", "v=spf1 mx -all", "v=spf1 (RFC 7208, section 4.5)"),
+        ("dmarc", "v=DMARC1; p=none", "v=DMARC1 (RFC 9989, section 4.8)"),
+        ("dmarc-report", "v=DMARC1;", "v=DMARC1 (RFC 9990, section 4)"),
+    ],
+)
+@pytest.mark.parametrize("blank", [" ", "\t", "  "])
+def test_text_after_a_blank_is_no_record_of_the_kind(purpose, desired, beginning, blank):
+    problem = compare(of(desired, purpose), f"{blank}{desired}".encode()).problem
+    assert beginning in problem or problem.startswith("it is")
+
+
+def test_blank_before_an_spf_record_is_named():
+    compared = compare(of("v=spf1 mx -all", "spf"), b" v=spf1 mx -all")
+    assert "remove the blanks before v=" in compared.problem
+
+
+@pytest.mark.parametrize(
+    ("desired", "found"),
+    [
+        ("include:_spf.example.net", "include:_spf.Example.NET"),
+        ("a:mail.example.com", "a:mail.example.com."),
+        ("a:mail.example.com/24//64", "A:Mail.Example.com./24//64"),
+        ("mx", "mx/32//128"),
+        ("ip4:192.0.2.1", "ip4:192.0.2.1/32"),
+        ("ip4:192.0.2.0/24", "IP4:192.0.2.77/24"),
+        ("ip6:2001:db8::1", "IP6:2001:0DB8:0:0::1/128"),
+        ("ip6:2001:db8::/32", "ip6:2001:DB8:1::/32"),
+        ("exists:%{ir}.%{l1r-}.example.com", "exists:%{iR}.%{l1R-}.Example.com."),
+        ("redirect=_spf.example.net mx", "mx redirect=_SPF.example.net"),
+        ("exp=why.%{d}", "EXP=Why.%{d}"),
+    ],
+)
+def test_spf_names_and_addresses_are_compared_by_meaning(desired, found):
+    compared = compare(of(f"v=spf1 {desired}", "spf"), f"v=spf1 {found}".encode())
+    assert compared.problem == ""
+    assert compared.advice.startswith("written differently: ")
+
+
+@pytest.mark.parametrize(
+    ("desired", "found"),
+    [
+        ("exists:%{s}.example.com", "exists:%{S}.example.com"),
+        ("exists:%{d2}.example.com", "exists:%{d3}.example.com"),
+        ("ip4:192.0.2.0/24", "ip4:192.0.2.0/25"),
+        ("ip4:192.0.2.0/24", "ip4:192.0.2.0/024"),
+        ("ip4:192.0.2.1", "ip4:192.0.2.01"),
+        ("ip6:fe80::1", "ip6:fe80::1%eth0"),
+        ("ip4:192.0.2.0/24", "ip4:192.0.2.0/255.255.255.0"),
+        ("mx", "mx//64"),
+        ("a", "a:example.net"),
+        ("include:a.example", "redirect=a.example"),
+        ("x=A", "x=a"),
+        ("include:a.example", "include:a.example.."),
+    ],
+)
+def test_spf_with_another_meaning_is_different(desired, found):
+    compared = compare(of(f"v=spf1 {desired} -all", "spf"), f"v=spf1 {found} -all".encode())
+    assert compared.problem.startswith("it is v=spf1")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "desired", "found"),
+    [
+        ("mta-sts", "v=STSv1; id=abc;", "v=STSv1; id=abc; ext-1=2"),
+        ("mta-sts", "v=STSv1; id=abc;", "v=STSv1; id=abc; 1x=1; 1x=2"),
+        (
+            "tls-rpt",
+            "v=TLSRPTv1; rua=mailto:a@b.example",
+            "v=TLSRPTv1; x.y=1; rua=mailto:a@b.example",
+        ),
+    ],
+)
+def test_extension_of_a_policy_has_no_meaning(purpose, desired, found):
+    compared = compare(of(desired, purpose), found.encode())
+    assert compared.problem == ""
+    assert "is there" in compared.advice
+
+
+@pytest.mark.parametrize(
+    ("purpose", "found", "reason"),
+    [
+        ("mta-sts", "v=STSv1; id=abc; -x=1", "'-x=1' is no tag such as id=…"),
+        ("mta-sts", "v=STSv1; id=abc; x=a b", "'x=a b' is no tag such as id=…"),
+        ("mta-sts", "v=STSv1; id=abc; x=", "'x=' is no tag"),
+        ("mta-sts", "v=STSv1; id=abc;;", 'nothing between two ";"'),
+        ("mta-sts", "v=STSv1; id=abc; id=abc", "id= is there twice"),
+        ("mta-sts", f"v=STSv1; id=abc; {'x' * 33}=1", "is no tag"),
+    ],
+)
+def test_policy_with_a_broken_extension_is_dropped(purpose, found, reason):
+    assert reason in compare(of("v=STSv1; id=abc;", purpose), found.encode()).problem
+
+
+@pytest.mark.parametrize(
+    ("desired", "found", "advice"),
+    [
+        ("p=none", "p=none;;", 'nothing between two ";"'),
+        ("p=none", "; p=none", 'nothing between two ";"'),
+        ("p=none", "p=none; foo", "'foo' is no tag such as p=…"),
+        ("p=none", "p=none; x-y=1", "'x-y=1' is no tag"),
+        ("p=none", "p=none; n=\u00fc", "is no tag"),
+        (
+            "p=none; rua=mailto:a@b.example",
+            "rua=mailto:a@b.example",
+            "p= is missing, which means none",
+        ),
+        ("p=none", "sp=none", "but verifiers may ignore such a record"),
+        ("p=reject", "p=reject; adkim=x", "adkim=x is invalid, so its default counts"),
+        ("p=reject", "p=reject; t=yes; psd=maybe", "t=yes is invalid"),
+        ("p=none; ruf=mailto:a@b.example", "p=none; ruf=mailto:a@b.example; fo=foo", "fo=foo is"),
+        ("p=none; ruf=mailto:a@b.example", "p=none; ruf=mailto:a@b.example; fo=0:1", "fo=0:1 is"),
+        ("p=none", "p=none; fo=1", "fo=1 is there"),
+    ],
+)
+def test_error_in_a_dmarc_tag_is_discarded_with_advice(desired, found, advice):
+    compared = compare(of(f"v=DMARC1; {desired}", "dmarc"), f"v=DMARC1; {found}".encode())
+    assert compared.problem == ""
+    assert advice in compared.advice
+    assert compared.advice.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("desired", "found", "reason"),
+    [
+        ("p=reject", "foo", "p= is missing, should be reject"),
+        (
+            "p=reject; adkim=s",
+            "p=reject; adkim=x",
+            "adkim= is x (invalid, so r counts), should be s",
+        ),
+        ("p=none", "p=foo", "p= is foo, should be none"),
+        ("p=none", "p=none; sp=foo", "sp= is foo, should be none"),
+        (
+            "p=none; fo=1; ruf=mailto:a@b.example",
+            "p=none; ruf=mailto:a@b.example",
+            "fo= is missing",
+        ),
+    ],
+)
+def test_default_of_a_discarded_dmarc_tag_may_differ(desired, found, reason):
+    compared = compare(of(f"v=DMARC1; {desired}", "dmarc"), f"v=DMARC1; {found}".encode())
+    assert compared.problem == reason or reason in compared.problem
+
+
+def _rsa(bits):
+    key = rsa.generate_private_key(65537, bits).public_key()
+    der = serialization.Encoding.DER
+    formats = (
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+        serialization.PublicFormat.PKCS1,
+    )
+    return [base64.b64encode(key.public_bytes(der, one)).decode() for one in formats]
+
+
+@pytest.mark.parametrize("bits", [1024, 2048, 4096])
+def test_right_rsa_key_as_pkcs1_is_named(bits):
+    right, pkcs1 = _rsa(bits)
+    compared = compare(of(f"v=DKIM1; k=rsa; p={right}"), f"v=DKIM1; k=rsa; p={pkcs1}".encode())
+    assert compared.problem.startswith("p= is the right key as RSAPublicKey (PKCS#1)")
+    _, other = _rsa(bits)
+    compared = compare(of(f"v=DKIM1; k=rsa; p={right}"), f"v=DKIM1; k=rsa; p={other}".encode())
+    assert compared.problem == "p= is another key"
+
+
+def test_right_ed25519_key_as_spki_is_named():
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    right = base64.b64encode(key.public_bytes_raw()).decode()
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    found = f"v=DKIM1; k=ed25519; p={base64.b64encode(spki).decode()}"
+    compared = compare(of(f"v=DKIM1; k=ed25519; p={right}"), found.encode())
+    assert compared.problem.startswith("p= is the right key as SubjectPublicKeyInfo")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ("p={}".format, "p= is there twice, in its own value"),
+        ("'{}'".format, "quotes were pasted"),
+        ("{}.".format, "p= has other characters beside the key"),
+        (lambda key: key[200:], "p= has only the last "),
+        (lambda key: key[200:] + key[:200], "p= has the strings of the value in another order"),
+        (lambda key: f"{key[:50]}\\{key[50:]}", "backslashes were pasted"),
+        (lambda key: key[:50] + "+" + key[50:], "p= is another key"),
+    ],
+)
+def test_right_key_that_was_pasted_wrongly_is_named(edit, reason):
+    right, _ = _rsa(2048)
+    found = f"v=DKIM1; k=rsa; p={edit(right)}"
+    compared = compare(of(f"v=DKIM1; k=rsa; p={right}"), found.encode())
+    assert compared.problem.startswith(reason)

@@ -102,7 +102,7 @@ def test_wrong_report_uri_is_refused(uri):
 @pytest.mark.parametrize(
     ("dmarc", "said"),
     [
-        ({"fo": "0:1"}, "has both 0 and 1"),
+        ({"fo": "0:2"}, "is not a failure option"),
         ({"rua": "d@example.com!10m"}, "has the size limit '!10m', which RFC 9989 removed"),
         ({"rua": ["d@example.com", 5]}, "5 is not an address"),
         ({"rua": {"d@example.com": 1}}, "a mapping is not an address"),
@@ -113,6 +113,25 @@ def test_wrong_report_uri_is_refused(uri):
 def test_wrong_dmarc_is_refused_in_words(dmarc, said):
     (problem,) = reading({"dmarc": dmarc}).problems
     assert said in problem
+
+
+@pytest.mark.parametrize("fo", ["0:1:d:s", ["d", 0, 1]])
+def test_failure_options_of_rfc_7489_become_those_of_rfc_9989_with_advice(fo):
+    found = reading({"dmarc": {"fo": fo, "ruf": "a@example.com"}})
+    assert found.problems == ()
+    assert any("has both 0 and 1" in advice for advice in found.advice)
+    assert "0" not in found.settings.domains[NAME].dmarc.fo
+
+
+@pytest.mark.parametrize("mode", ["none", "None"])
+@pytest.mark.parametrize("hosts", [[], None])
+def test_empty_list_of_hosts_is_as_absent_with_mode_none(mode, hosts):
+    assert domain({"mta_sts": {"mode": mode, "mx": hosts}}).mta_sts.mx == ()
+
+
+@pytest.mark.parametrize("mode", ["enforce", None])
+def test_empty_list_of_hosts_is_refused_with_a_policy_in_force(mode):
+    assert reading({"mta_sts": {"mode": mode, "mx": []}}).problems
 
 
 def test_keywords_of_a_policy_are_case_insensitive():

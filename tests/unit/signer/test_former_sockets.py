@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from dkim_formula.postfix import main_cf_milters
+from dkim_formula.postfix import main_cf_milters, milter_plan, own_host, service_milters
 from dkim_formula.settings import read
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.signer import config_options
@@ -66,3 +66,75 @@ def test_address_of_a_replaced_file_is_read_from_its_copy(daemon):
     Path(daemon.config_file).write_text(opendkim_conf(config_options.options(SETTINGS, daemon)))
     found = moved_from([daemon], DEFAULTS)
     assert "inet:localhost:10028" in found[daemon.milter]
+
+
+@pytest.fixture
+def own_host_is(tmp_path, monkeypatch):
+    """Make this host mail.example.com with the addresses 192.0.2.10 and 2001:db8::10."""
+    (tmp_path / "hosts").write_text(
+        "127.0.0.1 localhost\n127.0.1.1 mail.example.com mail # Debian\n192.0.2.77 other.example\n"
+        "2001:DB8::10 mail6.example.com\n"
+    )
+    (tmp_path / "fib_trie").write_text(
+        "     |-- 192.0.2.0\n        /24 link UNICAST\n"
+        "     |-- 192.0.2.10\n        /32 host LOCAL\n"
+    )
+    (tmp_path / "if_inet6").write_text(
+        "20010db8000000000000000000000010 02 40 00 80 eth0\n"
+        "00000000000000000000000000000001 01 80 10 80 lo\n"
+    )
+    monkeypatch.setattr(own_host, "HOSTS", str(tmp_path / "hosts"))
+    monkeypatch.setattr(own_host, "IPV4", str(tmp_path / "fib_trie"))
+    monkeypatch.setattr(own_host, "IPV6", str(tmp_path / "if_inet6"))
+    monkeypatch.setattr(own_host.socket, "gethostname", lambda: "vm")
+
+
+EVERYWHERE = [
+    *("127.0.0.1", "localhost", "LOCALHOST", "[::1]", "ip6-localhost", "localhost.localdomain"),
+    *("192.0.2.10", "[192.0.2.10]", "[2001:db8::10]", "2001:DB8:0::10", "127.0.1.1", "0.0.0.0"),
+    *("mail.example.com", "mail", "vm", "mail6.example.com", "::ffff:127.0.0.1"),
+]
+
+
+@pytest.mark.usefixtures("own_host_is")
+@pytest.mark.parametrize("named", EVERYWHERE)
+@pytest.mark.parametrize(
+    "socket",
+    ["inet:8899@0.0.0.0", "inet6:8899@::", "inet6:8899@[::]", "inet:8899", "inet:8899@*"],
+)
+def test_entry_of_a_daemon_that_listened_everywhere_is_replaced(socket, named):
+    older = previous_addresses(f"Socket {socket}", CHROOT, SOCKET)
+    found = service_milters.Configuration(main={"smtpd_milters": f"inet:{named}:8899"})
+    plan = milter_plan.present(found, [MILTER], older={MILTER: older})
+    assert plan.main["smtpd_milters"] == f"{{ {MILTER}, default_action=accept }}"
+
+
+@pytest.mark.usefixtures("own_host_is")
+@pytest.mark.parametrize(
+    ("socket", "named", "same"),
+    [
+        ("inet:8899@192.0.2.10", "mail.example.com", True),
+        ("inet:8899@192.0.2.10", "vm", True),
+        ("inet:8899@mail.example.com", "192.0.2.10", True),
+        ("inet:8899@localhost", "ip6-loopback", True),
+        ("inet:8899@localhost", "mail", True),
+        ("inet:8899@192.0.2.10", "localhost", False),
+        ("inet:8899@192.0.2.10", "127.0.0.1", False),
+        ("inet:8899@0.0.0.0", "192.0.2.77", False),
+        ("inet:8899@0.0.0.0", "other.example", False),
+        ("inet:8899@0.0.0.0", "192.0.2.0", False),
+        ("inet:8899@192.0.2.77", "mail", False),
+    ],
+)
+def test_entry_is_the_daemons_only_if_the_address_may_be(socket, named, same):
+    older = previous_addresses(f"Socket {socket}", CHROOT, SOCKET)
+    swapped = main_cf_milters.swap({"smtpd_milters": f"inet:{named}:8899"}, older, MILTER)
+    assert swapped == ({"smtpd_milters": MILTER} if same else {})
+    other = main_cf_milters.swap({"smtpd_milters": f"inet:{named}:8898"}, older, MILTER)
+    assert other == {}
+
+
+def test_host_without_proc_and_hosts_file_has_its_loopback_names(monkeypatch):
+    for path in ("HOSTS", "IPV4", "IPV6"):
+        monkeypatch.setattr(own_host, path, "/nonexistent")
+    assert own_host.hosts_meant("0.0.0.0") == {"localhost"}
