@@ -78,7 +78,7 @@ def _pasted(desired: str, key: str) -> str:
     if key == f"p={desired}":
         return "p= is there twice, in its own value; give the base64 alone after one p="
     if desired in key:
-        return f"p= has other characters beside the key; {_PUBLISH}"
+        return f"p= is the right key with other characters beside it; {_PUBLISH}"
     return ""
 
 

@@ -442,7 +442,7 @@ def test_right_ed25519_key_as_spki_is_named():
     [
         ("p={}".format, "p= is there twice, in its own value"),
         ("'{}'".format, "quotes were pasted"),
-        ("{}.".format, "p= has other characters beside the key"),
+        ("{}.".format, "p= is the right key with other characters"),
         (lambda key: key[200:], "p= has only the last "),
         (lambda key: key[200:] + key[:200], "p= has the strings of the value in another order"),
         (lambda key: f"{key[:50]}\\{key[50:]}", "backslashes were pasted"),
