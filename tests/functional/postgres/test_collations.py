@@ -37,7 +37,7 @@ def check(reading):
     with db.session(database) as connection:
         hosted_domains = query(connection, f"SELECT * FROM {database.schema}.dkim_hosted ()")
         assert {name for (name,) in hosted_domains} == HOSTED
-        assert hosted.every_name(connection, database) == (sorted(HOSTED), ["ALL"])
+        assert hosted.every_name(connection, database) == (sorted(HOSTED), ["ALL"], [])
         assert hosted.not_hosted(connection, database, ["info.example", "no.example"]) == [
             "no.example"
         ]

@@ -1,5 +1,6 @@
 """Jobs that run without Salt, with settings that a minion saves for them."""
 
+import inspect
 import json
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from dkim_formula.errors import FormulaError
 from dkim_formula.postgres import connection as db
 from dkim_formula.unattended import commands, jobs, saved
 from functional.doubles import Services
-from functional.salt_loaders import stand_in
+from functional.salt_loaders import as_loaded, stand_in
 from functional.server import execute, query
 
 pytestmark = pytest.mark.one_release
@@ -158,7 +159,9 @@ def test_jobs_name_the_command_of_the_minion_that_saved_the_settings(
     host.set_pillar(domains=domains, dns={**DNS, "publish": "none"})
     before = host.call("dkim_sls.manage_job", "report")["changes"].keys()
     command = "/srv/formula/bin/highstate --call"
-    monkeypatch.setitem(host._loaded.opts, "dkim_call", command)
+    # Salt 3008 copies the options into each module that it loads.
+    manage_job = inspect.unwrap(as_loaded(host.functions, "dkim_sls.manage_job"))
+    monkeypatch.setitem(manage_job.__globals__["__opts__"], "dkim_call", command)
     done = host.call("dkim_sls.manage_job", "report")["changes"]
     assert done.keys() == {str(folder / "report.json")} < before
     host.call("dkim_sls.manage_job", "rotation")
