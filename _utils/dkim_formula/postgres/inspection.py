@@ -185,14 +185,13 @@ def _is_managed(cursor: pg.cursor, database: Database) -> bool:
 
 def _names_taken(cursor: pg.cursor, database: Database) -> list[str]:
     """Return a problem if another program's tables have names that the formula needs."""
-    if _is_managed(cursor, database):
-        return []
     taken = [
         f"{database.schema}.dkim_{thing}"
         for thing in TABLES
         if thing != "dkim" and relation_kind(cursor, database.schema, f"dkim_{thing}") is not None
     ]
-    if not taken:
+    # Asked after the tables: a simultaneous run commits them together with its migration.
+    if not taken or _is_managed(cursor, database):
         return []
     listed = ", ".join(taken)
     return [f"{listed}: names in use by tables that the formula did not make; {_ELSEWHERE}"]

@@ -70,6 +70,23 @@ def test_second_run_changes_nothing(database, connection):
     assert not schema.apply(connection, database)
 
 
+def test_run_that_migrates_during_the_inspection_is_no_other_program(database, monkeypatch):
+    ask, asked = inspection.relation_kind, []
+
+    def relation_kind(*relation):
+        kind = ask(*relation)
+        asked.append(relation)
+        if len(asked) == 1:
+            with db.session(database) as connection:
+                schema.apply(connection, database)
+        return kind
+
+    with db.session(database) as connection, connection.cursor() as cursor:
+        monkeypatch.setattr(inspection, "relation_kind", relation_kind)
+        assert inspection._names_taken(cursor, database) == []
+    assert len(asked) > 1
+
+
 def test_two_concurrent_runs_migrate_once(database):
     plans, errors = [], []
 
