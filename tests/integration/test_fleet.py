@@ -13,7 +13,6 @@ from support import clock, faults, mail, server, zones
 from support import fleet as fleets
 from support.fleet import DATABASE, DOMAINS, MAIL1, MAIL2, MINIONS, NS, STANDBY, Fleet
 from support.machine import ROOT, CommandFailed, Machine, NotInTime, salts
-from support.share import short_form
 from support.traffic import Steady
 
 # This release has the older Salt. `bin/test soak` runs this file on no other release.
@@ -525,7 +524,7 @@ FAULTS: Mapping[str, Callable[[Fleet], AbstractContextManager[None]]] = {
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("days", short_form([1, -1]))
+@pytest.mark.parametrize("days", [1, -1])
 def test_mail_host_whose_clock_is_wrong_signs_and_is_shown(
     site: Fleet, signing: Mapping[str, mail.Mailbox], days: int
 ) -> None:
@@ -545,7 +544,7 @@ def test_mail_host_whose_clock_is_wrong_signs_and_is_shown(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("long", short_form([False, True]))
+@pytest.mark.parametrize("long", [False, True])
 def test_mail_of_both_hosts_survives_faults(
     site: Fleet,
     signing: Mapping[str, mail.Mailbox],

@@ -10,7 +10,6 @@ import time
 import pytest
 from support import faults, mail, salt
 from support.machine import Machine
-from support.share import short_form
 from support.traffic import Outcome, Steady
 
 # One release is enough; `bin/test soak` runs this file on both.
@@ -66,7 +65,7 @@ def assert_sent_is_delivered_and_signed(outcome: Outcome, summary: str) -> None:
         assert {selector for _, _, selector in signatures} == SELECTORS, (identifier, summary)
 
 
-@pytest.mark.parametrize("long", short_form([False, True]))
+@pytest.mark.parametrize("long", [False, True])
 def test_all_mail_is_delivered_and_signed_during_random_faults(
     site: Machine, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture, long: bool
 ) -> None:
