@@ -19,8 +19,6 @@ from support.machine import ROOT, CommandFailed, Machine, NotInTime
 
 # One release is enough; `bin/test soak` runs this file on both.
 pytestmark = pytest.mark.one_release("bookworm")
-# Each call is a new process, as on an administrator's machine.
-WARM = False
 
 # Lines with these prefixes are not executed.
 NOT_RUN = {
@@ -227,7 +225,8 @@ def after_the_removal(machine: Machine, outcome: Outcome) -> None:
     assert read_keys(machine) == outcome.keys_before_removal
     if not outcome.is_back:
         outcome.is_back = True
-        machine.run([salt.HIGHSTATE, "--call", "state.apply", "dkim"], timeout=900)
+        again = [salt.HIGHSTATE, "--call", "state.apply", "dkim"]
+        machine.run(again, env=salt.environment(machine), timeout=900)
         message = mail.sent_by_smtp(box, "somebody@example.org")
         assert len(mail.signatures(machine, message, {})) == 1
 
@@ -288,7 +287,7 @@ def run_block(machine: Machine, block: Block, outcome: Outcome) -> tuple[bool, s
         result = machine.run(psql, user="postgres", input=block.text, check=False)
     else:
         script = f"set -euo pipefail\ncd {salt.TREE}\n{block.script}\n"
-        environment = {"DEBIAN_FRONTEND": "noninteractive"}
+        environment = {"DEBIAN_FRONTEND": "noninteractive", **salt.environment(machine)}
         result = machine.run(["bash", "-c", script], env=environment, check=False, timeout=900)
     outcome.printed = result.stdout
     return result.returncode == 0, f"{result.stdout}\n{result.stderr}"

@@ -59,7 +59,7 @@ version=$(ls /var/lib/postgresql)
 {faults.STOP}
 data=/var/lib/postgresql/$version/main
 rm -rf $data
-runuser -u postgres -- pg_basebackup --write-recovery-conf --pgdata=$data \\
+runuser -u postgres -- pg_basebackup --write-recovery-conf --checkpoint=fast --pgdata=$data \\
     --dbname='host={{primary}} user=standby password=standby sslmode=require'
 systemctl start postgresql
 """

@@ -15,6 +15,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -51,10 +52,12 @@ PYTEST = next(
 # How many of the last lines of a failed part are shown again at the end.
 LAST_LINES = 60
 
-# How many jobs run at once: a machine's tests, or a file of integration tests. Two jobs left a
-# fifth of two cores idle, three an eighth (measured). With four jobs, tests failed that give a
-# server 0.3 s to answer.
-AT_ONCE = 3
+# How many files of integration tests run at once. A file waits more than half of its time
+# (measured), so five use two cores.
+AT_ONCE = 5
+# How many files of integration tests a machine with unit or functional tests replaces. Beside two
+# such machines runs one file: beside two files, tests failed that give a server 0.3 s to answer.
+INSIDE_AS_FILES = 2
 # How many of the longest files of integration tests are shown with their times.
 LONGEST = 10
 
@@ -149,6 +152,9 @@ class Run:
         return [] if self.everywhere or len(self.releases) == 1 else [f"--share={release}"]
 
 
+Job = Callable[[], list[Outcome]]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the chosen parts; return the exit status."""
     options = _parse(arguments)
@@ -211,12 +217,9 @@ def _all(run: Run, parts: Sequence[str]) -> list[Outcome]:
     The machines' tests start first, since they take longest.
     """
     inside = [part for part in parts if part in INSIDE]
-    jobs: list[Callable[[], list[Outcome]]] = []
-    if inside:
-        jobs += [functools.partial(_inside, run, release, inside) for release in run.releases]
-    if "integration" in parts:
-        jobs += _integration_jobs(run)
-    outcomes = _at_once(run, jobs)
+    machines = [functools.partial(_inside, run, release, inside) for release in run.releases]
+    files = _integration_jobs(run) if "integration" in parts else []
+    outcomes = _at_once(run, files, machines if inside else [])
     if "integration" in parts and not run.for_pytest:
         run.durations.keep()
     return outcomes
@@ -229,19 +232,28 @@ def _soak(run: Run) -> list[Outcome]:
     return _all(replace(run, for_pytest=[*run.for_pytest, "--soak"]), named or tests)
 
 
-def _at_once(run: Run, jobs: Sequence[Callable[[], list[Outcome]]]) -> list[Outcome]:
+def _at_once(run: Run, files: Sequence[Job], machines: Sequence[Job] = ()) -> list[Outcome]:
     """Run a few jobs at a time; return their outcomes, one per release for integration."""
-    with _several(AT_ONCE, run.lines) as pool:
-        outcomes = [outcome for found in pool.map(_call, jobs) for outcome in found]
-    inside = [one for one in outcomes if one.part != "integration"]
-    files = [one for one in outcomes if one.part == "integration"]
-    found = [_together(files, release) for release in run.releases] if files else []
+    free = threading.Semaphore(max(1, AT_ONCE - INSIDE_AS_FILES * len(machines)))
+
+    def of_machine(job: Job) -> list[Outcome]:
+        try:
+            return job()
+        finally:
+            free.release(INSIDE_AS_FILES)
+
+    def of_file(job: Job) -> list[Outcome]:
+        with free:
+            return job()
+
+    with _several(len(machines) + AT_ONCE, run.lines) as pool:
+        inside = pool.map(of_machine, machines)
+        results = pool.map(of_file, files)
+        outcomes = [outcome for found in inside for outcome in found]
+        of_files = [outcome for found in results for outcome in found]
+    found = [_together(of_files, release) for release in run.releases] if of_files else []
     # A named file may have tests for one release only.
-    return inside + ([one for one in found if one.status != NO_TESTS] or found)
-
-
-def _call(job: Callable[[], list[Outcome]]) -> list[Outcome]:
-    return job()
+    return outcomes + ([one for one in found if one.status != NO_TESTS] or found)
 
 
 @contextlib.contextmanager
@@ -338,7 +350,7 @@ def _rounds(run: Run, release: str, seed: int, end: float) -> Outcome:
     return replace(last, summary=f"{summary} in {len(outcomes)} rounds")
 
 
-def _integration_jobs(run: Run, options: Sequence[str] = ()) -> list[Callable[[], list[Outcome]]]:
+def _integration_jobs(run: Run, options: Sequence[str] = ()) -> list[Job]:
     """Return a job per file and release, the files that took longest first."""
     pytest = [_host_pytest(run.progress), "-m", "pytest", "--no-header", *options]
     named = _names("integration", run.for_pytest)
