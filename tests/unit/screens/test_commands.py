@@ -50,6 +50,7 @@ def test_position_of_test_is_that_of_each_function():
         (["a", None, None, False, True], {}, Asked(test=True)),
         (["a", None, None, False, True], {"test": False}, Asked()),
         ([], {"all": True, "verbose": True}, Asked(every=True, verbose=True)),
+        ([], {"problem": True}, Asked(problem=True)),
         ([], {"all": "yes"}, Asked()),
     ],
 )
