@@ -189,6 +189,15 @@ def test_remedy_of_a_waiting_delegated_domain_shows_its_cnames(host, tmp_path):
     assert remedy == "what its key waits for: salt-call dkim.status example.com"
 
 
+def test_domain_whose_only_key_has_no_daemon_is_unsigned(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    results = found(host, "unsigned", "domains")
+    assert results["unsigned"]["items"] == ["example.com"]
+    assert results["unsigned"]["remedy"] == "salt-call dkim.activate example.com default"
+    assert results["domains"]["ok"] is True
+
+
 def assert_remedy_works(host, check):
     """Run the command of the finding's remedy, and assert that the check is then ok."""
     (one, *_) = found(host, check)[check]["remedy"].split("; ")
@@ -422,6 +431,33 @@ def test_bad_or_missing_signature_is_reported(host, daemon, options, signed, ver
     (result,) = host.call("dkim.selftest", "example.com")
     assert (result["signed"], result["verified_by_database"]) == (signed, verified)
     assert detail in result["detail"]
+
+
+def test_mail_that_only_a_key_without_a_daemon_signs_is_not_signed(host, daemon):
+    daemon(rsa_key(0))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["algorithm"], result["signed"]) == ("rsa", True)
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["selector"], result["signed"], result["verified_by_database"]) == (
+        "ed",
+        False,
+        None,
+    )
+    assert "add ed25519 to dkim:domains:example.com:algorithm" in result["detail"]
+    signing = found(host, "signing")["signing"]
+    assert (signing["ok"], "ed25519 keys" in signing["message"]) == (False, True)
+
+
+def test_remedy_of_a_missing_signature_shows_the_log_of_its_daemon(host, daemon, tmp_path):
+    daemon(rsa_key(0))
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(1).pem(),))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    set_pillar(host, tmp_path, defaults={"algorithm": ["rsa", "ed25519"]})
+    signing = found(host, "signing")["signing"]
+    assert "opendkim-ed25519.sock" in signing["message"]
+    assert "journalctl -u opendkim-ed25519 -n 50;" in signing["remedy"]
 
 
 def test_daemon_that_does_not_answer_is_reported_for_each_domain(host):
