@@ -5,8 +5,10 @@ import stat
 
 import pytest
 from dkim_formula.health import cache
+from dkim_formula.health.commands import record_abort
 from dkim_formula.health.model import Finding, Results, Sample
-from dkim_formula.settings.model import Monitoring
+from dkim_formula.settings import Reading
+from dkim_formula.settings.model import Monitoring, Settings
 
 NOW = 1_800_000_000.0
 UP = {cost: Results(NOW, samples=(Sample(f"dkim_{cost}_up", 1),)) for cost in ("database", "dns")}
@@ -93,6 +95,19 @@ def test_dns_is_never_asked_if_its_interval_is_off(tmp_path):
     assert due(monitoring, NOW + 10**6, {}) == ["database"]
     kept = cache.refresh(monitoring, str(tmp_path), NOW, lambda cost: UP[cost], fresh=True)
     assert kept.keys() == {"database"}
+
+
+@pytest.mark.parametrize(("database_at", "killed"), [(3500, "dns"), (3300, "database")])
+def test_killed_check_is_of_the_database_only_if_the_database_was_due(
+    tmp_path, database_at, killed
+):
+    settings = Settings(monitoring=Monitoring(database_every=300, dns_every=3600))
+    kept = {"database": Results(NOW + database_at), "dns": Results(NOW)}
+    cache.write_results(str(tmp_path), kept)
+    record_abort(Reading(settings, (), ()), str(tmp_path), NOW + 3600)
+    after = cache.read_results(str(tmp_path))
+    assert [cost for cost in kept if after[cost] != kept[cost]] == [killed]
+    assert "did not finish" in after[killed].findings[0].message
 
 
 def test_results_from_before_the_clock_was_set_back_are_due_again():
