@@ -285,7 +285,7 @@ def _refreshed(reading: Reading, folder: str, **how: bool) -> cache.Kept:
     return cache.refresh(
         reading.settings.monitoring,
         folder,
-        time.time(),
+        time.time,
         lambda cost: run.collect(host, cost),
         _asked(reading),
         **how,

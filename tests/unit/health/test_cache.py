@@ -93,8 +93,21 @@ def test_database_that_is_down_is_asked_at_each_call():
 def test_dns_is_never_asked_if_its_interval_is_off(tmp_path):
     monitoring = Monitoring(dns_every=None)
     assert due(monitoring, NOW + 10**6, {}) == ["database"]
-    kept = cache.refresh(monitoring, str(tmp_path), NOW, lambda cost: UP[cost], fresh=True)
+    kept = cache.refresh(monitoring, str(tmp_path), lambda: NOW, lambda cost: UP[cost], fresh=True)
     assert kept.keys() == {"database"}
+
+
+def test_time_is_read_after_the_wait_for_another_process(tmp_path):
+    # Results of that process would seem to be from before the clock was set back.
+    free = []
+
+    def clock():
+        with cache.locked(str(tmp_path), wait=False) as is_free:
+            free.append(is_free)
+        return NOW
+
+    assert cache.refresh(Monitoring(), str(tmp_path), clock, lambda cost: UP[cost]) == UP
+    assert free == [False]
 
 
 @pytest.mark.parametrize(("database_at", "killed"), [(3500, "dns"), (3300, "database")])
