@@ -63,16 +63,17 @@ def messages(settings: Settings) -> list[str]:
 
 def processes() -> Iterator[Process]:
     """Yield the processes of this machine, without those of containers."""
-    own = _namespace("self")
+    own = namespace("self")
     for number in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # the process has ended
             with open(f"/proc/{number}/cmdline", "rb") as stream:
                 words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
-            if words[0] and _namespace(number) == own:
+            if words[0] and namespace(number) == own:
                 yield Process(int(number), tuple(words))
 
 
-def _namespace(process: str) -> str:
+def namespace(process: str) -> str:
+    """Return the PID namespace of a process (its number or ``self``). Raises OSError."""
     return os.readlink(f"/proc/{process}/ns/pid")
 
 

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from dkim_formula.health import model, selftest
+from dkim_formula.health import check_postfix, model, selftest
 from dkim_formula.health import run as checks_of
 from dkim_formula.postfix import main_cf, service_milters
 from dkim_formula.postfix.service_milters import Configuration
@@ -332,6 +334,21 @@ def signature(message, key, selector, domain):
     signer = (domain or sender.removeprefix("dkim-selftest.")).encode()
     made = dkim.sign(text.encode() + message.body, selector.encode(), signer, pem)
     return made.partition(b":")[2].strip()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "count"), [((), 1), (("unshare", "--pid", "--fork", "--kill-child"), 0)]
+)
+def test_process_of_a_container_is_not_this_machines_postfix(tmp_path, prefix, count):
+    program = shutil.copy("/bin/sh", tmp_path / "own-smtpd")
+    # The program prints a line once it runs. A container's processes have a PID namespace.
+    command = [*prefix, program, "-c", "echo runs; read line"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        found = list(check_postfix.processes(["own-smtpd"]))
+        process.communicate(b"\n")
+    assert len(found) == count
 
 
 def test_good_signature_is_verified(host, daemon):
