@@ -46,7 +46,8 @@ def check():
     domains, PostgreSQL's access files. Changes nothing.
 
     Returns ``{"problems": [text], "advice": [text], "looked": bool}``, with every problem at once;
-    ``looked`` is False if no database exists yet.
+    ``looked`` is False if the database was not read: it or the driver is missing, or this machine
+    only signs.
 
     CLI Example:
 

@@ -107,16 +107,16 @@ def running(name, socket, reads, mail_service="postfix", milter="", moved_from=(
             - watch:
               - file: /etc/opendkim.conf
     """
-    is_up_to_date = __salt__["dkim_opendkim.is_up_to_date"](socket, reads, user)
-    if is_up_to_date and moved_from:
-        # An earlier run may have failed after the daemon's start, before it changed main.cf.
-        try:
+    try:
+        is_up_to_date = __salt__["dkim_opendkim.is_up_to_date"](socket, reads, user)
+        if is_up_to_date and moved_from:
+            # An earlier run may have failed after the daemon's start, before it changed main.cf.
             due = __salt__["dkim_opendkim.restart"](
                 name, socket, milter=milter, moved_from=moved_from, test=True
             )
-        except (CommandExecutionError, SaltInvocationError) as error:
-            return failed(name, error)
-        is_up_to_date = not due["main_cf"]
+            is_up_to_date = not due["main_cf"]
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, error)
     if is_up_to_date:
         comment = f"The service {name} runs with its present files"
         return {"name": name, "result": True, "changes": {}, "comment": comment}

@@ -415,7 +415,7 @@ def imported() -> dict[str, object]:
     rspamd = Signer(
         "rspamd",
         "rspamd signs with 2 keys (dkim_signing)",
-        "enabled = false; in /etc/rspamd/override.d/dkim_signing.conf",
+        "write 'enabled = false;' into /etc/rspamd/override.d/dkim_signing.conf",
     )
     return {
         "imported": [

@@ -89,6 +89,7 @@ CASES = {
     "status-many": ("status", returns.many_keys(2000), {}, {}),
     "status-standby": ("status", returns.with_standby(), {}, {}),
     "status-none": ("status", [], {}, {}),
+    "status-problem-none": ("status", [], {"problem": True}, {}),
     "write_metrics": ("write_metrics", {"path": "/var/lib/prometheus/dkim.prom"}, {}, {}),
 }
 

@@ -22,7 +22,7 @@ Kept = Mapping[str, Results]
 def refresh(
     monitoring: Monitoring,
     folder: str,
-    now: float,
+    clock: Callable[[], float],
     collect: Callable[[str], Results],
     costs: Sequence[str] = (DATABASE, DNS),
     *,
@@ -34,6 +34,9 @@ def refresh(
 
     folder
         The folder of the kept results.
+    clock
+        A function that returns the time, in seconds since the epoch. It is called after the wait
+        for another process, whose results would otherwise seem to have a future time.
     collect
         A function that runs the checks of one cost.
     costs
@@ -44,7 +47,7 @@ def refresh(
         Wait for another process that runs the checks. Otherwise return the kept results.
     """
     with locked(folder, wait) as has_lock:
-        kept = read_results(folder)
+        kept, now = read_results(folder), clock()
         if not has_lock:
             return kept
         for cost in costs:

@@ -98,11 +98,12 @@ SELECT selector || %(between)s || domain, state, extract(epoch FROM due)::float8
 )
 _OVERDUE_COUNTS = _OVERDUE + "SELECT state, count(*)::integer FROM overdue GROUP BY 1 ORDER BY 1"
 
-# The hosted domains, and the domains of the pillar, that no key signs for.
+# The hosted domains, and the domains of the pillar, that no key of a daemon signs for.
 _UNSIGNED = """
 SELECT d.domain
   FROM (SELECT domain FROM {hosted} () UNION SELECT unnest(%(named)s::text[])) AS d (domain)
- WHERE NOT EXISTS (SELECT FROM {signing} AS s WHERE s.pattern = d.domain)
+ WHERE NOT EXISTS (SELECT FROM {signing} AS s WHERE s.pattern = d.domain
+                      AND s.algorithm = ANY (%(algorithms)s))
  ORDER BY d.domain COLLATE "C"
 """
 
@@ -192,7 +193,7 @@ def unsigned(host: Host) -> Iterator[Finding | Sample]:
     settings = host.settings
     with session(settings.database) as connection:
         known = names(settings.database)
-        named = {"named": sorted(settings.domains)}
+        named = {"named": sorted(settings.domains), "algorithms": sorted(host.algorithms)}
         every = [name for (name,) in _rows(connection, compose(_UNSIGNED, **known), named)]
         ((hosted,),) = _rows(connection, compose("SELECT count(*) FROM {hosted} ()", **known))
         # OpenDKIM never looks up some names, and others are too long to have a key. They would be a
@@ -226,12 +227,9 @@ def unsigned_finding(domains: Sequence[str], remedy: str) -> Finding:
     if not domains:
         return right("unsigned", "a key signs for every domain of the pillar")
     number = len(domains)
-    have = "has" if number == 1 else "have"
-    message = (
-        f"{counted(number, 'domain')} of the pillar {have} no active key, so mail leaves unsigned"
-    )
     items = tuple(domains[:MOST_ITEMS])
-    message = f"{message}: {listed(items, NAMED, number)}"
+    message = f"no key signs for {counted(number, 'domain')} of the pillar"
+    message = f"{message}, so mail leaves unsigned: {listed(items, NAMED, number)}"
     return wrong("unsigned", message, remedy, items=items, count=number)
 
 
@@ -241,10 +239,9 @@ def not_chosen_finding(domains: Sequence[str]) -> Finding:
         return right("unsigned", "every other hosted domain has a key, or is false", NOT_CHOSEN)
     number = len(domains)
     items = tuple(domains[:MOST_ITEMS])
-    have = "has" if number == 1 else "have"
-    message = f"{counted(number, 'hosted domain')} {have} no key: {listed(items, NAMED, number)}"
+    message = f"no key signs for {counted(number, 'hosted domain')}: {listed(items, NAMED, number)}"
     remedy = (
-        "add these domains to dkim:domains, then: salt-call dkim.generate_missing; or set them to "
+        "add these domains to dkim:domains; then: salt-call dkim.generate_missing; or set them to "
         "false in dkim:domains, where mail is to leave unsigned"
     )
     return unknown("unsigned", message, remedy, NOT_CHOSEN, items=items, count=number)
@@ -256,7 +253,7 @@ def domains(host: Host) -> Iterator[Finding]:
     with session(settings.database) as connection:
         hosted = hosted_domains.hosted(connection, settings.database)
         keys = keys_table.list_keys(connection, settings.database)
-        active = [key for key in keys if key.state == "active"]
+        active = [one for one in keys if one.state == "active" and one.algorithm in host.algorithms]
         missing = _missing(chosen_domains(settings, hosted), active)
         remedy = (
             key_remedies.of_missing_keys(connection, settings, missing, keys) if missing else ""

@@ -40,15 +40,19 @@ def main(host: Host) -> Iterator[Finding]:
         f"not {change['new']!r}"
         for name, change in plan.changes().items()
     ]
+    remedies = [applied("dkim.postfix")] if problems else []
     protocol = main_cf.in_force("milter_protocol")
     if protocol not in _PROTOCOLS:
-        problems.append(
-            f"milter_protocol is {protocol!r}; set it to 6: postconf -e milter_protocol=6"
-        )
+        problems.append(f"milter_protocol is {protocol!r}, none of {', '.join(_PROTOCOLS)}")
+        remedies.append(f"postconf -e milter_protocol=6 && systemctl reload {_service(host)}")
     managed = host.managed_milters
     action = main_cf_milters.action(plan.after().main, managed)
     passed = f"mail goes through {', '.join(managed.milters)}; while they are down: {action}"
-    yield judged("main.cf", problems, passed, applied("dkim.postfix"))
+    yield judged("main.cf", problems, passed, "; ".join(remedies))
+
+
+def _service(host: Host) -> str:
+    return str(host.lookup["postfix_service"])
 
 
 def _plan(host: Host) -> milter_plan.MilterPlan:
@@ -136,15 +140,22 @@ def membership(host: Host) -> Iterator[Finding]:
     ]
     problems = [f"started before {account.pw_name} was in the group: {', '.join(without)}"]
     passed = f"{account.pw_name} is in the group {host.user}"
-    yield judged(name, problems if without else [], passed, "systemctl restart postfix")
+    remedy = f"systemctl restart {_service(host)}"
+    yield judged(name, problems if without else [], passed, remedy)
 
 
 def processes(names: Sequence[str]) -> Iterator[tuple[str, str, set[int]]]:
-    """Yield number, name and effective groups of each running process with one of the names."""
+    """
+    Yield number, name and effective groups of each running process with one of the names, without
+    those of containers, which have their own Postfix.
+    """
+    own = other_signers.namespace("self")
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{number}/status", encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
+            if other_signers.namespace(number) != own:
+                continue
         except OSError:  # The process has ended.
             continue
         name = re.search(r"^Name:\t(.*)$", text, re.MULTILINE)

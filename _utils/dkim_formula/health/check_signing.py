@@ -26,9 +26,10 @@ def check(host: Host) -> Iterator[Finding]:
     ]
     tried = f"{len(results)} of {len(every)} kinds of mail were tried"
     if failed:
-        remedy = (
-            f"salt-call dkim.selftest; journalctl -u opendkim -n 50; {applied('dkim.opendkim')}"
-        )
+        algorithms = {one.case.key.algorithm for one in results if not one.verified}
+        services = [one.service for one in host.daemons if one.algorithm in algorithms]
+        log = f"journalctl -u {' -u '.join(services)} -n 50; " if services else ""
+        remedy = f"salt-call dkim.selftest; {log}{applied('dkim.opendkim')}"
         yield wrong(name, f"{listed(failed, NAMED)}; {tried}", remedy, count=len(failed))
         return
     left_open = list(dict.fromkeys(header for one in results for header in one.unsigned))

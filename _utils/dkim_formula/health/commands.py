@@ -241,7 +241,10 @@ def record_abort(reading: Reading, folder: str, began: float) -> None:
         The start of the run, in seconds since the epoch.
     """
     kept = cache.read_results(folder)
-    cost = DNS if DATABASE in kept and kept[DATABASE].at >= began else DATABASE
+    # The database comes first, if it was due.
+    was_due = cache.is_due(reading.settings.monitoring, kept, DATABASE, began)
+    is_done = DATABASE in kept and kept[DATABASE].at >= began
+    cost = DATABASE if was_due and not is_done else DNS
     reason = f"the check that began at {timestamp(began)} did not finish"
     cache.write_results(folder, {**kept, cost: run.failed(cost, reason, time.time())})
 
@@ -282,7 +285,7 @@ def _refreshed(reading: Reading, folder: str, **how: bool) -> cache.Kept:
     return cache.refresh(
         reading.settings.monitoring,
         folder,
-        time.time(),
+        time.time,
         lambda cost: run.collect(host, cost),
         _asked(reading),
         **how,

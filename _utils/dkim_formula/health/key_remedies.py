@@ -68,11 +68,12 @@ def of_missing_keys(
 def _of_waiting_key(settings: Settings, domain: str) -> str:
     """Return the command that shows which record a first key waits for."""
     name = as_argument(domain)
+    status = f"what its key waits for: salt-call dkim.status {name}"
     if domain_settings(settings, domain).delegation is None:
-        return f"salt-call dkim.status {name}, which says what its key waits for"
+        return status
     return (
         f"give the owner of {domain} the CNAMEs: salt-call dkim.delegations {name} format=text; "
-        f"what its key waits for: salt-call dkim.status {name}"
+        f"{status}"
     )
 
 

@@ -189,6 +189,11 @@ class Host:
         return daemons(self.settings, self.lookup)
 
     @cached_property
+    def algorithms(self) -> frozenset[str]:
+        """The algorithms of the keys that the desired daemons sign with."""
+        return frozenset(daemon.algorithm for daemon in self.daemons)
+
+    @cached_property
     def unused_milters(self) -> list[str]:
         """The milters of the daemons that are not desired."""
         every = [daemon(algorithm, self.lookup) for algorithm in ("rsa", "ed25519")]

@@ -91,7 +91,8 @@ class SigningResult:
 
 def cases(settings: Settings, domain: str | None = None) -> list[Case]:
     """
-    Return a case for each active key and each pattern that the key signs for.
+    Return a case for each active key and each pattern that the key signs for. A key without a
+    daemon has a case only if no other key signs the same mail.
 
     The cases have no records yet, since a sample needs few of them. The keys are from the database,
     or on a machine that only signs from the views of its daemons.
@@ -121,6 +122,10 @@ def cases(settings: Settings, domain: str | None = None) -> list[Case]:
         sender, kind = _sender(pattern, owner)
         for key in by_owner.get(owner, ()):
             found.append(Case(sender, kind, key))
+    algorithms = Host(settings).algorithms
+    signed = {case.sender for case in found if case.key.algorithm in algorithms}
+    # Mail that another daemon signs needs no daemon for a key that the pillar no longer names.
+    found = [one for one in found if one.key.algorithm in algorithms or one.sender not in signed]
     if domain is None:
         return found
     return [case for case in found if domain in (case.key.domain, _host(case.sender), _above(case))]
@@ -162,13 +167,24 @@ def attempt(daemons: Sequence[Daemon], chosen: Iterable[Case]) -> Iterator[Signi
     """
     Have the daemons sign the cases, as for a client of this machine that has logged in.
 
-    When a daemon fails, all its remaining cases fail.
+    When a daemon fails, all its remaining cases fail. A case without a daemon fails.
     """
     chosen = list(chosen)
     for daemon in daemons:
         yield from _attempt(
             daemon, [one for one in chosen if one.key.algorithm == daemon.algorithm]
         )
+    algorithms = {daemon.algorithm for daemon in daemons}
+    yield from (_without_daemon(one) for one in chosen if one.key.algorithm not in algorithms)
+
+
+def _without_daemon(case: Case) -> SigningResult:
+    name, algorithm = case.key.domain, case.key.algorithm
+    detail = (
+        f"not signed: no daemon of this machine signs with {algorithm} keys; "
+        f"add {algorithm} to dkim:domains:{name}:algorithm"
+    )
+    return SigningResult(case, False, detail=detail)
 
 
 def _attempt(daemon: Daemon, chosen: Sequence[Case]) -> Iterator[SigningResult]:

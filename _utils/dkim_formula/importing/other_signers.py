@@ -29,7 +29,7 @@ class Signer:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.finding}: mail would be signed twice; switch it off by: {self.remedy}"
+        return f"{self.finding}: mail would be signed twice; switch it off: {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,17 @@ def messages(settings: Settings) -> list[str]:
 
 def processes() -> Iterator[Process]:
     """Yield the processes of this machine, without those of containers."""
-    own = _namespace("self")
+    own = namespace("self")
     for number in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # the process has ended
             with open(f"/proc/{number}/cmdline", "rb") as stream:
                 words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
-            if words[0] and _namespace(number) == own:
+            if words[0] and namespace(number) == own:
                 yield Process(int(number), tuple(words))
 
 
-def _namespace(process: str) -> str:
+def namespace(process: str) -> str:
+    """Return the PID namespace of a process (its number or ``self``). Raises OSError."""
     return os.readlink(f"/proc/{process}/ns/pid")
 
 
@@ -85,15 +86,15 @@ def _rspamd(settings: Settings, running: Sequence[Process]) -> Iterator[Signer]:
         yield Signer(
             "rspamd",
             f"Postfix asks a milter of rspamd ({milters[0]}), which may sign",
-            "enabled = false; in override.d/dkim_signing.conf of that rspamd, where it signs",
+            "write 'enabled = false;' into override.d/dkim_signing.conf of that rspamd",
         )
         return
     configuration = rspamd_config.configuration(None)
     if not configuration.is_on:
         return
     remedy = (
-        f"enabled = false; in {rspamd_config.CONFIGURATION}/override.d/dkim_signing.conf, and "
-        "systemctl restart rspamd"
+        f"write 'enabled = false;' into {rspamd_config.CONFIGURATION}/override.d/"
+        "dkim_signing.conf; then: systemctl restart rspamd"
     )
     held = rspamd.read(None, domains=settings.domains)
     signing = held.signing.lines if held.signing else []
@@ -130,14 +131,15 @@ def _amavisd(running: Sequence[Process]) -> Iterator[Signer]:
         yield Signer(
             "amavisd",
             f"amavisd may sign ({error})",
-            "$enable_dkim_signing = 0; in its configuration, and systemctl restart amavis",
+            "write '$enable_dkim_signing = 0;' into its configuration; then: "
+            "systemctl restart amavis",
         )
         return
     if found.signs and (found.keys or found.unknown or found.unread):
         yield Signer(
             "amavisd",
             f"amavisd signs with {_keys(len(found.keys))} (dkim_key)",
-            f"$enable_dkim_signing = 0; in {files[-1]}, before its last line, and "
+            f"write '$enable_dkim_signing = 0;' into {files[-1]}, before its last line; then: "
             "systemctl restart amavis",
         )
 
@@ -154,8 +156,7 @@ def _other_opendkims(settings: Settings, running: Sequence[Process]) -> Iterator
             yield Signer(
                 "opendkim",
                 f"another OpenDKIM signs with the configuration {path}",
-                f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
-                "main.cf",
+                _end(process.number),
             )
 
 
@@ -171,8 +172,7 @@ def _dkimpy_milters(running: Sequence[Process]) -> Iterator[Signer]:
             yield Signer(
                 _DKIMPY_MILTER,
                 f"dkimpy-milter signs with the configuration {path}",
-                f"systemctl disable --now {_unit(process.number)}, and remove its milter from "
-                "main.cf",
+                _end(process.number),
             )
 
 
@@ -190,10 +190,17 @@ def _option(words: Sequence[str], option: str) -> str:
     return ""
 
 
+def _end(number: int) -> str:
+    """Return the remedy that ends a milter's process."""
+    unit = _unit(number)
+    first = f"systemctl disable --now {unit}" if unit else f"end the process {number}"
+    return f"{first}; then remove its milter from main.cf"
+
+
 def _unit(number: int) -> str:
-    """Return the name of a process's systemd unit, or a phrase if the process has none."""
+    """Return the name of a process's systemd unit, or '' if the process has none."""
     with contextlib.suppress(OSError), open(f"/proc/{number}/cgroup", encoding="utf-8") as stream:
         name = stream.read().strip().rpartition("/")[2]
         if name.endswith(".service"):
             return name
-    return f"the unit of process {number}"
+    return ""

@@ -81,8 +81,13 @@ def write_own(values: Mapping[str, str], config_dir: str | None = None) -> None:
 def _postconf(config_dir: str | None, *arguments: str) -> str:
     directory = ["-c", config_dir] if config_dir else []
     try:
+        # Other parameters may hold octets of any encoding.
         done = subprocess.run(
-            [POSTCONF, *directory, *arguments], capture_output=True, text=True, check=False
+            [POSTCONF, *directory, *arguments],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
         )
     except FileNotFoundError:
         raise PostfixError(f"{POSTCONF} is missing: Postfix is not installed") from None

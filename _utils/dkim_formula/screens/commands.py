@@ -63,6 +63,7 @@ class Asked:
     test: bool = False
     every: bool = False
     verbose: bool = False
+    problem: bool = False
 
 
 def asked(function: str, given: Sequence[object], named: Mapping[str, object]) -> Asked:
@@ -74,7 +75,8 @@ def asked(function: str, given: Sequence[object], named: Mapping[str, object]) -
     """
     position = TEST_AT.get(function, len(given))
     test = named.get("test", given[position] if position < len(given) else False)
-    return Asked(test is True, named.get("all") is True, named.get("verbose") is True)
+    others = [named.get(name) is True for name in ("all", "verbose", "problem")]
+    return Asked(test is True, *others)
 
 
 def _rotation(data, one: Asked, terminal: Terminal, now: datetime) -> str:
@@ -114,7 +116,7 @@ SCREENS: dict[str, Callable[[object, Asked, Terminal, datetime], str]] = {
     "rotate": _rotation,
     "rotate_due": _rotation,
     "selftest": lambda data, one, terminal, now: selftest(data, terminal),
-    "status": lambda data, one, terminal, now: status(data, terminal, now, one.every),
+    "status": lambda data, one, terminal, now: status(data, terminal, now, one.every, one.problem),
     "write_metrics": lambda data, one, terminal, now: written(data, terminal),
 }
 

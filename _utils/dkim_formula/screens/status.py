@@ -33,15 +33,23 @@ _HELD = (
 _ROWS = "salt-call dkim.doctor"
 
 
-def status(keys: Sequence[Key], terminal: Terminal, now: datetime, every: bool = False) -> str:
+def status(
+    keys: Sequence[Key],
+    terminal: Terminal,
+    now: datetime,
+    every: bool = False,
+    problem: bool = False,
+) -> str:
     """
     Draw ``dkim.status``: domains with keys that need a person first, a summary last.
 
     every
         Draw all keys. Otherwise keys at rest are only counted if the keys do not fit the terminal.
+    problem
+        Whether the return has only the keys that need a person.
     """
     if not keys:
-        return "No keys"
+        return f"{terminal.ok} No key needs a person" if problem else "No keys"
     rated = [(urgency(key, now), key) for key in keys]
     worst: dict[str, int] = {}
     for rank, key in rated:

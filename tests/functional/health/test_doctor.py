@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from dkim_formula.health import model, selftest
+from dkim_formula.health import check_postfix, model, selftest
 from dkim_formula.health import run as checks_of
 from dkim_formula.postfix import main_cf, service_milters
 from dkim_formula.postfix.service_milters import Configuration
@@ -186,7 +188,16 @@ def test_remedy_of_a_waiting_delegated_domain_shows_its_cnames(host, tmp_path):
     assert "salt-call dkim.status example.com" in remedy
     set_pillar(host, tmp_path, rotation={"first_key_waits": True})
     remedy = found(host, "unsigned")["unsigned"]["remedy"]
-    assert remedy == "salt-call dkim.status example.com, which says what its key waits for"
+    assert remedy == "what its key waits for: salt-call dkim.status example.com"
+
+
+def test_domain_whose_only_key_has_no_daemon_is_unsigned(host):
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    results = found(host, "unsigned", "domains")
+    assert results["unsigned"]["items"] == ["example.com"]
+    assert results["unsigned"]["remedy"] == "salt-call dkim.activate example.com default"
+    assert results["domains"]["ok"] is True
 
 
 def assert_remedy_works(host, check):
@@ -325,6 +336,21 @@ def signature(message, key, selector, domain):
     return made.partition(b":")[2].strip()
 
 
+@pytest.mark.parametrize(
+    ("prefix", "count"), [((), 1), (("unshare", "--pid", "--fork", "--kill-child"), 0)]
+)
+def test_process_of_a_container_is_not_this_machines_postfix(tmp_path, prefix, count):
+    program = shutil.copy("/bin/sh", tmp_path / "own-smtpd")
+    # The program prints a line once it runs. A container's processes have a PID namespace.
+    command = [*prefix, program, "-c", "echo runs; read line"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        found = list(check_postfix.processes(["own-smtpd"]))
+        process.communicate(b"\n")
+    assert len(found) == count
+
+
 def test_good_signature_is_verified(host, daemon):
     daemon(rsa_key(0))
     (result,) = host.call("dkim.selftest", "example.com")
@@ -422,6 +448,33 @@ def test_bad_or_missing_signature_is_reported(host, daemon, options, signed, ver
     (result,) = host.call("dkim.selftest", "example.com")
     assert (result["signed"], result["verified_by_database"]) == (signed, verified)
     assert detail in result["detail"]
+
+
+def test_mail_that_only_a_key_without_a_daemon_signs_is_not_signed(host, daemon):
+    daemon(rsa_key(0))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["algorithm"], result["signed"]) == ("rsa", True)
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(0).pem(),))
+    (result,) = host.call("dkim.selftest", "example.com")
+    assert (result["selector"], result["signed"], result["verified_by_database"]) == (
+        "ed",
+        False,
+        None,
+    )
+    assert "add ed25519 to dkim:domains:example.com:algorithm" in result["detail"]
+    signing = found(host, "signing")["signing"]
+    assert (signing["ok"], "ed25519 keys" in signing["message"]) == (False, True)
+
+
+def test_remedy_of_a_missing_signature_shows_the_log_of_its_daemon(host, daemon, tmp_path):
+    daemon(rsa_key(0))
+    run(host, "UPDATE public.dkim SET state = 'retired' WHERE key = %s", (rsa_key(1).pem(),))
+    insert(host, "example.com", PrivateKey.generate("ed25519"), "ed")
+    set_pillar(host, tmp_path, defaults={"algorithm": ["rsa", "ed25519"]})
+    signing = found(host, "signing")["signing"]
+    assert "opendkim-ed25519.sock" in signing["message"]
+    assert "journalctl -u opendkim-ed25519 -n 50;" in signing["remedy"]
 
 
 def test_daemon_that_does_not_answer_is_reported_for_each_domain(host):

@@ -331,7 +331,7 @@ def test_beacon_starts_no_process_and_asks_for_each_daemon_once(healthy, monkeyp
 def test_aborted_check_is_reported(healthy):
     call = (Reading(healthy.settings), healthy.folder)
     health_commands.gather(*call)
-    health_commands.record_abort(*call, time.time())
+    health_commands.record_abort(*call, time.time() + DAY)
     healthy.pillar["monitoring"] = {"down_for": "0s"}
     reading = Reading(healthy.settings)
     events = health_commands.new_events(reading, healthy.folder, lambda _name: True)

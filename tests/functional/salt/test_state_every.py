@@ -567,6 +567,12 @@ def test_opendkim_is_restarted_if_a_file_is_newer_than_its_socket(world):
     assert "restart opendkim" in world.services.events
 
 
+def test_opendkim_with_an_invalid_socket_fails_with_the_reason(world):
+    failed = apply(world, "dkim_opendkim.running", socket="run/opendkim.sock")
+    assert (failed["result"], failed["changes"]) == (False, {})
+    assert failed["comment"].startswith("socket: 'run/opendkim.sock' ")
+
+
 def test_watch_restarts_opendkim_while_postfix_is_stopped(world):
     world.daemon.start()
     world.postfix.set(smtpd_milters=MILTER, milter_default_action="accept")

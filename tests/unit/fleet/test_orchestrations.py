@@ -55,6 +55,15 @@ def test_former_roles_are_removed_after_all_mail_hosts(environment):
     ]
 
 
+@pytest.mark.parametrize("role", ["database", "standby"])
+def test_mail_host_with_the_database_is_removed_after_the_other_mail_hosts(environment, role):
+    hosts = {"database": ["db1"], "standby": [], role: ["mail1"]}
+    assert steps(environment, "remove", **hosts) == [
+        (["mail2"], ["dkim.clean"]),
+        *((tgt, ["dkim.clean"]) for tgt in (hosts["standby"], hosts["database"]) if tgt),
+    ]
+
+
 def test_database_host_observes_what_another_minion_has_published(environment):
     moves, publishes = (["db1"], ["dkim.rotation"]), (["ns"], ["dkim.dns"])
     found = steps(environment, "rotate", publisher=["ns"])

@@ -5,8 +5,10 @@ import stat
 
 import pytest
 from dkim_formula.health import cache
+from dkim_formula.health.commands import record_abort
 from dkim_formula.health.model import Finding, Results, Sample
-from dkim_formula.settings.model import Monitoring
+from dkim_formula.settings import Reading
+from dkim_formula.settings.model import Monitoring, Settings
 
 NOW = 1_800_000_000.0
 UP = {cost: Results(NOW, samples=(Sample(f"dkim_{cost}_up", 1),)) for cost in ("database", "dns")}
@@ -91,8 +93,34 @@ def test_database_that_is_down_is_asked_at_each_call():
 def test_dns_is_never_asked_if_its_interval_is_off(tmp_path):
     monitoring = Monitoring(dns_every=None)
     assert due(monitoring, NOW + 10**6, {}) == ["database"]
-    kept = cache.refresh(monitoring, str(tmp_path), NOW, lambda cost: UP[cost], fresh=True)
+    kept = cache.refresh(monitoring, str(tmp_path), lambda: NOW, lambda cost: UP[cost], fresh=True)
     assert kept.keys() == {"database"}
+
+
+def test_time_is_read_after_the_wait_for_another_process(tmp_path):
+    # Results of that process would seem to be from before the clock was set back.
+    free = []
+
+    def clock():
+        with cache.locked(str(tmp_path), wait=False) as is_free:
+            free.append(is_free)
+        return NOW
+
+    assert cache.refresh(Monitoring(), str(tmp_path), clock, lambda cost: UP[cost]) == UP
+    assert free == [False]
+
+
+@pytest.mark.parametrize(("database_at", "killed"), [(3500, "dns"), (3300, "database")])
+def test_killed_check_is_of_the_database_only_if_the_database_was_due(
+    tmp_path, database_at, killed
+):
+    settings = Settings(monitoring=Monitoring(database_every=300, dns_every=3600))
+    kept = {"database": Results(NOW + database_at), "dns": Results(NOW)}
+    cache.write_results(str(tmp_path), kept)
+    record_abort(Reading(settings, (), ()), str(tmp_path), NOW + 3600)
+    after = cache.read_results(str(tmp_path))
+    assert [cost for cost in kept if after[cost] != kept[cost]] == [killed]
+    assert "did not finish" in after[killed].findings[0].message
 
 
 def test_results_from_before_the_clock_was_set_back_are_due_again():

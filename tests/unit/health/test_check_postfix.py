@@ -1,6 +1,7 @@
 """Checks of Postfix, of the milters in its configuration, and of its groups."""
 
 import os
+import pwd
 
 import pytest
 from dkim_formula.health import check_postfix
@@ -104,6 +105,25 @@ def test_wrong_parameter_is_named(master_cf, name, value):
     (found,) = check_postfix.main(HOST)
     assert found.ok is False
     assert name in found.message
+
+
+def test_remedy_of_a_protocol_that_the_formula_does_not_set_changes_main_cf(master_cf):
+    master_cf(main={**WELL, "milter_protocol": "1"})
+    (found,) = check_postfix.main(HOST)
+    assert found.remedy == "postconf -e milter_protocol=6 && systemctl reload postfix"
+    master_cf(main={"milter_protocol": "1"})
+    (found,) = check_postfix.main(HOST)
+    assert found.remedy.startswith("salt-call state.apply dkim.postfix; postconf -e ")
+
+
+def test_remedy_of_an_old_process_restarts_the_service_of_the_pillar(master_cf, monkeypatch):
+    master_cf()
+    account = pwd.getpwuid(os.getuid()).pw_name
+    lookup = {"postfix_user": account, "opendkim_user": account, "postfix_service": "mta"}
+    settings = read({"domains": ["example.com"], "lookup": lookup}).settings
+    monkeypatch.setattr(check_postfix, "processes", lambda names: [("1", "smtpd", set())])
+    (found,) = check_postfix.membership(Host(settings))
+    assert (found.ok, found.remedy) == (False, "systemctl restart mta")
 
 
 def test_checks_are_unknown_without_postfix(monkeypatch, tmp_path):

@@ -11,6 +11,8 @@ from dkim_formula.health.model import Host
 from dkim_formula.importing import amavisd_config, other_signers, rspamd_config
 from dkim_formula.importing.other_signers import Process
 from dkim_formula.postfix.service_milters import Configuration
+from dkim_formula.screens.doctor import remedy_lines
+from dkim_formula.screens.terminal import Terminal
 from dkim_formula.settings import Reading
 from dkim_formula.settings.model import Settings
 
@@ -66,7 +68,7 @@ def test_check_and_doctor_report_the_message_of_the_import(machine):
     machine.write("rspamd/local.d/dkim_signing.conf", "use_redis = true;")
     (finding,) = check_postfix.other_signers_found(Host(Settings()))
     assert (finding.name, finding.ok) == ("other signers rspamd", None)
-    assert finding.remedy.startswith("enabled = false; in ")
+    assert finding.remedy.startswith("write 'enabled = false;' into ")
     assert machine.found()[0] in preflight.check(Reading(Settings(), (), ()))["advice"]
 
 
@@ -79,8 +81,8 @@ def test_rspamd_that_has_keys_signs_until_it_is_switched_off(machine):
     machine.write("data/dkim/example.org.old.key", "")
     (text,) = machine.found()
     assert text == (
-        "rspamd signs with 2 keys (dkim_signing): mail would be signed twice; switch it off by: "
-        f"enabled = false; in {machine.path}/rspamd/override.d/dkim_signing.conf, and "
+        "rspamd signs with 2 keys (dkim_signing): mail would be signed twice; switch it off: write "
+        f"'enabled = false;' into {machine.path}/rspamd/override.d/dkim_signing.conf; then: "
         "systemctl restart rspamd"
     )
     machine.write("rspamd/override.d/dkim_signing.conf", "enabled = false;\n")
@@ -146,7 +148,7 @@ def test_amavisd_that_signs_is_named_with_its_file(machine):
     machine.run("/usr/sbin/amavisd-new (master)")
     (text,) = machine.found()
     assert text.startswith("amavisd signs with 1 key (dkim_key): mail would be signed twice")
-    assert f"$enable_dkim_signing = 0; in {path}" in text
+    assert f"write '$enable_dkim_signing = 0;' into {path}, before its last line;" in text
     machine.write("conf.d/50-user", "dkim_key('a.example','s','/k');\n$enable_dkim_signing = 0;\n")
     assert machine.found() == []
 
@@ -163,9 +165,29 @@ def test_opendkim_with_another_configuration_is_named(machine, words):
     machine.run("/usr/sbin/opendkim", *(word.format(path=path) for word in words), number=999999999)
     (text,) = machine.found()
     assert f"another OpenDKIM signs with the configuration {path}" in text
-    assert "the unit of process 999999999" in text
+    assert text.endswith(": end the process 999999999; then remove its milter from main.cf")
     machine.write("other.conf", "Mode v\n")
     assert machine.found() == []
+
+
+def test_remedy_for_a_milter_is_two_steps(machine, monkeypatch):
+    machine.run("/usr/sbin/opendkim", "-x", machine.write("other.conf", "KeyFile /k\n"))
+    monkeypatch.setattr(other_signers, "_unit", lambda number: "other.service")
+    (finding,) = check_postfix.other_signers_found(Host(Settings()))
+    assert [*remedy_lines(finding.remedy, Terminal())] == [
+        "    systemctl disable --now other.service",
+        "    then remove its milter from main.cf",
+    ]
+
+
+def test_remedy_shows_the_line_of_a_configuration_whole(machine):
+    machine.run("/usr/sbin/amavisd-new (master)")
+    text = "$enable_dkim_signing = 1;\ndkim_key('a.example', 's', '/k');\n1;\n"
+    machine.write("conf.d/50-user", text)
+    (finding,) = check_postfix.other_signers_found(Host(Settings()))
+    first, second = remedy_lines(finding.remedy, Terminal(width=None))
+    assert "write '$enable_dkim_signing = 0;' into " in first
+    assert second == "    systemctl restart amavis  # then"
 
 
 @pytest.mark.parametrize("key", ["KeyFile", "KeyTable", "KeyFileEd25519", "KeyTableEd25519"])

@@ -26,7 +26,7 @@ class Postconf:
         self.program.chmod(0o755)
 
     def answer(self, text):
-        self._answer.write_text(text)
+        self._answer.write_text(text, errors="surrogateescape")
 
     def fails_with(self, text):
         self._complaint.write_text(text)
@@ -35,7 +35,8 @@ class Postconf:
     def calls(self):
         if not self._calls.exists():
             return []
-        return [call.splitlines() for call in self._calls.read_text().split("--\n") if call]
+        text = self._calls.read_text(errors="surrogateescape")
+        return [call.splitlines() for call in text.split("--\n") if call]
 
 
 @pytest.fixture
@@ -62,6 +63,13 @@ def test_parameters_are_read_unexpanded(postconf):
 def test_later_equals_signs_belong_to_the_value(postconf):
     postconf.answer("smtpd_milters = { inet:a:1, default_action = accept }\n")
     assert main_cf.explicit() == {"smtpd_milters": "{ inet:a:1, default_action = accept }"}
+
+
+def test_octets_that_are_not_utf_8_are_read_and_written_unchanged(postconf):
+    postconf.answer("smtpd_banner = f\udcfcr\n")
+    assert main_cf.explicit() == {"smtpd_banner": "f\udcfcr"}
+    main_cf.write(main_cf.explicit())
+    assert postconf.calls[-1] == ["-e", "smtpd_banner=f\udcfcr"]
 
 
 def test_parameter_that_is_set_to_an_empty_value_is_read(postconf):

@@ -50,6 +50,7 @@ def test_position_of_test_is_that_of_each_function():
         (["a", None, None, False, True], {}, Asked(test=True)),
         (["a", None, None, False, True], {"test": False}, Asked()),
         ([], {"all": True, "verbose": True}, Asked(every=True, verbose=True)),
+        ([], {"problem": True}, Asked(problem=True)),
         ([], {"all": "yes"}, Asked()),
     ],
 )
@@ -101,6 +102,17 @@ def test_every_screen_can_be_drawn_at_any_width(width, utf8):
         text = commands.draw(function, data, Asked(), terminal, returns.NOW)
         assert text
         assert utf8 or text.isascii()
+
+
+def test_table_with_long_names_is_not_wider_than_the_terminal():
+    name = f"{'long-name-' * 4}.example.com"
+    signed = [{**one, "sender": f"dkim-selftest@{name}"} for one in returns.signed()]
+    imported = returns.imported()
+    keys = [{**one, "domain": name} for one in imported["imported"]]
+    for function, data in (("selftest", signed), ("import_tables", {**imported, "imported": keys})):
+        text = commands.draw(function, data, Asked(), Terminal(80), returns.NOW)
+        assert name in text
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_commands_of_the_doctor_are_not_broken_at_any_width():

@@ -1,6 +1,12 @@
 """Remedies on the doctor's screen: each command has a line of its own, for pasting."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
+from dkim_formula import health
+from dkim_formula.importing import other_signers
 from dkim_formula.screens import commands
 from dkim_formula.screens.commands import Asked, Terminal, draw
 from dkim_formula.screens.doctor import remedy_lines
@@ -58,6 +64,31 @@ from support import returns
 def test_command_has_a_line_of_its_own(remedy, lines):
     shown = [line.removeprefix("    ") for line in remedy_lines(remedy, Terminal(width=None))]
     assert shown == ([remedy] if lines is None else lines)
+
+
+HEALTH = Path(health.__file__).parent
+SOURCES = [*sorted(HEALTH.glob("*.py")), Path(other_signers.__file__)]
+
+
+# Words that explain a command, and that a shell would take for its arguments.
+EXPLAINING = re.compile(r"[,:] |\b(and|which|then|says|where)\b")
+
+
+def texts_of(path):
+    """Yield the texts of a module, each value within a text as ``x``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        texts = [getattr(part, "value", None) for part in parts]
+        if any(isinstance(text, str) for text in texts):
+            yield "".join(text if isinstance(text, str) else "x" for text in texts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_command_of_a_remedy_has_no_words_of_its_explanation(path):
+    bold = Terminal(None, colour=True)
+    lines = [line for text in texts_of(path) for line in remedy_lines(text, bold)]
+    shown = [line.partition("  # ")[0] for line in lines if line.startswith("    \033[1m")]
+    assert [line for line in shown if EXPLAINING.search(line)] == []
 
 
 def test_command_is_never_broken():
