@@ -81,6 +81,14 @@ class Old:
         (self.folder / "SigningTable").write_text("\n".join(self.signing) + "\n")
         return str(self.folder / "KeyTable"), f"refile:{self.folder}/SigningTable"
 
+    def configuration(self, *options):
+        """Return the path of an opendkim.conf that names the tables."""
+        key_table, signing_table = self.tables()
+        path = self.folder / "opendkim.conf"
+        lines = [f"KeyTable {key_table}", f"SigningTable {signing_table}", *options]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
 
 def import_tables(
     settings, key_table=None, signing_table=None, allow_weak=False, test=False, **given
@@ -236,7 +244,8 @@ def test_good_keys_sign_and_other_keys_are_reported(settings, old):
         ("example.org", "s2020", "active"),
     }
     reasons = refusals(found)
-    assert set(reasons) == {"weak", "broken", "other", "gone", "foreign"}
+    second_lines = {"*@example.com", "*@example.org"}
+    assert set(reasons) == {"weak", "broken", "other", "gone", "foreign", *second_lines}
     assert "1024 bits" in reasons["weak"]
     assert "does not parse" in reasons["broken"]
     assert "another key under selector 'mail'" in reasons["other"]
@@ -302,7 +311,8 @@ def test_second_key_of_one_algorithm_is_imported_as_retired(settings, old):
     old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
     old.key("two", "example.com", "two", traditional_pem(1), "*@example.com")
     old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
-    found = import_tables(settings, *old.tables())
+    config = old.configuration("MultipleSignatures yes")
+    found = import_tables(settings, source="opendkim", config=config)
     assert states(settings) == {
         ("example.com", "one"): "active",
         ("example.com", "two"): "retired",
@@ -312,6 +322,22 @@ def test_second_key_of_one_algorithm_is_imported_as_retired(settings, old):
         "selector": {"rsa": "one", "ed25519": "ed"},
         "algorithm": ["rsa", "ed25519"],
     }
+
+
+def test_only_the_first_key_of_a_pattern_signs_without_multiple_signatures(settings, old):
+    old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
+    old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
+    found = import_tables(settings, *old.tables())
+    assert states(settings) == {("example.com", "one"): "active", ("example.com", "ed"): "retired"}
+    assert "without MultipleSignatures" in refusals(found)["*@example.com"]
+
+
+def test_second_key_of_a_pattern_does_not_replace_a_first_key_that_is_refused(settings, old):
+    old.key("weak", "example.com", "weak", WEAK, "*@example.com")
+    old.key("next", "example.com", "next", traditional_pem(0), "*@example.com")
+    found = import_tables(settings, *old.tables())
+    assert states(settings) == {("example.com", "next"): "retired"}
+    assert "first key of example.com" in found["changes"]
 
 
 def test_unused_key_does_not_replace_the_active_key(settings, old):

@@ -27,7 +27,7 @@ from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
-from dkim_formula.settings.model import Settings
+from dkim_formula.settings.model import Domain, Settings
 from dkim_formula.signer.daemons import HEADER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -584,10 +584,11 @@ def test_any_name_of_a_data_set_is_read_or_refused_without_showing_it(text):
 # --- OpenDKIM -------------------------------------------------------------------------------------
 
 
-def test_daemon_with_one_key_signs_for_its_domains(tmp_path):
+@pytest.mark.parametrize("switch", ["yes", "T", "1"])
+def test_daemon_with_one_key_signs_for_its_domains(tmp_path, switch):
     path = tmp_path / "opendkim.conf"
     path.write_text(
-        "Domain example.com,example.org\nSelector s2019\nKeyFile /k/one\nSubDomains yes\n"
+        f"Domain example.com,example.org\nSelector s2019\nKeyFile /k/one\nSubDomains {switch}\n"
     )
     held = opendkim.read(str(path)).held
     assert signing(held) == {("example.com", "s2019"), ("example.org", "s2019")}
@@ -651,6 +652,29 @@ def test_option_of_opendkim_that_changes_what_is_signed_is_noted(tmp_path, optio
     path.write_text(f"{tables}{option}\n")
     (note,) = read([]).notes
     assert note.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("", {"a"}),
+        ("MultipleSignatures no\n", {"a"}),
+        ("MultipleSignatures yes\n", {"a", "b"}),
+        # config.c reads the first octet.
+        ("MultipleSignatures Y\n", {"a", "b"}),
+    ],
+)
+def test_several_lines_of_a_pattern_sign_only_with_multiple_signatures(tmp_path, option, names):
+    signing_table = tmp_path / "SigningTable"
+    signing_table.write_text("*@example.com a\n*@example.com b\n")
+    path = tmp_path / "opendkim.conf"
+    path.write_text(
+        "KeyTable csl:a=example.com:a:/a,b=example.com:b:/b\n"
+        f"SigningTable refile:{signing_table}\n{option}"
+    )
+    held = sources.reader(Settings(), Request(source="opendkim", config=str(path)))([])
+    choices = select(held.entries, held.signing, ()).choices
+    assert {choice.entry.name for choice in choices if choice.signs} == names
 
 
 def test_program_without_a_key_is_noted():
