@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidValue
 from ..secret import Secret
 from .data_set import FILE, REFILE, DataSet, Row
-from .key_table import Entry, Refusal, entry
+from .key_table import Entry, Refusal, entry, valid_domain
 from .signing_table import SigningTable
 
 
@@ -54,13 +54,18 @@ class Held:
         try:
             self.entries[name] = entry(name, domain, selector, Secret(key_or_path), location)
         except InvalidValue as error:
-            self.refuse(label, str(error))
+            self.refuse(label, str(error), domain)
             return False
         return True
 
-    def refuse(self, label: str, reason: str) -> None:
-        """Note that a key or a line is not imported, with the reason."""
-        self.refused.append(Refusal(label, reason))
+    def refuse(self, label: str, reason: str, domain: object = "") -> None:
+        """
+        Note that a key or a line is not imported, with the reason.
+
+        domain
+            The domain whose mail the key signs, if known. Its first key waits for its record.
+        """
+        self.refused.append(Refusal(label, reason, valid_domain(domain)))
 
     def sign(self, *lines: tuple[str, str, str]) -> None:
         """

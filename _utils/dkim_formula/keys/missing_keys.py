@@ -51,10 +51,8 @@ class GenerationRun:
         domains = {one.domain for one in self.missing}
         if not domains or not schema.has_tables(self.connection, self.database):
             return []
-        return [
-            refusals.pending_note(domain)
-            for domain in sorted(refusals.waiting(self.connection, self.database, domains))[:LISTED]
-        ]
+        found = refusals.waiting(self.connection, self.database, domains)
+        return [refusals.pending_note(domain, found[domain]) for domain in sorted(found)[:LISTED]]
 
     def _with_former_keys(self, missing: Sequence[DesiredKey]) -> list[DesiredKey]:
         """Return the missing keys of domains that returned and whose former keys are retired."""

@@ -374,6 +374,13 @@ def test_key_of_a_domain_that_amavisds_catch_all_signs_is_retired(world):
     assert states == {**dict.fromkeys(GOOD, "retired"), "good.example": "active"}
     (note,) = [note for note in found["notes"] if "sign as good.example today" in note]
     assert "crlf.example" in note
+    # Their mail has a valid signature of good.example until now.
+    keys_commands.generate_missing(world.settings)
+    states = world.states()
+    assert states["good.example", "dkim"] == "active"
+    assert {state for (_, selector), state in states.items() if selector == "default"} == {
+        "pending"
+    }
 
 
 def test_key_file_that_all_users_can_read_is_imported_and_reported(world):
@@ -494,13 +501,6 @@ def test_active_keys_are_those_with_which_the_daemon_signs(world, condition):
     }
 
 
-def test_filter_of_a_data_set_is_applied_and_cannot_write(world):
-    of_opendkim(world)
-    world.set_up()
-    config = world.folder / "opendkim.conf"
-    text = config.read_text()
-    config.write_text(text.replace("\n", "?filter=domain=20~=20'^good'\n"))
-    world.import_keys()
 @pytest.mark.parametrize("option", ["", "MultipleSignatures yes"])
 def test_active_key_of_a_pattern_with_two_lines_is_the_daemons(world, option):
     host_domains(world)
@@ -535,6 +535,13 @@ def test_active_key_of_a_pattern_with_two_lines_is_the_daemons(world, option):
     assert bool(found["refused"]) is not bool(option)
 
 
+def test_filter_of_a_data_set_is_applied_and_cannot_write(world):
+    of_opendkim(world)
+    world.set_up()
+    config = world.folder / "opendkim.conf"
+    text = config.read_text()
+    config.write_text(text.replace("\n", "?filter=domain=20~=20'^good'\n"))
+    world.import_keys()
     assert world.states().keys() == {("good.example", "dkim")}
     world.sql(
         "CREATE FUNCTION public.spoil() RETURNS boolean LANGUAGE sql SECURITY DEFINER AS"

@@ -176,6 +176,8 @@ def test_row_of_postfixadmin_without_a_key_is_named():
     messages = "\n".join(refused(held))
     assert "1 (table dkim, id 1): default of example.com has no private key" in messages
     assert "3 (table dkim, id 3): default of example.com is the path of a file" in messages
+    # A row without a text has signed nothing.
+    assert [one.domain for one in held.refused] == ["", "", "example.com", ""]
     assert "no domain" in messages
     assert PEM.splitlines()[1] not in messages
 
