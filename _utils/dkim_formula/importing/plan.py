@@ -353,7 +353,10 @@ class TableImport:
             else:
                 own.update(key_settings(selectors))
         for domain, signer in self.selection.aliases.items():
-            desired[domain] = {"alias_of": signer}
+            # An address of an alias may have a key of its own.
+            own = desired.get(domain, {}).items()
+            kept = {name: value for name, value in own if name == "addresses"}
+            desired[domain] = {"alias_of": signer, **kept}
         for domain in self.selection.subdomains:
             desired.setdefault(domain, {})["subdomains"] = True
         return missing_settings(self.settings, desired, self._hosted)

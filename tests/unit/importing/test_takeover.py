@@ -21,12 +21,14 @@ from dkim_formula.importing import (
     sources,
     ucl,
 )
+from dkim_formula.importing.held import Held
 from dkim_formula.importing.plan import NO_KEY, TableImport
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
+from dkim_formula.settings import read as read_settings
 from dkim_formula.settings.model import Domain, Settings
 from dkim_formula.signer.daemons import HEADER
 from hypothesis import given
@@ -677,6 +679,25 @@ def test_several_lines_of_a_pattern_sign_only_with_multiple_signatures(tmp_path,
     held = sources.reader(Settings(), Request(source="opendkim", config=str(path)))([])
     choices = select(held.entries, held.signing, ()).choices
     assert {choice.entry.name for choice in choices if choice.signs} == names
+
+
+def test_pillar_of_an_alias_has_the_addresses_with_keys_of_their_own():
+    held = Held()
+    held.add("own", "example.com", "mail", PEM, "1")
+    held.add("news", "example.net", "news", PEM, "2")
+    held.sign(
+        ("example.com", "own", "1"), ("example.net", "own", "2"), ("news@example.net", "news", "3")
+    )
+    domains = {name: Domain(name) for name in ("example.com", "example.net")}
+    table_import = TableImport(Settings(domains=domains), False)
+    table_import.decide(held)
+    found = table_import.report()
+    assert [one["address"] for one in found["imported"]] == ["", "news@example.net"]
+    assert found["pillar"]["example.net"] == {
+        "alias_of": "example.com",
+        "addresses": {"news@example.net": {"selector": "news", "algorithm": "ed25519"}},
+    }
+    assert read_settings({"domains": found["pillar"]}).problems == ()
 
 
 def test_program_without_a_key_is_noted():
