@@ -12,6 +12,7 @@ from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import (
     amavisd,
     amavisd_config,
+    commands,
     key_folder,
     modoboa,
     opendkim,
@@ -26,6 +27,7 @@ from dkim_formula.importing.plan import NO_KEY, TableImport
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
+from dkim_formula.keys.odd_rows import LISTED
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings import read as read_settings
@@ -698,6 +700,15 @@ def test_pillar_of_an_alias_has_the_addresses_with_keys_of_their_own():
         "addresses": {"news@example.net": {"selector": "news", "algorithm": "ed25519"}},
     }
     assert read_settings({"domains": found["pillar"]}).problems == ()
+
+
+def test_summary_counts_the_notes_and_refusals_that_it_leaves_out():
+    refusal = {"entry": "a", "reason": "b"}
+    found = {"refused": [refusal] * (LISTED + 2), "notes": ["a note"] * (LISTED + 3)}
+    notes = commands.summary({**found, "changes": {}, "pillar": {}, "also_signs": []})["notes"]
+    assert len(notes) == 2 * (LISTED + 1)
+    for text in ("Refused: 2 more; dkim.import_tables", "Notes: 3 more; dkim.import_tables"):
+        assert [note for note in notes if note.startswith(text)]
 
 
 def test_program_without_a_key_is_noted():
