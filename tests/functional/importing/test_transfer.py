@@ -27,7 +27,7 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings.model import Domain, Settings
-from functional.server import execute, query, rsa_key, traditional_pem
+from functional.server import execute, insert_as_howto, query, rsa_key, traditional_pem
 
 pytestmark = pytest.mark.one_release
 
@@ -460,6 +460,10 @@ def test_key_that_another_tool_inserted_is_recognized(settings, old):
 # --- Export ---------------------------------------------------------------------------------------
 
 
+def bare_base64(key):
+    return "".join(key.pem().splitlines()[1:-1])
+
+
 @pytest.fixture
 def with_key(settings, tmp_path):
     path = tmp_path / "mail.private"
@@ -538,6 +542,26 @@ def test_revoked_or_unknown_key_cannot_be_exported(with_key, tmp_path):
     rotation_commands.revoke(with_key, "example.com", "mail", force=True)
     with pytest.raises(StepRefused, match="revoked: its private key is erased"):
         export.export_key(with_key, "example.com", "mail", str(target))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("form", [PrivateKey.pem, lambda key: f"né\n{key.pem()}", bare_base64])
+def test_key_that_another_tool_inserted_is_exported_as_pem(settings, tmp_path, form):
+    key = PrivateKey.generate("ed25519")
+    with db.session(settings.database) as connection:
+        insert_as_howto(connection, "example.com", "mail", form(key))
+    target = tmp_path / "exported.private"
+    found = export.export_key(settings, "example.com", "mail", str(target))
+    assert target.read_text() == key.pem()
+    assert (found["algorithm"], found["public_key"]) == ("ed25519", key.public_base64())
+
+
+def test_row_without_a_readable_key_is_not_exported(settings, tmp_path):
+    with db.session(settings.database) as connection:
+        insert_as_howto(connection, "example.com", "mail", "no key")
+    target = tmp_path / "exported.private"
+    with pytest.raises(StepRefused, match="is not a private key"):
+        export.export_key(settings, "example.com", "mail", str(target))
     assert not target.exists()
 
 
