@@ -144,11 +144,12 @@ def delete(
 
     def preview(connection) -> dict[str, object]:
         name = keys_table.row_domain(connection, settings.database, spellings)
-        found = keys_table.list_keys(connection, settings.database, name, chosen)
-        if not found:
+        try:
+            key = keys_table.find(connection, settings.database, name, chosen)
+        except KeyNotFound:
             return {}
-        key_changes.refuse_active(found[0], force)
-        return deletion(found[0])
+        key_changes.refuse_active(key, force)
+        return deletion(key)
 
     if test:
         return {"changes": _preview(settings, preview, {})}
