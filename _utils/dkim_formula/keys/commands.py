@@ -124,9 +124,14 @@ def generate(
         why = "made by dkim.generate"
         pending_domains = [name] if first_key_waits(settings, name) else []
         # State None: beside an active key the new key is pending, since DNS lacks its record.
-        key_changes.store(connection, settings.database, [pair], why, None, pending_domains)
+        stored = key_changes.store(
+            connection, settings.database, [pair], why, None, pending_domains
+        )
+        # Another run may have stored a key under the selector in the meantime.
+        existed = not stored
         key = keys_table.find(connection, settings.database, name, desired.selector)
-    return {**to_dict(settings, key), "existed": False, "changes": changes, "notes": []}
+    made = {} if existed else changes
+    return {**to_dict(settings, key), "existed": existed, "changes": made, "notes": []}
 
 
 @stand_in.noted

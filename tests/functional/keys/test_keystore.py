@@ -276,6 +276,18 @@ def test_test_run_of_a_deletion_finds_the_key_that_the_run_deletes(opened, ready
     assert planned == {"Mail_2020._domainkey.example.com": {"old": "pending", "new": None}}
 
 
+def test_generation_tells_that_another_run_has_stored_the_key(ready, monkeypatch):
+    def generate_late(*_):
+        with db.session(ready) as connection:
+            put(connection, ready, "default", number=1)
+        return rsa_key(0)
+
+    monkeypatch.setattr(PrivateKey, "generate", generate_late)
+    found = keys_commands.generate(Settings(database=ready), "example.com", "default")
+    assert (found["existed"], found["changes"]) == (True, {})
+    assert found["public_key"] == rsa_key(1).public_base64()
+
+
 def test_deleted_key_leaves_its_history(opened, ready):
     put(opened, ready, "s")
     key_changes.delete(opened, ready, "example.com", "s", "moved away", force=True)
