@@ -48,8 +48,8 @@ def generate_missing(
         Called with (done, total) after each stored batch. A stopped run keeps the stored batches,
         and the next run continues.
 
-    Returns ``{"changes": {domain: {"old", "new"}}, "notes": [text]}``. More than 50 changes are
-    counted by kind.
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``. More than 50 keys, or changes
+    of patterns, are counted.
     """
     if test:
         return _preview_missing(settings)
