@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import InvalidValue
-from ..names import mail_domain
 from ..record_names import key_name
 from .amavisd_config import Configuration, configuration, files
 from .amavisd_lookup import CATCH_ALL, Key, choose, first_key
 from .held import Held
+from .key_table import valid_domain
 
 _MAPS = "@dkim_signature_options_bysender_maps"
 _SWITCH = "$enable_dkim_signing"
@@ -39,7 +38,7 @@ def read(config: str | None, domains: Iterable[str]) -> Held:
         the catch-all today.
     """
     found = configuration(files(config))
-    held = Held()
+    held = Held(is_on=found.signs)
     for location in found.unknown:
         held.refuse(location, _NOT_UNDERSTOOD)
     for location, reason in found.unread:
@@ -48,7 +47,7 @@ def read(config: str | None, domains: Iterable[str]) -> Held:
     lines = _own_lines(keys, found) | _sender_lines(held, keys, found)
     held.sign(*((pattern, *line) for pattern, line in lines.items()))
     _note_catch_all(held, keys, found, domains)
-    if held.entries and not found.signs:
+    if held.entries and not held.is_on:
         held.notes.append(
             f"{_SWITCH} is not 1: amavisd signs no mail with these keys today; see that their "
             "records are in DNS"
@@ -62,7 +61,8 @@ def _add(held: Held, key: Key) -> bool:
     if "*" in key.domain:
         held.refuse(label, "is for many domains; give each its own key")
     elif not key.path.startswith("/"):
-        held.refuse(label, "has a path that is not absolute; use dkim.import_key")
+        reason = "has a path that is not absolute; use dkim.import_key"
+        held.refuse(label, reason, key.domain)
     elif name not in held.entries:
         return held.add(name, key.domain, key.selector, key.path, key.location)
     return False
@@ -90,7 +90,7 @@ def _sender_lines(held: Held, keys: list[Key], found: Configuration) -> _Lines:
             if choice.pattern and first_key(keys, choice) is None:
                 held.refuse(label, f"signs as {choice.domain}, and no key is for that")
             continue
-        if not _is_domain(host):
+        if not valid_domain(host):
             held.refuse(label, "is a sender that the formula has no counterpart for")
             continue
         if host != host.lower():
@@ -123,6 +123,7 @@ def _note_catch_all(
         for domain in domains
         if domain != signer and choose(found.maps, domain).is_of_the_catch_all
     )
+    held.signed_as = dict.fromkeys(others, signer)
     if others:
         shown = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
         held.notes.append(
@@ -130,11 +131,3 @@ def _note_catch_all(
             "gives each a key of its own, so publish their records, or set alias_of: "
             f"{signer} for those that are to sign as before"
         )
-
-
-def _is_domain(text: str) -> bool:
-    try:
-        mail_domain(text)
-    except InvalidValue:
-        return False
-    return True

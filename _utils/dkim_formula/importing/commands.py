@@ -1,6 +1,6 @@
 """The import of keys into the database: the functions that Salt's execution modules call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .. import key_file
 from ..errors import DatabaseUnavailable, StepRefused
@@ -141,10 +141,7 @@ def import_tables(
 def summary(found: Mapping[str, object]) -> dict[str, object]:
     """Return ``{"changes": …, "notes": [text]}`` for a state, from an import_tables return."""
     refused = [f"Refused: {entry['entry']}: {entry['reason']}" for entry in found["refused"]]
-    if len(refused) > LISTED:
-        more = f"Refused: {len(refused) - LISTED} more; dkim.import_tables lists them"
-        refused = [*refused[:LISTED], more]
-    notes = [*refused, *found["notes"][:LISTED]]
+    notes = [*_shortened(refused, "Refused"), *_shortened(found["notes"], "Notes")]
     if found["pillar"]:
         domains = list(found["pillar"])
         shown = ", ".join(domains[:LISTED]) + (", …" if len(domains) > LISTED else "")
@@ -154,3 +151,11 @@ def summary(found: Mapping[str, object]) -> dict[str, object]:
         )
     notes += found["also_signs"]
     return {"changes": found["changes"], "notes": notes}
+
+
+def _shortened(texts: Sequence[str], what: str) -> list[str]:
+    """Return the first texts, and the number of the others."""
+    if len(texts) <= LISTED:
+        return list(texts)
+    more = len(texts) - LISTED
+    return [*texts[:LISTED], f"{what}: {more} more; dkim.import_tables with test=True lists them"]

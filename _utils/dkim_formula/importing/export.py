@@ -5,12 +5,14 @@ import os
 
 from ..errors import InvalidValue, StepRefused
 from ..files import reason_of
+from ..key_text import read_stored
 from ..keys import table as keys_table
 from ..keys.model import Key
 from ..names import row_spellings, stored_selector
 from ..postgres.connection import session
 from ..postgres.objects import names
 from ..postgres.sql import compose
+from ..private_key import PrivateKey
 from ..record_names import key_name
 from ..settings.model import Settings
 
@@ -39,8 +41,8 @@ def export_key(
 
     Returns ``{"path", "domain", "selector", "algorithm", "public_key"}``.
 
-    Raises KeyNotFound, StepRefused for a revoked key (its private half is erased), and
-    InvalidValue for a path that can't be written.
+    Raises KeyNotFound; StepRefused for a revoked key (its private half is erased), and for a row
+    without a readable key; InvalidValue for a path that can't be written.
     """
     spellings, chosen = row_spellings(domain), stored_selector(selector)
     if not isinstance(path, str) or not path.startswith("/"):
@@ -55,7 +57,7 @@ def export_key(
                     f"{key_name(key.selector, key.domain)}: the row has the path of a file, which"
                     " OpenDKIM reads the key from; copy that file"
                 )
-            pem = _private_text(connection, settings, key)
+            pem, private = _private_key(connection, settings, key)
             _note_export(connection, settings, key, path)
             _write_new(path, pem)
             written = True
@@ -68,22 +70,29 @@ def export_key(
         "path": path,
         "domain": name,
         "selector": chosen,
-        "algorithm": key.algorithm,
-        "public_key": key.public,
+        "algorithm": private.algorithm,
+        "public_key": private.public_base64(),
     }
 
 
-def _private_text(connection, settings: Settings, key: Key) -> str:
+def _private_key(connection, settings: Settings, key: Key) -> tuple[str, PrivateKey]:
+    """
+    Return a row's key as PEM and as a key.
+
+    A row of another program may hold another form of a key, and no public half yet.
+    """
+    name = key_name(key.selector, key.domain)
+    if key.state == "revoked":
+        raise StepRefused(f"{name} is revoked: its private key is erased")
     with connection.cursor() as cursor:
         cursor.execute(
             compose("SELECT key FROM {dkim} WHERE id = %s", **names(settings.database)), (key.id,)
         )
         text = cursor.fetchone()[0]
-    if text is None:
-        raise StepRefused(
-            f"{key_name(key.selector, key.domain)} is revoked: its private key is erased"
-        )
-    return text
+    found = read_stored(text)
+    if found.private is None:
+        raise StepRefused(f"{name}: the key {found.problem}; {found.remedy}")
+    return text if found.is_plain else found.private.pem(), found.private
 
 
 def _note_export(connection, settings: Settings, key: Key, path: str) -> None:

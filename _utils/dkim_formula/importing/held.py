@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidValue
 from ..secret import Secret
 from .data_set import FILE, REFILE, DataSet, Row
-from .key_table import Entry, Refusal, entry
+from .key_table import Entry, Refusal, entry, valid_domain
 from .signing_table import SigningTable
 
 
@@ -25,6 +25,11 @@ class Held:
         Keys and lines that are not imported.
     notes
         Sentences for the person who runs the import.
+    is_on
+        Whether the program signs mail today.
+    signed_as
+        Domains that the program signs as another domain without a line of their own, each with that
+        domain.
     rows_name_files
         Whether rows of a database name the key files. The program that writes these rows may lack
         the right to read every file of the machine, so the files have to be below ``folder``.
@@ -36,6 +41,8 @@ class Held:
     signing: SigningTable | None = None
     refused: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_on: bool = True
+    signed_as: dict[str, str] = field(default_factory=dict)
     rows_name_files: bool = False
     folder: str = ""
 
@@ -47,13 +54,18 @@ class Held:
         try:
             self.entries[name] = entry(name, domain, selector, Secret(key_or_path), location)
         except InvalidValue as error:
-            self.refuse(label, str(error))
+            self.refuse(label, str(error), domain)
             return False
         return True
 
-    def refuse(self, label: str, reason: str) -> None:
-        """Note that a key or a line is not imported, with the reason."""
-        self.refused.append(Refusal(label, reason))
+    def refuse(self, label: str, reason: str, domain: object = "") -> None:
+        """
+        Note that a key or a line is not imported, with the reason.
+
+        domain
+            The domain whose mail the key signs, if known. Its first key waits for its record.
+        """
+        self.refused.append(Refusal(label, reason, valid_domain(domain)))
 
     def sign(self, *lines: tuple[str, str, str]) -> None:
         """
@@ -62,18 +74,18 @@ class Held:
         The patterns are literal (``user@example.com``, ``example.com``, ``.example.com``). If two
         lines have the same pattern, the first line counts.
         """
-        self.signing = _table(FILE, lines)
+        self.signing = SigningTable(DataSet(FILE, _rows(lines)))
 
     def sign_with_all(self, *lines: tuple[str, str, str]) -> None:
         """Set the lines of the signing table; all lines with the same pattern sign."""
         # The first pattern that matches counts, so longer patterns come first.
         ranked = sorted(lines, key=lambda line: (line[0].startswith("."), -len(line[0])))
-        self.signing = _table(REFILE, [(_wild(line[0]), *line[1:]) for line in ranked])
+        rows = _rows((_wild(line[0]), *line[1:]) for line in ranked)
+        self.signing = SigningTable(DataSet(REFILE, rows), all_sign=True)
 
 
-def _table(kind: str, lines: Iterable[tuple[str, str, str]]) -> SigningTable:
-    rows = [Row(pattern, Secret(name), location) for pattern, name, location in lines]
-    return SigningTable(DataSet(kind, tuple(rows)))
+def _rows(lines: Iterable[tuple[str, str, str]]) -> tuple[Row, ...]:
+    return tuple(Row(pattern, Secret(name), location) for pattern, name, location in lines)
 
 
 def _wild(pattern: str) -> str:

@@ -73,7 +73,7 @@ def read_key_table(table: DataSet) -> tuple[dict[str, Entry], list[Refusal]]:
         try:
             entry = _entry(row, table.kind)
         except InvalidValue as error:
-            refused.append(Refusal(_shown(row), str(error), _domain_of(row)))
+            refused.append(Refusal(_shown(row), str(error), valid_domain(_fields(row)[0])))
             continue
         if entry.name in entries:
             problem = f"is a duplicate: OpenDKIM reads {entries[entry.name].location}"
@@ -88,10 +88,10 @@ def _fields(row: Row) -> list[str]:
     return [field.strip() for field in row.value.reveal().split(":", 2)]
 
 
-def _domain_of(row: Row) -> str:
-    """Return the signing domain of a malformed row, or ``""`` if it has no valid domain."""
+def valid_domain(text: object) -> str:
+    """Return the domain that a text names, in the form of a key's domain; ``''`` for any other."""
     try:
-        return mail_domain(_fields(row)[0])
+        return mail_domain(text)
     except InvalidValue:
         return ""
 

@@ -14,7 +14,8 @@ from .held import Held
 
 CONFIGURATION = "/etc/opendkim.conf"
 
-_TRUE = ("yes", "true", "1")
+# The first octets that switch an option on (config.c).
+_ON = ("T", "t", "Y", "y", "1")
 # Options that name keys in a way that is not read, with the reason.
 _NOT_READ = {
     "SetupPolicyScript": "chooses keys in Lua",
@@ -28,6 +29,10 @@ class Found:
     """
     The names of the two tables, or the key of a daemon without tables.
 
+    all_sign
+        Whether all lines of a ``refile:`` that match a sender sign (MultipleSignatures).
+    is_on
+        Whether the daemon signs mail.
     refused, notes
         Options that are not read, with the reason; sentences for the person who runs the import.
     """
@@ -35,6 +40,8 @@ class Found:
     key_table: str | None = None
     signing_table: str | None = None
     held: Held | None = None
+    all_sign: bool = False
+    is_on: bool = True
     refused: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -59,29 +66,37 @@ def read(config: str | None) -> Found:
         for name, reason in _NOT_READ.items()
         if options.get(name)
     ]
-    notes = list(_notes(options, path))
+    is_on = "s" in options.get("Mode", "sv")
+    notes = list(_notes(options, path, is_on))
     if options.get("KeyTable"):
-        return Found(options["KeyTable"], options.get("SigningTable"), None, refused, notes)
+        all_sign = _is_on(options, "MultipleSignatures")
+        signing_table = options.get("SigningTable")
+        return Found(options["KeyTable"], signing_table, None, all_sign, is_on, refused, notes)
     if options.get("KeyFile"):
-        return Found(held=_one_key(options, path), refused=refused, notes=notes)
+        held = _one_key(options, path)
+        return Found(held=held, is_on=is_on, refused=refused, notes=notes)
     if refused:
-        return Found(held=Held(), refused=refused, notes=notes)
+        return Found(held=Held(), is_on=is_on, refused=refused, notes=notes)
     raise InvalidValue(
         "config", path, "has neither KeyTable nor KeyFile", "give key_table and signing_table"
     )
 
 
-def _notes(options: Mapping[str, str], path: str) -> Iterator[str]:
-    if "s" not in options.get("Mode", "sv"):
+def _notes(options: Mapping[str, str], path: str, is_on: bool) -> Iterator[str]:
+    if not is_on:
         yield (
             f"Mode {options['Mode']} ({path}): OpenDKIM signs no mail with these keys today; see "
             "that their records are in DNS"
         )
-    if options.get("SigningTable") and options.get("MultipleSignatures", "").lower() in _TRUE:
+    if options.get("SigningTable") and _is_on(options, "MultipleSignatures"):
         yield (
             f"MultipleSignatures ({path}): OpenDKIM signs with the key of each line that matches a "
             "sender; only the key of the first pattern is imported as active"
         )
+
+
+def _is_on(options: Mapping[str, str], name: str) -> bool:
+    return options.get(name, "")[:1] in _ON
 
 
 def _before_the_formula() -> str:
@@ -111,7 +126,7 @@ def _one_key(options: dict[str, str], path: str) -> Held:
             held.refuse(f"{name} ({location})", "is a pattern; use dkim.import_key for each domain")
         elif held.add(name, row.key, selector, key_or_path, location):
             lines.append((row.key, name, location))
-            if options.get("SubDomains", "").lower() in _TRUE:
+            if _is_on(options, "SubDomains"):
                 lines.append((f".{row.key}", name, location))
     held.sign(*lines)
     return held

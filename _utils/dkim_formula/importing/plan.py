@@ -8,6 +8,7 @@ from ..errors import DatabaseError, InvalidValue, StepRefused
 from ..keys import changes as key_changes
 from ..keys import patterns, refusals
 from ..keys import table as keys_table
+from ..keys.desired import is_chosen
 from ..keys.known_domains import unknown_domain
 from ..keys.model import DesiredKey, Key
 from ..keys.odd_rows import LISTED
@@ -17,7 +18,7 @@ from ..private_key import PrivateKey
 from ..progress import Progress
 from ..record_names import key_name
 from ..settings.model import Settings
-from . import key_folder
+from . import first_keys, key_folder
 from .held import Held
 from .key_table import Refusal
 from .pillar import key_settings, missing_settings
@@ -97,7 +98,8 @@ class TableImport:
         }
         self._loaded: dict[str, PrivateKey | InvalidValue] = {}
         self._held = Held()
-        self._noted: frozenset[str] = frozenset()
+        # The domains that an earlier import has noted in the history.
+        self._noted: Mapping[str, str] = {}
         # Key files whose keys are in the database after the import.
         self._files: set[str] = set()
 
@@ -136,29 +138,28 @@ class TableImport:
             except (InvalidValue, StepRefused, DatabaseError) as error:
                 domain = choice.domain if choice.signs else ""
                 self.refused.append(Refusal(choice.label(), str(error), domain))
-        self.notes += [
-            f"{domain}: its old key, or a line that names the key, is refused, so the first key "
-            "that is made for it is pending until DNS shows its record"
-            for domain in self._domains_without_key()
-        ]
+        self.notes += first_keys.notes(self._first_keys_that_wait())
 
-    def _domains_without_key(self) -> dict[str, str]:
+    def _first_keys_that_wait(self) -> dict[str, str]:
         """
-        Return the domains without a key of their own that signs or is going to sign, whose old key,
-        or a line that names the key, is refused; with the reason.
+        Return the domains whose first key has to wait for its record, with the reason.
 
-        Domains that an earlier import has noted are left out.
+        Domains with a key of their own that signs or is going to sign are left out, and so are
+        those that an earlier import has noted.
         """
         with_keys = {key.domain for key in self._stored.values() if _counts(key.state, key.address)}
         for new in self.imported.values():
             if _counts(new.state, new.desired.address):
                 with_keys.add(new.desired.domain)
-        left_out = {*with_keys, *self._noted, *self._aliases, *self.settings.excluded, ""}
-        return {
-            one.domain: f"{one.entry}: {one.reason}"
-            for one in reversed(self.refused)
-            if one.domain not in left_out
+        left_out = {*with_keys, *self._noted, *self._aliases, *self.settings.excluded}
+        domains = set(self.domains())
+        found = {**self._held.signed_as, **self.selection.aliases} if self._held.is_on else {}
+        signed_as = {
+            name: signer
+            for name, signer in found.items()
+            if name in domains and is_chosen(self.settings, name)
         }
+        return first_keys.that_wait(self.refused, signed_as, left_out)
 
     def _import(self, choice: Choice) -> None:
         domain, selector = choice.domain, choice.entry.selector
@@ -276,7 +277,7 @@ class TableImport:
             pairs = [(t.desired, t.private) for t in self.imported.values() if t.state == state]
             if pairs:
                 stored += key_changes.store(connection, database, pairs, WHY, state=state)
-        refusals.note(connection, database, self._domains_without_key())
+        refusals.note(connection, database, self._first_keys_that_wait())
         left = self.imported.keys() - {(key.domain, key.selector) for key in stored}
         if left:
             shown = ", ".join(key_name(selector, name) for name, selector in sorted(left))
@@ -302,9 +303,9 @@ class TableImport:
         }
 
     def _changes(self) -> dict[str, dict[str, object]]:
-        without = self._domains_without_key()
-        if len(self.imported) + len(without) > LISTED:
-            counts = {"keys": len(self.imported), "first keys that wait": len(without)}
+        waiting = self._first_keys_that_wait()
+        if len(self.imported) + len(waiting) > LISTED:
+            counts = {"keys": len(self.imported), "first keys that wait": len(waiting)}
             counted = {
                 what: {"old": None, "new": f"{count} new"}
                 for what, count in counts.items()
@@ -312,7 +313,7 @@ class TableImport:
             }
             return {**self.rows, **counted}
         changes = dict(self.rows)
-        for domain in without:
+        for domain in waiting:
             changes[f"first key of {domain}"] = {
                 "old": None,
                 "new": "waits for its record in DNS",
@@ -352,7 +353,10 @@ class TableImport:
             else:
                 own.update(key_settings(selectors))
         for domain, signer in self.selection.aliases.items():
-            desired[domain] = {"alias_of": signer}
+            # An address of an alias may have a key of its own.
+            own = desired.get(domain, {}).items()
+            kept = {name: value for name, value in own if name == "addresses"}
+            desired[domain] = {"alias_of": signer, **kept}
         for domain in self.selection.subdomains:
             desired.setdefault(domain, {})["subdomains"] = True
         return missing_settings(self.settings, desired, self._hosted)

@@ -37,6 +37,7 @@ def read(rows: Rows) -> Held:
             held.refuse(
                 f"{number} ({location})",
                 f"{selector} of {domain} is the path of a file; use dkim.import_key",
+                domain,
             )
         else:
             held.add(str(number), domain, selector, key_or_path, location)

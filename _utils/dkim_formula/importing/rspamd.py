@@ -60,7 +60,7 @@ def read(
             found.settings.values[name] = value
     if folder is not None:
         found.settings.values["path"] = rspamd_paths.moved(found.template, folder)
-    held = Held()
+    held = Held(is_on=found.is_on)
     for entry, reason in found.problems:
         held.refuse(entry, reason)
     option = found.other_key_source
@@ -125,7 +125,7 @@ class _Reader:
         if template.startswith("/") and not matches and self.found.uses_files:
             self._note_missing(template)
         self._note_domains()
-        if held.entries and not self.found.is_on:
+        if held.entries and not held.is_on:
             held.notes.append(
                 "enabled = false: rspamd signs no mail with these keys today; see that their "
                 "records are in DNS"

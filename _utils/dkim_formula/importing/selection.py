@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import InvalidValue
-from ..names import mail_domain
-from .key_table import SENDER, Entry, Refusal
+from .key_table import SENDER, Entry, Refusal, valid_domain
 from .signing_table import ADDRESS, EVERY, HOST, SUBDOMAINS, Line, SigningTable, is_any_ending
 
 
@@ -129,7 +127,7 @@ class _SelectionRun:
                 hosts[entry.domain] = None
         if any(line.key_name == SENDER for line in self.signing.lines):
             # With "%" the key's name is the sender's domain.
-            hosts.update(dict.fromkeys(name for name in self.entries if _is_domain(name)))
+            hosts.update(dict.fromkeys(name for name in self.entries if name == valid_domain(name)))
         hosts.update(dict.fromkeys(hosted))
         return list(hosts)
 
@@ -266,11 +264,4 @@ def _signing_domain(entry: Entry, host: str) -> str:
 def _ending(pattern: str) -> str:
     """Return the domain at the end of a pattern, or ``''``."""
     domain = re.split(r"[@*]", pattern)[-1].lstrip(".")
-    return domain if _is_domain(domain) else ""
-
-
-def _is_domain(name: str) -> bool:
-    try:
-        return mail_domain(name) == name
-    except InvalidValue:
-        return False
+    return domain if domain == valid_domain(domain) else ""

@@ -77,10 +77,14 @@ class SigningTable:
 
     table
         The rows; their patterns have wildcards in a ``refile:`` and are literal in other tables.
+    all_sign
+        Whether several lines of a ``refile:`` with one pattern all sign (MultipleSignatures).
+        Otherwise only the first of these lines counts.
     """
 
-    def __init__(self, table: DataSet):
+    def __init__(self, table: DataSet, all_sign: bool = False):
         self.wild = table.kind == REFILE
+        self._all_sign = all_sign and self.wild
         self.lines: list[Line] = []
         self.refused: list[RefusedLine] = []
         self._by_subject: dict[tuple[str, str], list[Line]] = {}
@@ -102,11 +106,31 @@ class SigningTable:
             # The error hides the row: in a KeyTable given by mistake it may be a line of a key.
             raise InvalidValue("row", Secret(""), "is not PATTERN KEYNAME")
         kind, subject = classify(row.key, self.wild)
-        if not self.wild and (kind, subject.lower()) in self._by_subject:
-            raise InvalidValue(
-                "pattern", row.key, "is a duplicate; OpenDKIM takes the first row of such a table"
-            )
-        return Line(kind, subject, key_name.strip(), signer.strip(), number, row.key, row.location)
+        line = Line(kind, subject, key_name.strip(), signer.strip(), number, row.key, row.location)
+        earlier = self._by_subject.get((kind, subject.lower()))
+        if earlier and not self._all_sign:
+            self._refuse_duplicate(line, earlier[0])
+        return line
+
+    def _refuse_duplicate(self, line: Line, first: Line) -> None:
+        """
+        Raise InvalidValue for a line whose sender an earlier line has.
+
+        In a refile: a second line that names the same key does no harm: its pattern may match more.
+        """
+        if not self.wild:
+            problem = "is a duplicate; OpenDKIM takes the first row of such a table"
+            raise InvalidValue("pattern", line.pattern, problem)
+        if line.key_name == first.key_name:
+            return
+        matches_more = is_any_ending(line.pattern) and not is_any_ending(first.pattern)
+        raise InvalidValue(
+            "pattern",
+            line.pattern,
+            "is left out: without MultipleSignatures OpenDKIM signs with the first line that "
+            f"matches, {first.label()}",
+            f"give names such as sub.{line.subject} lines of their own" if matches_more else "",
+        )
 
     def signing(self, host: str, address: str = "") -> list[Line]:
         """

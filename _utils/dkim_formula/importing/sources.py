@@ -131,7 +131,7 @@ def _opendkim(settings: Settings, request: Request, given: dict[str, str]) -> He
     held.folder = given.get("folder", "")
     if signing_table is not None:
         signing = data_set.read(text(signing_table, "signing_table"), "signing_table", query)
-        held.signing = SigningTable(signing)
+        held.signing = SigningTable(signing, found.all_sign)
     return _with_options(held, found)
 
 
@@ -139,4 +139,5 @@ def _with_options(held: Held, found: opendkim.Found) -> Held:
     for option, reason in found.refused:
         held.refuse(option, reason)
     held.notes += found.notes
+    held.is_on = found.is_on
     return held

@@ -42,7 +42,7 @@ def store(
         domain has no active key of that algorithm (and address), else pending.
     pending_domains
         For first keys: the domains whose first key is stored as pending. A first key is also
-        pending if an import refused the domain's old key. None if the keys are not first keys.
+        pending if the history has a reason (:mod:`.refusals`). None if the keys are not first keys.
     """
     with connection.cursor() as cursor:
         begin(cursor, why)

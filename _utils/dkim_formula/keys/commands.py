@@ -48,8 +48,8 @@ def generate_missing(
         Called with (done, total) after each stored batch. A stopped run keeps the stored batches,
         and the next run continues.
 
-    Returns ``{"changes": {domain: {"old", "new"}}, "notes": [text]}``. More than 50 changes are
-    counted by kind.
+    Returns ``{"changes": {what: {"old", "new"}}, "notes": [text]}``. More than 50 keys, or changes
+    of patterns, are counted.
     """
     if test:
         return _preview_missing(settings)
@@ -124,9 +124,14 @@ def generate(
         why = "made by dkim.generate"
         pending_domains = [name] if first_key_waits(settings, name) else []
         # State None: beside an active key the new key is pending, since DNS lacks its record.
-        key_changes.store(connection, settings.database, [pair], why, None, pending_domains)
+        stored = key_changes.store(
+            connection, settings.database, [pair], why, None, pending_domains
+        )
+        # Another run may have stored a key under the selector in the meantime.
+        existed = not stored
         key = keys_table.find(connection, settings.database, name, desired.selector)
-    return {**to_dict(settings, key), "existed": False, "changes": changes, "notes": []}
+    made = {} if existed else changes
+    return {**to_dict(settings, key), "existed": existed, "changes": made, "notes": []}
 
 
 @stand_in.noted
@@ -144,11 +149,12 @@ def delete(
 
     def preview(connection) -> dict[str, object]:
         name = keys_table.row_domain(connection, settings.database, spellings)
-        found = keys_table.list_keys(connection, settings.database, name, chosen)
-        if not found:
+        try:
+            key = keys_table.find(connection, settings.database, name, chosen)
+        except KeyNotFound:
             return {}
-        key_changes.refuse_active(found[0], force)
-        return deletion(found[0])
+        key_changes.refuse_active(key, force)
+        return deletion(key)
 
     if test:
         return {"changes": _preview(settings, preview, {})}

@@ -40,12 +40,12 @@ def is_chosen(settings: Settings, name: str) -> bool:
 
 def is_desired(domain: Domain, slot: Slot) -> bool:
     """Return whether the settings give a slot a key."""
-    plans = domain.keys
+    plans = domain.keys if domain.alias_of is None else ()
     if slot.address:
         plans = [
             plan for one in domain.addresses if one.address == slot.address for plan in one.keys
         ]
-    return domain.alias_of is None and any(plan.algorithm == slot.algorithm for plan in plans)
+    return any(plan.algorithm == slot.algorithm for plan in plans)
 
 
 def every_hosted(settings: Settings) -> EveryHosted | None:
@@ -93,7 +93,10 @@ def _or_delegated(settings: Settings, name: str, given: bool | None) -> bool:
 
 
 def desired_keys(domains: Mapping[str, Domain]) -> list[DesiredKey]:
-    """Return the desired keys of some domains. An alias has none: another domain's key signs."""
+    """
+    Return the desired keys of some domains. An alias has only those of its addresses: another
+    domain's key signs its other mail.
+    """
     found = []
     for domain in domains.values():
         if domain.alias_of is None:

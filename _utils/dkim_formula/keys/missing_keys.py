@@ -51,10 +51,8 @@ class GenerationRun:
         domains = {one.domain for one in self.missing}
         if not domains or not schema.has_tables(self.connection, self.database):
             return []
-        return [
-            refusals.pending_note(domain)
-            for domain in sorted(refusals.waiting(self.connection, self.database, domains))[:LISTED]
-        ]
+        found = refusals.waiting(self.connection, self.database, domains)
+        return [refusals.pending_note(domain, found[domain]) for domain in sorted(found)[:LISTED]]
 
     def _with_former_keys(self, missing: Sequence[DesiredKey]) -> list[DesiredKey]:
         """Return the missing keys of domains that returned and whose former keys are retired."""
@@ -106,13 +104,15 @@ def new_patterns(chosen: Mapping[str, Domain]) -> dict[str, dict[str, object]]:
 
 
 def changes_of(keys: Sequence[DesiredKey | Key], added: Mapping[str, object]) -> dict[str, object]:
-    """Return new keys and patterns as changes. More than 50 keys are counted by kind."""
-    if len(keys) > LISTED:
-        counts = {"keys": len(keys), "patterns": len(added)}
-        return {
-            kind: {"old": None, "new": f"{count} new"} for kind, count in counts.items() if count
-        }
+    """
+    Return new keys, and changes of patterns, as changes. More than 50 of a kind are counted.
+    """
     changes: dict[str, object] = {}
+    if len(keys) > LISTED:
+        changes["keys"] = {"old": None, "new": f"{len(keys)} new"}
+        keys = ()
+    if len(added) > LISTED:
+        added = {"patterns": {"old": None, "new": f"{len(added)} new, changed or removed"}}
     for key in keys:
         size = f" {key.bits}" if key.algorithm == "rsa" else ""
         of_address = f" for {key.address}" if key.address else ""

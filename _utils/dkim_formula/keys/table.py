@@ -34,19 +34,15 @@ SELECT k.id, coalesce(k.domain, '') AS domain, coalesce(k.selector::text, ''), k
 
 
 def list_keys(
-    connection: pg.connection,
-    database: Database,
-    domain: str | None = None,
-    selector: str | None = None,
+    connection: pg.connection, database: Database, domain: str | None = None
 ) -> list[Key]:
-    """Return all keys, or the keys of a domain or with a selector, sorted by domain and id."""
+    """Return all keys, or the keys of a domain, sorted by domain and id."""
     return keys_where(
         connection,
         database,
-        "WHERE (%(domain)s::text IS NULL OR k.domain = %(domain)s"
-        " OR (%(domain)s = '' AND k.domain IS NULL))"
-        " AND (%(selector)s::text IS NULL OR coalesce(k.selector::text, '') = %(selector)s)",
-        {"domain": domain, "selector": selector},
+        "WHERE %(domain)s::text IS NULL OR k.domain = %(domain)s"
+        " OR (%(domain)s = '' AND k.domain IS NULL)",
+        {"domain": domain},
     )
 
 

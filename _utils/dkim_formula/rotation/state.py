@@ -17,7 +17,7 @@ from ..keys.desired import (
     record_of,
 )
 from ..keys.model import GONE, Key, Slot
-from ..keys.refusals import WHY as WHY_REFUSED
+from ..keys.refusals import first_key_waits_for
 from ..keys.removed_domains import WHY, WHY_BACK, Orphans
 from ..record_names import key_name
 from ..records import Record, delegation_records
@@ -67,7 +67,7 @@ class RotationState:
     orphans
         The domains that are gone, and the domains that returned.
     refused
-        The domains whose old key an import refused. Their first key waits for its record.
+        The domains whose first key waits for its record, with the reason: ``keys.refusals``.
     replicas
         The standby servers, which mail hosts may read.
     """
@@ -81,7 +81,7 @@ class RotationState:
     activated: Mapping[Slot, str] = field(default_factory=dict)
     used: Mapping[str, Collection[str]] = field(default_factory=dict)
     orphans: Orphans = NO_ORPHANS
-    refused: Collection[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
     replicas: Replicas = NO_REPLICAS
 
     @cached_property
@@ -306,18 +306,14 @@ class RotationState:
         decision = may_sign(evidence, rotation.margin, least)
         if not is_refused or signs is not None or not decision.missing:
             return decision
-        waits_for = f"{_REFUSED.format(key=key)}; {decision.waits_for}"
-        return replace(decision, waits_for=waits_for)
+        reason = first_key_waits_for(self.refused[key.domain], key.domain, key.selector)
+        return replace(decision, waits_for=f"{reason}; {decision.waits_for}")
 
 
 # ``waits_for`` of a standby key whose record DNS has shown for long enough.
 NEXT_ROTATION = "the next rotation"
 _NO_STANDBY = "rotation: never signed, and the settings ask for no standby key any more"
 _UNREADABLE = Decision(waits_for="the row holds no readable key: delete the row")
-_REFUSED = (
-    f"{WHY_REFUSED}, and DNS may show that key: publish this key's record, or use dkim.activate "
-    "{key.domain} {key.selector} force=True"
-)
 
 
 def _moved(key: Key, state: str, now: datetime) -> Key:

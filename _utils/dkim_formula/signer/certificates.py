@@ -37,14 +37,14 @@ def _pair_problems(where: str, given: Database | Reader, user: str) -> list[str]
 
 
 def _key_problems(where: str, path: str, user: str) -> list[str]:
-    # libpq accepts a key that the user owns with mode 0600 or less, or a key of root's with 0640 or
-    # less (PostgreSQL, «Client Certificates»).
+    # libpq accepts a key of root's with mode 0640 or less, and any other key with 0600 or less. It
+    # checks no owner (fe-secure-openssl.c, initialize_SSL).
     status = os.stat(path)
     mode = stat.S_IMODE(status.st_mode)
     if user == "root" and status.st_uid != 0:
-        wrong = f"belongs to the user {status.st_uid}, not to root"
+        wrong = f"belongs to the user {status.st_uid}, who could log in as the formula does"
     elif mode & (0o027 if status.st_uid == 0 else 0o077):
-        wrong = f"has mode {mode:04o}"
+        wrong = f"has mode {mode:04o}, which libpq refuses"
     else:
         return []
-    return [f"{where}: {path!r} {wrong}, which libpq refuses; make it {user}'s own with mode 0400"]
+    return [f"{where}: {path!r} {wrong}; make it {user}'s own with mode 0400"]

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import re
+from collections.abc import Iterator
 
 from ..errors import OpenDKIMError
 from ..files import replace_file
@@ -27,9 +29,15 @@ def copy_path(daemon: Daemon) -> str:
     if not is_custom(path):
         return ""
     text = _without_passwords(text_of(path))
-    present = copies(path)
-    same = next((copy for copy in present if text_of(copy) == text), None)
-    return same or f"{path}{COPY}{f'.{len(present) + 1}' if present else ''}"
+    same = next((copy for copy in copies(path) if text_of(copy) == text), None)
+    return same or next(copy for copy in _names(path) if not os.path.lexists(copy))
+
+
+def _names(path: str) -> Iterator[str]:
+    """Yield the names for copies of a file: ``.before-dkim-formula``, then with a number from 2."""
+    yield f"{path}{COPY}"
+    for number in itertools.count(2):
+        yield f"{path}{COPY}.{number}"
 
 
 def lacks_copy(path: str, copy: str) -> bool:
@@ -58,11 +66,11 @@ def save_copy(path: str, copy: str) -> None:
 
 
 def copies(path: str) -> list[str]:
-    """Return the copies that the formula made of a file, in the order of their names."""
+    """Return the copies that the formula made of a file, in the order of their numbers."""
     folder, name = os.path.split(path)
     with contextlib.suppress(OSError):
         found = [one for one in os.listdir(folder) if one.startswith(f"{name}{COPY}")]
-        return [os.path.join(folder, one) for one in sorted(found)]
+        return [os.path.join(folder, one) for one in sorted(found, key=lambda one: (len(one), one))]
     return []
 
 

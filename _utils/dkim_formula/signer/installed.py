@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from . import daemons
 from .former_sockets import previous_addresses
+from .unit import DROP_IN
 
 UNITS = "/etc/systemd/system"
-DROP_IN = "dkim-formula.conf"
 
 _CONFIG = re.compile(r"^ExecStart=/\S*/opendkim -f -x (/\S+)$", re.MULTILINE)
 _SOCKET = re.compile(r"^Socket\s+local:(/\S+)$", re.MULTILINE)

@@ -36,6 +36,7 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
     Raises InvalidValue for an invalid path or user, and for a missing password.
     """
     plain_text(user, "user")
+    desired = text(database).encode()
     found: dict[str, object] = {}
     try:
         status = os.stat(absolute_path(path, "path"))
@@ -45,7 +46,7 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
         return {"changes": {path: {"old": None, "new": "the reader's password"}}, "notes": []}
     except OSError as error:
         raise InvalidValue("path", path, f"can't be read: {error.strerror}") from None
-    if content != text(database).encode():
+    if content != desired:
         found[path] = {"old": "another content", "new": "the reader's password"}
     if stat.S_IMODE(status.st_mode) != MODE:
         found["mode"] = {"old": f"{stat.S_IMODE(status.st_mode):04o}", "new": f"{MODE:04o}"}

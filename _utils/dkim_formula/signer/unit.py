@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -210,7 +209,7 @@ def sockets(service: str, root: str = "") -> list[str]:
 def _without(found: list[Setting], command: str) -> list[Setting]:
     """Return the settings without a command line that is the formula's own."""
     commands = [one for one in found if one.name == "ExecStart" and one.value]
-    if [_words(one.value) for one in commands] != [_words(command)]:
+    if [unit_needs.words(one.value) for one in commands] != [unit_needs.words(command)]:
         return found
     return [one for one in found if one.name != "ExecStart"]
 
@@ -259,7 +258,7 @@ class _Rule:
 def _changes_login(value: str, environment: Mapping[str, str]) -> Iterator[bool]:
     if not value and environment:
         yield True
-    for word in _words(value):
+    for word in unit_needs.words(value):
         name, _, text = word.partition("=")
         if name.startswith("PG") and name not in _HARMLESS_VARIABLES:
             yield environment.get(name) != text
@@ -300,15 +299,8 @@ def _without_duplicates(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _words(value: str) -> list[str]:
-    try:
-        return shlex.split(value)
-    except ValueError:  # an unclosed quotation mark
-        return value.split()
-
-
 def _option(command: str, name: str) -> list[str]:
-    words = _words(command)
+    words = unit_needs.words(command)
     following = itertools.pairwise(words)
     joined = [word[len(name) :] for word in words if word.startswith(name) and word != name]
     return [after for word, after in following if word == name] + joined
@@ -369,7 +361,7 @@ _RULES = {
         _LOGIN, lambda value, needs: not any(_changes_login(value, needs.environment))
     ),
     ("Service", "UnsetEnvironment"): _Rule(
-        _LOGIN, lambda value, needs: not set(_words(value)) & set(needs.environment)
+        _LOGIN, lambda value, needs: not set(unit_needs.words(value)) & set(needs.environment)
     ),
     # Settings of the sandbox that hide the socket, files or the database from the daemon.
     ("Service", "InaccessiblePaths"): _Rule(_HIDDEN, _shows_all, anywhere=True),

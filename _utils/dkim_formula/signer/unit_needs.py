@@ -36,21 +36,21 @@ def closes_sockets(families: Sequence[str]) -> bool:
     # The families that are allowed, or, if is_list is False, those that are denied.
     named, is_list = {"AF_UNIX"}, True
     for value in families:
-        words = set(value.removeprefix("~").split())
+        given = set(value.removeprefix("~").split())
         if not value or value == "none":
             named, is_list = set(), bool(value)
         elif not named and not is_list:
-            named, is_list = words, not value.startswith("~")
+            named, is_list = given, not value.startswith("~")
         elif value.startswith("~") == is_list:
-            named = named - words
+            named = named - given
         else:
-            named = named | words
+            named = named | given
     return ("AF_UNIX" in named) != is_list
 
 
 def paths(value: str) -> list[str]:
     """Return the paths of a list, without the prefixes + and - and without mount options."""
-    found = [word.lstrip("+-").partition(":")[0] for word in _words(value)]
+    found = [word.lstrip("+-").partition(":")[0] for word in words(value)]
     return [posixpath.normpath(path.replace("%t", "/run")) for path in found if path]
 
 
@@ -62,11 +62,12 @@ def covers(value: str, needed: Iterable[str]) -> bool:
 
 def denies_sockets(value: str) -> bool:
     """Return whether a SystemCallFilter= denies a system call that a socket needs."""
-    denied = {word.partition(":")[0] for word in _words(value.removeprefix("~"))}
+    denied = {word.partition(":")[0] for word in words(value.removeprefix("~"))}
     return value.startswith("~") and bool(denied & _SOCKET_CALLS)
 
 
-def _words(value: str) -> list[str]:
+def words(value: str) -> list[str]:
+    """Return the words of a unit file's value, without quotation marks."""
     try:
         return shlex.split(value)
     except ValueError:  # an unclosed quotation mark

@@ -142,6 +142,76 @@ def test_first_key_waits_if_the_line_that_names_the_old_key_is_refused(site, old
     assert site.states() == {"mail": "retired", "default": "pending"}
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("amavisd", "$enable_dkim_signing = 1;\ndkim_key('example.com', 'mail', 'keys/a.pem');\n"),
+        ("amavisd", "$enable_dkim_signing = 1;\ndkim_key('example.com', 'a;b', '/keys/a.pem');\n"),
+        ("opendkim", "Domain Example.com\nSelector a;b\nKeyFile /keys/a.private\n"),
+    ],
+)
+def test_first_key_waits_if_the_key_in_a_configuration_is_refused(site, tmp_path, source, text):
+    config = tmp_path / "configuration"
+    config.write_text(text)
+    request = Request(source=source, config=str(config))
+    assert importing_commands.import_tables(site.settings, request)["changes"] == WAITS
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+    site.make_keys()
+    assert site.states() == {"default": "pending"}
+
+
+def test_first_key_of_a_domain_that_is_signed_as_another_waits_for_its_record(site, old):
+    site.pillar["domains"]["example.org"] = {"algorithm": "rsa"}
+    old.key("a", "example.org", "mail", traditional_pem(1), "*@example.org")
+    old.signing.append("*@example.com a")
+    request = Request(*old.tables())
+    planned = importing_commands.import_tables(site.settings, request, test=True)
+    done = importing_commands.import_tables(site.settings, request)
+    assert planned == done
+    assert done["changes"].items() >= WAITS.items()
+    assert done["pillar"]["example.com"] == {"alias_of": "example.org"}
+    assert any(note.startswith("example.com: signed as another domain") for note in done["notes"])
+    assert importing_commands.import_tables(site.settings, request)["changes"] == {}
+    ((domain, why),) = history(site)
+    reason = "an import found the domain's mail signed as another domain"
+    assert (domain, why) == ("example.com", f"{reason}: example.org")
+    assert any(
+        note.startswith(f"example.com: {reason}, so its first key is pending")
+        for note in keys_commands.generate_missing(site.settings, test=True)["notes"]
+    )
+    site.make_keys()
+    assert site.states() == {"default": "pending"}
+    (line,) = rotation_commands.status(site.settings, "example.com")
+    assert line["next"].startswith(f"active: {reason}: publish this key's record")
+    site.publish("default")
+    rotation_commands.advance(site.settings)
+    site.pass_time(HOLD)
+    rotation_commands.advance(site.settings)
+    assert site.states() == {"default": "active"}
+
+
+def test_first_key_signs_at_once_if_the_program_signed_nothing(site, old):
+    site.pillar["domains"]["example.org"] = {"algorithm": "rsa"}
+    old.key("a", "example.org", "mail", traditional_pem(1), "*@example.org")
+    old.signing.append("*@example.com a")
+    request = Request(source="opendkim", config=old.configuration("Mode v"))
+    importing_commands.import_tables(site.settings, request)
+    site.make_keys()
+    assert site.states() == {"default": "active"}
+
+
+def test_alias_of_the_pillar_needs_no_first_key(site, old):
+    site.pillar["domains"] = {
+        "example.org": {"algorithm": "rsa"},
+        "example.com": {"alias_of": "example.org"},
+    }
+    old.key("a", "example.org", "mail", traditional_pem(1), "*@example.org")
+    old.signing.append("*@example.com a")
+    done = importing_commands.import_tables(site.settings, Request(*old.tables()))
+    assert "first key of example.com" not in done["changes"]
+    assert history(site) == []
+
+
 def test_pattern_of_any_ending_signs_as_before(site, old):
     old.key("a", "example.com", "mail", traditional_pem(1), "*@*example.com")
     done = importing_commands.import_tables(site.settings, Request(*old.tables()))

@@ -374,6 +374,13 @@ def test_key_of_a_domain_that_amavisds_catch_all_signs_is_retired(world):
     assert states == {**dict.fromkeys(GOOD, "retired"), "good.example": "active"}
     (note,) = [note for note in found["notes"] if "sign as good.example today" in note]
     assert "crlf.example" in note
+    # Their mail has a valid signature of good.example until now.
+    keys_commands.generate_missing(world.settings)
+    states = world.states()
+    assert states["good.example", "dkim"] == "active"
+    assert {state for (_, selector), state in states.items() if selector == "default"} == {
+        "pending"
+    }
 
 
 def test_key_file_that_all_users_can_read_is_imported_and_reported(world):
@@ -492,6 +499,40 @@ def test_active_keys_are_those_with_which_the_daemon_signs(world, condition):
     assert {name: f"d={name} s={name[0]}2" for name in signing} == {
         name: text for name, text in found.items() if text.startswith("d=")
     }
+
+
+@pytest.mark.parametrize("option", ["", "MultipleSignatures yes"])
+def test_active_key_of_a_pattern_with_two_lines_is_the_daemons(world, option):
+    host_domains(world)
+    world.set_up()
+    folder = Path(tempfile.mkdtemp(prefix="dkim-daemon-"))
+    try:
+        daemon = SigningDaemon(world.database, folder)
+        tables = {
+            "KeyTable": "".join(f"k{n} good.example:s{n}:{folder}/{n}\n" for n in range(2)),
+            "SigningTable": "*@good.example k1\n*@good.example k0\n",
+            "0": traditional_pem(0),
+            "1": traditional_pem(1),
+        }
+        for name, text in tables.items():
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o600)
+        config = folder / "opendkim.conf"
+        lines = [line for line in config.read_text().splitlines() if "Table" not in line]
+        lines += [f"KeyTable {folder}/KeyTable", f"SigningTable refile:{folder}/SigningTable"]
+        # Every account can write to /tmp, the folder above.
+        config.write_text("\n".join([*lines, "RequireSafeKeys no", option]) + "\n")
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, "postgres")
+        with daemon:
+            signatures = daemon.answer("good.example").headers("DKIM-Signature")
+        found = world.import_keys(source="opendkim", config=str(config))
+    finally:
+        shutil.rmtree(folder)
+    assert len(signatures) == (2 if option else 1)
+    assert any("s=s1;" in text for text in signatures)
+    assert world.states() == {("good.example", "s1"): "active", ("good.example", "s0"): "retired"}
+    assert bool(found["refused"]) is not bool(option)
 
 
 def test_filter_of_a_data_set_is_applied_and_cannot_write(world):

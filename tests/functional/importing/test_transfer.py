@@ -27,7 +27,7 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.rotation import commands as rotation_commands
 from dkim_formula.settings.model import Domain, Settings
-from functional.server import execute, query, rsa_key, traditional_pem
+from functional.server import execute, insert_as_howto, query, rsa_key, traditional_pem
 
 pytestmark = pytest.mark.one_release
 
@@ -80,6 +80,14 @@ class Old:
         (self.folder / "KeyTable").write_text("\n".join(self.keys) + "\n")
         (self.folder / "SigningTable").write_text("\n".join(self.signing) + "\n")
         return str(self.folder / "KeyTable"), f"refile:{self.folder}/SigningTable"
+
+    def configuration(self, *options):
+        """Return the path of an opendkim.conf that names the tables."""
+        key_table, signing_table = self.tables()
+        path = self.folder / "opendkim.conf"
+        lines = [f"KeyTable {key_table}", f"SigningTable {signing_table}", *options]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
 
 
 def import_tables(
@@ -236,7 +244,8 @@ def test_good_keys_sign_and_other_keys_are_reported(settings, old):
         ("example.org", "s2020", "active"),
     }
     reasons = refusals(found)
-    assert set(reasons) == {"weak", "broken", "other", "gone", "foreign"}
+    second_lines = {"*@example.com", "*@example.org"}
+    assert set(reasons) == {"weak", "broken", "other", "gone", "foreign", *second_lines}
     assert "1024 bits" in reasons["weak"]
     assert "does not parse" in reasons["broken"]
     assert "another key under selector 'mail'" in reasons["other"]
@@ -302,7 +311,8 @@ def test_second_key_of_one_algorithm_is_imported_as_retired(settings, old):
     old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
     old.key("two", "example.com", "two", traditional_pem(1), "*@example.com")
     old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
-    found = import_tables(settings, *old.tables())
+    config = old.configuration("MultipleSignatures yes")
+    found = import_tables(settings, source="opendkim", config=config)
     assert states(settings) == {
         ("example.com", "one"): "active",
         ("example.com", "two"): "retired",
@@ -312,6 +322,22 @@ def test_second_key_of_one_algorithm_is_imported_as_retired(settings, old):
         "selector": {"rsa": "one", "ed25519": "ed"},
         "algorithm": ["rsa", "ed25519"],
     }
+
+
+def test_only_the_first_key_of_a_pattern_signs_without_multiple_signatures(settings, old):
+    old.key("one", "example.com", "one", traditional_pem(0), "*@example.com")
+    old.key("ed", "example.com", "ed", PrivateKey.generate("ed25519").pem(), "*@example.com")
+    found = import_tables(settings, *old.tables())
+    assert states(settings) == {("example.com", "one"): "active", ("example.com", "ed"): "retired"}
+    assert "without MultipleSignatures" in refusals(found)["*@example.com"]
+
+
+def test_second_key_of_a_pattern_does_not_replace_a_first_key_that_is_refused(settings, old):
+    old.key("weak", "example.com", "weak", WEAK, "*@example.com")
+    old.key("next", "example.com", "next", traditional_pem(0), "*@example.com")
+    found = import_tables(settings, *old.tables())
+    assert states(settings) == {("example.com", "next"): "retired"}
+    assert "first key of example.com" in found["changes"]
 
 
 def test_unused_key_does_not_replace_the_active_key(settings, old):
@@ -434,6 +460,10 @@ def test_key_that_another_tool_inserted_is_recognized(settings, old):
 # --- Export ---------------------------------------------------------------------------------------
 
 
+def bare_base64(key):
+    return "".join(key.pem().splitlines()[1:-1])
+
+
 @pytest.fixture
 def with_key(settings, tmp_path):
     path = tmp_path / "mail.private"
@@ -512,6 +542,26 @@ def test_revoked_or_unknown_key_cannot_be_exported(with_key, tmp_path):
     rotation_commands.revoke(with_key, "example.com", "mail", force=True)
     with pytest.raises(StepRefused, match="revoked: its private key is erased"):
         export.export_key(with_key, "example.com", "mail", str(target))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("form", [PrivateKey.pem, lambda key: f"né\n{key.pem()}", bare_base64])
+def test_key_that_another_tool_inserted_is_exported_as_pem(settings, tmp_path, form):
+    key = PrivateKey.generate("ed25519")
+    with db.session(settings.database) as connection:
+        insert_as_howto(connection, "example.com", "mail", form(key))
+    target = tmp_path / "exported.private"
+    found = export.export_key(settings, "example.com", "mail", str(target))
+    assert target.read_text() == key.pem()
+    assert (found["algorithm"], found["public_key"]) == ("ed25519", key.public_base64())
+
+
+def test_row_without_a_readable_key_is_not_exported(settings, tmp_path):
+    with db.session(settings.database) as connection:
+        insert_as_howto(connection, "example.com", "mail", "no key")
+    target = tmp_path / "exported.private"
+    with pytest.raises(StepRefused, match="is not a private key"):
+        export.export_key(settings, "example.com", "mail", str(target))
     assert not target.exists()
 
 

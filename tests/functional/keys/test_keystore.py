@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from dkim_formula.errors import DatabaseError, KeyNotFound, StepRefused
 from dkim_formula.keys import changes as key_changes
+from dkim_formula.keys import commands as keys_commands
 from dkim_formula.keys import patterns
 from dkim_formula.keys import table as keys_table
 from dkim_formula.keys.comparison import EveryHosted, compare
@@ -13,7 +14,7 @@ from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors
 from dkim_formula.private_key import PrivateKey
-from dkim_formula.settings.model import KeyPlan
+from dkim_formula.settings.model import KeyPlan, Settings
 from functional.server import execute, insert_as_howto, move, query, rsa_key, traditional_pem
 
 pytestmark = pytest.mark.one_release
@@ -102,7 +103,6 @@ def test_list_is_sorted_by_domain_and_can_be_filtered(opened, ready):
     listed = [(key.domain, key.selector) for key in keys_table.list_keys(opened, ready)]
     assert listed == [("example.com", "a"), ("example.com", "b"), ("example.org", "b")]
     assert len(keys_table.list_keys(opened, ready, "example.com")) == 2
-    assert len(keys_table.list_keys(opened, ready, selector="b")) == 2
 
 
 def test_comparison_returns_the_missing_keys(opened, ready):
@@ -264,6 +264,28 @@ def test_active_key_is_not_deleted_without_force(opened, ready):
         key_changes.delete(opened, ready, "example.com", "s", "test")
     assert key_changes.delete(opened, ready, "example.com", "s", "test", force=True).selector == "s"
     assert states(opened) == {}
+
+
+def test_test_run_of_a_deletion_finds_the_key_that_the_run_deletes(opened, ready):
+    put(opened, ready, "Mail_2020", state="pending")
+    opened.commit()
+    settings = Settings(database=ready)
+    assert keys_commands.delete(settings, "example.com", "other", test=True)["changes"] == {}
+    planned = keys_commands.delete(settings, "example.com", "mail_2020", test=True)["changes"]
+    assert keys_commands.delete(settings, "example.com", "mail_2020")["changes"] == planned
+    assert planned == {"Mail_2020._domainkey.example.com": {"old": "pending", "new": None}}
+
+
+def test_generation_tells_that_another_run_has_stored_the_key(ready, monkeypatch):
+    def generate_late(*_):
+        with db.session(ready) as connection:
+            put(connection, ready, "default", number=1)
+        return rsa_key(0)
+
+    monkeypatch.setattr(PrivateKey, "generate", generate_late)
+    found = keys_commands.generate(Settings(database=ready), "example.com", "default")
+    assert (found["existed"], found["changes"]) == (True, {})
+    assert found["public_key"] == rsa_key(1).public_base64()
 
 
 def test_deleted_key_leaves_its_history(opened, ready):

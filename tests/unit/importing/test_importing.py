@@ -53,9 +53,9 @@ def keys_of(text, kind=data_set.FILE):
     return read_key_table(DataSet(kind, parse(text, "KeyTable")))
 
 
-def signing_of(text, kind=data_set.FILE):
+def signing_of(text, kind=data_set.FILE, all_sign=False):
     parse = data_set.parse_refile if kind == data_set.REFILE else data_set.parse_file
-    return SigningTable(DataSet(kind, parse(text, "SigningTable")))
+    return SigningTable(DataSet(kind, parse(text, "SigningTable")), all_sign)
 
 
 def selected(keys, signing, kind=data_set.FILE, hosted=()):
@@ -306,13 +306,50 @@ def test_refile_uses_the_first_line_that_matches():
     assert [line.key_name for line in table.signing("example.com")] == ["every"]
 
 
-def test_lines_with_the_same_pattern_sign_together_only_in_a_refile():
+def test_lines_with_the_same_pattern_sign_together_only_in_a_refile_with_multiple_signatures():
     text = "{0} first\n{0} second\n"
-    wild = signing_of(text.format("*@example.com"), data_set.REFILE)
-    flat = signing_of(text.format("example.com"))
+    wild = signing_of(text.format("*@example.com"), data_set.REFILE, True)
+    flat = signing_of(text.format("example.com"), all_sign=True)
     assert [line.key_name for line in wild.signing("example.com")] == ["first", "second"]
     assert [line.key_name for line in flat.signing("example.com")] == ["first"]
     assert "takes the first row" in flat.refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("*@example.com", "*@example.com"),
+        ("*@example.com", "*@Example.COM"),
+        ("*@*.example.com", "*.example.com"),
+        ("news@example.com", "news@example.com"),
+        ("*", "*@*"),
+        ("*example.com", "*@example.com"),
+    ],
+)
+def test_second_line_of_a_pattern_in_a_refile_is_left_out_with_the_reason(first, second):
+    table = signing_of(f"{first} first\n{second} second\n", data_set.REFILE)
+    assert [line.key_name for line in table.lines] == ["first"]
+    (refused,) = table.refused
+    assert refused.entry == f"{second} (SigningTable, line 2)"
+    assert refused.reason.endswith(f"first line that matches, {first} (SigningTable, line 1)")
+
+
+def test_second_line_of_a_pattern_that_names_the_same_key_is_not_refused():
+    selection = selected(TWO, "*@example.com a\n*@*example.com a\n", data_set.REFILE)
+    assert selection.refused == []
+    assert any("myexample.com" in note for note in selection.notes)
+
+
+def test_left_out_line_that_matches_more_says_what_is_no_longer_signed():
+    (refused,) = signing_of("*@example.com a\n*example.com b\n", data_set.REFILE).refused
+    assert "give names such as sub.example.com lines of their own" in refused.reason
+
+
+def test_second_key_of_a_pattern_does_not_replace_a_first_key_that_is_missing():
+    selection = selected("b example.com:s:/b\n", "*@example.com a\n*@example.com b\n", REFILE)
+    assert signs(selection) == []
+    (choice,) = selection.choices
+    assert choice.refused_line == "*@example.com (SigningTable, line 2)"
 
 
 # --- The choice of the signing key ----------------------------------------------------------------

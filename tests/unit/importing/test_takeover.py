@@ -12,6 +12,7 @@ from dkim_formula.errors import InvalidValue
 from dkim_formula.importing import (
     amavisd,
     amavisd_config,
+    commands,
     key_folder,
     modoboa,
     opendkim,
@@ -21,13 +22,16 @@ from dkim_formula.importing import (
     sources,
     ucl,
 )
+from dkim_formula.importing.held import Held
 from dkim_formula.importing.plan import NO_KEY, TableImport
 from dkim_formula.importing.selection import select
 from dkim_formula.importing.sources import Request
 from dkim_formula.key_text import read_stored
+from dkim_formula.keys.odd_rows import LISTED
 from dkim_formula.postgres import dsn
 from dkim_formula.private_key import PrivateKey
-from dkim_formula.settings.model import Settings
+from dkim_formula.settings import read as read_settings
+from dkim_formula.settings.model import Domain, Settings
 from dkim_formula.signer.daemons import HEADER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,6 +180,8 @@ def test_row_of_postfixadmin_without_a_key_is_named():
     messages = "\n".join(refused(held))
     assert "1 (table dkim, id 1): default of example.com has no private key" in messages
     assert "3 (table dkim, id 3): default of example.com is the path of a file" in messages
+    # A row without a text has signed nothing.
+    assert [one.domain for one in held.refused] == ["", "", "example.com", ""]
     assert "no domain" in messages
     assert PEM.splitlines()[1] not in messages
 
@@ -584,10 +590,11 @@ def test_any_name_of_a_data_set_is_read_or_refused_without_showing_it(text):
 # --- OpenDKIM -------------------------------------------------------------------------------------
 
 
-def test_daemon_with_one_key_signs_for_its_domains(tmp_path):
+@pytest.mark.parametrize("switch", ["yes", "T", "1"])
+def test_daemon_with_one_key_signs_for_its_domains(tmp_path, switch):
     path = tmp_path / "opendkim.conf"
     path.write_text(
-        "Domain example.com,example.org\nSelector s2019\nKeyFile /k/one\nSubDomains yes\n"
+        f"Domain example.com,example.org\nSelector s2019\nKeyFile /k/one\nSubDomains {switch}\n"
     )
     held = opendkim.read(str(path)).held
     assert signing(held) == {("example.com", "s2019"), ("example.org", "s2019")}
@@ -651,6 +658,57 @@ def test_option_of_opendkim_that_changes_what_is_signed_is_noted(tmp_path, optio
     path.write_text(f"{tables}{option}\n")
     (note,) = read([]).notes
     assert note.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("", {"a"}),
+        ("MultipleSignatures no\n", {"a"}),
+        ("MultipleSignatures yes\n", {"a", "b"}),
+        # config.c reads the first octet.
+        ("MultipleSignatures Y\n", {"a", "b"}),
+    ],
+)
+def test_several_lines_of_a_pattern_sign_only_with_multiple_signatures(tmp_path, option, names):
+    signing_table = tmp_path / "SigningTable"
+    signing_table.write_text("*@example.com a\n*@example.com b\n")
+    path = tmp_path / "opendkim.conf"
+    path.write_text(
+        "KeyTable csl:a=example.com:a:/a,b=example.com:b:/b\n"
+        f"SigningTable refile:{signing_table}\n{option}"
+    )
+    held = sources.reader(Settings(), Request(source="opendkim", config=str(path)))([])
+    choices = select(held.entries, held.signing, ()).choices
+    assert {choice.entry.name for choice in choices if choice.signs} == names
+
+
+def test_pillar_of_an_alias_has_the_addresses_with_keys_of_their_own():
+    held = Held()
+    held.add("own", "example.com", "mail", PEM, "1")
+    held.add("news", "example.net", "news", PEM, "2")
+    held.sign(
+        ("example.com", "own", "1"), ("example.net", "own", "2"), ("news@example.net", "news", "3")
+    )
+    domains = {name: Domain(name) for name in ("example.com", "example.net")}
+    table_import = TableImport(Settings(domains=domains), False)
+    table_import.decide(held)
+    found = table_import.report()
+    assert [one["address"] for one in found["imported"]] == ["", "news@example.net"]
+    assert found["pillar"]["example.net"] == {
+        "alias_of": "example.com",
+        "addresses": {"news@example.net": {"selector": "news", "algorithm": "ed25519"}},
+    }
+    assert read_settings({"domains": found["pillar"]}).problems == ()
+
+
+def test_summary_counts_the_notes_and_refusals_that_it_leaves_out():
+    refusal = {"entry": "a", "reason": "b"}
+    found = {"refused": [refusal] * (LISTED + 2), "notes": ["a note"] * (LISTED + 3)}
+    notes = commands.summary({**found, "changes": {}, "pillar": {}, "also_signs": []})["notes"]
+    assert len(notes) == 2 * (LISTED + 1)
+    for text in ("Refused: 2 more; dkim.import_tables", "Notes: 3 more; dkim.import_tables"):
+        assert [note for note in notes if note.startswith(text)]
 
 
 def test_program_without_a_key_is_noted():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from dkim_formula.keys import desired as keys_desired
-from dkim_formula.keys.model import DesiredKey
+from dkim_formula.keys.model import DesiredKey, Slot
 from dkim_formula.settings.model import Address, Delegation, Domain, KeyPlan, Settings
 
 RSA = KeyPlan(selector="r1", bits=3072)
@@ -15,6 +15,19 @@ TEMPLATE = Domain(name="*", keys=(RSA,), ttl=60)
 
 def settings(*domains, **parts):
     return Settings(domains={domain.name: domain for domain in domains}, **parts)
+
+
+@pytest.mark.parametrize("alias_of", [None, "b.example"])
+def test_settings_give_each_desired_key_its_slot(alias_of):
+    addresses = (Address("news@a.example", (RSA, ED25519)),)
+    own = () if alias_of else (RSA, ED25519)
+    domain = Domain("a.example", keys=own, alias_of=alias_of, addresses=addresses)
+    keys = keys_desired.desired_keys({domain.name: domain})
+    slots = {Slot(key.domain, key.address, key.algorithm) for key in keys}
+    assert len(slots) == len(own) + 2
+    assert all(keys_desired.is_desired(domain, slot) for slot in slots)
+    assert keys_desired.is_desired(domain, Slot("a.example", "", "rsa")) is (alias_of is None)
+    assert not keys_desired.is_desired(domain, Slot("a.example", "other@a.example", "rsa"))
 
 
 def patterns_of(*domains):

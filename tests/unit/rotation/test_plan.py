@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from dkim_formula.keys import refusals
 from dkim_formula.keys.model import Key, Slot
 from dkim_formula.keys.removed_domains import Orphans
 from dkim_formula.rotation import plan as plan_module
@@ -96,10 +97,13 @@ def test_first_key_waits_with_first_key_waits():
     assert visible == [("s2", "pending", "active")]
 
 
-def test_first_key_waits_if_an_import_refused_the_old_key():
-    assert advanced(PENDING, refused={"example.com"}) == []
-    planned = outlook(known(PENDING, refused={"example.com"}), Advance(), NOW)
-    assert "dkim.activate example.com s2 force=True" in planned.waiting[0].decision.waits_for
+@pytest.mark.parametrize("reason", [refusals.REFUSED, refusals.SIGNED_AS])
+def test_first_key_waits_if_an_import_found_a_reason(reason):
+    refused = {"example.com": reason}
+    assert advanced(PENDING, refused=refused) == []
+    (wait,) = outlook(known(PENDING, refused=refused), Advance(), NOW).waiting
+    assert wait.decision.waits_for.startswith(reason)
+    assert "dkim.activate example.com s2 force=True" in wait.decision.waits_for
 
 
 def test_unreadable_key_never_signs():
@@ -407,7 +411,7 @@ ALLOWED = {
     },
     "keys.model": None,
     "keys.removed_domains": {"Orphans", "WHY", "WHY_BACK"},
-    "keys.refusals": {"WHY"},
+    "keys.refusals": {"first_key_waits_for"},
     "private_key": {"DEFAULT_BITS"},
     "record_names": None,
     "records": None,

@@ -40,6 +40,8 @@ def test_key_of_the_writer_that_root_does_not_own_is_refused(files, tmp_path):
     own = {"sslcert": str(files["cert"]), "sslkey": str(files["key"])}
     (problem,) = certificates.problems(database(files, user="writer", **own))
     assert problem.startswith("dkim:database:sslkey: ")
+    assert "belongs to the user 65534, who could log in as the formula does" in problem
+    assert "libpq" not in problem
     assert "make it root's own" in problem
 
 
@@ -67,5 +69,5 @@ def test_ca_file_is_not_needed_without_verification(files):
 def test_key_that_others_can_read_is_refused(files, mode):
     files["key"].chmod(mode)
     (problem,) = certificates.problems(database(files))
-    assert f"{mode:04o}" in problem
+    assert f"has mode {mode:04o}, which libpq refuses" in problem
     assert "opendkim's own" in problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import OpenDKIMError
-from dkim_formula.signer.config_copy import copy_path, save_copy
+from dkim_formula.signer.config_copy import copies, copy_path, lacks_copy, save_copy
 
 
 def test_only_root_can_read_the_copy_and_it_is_never_overwritten(daemon):
@@ -44,3 +44,19 @@ def test_second_custom_file_has_its_own_copy(daemon):
     assert copy_path(daemon).endswith(".before-dkim-formula")
     Path(daemon.config_file).write_text("LogWhy no\n")
     assert copy_path(daemon).endswith(".before-dkim-formula.2")
+
+
+def test_copy_has_a_new_name_if_an_older_copy_was_removed(daemon):
+    for number in range(3):
+        Path(daemon.config_file).write_text(f"Nameservers 192.0.2.{number}\n")
+        save_copy(daemon.config_file, copy_path(daemon))
+    os.unlink(f"{daemon.config_file}.before-dkim-formula")
+    Path(daemon.config_file).write_text("LogWhy no\n")
+    assert lacks_copy(daemon.config_file, copy_path(daemon))
+
+
+def test_copies_have_the_order_of_their_numbers(daemon):
+    for number in range(11):
+        Path(daemon.config_file).write_text(f"Nameservers 192.0.2.{number}\n")
+        save_copy(daemon.config_file, copy_path(daemon))
+    assert copies(daemon.config_file)[-1].endswith(".before-dkim-formula.11")

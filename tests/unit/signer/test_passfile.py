@@ -42,6 +42,13 @@ def test_missing_password_is_an_error_that_names_the_pillar_key():
         passfile.text(database(password=None))
 
 
+@pytest.mark.parametrize("function", [passfile.changes, passfile.write])
+def test_missing_password_fails_the_test_run_as_it_fails_the_run(path, function):
+    with pytest.raises(InvalidValue, match=r"^dkim:database:reader:password: "):
+        function(database(password=None), path, ME)
+    assert not os.path.exists(path)
+
+
 def test_only_the_user_can_read_a_new_file(path):
     passfile.write(database(), path, ME)
     assert mode(path) == 0o400
