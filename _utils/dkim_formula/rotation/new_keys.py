@@ -10,7 +10,7 @@ from ..keys.desired import domain_settings, is_desired
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
 from ..private_key import DEFAULT_BITS
-from ..record_names import key_record_name
+from ..record_names import key_record_name, selector_in_record
 from ..settings import selector_naming
 from ..settings.model import Domain, KeyPlan, Rotation
 from .due_dates import due_at
@@ -184,10 +184,11 @@ def replacement_key(state: RotationState, key: Key, now: datetime) -> NewKey:
 
 
 def _taken(state: RotationState, domain: str) -> set[str]:
-    """Return the selectors that a new key of a domain must not have."""
+    """Return the selectors that a new key of a domain must not have, in lower case."""
+    present = {selector_in_record(key.selector) for key in state.keys if key.domain == domain}
     if domain_settings(state.settings, domain.lower()).delegation is None:
-        return set(state.used.get(domain, ()))
-    return {key.selector for key in state.keys if key.domain == domain}
+        return present.union(state.used.get(domain, ()))
+    return present
 
 
 def _selector(

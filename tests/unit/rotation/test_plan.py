@@ -151,6 +151,13 @@ def test_used_selector_is_never_used_again():
     assert moves(planned) == [("default-20261122-2", None, "pending")]
 
 
+@pytest.mark.parametrize("selector", ["Default-20261122", " default-20261122"])
+def test_selector_of_a_key_in_another_spelling_is_not_used(selector):
+    """DNS ignores case, so both keys would have their records at one name."""
+    planned = rotated(key(1, "active", selector), used={"example.com": set()})
+    assert moves(planned) == [("default-20261122-2", None, "pending")]
+
+
 def test_delegated_domain_without_a_free_selector_is_a_problem():
     delegated = replace(DOMAIN, delegation=Delegation("keys.example", ("s1", "s2")))
     settings = replace(SETTINGS, domains={"example.com": delegated})
