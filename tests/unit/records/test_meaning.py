@@ -399,6 +399,7 @@ def test_error_in_a_dmarc_tag_is_discarded_with_advice(desired, found, advice):
             "p=none; ruf=mailto:a@b.example",
             "fo= is missing",
         ),
+        ("p=none; fo=1; ruf=mailto:a@b.example", "p=none; fo=1", "ruf= is missing"),
     ],
 )
 def test_default_of_a_discarded_dmarc_tag_may_differ(desired, found, reason):
