@@ -161,6 +161,14 @@ def test_preview_does_not_call_the_program(server, folder):
     assert (planned.step.add, planned.problem, calls(folder)) == (RECORD.value.encode(), "", [])
 
 
+def test_preview_reports_a_program_that_a_run_would_refuse(server, folder):
+    dns = settings_for(server, command=program(folder, NOTES, 0o777))
+    with Publisher(dns) as publisher:
+        (planned,) = publisher.preview([task(RECORD)])
+    (done,) = publish(dns, task(RECORD))
+    assert planned.problem == done.problem != ""
+
+
 def test_other_records_are_reported_and_stay_out_of_the_call(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     alias = key_record("example.com", "alias", "rsa", "MIIB")
