@@ -42,6 +42,12 @@ def is_key_record(name: str) -> bool:
     return f".{KEY_LABEL}." in name
 
 
+def without_delegation(name: str, domain: str) -> str:
+    """Return the name that a key record of a domain has without a delegation."""
+    selector, found, _ = name.partition(f".{KEY_LABEL}.{domain}")
+    return selector + found
+
+
 def has_key_label(text: str) -> bool:
     """Return whether a text has the label of key records, which no domain or selector has."""
     return KEY_LABEL in text.lower().split(".")

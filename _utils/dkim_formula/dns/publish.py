@@ -15,7 +15,7 @@ from ..postgres import hosted as hosted_domains
 from ..postgres import schema, stand_in
 from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
 from ..postgres.connection import session
-from ..record_names import is_key_record, key_name
+from ..record_names import is_key_record
 from ..records import MANUAL_PURPOSES, Record
 from ..records.record import is_inside
 from ..settings.model import Domain, Settings
@@ -290,18 +290,21 @@ def _state_of(
 def _desired(settings: Settings, state: _State) -> _Desired:
     every = with_keys(settings, state.chosen, state.keys)
     found = records_of(settings, every.values(), state.keys)
-    state.notes += filter(None, map(own_spf_problem, every.values()))
     manual = [record for record in found if _is_manual(record, every, settings)]
     managed = [record for record in found if not _is_manual(record, every, settings)]
-    # A stored key keeps its record, even if its row is unreadable or the pillar excludes the
-    # domain.
-    kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in state.keys}
     future = [_future(one, every[one.domain.lower()]) for one in state.missing]
     by_name: dict[tuple[str, str], list[Published]] = {}
     for row in state.published:
         by_name.setdefault((row.name, row.type), []).append(row)
     publications = _publications(managed, by_name)
-    removed, by_hand = removals.of_unneeded(settings.dns, by_name, kept)
+    for record in manual:
+        by_name.pop((record.name, record.type), None)
+    for domain in every.values():
+        if problem := own_spf_problem(domain):
+            state.notes.append(problem)
+            # Without this record, the SPFs that include it would be a permanent error too.
+            by_name.pop((domain.name, "TXT"), None)
+    removed, by_hand = removals.of_unneeded(settings, by_name, state.keys)
     if by_hand:
         names = listed([label(task) for task in by_hand])
         state.notes.append(f"remove these records by hand once nothing uses them: {names}")
@@ -339,9 +342,5 @@ def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) ->
 
 
 def _future(key: DesiredKey, domain: Domain) -> Record:
-    return Record(_name_of(key, domain), "TXT", domain.ttl, FUTURE_VALUE, "dkim", domain.name)
-
-
-def _name_of(key: Key | DesiredKey, domain: Domain) -> str:
-    name = key_name(key.selector.lower(), domain.name)
-    return name if domain.delegation is None else f"{name}.{domain.delegation.zone}"
+    name = removals.name_of(key, domain)
+    return Record(name, "TXT", domain.ttl, FUTURE_VALUE, "dkim", domain.name)
