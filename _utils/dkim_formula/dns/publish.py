@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DatabaseUnavailable, NoLibrary, keeping_what_was_done
+from ..errors import DatabaseUnavailable, InvalidValue, NoLibrary, keeping_what_was_done
 from ..keys import table as keys_table
 from ..keys.comparison import compare
-from ..keys.desired import chosen_domains, desired_keys, domain_settings
+from ..keys.desired import chosen_domains, desired_keys, domain_settings, is_chosen
 from ..keys.model import DesiredKey, Key
 from ..names import is_served, owner_domain, stored_domain
 from ..postgres import hosted as hosted_domains
@@ -75,10 +75,18 @@ def publish(
     in zones of other operators, or in zones with ``publish: none``. ``to_publish`` has the first
     hundred of them in the form of ``dkim.records``.
 
-    Raises InvalidValue for an invalid domain name, DatabaseError; NoLibrary, but not for a test
-    run, which then previews the changes without asking DNS.
+    Raises InvalidValue for a domain that is neither chosen by the pillar nor has a key or a
+    published record; DatabaseError; NoLibrary, but not for a test run, which then previews the
+    changes without asking DNS.
     """
     state = _read(settings, domain, test)
+    if domain is not None and not (state.chosen or state.keys or state.published):
+        raise InvalidValue(
+            "domain",
+            domain,
+            "is not chosen by dkim:domains, and has neither a key nor a published record",
+            "correct the name, or add the domain to dkim:domains",
+        )
     desired = _desired(settings, state)
     report = PublishReport(manual=desired.manual, notes=state.notes)
     if test:
@@ -242,12 +250,10 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
     """Read the state. A test run works without a database, which a run may create first."""
     name = None if domain is None else stored_domain(domain)
     database = settings.database
-    only = None if name is None else {name: domain_settings(settings, name)}
     try:
         with session(database) as connection:
             if not test or schema.has_tables(connection, database):
-                hosted = hosted_domains.hosted(connection, database)
-                chosen = only or chosen_domains(settings, hosted)
+                chosen = _chosen(settings, name, hosted_domains.hosted(connection, database))
                 names = None if name is None else [name]
                 return _State(
                     chosen,
@@ -260,8 +266,17 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
         if not test or not awaits_setup(error, database):
             raise
         note = setup_note(error)
-    chosen = only or chosen_domains(settings, ())
+    chosen = _chosen(settings, name, () if name is None else [name])
     return _State(chosen, [], [], desired_keys(chosen), [note])
+
+
+def _chosen(settings: Settings, name: str | None, hosted: Collection[str]) -> dict[str, Domain]:
+    """Return the domains that the formula manages, by name; of these only one if it is named."""
+    if name is None:
+        return chosen_domains(settings, hosted)
+    if name in settings.domains or (name in hosted and is_chosen(settings, name)):
+        return {name: domain_settings(settings, name)}
+    return {}
 
 
 def _tasks_now(settings: Settings, domain: object) -> list[Task]:

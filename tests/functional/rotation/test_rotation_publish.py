@@ -12,7 +12,7 @@ import yaml
 from dkim_formula.dns import publish
 from dkim_formula.dns.desired import desired_records
 from dkim_formula.dns.providers.rfc2136 import Rfc2136Provider
-from dkim_formula.errors import DatabaseError, done_before
+from dkim_formula.errors import DatabaseError, InvalidValue, done_before
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.rotation import commands as rotation_commands
@@ -362,6 +362,24 @@ def test_published_spf_stays_when_the_spf_of_every_domain_includes_it(site, bind
     assert done["changes"] == {}
     assert "the spf of example.com names the record of example.com" in done["notes"][-1]
     assert bind.texts("example.com") == PUBLISHED[0]
+
+
+def test_only_a_domain_that_the_pillar_chooses_gets_policies(site, bind):
+    site.pillar["defaults"] = TEXTS
+    site.pillar["domains"] = {"example.com": False, "www.example.com": {"algorithm": "ed25519"}}
+    for test in (True, False):
+        assert publish.publish(site.settings, "example.com", test=test)["changes"] == {}
+        with pytest.raises(InvalidValue, match=r"domain: 'mail.example.com' is not chosen by"):
+            publish.publish(site.settings, "mail.example.com", test=test)
+    assert [one.purpose for one in desired_records(site.settings, "example.com")] == ["dkim"]
+    assert policies(bind) == (set(), set())
+    done = publish.publish(site.settings, "www.example.com")
+    names = ["_dmarc.www.example.com TXT", "www.example.com TXT"]
+    assert sorted(done["changes"]) == names
+    del site.pillar["domains"]["www.example.com"]
+    assert sorted(publish.publish(site.settings, "www.example.com")["changes"]) == names
+    with pytest.raises(InvalidValue, match="is not chosen by"):
+        publish.publish(site.settings, "www.example.com")
 
 
 def stored(site, bind):
