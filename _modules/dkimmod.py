@@ -723,6 +723,9 @@ def publish(domain=None, adopt=False, test=False):
     of other operators, and in zones with ``publish: none``. ``to_publish`` has the first hundred of
     them.
 
+    Raises SaltInvocationError for a domain that is neither chosen by the pillar nor has a key or a
+    published record.
+
     CLI Example:
 
     .. code-block:: bash

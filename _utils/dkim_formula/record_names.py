@@ -29,9 +29,23 @@ def key_name(selector: str, domain: str) -> str:
     return f"{selector}.{KEY_LABEL}.{domain}"
 
 
+def selector_in_record(selector: str) -> str:
+    """
+    Return a stored selector as it is in the name of its record. DNS ignores case, and verifiers
+    ignore blanks around the selector (RFC 6376, section 3.2).
+    """
+    return selector.strip(" ").lower()
+
+
 def is_key_record(name: str) -> bool:
     """Return whether a name is the name of a key record."""
     return f".{KEY_LABEL}." in name
+
+
+def without_delegation(name: str, domain: str) -> str:
+    """Return the name that a key record of a domain has without a delegation."""
+    selector, found, _ = name.partition(f".{KEY_LABEL}.{domain}")
+    return selector + found
 
 
 def has_key_label(text: str) -> bool:

@@ -1,6 +1,6 @@
 """pyspf as an independent judge of SPF records, with a resolver in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from unittest import mock
 
 import spf
@@ -12,17 +12,18 @@ CLIENTS = ("203.0.113.250", "2001:db8:ffff::250")
 OTHER_RECORD = b"v=spf1 -all"
 
 
-def is_permanent_error(record: str) -> bool:
+def is_permanent_error(record: str, others: Mapping[str, str] | None = None) -> bool:
     """Return whether pyspf reports a permanent error for the record of DOMAIN."""
-    return any(result == "permerror" for result in results(record))
+    return any(result == "permerror" for result in results(record, others))
 
 
-def results(record: str) -> Iterator[str]:
-    """Yield pyspf's result for each client."""
+def results(record: str, others: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield pyspf's result for each client. ``others`` are records of other names."""
+    records = {name: text.encode() for name, text in {**(others or {}), DOMAIN: record}.items()}
 
     def lookup(name, kind, *_):
         if kind == "TXT":
-            yield (name, kind), [record.encode() if name == DOMAIN else OTHER_RECORD]
+            yield (name, kind), [records.get(name, OTHER_RECORD)]
         if kind == "MX":
             yield (name, kind), (10, f"mx.{DOMAIN}")
 

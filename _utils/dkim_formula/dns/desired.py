@@ -68,7 +68,7 @@ def with_keys(
 def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key]) -> list[Record]:
     """
     Return the records of some domains: one for each key in any state, and one for each policy of
-    the settings.
+    the settings. A domain that the settings exclude has no policies.
 
     keys
         The domains' stored keys. A row without a readable key has no record.
@@ -83,7 +83,8 @@ def records_of(settings: Settings, domains: Iterable[Domain], keys: Sequence[Key
         if domain.delegation is not None and not record_name_problem(domain, domain.name):
             used = (key.selector for key in shown)
             found += delegation_records(domain.name, domain.delegation, used, domain.ttl)
-        found += policy_records(domain)
+        if domain.name not in settings.excluded:
+            found += policy_records(domain)
     return found
 
 

@@ -74,6 +74,8 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
         if found:
             done["text"] = notice.text(found, settings.dns)
             try:
+                if target.command is not None:
+                    check_file(target.command, f"{_WHERE}:command")
                 if not test:
                     _send(target, settings.dns, found)
                     known = after_notice(known, found, now)
@@ -131,8 +133,6 @@ def _send(target: Notify, dns: Dns, content: Notice) -> None:
     limit = f"{dns.deadline} s (dkim:dns:deadline)"
     deadline = time.monotonic() + dns.deadline
     if target.command is not None:
-        where = f"{_WHERE}:command"
-        check_file(target.command, where)
         command: Sequence[str] = [target.command]
         document = json.dumps(notice.document(content, dns)).encode()
     else:

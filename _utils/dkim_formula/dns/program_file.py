@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from pathlib import Path
+from collections.abc import Iterator
 
 from ..errors import DnsError
 
@@ -16,18 +17,39 @@ def check_file(path: str, where: str) -> None:
         The pillar key that names the program.
     """
     try:
-        resolved = Path(path).resolve(strict=True)
-        found = resolved.stat()
+        found = os.stat(path)
     except OSError as error:
         raise DnsError(f"{where}: {path}: {error.strerror}; put the program there") from None
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & stat.S_IXUSR:
         raise DnsError(f"{where}: {path} is not an executable file; run: chmod 0755 {path}")
-    for one in (resolved, *resolved.parents):
-        state = one.stat()
-        # In a directory with the sticky bit, such as /tmp, other users can't replace root's files.
-        is_open = state.st_mode & 0o022 and not (one != resolved and state.st_mode & stat.S_ISVTX)
-        if state.st_uid != 0 or is_open:
+    for one in _followed(path):
+        if _is_open(os.lstat(one)):
             raise DnsError(
                 f"{where}: {one} has another owner than root, or other users can write it, and "
-                f"{path} runs as root; run: chown root {one}; chmod go-w {one}"
+                f"{path} runs as root; run: chown -h root {one}; chmod go-w {one}"
             )
+
+
+def _followed(path: str) -> Iterator[str]:
+    """Yield every directory and link that leads to a file, then the file."""
+    at, left = "/", path.split("/")[::-1]
+    yield at
+    while left:
+        name = left.pop()
+        at = os.path.normpath(os.path.join(at, name))
+        yield at
+        if os.path.islink(at):
+            target = os.readlink(at)
+            left += target.split("/")[::-1]
+            at = "/" if target.startswith("/") else os.path.dirname(at)
+
+
+def _is_open(found: os.stat_result) -> bool:
+    """Return whether another account than root can replace a file, or what is in a directory."""
+    if found.st_uid != 0:
+        return True
+    if stat.S_ISLNK(found.st_mode):
+        return False
+    # In a directory with the sticky bit, such as /tmp, other users can't replace root's files.
+    is_sticky = stat.S_ISDIR(found.st_mode) and bool(found.st_mode & stat.S_ISVTX)
+    return bool(found.st_mode & 0o022) and not is_sticky

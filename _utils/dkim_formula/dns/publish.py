@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DatabaseUnavailable, NoLibrary, keeping_what_was_done
+from ..errors import DatabaseUnavailable, InvalidValue, NoLibrary, keeping_what_was_done
 from ..keys import table as keys_table
 from ..keys.comparison import compare
-from ..keys.desired import chosen_domains, desired_keys, domain_settings
+from ..keys.desired import chosen_domains, desired_keys, domain_settings, is_chosen
 from ..keys.model import DesiredKey, Key
 from ..names import is_served, owner_domain, stored_domain
 from ..postgres import hosted as hosted_domains
 from ..postgres import schema, stand_in
 from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
 from ..postgres.connection import session
-from ..record_names import is_key_record, key_name
+from ..record_names import is_key_record
 from ..records import MANUAL_PURPOSES, Record
 from ..records.record import is_inside
 from ..settings.model import Domain, Settings
@@ -75,10 +75,18 @@ def publish(
     in zones of other operators, or in zones with ``publish: none``. ``to_publish`` has the first
     hundred of them in the form of ``dkim.records``.
 
-    Raises InvalidValue for an invalid domain name, DatabaseError; NoLibrary, but not for a test
-    run, which then previews the changes without asking DNS.
+    Raises InvalidValue for a domain that is neither chosen by the pillar nor has a key or a
+    published record; DatabaseError; NoLibrary, but not for a test run, which then previews the
+    changes without asking DNS.
     """
     state = _read(settings, domain, test)
+    if domain is not None and not (state.chosen or state.keys or state.published):
+        raise InvalidValue(
+            "domain",
+            domain,
+            "is not chosen by dkim:domains, and has neither a key nor a published record",
+            "correct the name, or add the domain to dkim:domains",
+        )
     desired = _desired(settings, state)
     report = PublishReport(manual=desired.manual, notes=state.notes)
     if test:
@@ -242,12 +250,10 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
     """Read the state. A test run works without a database, which a run may create first."""
     name = None if domain is None else stored_domain(domain)
     database = settings.database
-    only = None if name is None else {name: domain_settings(settings, name)}
     try:
         with session(database) as connection:
             if not test or schema.has_tables(connection, database):
-                hosted = hosted_domains.hosted(connection, database)
-                chosen = only or chosen_domains(settings, hosted)
+                chosen = _chosen(settings, name, hosted_domains.hosted(connection, database))
                 names = None if name is None else [name]
                 return _State(
                     chosen,
@@ -260,8 +266,17 @@ def _read(settings: Settings, domain: object, test: bool) -> _State:
         if not test or not awaits_setup(error, database):
             raise
         note = setup_note(error)
-    chosen = only or chosen_domains(settings, ())
+    chosen = _chosen(settings, name, () if name is None else [name])
     return _State(chosen, [], [], desired_keys(chosen), [note])
+
+
+def _chosen(settings: Settings, name: str | None, hosted: Collection[str]) -> dict[str, Domain]:
+    """Return the domains that the formula manages, by name; of these only one if it is named."""
+    if name is None:
+        return chosen_domains(settings, hosted)
+    if name in settings.domains or (name in hosted and is_chosen(settings, name)):
+        return {name: domain_settings(settings, name)}
+    return {}
 
 
 def _tasks_now(settings: Settings, domain: object) -> list[Task]:
@@ -290,18 +305,21 @@ def _state_of(
 def _desired(settings: Settings, state: _State) -> _Desired:
     every = with_keys(settings, state.chosen, state.keys)
     found = records_of(settings, every.values(), state.keys)
-    state.notes += filter(None, map(own_spf_problem, every.values()))
     manual = [record for record in found if _is_manual(record, every, settings)]
     managed = [record for record in found if not _is_manual(record, every, settings)]
-    # A stored key keeps its record, even if its row is unreadable or the pillar excludes the
-    # domain.
-    kept = {_name_of(key, domain_settings(settings, key.domain.lower())) for key in state.keys}
     future = [_future(one, every[one.domain.lower()]) for one in state.missing]
     by_name: dict[tuple[str, str], list[Published]] = {}
     for row in state.published:
         by_name.setdefault((row.name, row.type), []).append(row)
     publications = _publications(managed, by_name)
-    removed, by_hand = removals.of_unneeded(settings.dns, by_name, kept)
+    for record in manual:
+        by_name.pop((record.name, record.type), None)
+    for domain in every.values():
+        if problem := own_spf_problem(domain):
+            state.notes.append(problem)
+            # Without this record, the SPFs that include it would be a permanent error too.
+            by_name.pop((domain.name, "TXT"), None)
+    removed, by_hand = removals.of_unneeded(settings, by_name, state.keys)
     if by_hand:
         names = listed([label(task) for task in by_hand])
         state.notes.append(f"remove these records by hand once nothing uses them: {names}")
@@ -339,9 +357,5 @@ def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) ->
 
 
 def _future(key: DesiredKey, domain: Domain) -> Record:
-    return Record(_name_of(key, domain), "TXT", domain.ttl, FUTURE_VALUE, "dkim", domain.name)
-
-
-def _name_of(key: Key | DesiredKey, domain: Domain) -> str:
-    name = key_name(key.selector.lower(), domain.name)
-    return name if domain.delegation is None else f"{name}.{domain.delegation.zone}"
+    name = removals.name_of(key, domain)
+    return Record(name, "TXT", domain.ttl, FUTURE_VALUE, "dkim", domain.name)

@@ -80,7 +80,8 @@ def judge(record: Record, name: str, zone: str, reply: Reply) -> Finding:
         return Finding(TRUNCATED)
     aliases = reply.values(name, "CNAME")
     if aliases and record.type != "CNAME":
-        return Finding(ALIAS, f"CNAME to {aliases[0]}", target=aliases[0], reply=reply)
+        ttl = max(rr.ttl for rr in reply.answer if rr.name == name and rr.type == "CNAME")
+        return Finding(ALIAS, f"CNAME to {aliases[0]}", ttl, aliases[0], reply=reply)
     return _of_values(record, name, reply)
 
 

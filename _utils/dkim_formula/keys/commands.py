@@ -16,7 +16,7 @@ from ..postgres import schema, stand_in
 from ..postgres.commands import awaits_setup, setup_note
 from ..postgres.connection import session
 from ..private_key import PrivateKey, check_algorithm, check_bits
-from ..record_names import key_name
+from ..record_names import key_name, selector_in_record
 from ..settings.model import Domain, Settings
 from . import changes as key_changes
 from . import removed_domains
@@ -244,9 +244,9 @@ def _refuse_used(connection, settings: Settings, desired: DesiredKey) -> None:
 
 def _existing(connection, settings: Settings, desired: DesiredKey, named: bool) -> Key | None:
     keys = keys_table.list_keys(connection, settings.database, desired.domain)
-    for key in keys:
-        if key.selector == desired.selector:
-            return key
+    same = [key for key in keys if selector_in_record(key.selector) == desired.selector]
+    if same:
+        return max(same, key=lambda key: key.selector == desired.selector)
     if named:
         return None
     own = (key for key in keys if key.algorithm == desired.algorithm and not key.address)

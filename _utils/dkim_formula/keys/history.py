@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..postgres.objects import names
 from ..postgres.sql import compose
+from ..record_names import selector_in_record
 from ..settings.model import Database
 from .model import Slot
 
@@ -53,7 +54,10 @@ def activated_after(connection: pg.connection, database: Database, line: int) ->
 def used_selectors(
     connection: pg.connection, database: Database, domains: Collection[str]
 ) -> dict[str, set[str]]:
-    """Return all selectors that each domain ever had, including those of deleted keys."""
+    """
+    Return all selectors that each domain ever had, including those of deleted keys, by the names of
+    their records: in lower case, without blanks around them.
+    """
     used: dict[str, set[str]] = {domain: set() for domain in domains}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -64,7 +68,7 @@ def used_selectors(
             (list(domains),),
         )
         for domain, selector in cursor:
-            used[domain].add(selector)
+            used[domain].add(selector_in_record(selector))
     return used
 
 
@@ -74,14 +78,16 @@ def selector_used(
     """
     Return whether a domain ever had a key with a selector, including deleted keys.
 
-    The formula never uses a selector twice: a resolver may still cache its old record.
+    The formula never uses a selector twice: a resolver may still cache its old record. Case and
+    blanks around a selector make no difference in DNS.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             compose(
-                "SELECT EXISTS (SELECT FROM {history} WHERE domain = %s AND selector = %s)",
+                "SELECT EXISTS (SELECT FROM {history}"
+                ' WHERE domain = %s AND lower(trim(selector) COLLATE "C") = %s)',
                 **names(database),
             ),
-            (domain, selector),
+            (domain, selector_in_record(selector)),
         )
         return cursor.fetchone()[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..text import counted
+
 QUOTES = (
     "quotes were pasted into the value, but only a zone file writes them; give the text without "
     "quotes"
@@ -13,6 +15,8 @@ BACKSLASHES = (
     'backslashes were pasted into the value, but only a zone file writes them before ";"; give the '
     "text without backslashes"
 )
+# An advice has at most this many differences. Anyone may write thousands of tags into a record.
+_MOST_SAID = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def writing(
     notes
         Differences that the caller found.
     """
-    names = [name for name, _ in listed]
+    names = dict.fromkeys(name for name, _ in listed)
     missing = [name for name in desired_names if name not in names and name in ("v", "k")]
     others = [(name, value) for name, value in listed if name not in desired_names]
     said = [f"{name}= is left out" for name in missing]
@@ -70,4 +74,6 @@ def writing(
         text = found.decode("utf-8", "replace")
         is_end = text.rstrip("; \t") == desired.rstrip("; \t")
         said.append('its end, a last ";" or blanks' if is_end else "blanks, defaults or capitals")
+    if (more := len(said) - _MOST_SAID) > 0:
+        said[_MOST_SAID:] = [f"and {counted(more, 'more difference')}"]
     return f"written differently: {', '.join(said)}"

@@ -111,10 +111,10 @@ def _dmarc_meaning(tags: Mapping[str, str]) -> dict[str, str]:
             tag: values[0] if tag not in lower or _is_invalid(tag, tags) else lower[tag]
             for tag, values in _DEFAULTED.items()
         },
-        # RFC 9989, section 4.7: fo has no effect without ruf.
-        "fo": (_failure_options(lower.get("fo", "0")) or "0") if lower.get("ruf") else "0",
         "rua": _uris(tags.get("rua", ""), sizes=True),
         "ruf": _uris(tags.get("ruf", ""), sizes=True),
+        # RFC 9989, section 4.7: fo has no effect without ruf, so ruf comes before fo.
+        "fo": (_failure_options(lower.get("fo", "0")) or "0") if lower.get("ruf") else "0",
     }
 
 

@@ -79,6 +79,7 @@ def read(text: bytes, grammar: Grammar) -> TagList:
     if all("=" not in part for part in parts):
         raise InvalidText(f"it is {cut(shown)}")
     found: list[tuple[str, str]] = []
+    seen: set[str] = set()
     notes: list[str] = []
     for part in parts:
         name, equals, value = (one.strip(BLANKS) for one in part.partition("="))
@@ -97,14 +98,15 @@ def read(text: bytes, grammar: Grammar) -> TagList:
                 raise InvalidText(problem)
             notes.append(f"{problem}, for which older verifiers drop the record")
         else:
-            _refuse_repeated(name, found, grammar)
+            if name in seen:
+                _refuse_repeated(name, grammar)
+            seen.add(name)
             found.append((name, value))
     return TagList(found, list(dict.fromkeys(notes)))
 
 
-def _refuse_repeated(name: str, found: Sequence[tuple[str, str]], grammar: Grammar) -> None:
-    if not any(name == earlier for earlier, _ in found):
-        return
+def _refuse_repeated(name: str, grammar: Grammar) -> None:
+    """Raise InvalidText for a tag that is there twice, unless it is an extension."""
     if not grammar.fields:
         # RFC 9989, section 4.7: DMARC has the tag-list of RFC 6376.
         raise InvalidText(

@@ -24,6 +24,7 @@ from ..postgres import schema, stand_in
 from ..postgres.commands import NO_DATABASE_YET, awaits_setup, setup_note
 from ..postgres.connection import session
 from ..private_key import check_algorithm
+from ..record_names import selector_in_record
 from ..settings.model import Domain, Settings
 from ..settings.validation import text as checked_text
 from . import replica_replay
@@ -327,8 +328,10 @@ def _refuse_selector(
     slots: Collection[Slot],
 ) -> None:
     """Refuse a selector that the next key can't have. A standby or pending key can be the next."""
-    known = next((key for key in keys if key.selector == selector), None)
-    if known is not None and known.state in UNUSED_STATES and known.slot in slots:
+    same = [key for key in keys if selector_in_record(key.selector) == selector]
+    known = max(same, key=lambda key: key.selector == selector, default=None)
+    is_next = known is not None and known.selector == selector and known.state in UNUSED_STATES
+    if is_next and known.slot in slots:
         return
     delegation = domain.delegation
     if delegation is not None and selector not in delegation.selectors:

@@ -97,7 +97,11 @@ def disclose(settings: Settings, report: RotationReport, test: bool = False) -> 
     else:
         observed = observe(settings, [one.row for one in waiting], at, report)
         gone = [number for number, one in observed.items() if one.verdict in (OK, NO_DOMAIN)]
-        ready = [one for one in waiting if one.id in gone and _is_expired(settings, one, at)]
+        ready = [
+            one
+            for one in waiting
+            if one.id in gone and _is_expired(settings, one, observed[one.id].verdict, at)
+        ]
         done = [one.id for one in ready if _write(one, Path(directory), report, test)]
     if not test:
         present = [one.id for one in waiting if one.id not in gone]
@@ -106,10 +110,17 @@ def disclose(settings: Settings, report: RotationReport, test: bool = False) -> 
             _erase(connection, settings.database, done)
 
 
-def _is_expired(settings: Settings, one: Disclosure, at: datetime) -> bool:
-    """Return whether the old record has expired from every resolver's cache."""
+def _is_expired(settings: Settings, one: Disclosure, verdict: str, at: datetime) -> bool:
+    """
+    Return whether the old record has expired from every resolver's cache. If the domain does not
+    exist, it must be absent for as long as before the deletion of the key: a domain that is soon
+    registered again has its old records.
+    """
     ttl = max(one.ttl or 0, domain_settings(settings, one.domain.lower()).ttl)
-    limit = timedelta(seconds=ttl + settings.rotation.margin)
+    seconds = ttl + settings.rotation.margin
+    if verdict == NO_DOMAIN:
+        seconds = max(seconds, settings.rotation.revoke_for)
+    limit = timedelta(seconds=seconds)
     return one.gone_since is not None and at - one.gone_since >= limit
 
 

@@ -84,7 +84,7 @@ class Evidence:
         The time of the first observation in the unbroken series that found the record ok. None if
         the servers' last answer was another. With ``ELSE_OK``: at the servers that answer.
     negative_ttl, other_ttl
-        The largest values of all observations since the record was last visible everywhere.
+        The largest values of all observations.
     ttl
         The TTL that was found last.
     """

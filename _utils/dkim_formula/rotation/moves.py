@@ -37,6 +37,11 @@ class NewKey(Key):
         )
 
     @property
+    def number(self) -> int:
+        """The number that the key was made with."""
+        return self.id - _FIRST_NEW_ID
+
+    @property
     def slot_and_state(self) -> tuple[Slot, str]:
         """The key's slot and first state. A plan has at most one new key for each such pair."""
         return self.slot, self.state

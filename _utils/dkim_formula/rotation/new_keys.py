@@ -10,7 +10,7 @@ from ..keys.desired import domain_settings, is_desired
 from ..keys.model import Key, Slot
 from ..keys.removed_domains import Orphans
 from ..private_key import DEFAULT_BITS
-from ..record_names import key_record_name
+from ..record_names import key_record_name, selector_in_record
 from ..settings import selector_naming
 from ..settings.model import Domain, KeyPlan, Rotation
 from .due_dates import due_at
@@ -107,7 +107,7 @@ def choose(
     """
     moves, problems = [], []
     taken: dict[str, set[str]] = {}
-    earlier = sum(isinstance(key, NewKey) for key in state.keys)
+    first = _free_number(state)
     for slot, spec in desired.items():
         candidate = state.candidate(slot)
         if candidate is not None and selector in (None, candidate.selector):
@@ -124,7 +124,7 @@ def choose(
             problems.append(f"{slot.domain}: {error}")
             continue
         names.add(name)
-        moves.append(_creation(NewKey.of(slot, name, spec.bits, earlier + len(moves)), _NEXT))
+        moves.append(_creation(NewKey.of(slot, name, spec.bits, first + len(moves)), _NEXT))
     return moves, problems
 
 
@@ -138,7 +138,7 @@ def standby_keys(state: RotationState, now: datetime) -> tuple[list[Move], list[
     """
     moves, problems = [], []
     taken: dict[str, set[str]] = {}
-    earlier = sum(isinstance(key, NewKey) for key in state.keys)
+    first = _free_number(state)
     for slot, keys in state.slots.items():
         states = {key.state for key in keys}
         if "active" not in states or states & set(UNUSED_STATES):
@@ -156,9 +156,14 @@ def standby_keys(state: RotationState, now: datetime) -> tuple[list[Move], list[
                 problems.append(f"{slot.domain}: {error}")
             continue
         names.add(name)
-        key = NewKey.of(slot, name, spec.bits, earlier + len(moves), "standby")
+        key = NewKey.of(slot, name, spec.bits, first + len(moves), "standby")
         moves.append(_creation(key, _STANDBY))
     return moves, problems
+
+
+def _free_number(state: RotationState) -> int:
+    """Return a number above those of the new keys that earlier parts of the plan create."""
+    return max((key.number + 1 for key in state.keys if isinstance(key, NewKey)), default=0)
 
 
 def _creation(key: NewKey, why: str) -> Move:
@@ -179,10 +184,11 @@ def replacement_key(state: RotationState, key: Key, now: datetime) -> NewKey:
 
 
 def _taken(state: RotationState, domain: str) -> set[str]:
-    """Return the selectors that a new key of a domain must not have."""
+    """Return the selectors that a new key of a domain must not have, in lower case."""
+    present = {selector_in_record(key.selector) for key in state.keys if key.domain == domain}
     if domain_settings(state.settings, domain.lower()).delegation is None:
-        return set(state.used.get(domain, ()))
-    return {key.selector for key in state.keys if key.domain == domain}
+        return present.union(state.used.get(domain, ()))
+    return present
 
 
 def _selector(

@@ -39,7 +39,12 @@ class RotationReport:
         entry["new"] = new
 
     def add_plan(self, state: RotationState, plan: RotationPlan) -> None:
-        """Add the changes, notes and problems of a plan that is carried out in a state."""
+        """
+        Add the changes, notes and problems of a plan that is carried out in a state. Of several
+        simultaneous runs, one may find its request refused after another one's moves.
+        """
+        if plan.refused:
+            self.problem(plan.refused)
         for move in plan.moves:
             replaced = state.active(move.key.slot) if move.to_state == "active" else None
             if replaced is not None:

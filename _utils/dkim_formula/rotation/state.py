@@ -63,7 +63,7 @@ class RotationState:
         The slots in which a key became active since the start of the call, each with that key's
         selector.
     used
-        Every selector that each domain ever had.
+        Every selector that each domain ever had, in lower case.
     orphans
         The domains that are gone, and the domains that returned.
     refused

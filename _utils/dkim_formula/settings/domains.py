@@ -17,7 +17,7 @@ from .dns import advise_ttl
 from .domain_keys import KEY_CHECKS, key_plans, read_addresses
 from .inheritance import DEFAULTS, EVERY_HOSTED, Merged
 from .model import Delegation, Dmarc, Domain
-from .spf import advise_spf, own_name_problem, read_spf
+from .spf import advise_spf, circle_problems, own_name_problem, read_spf
 from .transport import read_mta_sts, report_uris
 from .validation import (
     Notes,
@@ -104,6 +104,9 @@ def read_domains(defaults: object, domains: object, record_ttl: int, notes: Note
             read = _read_settings(value, pillar_key, _DOMAIN, notes)
             result.named[name] = _make(name, Merged(read, inherited, pillar_key), notes)
     _check_aliases(result, notes)
+    records = {name: one.spf for name, one in result.named.items() if one.spf}
+    for problem in circle_problems(records, result.defaults.spf, WHERE):
+        notes.problem(problem)
     return result
 
 

@@ -87,6 +87,49 @@ def own_name_problem(record: str, domain: str, where: str) -> InvalidValue | Non
     )
 
 
+def circle_problems(
+    records: Mapping[str, str], inherited: str | None, where: str
+) -> Iterator[InvalidValue]:
+    """
+    Yield the problem of each circle of records that include or redirect to each other.
+
+    Source: RFC 7208, section 4.6.4.
+
+    records
+        The records by their domains, in stored form. No record names itself.
+    inherited
+        The record of the domains without a record of their own.
+    where
+        The pillar key of the domains. The problem names one that has a record of its own: a common
+        record of all of them would name itself.
+    """
+    for circle in _circles(records):
+        first = next(at for at, name in enumerate(circle) if records[name] != inherited)
+        name, *others = (*circle[first:], *circle[:first])
+        yield InvalidValue(
+            f"{where}:{name}:spf",
+            _including(records[name])[others[0]],
+            f"leads back to the record of {name}, by {', then '.join(others)}: receivers treat "
+            "that as a permanent error (RFC 7208, section 4.6.4)",
+            f"remove the term, or one in the spf of {' or '.join(others)}",
+        )
+
+
+def _circles(records: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yield circles of domains, each named by the record of the one before, until none is left."""
+    leads = {name: included_domains(record) & records.keys() for name, record in records.items()}
+    while leads:
+        ends = [name for name, others in leads.items() if leads.keys().isdisjoint(others)]
+        if not ends:
+            path = [min(leads)]
+            while (other := min(leads[path[-1]] & leads.keys())) not in path:
+                path.append(other)
+            ends = path[path.index(other) :]
+            yield ends
+        for name in ends:
+            del leads[name]
+
+
 def included_domains(record: str) -> frozenset[str]:
     """Return the domains whose records a record includes or redirects to, in lower case."""
     return frozenset(_including(record))

@@ -8,10 +8,10 @@ The program uses neither Salt nor its master. The settings are those of the last
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .. import calls
-from ..errors import FormulaError
+from ..errors import FormulaError, done_before
 from ..health import commands as health
 from ..rotation import commands as rotation
 from ..rotation.report import comment
@@ -43,7 +43,7 @@ def _run(found: Saved, job: str, rest: Sequence[str]) -> int:
     try:
         return _RUN[job](found, *rest)
     except (FormulaError, OSError) as error:
-        _print(str(error))
+        _print("\n".join([str(error), *_lines(done_before(error))]))
         return 1
 
 
@@ -70,9 +70,12 @@ def move_keys(found: Saved) -> int:
     settings = found.reading.settings
     done = due_work(settings)(settings)
     result, changes, text = comment(done, False)
-    lines = [f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items()]
-    _print("\n".join([text, *lines]))
+    _print("\n".join([text, *_lines(changes)]))
     return 1 if result is False else 0
+
+
+def _lines(changes: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return [f"{name}: {one['old']} -> {one['new']}" for name, one in changes.items()]
 
 
 def due_work(settings: Settings) -> Callable[[Settings], dict[str, object]]:

@@ -161,6 +161,14 @@ def test_preview_does_not_call_the_program(server, folder):
     assert (planned.step.add, planned.problem, calls(folder)) == (RECORD.value.encode(), "", [])
 
 
+def test_preview_reports_a_program_that_a_run_would_refuse(server, folder):
+    dns = settings_for(server, command=program(folder, NOTES, 0o777))
+    with Publisher(dns) as publisher:
+        (planned,) = publisher.preview([task(RECORD)])
+    (done,) = publish(dns, task(RECORD))
+    assert planned.problem == done.problem != ""
+
+
 def test_other_records_are_reported_and_stay_out_of_the_call(server, folder):
     dns = settings_for(server, command=program(folder, NOTES))
     alias = key_record("example.com", "alias", "rsa", "MIIB")
@@ -289,6 +297,44 @@ def test_false_success_of_the_program_is_detected(server, folder):
     assert checked.verdict == "missing"
     # The next run calls the program again.
     assert publish(dns, task(RECORD))[0].step is not None
+
+
+@pytest.fixture
+def other_folder(tmp_path):
+    """Create a folder that another account owns, below folders that only root can write."""
+    made = Path("/root") / f"other-{tmp_path.name}-{os.getpid()}"
+    made.mkdir(mode=0o755)
+    os.chown(made, 65534, 0)
+    yield made
+    for one in made.iterdir():
+        one.unlink()
+    made.rmdir()
+
+
+@pytest.mark.parametrize("links", ["a link", "a link to a link", "a link to itself"])
+def test_program_behind_a_link_that_another_user_can_change_is_not_run(
+    server, folder, other_folder, links
+):
+    target, link = program(folder, NOTES), other_folder / "link"
+    path = link
+    if links == "a link to a link":
+        path = folder / "link"
+        path.symlink_to(link)
+    link.symlink_to(link if links == "a link to itself" else target)
+    (done,) = publish(settings_for(server, command=str(path)), task(RECORD))
+    assert done.problem.startswith("dkim:dns:command: ")
+    assert calls(folder) == []
+
+
+def test_program_behind_links_that_only_root_can_change_is_run(server, folder):
+    os.symlink(folder.name + "/../" + folder.name, folder.parent / f"{folder.name}-link")
+    try:
+        (folder / "last").symlink_to(program(folder, NOTES))
+        path = folder.parent / f"{folder.name}-link" / "last"
+        (done,) = publish(settings_for(server, command=str(path)), task(RECORD))
+        assert (done.problem, done.sent) == ("", True)
+    finally:
+        (folder.parent / f"{folder.name}-link").unlink()
 
 
 @pytest.mark.parametrize("wrong", ["missing", "mode", "owner", "others", "folder", "directory"])

@@ -87,6 +87,25 @@ def test_key_is_removed_when_its_domain_was_missing_for_the_whole_time(site, reg
     assert done["problems"] == []
 
 
+def test_private_key_of_a_missing_domain_is_disclosed_after_the_same_time(site, registry, tmp_path):
+    """A domain that is registered again has its old record: a forger could use the private key."""
+    folder = tmp_path / "public"
+    folder.mkdir()
+    site.pillar["rotation"]["publish_private"] = str(folder)
+    site.pillar["domains"][DOMAIN]["ttl"] = 60
+    rotation_commands.rotate(site.settings, DOMAIN)
+    (selector,) = site.selectors("active", DOMAIN)
+    rotation_commands.revoke(site.settings, DOMAIN, selector, force=True)
+    registry.serve()
+    run(site)
+    site.pass_time(REVOKED_FOR - 60)
+    run(site)
+    assert [*folder.iterdir()] == []
+    site.pass_time(60)
+    run(site)
+    assert [one.name for one in folder.iterdir()] == [f"{selector}._domainkey.{DOMAIN}.pem"]
+
+
 def test_domain_that_returns_with_its_record_restarts_the_wait(site, registry):
     registry.serve()
     run(site)

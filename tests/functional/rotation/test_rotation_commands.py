@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 from dkim_formula.errors import StepRefused
+from dkim_formula.keys import changes as key_changes
 from dkim_formula.keys import commands as keys_commands
+from dkim_formula.keys.model import DesiredKey
+from dkim_formula.postgres import connection as db
+from dkim_formula.private_key import PrivateKey
 from dkim_formula.rotation import commands as rotation_commands
 from functional.rotation.test_rotation import HOLD, QUEUE
 
@@ -182,3 +186,20 @@ def test_test_run_of_a_rotation_reports_the_planned_key(site, force, made):
         one["name"] for one in done["to_publish"]
     ]
     assert planned["to_publish"][0]["value"] == "the record of a key that is to be generated"
+
+
+def test_selector_that_differs_from_a_used_one_in_case_alone_is_never_used(site):
+    """DNS ignores case, so both keys would have their records at one name."""
+    site.make_keys()
+    with db.session(site.database) as connection:
+        pairs = [(DesiredKey("example.com", "Mail", "ed25519"), PrivateKey.generate("ed25519"))]
+        key_changes.store(connection, site.database, pairs, "imported", "retired")
+    found = keys_commands.generate(site.settings, "example.com", "mail")
+    assert (found["existed"], found["selector"], found["state"]) == (True, "Mail", "retired")
+    with pytest.raises(StepRefused, match="that is retired"):
+        rotation_commands.rotate(site.settings, "example.com", "mail")
+    keys_commands.delete(site.settings, "example.com", "Mail")
+    for function in (keys_commands.generate, rotation_commands.rotate):
+        with pytest.raises(StepRefused, match="not used twice"):
+            function(site.settings, "example.com", "mail")
+    assert [*site.states()] == ["default"]

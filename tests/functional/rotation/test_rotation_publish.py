@@ -12,7 +12,7 @@ import yaml
 from dkim_formula.dns import publish
 from dkim_formula.dns.desired import desired_records
 from dkim_formula.dns.providers.rfc2136 import Rfc2136Provider
-from dkim_formula.errors import DatabaseError, done_before
+from dkim_formula.errors import DatabaseError, InvalidValue, done_before
 from dkim_formula.keys import commands as keys_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.rotation import commands as rotation_commands
@@ -25,10 +25,13 @@ from support.dns_daemons import ALGORITHM, KEY_NAME, SECRET, Bind
 
 pytestmark = pytest.mark.one_release
 
+DELEGATIONS = ("one.example", "two.example")
+
 
 @pytest.fixture
 def bind(tmp_path):
-    with Bind(tmp_path / "bind", {"example.com": ""}, "127.0.53.150") as running:
+    zones = dict.fromkeys(("example.com", *DELEGATIONS), "")
+    with Bind(tmp_path / "bind", zones, "127.0.53.150") as running:
         yield running
 
 
@@ -305,6 +308,78 @@ def test_case_36_record_of_a_deleted_delegated_key_is_removed_from_its_zone(read
         assert done["changes"][f"{owner} TXT"]["new"] is None
         assert bind.texts(owner) == set()
         assert publish.publish(site.settings)["changes"] == {}
+
+
+TEXTS = {"spf": "v=spf1 mx -all", "dmarc": {"policy": "none"}}
+
+
+@pytest.fixture
+def with_policies(site):
+    site.pillar["domains"]["example.com"] |= TEXTS
+    publish.publish(site.settings)
+    return site
+
+
+def policies(bind):
+    return bind.texts("example.com"), bind.texts("_dmarc.example.com")
+
+
+PUBLISHED = ({b"v=spf1 mx -all"}, {b"v=DMARC1; p=none"})
+
+
+def test_policies_stay_in_a_zone_that_a_person_takes_over(with_policies, bind):
+    site = with_policies
+    assert policies(bind) == PUBLISHED
+    site.pillar["dns"]["zones"]["example.com"]["publish"] = "none"
+    done = publish.publish(site.settings)
+    assert done["changes"] == {}
+    assert not any("remove these records" in note for note in done["notes"])
+    assert "_dmarc.example.com TXT" in done["manual"]
+
+
+def test_new_delegation_removes_no_record_while_the_key_signs(with_policies, bind):
+    site, owner = with_policies, "default._domainkey.example.com"
+    (text,) = bind.texts(owner)
+    for zone in DELEGATIONS:
+        site.pillar["dns"]["zones"][zone] = {"nameservers": [bind.address]}
+        site.pillar["domains"]["example.com"]["delegation"] = {"zone": zone}
+        done = publish.publish(site.settings)
+        assert [*done["changes"]] == [f"{owner}.{zone} TXT"]
+    assert policies(bind) == PUBLISHED
+    names = [owner, *(f"{owner}.{zone}" for zone in DELEGATIONS)]
+    assert [bind.texts(one) for one in names] == [{text}] * 3
+    rotation_commands.revoke(site.settings, "example.com", "default", force=True)
+    last = bind.texts(names[2])
+    assert [bind.texts(one) for one in names[:2]] == [set(), set()]
+    assert [one[-2:] for one in last] == [b"p="]
+
+
+def test_published_spf_stays_when_the_spf_of_every_domain_includes_it(site, bind):
+    site.pillar["domains"] = {"*": {"algorithm": "ed25519", "spf": TEXTS["spf"]}}
+    publish.publish(site.settings, "example.com")
+    site.pillar["domains"]["*"]["spf"] = "v=spf1 include:example.com -all"
+    done = publish.publish(site.settings, "example.com")
+    assert done["changes"] == {}
+    assert "the spf of example.com names the record of example.com" in done["notes"][-1]
+    assert bind.texts("example.com") == PUBLISHED[0]
+
+
+def test_only_a_domain_that_the_pillar_chooses_gets_policies(site, bind):
+    site.pillar["defaults"] = TEXTS
+    site.pillar["domains"] = {"example.com": False, "www.example.com": {"algorithm": "ed25519"}}
+    for test in (True, False):
+        assert publish.publish(site.settings, "example.com", test=test)["changes"] == {}
+        with pytest.raises(InvalidValue, match=r"domain: 'mail.example.com' is not chosen by"):
+            publish.publish(site.settings, "mail.example.com", test=test)
+    assert [one.purpose for one in desired_records(site.settings, "example.com")] == ["dkim"]
+    assert policies(bind) == (set(), set())
+    done = publish.publish(site.settings, "www.example.com")
+    names = ["_dmarc.www.example.com TXT", "www.example.com TXT"]
+    assert sorted(done["changes"]) == names
+    del site.pillar["domains"]["www.example.com"]
+    assert sorted(publish.publish(site.settings, "www.example.com")["changes"]) == names
+    with pytest.raises(InvalidValue, match="is not chosen by"):
+        publish.publish(site.settings, "www.example.com")
 
 
 def stored(site, bind):

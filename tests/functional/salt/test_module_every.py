@@ -69,7 +69,7 @@ EXAMPLES = {
     "dkim.mta_sts_policy": (["example.com"], {"url", "text"}),
     "dkim.notify": ([], {"changes", "told", "text", "waiting", "notes", "problems"}),
     "dkim.public_key": (["example.com", "default"], str),
-    "dkim.publish": (["example.net"], {"changes", "unchanged", "problems", "manual", "notes"}),
+    "dkim.publish": (["example.org"], {"changes", "unchanged", "problems", "manual", "notes"}),
     "dkim.records": ([], list),
     "dkim_sls.records_summary": ([], str),
     "dkim_opendkim.restart": (

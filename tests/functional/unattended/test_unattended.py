@@ -131,6 +131,21 @@ def test_rotation_job_uses_the_saved_settings(host, capsys):
     assert "default._domainkey.example.com: retired -> revoked" in capsys.readouterr().out
 
 
+def test_rotation_job_that_fails_midway_prints_what_it_did(host, capsys, monkeypatch):
+    def failing(_settings):
+        error = FormulaError("the connection was lost")
+        error.done = {"default._domainkey.example.com": {"old": "retired", "new": "revoked"}}
+        raise error
+
+    host.call("dkim_sls.manage_job", "rotation")
+    monkeypatch.setattr(jobs.rotation, "advance", failing)
+    monkeypatch.setattr(jobs.rotation, "rotate_due", failing)
+    assert jobs.main(["rotation"]) == 1
+    assert capsys.readouterr().out == (
+        "the connection was lost\ndefault._domainkey.example.com: retired -> revoked\n"
+    )
+
+
 def test_metrics_job_runs_in_the_folder_of_the_settings(host, folder, tmp_path):
     host.call("dkim_sls.manage_job", "metrics")
     target = tmp_path / "dkim.prom"

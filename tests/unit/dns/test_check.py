@@ -263,6 +263,13 @@ def test_alias_to_nothing_is_missing():
     assert "CNAME to gone.example.com" in detail
 
 
+@pytest.mark.parametrize("target", [HELD.replace("s1._domainkey", "there"), ""])
+def test_alias_shows_for_how_long_resolvers_keep_it(target):
+    with Nameserver({"example.com": f"{target}s1._domainkey 7200 CNAME there\n"}) as server:
+        (found,) = check([KEY], dns_of(server))
+    assert found.servers[0].finding.ttl == 7200
+
+
 def test_aliases_in_a_circle_end():
     zone = "s1._domainkey 60 CNAME b\nb 60 CNAME s1._domainkey\n"
     with Nameserver({"example.com": zone}) as server:

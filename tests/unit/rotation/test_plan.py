@@ -155,6 +155,13 @@ def test_used_selector_is_never_used_again():
     assert moves(planned) == [("default-20261122-2", None, "pending")]
 
 
+@pytest.mark.parametrize("selector", ["Default-20261122", " default-20261122"])
+def test_selector_of_a_key_in_another_spelling_is_not_used(selector):
+    """DNS ignores case, so both keys would have their records at one name."""
+    planned = rotated(key(1, "active", selector), used={"example.com": set()})
+    assert moves(planned) == [("default-20261122-2", None, "pending")]
+
+
 def test_delegated_domain_without_a_free_selector_is_a_problem():
     delegated = replace(DOMAIN, delegation=Delegation("keys.example", ("s1", "s2")))
     settings = replace(SETTINGS, domains={"example.com": delegated})
@@ -247,6 +254,35 @@ def test_one_plan_has_new_keys_for_a_due_key_and_a_returned_domain():
         ("example.org", "active"),
         ("example.org", "pending"),
     }
+
+
+def test_new_standby_key_beside_another_domains_new_key():
+    due = {"activated": NOW - timedelta(days=9)}
+    old = key(4, "active", domain="example.org", **due)
+    both = {"example.com": DOMAIN, "example.org": replace(DOMAIN, name="example.org")}
+    state = known(
+        key(1, "active", **due),
+        STANDBY,
+        old,
+        settings=replace(WITH_STANDBY, domains=both),
+        visible=[STANDBY],
+        domains=frozenset(both),
+    )
+    planned = plan(state, RotateDue(chosen=both), NOW)
+    assert moves(planned) == [
+        ("s2", "standby", "pending"),
+        (NEXT_NAME, None, "pending"),
+        ("s2", "pending", "active"),
+        (NEXT_NAME, None, "standby"),
+    ]
+    after = state.after(planned.moves, NOW).keys
+    assert sorted((one.domain, one.selector, one.state) for one in after) == [
+        ("example.com", NEXT_NAME, "standby"),
+        ("example.com", "s1", "retired"),
+        ("example.com", "s2", "active"),
+        ("example.org", NEXT_NAME, "pending"),
+        ("example.org", "s4", "active"),
+    ]
 
 
 def test_domain_outside_the_batch_gets_no_new_key():

@@ -4,6 +4,7 @@ import time
 
 import pytest
 from dkim_formula.dns.publish import FUTURE_VALUE
+from dkim_formula.rotation.moves import RotationPlan
 from dkim_formula.rotation.report import RotationReport, comment
 
 KEY = "s2._domainkey.example.com"
@@ -105,3 +106,9 @@ def test_repeated_note_is_listed_once():
     report.note("once")
     report.note("once")
     assert report.to_dict()["notes"] == ["once"]
+
+
+def test_request_that_became_refused_during_the_run_is_a_problem():
+    report = RotationReport()
+    report.add_plan(None, RotationPlan(refused="example.com, selector 's1': the key is active"))
+    assert report.to_dict()["problems"] == ["example.com, selector 's1': the key is active"]

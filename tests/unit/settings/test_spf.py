@@ -110,6 +110,58 @@ def test_record_that_names_itself_is_refused(value):
     assert spf_judge.is_permanent_error(f"v=spf1 {value}")
 
 
+def of_domains(defaults=None, **domains):
+    """Read a pillar with some domains below ``example``, each with its SPF or the default."""
+    named = {
+        f"{name}.example": {} if spf is None else {"spf": spf} for name, spf in domains.items()
+    }
+    return read({"defaults": {} if defaults is None else {"spf": defaults}, "domains": named})
+
+
+RECURSION = "receivers treat that as a permanent error (RFC 7208, section 4.6.4)"
+
+
+@pytest.mark.parametrize("second", ["include:a.example -all", "mx redirect=A.example."])
+def test_records_that_include_each_other_are_refused(second):
+    (said,) = of_domains(a="mx ?include:b.example -all", b=second).problems
+    assert said == (
+        "dkim:domains:a.example:spf: '?include:b.example' leads back to the record of a.example, "
+        f"by b.example: {RECURSION}; remove the term, or one in the spf of b.example"
+    )
+    record = "v=spf1 mx ?include:b.example -all"
+    others = {"b.example": f"v=spf1 {second.lower()}".replace("a.example", spf_judge.DOMAIN)}
+    assert spf_judge.is_permanent_error(record, others)
+
+
+def test_each_circle_of_records_is_named_once_at_a_record_of_its_own():
+    found = of_domains(
+        "include:d.example -all",
+        a="include:b.example -all",
+        b="include:c.example -all",
+        c="include:a.example include:d.example -all",
+        d="include:e.example -all",
+        e=None,
+        f=None,
+    )
+    assert sorted(said.partition(": rec")[0] for said in found.problems) == [
+        "dkim:domains:a.example:spf: 'include:b.example' leads back to the record of a.example, by "
+        "b.example, then c.example",
+        "dkim:domains:d.example:spf: 'include:e.example' leads back to the record of d.example, by "
+        "e.example",
+    ]
+
+
+def test_records_that_include_others_without_a_circle_are_accepted():
+    found = of_domains(
+        "include:a.example include:b.example -all",
+        a="include:b.example include:c.example -all",
+        b="include:c.example include:elsewhere.example -all",
+        c="mx -all",
+        **{"f": "include:a.example -all"},
+    )
+    assert found.problems == ()
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...errors import DnsError
 from ...settings.model import Dns
@@ -52,17 +52,22 @@ class CommandProvider(BatchProvider):
         return found
 
     def preview(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
-        """Yield an empty result for each change. The program is not started."""
-        return ((position, ChangeResult()) for position in range(len(changes)))
+        """Check the program's file, and yield a result for each change. Starts no program."""
+        return self._results(changes, dict)
 
     def send(self, changes: Sequence[Change]) -> Iterator[tuple[int, ChangeResult]]:
         """Start the program once with all changes."""
+        document = {"format": FORMAT, "changes": [_to_dict(change) for change in changes]}
+        return self._results(changes, lambda: self._refusals(json.dumps(document).encode()))
+
+    def _results(
+        self, changes: Sequence[Change], refusals: Callable[[], dict[str, str]]
+    ) -> Iterator[tuple[int, ChangeResult]]:
         if not changes:
             return
-        document = {"format": FORMAT, "changes": [_to_dict(change) for change in changes]}
         try:
             check_file(self._dns.command, "dkim:dns:command")
-            refused = self._refusals(json.dumps(document).encode())
+            refused = refusals()
         except DnsError as error:
             yield from ((position, ChangeResult(error=error)) for position in range(len(changes)))
             return
