@@ -18,7 +18,7 @@ from .changes import (
 )
 from .check_dns import check_dns
 from .delegations import delegations
-from .doctor import check, doctor, health
+from .doctor import advice, advice_of, check, doctor, health
 from .fleet import fleet
 from .importing import export_key, import_tables, report, written
 from .notify import notify
@@ -33,6 +33,8 @@ __all__ = [
     "TEST_AT",
     "Asked",
     "Terminal",
+    "advice",
+    "advice_of",
     "as_text",
     "asked",
     "draw",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..calls import SALT_CALL, typed
-from ..text import counted, listed
+from ..text import ADVICE, counted, listed
 from . import words
 from .terminal import Terminal, cell_width
 
@@ -98,6 +98,18 @@ def check(found: Mapping[str, object], terminal: Terminal) -> str:
     if advice:
         summary += f", {counted(advice, 'piece')} of advice"
     return "\n".join([*lines, f"{terminal.bad if number else terminal.ok} {summary}"])
+
+
+def advice_of(comment: str) -> tuple[list[str], str]:
+    """Return the advice in the comment of a state ``dkim.checked``, and the rest of the comment."""
+    lines = comment.split("\n")
+    given = [line.removeprefix(ADVICE) for line in lines if line.startswith(ADVICE)]
+    return given, "\n".join(line for line in lines if not line.startswith(ADVICE))
+
+
+def advice(texts: Iterable[str], terminal: Terminal) -> list[str]:
+    """Draw the advice of a run of states, each text once, as ``dkim.check`` draws it."""
+    return ["\n".join(terminal.marked(terminal.unknown, text)) for text in dict.fromkeys(texts)]
 
 
 def _asked(time: str | None, now: datetime) -> str:

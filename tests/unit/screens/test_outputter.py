@@ -181,6 +181,37 @@ def test_run_of_states_ends_with_the_records_to_publish_once(show, function, ver
     assert "Succeeded: 3" in text
 
 
+ADVICE = "Advice: 'accept' sends mail on unsigned; see salt-call dkim.check"
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_run_of_states_shows_the_advice_of_its_checks_once_before_the_records(show, verbose):
+    run = {
+        "dkim_|-a_|-a_|-checked": state("a", f"The pillar is valid\n{ADVICE}"),
+        "dkim_|-b_|-b_|-checked": state("b", f"No problems found\n{ADVICE}\nAdvice: more"),
+        "dkim_|-r_|-r_|-records_shown": state("r", RECORDS, __run_num__=2),
+    }
+    text = show(run, "state.apply", state_verbose=verbose, is_terminal=False, **CALL)
+    shown = ADVICE.replace("Advice:", "?").replace("salt-call", CALL["dkim_call"])
+    end = text.partition("Total run time")[2]
+    assert " ".join(end.split()).partition("? ")[2] == " ".join(
+        f"{shown.removeprefix('? ')} ? more {RECORDS}".split()
+    )
+    assert text.count("sends mail on unsigned") == 1
+    assert ("No problems found" in text) == verbose
+
+
+def test_run_whose_check_failed_shows_the_problems_as_salt_does(show):
+    text = show(
+        {"dkim_|-a_|-a_|-checked": state("a", "dkim:domans: unknown key", result=False)},
+        "state.apply",
+        state_verbose=False,
+        is_terminal=False,
+    )
+    assert "dkim:domans: unknown key" in text
+    assert "?" not in text
+
+
 CALL = {"dkim_call": "/srv/formula/bin/highstate --call"}
 
 
