@@ -65,25 +65,38 @@ def _run_of_states(data, kwargs):
     """
     Return what Salt shows of a run of states, followed by the advice of the check and the records
     to publish. Both are in comments of states without changes, which Salt shows among the other
-    states or not at all.
+    states or not at all. States that did not run because of a failed state are only counted: Salt
+    shows each, below the failed one.
     """
-    shown, advice, records = {}, [], []
+    shown, not_run, advice, records = {}, 0, [], []
     for minion, states in data.items():
-        shown[minion] = states
-        if isinstance(states, dict):
-            moved = {}
-            for tag, one in states.items():
-                if _succeeded(tag, one, "records_shown"):
-                    records.append(one["comment"])
-                    moved[tag] = {**one, "comment": "See the end"}
-                elif _succeeded(tag, one, "checked"):
-                    given, rest = commands.advice_of(one["comment"])
-                    advice += given
-                    moved[tag] = {**one, "comment": rest}
-            shown[minion] = {**states, **moved}
+        if not isinstance(states, dict):
+            shown[minion] = states
+            continue
+        shown[minion] = {}
+        for tag, one in states.items():
+            if _did_not_run(one):
+                not_run += 1
+                continue
+            shown[minion][tag] = one
+            if _succeeded(tag, one, "records_shown"):
+                records.append(one["comment"])
+                shown[minion][tag] = {**one, "comment": "See the end"}
+            elif _succeeded(tag, one, "checked"):
+                given, rest = commands.advice_of(one["comment"])
+                advice += given
+                shown[minion][tag] = {**one, "comment": rest}
     text = salt.loader.outputters(__opts__)["highstate"](shown, **kwargs)
-    parts = [text.rstrip("\n"), *commands.advice(advice, _terminal()), *records]
+    parts = [text.rstrip("\n"), *commands.left_out(not_run, _terminal())]
+    parts += [*commands.advice(advice, _terminal()), *records]
     return calls.typed("\n\n".join(parts))
+
+
+def _did_not_run(state):
+    """Return whether a state of a run did not run, because a state that it requires failed."""
+    # Salt has no other mark for this; the comment is the same from 3006 to 3008.
+    comment = state.get("comment") if isinstance(state, dict) else None
+    return isinstance(comment, str) and comment.startswith("One or more requisite failed")
 
 
 def _succeeded(tag, state, function):

@@ -108,8 +108,19 @@ def advice_of(comment: str) -> tuple[list[str], str]:
 
 
 def advice(texts: Iterable[str], terminal: Terminal) -> list[str]:
-    """Draw the advice of a run of states, each text once, as ``dkim.check`` draws it."""
-    return ["\n".join(terminal.marked(terminal.unknown, text)) for text in dict.fromkeys(texts)]
+    """
+    Draw the advice that the check gave before a run of states, each text once, as ``dkim.check``
+    draws it. The run itself may have repaired the cause.
+    """
+    found = ["\n".join(terminal.marked(terminal.unknown, text)) for text in dict.fromkeys(texts)]
+    head = "Advice from before the run (salt-call dkim.check gives the present advice):"
+    return ["\n".join(terminal.wrapped(head)), *found] if found else []
+
+
+def left_out(number: int, terminal: Terminal) -> list[str]:
+    """Draw the number of the states that did not run because of a failed state."""
+    text = f"{counted(number, 'state')} did not run, because a state that they require failed"
+    return ["\n".join(terminal.marked(terminal.unknown, text))] if number else []
 
 
 def _asked(time: str | None, now: datetime) -> str:
