@@ -181,7 +181,7 @@ def test_run_of_states_ends_with_the_records_to_publish_once(show, function, ver
     assert "Succeeded: 3" in text
 
 
-ADVICE = "Advice: 'accept' sends mail on unsigned; see salt-call dkim.check"
+ADVICE = "Advice: mail leaves unsigned; see salt-call dkim.check"
 
 
 @pytest.mark.parametrize("verbose", [True, False])
@@ -196,7 +196,7 @@ def test_run_of_states_shows_the_advice_of_its_checks_once_before_the_records(sh
     head, _, end = text.partition("Total run time")[2].partition("? ")
     assert f"Advice from before the run ({CALL['dkim_call']} dkim.check" in " ".join(head.split())
     assert end.split() == f"{shown.removeprefix('? ')} ? more {RECORDS}".split()
-    assert text.count("sends mail on unsigned") == 1
+    assert text.count("mail leaves unsigned") == 1
     assert ("No problems found" in text) == verbose
 
 
