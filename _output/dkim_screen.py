@@ -63,24 +63,45 @@ def _screens(function, data):
 
 def _run_of_states(data, kwargs):
     """
-    Return what Salt shows of a run of states, followed by the records to publish. These records are
-    the comment of a state without changes, which Salt shows among the other states or not at all.
+    Return what Salt shows of a run of states, followed by the advice of the check and the records
+    to publish. Both are in comments of states without changes, which Salt shows among the other
+    states or not at all. States that did not run because of a failed state are only counted: Salt
+    shows each, below the failed one.
     """
-    shown, records = {}, []
+    shown, not_run, advice, records = {}, 0, [], []
     for minion, states in data.items():
-        shown[minion] = states
-        if isinstance(states, dict):
-            found = {tag: one for tag, one in states.items() if _shows_records(tag, one)}
-            records += [one["comment"] for one in found.values()]
-            moved = {tag: {**one, "comment": "See the end"} for tag, one in found.items()}
-            shown[minion] = {**states, **moved}
+        if not isinstance(states, dict):
+            shown[minion] = states
+            continue
+        shown[minion] = {}
+        for tag, one in states.items():
+            if _did_not_run(one):
+                not_run += 1
+                continue
+            shown[minion][tag] = one
+            if _succeeded(tag, one, "records_shown"):
+                records.append(one["comment"])
+                shown[minion][tag] = {**one, "comment": "See the end"}
+            elif _succeeded(tag, one, "checked"):
+                given, rest = commands.advice_of(one["comment"])
+                advice += given
+                shown[minion][tag] = {**one, "comment": rest}
     text = salt.loader.outputters(__opts__)["highstate"](shown, **kwargs)
-    return calls.typed("\n\n".join([text.rstrip("\n"), *records]))
+    parts = [text.rstrip("\n"), *commands.left_out(not_run, _terminal())]
+    parts += [*commands.advice(advice, _terminal()), *records]
+    return calls.typed("\n\n".join(parts))
 
 
-def _shows_records(tag, state):
-    """Return whether a state of a run is a successful ``dkim.records_shown``."""
-    is_it = tag.startswith("dkim_|-") and tag.endswith("_|-records_shown")
+def _did_not_run(state):
+    """Return whether a state of a run did not run, because a state that it requires failed."""
+    # Salt has no other mark for this; the comment is the same from 3006 to 3008.
+    comment = state.get("comment") if isinstance(state, dict) else None
+    return isinstance(comment, str) and comment.startswith("One or more requisite failed")
+
+
+def _succeeded(tag, state, function):
+    """Return whether a state of a run is a successful one of this function of ``dkim``."""
+    is_it = tag.startswith("dkim_|-") and tag.endswith(f"_|-{function}")
     return is_it and isinstance(state, dict) and state.get("result") is True
 
 

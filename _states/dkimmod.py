@@ -12,7 +12,7 @@ from dkim_formula.converge import failed
 from dkim_formula.dns.commands import changes_summary
 from dkim_formula.importing.commands import summary
 from dkim_formula.rotation.report import comment
-from dkim_formula.text import listed
+from dkim_formula.text import ADVICE, listed
 from dkim_salt import managed
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -41,7 +41,7 @@ def checked(name):
     lines = ["No problems found"]
     if not found["looked"]:
         lines = ["The pillar is valid; the database was not checked"]
-    ret["comment"] = "\n".join([*lines, *(f"Advice: {text}" for text in found["advice"])])
+    ret["comment"] = "\n".join([*lines, *(f"{ADVICE}{text}" for text in found["advice"])])
     return ret
 
 

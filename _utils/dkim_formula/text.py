@@ -5,6 +5,9 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
+# The beginning of each line with advice in the comment of a state dkim.checked.
+ADVICE = "Advice: "
+
 _TYPED_OCTET = re.compile(r"\\x([89a-f][0-9a-f])")
 
 # Texts that YAML reads as themselves, except words such as "no".

@@ -108,6 +108,8 @@ class _Checker:
         if targets:
             return await self._through_alias(record, zone, answers, min(targets), steps)
         answers = await self._exclude_wildcards(name, record.type, zone, answers)
+        if name == record.name:
+            answers = await self._find_doubled(record, zone, answers)
         return await self._conclude(record, zone, answers)
 
     async def _without_domain(self, record: Record, error: NoSuchDomain) -> Checked:
@@ -232,21 +234,57 @@ class _Checker:
         if name == zone.name:
             return answers
         endpoints = zone.endpoints()
-        sibling = question(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
 
         async def judged(answer: Answered) -> Answered:
             finding = answer.finding
             if not (finding.shown or finding.target) or finding.verdict not in _MAYBE_BY_WILDCARD:
                 return answer
-            try:
-                reply = await self._client.ask_fully(endpoints[answer.address], sibling)
-            except NoAnswer:
-                return answer
-            if not _is_alike(finding, reply):
+            if not await self._is_of_wildcard(endpoints[answer.address], name, rtype, finding):
                 return answer
             return replace(answer, finding=verdict.by_wildcard(finding))
 
         return list(await asyncio.gather(*map(judged, answers)))
+
+    async def _is_of_wildcard(
+        self, endpoint: Endpoint, name: str, rtype: str, finding: Finding
+    ) -> bool:
+        try:
+            sibling = question(f"{secrets.token_hex(8)}.{name.partition('.')[2]}", rtype)
+            reply = await self._client.ask_fully(endpoint, sibling)
+        except DnsError:
+            # The server gives no answer, or the sibling's name is longer than DNS allows.
+            return False
+        return _is_alike(finding, reply)
+
+    async def _find_doubled(
+        self, record: Record, zone: Zone, answers: list[Answered]
+    ) -> list[Answered]:
+        """
+        Return the answers. If no server has the record, and a server has it at its name followed by
+        the zone's name, the details say so: some DNS panels append the zone's name to every name.
+        """
+        found = {answer.finding.verdict for answer in answers}
+        if verdict.MISSING not in found or verdict.OK in found:
+            return answers
+        missing = [answer for answer in answers if answer.finding.verdict == verdict.MISSING]
+        endpoint = zone.endpoints()[missing[0].address]
+        doubled = f"{record.name}.{zone.name}"
+        try:
+            reply = await self._client.ask_fully(endpoint, question(doubled, record.type))
+        except DnsError:
+            # The server gives no answer, or the doubled name is longer than DNS allows.
+            return answers
+        there = verdict.judge(record, doubled, zone.name, reply)
+        if there.verdict != verdict.OK:
+            return answers
+        if await self._is_of_wildcard(endpoint, doubled, record.type, there):
+            return answers
+        return [
+            replace(answer, finding=verdict.doubled(answer.finding, record.name, zone.name))
+            if answer in missing
+            else answer
+            for answer in answers
+        ]
 
     async def _validate(self, found: Checked) -> Checked:
         """

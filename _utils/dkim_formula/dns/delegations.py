@@ -21,6 +21,7 @@ from ..text import timestamp_if_known
 from . import awaited
 from .awaited import Awaited
 from .query import DnsClient, Endpoint, question
+from .verdict import doubled_text
 from .zones import ZoneFinder
 
 RIGHT = "right"
@@ -148,7 +149,8 @@ def _dated(one: Delegated, row: Awaited | None) -> Delegated:
 
 
 async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Delegated:
-    servers = [*(await finder.zone_of(record.domain)).endpoints().values()]
+    zone = await finder.zone_of(record.domain)
+    servers = [*zone.endpoints().values()]
     found = await asyncio.gather(*(_targets(client, one, record.name) for one in servers))
     answered = [one for one in found if one is not None]
     if not answered:
@@ -161,25 +163,24 @@ async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Deleg
         return Delegated(record, IN_PART, f"at {len(right)} of {len(found)} servers")
     if others:
         return Delegated(record, OTHER_TARGET, f"the CNAME points to {cut(others[0])}")
-    return await _absent(client, servers[[one is not None for one in found].index(True)], record)
+    first = servers[[one is not None for one in found].index(True)]
+    return await _absent(client, first, record, zone.name)
 
 
-async def _absent(client: DnsClient, server: Endpoint, record: Record) -> Delegated:
+async def _absent(client: DnsClient, server: Endpoint, record: Record, zone: str) -> Delegated:
     """Return the state of a CNAME that no server has, with the likely reason."""
     reply = await client.ask_fully(server, question(record.name, "TXT"))
     if reply.values(record.name, "TXT"):
         detail = "a TXT record exists at this name; remove it and add the CNAME instead"
         return Delegated(record, OTHER_RECORD, detail)
     # Some panels append the zone's name to a name that already ends with it.
-    doubled = f"{record.name}.{record.domain}"
     try:
-        is_doubled = await _targets(client, server, doubled)
+        is_doubled = await _targets(client, server, f"{record.name}.{zone}")
     except DnsError:
         # The doubled name is longer than DNS allows.
         is_doubled = None
     if is_doubled:
-        detail = f"the record is at {doubled}: enter the name without .{record.domain}"
-        return Delegated(record, ABSENT, detail)
+        return Delegated(record, ABSENT, doubled_text(record.name, zone))
     return Delegated(record, ABSENT)
 
 

@@ -16,6 +16,7 @@ from ..keys.desired import (
     record_name_problem,
     record_of,
 )
+from ..keys.known_domains import refuse_unknown
 from ..keys.model import Key
 from ..names import is_served, mail_domain, stored_domain
 from ..postgres import hosted as hosted_domains
@@ -41,12 +42,15 @@ def desired_records(settings: Settings, domain: object = None) -> list[Record]:
     """
     Return the records of one domain, or of every domain that the settings choose or that has a key.
 
-    Raises InvalidValue for an invalid domain name, DatabaseUnavailable, DatabaseError.
+    Raises InvalidValue for an invalid domain name, DatabaseUnavailable; DatabaseError, also for a
+    domain without a key that is neither hosted nor in the pillar: its name may be mistyped.
     """
     with session(settings.database) as connection:
         if domain is not None:
             name = stored_domain(domain)
             keys = completed_keys(connection, settings, name)
+            if not keys and name not in settings.excluded:
+                refuse_unknown(connection, settings, name)
             return records_of(settings, [domain_settings(settings, name)], keys)
         keys = completed_keys(connection, settings)
         chosen = chosen_domains(settings, hosted_domains.hosted(connection, settings.database))

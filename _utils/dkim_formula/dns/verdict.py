@@ -135,6 +135,17 @@ def by_wildcard(finding: Finding) -> Finding:
     return Finding(MISSING, detail, ttl=finding.ttl, negative_ttl=finding.negative_ttl)
 
 
+def doubled(finding: Finding, name: str, zone: str) -> Finding:
+    """Return the finding for a missing record that is at its name followed by the zone's name."""
+    return replace(finding, detail=f"{finding.detail}; {doubled_text(name, zone)}")
+
+
+def doubled_text(name: str, zone: str) -> str:
+    """Return the text about a record at its name followed by the zone's name."""
+    remedy = "enter @ as the name" if name == zone else f"enter the name without .{zone}"
+    return f"the record is at {name}.{zone}: {remedy}"
+
+
 def _of_values(record: Record, name: str, reply: Reply) -> Finding:
     found = [rr for rr in reply.answer if rr.name == name and rr.type == record.type]
     shown = tuple(rr.value for rr in found)

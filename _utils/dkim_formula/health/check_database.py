@@ -16,7 +16,18 @@ from ..secret import Secret
 from ..settings.model import Database
 from ..signer.daemons import Daemon, environment
 from . import child, expiry
-from .model import NO_OPENDKIM, Finding, Host, Sample, applied, judged, right, unknown, wrong
+from .model import (
+    NO_OPENDKIM,
+    Finding,
+    Host,
+    Sample,
+    applied,
+    differences,
+    judged,
+    right,
+    unknown,
+    wrong,
+)
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -87,7 +98,7 @@ def definitions(host: Host) -> Iterator[Finding]:
     """Check that tables, views and triggers are as the formula creates them."""
     found = postgres_commands.manage_schema(host.settings.database, test=True)["changes"]
     remedy = applied("dkim.database")
-    yield judged("tables and views", _listed(found), "as the formula creates them", remedy)
+    yield judged("tables and views", differences(found), "as the formula creates them", remedy)
 
 
 def rights(host: Host) -> Iterator[Finding]:
@@ -103,7 +114,7 @@ def rights(host: Host) -> Iterator[Finding]:
         found.append(("writer's rights", database.writer.name, managed))
     for name, role, one in found:
         passed = f"{role} has exactly the rights that it needs"
-        yield judged(name, _listed(one["changes"]), passed, applied("dkim.database"))
+        yield judged(name, differences(one["changes"]), passed, applied("dkim.database"))
     yield private_keys(host)
 
 
@@ -111,7 +122,7 @@ def private_keys(host: Host) -> Finding:
     """Return the roles that can read private keys: a problem if the pillar closes the keys."""
     database = host.settings.database
     found = postgres_commands.revoke_public(database, test=True)
-    problems = _listed(found["changes"])
+    problems = differences(found["changes"])
     if database.close_keys:
         problems += found["notes"]
     passed = "; ".join(found["notes"]) or "read by the formula's own roles alone"
@@ -129,7 +140,7 @@ def access(host: Host) -> Iterator[Finding]:
         database, True, not host.systemd, test=True, keep_former=host.settings.fleet.is_set
     )["changes"]
     passed = "pg_hba.conf and pg_ident.conf let the reader log in"
-    yield judged(name, _listed(found), passed, applied("dkim.database"))
+    yield judged(name, differences(found), passed, applied("dkim.database"))
 
 
 def logins(host: Host) -> Iterator[Finding | Sample]:
@@ -267,7 +278,3 @@ def _read_table(connection: pg.connection, database: Database) -> Iterator[str]:
 
 def _primary(error) -> str:
     return error.diag.message_primary or type(error).__name__
-
-
-def _listed(changes: dict[str, dict[str, object]]) -> list[str]:
-    return [f"{what}: {one['old']!r} instead of {one['new']!r}" for what, one in changes.items()]

@@ -35,6 +35,7 @@ from .model import (
     Finding,
     Host,
     Sample,
+    differences,
     judged,
     right,
     unknown,
@@ -347,8 +348,7 @@ def _differing(connection: pg.connection, host: Host) -> Iterator[str]:
     hosted = hosted_domains.hosted(connection, database)
     desired = desired_patterns(chosen_domains(host.settings, hosted))
     planned = patterns.plan(patterns.read(connection, database), desired)
-    for what, one in planned.changes.items():
-        yield f"{what}: {one['old']} instead of {one['new']}"
+    yield from differences(planned.changes)
 
 
 def with_public_halves(

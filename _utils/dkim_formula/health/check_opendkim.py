@@ -53,9 +53,8 @@ def services(host: Host) -> Iterator[Finding | Sample]:
     if host.had_postfix:
         # Debian 12's unit "postfix" is active even if its instance does not run, and each
         # `postfix status` writes a line to the mail log (measured).
-        yield from service(
-            postfix, postfix_runs(host.chroot), f"systemctl start {postfix}", f"'{postfix}*'"
-        )
+        start = f"systemctl start {postfix}" if host.has_postfix else applied("dkim.postfix")
+        yield from service(postfix, postfix_runs(host.chroot), start, f"'{postfix}*'")
     else:
         yield unknown("service", NO_POSTFIX, subject=postfix)
 

@@ -137,6 +137,24 @@ def judged(
     return right(check, passed, subject)
 
 
+def differences(changes: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """
+    Return a text for each difference between what exists and what the formula would set.
+
+    changes
+        ``{what: {"old", "new"}}``; None is nothing.
+    """
+    return [_difference(what, one["old"], one["new"]) for what, one in changes.items()]
+
+
+def _difference(what: str, old: object, new: object) -> str:
+    if old is None:
+        return f"{what}: {new!r} is missing"
+    if new is None:
+        return f"{what}: {old!r} is not desired"
+    return f"{what}: {old!r} instead of {new!r}"
+
+
 def applied(sls: str) -> str:
     """Return the command that applies an SLS of the formula."""
     return f"salt-call state.apply {sls}"

@@ -29,14 +29,13 @@ from . import overrides, stopped_daemons
 SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 
 UNSIGNED_ADVICE = (
-    "dkim:postfix:milter_default_action: 'accept' sends mail on unsigned, with nothing but a line "
-    "in Postfix's log, for as long as OpenDKIM is away; set 'tempfail' to keep it in the sender's "
-    "queue"
+    "dkim:postfix:milter_default_action: with 'accept', mail leaves unsigned while OpenDKIM is "
+    "down, and only Postfix's log shows it; set 'tempfail', so that mail waits"
 )
 
 NO_SYSTEMD_ADVICE = (
     "this machine has no systemd: nothing starts OpenDKIM again when it has crashed, and it "
-    "crashes when mail comes while PostgreSQL is away; monitor it, and set "
+    "crashes when mail comes while PostgreSQL is down; monitor it, and set "
     "dkim:postfix:milter_default_action to 'tempfail', so that mail waits"
 )
 NO_PASSWORD_FILE_ADVICE = (

@@ -18,7 +18,7 @@ from .changes import (
 )
 from .check_dns import check_dns
 from .delegations import delegations
-from .doctor import check, doctor, health
+from .doctor import advice, advice_of, check, doctor, health, left_out
 from .fleet import fleet
 from .importing import export_key, import_tables, report, written
 from .notify import notify
@@ -33,10 +33,13 @@ __all__ = [
     "TEST_AT",
     "Asked",
     "Terminal",
+    "advice",
+    "advice_of",
     "as_text",
     "asked",
     "draw",
     "has_utf8",
+    "left_out",
 ]
 
 # The position of the argument ``test`` of each function, since callers may pass it by position.

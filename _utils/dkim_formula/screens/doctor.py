@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..calls import SALT_CALL, typed
-from ..text import counted, listed
+from ..text import ADVICE, counted, listed
 from . import words
 from .terminal import Terminal, cell_width
 
@@ -98,6 +98,29 @@ def check(found: Mapping[str, object], terminal: Terminal) -> str:
     if advice:
         summary += f", {counted(advice, 'piece')} of advice"
     return "\n".join([*lines, f"{terminal.bad if number else terminal.ok} {summary}"])
+
+
+def advice_of(comment: str) -> tuple[list[str], str]:
+    """Return the advice in the comment of a state ``dkim.checked``, and the rest of the comment."""
+    lines = comment.split("\n")
+    given = [line.removeprefix(ADVICE) for line in lines if line.startswith(ADVICE)]
+    return given, "\n".join(line for line in lines if not line.startswith(ADVICE))
+
+
+def advice(texts: Iterable[str], terminal: Terminal) -> list[str]:
+    """
+    Draw the advice that the check gave before a run of states, each text once, as ``dkim.check``
+    draws it. The run itself may have repaired the cause.
+    """
+    found = ["\n".join(terminal.marked(terminal.unknown, text)) for text in dict.fromkeys(texts)]
+    head = "Advice from before the run (salt-call dkim.check gives the present advice):"
+    return ["\n".join(terminal.wrapped(head)), *found] if found else []
+
+
+def left_out(number: int, terminal: Terminal) -> list[str]:
+    """Draw the number of the states that did not run because of a failed state."""
+    text = f"{counted(number, 'state')} did not run, because a state that they require failed"
+    return ["\n".join(terminal.marked(terminal.unknown, text))] if number else []
 
 
 def _asked(time: str | None, now: datetime) -> str:

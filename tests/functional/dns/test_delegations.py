@@ -68,6 +68,17 @@ def test_state_has_the_reason_as_detail(record, state, detail):
     assert (found.state, found.detail) == (state, detail)
 
 
+def test_cname_of_a_domain_below_its_zone_is_found_at_the_doubled_name():
+    records = delegation_records(f"mail.{DOMAIN}", DELEGATION)[:1]
+    name = records[0].name
+    with Nameserver({DOMAIN: lines(f"{name} 60 CNAME {records[0].value}.")}) as server:
+        (found,) = observe(server, records=records)
+    assert (found.state, found.detail) == (
+        "absent",
+        f"the record is at {name}.{DOMAIN}: enter the name without .{DOMAIN}",
+    )
+
+
 def test_different_servers_are_right_in_part():
     zone = lines(f"s1._domainkey 60 CNAME {TARGET}")
     with Nameserver({DOMAIN: zone}) as new, Nameserver({DOMAIN: ""}) as old:

@@ -169,6 +169,8 @@ def machine(surroundings, mailhost):
         domains={
             "example.com": {"algorithm": "ed25519", "mta_sts": {"mx": ["mail.example.com"]}},
             "example.org": {"algorithm": "ed25519"},
+            # Without a record, so that no name server is asked.
+            "example.net": False,
         },
     )
     mailhost.call("dkim.generate", "example.com")
@@ -303,6 +305,12 @@ def test_records_are_text_in_each_format(machine, format_):
         assert selector in text
         start = machine.call("dkim.public_key", "example.com", selector)[:60]
         assert start in text
+
+
+@pytest.mark.parametrize("function", ["dkim.records", "dkim.check_dns"])
+def test_domain_that_no_one_names_is_refused_as_mistyped(machine, function):
+    with pytest.raises(CommandExecutionError, match=r"exmaple\.com is neither in dkim:domains nor"):
+        machine.call(function, "exmaple.com")
 
 
 def test_unknown_format_is_refused_with_its_value(machine):

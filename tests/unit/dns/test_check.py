@@ -71,6 +71,62 @@ def test_missing_record_has_its_negative_ttl(zone, detail, negative):
     assert found.negative_ttl == negative
 
 
+BELOW = key_record("mail.example.com", "s1", "rsa", "MIIBkey")
+SPF = spf_record("example.com", "v=spf1 -all")
+
+
+@pytest.mark.parametrize(
+    ("record", "zone", "detail"),
+    [
+        (
+            KEY,
+            HELD.replace("_domainkey", "_domainkey.example.com"),
+            "s1._domainkey.example.com.example.com: enter the name without .example.com",
+        ),
+        (
+            BELOW,
+            HELD.replace("_domainkey", "_domainkey.mail.example.com"),
+            "s1._domainkey.mail.example.com.example.com: enter the name without .example.com",
+        ),
+        (SPF, 'example.com 60 TXT "v=spf1 -all"\n', "example.com.example.com: enter @ as the name"),
+    ],
+)
+def test_record_at_the_doubled_name_of_a_panel_is_named(record, zone, detail):
+    with Nameserver({"example.com": zone}) as server, Nameserver({"example.com": zone}) as other:
+        (found,) = check([record], dns_of(server, other))
+    assert found.verdict == "missing"
+    for answer in found.servers:
+        assert answer.finding.detail.endswith(f"; the record is at {detail}")
+
+
+@pytest.mark.parametrize(
+    ("record", "zone"),
+    [
+        (KEY, 's1._domainkey.example.com 60 TXT "v=DKIM1; k=rsa; t=s; p=MIIBother"\n'),
+        (SPF, '* 60 TXT "v=spf1 -all"\n'),
+    ],
+    ids=["another key", "a wildcard"],
+)
+def test_other_record_at_the_doubled_name_is_not_named(record, zone):
+    with Nameserver({"example.com": zone}) as server:
+        result, detail = verdict(dns_of(server), record)
+    assert result == "missing"
+    assert "the record is at" not in detail
+
+
+def test_server_that_lags_behind_is_not_asked_for_the_doubled_name(server):
+    with Nameserver({"example.com": ""}) as late:
+        assert verdict(dns_of(server, late))[0] == "inconsistent"
+    assert {name for _, name, rtype in late.asked if rtype == "TXT"} == {KEY.name}
+
+
+def test_missing_record_of_the_longest_name_has_no_doubled_name():
+    domain = ".".join(["a" * 60] * 3 + ["b" * 44, "example.com"])
+    record = key_record(domain, "s", "rsa", "MIIBkey")
+    with Nameserver({"example.com": ""}) as server:
+        assert verdict(dns_of(server), record)[0] == "missing"
+
+
 @pytest.mark.parametrize(
     ("there", "how"),
     [

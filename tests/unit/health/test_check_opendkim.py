@@ -213,3 +213,14 @@ def test_socket_without_a_listener_is_reported(host, monkeypatch):
         assert (one.ok, "no milter answers" in one.message) == (False, True)
         silent.listen()
         assert by_subject(check_opendkim.sockets(host))["opendkim"].ok
+
+
+@pytest.mark.parametrize(
+    ("postconf", "remedy"),
+    [(".", "systemctl start postfix;"), ("absent", "salt-call state.apply dkim.postfix;")],
+)
+def test_postfix_that_was_removed_is_installed_again(host, monkeypatch, tmp_path, postconf, remedy):
+    monkeypatch.setattr(model, "POSTCONF", str(tmp_path / postconf))
+    found = by_subject(check_opendkim.services(host))["postfix"]
+    assert found.ok is False
+    assert found.remedy.startswith(remedy)

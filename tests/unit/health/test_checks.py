@@ -13,6 +13,7 @@ from dkim_formula.health.check_keys import (
     overdue_finding,
     unsigned_finding,
 )
+from dkim_formula.health.model import differences
 from dkim_formula.records import key_record
 from dkim_formula.settings.model import Settings
 
@@ -129,3 +130,16 @@ HEALTH = sorted((Path(__file__).resolve().parents[3] / "_utils/dkim_formula/heal
 def test_commands_of_remedies_have_no_placeholder(path):
     commands = re.findall(r"salt-call [^\n]*", path.read_text(encoding="utf-8"))
     assert [one for one in commands if re.search(r"\b(DOMAIN|SELECTOR|NEW-\w+)\b", one)] == []
+
+
+def test_difference_says_what_is_missing_what_is_not_desired_and_what_differs():
+    changes = {
+        "pg_hba.conf": {"old": None, "new": "local vmail"},
+        "SELECT on users": {"old": "granted", "new": None},
+        "CREATEROLE": {"old": True, "new": False},
+    }
+    assert differences(changes) == [
+        "pg_hba.conf: 'local vmail' is missing",
+        "SELECT on users: 'granted' is not desired",
+        "CREATEROLE: True instead of False",
+    ]

@@ -181,6 +181,45 @@ def test_run_of_states_ends_with_the_records_to_publish_once(show, function, ver
     assert "Succeeded: 3" in text
 
 
+ADVICE = "Advice: mail leaves unsigned; see salt-call dkim.check"
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_run_of_states_shows_the_advice_of_its_checks_once_before_the_records(show, verbose):
+    run = {
+        "dkim_|-a_|-a_|-checked": state("a", f"The pillar is valid\n{ADVICE}"),
+        "dkim_|-b_|-b_|-checked": state("b", f"No problems found\n{ADVICE}\nAdvice: more"),
+        "dkim_|-r_|-r_|-records_shown": state("r", RECORDS, __run_num__=2),
+    }
+    text = show(run, "state.apply", state_verbose=verbose, is_terminal=False, **CALL)
+    shown = ADVICE.replace("Advice:", "?").replace("salt-call", CALL["dkim_call"])
+    head, _, end = text.partition("Total run time")[2].partition("? ")
+    assert f"Advice from before the run ({CALL['dkim_call']} dkim.check" in " ".join(head.split())
+    assert end.split() == f"{shown.removeprefix('? ')} ? more {RECORDS}".split()
+    assert text.count("mail leaves unsigned") == 1
+    assert ("No problems found" in text) == verbose
+
+
+def test_run_whose_check_failed_shows_the_problem_and_counts_the_states_that_did_not_run(show):
+    problem = state("a", "dkim:domans: unknown key", result=False)
+    # Salt 3006 to 3008, salt/state.py, State.call_chunk
+    skipped = {
+        f"file_|-{name}_|-{name}_|-managed": state(
+            name, f"One or more requisite failed: {name}", result=False, __run_num__=1
+        )
+        for name in ("b", "c")
+    }
+    run = {"dkim_|-a_|-a_|-checked": problem, **skipped}
+    text = show(run, "state.apply", state_verbose=False, is_terminal=False)
+    assert "dkim:domans: unknown key" in text
+    assert "requisite" not in text
+    assert "Failed:    1" in text
+    assert text.rstrip("\n").endswith(
+        "? 2 states did not run, because a state that they require failed"
+    )
+    assert "did not run" not in show({**run, **dict.fromkeys(skipped, problem)}, "state.apply")
+
+
 CALL = {"dkim_call": "/srv/formula/bin/highstate --call"}
 
 
