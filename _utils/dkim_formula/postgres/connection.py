@@ -194,6 +194,8 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
     parameters: dict[str, object] = {
         "dbname": dbname,
         "host": database.host,
+        # PGHOSTADDR of the environment would lead to another server.
+        "hostaddr": "",
         "port": database.port,
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT,
@@ -204,9 +206,9 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
             parameters["sslrootcert"] = database.ca_file
         if database.sslcert is not None:
             parameters |= {"sslcert": database.sslcert, "sslkey": database.sslkey}
-    if "," in database.host:
-        # Of several servers only the primary accepts writes.
-        parameters["target_session_attrs"] = "read-write"
+    # Of several servers only the primary accepts writes.
+    is_one = "," not in database.host
+    parameters["target_session_attrs"] = "any" if is_one else "read-write"
     return parameters
 
 

@@ -81,6 +81,31 @@ def test_missing_database_is_distinguished_from_a_missing_server(database):
     assert "'gone'" in str(absent.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGHOST", "192.0.2.1"),
+        ("PGHOSTADDR", "192.0.2.1"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+    ],
+)
+def test_environment_for_other_programs_leads_to_no_other_server(
+    database, monkeypatch, variable, value
+):
+    monkeypatch.setenv(variable, value)
+    with db.session(database) as connection:
+        assert query(connection, "SELECT inet_client_addr()") == [(None,)]
+
+
+def test_missing_database_is_recognised_with_another_server_in_the_environment(
+    database, monkeypatch
+):
+    monkeypatch.setenv("PGHOST", "/nowhere")
+    with pytest.raises(DatabaseUnavailable) as absent, db.session(replace(database, name="gone")):
+        pass
+    assert absent.value.reason == "no_database"
+
+
 def test_missing_database_is_recognised_in_any_language(database, monkeypatch):
     connect = psycopg2.connect
 
