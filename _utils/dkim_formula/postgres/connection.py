@@ -16,7 +16,6 @@ from .catalog import relation_kind
 from .driver import driver
 from .safe_errors import errors_translated, safe_text
 from .session_settings import apply_settings
-from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -36,7 +35,6 @@ def session(
     *,
     setup: bool = False,
     dbname: str | None = None,
-    role: str | None = None,
     autocommit: bool = False,
     application_name: str = "dkim-formula",
 ) -> Iterator[pg.connection]:
@@ -55,8 +53,6 @@ def session(
         The session reads or changes schema, roles or access files.
     dbname
         Another database of the same server (``postgres``, to create the mail database).
-    role
-        A role to switch to (``SET ROLE``) after the login.
     autocommit
         Commit each statement by itself, as ``CREATE DATABASE`` needs.
     application_name
@@ -80,8 +76,6 @@ def session(
             with connection.cursor() as cursor:
                 if not setup and dbname is None:
                     schema_number.refuse_newer(cursor, database)
-                if role is not None:
-                    cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:
                 connection.commit()
             yield connection

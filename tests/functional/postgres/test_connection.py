@@ -68,11 +68,6 @@ def test_changes_are_rolled_back_after_an_error(database):
         assert query(connection, "SELECT to_regclass('public.lost')") == [(None,)]
 
 
-def test_session_takes_the_given_role(database):
-    with db.session(database, role="vmail") as connection:
-        assert query(connection, "SELECT current_user, session_user") == [("vmail", "postgres")]
-
-
 def test_missing_database_is_distinguished_from_a_missing_server(database):
     with pytest.raises(DatabaseUnavailable) as absent, db.session(replace(database, name="gone")):
         pass
