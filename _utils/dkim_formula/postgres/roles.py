@@ -156,6 +156,17 @@ def read(connection: pg.connection, desired: DesiredRole) -> Snapshot:
     )
 
 
+def read_without_database(connection: pg.connection, desired: DesiredRole) -> Snapshot:
+    """
+    Read the role for a database that does not exist yet, in which the role has no rights.
+
+    connection
+        A session with another database of the server.
+    """
+    found = read(connection, replace(desired, relations=(), grants=frozenset()))
+    return replace(found, granted={}, given=frozenset(), possessions=())
+
+
 def plan(snapshot: Snapshot, desired: DesiredRole, dbname: str) -> Plan:
     """
     Plan an entry for each attribute, membership and grant that differs.

@@ -94,7 +94,9 @@ class Snapshot:
     problems: tuple[str, ...] = ()
 
 
-ABSENT = Snapshot(schema=True)
+def absent(database: Database, owner: owners.Snapshot) -> Snapshot:
+    """Return the snapshot of a database that is not created yet. It will have a schema public."""
+    return Snapshot(owner=owner, schema=database.schema == "public")
 
 
 def read(

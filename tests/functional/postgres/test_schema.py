@@ -49,8 +49,9 @@ def test_empty_database_gets_all_tables_and_views(database, connection):
 
 
 @pytest.mark.parametrize("owner", ["vmail-dkim-owner", "another-owner"])
-def test_plan_without_a_database_equals_the_changes_of_the_run(server, database, owner):
-    database = replace(database, keys_owner=owner)
+@pytest.mark.parametrize("name", ["public", "dkim"])
+def test_plan_without_a_database_equals_the_changes_of_the_run(server, database, owner, name):
+    database = replace(database, keys_owner=owner, schema=name)
     with db.session(server.settings, autocommit=True) as connection:
         execute(connection, f"DROP DATABASE {database.name}")
     planned = postgres_commands.manage_schema(database, test=True)["changes"]
