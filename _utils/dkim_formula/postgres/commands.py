@@ -13,7 +13,7 @@ from ..errors import MISSING, DatabaseUnavailable, InvalidValue, keeping_what_wa
 from ..plan import Plan
 from ..secret import Secret
 from ..settings.arguments import list_of
-from ..settings.database_values import identifier, qualified_table
+from ..settings.database_values import qualified_table, writer_name
 from ..settings.model import Database
 from . import (
     access_files,
@@ -98,7 +98,7 @@ def manage_writer(database: Database, test: bool = False) -> dict[str, object]:
         test,
         plan=plan,
         apply=lambda connection: roles.apply(connection, _writer(database, connection)),
-        absent=lambda: roles.plan(roles.ABSENT, _writer(database, None), database.name),
+        absent=absent,
     )
 
 
@@ -126,7 +126,7 @@ def revoke_public(database: Database, test: bool = False) -> dict[str, object]:
 
 def remove_password(database: Database, name: str, test: bool = False) -> dict[str, object]:
     """Remove a role's password. A missing role has none."""
-    desired = roles.DesiredRole(name=identifier(name, "name"), password="absent")
+    desired = roles.DesiredRole(name=_login_role(database, name), password="absent")
     return _managed(
         database,
         test,
@@ -196,16 +196,27 @@ def desired_role(
         ``keep``, ``absent``, or ``pillar`` (the value of ``dkim:database:reader:password``).
     relations
         A list of ``schema.relation`` or ``relation``, or None for the views that OpenDKIM reads.
+
+    Raises InvalidValue for a role that has other work: every other right of it would be revoked.
     """
     pairs = objects.reader_relations(database)
     if relations is not None:
         pairs = tuple(list_of(_relation, relations, "relations"))
     return roles.DesiredRole(
-        name=identifier(name, "name"),
+        name=_login_role(database, name),
         password=_password(database, password),
         relations=pairs,
         marked_for=database.name if name == database.reader.name else None,
     )
+
+
+def _login_role(database: Database, name: object) -> str:
+    role = writer_name(name, "name")
+    if role in (database.owner, database.keys_owner, database.user):
+        raise InvalidValue(
+            "name", role, "is a role of dkim:database with other work", "give the reader's role"
+        )
+    return role
 
 
 def _relation(value: object, where: str) -> tuple[str, str]:
