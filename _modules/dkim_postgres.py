@@ -68,7 +68,8 @@ def manage_role(name, password="keep", relations=None, test=False):
     SCRAM verifier.
 
     name
-        The role.
+        The role. Roles of PostgreSQL's own, and those of ``dkim:database`` that own or set up
+        something, are refused.
     password
         ``keep`` leaves the password as it is, ``absent`` removes it, ``pillar`` sets the one of
         ``dkim:database:reader:password``.

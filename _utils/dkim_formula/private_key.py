@@ -2,6 +2,7 @@
 
 import base64
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
@@ -79,8 +80,10 @@ def public_weakness(algorithm: str, bits: int | None, public: str | None) -> str
         if base64.b64decode(public[-16:]).endswith(_EXPONENT_AS_DER):
             return ""
         key = serialization.load_der_public_key(base64.b64decode(public))
-    except ValueError:
-        return "has a public half that does not parse"
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, rsa.RSAPublicKey):
+        return "has a public half that does not parse as an RSA key"
     exponent = key.public_numbers().e
     if exponent in _EXPONENTS:
         return ""

@@ -161,6 +161,15 @@ def query(connection, statement: str, arguments=None) -> list[tuple]:
 
 
 @contextlib.contextmanager
+def session_as(settings: Database, role: str):
+    """Open a session of the library and take a role."""
+    with db.session(settings) as connection:
+        execute(connection, f'SET ROLE "{role}"')
+        connection.commit()
+        yield connection
+
+
+@contextlib.contextmanager
 def as_role(connection, role: str):
     """Run a session with the rights of another role, which it cannot leave by RESET ROLE."""
     execute(connection, f'SET SESSION AUTHORIZATION "{role}"')

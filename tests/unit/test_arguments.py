@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 from dkim_formula.errors import InvalidValue
-from dkim_formula.settings.arguments import check_arguments
+from dkim_formula.settings.arguments import check_arguments, milter
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_value
@@ -101,3 +101,16 @@ def test_any_value_is_accepted_or_refused_in_one_line(value, name):
     assert message.isprintable()
     if name in ("domain", "selector", "algorithm", "format"):
         assert result is None or isinstance(result, str)
+
+
+@pytest.mark.parametrize(
+    "address", ["unix:opendkim/opendkim.sock", "local:/run/opendkim.sock", "inet:[::1]:8891"]
+)
+def test_address_of_a_milter_is_returned(address):
+    assert milter(address, "present") == address
+
+
+@pytest.mark.parametrize("address", ["inet6:[::1]:8891", "tcp:localhost:8891", "unix:a b", "unix:"])
+def test_address_that_postfix_does_not_read_is_refused(address):
+    with pytest.raises(InvalidValue, match=r"present: .* is not a milter's address"):
+        milter(address, "present")

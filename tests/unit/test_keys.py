@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from dkim_formula.errors import InvalidValue
 from dkim_formula.key_file import private_key as read
-from dkim_formula.private_key import PrivateKey, check_bits
+from dkim_formula.private_key import PrivateKey, check_bits, public_weakness
 
 # RFC 8463, appendix A.1, the RSA key, and A.2, its record.
 RFC8463_RSA = """-----BEGIN RSA PRIVATE KEY-----
@@ -193,6 +193,34 @@ WEAK = {
 def test_key_that_opendkim_signs_with_is_read_with_its_weakness(case):
     make, weakness = WEAK[case]
     assert weakness in read(make(), "key").weakness
+
+
+def public_base64(key):
+    return base64.b64encode(
+        key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    ).decode()
+
+
+RSA_ALGORITHM = bytes.fromhex("2a864886f70d010101")
+FOREIGN = {
+    "elliptic curve": lambda: public_base64(ec.generate_private_key(ec.SECP256R1())),
+    "ed25519": lambda: public_base64(ed25519.Ed25519PrivateKey.generate()),
+    "unknown algorithm": lambda: base64.b64encode(
+        base64.b64decode(public_base64(rsa.generate_private_key(3, 1024))).replace(
+            RSA_ALGORITHM, RSA_ALGORITHM[:-1] + b"\x7f"
+        )
+    ).decode(),
+    "no base64": lambda: "A",
+    "no structure": lambda: "AAAA",
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_public_half_that_another_program_stored_is_named_if_it_is_no_rsa_key(case):
+    """Any program with INSERT on the table of keys may fill its column public_key."""
+    assert public_weakness("rsa", 2048, FOREIGN[case]()).startswith("has a public half that ")
 
 
 @pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])

@@ -1,5 +1,6 @@
 """main.cf and master.cf, read and written with postconf(1)."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
 
@@ -81,16 +82,10 @@ def write_own(values: Mapping[str, str], config_dir: str | None = None) -> None:
 def _postconf(config_dir: str | None, *arguments: str) -> str:
     directory = ["-c", config_dir] if config_dir else []
     try:
-        # Other parameters may hold octets of any encoding.
-        done = subprocess.run(
-            [POSTCONF, *directory, *arguments],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=False,
-        )
+        done = subprocess.run([POSTCONF, *directory, *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         raise PostfixError(f"{POSTCONF} is missing: Postfix is not installed") from None
     if done.returncode != 0:
-        raise PostfixError(f"postconf {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+        raise PostfixError(f"postconf {' '.join(arguments)}: {os.fsdecode(done.stderr).strip()}")
+    # Values may hold octets that are not UTF-8, which a call with such a value writes unchanged.
+    return os.fsdecode(done.stdout)

@@ -91,17 +91,8 @@ def read(connection: pg.connection) -> Snapshot:
         cursor.execute("SELECT datname FROM pg_database")
         databases = frozenset(name for (name,) in cursor)
         included = _included(cursor, ident_path)
-    return Snapshot(
-        hba_path,
-        ident_path,
-        _read_text(hba_path),
-        _read_text(ident_path),
-        faults,
-        warnings,
-        included,
-        sessions,
-        databases,
-    )
+    texts = (_read_text(hba_path), _read_text(ident_path))
+    return Snapshot(hba_path, ident_path, *texts, faults, warnings, included, sessions, databases)
 
 
 def _refuse_without_rights(cursor: pg.cursor) -> None:
@@ -210,18 +201,20 @@ def apply(
             return planned
         desired = access_lines.desired(database, present, also_root)
         former = _former(snapshot, desired, present, keep_former)
-        new = {
-            snapshot.hba_path: (
+        files = {
+            "pg_hba.conf": (
+                snapshot.hba_path,
                 snapshot.hba_text,
                 access_lines.new_hba(snapshot.hba_text, desired, former),
             ),
-            snapshot.ident_path: (
+            "pg_ident.conf": (
+                snapshot.ident_path,
                 snapshot.ident_text,
                 access_lines.new_ident(snapshot.ident_text, desired, former),
             ),
         }
-        with _put_back_unless_valid(new, planned):
-            for path, (old, text) in new.items():
+        with _put_back_unless_valid(files, planned):
+            for path, old, text in files.values():
                 if text != old:
                     _write(path, text)
             faults, warnings = _errors_and_warnings(cursor, snapshot.hba_path, snapshot.ident_path)
@@ -357,14 +350,19 @@ def _write(path: str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _put_back_unless_valid(files: dict[str, tuple[str, str]], planned: Plan) -> Iterator[None]:
-    """Put the old texts back at an error. Its ``done`` names the files that stay changed."""
+def _put_back_unless_valid(files: dict[str, tuple[str, str, str]], planned: Plan) -> Iterator[None]:
+    """
+    Put the old texts back at an error. Its ``done`` names the files that stay changed.
+
+    files
+        Each file's path, old text and new text, by the file's name in the plan. The path may have
+        any name: ``hba_file`` and ``ident_file`` in postgresql.conf.
+    """
     try:
         yield
     except BaseException as error:
         left = {}
-        for path, (old, new) in files.items():
-            name = os.path.basename(path)
+        for name, (path, old, new) in files.items():
             # One file at a time: an error at the one does not prevent putting back the other.
             try:
                 if old != new and _read_text(path) != old:

@@ -7,13 +7,13 @@ made, or with ``test`` the changes that it would make.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import MISSING, DatabaseUnavailable, InvalidValue, keeping_what_was_done
 from ..plan import Plan
 from ..secret import Secret
 from ..settings.arguments import list_of
-from ..settings.database_values import identifier, qualified_table
+from ..settings.database_values import qualified_table, writer_name
 from ..settings.model import Database
 from . import (
     access_files,
@@ -28,6 +28,8 @@ from . import (
 )
 from . import server as postgres_server
 from .connection import session
+
+Found = TypeVar("Found")
 
 NO_DATABASE_YET = "the database does not exist yet: these are the changes for a new one"
 NO_DRIVER_YET = (
@@ -50,16 +52,13 @@ def manage_database(database: Database, test: bool = False) -> dict[str, object]
 def manage_schema(database: Database, test: bool = False) -> dict[str, object]:
     """Bring the schema up to date in one transaction."""
 
+    def read_owner(connection) -> owners.Snapshot:
+        with connection.cursor() as cursor:
+            return owners.read(cursor, database.keys_owner)
+
     def absent() -> Plan:
-        # Roles belong to the server, so the owner may exist before the database.
-        owner = owners.MISSING
-        with (
-            contextlib.suppress(DatabaseUnavailable),
-            session(database, setup=True, dbname=postgres_server.MAINTENANCE) as connection,
-            connection.cursor() as cursor,
-        ):
-            owner = owners.read(cursor, database.keys_owner)
-        return schema.plan(replace(schema.ABSENT, owner=owner), database)
+        owner = _from_server(database, read_owner, owners.MISSING)
+        return schema.plan(schema.absent(database, owner), database)
 
     return _managed(
         database,
@@ -79,7 +78,7 @@ def manage_role(
         test,
         plan=lambda connection: roles.plan(roles.read(connection, desired), desired, database.name),
         apply=lambda connection: roles.apply(connection, desired),
-        absent=lambda: roles.plan(roles.ABSENT, desired, database.name),
+        absent=lambda: roles.plan(_without_database(database, desired), desired, database.name),
     )
 
 
@@ -90,12 +89,16 @@ def manage_writer(database: Database, test: bool = False) -> dict[str, object]:
         desired = _writer(database, connection)
         return roles.plan(roles.read(connection, desired), desired, database.name)
 
+    def absent() -> Plan:
+        desired = _writer(database, None)
+        return roles.plan(_without_database(database, desired), desired, database.name)
+
     return _managed(
         database,
         test,
         plan=plan,
         apply=lambda connection: roles.apply(connection, _writer(database, connection)),
-        absent=lambda: roles.plan(roles.ABSENT, _writer(database, None), database.name),
+        absent=absent,
     )
 
 
@@ -123,12 +126,13 @@ def revoke_public(database: Database, test: bool = False) -> dict[str, object]:
 
 def remove_password(database: Database, name: str, test: bool = False) -> dict[str, object]:
     """Remove a role's password. A missing role has none."""
-    desired = roles.DesiredRole(name=identifier(name, "name"), password="absent")
+    desired = roles.DesiredRole(name=_login_role(database, name), password="absent")
     return _managed(
         database,
         test,
         plan=lambda connection: roles.password_plan(roles.read(connection, desired), desired),
         apply=lambda connection: roles.apply_password(connection, desired),
+        absent=lambda: roles.password_plan(_without_database(database, desired), desired),
     )
 
 
@@ -192,16 +196,27 @@ def desired_role(
         ``keep``, ``absent``, or ``pillar`` (the value of ``dkim:database:reader:password``).
     relations
         A list of ``schema.relation`` or ``relation``, or None for the views that OpenDKIM reads.
+
+    Raises InvalidValue for a role that has other work: every other right of it would be revoked.
     """
     pairs = objects.reader_relations(database)
     if relations is not None:
         pairs = tuple(list_of(_relation, relations, "relations"))
     return roles.DesiredRole(
-        name=identifier(name, "name"),
+        name=_login_role(database, name),
         password=_password(database, password),
         relations=pairs,
         marked_for=database.name if name == database.reader.name else None,
     )
+
+
+def _login_role(database: Database, name: object) -> str:
+    role = writer_name(name, "name")
+    if role in (database.owner, database.keys_owner, database.user):
+        raise InvalidValue(
+            "name", role, "is a role of dkim:database with other work", "give the reader's role"
+        )
+    return role
 
 
 def _relation(value: object, where: str) -> tuple[str, str]:
@@ -235,6 +250,28 @@ def awaits_setup(error: DatabaseUnavailable, database: Database) -> bool:
 def setup_note(error: DatabaseUnavailable) -> str:
     """Return the note of a test run that could not read the database."""
     return NO_DRIVER_YET if error.reason == "no_driver" else NO_DATABASE_YET
+
+
+def _without_database(database: Database, desired: roles.DesiredRole) -> roles.Snapshot:
+    return _from_server(
+        database,
+        lambda connection: roles.read_without_database(connection, desired),
+        roles.ABSENT,
+    )
+
+
+def _from_server(database: Database, read: Callable[..., Found], missing: Found) -> Found:
+    """
+    Return what a function of a connection reads on the server; ``missing`` without a server.
+
+    Roles belong to the server, so they may exist before the database.
+    """
+    with (
+        contextlib.suppress(DatabaseUnavailable),
+        session(database, setup=True, dbname=postgres_server.MAINTENANCE) as connection,
+    ):
+        return read(connection)
+    return missing
 
 
 def _to_dict(plan: Plan) -> dict[str, object]:

@@ -16,7 +16,6 @@ from .catalog import relation_kind
 from .driver import driver
 from .safe_errors import errors_translated, safe_text
 from .session_settings import apply_settings
-from .sql import compose
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -36,7 +35,6 @@ def session(
     *,
     setup: bool = False,
     dbname: str | None = None,
-    role: str | None = None,
     autocommit: bool = False,
     application_name: str = "dkim-formula",
 ) -> Iterator[pg.connection]:
@@ -55,8 +53,6 @@ def session(
         The session reads or changes schema, roles or access files.
     dbname
         Another database of the same server (``postgres``, to create the mail database).
-    role
-        A role to switch to (``SET ROLE``) after the login.
     autocommit
         Commit each statement by itself, as ``CREATE DATABASE`` needs.
     application_name
@@ -80,8 +76,6 @@ def session(
             with connection.cursor() as cursor:
                 if not setup and dbname is None:
                     schema_number.refuse_newer(cursor, database)
-                if role is not None:
-                    cursor.execute(compose("SET ROLE {role}", role=role))
             if not autocommit:
                 connection.commit()
             yield connection
@@ -194,6 +188,8 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
     parameters: dict[str, object] = {
         "dbname": dbname,
         "host": database.host,
+        # PGHOSTADDR of the environment would lead to another server.
+        "hostaddr": "",
         "port": database.port,
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT,
@@ -204,9 +200,9 @@ def _parameters(database: Database, dbname: str, application_name: str) -> dict[
             parameters["sslrootcert"] = database.ca_file
         if database.sslcert is not None:
             parameters |= {"sslcert": database.sslcert, "sslkey": database.sslkey}
-    if "," in database.host:
-        # Of several servers only the primary accepts writes.
-        parameters["target_session_attrs"] = "read-write"
+    # Of several servers only the primary accepts writes.
+    is_one = "," not in database.host
+    parameters["target_session_attrs"] = "any" if is_one else "read-write"
     return parameters
 
 

@@ -39,6 +39,10 @@ class FormerRole:
         Whether the formula made the role. Otherwise the role existed before.
     rights
         The number of its rights in this database.
+    memberships
+        The roles that it is a member of.
+    may_comment
+        Whether the session may change the role's comment.
     held_by
         The objects that prevent DROP ROLE.
     has_local_session, has_remote_session
@@ -48,6 +52,8 @@ class FormerRole:
     name: str
     made: bool
     rights: int
+    memberships: tuple[str, ...]
+    may_comment: bool
     held_by: tuple[str, ...]
     has_local_session: bool
     has_remote_session: bool
@@ -83,7 +89,8 @@ def plan(found: list[FormerRole], at_restart: bool = False) -> Plan:
     """
     Plan to revoke the rights of former roles, and to drop those that the formula made.
 
-    A role that owns objects is not dropped.
+    A role that owns objects is not dropped. A role that existed before loses the formula's comment:
+    later runs leave its rights to the administrator.
 
     at_restart
         Plan only for roles whose sessions end when this machine's OpenDKIM is restarted, as if
@@ -103,10 +110,14 @@ def plan(found: list[FormerRole], at_restart: bool = False) -> Plan:
             continue
         if role.rights:
             changes[f"rights of {role.name}"] = change(role.rights, None)
+        for group in role.memberships:
+            changes[f"role {role.name}, member of {group}"] = change(True, False)
         if role.made and not role.held_by:
             changes[f"role {role.name}"] = change("login", None)
-        else:
-            notes.append(_remaining_note(role))
+            continue
+        if not role.made and role.may_comment:
+            changes[_comment_of(role)] = change("the formula's", None)
+        notes.append(_remaining_note(role))
     return Plan(changes, tuple(notes))
 
 
@@ -122,6 +133,8 @@ def apply(connection: pg.connection, database: Database) -> Plan:
             roles.take_everything(cursor, role.name)
             if f"role {role.name}" in planned.changes:
                 cursor.execute(compose("DROP ROLE {name}", name=role.name))
+            elif _comment_of(role) in planned.changes:
+                cursor.execute(compose("COMMENT ON ROLE {name} IS NULL", name=role.name))
     connection.commit()
     return planned
 
@@ -136,10 +149,21 @@ def _read(cursor: pg.cursor, oid: int, name: str, comment: str) -> FormerRole:
         (oid,),
     )
     has_local_session, has_remote_session = cursor.fetchone()
-    rights = len(roles.read(cursor.connection, roles.DesiredRole(name)).granted)
+    found = roles.read(cursor.connection, roles.DesiredRole(name))
     return FormerRole(
-        name, marks.is_made(comment), rights, held_by, has_local_session, has_remote_session
+        name,
+        marks.is_made(comment),
+        len(found.granted),
+        found.memberships,
+        found.may_comment,
+        held_by,
+        has_local_session,
+        has_remote_session,
     )
+
+
+def _comment_of(role: FormerRole) -> str:
+    return f"comment of {role.name}"
 
 
 def _remaining_note(role: FormerRole) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .driver import driver
-from .sql import compose, execute_or_report, quoted
+from .sql import acting_as, execute_or_report, quoted
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -150,14 +150,8 @@ def _shown(name: str) -> str:
 
 
 def _revoke(cursor: pg.cursor, role: str, grant: Grant, grantor: str | None) -> None:
-    # A superuser's REVOKE acts as the owner's, and leaves what another role granted (REVOKE,
-    # Notes).
-    if grantor is not None:
-        execute_or_report(cursor, compose("SET LOCAL ROLE {grantor}", grantor=grantor))
-    _execute(cursor, role, _revocation(grant))
-    if grantor is not None:
-        # Not RESET ROLE, which sets the role of ALTER ROLE … SET role.
-        cursor.execute("SET LOCAL ROLE NONE")
+    with acting_as(cursor, grantor):
+        _execute(cursor, role, _revocation(grant))
 
 
 def _revocation(grant: Grant) -> str:

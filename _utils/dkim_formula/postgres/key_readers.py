@@ -18,7 +18,7 @@ from . import marks, owners
 from .catalog import columns, relation_kind
 from .objects import ALGORITHMS, FUNCTIONS, key_view, names
 from .schema import LOCK_TIMEOUT
-from .sql import compose, quoted
+from .sql import acting_as, compose, quoted
 from .writer_rights import sequences
 
 if TYPE_CHECKING:
@@ -248,9 +248,8 @@ def _revoke(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> None:
         statement = f"GRANT {one.privilege} ON {{relation}} TO {{role}} WITH GRANT OPTION"
         cursor.execute(compose(statement, **_named(database, one.relation, one.grantor)))
     for one in granted_on:
-        cursor.execute(compose("SET LOCAL ROLE {role}", role=one.grantor))
-        _revoke_one(cursor, database, one, one.role)
-        cursor.execute("RESET ROLE")
+        with acting_as(cursor, one.grantor):
+            _revoke_one(cursor, database, one, one.role)
     for one in snapshot.grants:
         _revoke_one(cursor, database, one, one.role)
         if not one.by_owner and one.grantor not in snapshot.managed_roles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 SOCKET_DIRECTORY = "/var/run/postgresql"  # libpq's default in Debian and in psycopg2-binary
@@ -22,18 +21,12 @@ def listens(hosts: str, port: int) -> bool:
 
 def _listens(host: str, port: int) -> bool:
     if not host or host.startswith(("/", "@")):
-        return _accepts(socket.AF_UNIX, _path(host or _default_directory(), port))
+        return _accepts(socket.AF_UNIX, _path(host or SOCKET_DIRECTORY, port))
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
     return any(_accepts(family, address) for family, _, _, _, address in found)
-
-
-def _default_directory() -> str:
-    # libpq uses PGHOST if no host is given.
-    given = os.environ.get("PGHOST", "")
-    return given if given.startswith(("/", "@")) else SOCKET_DIRECTORY
 
 
 def _path(directory: str, port: int) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
-# The verb of a role's comment: the formula made the role, or uses a role that existed before.
+# The verb of a role's comment: the formula made the role, or uses a role that existed before. The
+# formula removes the second comment when it ceases to use the role.
 _MADE, _USED = "made", "used"
 _MARK = re.compile(f"({_MADE}|{_USED}) by the dkim formula for the database (.+)", re.DOTALL)
 

@@ -13,10 +13,21 @@ from .catalog import columns, relation_kind
 from .connection import session
 from .driver import driver
 from .dsn import PREFIX, Dsn
+from .sql import is_superuser
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
 
+# The search path of the daemon's own session. Most data sets name a table without a schema.
+_PATH = '"$user", public'
+# SQL can undo SET ROLE, but can't leave the rights of a function's owner. PostgreSQL also refuses
+# COMMIT there, after which a second statement could write.
+_FUNCTION = f"""
+SET LOCAL check_function_bodies TO off;
+CREATE FUNCTION pg_temp.dkim_data_set () RETURNS TABLE ({{columns}})
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path TO {_PATH} AS {{query}};
+ALTER FUNCTION pg_temp.dkim_data_set () OWNER TO {{user}}
+"""
 # Ordinary and partitioned tables. Reading one runs no function of its owner; reading a view may.
 _TABLES = ("r", "p")
 
@@ -63,24 +74,42 @@ def read_data_set(database: Database, dsn: Dsn, where: str) -> list[tuple[str, l
     """
     Return the rows of an OpenDKIM data set: each key and its values, ordered by key.
 
-    If the data set is on the server of the mail database, the set-up session takes the rights of
-    the data set's user and needs no password. Otherwise the session logs in with the data set's
-    own user and password. The filter is SQL, so it runs with that user's rights only.
+    If the data set is on the server of the mail database, a superuser's session reads it as the
+    data set's user and needs no password. Otherwise the session logs in with the data set's own
+    user and password. The filter is SQL, so it runs with that user's rights only.
 
     Raises InvalidValue if the data set can't be read. No text shows a password.
     """
-    listed = ", ".join(f"coalesce({column}::text, '')" for column in dsn.columns)
+    names = (dsn.key_column, *dsn.columns)
+    listed = ", ".join(f"coalesce({name}::text, '')" for name in names)
     filtered = f" WHERE {dsn.filter}" if dsn.filter else ""
-    key = f"coalesce({dsn.key_column}::text, '')"
+    query = f"SELECT {listed} FROM {dsn.table}{filtered} ORDER BY 1"
     with _session(database, dsn, where) as connection, connection.cursor() as cursor:
-        # The search path of the daemon's own session. Most data sets name a table without a schema.
-        cursor.execute('SET LOCAL search_path TO "$user", public; SET TRANSACTION READ ONLY')
         try:
-            cursor.execute(f"SELECT {key}, {listed} FROM {dsn.table}{filtered} ORDER BY 1")
+            if connection.info.user != dsn.user:
+                query = _as_user(cursor, dsn.user, query, len(names))
+            cursor.execute(f"SET LOCAL search_path TO {_PATH}; SET TRANSACTION READ ONLY")
+            cursor.execute(query)
         except driver().Error as error:
             problem = f"can't be read: {dsn.location} (SQLSTATE {error.pgcode})"
             raise InvalidValue(where, PREFIX, problem, "correct the data set") from None
         return [(name, values) for name, *values in cursor]
+
+
+def _as_user(cursor: pg.cursor, user: str, query: str, width: int) -> str:
+    """
+    Return a query for the rows of another query, which runs with a user's rights.
+
+    width
+        The number of the columns, which are text.
+    """
+    sql = driver().sql
+    columns = ", ".join(f"c{number} text" for number in range(width))
+    statement = sql.SQL(_FUNCTION).format(
+        columns=sql.SQL(columns), query=sql.Literal(query), user=sql.Identifier(user)
+    )
+    cursor.execute(statement)
+    return "SELECT * FROM pg_temp.dkim_data_set()"
 
 
 @contextmanager
@@ -90,8 +119,8 @@ def _session(database: Database, dsn: Dsn, where: str) -> Iterator[pg.connection
         dsn.host == database.host if database.host else _is_this_machine(dsn)
     )
     try:
-        if is_same and _has_role(database, dsn):
-            with session(database, setup=True, dbname=dsn.database, role=dsn.user) as opened:
+        if is_same and _can_act_as(database, dsn.user):
+            with session(database, setup=True, dbname=dsn.database) as opened:
                 yield opened
             return
         elsewhere = replace(
@@ -120,10 +149,8 @@ def _is_this_machine(dsn: Dsn) -> bool:
     return dsn.is_on_socket or dsn.host in ("localhost", "127.0.0.1")
 
 
-def _has_role(database: Database, dsn: Dsn) -> bool:
-    """Return whether the set-up session may take the rights of the data set's user."""
+def _can_act_as(database: Database, user: str) -> bool:
+    """Return whether the user exists and the set-up session is a superuser's."""
     with session(database, setup=True) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s", (dsn.user,)
-        )
-        return cursor.fetchone() == (True,)
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (user,))
+        return bool(cursor.rowcount) and is_superuser(connection)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..plan import Plan, change
 from ..settings.model import Database
 from .objects import FUNCTIONS, OPEN_FUNCTION, TABLES, VIEWS, names
-from .sql import quoted
+from .sql import acting_as, quoted
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -87,12 +87,8 @@ def apply(connection: pg.connection, database: Database) -> Plan:
     grants = read(connection, database)
     with connection.cursor() as cursor:
         for privilege, thing, grantor in grants:
-            # A superuser's REVOKE acts as the owner: another role's grant stays (REVOKE, Notes).
-            if grantor is not None:
-                cursor.execute(f"SET LOCAL ROLE {quoted(grantor)}")
-            cursor.execute(f"REVOKE {privilege} ON {thing} FROM PUBLIC CASCADE")
-            if grantor is not None:
-                cursor.execute("RESET ROLE")
+            with acting_as(cursor, grantor):
+                cursor.execute(f"REVOKE {privilege} ON {thing} FROM PUBLIC CASCADE")
     connection.commit()
     return plan(grants)
 

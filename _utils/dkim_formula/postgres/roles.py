@@ -53,28 +53,22 @@ $$
 @dataclass(frozen=True)
 class DesiredRole:
     """
-    The desired role: LOGIN, and no other attribute.
+    The desired role: LOGIN, no other attribute, and no membership.
 
     password
         ``keep`` does not change the password, ``absent`` removes it, a Secret sets it.
-    connection_limit
-        None does not change the limit; -1 is PostgreSQL's value for no limit.
     relations
         (schema, relation) pairs that the role may SELECT from.
     grants
         Other rights, as (kind, name, privilege).
-    memberships
-        Roles that the role is a member of. Any other membership is revoked.
     marked_for
         The database that the role's comment names as the formula's; None for no comment.
     """
 
     name: str
     password: Secret | str = "keep"
-    connection_limit: int | None = None
     relations: tuple[tuple[str, str], ...] = ()
     grants: frozenset[Grant] = frozenset()
-    memberships: tuple[str, ...] = ()
     marked_for: str | None = None
 
 
@@ -104,7 +98,7 @@ class Snapshot:
     """
 
     exists: bool = False
-    attributes: dict[str, object] = field(default_factory=dict)
+    attributes: dict[str, bool] = field(default_factory=dict)
     has_password: bool | None = False
     password_matches: bool = False
     comment: str | None = None
@@ -122,13 +116,13 @@ def read(connection: pg.connection, desired: DesiredRole) -> Snapshot:
     """Read the role's attributes, memberships, possessions and grants in this database."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT oid, rolconnlimit, {', '.join(_ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
+            f"SELECT oid, {', '.join(_ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
             (desired.name,),
         )
         row = cursor.fetchone()
         if row is None:
             return replace(ABSENT, given=_given(cursor, desired))
-        oid, limit, *values = row
+        oid, *values = row
         known, stored = _stored_password(cursor, oid)
         comment, may_comment = marks.read(cursor, oid)
         cursor.execute(
@@ -143,7 +137,7 @@ def read(connection: pg.connection, desired: DesiredRole) -> Snapshot:
         given = _given(cursor, desired)
     return Snapshot(
         exists=True,
-        attributes={**dict(zip(_ATTRIBUTES, values, strict=True)), "rolconnlimit": limit},
+        attributes=dict(zip(_ATTRIBUTES, values, strict=True)),
         has_password=(stored is not None) if known else None,
         password_matches=isinstance(desired.password, Secret)
         and scram.matches(stored, desired.password),
@@ -154,6 +148,17 @@ def read(connection: pg.connection, desired: DesiredRole) -> Snapshot:
         possessions=possessions,
         given=given,
     )
+
+
+def read_without_database(connection: pg.connection, desired: DesiredRole) -> Snapshot:
+    """
+    Read the role for a database that does not exist yet, in which the role has no rights.
+
+    connection
+        A session with another database of the server.
+    """
+    found = read(connection, replace(desired, relations=(), grants=frozenset()))
+    return replace(found, granted={}, given=frozenset(), possessions=())
 
 
 def plan(snapshot: Snapshot, desired: DesiredRole, dbname: str) -> Plan:
@@ -173,17 +178,12 @@ def plan(snapshot: Snapshot, desired: DesiredRole, dbname: str) -> Plan:
         for column, (right, _) in _ATTRIBUTES.items():
             if snapshot.attributes[column] != right:
                 changes[column.removeprefix("rol")] = change(not right, right)
-    limit = snapshot.attributes.get("rolconnlimit", -1)
-    if desired.connection_limit not in (None, limit):
-        changes["connection limit"] = change(limit, desired.connection_limit)
     comment = _new_comment(snapshot, desired)
     if snapshot.exists and comment is not None:
         changes["comment"] = change(snapshot.comment, comment)
     changes.update(_password_change(snapshot, desired))
-    for name in sorted({*snapshot.memberships, *desired.memberships}):
-        if (name in snapshot.memberships) != (name in desired.memberships):
-            is_member = name in snapshot.memberships
-            changes[f"member of {name}"] = change(is_member, not is_member)
+    for name in snapshot.memberships:
+        changes[f"member of {name}"] = change(True, False)
     needed = _needed(snapshot, desired, dbname)
     for grant in sorted(snapshot.granted.keys() ^ needed):
         is_granted = grant in snapshot.granted
@@ -206,7 +206,7 @@ def apply(connection: pg.connection, desired: DesiredRole) -> Plan:
         if planned:
             _make(cursor, snapshot, desired)
             _set_password(cursor, snapshot, desired)
-            _set_memberships(cursor, snapshot, desired)
+            _revoke_memberships(cursor, snapshot, desired.name)
             needed = _needed(snapshot, desired, dbname)
             grants.change(cursor, desired.name, snapshot.granted, needed)
     connection.commit()
@@ -217,8 +217,8 @@ def take_everything(cursor: pg.cursor, name: str) -> None:
     """Revoke a role's memberships and its rights in this database."""
     desired = DesiredRole(name)
     snapshot = read(cursor.connection, desired)
-    _set_memberships(cursor, snapshot, desired)
-    grants.change(cursor, desired.name, snapshot.granted, _needed(snapshot, desired, ""))
+    _revoke_memberships(cursor, snapshot, name)
+    grants.change(cursor, name, snapshot.granted, _needed(snapshot, desired, ""))
 
 
 def password_plan(snapshot: Snapshot, desired: DesiredRole) -> Plan:
@@ -310,8 +310,6 @@ def _make(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -> None:
         for column, (right, word) in _ATTRIBUTES.items()
         if snapshot.attributes.get(column, column != "rolcanlogin" and right) != right
     ]
-    if desired.connection_limit not in (None, snapshot.attributes.get("rolconnlimit", -1)):
-        words.append(f"CONNECTION LIMIT {desired.connection_limit:d}")
     if words or not snapshot.exists:
         execute_or_report(
             cursor, compose(f"{verb} ROLE {{name}} {' '.join(words)}", name=desired.name)
@@ -336,13 +334,9 @@ def _set_password(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -
     cursor.execute("DROP TABLE pg_temp.dkim_password")
 
 
-def _set_memberships(cursor: pg.cursor, snapshot: Snapshot, desired: DesiredRole) -> None:
-    for group in set(snapshot.memberships) - set(desired.memberships):
-        _revoke_membership(cursor, group, desired.name)
-    for group in set(desired.memberships) - set(snapshot.memberships):
-        execute_or_report(
-            cursor, compose("GRANT {group} TO {name}", group=group, name=desired.name)
-        )
+def _revoke_memberships(cursor: pg.cursor, snapshot: Snapshot, name: str) -> None:
+    for group in snapshot.memberships:
+        _revoke_membership(cursor, group, name)
 
 
 def _revoke_membership(cursor: pg.cursor, group: str, name: str) -> None:

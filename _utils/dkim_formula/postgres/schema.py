@@ -38,6 +38,28 @@ ADOPTED = "adopted keys"
 NEW_TABLES = "tables"
 
 
+# The definitions as PostgreSQL has them. A trigger may also be disabled (ALTER TABLE).
+_DEFINED = """
+SELECT string_agg(text, chr(10) ORDER BY text COLLATE "C")
+  FROM (
+        SELECT c.relname || pg_get_viewdef(c.oid) AS text
+          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND c.relkind = 'v'
+        UNION ALL
+        SELECT pg_get_functiondef(p.oid) || pg_get_userbyid(p.proowner)::text
+          FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+         WHERE n.nspname = %(schema)s AND p.proname = ANY (%(functions)s)
+           AND p.pronargs = 0 AND p.prokind = 'f'
+        UNION ALL
+        SELECT pg_get_triggerdef(t.oid) || t.tgenabled::text
+          FROM pg_trigger AS t
+          JOIN pg_proc AS p ON p.oid = t.tgfoid
+          JOIN pg_namespace AS n ON n.oid = p.pronamespace
+         WHERE n.nspname = %(schema)s AND p.proname = ANY (%(functions)s)
+       ) AS defined
+"""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """
@@ -54,8 +76,8 @@ class Snapshot:
     site_id
         The column of the table of domains that the howto's ``domain_id`` refers to.
     definitions
-        ``None`` if none of the views exists, ``foreign`` if views, functions or owners differ from
-        the formula's, else ``current``.
+        ``None`` if none of the views exists, ``foreign`` if views, functions, triggers or owners
+        differ from the formula's, else ``current``.
     adopted
         The keys of a howto's table that is not adopted yet, with the decision for each.
     problems
@@ -72,7 +94,9 @@ class Snapshot:
     problems: tuple[str, ...] = ()
 
 
-ABSENT = Snapshot(schema=True)
+def absent(database: Database, owner: owners.Snapshot) -> Snapshot:
+    """Return the snapshot of a database that is not created yet. It will have a schema public."""
+    return Snapshot(owner=owner, schema=database.schema == "public")
 
 
 def read(
@@ -207,7 +231,7 @@ def _functions(cursor: pg.cursor, database: Database, site_id: str | None) -> li
 
 def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> None:
     """Write the fingerprints by which :func:`_definitions` finds changed definitions."""
-    mark = f"{_fingerprint(cursor, database, site_id)} {views.digest(cursor, database)}"
+    mark = f"{_fingerprint(cursor, database, site_id)} {_digest(cursor, database)}"
     cursor.execute(
         compose("COMMENT ON VIEW {view} IS %s", view=(database.schema, VIEWS[0])),
         (f"Made by the dkim formula: {mark}",),
@@ -217,8 +241,20 @@ def _leave_mark(cursor: pg.cursor, database: Database, site_id: str | None) -> N
 def _fingerprint(cursor: pg.cursor, database: Database, site_id: str | None) -> str:
     """Return a short hash of all desired definitions, with the pillar's names."""
     statements = _functions(cursor, database, site_id)
-    text = "\n".join([*statements, *views.statements(cursor, database).values()])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _short_hash("\n".join([*statements, *views.statements(cursor, database).values()]))
+
+
+def _digest(cursor: pg.cursor, database: Database) -> str:
+    """Return a short hash of the present definitions in PostgreSQL."""
+    known = names(database)
+    functions = [known[function][1] for function in FUNCTIONS]
+    given = {"schema": database.schema, "views": list(VIEWS), "functions": functions}
+    cursor.execute(_DEFINED, given)
+    return _short_hash(cursor.fetchone()[0] or "")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _read_catalogue(cursor: pg.cursor, database: Database) -> Snapshot:
@@ -247,10 +283,9 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
     row = cursor.fetchone()
     if row is None:
         return None
-    digest = views.digest(cursor, database)
-    if digest is None or not _has_owner(cursor, database) or _lacking(cursor, database):
+    if not _has_owner(cursor, database) or _lacking(cursor, database):
         return "foreign"
-    desired = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
+    desired = f"{_fingerprint(cursor, database, snapshot.site_id)} {_digest(cursor, database)}"
     return "current" if (row[0] or "").endswith(desired) else "foreign"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseError
@@ -59,6 +60,22 @@ def execute_or_report(
             f"dkim:database:user: role {info.user!r} may not do this (SQLSTATE "
             f"{error.pgcode}); run as a superuser in the database {info.dbname!r}: {text}"
         ) from None
+
+
+@contextlib.contextmanager
+def acting_as(cursor: pg.cursor, role: str | None) -> Iterator[None]:
+    """
+    Let the statements of the block act as a role; None changes nothing.
+
+    A superuser's REVOKE acts as the owner's, and leaves what another role granted (REVOKE, Notes).
+    """
+    if role is None:
+        yield
+        return
+    execute_or_report(cursor, compose("SET LOCAL ROLE {role}", role=role))
+    yield
+    # Not RESET ROLE, which sets the role of ALTER ROLE … SET role.
+    cursor.execute("SET LOCAL ROLE NONE")
 
 
 def is_superuser(connection: pg.connection) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,22 +50,6 @@ def statements(cursor: pg.cursor, database: Database) -> dict[str, str]:
             composed = compose(text, view=(database.schema, name), **known)
             found[name] = composed.as_string(cursor)
     return found
-
-
-def digest(cursor: pg.cursor, database: Database) -> str | None:
-    """Return a short hash of the views' definitions in PostgreSQL; None if a view is missing."""
-    cursor.execute(
-        """
-        SELECT array_agg(pg_get_viewdef(c.oid) ORDER BY c.relname)
-          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relkind = 'v'
-        """,
-        (database.schema, list(VIEWS)),
-    )
-    found = cursor.fetchone()[0] or []
-    if len(found) != len(VIEWS):
-        return None
-    return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 
 
 def _has_current_columns(cursor: pg.cursor, database: Database, view: str) -> bool:

@@ -220,6 +220,12 @@ def _check_access(database: Database, reader_given: Mapping, notes: Notes) -> No
             )
         )
     _check_clients(database, reader_given, notes)
+    if reader.common_names and reader.auth != "cert":
+        notes.advise(
+            f"{WHERE}:reader:common_names",
+            f"is not used with auth: {reader.auth}, which requires no certificate; set auth: cert, "
+            "or remove it",
+        )
     {"peer": _check_peer, "password": _check_password, "cert": _check_certificate}[reader.auth](
         database, reader_given, notes
     )

@@ -31,9 +31,9 @@ _COMMON_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. @*-]*")
 
 def identifier(value: object, where: str) -> str:
     """
-    Return a PostgreSQL name of 1 to 63 bytes.
+    Return a PostgreSQL name of 1 to 63 bytes, without control characters, ``%`` and ``$$``.
 
-    Source: PostgreSQL, "Identifiers and Key Words": in quotes, any character except NUL.
+    Source: PostgreSQL, "Identifiers and Key Words", and measurements.
     """
     name = text(value, where)
     size = len(name.encode("utf-8", "surrogatepass"))

@@ -552,6 +552,31 @@ def test_filter_of_a_data_set_is_applied_and_cannot_write(world):
         world.import_keys()
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "true; COMMIT; SET ROLE NONE; DELETE FROM public.signer; SELECT '', '', '', ''",
+        "set_config('role', 'postgres', false) IS NOT NULL",
+        "set_config('session_authorization', 'postgres', false) IS NOT NULL",
+    ],
+)
+def test_filter_of_a_data_set_keeps_the_rights_of_the_data_sets_role(world, condition):
+    of_opendkim(world)
+    world.set_up()
+    config = world.folder / "opendkim.conf"
+    encoded = "".join(one if one.isalnum() else f"={ord(one):02X}" for one in condition)
+    config.write_text(config.read_text().replace("\n", f"?filter={encoded}\n"))
+    before = rows_of_signer(world)
+    with pytest.raises(InvalidValue, match="can't be read"):
+        world.import_keys()
+    assert rows_of_signer(world) == before
+
+
+def rows_of_signer(world):
+    with db.session(world.database, setup=True) as connection:
+        return query(connection, "SELECT * FROM public.signer ORDER BY id")
+
+
 def test_login_of_a_data_set_is_used_for_a_database_on_another_host(world):
     of_opendkim(world)
     world.set_up()

@@ -15,7 +15,15 @@ from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import safe_errors
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.settings.model import KeyPlan, Settings
-from functional.server import execute, insert_as_howto, move, query, rsa_key, traditional_pem
+from functional.server import (
+    execute,
+    insert_as_howto,
+    move,
+    query,
+    rsa_key,
+    session_as,
+    traditional_pem,
+)
 
 pytestmark = pytest.mark.one_release
 
@@ -369,7 +377,7 @@ def test_hosted_domain_in_upper_case_is_compared_in_lower_case(opened, ready):
 def test_owner_who_is_not_a_superuser_can_manage_keys(ready):
     with db.session(ready) as connection:
         execute(connection, f'GRANT "{ready.keys_owner}" TO {ready.owner}')
-    with db.session(ready, role=ready.owner) as connection:
+    with session_as(ready, ready.owner) as connection:
         put(connection, replace(ready), "s")
         move(connection, ready, "s", "retired")
         assert states(connection) == {"s": "retired"}

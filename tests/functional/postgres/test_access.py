@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.errors import AccessFileError
+from dkim_formula.errors import AccessFileError, done_before
 from dkim_formula.postgres import access_files, access_lines, hba, objects, roles
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import server as databases
@@ -164,6 +165,39 @@ def test_files_are_restored_if_a_write_fails(settings, files, monkeypatch):
     with pytest.raises((AccessFileError, OSError)):
         apply(settings)
     assert [path.read_bytes() for path in files] == before
+
+
+@pytest.fixture
+def other_names(server, settings):
+    """The access files under other names, by hba_file and ident_file of postgresql.conf."""
+    conf = server.data / "postgresql.conf"
+    kept = conf.read_bytes()
+    paths = []
+    for setting, name in (("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")):
+        paths.append(server.data / f"mail-{name}.txt")
+        shutil.copy(server.data / name, paths[-1])
+        shutil.chown(paths[-1], "postgres", "postgres")
+        with conf.open("a") as stream:
+            stream.write(f"{setting} = '{paths[-1]}'\n")
+    restart(server)
+    yield paths
+    conf.write_bytes(kept)
+    restart(server)
+
+
+def restart(server):
+    control = [str(server.programs / "pg_ctl"), "-w", "-D", str(server.data), "-m", "fast"]
+    as_postgres(*control, "-l", str(server.data / "log.txt"), "restart")
+
+
+def test_files_with_other_names_are_restored(settings, other_names, monkeypatch):
+    before = [path.read_bytes() for path in other_names]
+    broken = hba.hba_line(settings.name, READER.name, "peer map=maildkim nonsense=1")
+    monkeypatch.setattr(hba, "hba_line", lambda *_: broken)
+    with pytest.raises(AccessFileError, match="put back") as caught:
+        apply(settings)
+    assert done_before(caught.value) == {}
+    assert [path.read_bytes() for path in other_names] == before
 
 
 def test_change_is_in_force_when_the_run_ends(server, settings):

@@ -68,17 +68,37 @@ def test_changes_are_rolled_back_after_an_error(database):
         assert query(connection, "SELECT to_regclass('public.lost')") == [(None,)]
 
 
-def test_session_takes_the_given_role(database):
-    with db.session(database, role="vmail") as connection:
-        assert query(connection, "SELECT current_user, session_user") == [("vmail", "postgres")]
-
-
 def test_missing_database_is_distinguished_from_a_missing_server(database):
     with pytest.raises(DatabaseUnavailable) as absent, db.session(replace(database, name="gone")):
         pass
     assert absent.value.reason == "no_database"
     assert "dkim:database:name" in str(absent.value)
     assert "'gone'" in str(absent.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGHOST", "192.0.2.1"),
+        ("PGHOSTADDR", "192.0.2.1"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+    ],
+)
+def test_environment_for_other_programs_leads_to_no_other_server(
+    database, monkeypatch, variable, value
+):
+    monkeypatch.setenv(variable, value)
+    with db.session(database) as connection:
+        assert query(connection, "SELECT inet_client_addr()") == [(None,)]
+
+
+def test_missing_database_is_recognised_with_another_server_in_the_environment(
+    database, monkeypatch
+):
+    monkeypatch.setenv("PGHOST", "/nowhere")
+    with pytest.raises(DatabaseUnavailable) as absent, db.session(replace(database, name="gone")):
+        pass
+    assert absent.value.reason == "no_database"
 
 
 def test_missing_database_is_recognised_in_any_language(database, monkeypatch):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from dkim_formula.plan import Plan
 from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import former_roles, objects, roles
@@ -76,11 +77,36 @@ def test_role_that_existed_before_loses_its_rights_and_stays(ready):
     new = with_reader(ready, NEW)
     manage_reader(new)
     planned = remove(new)
-    assert set(planned.changes) == {f"rights of {OLD}"}
+    assert set(planned.changes) == {f"rights of {OLD}", f"comment of {OLD}"}
     assert any(f'DROP ROLE "{OLD}"' in note for note in planned.notes)
     assert not rights(new, OLD)
     assert existing_roles(new) == {OLD, NEW}
     assert not remove(new)
+
+
+def test_rights_that_a_role_gets_after_the_formula_used_it_stay(ready):
+    with db.session(ready, setup=True) as connection:
+        execute(connection, f'CREATE ROLE "{OLD}" LOGIN; CREATE ROLE team')
+    manage_reader(ready)
+    new = with_reader(ready, NEW)
+    manage_reader(new)
+    remove(new)
+    with db.session(new, setup=True) as connection:
+        execute(connection, f'GRANT SELECT ON public.domains TO "{OLD}"; GRANT team TO "{OLD}"')
+    assert remove(new) == former(new) == Plan()
+    assert rights(new, OLD)
+    with db.session(new, setup=True) as connection:
+        assert query(connection, "SELECT pg_has_role(%s, 'team', 'MEMBER')", (OLD,)) == [(True,)]
+
+
+def test_lost_membership_of_a_former_role_is_announced(renamed):
+    with db.session(renamed, setup=True) as connection:
+        execute(connection, f'CREATE ROLE team; GRANT team TO "{OLD}"')
+        execute(connection, f'CREATE SCHEMA theirs AUTHORIZATION "{OLD}"')
+    announced = former(renamed)
+    assert f"role {OLD}, member of team" in announced.changes
+    assert remove(renamed) == announced
+    assert not remove(renamed)
 
 
 def test_role_with_a_comment_of_the_site_stays(ready):

@@ -228,6 +228,20 @@ def test_no_role_reads_a_key_after_any_grants(closed, seed):
         assert private_keys_read_by(closed.database, role) == []
 
 
+def test_keys_are_closed_if_the_account_has_a_role_of_its_own(closed):
+    set_up(replace(closed.database, close_keys=False))
+    admin(
+        closed.database,
+        f"ALTER ROLE postgres IN DATABASE {closed.database.name} SET role = stats",
+        "GRANT SELECT ON public.dkim TO panel WITH GRANT OPTION",
+        "SET ROLE panel",
+        "GRANT SELECT ON public.dkim TO backup",
+    )
+    postgres_commands.revoke_public(closed.database)
+    for role in ROLES:
+        assert private_keys_read_by(closed.database, role) == []
+
+
 def grant(database, chance):
     """Execute one grant as the owner or a role. A refused grant is ignored."""
     relation = chance.choice(SHOWING)

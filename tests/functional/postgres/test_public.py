@@ -80,6 +80,25 @@ def test_right_that_another_role_granted_to_public_is_revoked(ready):
     assert not postgres_commands.revoke_public(ready, test=True)["changes"]
 
 
+def test_rights_are_revoked_if_the_account_has_a_role_of_its_own(ready):
+    """RESET ROLE would give the session the role of ALTER ROLE … SET role."""
+    admin(
+        ready,
+        "CREATE ROLE gossip",
+        "CREATE ROLE narrow",
+        f"ALTER ROLE postgres IN DATABASE {ready.name} SET role = narrow",
+        "GRANT USAGE ON SCHEMA public TO gossip",
+        "GRANT SELECT ON public.dkim TO gossip WITH GRANT OPTION",
+        "GRANT INSERT ON public.dkim_history TO PUBLIC",
+        "SET ROLE gossip",
+        "GRANT SELECT ON public.dkim TO PUBLIC",
+    )
+    announced = postgres_commands.revoke_public(ready, test=True)["changes"]
+    assert len(announced) == 2
+    assert postgres_commands.revoke_public(ready)["changes"] == announced
+    assert not postgres_commands.revoke_public(ready, test=True)["changes"]
+
+
 def test_fresh_schema_grants_nothing_to_public(ready):
     assert not postgres_commands.revoke_public(ready, test=True)["changes"]
 

@@ -1,7 +1,8 @@
 """The reader's role has exactly its rights. The formula revokes all others."""
 
 import pytest
-from dkim_formula.errors import DatabaseError
+from dkim_formula.errors import DatabaseError, InvalidValue
+from dkim_formula.postgres import commands as postgres_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import objects, roles, safe_errors, sql
 from dkim_formula.secret import Secret
@@ -49,6 +50,15 @@ def test_plan_equals_the_changes_of_the_run(opened, desired, ready):
     planned = roles.plan(roles.read(opened, desired), desired, ready.name)
     assert planned == roles.plan(roles.ABSENT, desired, ready.name)
     assert roles.apply(opened, desired) == planned
+
+
+@pytest.mark.parametrize("name", ["postgres", "pg_monitor", "vmail", "vmail-dkim-owner"])
+def test_role_with_other_work_is_refused(ready, name):
+    """Every other right of the role would be revoked: SUPERUSER of postgres, and its password."""
+    with pytest.raises(InvalidValue, match=f"name: '{name}' is a role"):
+        postgres_commands.desired_role(ready, name, "keep")
+    with pytest.raises(InvalidValue, match=f"name: '{name}' is a role"):
+        postgres_commands.remove_password(ready, name, test=True)
 
 
 def test_second_run_changes_nothing(opened, desired):
@@ -145,17 +155,12 @@ def test_password_is_kept_or_removed(opened):
     ]
 
 
-def test_connection_limit_and_memberships_are_set(opened):
-    execute(opened, "CREATE ROLE readers")
-    desired = roles.DesiredRole(NAME, connection_limit=5, memberships=("readers",))
+def test_connection_limit_of_the_administrator_stays(opened, desired):
     roles.apply(opened, desired)
+    execute(opened, f'ALTER ROLE "{NAME}" CONNECTION LIMIT 5')
     assert not roles.apply(opened, desired)
-    assert query(
-        opened,
-        "SELECT rolconnlimit, pg_has_role(%s, 'readers', 'member') FROM pg_roles"
-        " WHERE rolname = %s",
-        (NAME, NAME),
-    ) == [(5, True)]
+    limit = "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s"
+    assert query(opened, limit, (NAME,)) == [(5,)]
 
 
 def test_grant_on_a_missing_relation_is_an_error_and_changes_nothing(opened):

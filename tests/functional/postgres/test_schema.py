@@ -49,8 +49,9 @@ def test_empty_database_gets_all_tables_and_views(database, connection):
 
 
 @pytest.mark.parametrize("owner", ["vmail-dkim-owner", "another-owner"])
-def test_plan_without_a_database_equals_the_changes_of_the_run(server, database, owner):
-    database = replace(database, keys_owner=owner)
+@pytest.mark.parametrize("name", ["public", "dkim"])
+def test_plan_without_a_database_equals_the_changes_of_the_run(server, database, owner, name):
+    database = replace(database, keys_owner=owner, schema=name)
     with db.session(server.settings, autocommit=True) as connection:
         execute(connection, f"DROP DATABASE {database.name}")
     planned = postgres_commands.manage_schema(database, test=True)["changes"]
@@ -199,6 +200,32 @@ def test_changed_view_is_restored_and_keeps_its_grants(ready):
         assert query(
             connection, "SELECT has_table_privilege('reader', 'public.dkim_key_table', 'SELECT')"
         ) == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE public.dkim DISABLE TRIGGER dkim_checked",
+        "ALTER TABLE public.dkim DISABLE TRIGGER USER",
+        "DROP TRIGGER dkim_signing_kept_update ON public.dkim",
+        "DROP FUNCTION public.dkim_recorded() CASCADE",
+        "DROP FUNCTION public.dkim_replicas()",
+        "CREATE OR REPLACE FUNCTION public.dkim_startup_scan() RETURNS boolean LANGUAGE sql STABLE"
+        " AS 'SELECT true'",
+        "ALTER FUNCTION public.dkim_checked() OWNER TO vmail",
+        "ALTER FUNCTION public.dkim_hosted_rows() SECURITY INVOKER",
+    ],
+)
+def test_changed_function_or_trigger_is_restored(ready, change):
+    with db.session(ready) as connection:
+        execute(connection, change)
+        assert set(schema.apply(connection, ready).changes) == {schema.DEFINITIONS}
+        assert not schema.apply(connection, ready)
+        row = "INSERT INTO public.dkim (domain, selector, key) VALUES ('example.com', 's', %s)"
+        execute(connection, row, (rsa_key(0).pem(),))
+        signing = query(connection, "SELECT pattern FROM public.dkim_signing_table")
+        assert signing == [("example.com",)]
+        assert query(connection, "SELECT to_state FROM public.dkim_history") == [("active",)]
 
 
 def test_database_of_a_newer_formula_is_refused(ready):

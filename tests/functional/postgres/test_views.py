@@ -8,7 +8,7 @@ from dkim_formula.keys.model import DesiredKey
 from dkim_formula.postgres import connection as db
 from dkim_formula.postgres import objects, roles, safe_errors, signing_table_triggers
 from dkim_formula.private_key import PrivateKey
-from functional.server import as_role, execute, move, query, rsa_key
+from functional.server import as_role, execute, move, query, rsa_key, session_as
 
 READER = "vmail-dkim-reader"
 MANY = 100_000
@@ -39,7 +39,7 @@ def signing(ready):
 
 
 def reader_session(settings):
-    return db.session(settings, role=READER)
+    return session_as(settings, READER)
 
 
 def test_daemon_finds_a_domains_active_key(signing):

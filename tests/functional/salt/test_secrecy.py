@@ -15,7 +15,7 @@ from dkim_formula.postgres.scram import verifier
 from dkim_formula.postgres.sql import compose
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.secret import Secret
-from functional.server import execute, move, query, rsa_key, traditional_pem
+from functional.server import execute, move, query, rsa_key, session_as, traditional_pem
 
 READER = "vmail-dkim-reader"
 PASSWORD = "canary-5a1e"
@@ -113,7 +113,7 @@ def test_log_of_an_adoption_has_no_key(howto, logged):
 
 
 # The role whose statements are refused: a superuser, and a role that may not change what is logged.
-@pytest.mark.parametrize("role", [None, "vmail"])
+@pytest.mark.parametrize("role", ["postgres", "vmail"])
 @pytest.mark.parametrize(
     ("constraint", "refused"),
     [
@@ -133,7 +133,7 @@ def test_log_of_a_refused_row_has_no_key(ready, logged, role, constraint, refuse
         execute(connection, f"ALTER TABLE public.dkim ADD CHECK ({constraint})")
     with (
         pytest.raises(DatabaseError, match="violates check constraint") as caught,
-        db.session(ready, setup=True, role=role) as connection,
+        session_as(ready, role) as connection,
     ):
         refused(connection, ready)
     log = logged()
@@ -233,7 +233,7 @@ def test_log_of_a_refused_password_has_no_verifier(ready, logged, monkeypatch):
         snapshot = roles.read(connection, desired)
     with (
         pytest.raises(DatabaseError) as caught,
-        db.session(ready, role="vmail") as connection,
+        session_as(ready, "vmail") as connection,
         connection.cursor() as cursor,
     ):
         roles._set_password(cursor, snapshot, desired)

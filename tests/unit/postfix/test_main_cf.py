@@ -77,6 +77,21 @@ def test_parameter_that_is_set_to_an_empty_value_is_read(postconf):
     assert main_cf.explicit() == {"smtpd_milters": ""}
 
 
+def test_value_in_another_encoding_is_read_and_written_unchanged(postconf, tmp_path):
+    line = b"smtpd_banner = Gr\xfc\xdfe \xe2\x82\xac"
+    (tmp_path / "answer").write_bytes(line + b"\nsmtpd_milters = inet:a:1\n")
+    found = main_cf.explicit()
+    assert found["smtpd_milters"] == "inet:a:1"
+    main_cf.write({"smtpd_banner": found["smtpd_banner"]})
+    assert line.replace(b" = ", b"=") in (tmp_path / "calls").read_bytes()
+
+
+def test_error_in_another_encoding_is_passed_on(postconf, tmp_path):
+    (tmp_path / "complaint").write_bytes(b"fatal: bad value: \xfc\n")
+    with pytest.raises(PostfixError, match="fatal: bad value"):
+        main_cf.explicit()
+
+
 def test_value_in_force_is_expanded_or_the_default(postconf):
     postconf.answer("tempfail\n")
     assert main_cf.in_force("milter_default_action") == "tempfail"

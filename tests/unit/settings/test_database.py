@@ -256,6 +256,13 @@ def test_writers_clients_log_in_by_certificate_or_by_password():
     assert only_problem(writer=writer).startswith("dkim:database:writer:common_names: ")
 
 
+def test_common_names_of_a_reader_without_certificates_are_advised_against():
+    reader = {"auth": "password", "password": "fine-1", "common_names": "mail.example.net"}
+    reading = read({"database": {"reader": {**reader, "clients": "192.0.2.25"}}})
+    (advice,) = (text for text in reading.advice if "common_names" in text)
+    assert advice.startswith("dkim:database:reader:common_names: is not used with auth: password")
+
+
 def test_common_names_without_clients_are_advised_against():
     reading = read({"database": {"writer": {"common_names": "mail.example.net"}}})
     assert reading.problems == ()
