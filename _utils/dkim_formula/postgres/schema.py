@@ -54,7 +54,7 @@ class Snapshot:
     site_id
         The column of the table of domains that the howto's ``domain_id`` refers to.
     definitions
-        ``None`` if none of the views exists, ``foreign`` if views, functions or owners differ from
+        ``None`` if none of the views exists, ``other`` if views, functions or owners differ from
         the formula's, else ``current``.
     adopted
         The keys of a howto's table that is not adopted yet, with the decision for each.
@@ -88,7 +88,7 @@ def read(
         snapshot = _read_catalogue(cursor, database)
         problems = inspection.problems(cursor, database)
         if not problems:
-            problems = views.foreign_dependents(cursor, database)
+            problems = views.other_dependents(cursor, database)
         snapshot = replace(snapshot, problems=problems)
         if not problems:
             snapshot = replace(snapshot, definitions=_definitions(cursor, database, snapshot))
@@ -249,9 +249,9 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
         return None
     digest = views.digest(cursor, database)
     if digest is None or not _has_owner(cursor, database) or _lacking(cursor, database):
-        return "foreign"
+        return "other"
     desired = f"{_fingerprint(cursor, database, snapshot.site_id)} {digest}"
-    return "current" if (row[0] or "").endswith(desired) else "foreign"
+    return "current" if (row[0] or "").endswith(desired) else "other"
 
 
 def _has_owner(cursor: pg.cursor, database: Database) -> bool:
