@@ -22,7 +22,7 @@ from .program_file import check_file
 from .program_process import call
 from .publish_report import changes_summary
 from .query import run
-from .zones import is_by_person
+from .zones import is_manual
 
 _SENDMAIL = "/usr/sbin/sendmail"
 _WHERE = "dkim:dns:notify"
@@ -60,7 +60,7 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
     records = {
         record_id(record): record
         for record in desired_records(settings)
-        if is_by_person(settings.dns, record)
+        if is_manual(settings.dns, record)
     }
     waiting, visible = _observe(settings.dns, records, before)
     with session(settings.database) as connection, awaited.lock(connection) as has_lock:

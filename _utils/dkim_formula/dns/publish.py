@@ -27,7 +27,7 @@ from .desired import own_spf_problem, records_of, with_keys
 from .planned import Planned, Task
 from .publish_report import PublishReport, label
 from .published import Published
-from .zones import is_by_hand
+from .zones import has_manual_zone
 
 FUTURE_VALUE = "the record of a key that is to be generated"
 
@@ -327,7 +327,7 @@ def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) ->
     Return whether a person publishes a record: by the settings another operator runs its zone, or
     the settings leave its zone to a person.
     """
-    if is_by_hand(settings.dns, record.name):
+    if has_manual_zone(settings.dns, record.name):
         return True
     if record.purpose == "dmarc-report":
         zones = (*chosen, *settings.dns.zones)

@@ -8,7 +8,7 @@ from ..settings.model import Dns
 from .changes import start_of_published
 from .planned import Task
 from .published import Published
-from .zones import is_by_hand
+from .zones import has_manual_zone
 
 
 def of_unneeded(
@@ -23,10 +23,10 @@ def of_unneeded(
         The names of the records of all stored keys. They stay.
     """
     made: list[Task] = []
-    by_hand: list[Task] = []
+    manual: list[Task] = []
     for (name, rtype), rows in published.items():
         if name not in kept:
             values, domain = tuple(row.value for row in rows), rows[0].domain
             task = Task(name, rtype, start_of_published(name, domain), None, values, domain)
-            (by_hand if is_by_hand(dns, name) else made).append(task)
-    return made, by_hand
+            (manual if has_manual_zone(dns, name) else made).append(task)
+    return made, manual
