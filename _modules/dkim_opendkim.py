@@ -170,7 +170,10 @@ def write_password_file(path, user, test=False):
         salt-call dkim_opendkim.write_password_file /etc/opendkim-pgpass opendkim test=True
     """
     database = valid_settings(__pillar__).database
-    return (passfile.changes if test else passfile.write)(database, path, user)
+    planned = passfile.changes(database, path, user)
+    if not test:
+        passfile.write(database, path, user)
+    return planned
 
 
 @translated

@@ -254,7 +254,7 @@ def notify_minion(interval=None):
     interval
         Seconds between calls of the beacon ``dkim_health``; without it the beacon stops.
 
-    Returns ``{"told": bool}``: whether a running minion got the events.
+    Returns ``{"notified": bool}``: whether a running minion got the events.
 
     CLI Example:
 
@@ -268,4 +268,4 @@ def notify_minion(interval=None):
     # The minion loads the modules that were synced since its start, then manages the beacon
     # (salt.minion, handle_event).
     orders = (({}, "beacons_refresh"), (order, "manage_beacons"))
-    return {"told": all(__salt__["event.fire"](*one) for one in orders)}
+    return {"notified": all(__salt__["event.fire"](*one) for one in orders)}

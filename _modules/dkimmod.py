@@ -45,9 +45,9 @@ def check():
     Check for everything that would stop a run: the pillar's values, the database, the table of
     domains, PostgreSQL's access files. Changes nothing.
 
-    Returns ``{"problems": [text], "advice": [text], "looked": bool}``, with every problem at once;
-    ``looked`` is False if the database was not read: it or the driver is missing, or this machine
-    only signs.
+    Returns ``{"problems": [text], "advice": [text], "database_checked": bool}``, with every problem
+    at once; ``database_checked`` is False if the database was not read: it or the driver is
+    missing, or this machine only signs.
 
     CLI Example:
 
@@ -649,7 +649,7 @@ def check_dns(domain=None):
 def delegations(domain=None, format=None):  # pylint: disable=redefined-builtin
     """
     Check the CNAMEs that customers add for domains with a ``delegation``, at every authoritative
-    server of each customer's zone. Stores when each CNAME was right, and changes nothing else.
+    server of each customer's zone. Stores when each CNAME was ok, and changes nothing else.
 
     domain
         Default: every domain with a delegation.
@@ -658,10 +658,10 @@ def delegations(domain=None, format=None):  # pylint: disable=redefined-builtin
         self-contained page. ``json``: the data as text. Default: plain data.
 
     Returns ``{"ok": bool, "counts": {state: number}, "delegations": [{domain, name, target, state,
-    detail, since, last_right}]}``. ``since`` is the first of the successive checks that found the
-    CNAME right, ``last_right`` the last such check; ISO 8601 or None.
+    detail, since, last_ok}]}``. ``since`` is the first of the successive checks that found the
+    CNAME ok, ``last_ok`` the last such check; ISO 8601 or None.
 
-    The states: ``right``, ``right in part`` (not at every server), ``absent``, ``wrong target``,
+    The states: ``ok``, ``inconsistent`` (not at every server), ``missing``, ``wrong target``,
     ``another record``, ``no answer``, ``unchecked`` (``dns:deadline`` was over).
 
     CLI Example:
@@ -689,9 +689,9 @@ def notify(test=False):
     test
         True sends nothing, and returns what a run would send.
 
-    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "told": the recipient or "", "text": the
-    text, "waiting": number of records, "notes": [text], "problems": [text]}``: in ``changes`` a
-    record is ``told``, ``told again`` or ``seen``.
+    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "notified": the recipient or "", "text":
+    the text, "waiting": number of records, "notes": [text], "problems": [text]}``: in ``changes`` a
+    record is ``notified``, ``reminded`` or ``visible``.
 
     CLI Example:
 

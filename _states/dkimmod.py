@@ -39,7 +39,7 @@ def checked(name):
         ret["comment"] = "\n".join(found["problems"])
         return ret
     lines = ["No problems found"]
-    if not found["looked"]:
+    if not found["database_checked"]:
         lines = ["The pillar is valid; the database was not checked"]
     ret["comment"] = "\n".join([*lines, *(f"{ADVICE}{text}" for text in found["advice"])])
     return ret

@@ -20,7 +20,7 @@ _TIMES = {
     "dkim_observation": ("observed_at", "visible_since"),
     "dkim_disclosure": ("gone_since",),
     "dkim_history": ("at",),
-    "dkim_awaited": ("told_at", "seen_at", "last_seen_at"),
+    "dkim_awaited": ("reported_at", "visible_since", "last_visible_at"),
     "dkim_replica": ("mark_at", "reached_at"),
 }
 

@@ -50,15 +50,15 @@ def test_notice_of_a_record_to_publish_is_signed_and_sent_once(machine: Machine,
     salt.call(machine, "dkim.notify")
     raw = mailbox.wait_for(f"{name}\tTXT\t")
     assert record["value"] in raw.decode()
-    assert salt.call(machine, "dkim.notify")["told"] == ""
-    assert before["told"] in ("", mailbox.address)
+    assert salt.call(machine, "dkim.notify")["notified"] == ""
+    assert before["notified"] in ("", mailbox.address)
     zones.update(machine, f'update add {name}. 60 TXT "{record["value"]}"')
     (signature,) = mail.signatures(machine, raw, zones.key_records(machine, DOMAIN))
     assert (signature.domain, signature.selector, signature.valid) == (DOMAIN, "s", True)
     run = salt.apply(machine)
     assert run.succeeded, str(run)
-    mailbox.wait_for("Subject: DNS: 1 record seen")
+    mailbox.wait_for("Subject: DNS: 1 record visible")
     assert sorted(str(one["Subject"]) for one in notices(mailbox)) == [
-        "DNS: 1 record seen",
+        "DNS: 1 record visible",
         "DNS: 1 record to publish",
     ]

@@ -123,7 +123,7 @@ def test_metrics_are_written(signing: Machine) -> None:
 
 @pytest.mark.soak
 def test_beacon_reports_a_stopped_daemon(signing: Machine) -> None:
-    reported = f"{CONFIG}/cache/dkim-health/told.json"
+    reported = f"{CONFIG}/cache/dkim-health/reported.json"
     signing.write(f"{CONFIG}/minion.d/alone.conf", "master_type: disable\n")
     signing.write("/etc/systemd/system/salt-minion.service", MINION)
     signing.run("systemctl daemon-reload && systemctl start salt-minion")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from dkim_formula import settings
 from dkim_formula.dns import notice, verdict
 from dkim_formula.dns.checked import Answered, Checked, advice_of, joined
-from dkim_formula.dns.delegations import ABSENT, OTHER_TARGET, RIGHT, Delegated
+from dkim_formula.dns.delegations import OTHER_TARGET, Delegated
 from dkim_formula.dns.due_notice import Notice
 from dkim_formula.dns.managed_records import adopted
 from dkim_formula.dns.publish_report import PublishReport
@@ -324,7 +324,7 @@ def checked_before() -> dict[str, object]:
     """Return a preflight check with a problem and advice."""
     reading = settings.read({"domains": ["example.com"], "rotation": {"every": "5y"}})
     advice = [preflight.UNSIGNED_ADVICE]
-    return {"problems": list(reading.problems), "advice": advice, "looked": False}
+    return {"problems": list(reading.problems), "advice": advice, "database_checked": False}
 
 
 def rotation_previewed() -> dict[str, object]:
@@ -450,23 +450,23 @@ def delegated() -> dict[str, object]:
     found = [
         Delegated(
             first,
-            ABSENT,
+            "missing",
             f"the record is at {doubled}: enter the name without .customer.example",
         ),
         Delegated(
             second,
             OTHER_TARGET,
             "the CNAME points to elsewhere.example",
-            last_right=NOW - timedelta(days=3),
+            last_ok=NOW - timedelta(days=3),
         ),
         Delegated(
             _cnames("xn--mnchen-3ya.example")[0],
-            RIGHT,
+            "ok",
             since=NOW - timedelta(days=12),
-            last_right=NOW,
+            last_ok=NOW,
         ),
     ]
-    counts = {"right": 1, "absent": 1, "wrong target": 1}
+    counts = {"ok": 1, "missing": 1, "wrong target": 1}
     return {"ok": False, "counts": counts, "delegations": [one.to_dict() for one in found]}
 
 
@@ -476,7 +476,7 @@ def _cnames(domain: str) -> list[Record]:
 
 def delegated_correctly() -> dict[str, object]:
     """Return a customer's correct CNAME."""
-    return {"ok": True, "counts": {"right": 1}, "delegations": delegated()["delegations"][2:]}
+    return {"ok": True, "counts": {"ok": 1}, "delegations": delegated()["delegations"][2:]}
 
 
 def notified() -> dict[str, object]:
@@ -484,8 +484,8 @@ def notified() -> dict[str, object]:
     record = key_record("example.com", "s1", "ed25519", "MCowBQYDK2VwAyEA")
     news = Notice((record,), 1)
     return {
-        "changes": {"s1._domainkey.example.com TXT": {"old": None, "new": "told"}},
-        "told": "postmaster@example.com",
+        "changes": {"s1._domainkey.example.com TXT": {"old": None, "new": "notified"}},
+        "notified": "postmaster@example.com",
         "text": notice.text(news, Dns()),
         "waiting": 1,
         "notes": [f"postmaster@example.com was notified: {notice.subject(news)}"],
@@ -495,7 +495,7 @@ def notified() -> dict[str, object]:
 
 def nothing_to_notify() -> dict[str, object]:
     """Return a run of ``dkim.notify`` without new records."""
-    return {"changes": {}, "told": "", "text": "", "waiting": 3, "notes": [], "problems": []}
+    return {"changes": {}, "notified": "", "text": "", "waiting": 3, "notes": [], "problems": []}
 
 
 def notification_failed() -> dict[str, object]:
@@ -503,7 +503,7 @@ def notification_failed() -> dict[str, object]:
     problem = (
         "dkim:dns:notify: /usr/sbin/sendmail failed (exit status 75); the next run tries again"
     )
-    return {**notified(), "changes": {}, "told": "", "notes": [], "problems": [problem]}
+    return {**notified(), "changes": {}, "notified": "", "notes": [], "problems": [problem]}
 
 
 def unhealthy() -> dict[str, object]:

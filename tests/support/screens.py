@@ -27,7 +27,7 @@ CASES = {
     "revoke-compromised": ("revoke", rotations.revocation(), {}, {}),
     "activate-nothing": ("activate", rotations.nothing(), {}, {}),
     "check": ("check", returns.checked_before(), {}, {}),
-    "check-well": ("check", {"problems": [], "advice": [], "looked": True}, {}, {}),
+    "check-well": ("check", {"problems": [], "advice": [], "database_checked": True}, {}, {}),
     "check_dns": ("check_dns", returns.dns_found(), {}, {}),
     "check_dns-ascii": ("check_dns", returns.dns_found(), {}, {"utf8": False}),
     "check_dns-many": ("check_dns", returns.dns_ok(200), {}, {}),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-FILES = Path(__file__).resolve().parents[2] / "dkim" / "opendkim" / "files"
+FILES = Path(__file__).resolve().parents[2] / "dkim"
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(FILES),
     undefined=jinja2.StrictUndefined,
@@ -14,10 +14,10 @@ _ENVIRONMENT = jinja2.Environment(
 
 
 def rendered(name, **context):
-    """Return the rendered text of a template in ``dkim/opendkim/files``."""
+    """Return the rendered text of a template below ``dkim``."""
     return _ENVIRONMENT.get_template(name).render(**context)
 
 
 def opendkim_conf(options):
     """Return the text of opendkim.conf(5) with these options."""
-    return rendered("opendkim.conf.jinja", options=options)
+    return rendered("opendkim/files/opendkim.conf.jinja", options=options)

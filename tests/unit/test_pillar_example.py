@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dkim_formula.settings import model, read
-from dkim_formula.settings.lookup import LOOKUP_KEYS
+from dkim_formula.settings.lookup import DEFAULTS
 
 TEXT = (Path(__file__).resolve().parents[2] / "pillar.example").read_text(encoding="utf-8")
 COMMENTED = re.compile(r"^( *)#(?=\S)")
@@ -99,7 +99,7 @@ def test_there_are_commented_examples():
         (("dns", "zones", "*"), fields(model.Zone)),
         (("rotation",), fields(model.Rotation)),
         (("monitoring",), fields(model.Monitoring)),
-        (("lookup",), set(LOOKUP_KEYS)),
+        (("lookup",), DEFAULTS.keys()),
     ],
 )
 def test_pillar_example_shows_every_key(path, keys):

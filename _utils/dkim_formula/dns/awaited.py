@@ -26,10 +26,10 @@ _COLUMNS = (
     "name",
     "type",
     "value",
-    "told_at",
-    "seen_at",
-    "last_seen_at",
-    "seen_told",
+    "reported_at",
+    "visible_since",
+    "last_visible_at",
+    "visible_reported",
 )
 
 
@@ -38,11 +38,11 @@ class Awaited:
     """
     The stored state of one awaited record.
 
-    told_at
+    reported_at
         The time of the last notification that the record is missing; None without a notification.
-    seen_at, last_seen_at
+    visible_since, last_visible_at
         The first and the last of the successive checks that found the record at every server.
-    seen_told
+    visible_reported
         Whether a notification reported that the record is visible.
     """
 
@@ -50,10 +50,10 @@ class Awaited:
     name: str
     type: str
     value: str
-    told_at: datetime | None = None
-    seen_at: datetime | None = None
-    last_seen_at: datetime | None = None
-    seen_told: bool = False
+    reported_at: datetime | None = None
+    visible_since: datetime | None = None
+    last_visible_at: datetime | None = None
+    visible_reported: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Awaited:
@@ -69,17 +69,19 @@ def record_id(record: Record | Awaited) -> RecordId:
 def after_check(
     known: Mapping[RecordId, Awaited],
     waiting: Iterable[Record],
-    seen: Iterable[Record],
+    visible: Iterable[Record],
     now: datetime,
 ) -> dict[RecordId, Awaited]:
     """Return the states of records after a check of some of them."""
     found = dict(known)
-    for record in seen:
+    for record in visible:
         one = found.get(record_id(record), Awaited.of(record))
-        found[record_id(one)] = replace(one, seen_at=one.seen_at or now, last_seen_at=now)
+        found[record_id(one)] = replace(
+            one, visible_since=one.visible_since or now, last_visible_at=now
+        )
     for record in waiting:
         one = found.get(record_id(record), Awaited.of(record))
-        found[record_id(one)] = replace(one, seen_at=None, seen_told=False)
+        found[record_id(one)] = replace(one, visible_since=None, visible_reported=False)
     return found
 
 

@@ -175,8 +175,8 @@ def delegations(
         ``text``, ``html``: the instructions for each customer. ``json``: the data as text.
 
     Returns ``{"ok": bool, "counts": {state: number}, "delegations": [{domain, name, target, state,
-    detail, since, last_right}]}``. The states are those of ``dns.delegations``. Stores the times at
-    which each CNAME was right, and changes nothing else.
+    detail, since, last_ok}]}``. The states are those of ``dns.delegations``. Stores the times at
+    which each CNAME was ok, and changes nothing else.
 
     Raises InvalidValue for an unknown format, an invalid domain name or a domain without a
     delegation; DatabaseError, NoLibrary.
@@ -189,7 +189,7 @@ def delegations(
     if format_ in _TEXTS:
         return _TEXTS[format_](found)
     data = {
-        "ok": all(one.state == delegation.RIGHT for one in found),
+        "ok": all(one.state == delegation.OK for one in found),
         "counts": dict(Counter(one.state for one in found)),
         "delegations": [one.to_dict() for one in found],
     }

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import jinja2
 
-from .delegations import RIGHT, Delegated
+from .delegations import Delegated
+from .verdict import OK
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -20,7 +21,7 @@ code { word-break: break-all } .right { color: #060 } .wrong { color: #900 }
 </style></head><body>
 {% for domain, records in domains.items() %}
 <h1>{{ domain }}</h1>
-{% set is_right = records | rejectattr("state", "equalto", right) | list == [] %}
+{% set is_right = records | rejectattr("state", "equalto", ok) | list == [] %}
 {% if is_right %}
 <p>The {{ records | length }} CNAME records are right.</p>
 {% else %}
@@ -30,7 +31,7 @@ code { word-break: break-all } .right { color: #060 } .wrong { color: #900 }
 {% for one in records %}
 <tr><td><code>{{ one.record.name }}.</code><br>in a panel that adds the domain itself:
 <code>{{ short(one) }}</code></td><td>CNAME</td><td><code>{{ one.record.value }}.</code></td>
-<td class="{{ "right" if one.state == right else "wrong" }}">{{ state(one) }}</td></tr>
+<td class="{{ "right" if one.state == ok else "wrong" }}">{{ state(one) }}</td></tr>
 {% endfor %}
 </table>
 {% if not is_right %}
@@ -50,7 +51,7 @@ def page(delegated: Iterable[Delegated]) -> str:
     """Return an HTML page for the operators of the customers' zones, one section per domain."""
     template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
     domains = _by_domain(delegated)
-    return template.render(domains=domains, right=RIGHT, short=_short, state=_state) + "\n"
+    return template.render(domains=domains, ok=OK, short=_short, state=_state) + "\n"
 
 
 def _by_domain(delegated: Iterable[Delegated]) -> dict[str, list[Delegated]]:
@@ -66,7 +67,7 @@ def _short(one: Delegated) -> str:
 
 
 def _text_of(domain: str, found: Sequence[Delegated]) -> str:
-    missing = [one for one in found if one.state != RIGHT]
+    missing = [one for one in found if one.state != OK]
     lines = [f"{domain}: the {len(found)} CNAME records are right." if not missing else ""]
     if missing:
         lines = [

@@ -21,35 +21,30 @@ from ..text import timestamp_if_known
 from . import awaited
 from .awaited import Awaited
 from .query import DnsClient, Endpoint, question
-from .verdict import doubled_text
+from .verdict import INCONSISTENT, MISSING, NO_ANSWER, OK, UNCHECKED, doubled_text
 from .zones import ZoneFinder
 
-RIGHT = "right"
-IN_PART = "right in part"
-ABSENT = "absent"
 OTHER_TARGET = "wrong target"
 OTHER_RECORD = "another record"
-NO_ANSWER = "no answer"
-UNCHECKED = "unchecked"
-_WRONG = frozenset({IN_PART, ABSENT, OTHER_TARGET, OTHER_RECORD})
+_WRONG = frozenset({INCONSISTENT, MISSING, OTHER_TARGET, OTHER_RECORD})
 
 
 @dataclass(frozen=True)
 class Delegated:
     """
-    One CNAME and its state, one of the constants above.
+    One CNAME and its state: a verdict of ``dns.verdict``, or one of the constants above.
 
     since
-        For a right CNAME: the first of the successive checks that found it right.
-    last_right
-        The last check that found the CNAME right.
+        For an ``ok`` CNAME: the first of the successive checks that found it ok.
+    last_ok
+        The last check that found the CNAME ok.
     """
 
     record: Record
     state: str
     detail: str = ""
     since: datetime | None = None
-    last_right: datetime | None = None
+    last_ok: datetime | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the data for a function's return."""
@@ -60,7 +55,7 @@ class Delegated:
             "state": self.state,
             "detail": self.detail,
             "since": timestamp_if_known(self.since),
-            "last_right": timestamp_if_known(self.last_right),
+            "last_ok": timestamp_if_known(self.last_ok),
         }
 
 
@@ -127,7 +122,7 @@ async def observe(records: Sequence[Record], dns: Dns, deadline: float) -> list[
 
 def store_times(settings: Settings, found: Sequence[Delegated]) -> list[Delegated]:
     """
-    Store the times at which each CNAME was right, and return the states with these times. A check
+    Store the times at which each CNAME was ok, and return the states with these times. A check
     without an answer changes no times.
     """
     with session(settings.database) as connection, awaited.lock(connection) as has_lock:
@@ -135,7 +130,7 @@ def store_times(settings: Settings, found: Sequence[Delegated]) -> list[Delegate
             return list(found)
         before = awaited.read(connection, settings.database)
         now = history.clock(connection)
-        right = [one.record for one in found if one.state == RIGHT]
+        right = [one.record for one in found if one.state == OK]
         wrong = [one.record for one in found if one.state in _WRONG]
         known = awaited.after_check(before, wrong, right, now)
         if has_lock:
@@ -145,7 +140,9 @@ def store_times(settings: Settings, found: Sequence[Delegated]) -> list[Delegate
 
 
 def _dated(one: Delegated, row: Awaited | None) -> Delegated:
-    return one if row is None else replace(one, since=row.seen_at, last_right=row.last_seen_at)
+    return (
+        one if row is None else replace(one, since=row.visible_since, last_ok=row.last_visible_at)
+    )
 
 
 async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Delegated:
@@ -158,16 +155,16 @@ async def _state(client: DnsClient, finder: ZoneFinder, record: Record) -> Deleg
     right = [one for one in answered if one == (record.value.lower(),)]
     others = sorted({target for one in answered for target in one} - {record.value.lower()})
     if len(right) == len(found):
-        return Delegated(record, RIGHT)
+        return Delegated(record, OK)
     if right:
-        return Delegated(record, IN_PART, f"at {len(right)} of {len(found)} servers")
+        return Delegated(record, INCONSISTENT, f"at {len(right)} of {len(found)} servers")
     if others:
         return Delegated(record, OTHER_TARGET, f"the CNAME points to {cut(others[0])}")
     first = servers[[one is not None for one in found].index(True)]
-    return await _absent(client, first, record, zone.name)
+    return await _missing(client, first, record, zone.name)
 
 
-async def _absent(client: DnsClient, server: Endpoint, record: Record, zone: str) -> Delegated:
+async def _missing(client: DnsClient, server: Endpoint, record: Record, zone: str) -> Delegated:
     """Return the state of a CNAME that no server has, with the likely reason."""
     reply = await client.ask_fully(server, question(record.name, "TXT"))
     if reply.values(record.name, "TXT"):
@@ -180,8 +177,8 @@ async def _absent(client: DnsClient, server: Endpoint, record: Record, zone: str
         # The doubled name is longer than DNS allows.
         is_doubled = None
     if is_doubled:
-        return Delegated(record, ABSENT, doubled_text(record.name, zone))
-    return Delegated(record, ABSENT)
+        return Delegated(record, MISSING, doubled_text(record.name, zone))
+    return Delegated(record, MISSING)
 
 
 async def _targets(client: DnsClient, server: Endpoint, name: str) -> tuple[str, ...] | None:

@@ -22,15 +22,9 @@ from ..names import is_served, mail_domain, stored_domain
 from ..postgres import hosted as hosted_domains
 from ..postgres import schema
 from ..postgres.connection import session
-from ..records import (
-    Record,
-    delegation_records,
-    dmarc_record,
-    mta_sts_record,
-    report_authorisation_records,
-    spf_record,
-    tls_rpt_record,
-)
+from ..records import Record, delegation_records
+from ..records.dmarc import dmarc_record, report_authorisation_records
+from ..records.policies import mta_sts_record, spf_record, tls_rpt_record
 from ..settings.model import Domain, Settings
 from ..settings.spf import included_domains, own_name_problem
 

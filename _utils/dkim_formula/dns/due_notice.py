@@ -19,7 +19,7 @@ class Notice:
         The missing records. New ones come first.
     new
         The number of missing records that no earlier notification reported.
-    seen
+    visible
         The reported records that every server has now.
     is_reminder
         Whether the notification reports all missing records again.
@@ -27,12 +27,12 @@ class Notice:
 
     waiting: Sequence[Record] = ()
     new: int = 0
-    seen: Sequence[Record] = ()
+    visible: Sequence[Record] = ()
     is_reminder: bool = False
 
     def __bool__(self) -> bool:
         """Return whether a notification is due."""
-        return bool(self.new or self.is_reminder or (self.seen and not self.waiting))
+        return bool(self.new or self.is_reminder or (self.visible and not self.waiting))
 
 
 def due_notice(
@@ -54,7 +54,9 @@ def due_notice(
         Seconds from a notification to its reminder; None for no reminder.
     """
     waiting = list(waiting)
-    reported = {record_id(one): one.told_at for one in known.values() if one.told_at is not None}
+    reported = {
+        record_id(one): one.reported_at for one in known.values() if one.reported_at is not None
+    }
     new = [record for record in waiting if record_id(record) not in reported]
     old = [record for record in waiting if record_id(record) in reported]
     is_due = every is not None and any(
@@ -63,7 +65,9 @@ def due_notice(
     visible = [
         record
         for one, record in records.items()
-        if one in reported and known[one].seen_at is not None and not known[one].seen_told
+        if one in reported
+        and known[one].visible_since is not None
+        and not known[one].visible_reported
     ]
     return Notice((*new, *old), len(new), visible, is_due)
 
@@ -75,7 +79,7 @@ def after_notice(
     found = dict(known)
     missing = notice.waiting if notice.is_reminder else notice.waiting[: notice.new]
     for record in missing:
-        found[record_id(record)] = replace(found[record_id(record)], told_at=now)
-    for record in notice.seen:
-        found[record_id(record)] = replace(found[record_id(record)], seen_told=True)
+        found[record_id(record)] = replace(found[record_id(record)], reported_at=now)
+    for record in notice.visible:
+        found[record_id(record)] = replace(found[record_id(record)], visible_reported=True)
     return found

@@ -14,7 +14,7 @@ from .check import check
 from .checked import Checked
 from .published import Published
 from .query import run
-from .zones import is_by_hand
+from .zones import has_manual_zone
 
 # The end of a run waits at most this many seconds for name servers, even if dkim:dns:deadline is
 # longer.
@@ -56,7 +56,7 @@ def left_to_publish(
 
     def is_known(record: Record) -> bool:
         was_sent = (record.name, record.type, record.value) in known
-        return was_sent and not is_by_hand(dns, record.name)
+        return was_sent and not has_manual_zone(dns, record.name)
 
     try:
         found = run(check(records, replace(dns, deadline=min(dns.deadline, _LONGEST))))

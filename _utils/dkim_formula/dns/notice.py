@@ -27,7 +27,7 @@ def subject(content: Notice) -> str:
         return f"DNS: {counted(len(content.waiting), 'record')} still to publish"
     if content.new:
         return f"DNS: {counted(content.new, 'record')} to publish"
-    return f"DNS: {counted(len(content.seen), 'record')} seen"
+    return f"DNS: {counted(len(content.visible), 'record')} visible"
 
 
 def text(content: Notice, dns: Dns) -> str:
@@ -51,9 +51,9 @@ def text(content: Notice, dns: Dns) -> str:
         )
     if count and (others := len(content.waiting) - count):
         paragraphs.append(f"{counted(others, 'record')} of earlier mails are still missing.")
-    if content.seen:
-        lines = [f"    {record.name} {record.type}" for record in content.seen[:WHOLE]]
-        if (others := len(content.seen) - WHOLE) > 0:
+    if content.visible:
+        lines = [f"    {record.name} {record.type}" for record in content.visible[:WHOLE]]
+        if (others := len(content.visible) - WHOLE) > 0:
             lines.append(f"    and {counted(others, 'other')}")
         paragraphs.append("\n".join(["Every server has these records now:", *lines]))
     if count:
@@ -89,7 +89,7 @@ def document(content: Notice, dns: Dns) -> dict[str, object]:
         "text": text(content, dns),
         "new": [record.to_dict() for record in content.waiting[: content.new]],
         "waiting": [record.to_dict() for record in content.waiting[content.new :]],
-        "seen": [record.to_dict() for record in content.seen],
+        "visible": [record.to_dict() for record in content.visible],
     }
 
 

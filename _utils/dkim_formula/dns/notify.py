@@ -22,7 +22,7 @@ from .program_file import check_file
 from .program_process import call
 from .publish_report import changes_summary
 from .query import run
-from .zones import is_by_person
+from .zones import is_manual
 
 _SENDMAIL = "/usr/sbin/sendmail"
 _WHERE = "dkim:dns:notify"
@@ -36,15 +36,15 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
     Report the records that a person has to publish, by mail or by a program. Each record is
     reported once, and again after ``dns:notify:every``.
 
-    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "told": str, "text": str, "waiting":
-    number, "notes": [text], "problems": [text]}``. ``told`` names the recipients or the program. It
-    is empty without a notification.
+    Returns ``{"changes": {"NAME TYPE": {"old", "new"}}, "notified": str, "text": str, "waiting":
+    number, "notes": [text], "problems": [text]}``. ``notified`` names the recipients or the
+    program. It is empty without a notification.
 
     Raises DatabaseError, NoLibrary.
     """
     done: dict[str, object] = {
         "changes": {},
-        "told": "",
+        "notified": "",
         "text": "",
         "waiting": 0,
         "notes": [],
@@ -60,15 +60,15 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
     records = {
         record_id(record): record
         for record in desired_records(settings)
-        if is_by_person(settings.dns, record)
+        if is_manual(settings.dns, record)
     }
-    waiting, seen = _observe(settings.dns, records, before)
+    waiting, visible = _observe(settings.dns, records, before)
     with session(settings.database) as connection, awaited.lock(connection) as has_lock:
         if not has_lock:
             return {**done, "notes": ["another run is sending notifications; run again later"]}
         before = awaited.read(connection, settings.database)
         now = history.clock(connection)
-        known = awaited.after_check(before, waiting, seen, now)
+        known = awaited.after_check(before, waiting, visible, now)
         found = due_notice(known, records, waiting, now, target.every)
         done["waiting"] = len(waiting)
         if found:
@@ -80,9 +80,9 @@ def notify(settings: Settings, test: bool = False) -> dict[str, object]:
                     _send(target, settings.dns, found)
                     known = after_notice(known, found, now)
                 done["changes"] = _changes(found)
-                done["told"] = target.command or ", ".join(target.to)
+                done["notified"] = target.command or ", ".join(target.to)
                 verb = "would be" if test else "was"
-                done["notes"] = [f"{done['told']} {verb} notified: {notice.subject(found)}"]
+                done["notes"] = [f"{done['notified']} {verb} notified: {notice.subject(found)}"]
             except DnsError as error:
                 done["problems"] = [f"{_WHERE}: {error}; the next run tries again"]
         if not test:
@@ -102,22 +102,22 @@ def _observe(
     end the check.
     """
     nothing_known = Awaited("", "", "", "")
-    unseen = [one for one in records if known.get(one, nothing_known).seen_at is None]
-    unseen.sort(key=lambda one: known.get(one, nothing_known).told_at is not None)
-    asked = [records[one] for one in unseen]
+    not_visible = [one for one in records if known.get(one, nothing_known).visible_since is None]
+    not_visible.sort(key=lambda one: known.get(one, nothing_known).reported_at is not None)
+    asked = [records[one] for one in not_visible]
     checked = run(check.check(asked, dns)) if asked else []
     waiting = [one.record for one in checked if one.verdict in _MISSING]
-    seen = [one.record for one in checked if one.verdict == verdict.OK]
-    return waiting, seen
+    visible = [one.record for one in checked if one.verdict == verdict.OK]
+    return waiting, visible
 
 
 def _changes(sent: Notice) -> dict[str, dict[str, str | None]]:
     """Return the report on each record as changes; more than a hundred are counted."""
     again = sent.waiting[sent.new :] if sent.is_reminder else ()
     kinds = (
-        (sent.waiting[: sent.new], None, "told"),
-        (again, "told", "told again"),
-        (sent.seen, "told", "seen"),
+        (sent.waiting[: sent.new], None, "notified"),
+        (again, "notified", "reminded"),
+        (sent.visible, "notified", "visible"),
     )
     return changes_summary(
         {

@@ -27,7 +27,7 @@ from .desired import own_spf_problem, records_of, with_keys
 from .planned import Planned, Task
 from .publish_report import PublishReport, label
 from .published import Published
-from .zones import is_by_hand
+from .zones import has_manual_zone
 
 FUTURE_VALUE = "the record of a key that is to be generated"
 
@@ -319,9 +319,9 @@ def _desired(settings: Settings, state: _State) -> _Desired:
             state.notes.append(problem)
             # Without this record, the SPFs that include it would be a permanent error too.
             by_name.pop((domain.name, "TXT"), None)
-    removed, by_hand = removals.of_unneeded(settings, by_name, state.keys)
-    if by_hand:
-        names = listed([label(task) for task in by_hand])
+    removed, manual = removals.of_unneeded(settings, by_name, state.keys)
+    if manual:
+        names = listed([label(task) for task in manual])
         state.notes.append(f"remove these records by hand once nothing uses them: {names}")
     return _Desired([*publications, *removed], manual, future)
 
@@ -345,7 +345,7 @@ def _is_manual(record: Record, chosen: dict[str, Domain], settings: Settings) ->
     Return whether a person publishes a record: by the settings another operator runs its zone, or
     the settings leave its zone to a person.
     """
-    if is_by_hand(settings.dns, record.name):
+    if has_manual_zone(settings.dns, record.name):
         return True
     if record.purpose == "dmarc-report":
         zones = (*chosen, *settings.dns.zones)

@@ -11,7 +11,7 @@ from ..settings.model import Domain, Settings
 from .changes import start_of_published
 from .planned import Task
 from .published import Published
-from .zones import is_by_hand
+from .zones import has_manual_zone
 
 
 def of_unneeded(
@@ -38,13 +38,13 @@ def of_unneeded(
         if key.state != "revoked"
     }
     made: list[Task] = []
-    by_hand: list[Task] = []
+    manual: list[Task] = []
     for (name, rtype), rows in published.items():
         values, domain = tuple(row.value for row in rows), rows[0].domain
         if name not in kept and without_delegation(name, domain) not in unrevoked:
             task = Task(name, rtype, start_of_published(name, domain), None, values, domain)
-            (by_hand if is_by_hand(settings.dns, name) else made).append(task)
-    return made, by_hand
+            (manual if has_manual_zone(settings.dns, name) else made).append(task)
+    return made, manual
 
 
 def name_of(key: Key | DesiredKey, domain: Domain) -> str:

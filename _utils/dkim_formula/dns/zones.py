@@ -268,12 +268,16 @@ def publish_method(dns: Dns, name: str) -> str:
     return dns.publish if zone is None or zone.publish is None else zone.publish
 
 
-def is_by_person(dns: Dns, record: Record) -> bool:
+def is_manual(dns: Dns, record: Record) -> bool:
     """Return whether a person publishes a record, here or in a zone of another operator."""
-    return not dns.is_published or is_by_hand(dns, record.name) or record.purpose in MANUAL_PURPOSES
+    return (
+        not dns.is_published
+        or has_manual_zone(dns, record.name)
+        or record.purpose in MANUAL_PURPOSES
+    )
 
 
-def is_by_hand(dns: Dns, name: str) -> bool:
+def has_manual_zone(dns: Dns, name: str) -> bool:
     """
     Return whether a person publishes the zone of a name. The settings have to say so: without a
     method for any zone, ``dkim.publish`` sends updates.

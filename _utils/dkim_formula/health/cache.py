@@ -12,7 +12,7 @@ from .model import Results
 from .run import DATABASE, DNS
 
 RESULTS = "results.json"
-REPORTED = "told.json"
+REPORTED = "reported.json"
 FIRST_FOUND = "first_found.json"
 
 # The last results of the DATABASE checks and of the DNS checks, by cost.

@@ -49,8 +49,9 @@ class Event:
         }
 
 
-# The memory of each problem, by its name: "check" and "subject"; "seen": the time when each item
-# was first found; "told": the reported items; "told_at", "since" and "message" of the last event.
+# The memory of each problem, by its name: "check" and "subject"; "found_since": the time when each
+# item was first found; "reported": the reported items; "reported_at", "since" and "message" of the
+# last event.
 Memory = dict[str, dict]
 
 
@@ -102,32 +103,32 @@ def _is_unknown(entry: Mapping, results: Sequence[Results]) -> bool:
 def _next(
     monitoring: Monitoring, finding: Finding, at: float, entry: dict, now: float
 ) -> tuple[dict, list[Event]]:
-    seen = first_found(finding, at, entry.get("seen", {}))
+    found_since = first_found(finding, at, entry.get("found_since", {}))
     wait = delay(monitoring, finding.check)
-    due = [item for item, first in seen.items() if at - first >= wait]
-    reported = [item for item in entry.get("told", ()) if item in seen]
-    state = {"check": finding.check, "subject": finding.subject, "seen": seen}
+    due = [item for item, first in found_since.items() if at - first >= wait]
+    reported = [item for item in entry.get("reported", ()) if item in found_since]
+    state = {"check": finding.check, "subject": finding.subject, "found_since": found_since}
     if not due and not reported:
         return state, _resolved(entry)
-    if not entry.get("told"):
+    if not entry.get("reported"):
         change = STARTED
     elif set(due) - set(reported):
         change = INCREASED
     elif monitoring.repeat is not None and not (
-        0 <= now - entry.get("told_at", 0) < monitoring.repeat
+        0 <= now - entry.get("reported_at", 0) < monitoring.repeat
     ):
         change = CONTINUES
     else:
-        last = {name: entry[name] for name in ("told_at", "since", "message")}
-        return {**state, **last, "told": reported}, []
+        last = {name: entry[name] for name in ("reported_at", "since", "message")}
+        return {**state, **last, "reported": reported}, []
     since = entry.get("since") if change != STARTED else finding.since
-    since = min(seen.values()) if since is None else since
-    last = {"told_at": now, "since": since, "message": finding.message}
-    return {**state, **last, "told": sorted({*reported, *due})}, [Event(change, finding, since)]
+    since = min(found_since.values()) if since is None else since
+    last = {"reported_at": now, "since": since, "message": finding.message}
+    return {**state, **last, "reported": sorted({*reported, *due})}, [Event(change, finding, since)]
 
 
 def _resolved(entry: Mapping) -> Iterable[Event]:
-    if not entry.get("told"):
+    if not entry.get("reported"):
         return []
     finding = Finding(entry["check"], entry["subject"], True, entry["message"])
     return [Event(RESOLVED, finding, entry["since"])]

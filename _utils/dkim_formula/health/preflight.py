@@ -48,9 +48,9 @@ def check(reading: Reading) -> dict[str, object]:
     """
     Check the pillar, the database, PostgreSQL's access files, and OpenDKIM's new configuration.
 
-    Returns ``{"problems": [text], "advice": [text], "looked": bool}``. Problems forbid a run, and
-    advice does not. ``looked`` is False if the database could not be read: the database or the
-    driver is missing, or this machine only signs. Changes nothing.
+    Returns ``{"problems": [text], "advice": [text], "database_checked": bool}``. Problems forbid a
+    run, and advice does not. ``database_checked`` is False if the database could not be read: the
+    database or the driver is missing, or this machine only signs. Changes nothing.
     """
     settings = reading.settings
     problems, advice = list(reading.problems), list(reading.advice)
@@ -72,11 +72,11 @@ def check(reading: Reading) -> dict[str, object]:
         if settings.dns.packages:
             problems += octodns.settings_problems(settings.dns)
         problems += config_check.problems(settings, names_of_machine(settings.lookup))
-    looked = True
+    database_checked = True
     try:
         found = _database(settings)
     except DatabaseUnavailable as error:
-        looked = False
+        database_checked = False
         if error.reason == "elsewhere":
             advice.append(str(error))
         elif not awaits_setup(error, settings.database):
@@ -86,7 +86,7 @@ def check(reading: Reading) -> dict[str, object]:
     else:
         problems += found["problems"]
         advice += found["advice"]
-    return {"problems": problems, "advice": advice, "looked": looked}
+    return {"problems": problems, "advice": advice, "database_checked": database_checked}
 
 
 def _database(settings: Settings) -> Mapping[str, list[str]]:

@@ -12,7 +12,8 @@ from ..keys.desired import domain_settings, record_of
 from ..keys.model import Key
 from ..rotation.state import is_readable
 from ..rotation.status import status
-from ..settings.model import Report, Settings
+from ..settings.model import Settings
+from ..settings.monitoring import Report
 from .model import Finding, Results
 
 # root writes the page and a group reads it. Other users must not see domains and problems.

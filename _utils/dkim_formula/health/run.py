@@ -48,6 +48,8 @@ class Check:
         The setting of ``dkim:monitoring`` that says how long a problem lasts before an event.
     is_of_signers
         Whether a host that only signs also runs this check of the database.
+    title
+        The heading of its problems on the page of ``dkim.report``, if monitoring runs the check.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Check:
     seconds: float = 20.0
     delay: str = ""
     is_of_signers: bool = False
+    title: str = ""
 
 
 def settings(host: Host) -> Iterator[Finding]:
@@ -77,20 +80,27 @@ MANY_KEYS = 120.0
 _DATABASE = ("database",)
 
 CHECKS = (
-    Check("settings", settings, LOCAL),
-    Check("service", check_opendkim.services, LOCAL, delay="down_for"),
+    Check("settings", settings, LOCAL, title="Pillar"),
+    Check("service", check_opendkim.services, LOCAL, delay="down_for", title="Service"),
     Check("main.cf", check_postfix.main),
     Check("master.cf", check_postfix.master),
     Check("other milters", check_postfix.others, seconds=60.0),
     Check("other signers", check_postfix.other_signers_found),
     Check("group membership", check_postfix.membership),
     Check("socket directory", check_opendkim.socket_directory),
-    Check("socket", check_opendkim.sockets, LOCAL, delay="down_for"),
+    Check("socket", check_opendkim.sockets, LOCAL, delay="down_for", title="Socket"),
     Check("socket as Postfix", check_postfix.at_sockets, needs=("socket",)),
     Check("unit", check_opendkim.units),
     Check("configuration", check_opendkim.configurations),
     Check("password file", check_opendkim.password_file),
-    Check("database", check_database.reachable, DATABASE, seconds=30.0, delay="down_for"),
+    Check(
+        "database",
+        check_database.reachable,
+        DATABASE,
+        seconds=30.0,
+        delay="down_for",
+        title="Database",
+    ),
     Check("tables and views", check_database.definitions, needs=_DATABASE),
     Check("rights", check_database.rights, needs=_DATABASE),
     Check("access files", check_database.access, needs=_DATABASE),
@@ -102,6 +112,7 @@ CHECKS = (
         seconds=60.0,
         delay="down_for",
         is_of_signers=True,
+        title="Login at the database",
     ),
     Check("keys", check_keys.readable, needs=_DATABASE, seconds=MANY_KEYS),
     Check(
@@ -111,14 +122,44 @@ CHECKS = (
         needs=_DATABASE,
         seconds=MANY_KEYS,
         delay="down_for",
+        title="Domains gone suddenly",
     ),
-    Check("key-age", check_keys.age, DATABASE, needs=_DATABASE, seconds=MANY_KEYS),
-    Check("rotation", check_keys.rotation, DATABASE, needs=_DATABASE, seconds=MANY_KEYS),
-    Check("unsigned", check_keys.unsigned, DATABASE, needs=_DATABASE, seconds=MANY_KEYS),
+    Check(
+        "key-age",
+        check_keys.age,
+        DATABASE,
+        needs=_DATABASE,
+        seconds=MANY_KEYS,
+        title="Keys too old",
+    ),
+    Check(
+        "rotation",
+        check_keys.rotation,
+        DATABASE,
+        needs=_DATABASE,
+        seconds=MANY_KEYS,
+        title="Rotation stuck",
+    ),
+    Check(
+        "unsigned",
+        check_keys.unsigned,
+        DATABASE,
+        needs=_DATABASE,
+        seconds=MANY_KEYS,
+        title="Unsigned mail",
+    ),
     Check("domains", check_keys.domains, needs=_DATABASE, seconds=MANY_KEYS),
     Check("patterns", check_keys.agreement, needs=_DATABASE, seconds=MANY_KEYS),
     Check("signing", check_signing.check, needs=("socket", "database", "login"), seconds=MANY_KEYS),
-    Check("dns", check_dns.records, DNS, needs=_DATABASE, seconds=MANY_KEYS, delay="differs_for"),
+    Check(
+        "dns",
+        check_dns.records,
+        DNS,
+        needs=_DATABASE,
+        seconds=MANY_KEYS,
+        delay="differs_for",
+        title="DNS",
+    ),
     Check("dns of orphaned keys", check_dns.orphaned, needs=_DATABASE, seconds=MANY_KEYS),
     Check("clock", check_clock.synchronised),
     Check(
@@ -129,12 +170,14 @@ CHECKS = (
         seconds=60.0,
         delay="down_for",
         is_of_signers=True,
+        title="Clocks differ",
     ),
 )
 
 # The checks whose problems are events and metrics.
 MONITORED = tuple(check.name for check in CHECKS if check.cost != ACTIVE)
 _DELAYS = {check.name: check.delay for check in CHECKS}
+TITLES = {check.name: check.title for check in CHECKS if check.title}
 
 
 def delay(monitoring: Monitoring, check: str) -> int:

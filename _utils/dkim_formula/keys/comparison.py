@@ -83,7 +83,7 @@ def compare(
 # Takes no lock: two runs that compare before they write must not wait for each other.
 _COMPARE = """
 WITH w AS NOT MATERIALIZED (
-    SELECT n, domain, selector, algorithm, bits, address FROM pg_temp.dkim_wanted
+    SELECT n, domain, selector, algorithm, bits, address FROM pg_temp.dkim_desired
     UNION ALL
     SELECT NULL, d.domain, e.selector, e.algorithm, e.bits, ''
       FROM pg_temp.dkim_lacking AS d
@@ -161,7 +161,7 @@ def _differences(
             for by_every, domain, selector, algorithm, bits, address, *facts in cursor
             if not by_every or every.covers(domain)
         ]
-        cursor.execute("DROP TABLE pg_temp.dkim_wanted, pg_temp.dkim_lacking")
+        cursor.execute("DROP TABLE pg_temp.dkim_desired, pg_temp.dkim_lacking")
     return rows
 
 
@@ -234,18 +234,18 @@ def _selector_problem(desired: DesiredKey, found: _Difference) -> str:
 def _copy_desired(cursor: pg.cursor, desired: Sequence[DesiredKey]) -> None:
     cursor.execute(
         """
-        CREATE TEMPORARY TABLE dkim_wanted
+        CREATE TEMPORARY TABLE dkim_desired
             (n integer, domain text, selector text, algorithm text, bits integer, address text)
         ON COMMIT DROP
         """
     )
     copy_rows(
         cursor,
-        "dkim_wanted",
+        "dkim_desired",
         ("n", "domain", "selector", "algorithm", "bits", "address"),
         (
             (number, one.domain, one.selector, one.algorithm, one.bits, one.address)
             for number, one in enumerate(desired)
         ),
     )
-    cursor.execute("ANALYZE pg_temp.dkim_wanted")
+    cursor.execute("ANALYZE pg_temp.dkim_desired")

@@ -60,28 +60,28 @@ def apply(connection: pg.connection, database: Database, desired: Patterns) -> P
             return planned
         cursor.execute(
             """
-            CREATE TEMPORARY TABLE dkim_wanted_pattern (pattern text, domain text, address text)
+            CREATE TEMPORARY TABLE dkim_desired_pattern (pattern text, domain text, address text)
             ON COMMIT DROP
             """
         )
         rows = ((pattern, *target) for pattern, target in desired.items())
-        copy_rows(cursor, "dkim_wanted_pattern", ("pattern", "domain", "address"), rows)
-        cursor.execute("ANALYZE pg_temp.dkim_wanted_pattern")
+        copy_rows(cursor, "dkim_desired_pattern", ("pattern", "domain", "address"), rows)
+        cursor.execute("ANALYZE pg_temp.dkim_desired_pattern")
         for statement in (_DELETE, _UPSERT):
             cursor.execute(compose(statement, **names(database)))
-        cursor.execute("DROP TABLE pg_temp.dkim_wanted_pattern")
+        cursor.execute("DROP TABLE pg_temp.dkim_desired_pattern")
     return planned
 
 
 _DELETE = """
 DELETE FROM {pattern} AS p
- WHERE NOT EXISTS (SELECT FROM pg_temp.dkim_wanted_pattern AS w WHERE w.pattern = p.pattern)
+ WHERE NOT EXISTS (SELECT FROM pg_temp.dkim_desired_pattern AS w WHERE w.pattern = p.pattern)
 """
 
 _UPSERT = """
 INSERT INTO {pattern} AS p (pattern, domain, address)
 SELECT w.pattern, w.domain, w.address
-  FROM pg_temp.dkim_wanted_pattern AS w
+  FROM pg_temp.dkim_desired_pattern AS w
 ON CONFLICT (pattern) DO UPDATE SET domain = excluded.domain, address = excluded.address
  WHERE (p.domain, p.address) IS DISTINCT FROM (excluded.domain, excluded.address)
 """

@@ -113,7 +113,7 @@ def read(settings: Settings, force: bool = False) -> Orphans:
     )
 
 
-def remember(settings: Settings, found: Orphans) -> None:
+def store_alias_domains(settings: Settings, found: Orphans) -> None:
     """
     Store which domains only the table of alias domains has. If that table turns empty, no key of
     these domains is retired.

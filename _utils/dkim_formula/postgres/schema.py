@@ -76,7 +76,7 @@ class Snapshot:
     site_id
         The column of the table of domains that the howto's ``domain_id`` refers to.
     definitions
-        ``None`` if none of the views exists, ``foreign`` if views, functions, triggers or owners
+        ``None`` if none of the views exists, ``other`` if views, functions, triggers or owners
         differ from the formula's, else ``current``.
     adopted
         The keys of a howto's table that is not adopted yet, with the decision for each.
@@ -112,7 +112,7 @@ def read(
         snapshot = _read_catalogue(cursor, database)
         problems = inspection.problems(cursor, database)
         if not problems:
-            problems = views.foreign_dependents(cursor, database)
+            problems = views.other_dependents(cursor, database)
         snapshot = replace(snapshot, problems=problems)
         if not problems:
             snapshot = replace(snapshot, definitions=_definitions(cursor, database, snapshot))
@@ -284,9 +284,9 @@ def _definitions(cursor: pg.cursor, database: Database, snapshot: Snapshot) -> s
     if row is None:
         return None
     if not _has_owner(cursor, database) or _lacking(cursor, database):
-        return "foreign"
+        return "other"
     desired = f"{_fingerprint(cursor, database, snapshot.site_id)} {_digest(cursor, database)}"
-    return "current" if (row[0] or "").endswith(desired) else "foreign"
+    return "current" if (row[0] or "").endswith(desired) else "other"
 
 
 def _has_owner(cursor: pg.cursor, database: Database) -> bool:

@@ -203,15 +203,15 @@ CREATE TABLE {awaited} (
     name text NOT NULL,
     type text NOT NULL,
     value text NOT NULL,
-    told_at timestamptz,
-    seen_at timestamptz,
-    last_seen_at timestamptz,
-    seen_told boolean NOT NULL DEFAULT false
+    reported_at timestamptz,
+    visible_since timestamptz,
+    last_visible_at timestamptz,
+    visible_reported boolean NOT NULL DEFAULT false
 );
 CREATE UNIQUE INDEX dkim_awaited_once ON {awaited} (name, type, md5(value));
 COMMENT ON TABLE {awaited} IS
-    'Records that a person publishes: when somebody was told, since when and when last every '
-    'server was seen to have the record'
+    'Records that a person publishes: when somebody was notified, since when every server '
+    'has the record, and when all of them last showed it'
 """
 
 _OBSERVATION = """
@@ -248,8 +248,8 @@ CREATE TABLE {replica} (
     PRIMARY KEY (name, address, mark_at)
 );
 COMMENT ON TABLE {replica} IS
-    'Standby servers that were ever seen, with positions in this server''s log, and when each '
-    'standby was first seen to have replayed the log up to that position';
+    'Standby servers that were ever observed, with positions in this server''s log, and when each '
+    'standby was first observed to have replayed the log up to that position';
 COMMENT ON TABLE {disclosure} IS
     'Private keys of revoked keys (rotation:publish_private), until DNS shows that nobody can '
     'verify with them any more and they are made public'

@@ -69,8 +69,8 @@ def _has_current_columns(cursor: pg.cursor, database: Database, view: str) -> bo
     return cursor.fetchall() == [(name, True, name in LOOKED_UP) for name in COLUMNS[view]]
 
 
-def foreign_dependents(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
-    """Return a sentence for each foreign view that depends on a view that has to be dropped."""
+def other_dependents(cursor: pg.cursor, database: Database) -> tuple[str, ...]:
+    """Return a sentence for each other view that depends on a view that has to be dropped."""
     schema = database.schema
     problems = []
     for view in VIEWS:

@@ -236,7 +236,7 @@ def _run_everywhere(
     run.run({*names, *run.orphans.due}, progress)
     if not run.test:
         with keeping_what_was_done(run.report.done):
-            removed_domains.remember(run.settings, run.orphans)
+            removed_domains.store_alias_domains(run.settings, run.orphans)
     with keeping_what_was_done(run.report.done):
         disclose(run.settings, run.report, run.test)
         notes, problems = notify_for_report(run.settings, run.test)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..dns.zones import is_by_person
+from ..dns.zones import is_manual
 from ..keys.desired import domain_settings, key_problem
 from ..keys.model import Key
 from ..records import Record
@@ -281,7 +281,7 @@ def _to_publish(state: RotationState) -> list[tuple[Key, Record]]:
             found += [
                 (key, record)
                 for record in records_of(state.settings, key)
-                if is_by_person(state.settings.dns, record)
+                if is_manual(state.settings.dns, record)
             ]
     return found
 

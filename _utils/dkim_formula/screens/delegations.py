@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ..dns.delegations import RIGHT
+from ..dns.verdict import OK
 from ..text import counted
 from . import words
 from .terminal import Terminal
 
 Delegated = Mapping[str, object]
 
-# The number of drawn CNAMEs that are not right, at most.
+# The number of drawn CNAMEs that are not ok, at most.
 _MOST = 100
-# Right CNAMEs are drawn only if there are at most this many CNAMEs. Otherwise they are counted.
+# CNAMEs that are ok are drawn only if there are at most this many CNAMEs; else they are counted.
 _FEW = 10
 
 
 def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) -> str:
-    """Draw ``dkim.delegations``: the CNAMEs that are not right by domain, and a summary."""
+    """Draw ``dkim.delegations``: the CNAMEs that are not ok by domain, and a summary."""
     every: Sequence[Delegated] = found["delegations"]
     if not every:
         return "No domain has a delegation"
-    wrong = [one for one in every if one["state"] != RIGHT]
+    wrong = [one for one in every if one["state"] != OK]
     domains = dict.fromkeys(str(one["domain"]) for one in wrong)
     lines: list[str] = []
     last = None
@@ -33,7 +33,7 @@ def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) 
             lines += ["", terminal.paint(words.domain(str(last), terminal), "bold")]
         lines += _one(one, terminal, now)
     if len(wrong) > _MOST:
-        lines.append(f"{len(wrong) - _MOST:,} more CNAMEs are not right")
+        lines.append(f"{len(wrong) - _MOST:,} more CNAMEs are not ok")
     if domains:
         lines += ["", "The instruction for a customer:"]
         command = f"salt-call dkim.delegations {next(iter(domains))} format=text"
@@ -48,12 +48,12 @@ def delegations(found: Mapping[str, object], terminal: Terminal, now: datetime) 
 
 def _one(one: Delegated, terminal: Terminal, now: datetime) -> list[str]:
     text = f"{one['name']} CNAME: {one['state']}"
-    if one["state"] == RIGHT:
+    if one["state"] == OK:
         since = words.when(one["since"], now)
-        return terminal.marked(terminal.ok, f"{text}, first seen {since}" if since else text)
+        return terminal.marked(terminal.ok, f"{text}, first observed {since}" if since else text)
     lines = terminal.marked(terminal.bad, text)
     lines += terminal.wrapped(f"desired: {one['target']}", 4, 6)
     lines += terminal.wrapped(one["detail"], 4, 6) if one["detail"] else []
-    if one["last_right"]:
-        lines += terminal.wrapped(f"it was right {words.when(one['last_right'], now)}", 4, 6)
+    if one["last_ok"]:
+        lines += terminal.wrapped(f"it was ok {words.when(one['last_ok'], now)}", 4, 6)
     return lines

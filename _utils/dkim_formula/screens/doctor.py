@@ -91,7 +91,7 @@ def check(found: Mapping[str, object], terminal: Terminal) -> str:
         lines += [*terminal.marked(terminal.bad, text), ""]
     for text in found["advice"]:
         lines += [*terminal.marked(terminal.unknown, text), ""]
-    if not found["looked"]:
+    if not found["database_checked"]:
         lines += [*terminal.wrapped("The database was not read."), ""]
     number, advice = len(found["problems"]), len(found["advice"])
     summary = counted(number, "problem") if number else "No problems found"

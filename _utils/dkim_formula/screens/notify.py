@@ -11,7 +11,7 @@ from .terminal import Terminal
 def notify(done: Mapping[str, object], terminal: Terminal) -> str:
     """Draw ``dkim.notify``: problems, recipients, and the text of the message."""
     lines = [line for one in done["problems"] for line in terminal.marked(terminal.bad, one)]
-    mark = terminal.ok if done["told"] else terminal.unknown
+    mark = terminal.ok if done["notified"] else terminal.unknown
     lines += [line for one in done["notes"] for line in terminal.marked(mark, one)]
     if not lines:
         waits = f"{counted(done['waiting'], 'record')} still to publish"

@@ -17,6 +17,7 @@ import jinja2
 
 from ..calls import typed
 from ..health.model import NAMED, STATES
+from ..health.run import TITLES
 from ..rotation.urgency import AT_REST, BAD_VERDICTS, IN_PROGRESS, NEEDS_A_PERSON, urgency
 from ..settings.duration import in_words
 from ..text import counted
@@ -77,19 +78,6 @@ def page(state: Mapping[str, object]) -> str:
 
 
 _CHECKED = {"database": "Database", "dns": "DNS"}
-_TITLES = {
-    "database": "Database",
-    "database-clock": "Clocks differ",
-    "dns": "DNS",
-    "key-age": "Keys too old",
-    "login": "Login at the database",
-    "orphaned-keys": "Domains gone suddenly",
-    "rotation": "Rotation stuck",
-    "service": "Service",
-    "settings": "Pillar",
-    "socket": "Socket",
-    "unsigned": "Unsigned mail",
-}
 
 
 @lru_cache
@@ -130,7 +118,7 @@ def _problem(one: Mapping[str, object]) -> dict[str, object]:
     shown = items[:MOST_NAMES] if len(items) > NAMED else []
     more = max(int(one["count"]) - MOST_NAMES, 0) if shown else 0
     return {
-        "name": " ".join(filter(None, (_TITLES.get(one["check"], one["check"]), one["subject"]))),
+        "name": " ".join(filter(None, (TITLES.get(one["check"], one["check"]), one["subject"]))),
         "message": one["message"],
         "since": one["since"],
         "names": shown,

@@ -150,7 +150,7 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
 {%- elif keys %}
 <div class="wide"><table>
 <thead><tr><th>Domain</th><th>Selector</th><th>Algorithm</th><th>State</th><th>For</th>\
-<th>DNS, last seen</th><th>Is</th></tr></thead>
+<th>DNS, last observed</th><th>Is</th></tr></thead>
 <tbody>
 {%- for one in keys %}
 <tr><td class="name{{ ' same' if one.goes_on }}">{{ one.domain | safely }}</td>\

@@ -27,8 +27,6 @@ DEFAULTS: dict[str, str | list[str] | None] = {
     "python_wheels": None,
 }
 
-LOOKUP_KEYS = tuple(DEFAULTS)
-
 # Debian policy 5.6.1, and apt-get(8)'s architecture after a colon. Upper case and _ are for other
 # families of systems.
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9]+)?")

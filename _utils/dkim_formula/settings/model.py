@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..secret import Secret
+from .monitoring import Monitoring
 from .notification import Notify
 
 SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
@@ -335,36 +336,6 @@ class Rotation:
     automatic: bool = False  # default: dns.publish is not none, or fleet.publisher is set
     schedule: int | None = None
     publish_private: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The page of ``dkim.report`` (pillar ``dkim:monitoring:report``)."""
-
-    path: str
-    group: str = "root"  # may read the page, besides root
-    every: int = 900  # seconds
-
-
-@dataclass(frozen=True)
-class Monitoring:
-    """
-    The intervals of health checks, and the limits for events (pillar ``dkim:monitoring``). Times
-    are in seconds. None means never.
-    """
-
-    beacon: bool = False
-    textfile: str | None = None  # the directory that node_exporter reads
-    every: int = 60  # interval of the checks of services and sockets
-    textfile_every: int = 300
-    database_every: int = 300
-    dns_every: int | None = 3600
-    down_for: int = 60  # how long a service may be down before an event reports it
-    differs_for: int = 3600  # the same for DNS
-    overdue: int = 7 * 86400  # how late a key's move to its next state may be
-    repeat: int | None = 86400  # interval of events about a problem that continues
-    unsigned: str = "hosted"  # or "chosen": which domains must sign
-    report: Report | None = None
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ a problem and replaced by its default, so one pass finds every problem.
 """
 
 import datetime
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 from .. import names
 from ..errors import InvalidValue, as_yaml
 from ..secret import Secret
-from .nearest_word import nearest
 
 Check = Callable[[object, str], object]
 
@@ -122,6 +123,17 @@ def _unknown_key(
     if meant:
         return f"{pillar_key}: unknown key; did you mean {meant!r}?"
     return f"{pillar_key}: unknown key; known keys: {', '.join(known)}"
+
+
+def nearest(given: object, known: tuple[str, ...]) -> str | None:
+    """Return the known word that was probably meant; None if none is near or none was given."""
+    return _nearest(given.strip().lower()[:80], known) if isinstance(given, str) else None
+
+
+# A long pillar often repeats the same mistake in every domain.
+@lru_cache(maxsize=4096)
+def _nearest(given: str, known: tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(given, known, 1)), None)
 
 
 def shown_key(key: object) -> str:

@@ -55,14 +55,13 @@ def changes(database: Database, path: str, user: str) -> dict[str, object]:
     return {"changes": found, "notes": []}
 
 
-def write(database: Database, path: str, user: str) -> dict[str, object]:
+def write(database: Database, path: str, user: str) -> None:
     """
-    Write the file in one step and return the differences. No other user can ever read the file.
+    Write the file in one step. No other user can ever read the file.
 
     Raises InvalidValue for a missing password, user or directory.
     """
     content = text(database)
-    planned = changes(database, path, user)
     try:
         owner = pwd.getpwnam(user)
     except KeyError:
@@ -73,7 +72,6 @@ def write(database: Database, path: str, user: str) -> dict[str, object]:
         replace_file(path, content, MODE, (owner.pw_uid, owner.pw_gid))
     except OSError as error:
         raise InvalidValue("path", path, f"can't be written: {error.strerror}") from None
-    return planned
 
 
 def _escaped(field: str) -> str:

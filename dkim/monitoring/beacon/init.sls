@@ -3,7 +3,6 @@
   start. A running minion is notified too, because it does not read the file again.
 #}
 {%- from 'dkim/map.jinja' import dkim with context %}
-{%- set beacon = [{'interval': dkim.monitoring.every}] %}
 
 include:
   - dkim.check
@@ -11,9 +10,10 @@ include:
 The configuration of the minion has the beacon dkim_health:
   file.managed:
     - name: {{ dkim.monitoring.beacon_file | json }}
-    - contents:
-      - '# Managed by the dkim formula: changes made here are lost at the next highstate.'
-      - {{ {'beacons': dict(dkim_health=beacon)} | json | json }}
+    - source: salt://dkim/monitoring/files/dkim-health.conf.jinja
+    - template: jinja
+    - context:
+        every: {{ dkim.monitoring.every }}
     - makedirs: true
     - user: root
     - group: root

@@ -76,9 +76,11 @@ def test_record_is_reported_once_with_lines_to_paste(notifying, outbox):
     announced = notify.notify(notifying.settings, test=True)
     assert outbox.calls() == []
     done = notify.notify(notifying.settings)
-    assert (done["told"], done["waiting"], done["problems"]) == ("dns@example.com", 1, [])
+    assert (done["notified"], done["waiting"], done["problems"]) == ("dns@example.com", 1, [])
     assert (announced["text"], announced["changes"]) == (done["text"], done["changes"])
-    assert done["changes"] == {"default._domainkey.example.com TXT": {"old": None, "new": "told"}}
+    assert done["changes"] == {
+        "default._domainkey.example.com TXT": {"old": None, "new": "notified"}
+    }
     assert announced["notes"] == ["dns@example.com would be notified: DNS: 1 record to publish"]
     (message,) = outbox.mails()
     assert (message["To"], message["From"]) == ("dns@example.com", "dkim@example.com")
@@ -88,7 +90,7 @@ def test_record_is_reported_once_with_lines_to_paste(notifying, outbox):
     assert f"{record.name}\tTXT\t{record.value}\n" in body(message)
     assert f'{record.name}. {record.ttl} IN TXT "' in body(message)
     again = notify.notify(notifying.settings)
-    assert (again["told"], again["text"]) == ("", "")
+    assert (again["notified"], again["text"]) == ("", "")
     assert len(outbox.calls()) == 1
 
 
@@ -102,18 +104,18 @@ def test_reminder_follows_after_its_time_and_a_report_once_visible(notifying, ou
     notify.notify(notifying.settings)
     notifying.publish("default")
     assert notify.notify(notifying.settings, test=True)["notes"] == [
-        "dns@example.com would be notified: DNS: 1 record seen"
+        "dns@example.com would be notified: DNS: 1 record visible"
     ]
     notify.notify(notifying.settings)
     notify.notify(notifying.settings)
     assert [message["Subject"] for message in outbox.mails()] == [
         "DNS: 1 record to publish",
         "DNS: 1 record still to publish",
-        "DNS: 1 record seen",
+        "DNS: 1 record visible",
     ]
     asked = len(notifying.servers[0].asked)
     notify.notify(notifying.settings)
-    assert len(notifying.servers[0].asked) == asked, "a record that was seen is asked for again"
+    assert len(notifying.servers[0].asked) == asked, "a visible record is asked for again"
 
 
 def test_no_reminder_if_reminders_are_off(notifying, outbox):
@@ -167,7 +169,7 @@ def test_program_gets_everything_as_json(notifying, outbox):
     assert arguments == ""
     found = json.loads(document)
     assert [one["name"] for one in found["new"]] == ["default._domainkey.example.com"]
-    assert (found["format"], found["waiting"], found["seen"]) == (1, [], [])
+    assert (found["format"], found["waiting"], found["visible"]) == (1, [], [])
     assert found["subject"] == "DNS: 1 record to publish"
 
 

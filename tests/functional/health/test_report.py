@@ -14,7 +14,7 @@ from dkim_formula.keys import commands as keys_commands
 from dkim_formula.postgres import connection as db
 from dkim_formula.screens.page import page
 from dkim_formula.settings import Reading
-from dkim_formula.settings.model import Report
+from dkim_formula.settings.monitoring import Report
 from functional.server import execute, query
 
 pytestmark = pytest.mark.one_release

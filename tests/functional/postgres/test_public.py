@@ -146,7 +146,8 @@ def test_formula_calls_nothing_that_another_role_made(ready, settings):
     keys_commands.generate(settings, "example.com", "second")
     keys_commands.list_keys(settings)
     keys_commands.delete(settings, "example.com", "second")
-    assert preflight.check(read({"database": {"name": ready.name, "port": ready.port}}))["looked"]
+    reading = read({"database": {"name": ready.name, "port": ready.port}})
+    assert preflight.check(reading)["database_checked"]
     with db.session(ready, setup=True) as connection:
         execute(connection, f'SET ROLE "{ready.reader.name}"')
         execute(connection, "SELECT * FROM public.dkim_signing_table WHERE pattern = 'example.com'")

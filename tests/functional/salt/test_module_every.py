@@ -38,7 +38,7 @@ ROTATION = {"changes", "dns", "waiting", "to_publish", "next_check", "notes", "p
 EXAMPLES = {
     "dkim.activate": (["example.com", "s2026"], ROTATION),
     "dkim.advance": ([], ROTATION),
-    "dkim.check": ([], {"problems", "advice", "looked"}),
+    "dkim.check": ([], {"problems", "advice", "database_checked"}),
     "dkim.check_dns": (["example.net"], {"ok", "counts", "records"}),
     "dkim_opendkim.configuration_problems": ([], {"problems", "asked"}),
     "dkim.delegations": ([], {"ok", "counts", "delegations"}),
@@ -67,7 +67,7 @@ EXAMPLES = {
     "dkim.list_keys": ([], list),
     "dkim.metrics": ([], str),
     "dkim.mta_sts_policy": (["example.com"], {"url", "text"}),
-    "dkim.notify": ([], {"changes", "told", "text", "waiting", "notes", "problems"}),
+    "dkim.notify": ([], {"changes", "notified", "text", "waiting", "notes", "problems"}),
     "dkim.public_key": (["example.com", "default"], str),
     "dkim.publish": (["example.org"], {"changes", "unchanged", "problems", "manual", "notes"}),
     "dkim.records": ([], list),
@@ -82,7 +82,7 @@ EXAMPLES = {
     "dkim.rotate": (["example.com"], ROTATION),
     "dkim.rotate_due": ([], ROTATION),
     "dkim_sls.settings": ([LOOKUP], {"database", "daemons", "postfix"}),
-    "dkim_sls.notify_minion": ([60], {"told"}),
+    "dkim_sls.notify_minion": ([60], {"notified"}),
     "dkim_sls.manage_job": (["metrics"], CHANGES),
     "dkim_sls.remove_job": (["metrics"], CHANGES),
     "dkim_sls.host_report": (

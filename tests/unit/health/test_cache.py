@@ -47,7 +47,7 @@ def test_kept_results_are_for_root_alone_and_are_read_unchanged(tmp_path):
 )
 def test_incomplete_file_counts_as_missing(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
-    (tmp_path / "told.json").write_text(text)
+    (tmp_path / "reported.json").write_text(text)
     assert cache.read_results(str(tmp_path)) == {}
     assert isinstance(cache.read_reported(str(tmp_path)), dict)
 

@@ -37,11 +37,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples, odd_text
 
-RSPAMD = """\
-# ISPmail's guide
-path = "/keys/$domain.$selector.key";
-selector_map = "/maps/selectors";
-"""
 IREDMAIL = """\
 use strict;
 $enable_dkim_verification = 1;

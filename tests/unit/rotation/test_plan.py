@@ -434,7 +434,7 @@ ALLOWED = {
     "datetime": {"datetime", "timedelta"},
     "functools": {"cached_property"},
     "hashlib": None,
-    "dns.zones": {"is_by_person"},
+    "dns.zones": {"is_manual"},
     "errors": None,
     "keys.desired": {
         "domain_settings",

@@ -1,7 +1,7 @@
 """``dkim:dns``: the method of publication of each zone, and the settings of providers."""
 
 import pytest
-from dkim_formula.dns.zones import is_by_hand, publish_method
+from dkim_formula.dns.zones import has_manual_zone, publish_method
 from dkim_formula.settings import read
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ def test_each_zone_has_its_own_method_of_publication():
     names = ["x.a.example", "b.example", "x.y.c.example", "d.example", "other.example"]
     ways = ["octodns", "rfc2136", "none", "command", "octodns"]
     assert [publish_method(found, name) for name in names] == ways
-    assert [is_by_hand(found, name) for name in names] == [way == "none" for way in ways]
+    assert [has_manual_zone(found, name) for name in names] == [way == "none" for way in ways]
     assert found.is_published
 
 
@@ -62,9 +62,9 @@ def test_zone_with_a_provider_is_published_by_octodns():
 def test_formula_publishes_nothing_without_a_method():
     found = dns(zones={"a.example": {"server": "192.0.2.53"}})
     assert not found.is_published
-    assert not is_by_hand(found, "a.example")
+    assert not has_manual_zone(found, "a.example")
     assert found.packages == ()
-    assert is_by_hand(dns(zones={"a.example": {"publish": "none"}}), "a.example")
+    assert has_manual_zone(dns(zones={"a.example": {"publish": "none"}}), "a.example")
 
 
 def test_class_outside_octodns_needs_no_package():

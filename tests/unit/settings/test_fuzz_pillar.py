@@ -187,7 +187,7 @@ def check_unit(found):
         environment = daemons.environment(found.database)
         paths = unit_needs.writable(found, daemon)
         text = rendered(
-            "opendkim.service.jinja",
+            "opendkim/files/opendkim.service.jinja",
             main=daemon.algorithm == "rsa",
             algorithm=daemon.algorithm,
             config_file=daemon.config_file,

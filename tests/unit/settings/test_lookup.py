@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.settings.lookup import DEFAULTS, LOOKUP_KEYS, names, read_lookup, valid_names
+from dkim_formula.settings.lookup import DEFAULTS, names, read_lookup, valid_names
 from dkim_formula.settings.validation import Notes
 from hypothesis import given
 from support.fuzz import examples, odd_value
@@ -87,11 +87,11 @@ def test_invalid_name_is_refused(key, value, message):
 @examples(200)
 @given(value=odd_value(), at=...)
 def test_accepted_name_fits_every_file_that_has_it(value, at: int):
-    key = LOOKUP_KEYS[at % len(LOOKUP_KEYS)]
+    key = [*DEFAULTS][at % len(DEFAULTS)]
     found = valid_names({key: value})
     assert found.keys() == DEFAULTS.keys()
     assert found["postfix_chroot"].startswith("/")
-    for name in set(LOOKUP_KEYS) - {"python_packages", "python_wheels"}:
+    for name in DEFAULTS.keys() - {"python_packages", "python_wheels"}:
         assert re.fullmatch(r"[\w/.+:@~-]+", found[name], re.ASCII), name
     assert all(isinstance(one, str) for one in found["python_packages"])
     assert re.fullmatch(r"/[\w/.+@~-]+", found["python_wheels"] or "/none", re.ASCII)

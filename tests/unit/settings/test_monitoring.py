@@ -2,7 +2,7 @@
 
 import pytest
 from dkim_formula.settings import read
-from dkim_formula.settings.model import Monitoring, Report
+from dkim_formula.settings.monitoring import Monitoring, Report
 
 
 def test_settings_accept_times_with_units_and_false():

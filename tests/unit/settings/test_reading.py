@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import pytest
 from dkim_formula.secret import Secret
-from dkim_formula.settings import nearest_word, read, validation
+from dkim_formula.settings import read, validation
 from dkim_formula.settings.model import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -410,11 +410,11 @@ def test_nearest_word_is_searched_for_reported_mistakes_alone(where, monkeypatch
     """The search for each of a hundred thousand mistakes took a minute (measured)."""
     searched = []
     monkeypatch.setattr(
-        nearest_word.difflib,
+        validation.difflib,
         "get_close_matches",
         lambda word, known, n: searched.append(word) or known[:n],
     )
-    nearest_word._nearest.cache_clear()
+    validation._nearest.cache_clear()
     section, name = where
     numbers = range(3 * validation.MAX_REPORTED)
     many = {f"Cannonicalization{number}": "relaxed" for number in numbers}
@@ -422,4 +422,4 @@ def test_nearest_word_is_searched_for_reported_mistakes_alone(where, monkeypatch
     assert sum("did you mean" in problem for problem in problems) == validation.MAX_REPORTED
     assert problems[-1].startswith(f"dkim: {2 * validation.MAX_REPORTED} more problems")
     assert len(searched) == validation.MAX_REPORTED
-    nearest_word._nearest.cache_clear()
+    validation._nearest.cache_clear()

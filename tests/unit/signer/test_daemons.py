@@ -284,7 +284,7 @@ def test_environment_has_the_settings_that_a_data_set_name_cannot_have(database,
 
 
 def test_dead_server_is_noticed_before_postfix_gives_up():
-    text = rendered("pgservice.conf.jinja", section=daemons.SERVICE)
+    text = rendered("opendkim/files/pgservice.conf.jinja", section=daemons.SERVICE)
     assert text.splitlines()[0] == daemons.HEADER
     assert f"[{daemons.SERVICE}]" in text.splitlines()
     found = dict(line.split("=") for line in text.splitlines() if re.match(r"\w+=", line))

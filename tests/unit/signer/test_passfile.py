@@ -62,13 +62,12 @@ def test_written_file_needs_no_change(path):
     assert passfile.changes(database(), path, ME) == {"changes": {}, "notes": []}
 
 
-def test_write_returns_the_announced_changes(path):
-    announced = passfile.changes(database(), path, ME)
-    assert announced["changes"] == {path: {"old": None, "new": "the reader's password"}}
-    assert passfile.write(database(), path, ME) == announced
+def test_missing_file_is_a_change(path):
+    changes = passfile.changes(database(), path, ME)["changes"]
+    assert changes == {path: {"old": None, "new": "the reader's password"}}
 
 
-def test_other_password_is_announced_without_either(path):
+def test_other_password_is_a_change_that_shows_neither(path):
     passfile.write(database("first-secret"), path, ME)
     found = passfile.changes(database("second-secret"), path, ME)
     assert list(found["changes"]) == [path]
