@@ -1,6 +1,6 @@
 """OpenDKIM's daemons and their own files on this machine."""
 
-from dkim_formula.health import overrides, reader_login
+from dkim_formula.health import overrides, remote_database
 from dkim_formula.settings import arguments
 from dkim_formula.settings.lookup import valid_names
 from dkim_formula.signer import config_check, config_copy, passfile
@@ -50,7 +50,7 @@ def login_problems():
 
         salt-call dkim_opendkim.login_problems
     """
-    problems, untried = reader_login.problems(valid_settings(__pillar__))
+    problems, untried = remote_database.problems(valid_settings(__pillar__))
     return {"problems": problems, "untried": untried}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import FormulaError
 from ..health import commands as health
-from ..health import reader_login, selftest
+from ..health import remote_database, selftest
 from ..health.model import Host, timestamp
 from ..postgres.connection import session
 from ..rotation.urgency import NEEDS_A_PERSON, is_held, urgency
@@ -140,7 +140,7 @@ def _database(this_host: Host) -> dict[str, Any]:
     database = this_host.settings.database
     try:
         if database.only_signs:
-            host, *replication = reader_login.ask(this_host, _REPLICATION)
+            host, *replication = remote_database.ask(this_host, _REPLICATION)
         else:
             host, *replication = _replication(database)
     except FormulaError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..errors import DatabaseUnavailable
 from ..postgres.connection import session
-from . import reader_login
+from . import remote_database
 from .model import NO_OPENDKIM, Finding, Host, right, unknown, wrong
 
 # A signature has its time of creation (RFC 6376, section 3.5, t= and x=). Verifiers that check t=
@@ -67,7 +67,7 @@ def _apart(host: Host) -> tuple[float, float]:
     """Return the database's time minus this machine's, and the uncertainty, in seconds."""
     before = time.time()
     if host.settings.database.only_signs:
-        _, database_time = reader_login.ask(host, _NOW)
+        _, database_time = remote_database.ask(host, _NOW)
     else:
         with session(host.settings.database) as connection, connection.cursor() as cursor:
             before = time.time()

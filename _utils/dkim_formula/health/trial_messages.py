@@ -17,11 +17,11 @@ from ..keys.model import Key
 from ..postgres.connection import session
 from ..records import Record
 from ..settings.model import Settings
-from ..signer import signed_headers
+from ..signer import header_coverage
 from ..signer.daemons import Daemon
 from ..signer.milter import Answer, Connection
 from ..signer.verify import NotVerified, tags, verify
-from . import reader_login
+from . import remote_database
 from .check_keys import with_public_halves
 from .model import Host
 
@@ -103,7 +103,7 @@ def cases(settings: Settings, domain: str | None = None) -> list[Case]:
     Raises DatabaseError, OpenDKIMError.
     """
     if settings.database.only_signs:
-        shown = reader_login.signed_for(Host(settings), domain)
+        shown = remote_database.signed_for(Host(settings), domain)
         return [
             Case(*_sender(pattern, (key.domain, "")), key)
             for pattern, keys in shown.items()
@@ -235,7 +235,7 @@ def judge(case: Case, answer: Answer, headers: Sequence[tuple[str, str]]) -> Sig
         if case.record is None:
             return SigningResult(case, True, detail="the key in the database can't be read")
         verify(signatures[0], headers, BODY, case.record.value)
-        left_open = signed_headers.unsigned(signatures[0], [name for name, _ in headers])
+        left_open = header_coverage.unsigned(signatures[0], [name for name, _ in headers])
     except NotVerified as error:
         return SigningResult(case, True, False, str(error))
     return SigningResult(case, True, True, unsigned=tuple(left_open))

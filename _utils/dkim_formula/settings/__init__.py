@@ -1,6 +1,6 @@
 """The pillar: its values are read, checked and completed with defaults."""
 
 from .model import Settings
-from .reading import Reading, read
+from .pillar import Reading, read
 
 __all__ = ["Reading", "Settings", "read"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from . import header_options, signing_options
+from . import signed_headers, signing_options
 from .model import Domain, OpenDKIM
 from .opendkim_options import OPTIONS, OWNED, spelling
 from .opendkim_values import PATHS, Value, check_of, hidden_file
@@ -12,9 +12,9 @@ WHERE = "dkim:opendkim"
 SETTINGS = f"{WHERE}:settings"
 _IN_LOWER_CASE = {name.lower(): name for name in OPTIONS}
 _HEADERS = {
-    "SignHeaders": header_options.selection,
-    "OmitHeaders": header_options.selection,
-    "OversignHeaders": header_options.oversigning,
+    "SignHeaders": signed_headers.selection,
+    "OmitHeaders": signed_headers.selection,
+    "OversignHeaders": signed_headers.oversigning,
 }
 
 
@@ -48,7 +48,7 @@ def problems_together(opendkim: OpenDKIM, domains: Collection[Domain]) -> dict[s
     """
     options = opendkim.settings
     found = {
-        **header_options.problems(options, SETTINGS),
+        **signed_headers.problems(options, SETTINGS),
         **signing_options.problems(options, domains, SETTINGS),
     }
     if opendkim.sandbox and options.get("SendReports") and "MTACommand" not in options:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
-from ..settings import header_options
+from ..settings import signed_headers
 from ..settings.model import Settings
 from ..settings.opendkim import hidden_files
 from . import config_options, daemons, existing_config
@@ -45,7 +45,7 @@ def problems(settings: Settings, lookup: Mapping[str, object]) -> list[str]:
         reason = refusal(options, str(lookup["opendkim_user"]))
         if reason is not None and reason not in found:
             found.append(reason)
-    headers = header_options.problems(settings.opendkim.settings, WHERE, _text_of)
+    headers = signed_headers.problems(settings.opendkim.settings, WHERE, _text_of)
     return [
         *_hidden(settings, lookup),
         *headers.values(),

@@ -1,7 +1,7 @@
 """The options of a daemon's opendkim.conf: defaults, the pillar's values, the formula's own."""
 
 from ..postgres.objects import view_name
-from ..settings import header_options
+from ..settings import signed_headers
 from ..settings.model import Database, Settings
 from .daemons import SIGNATURE_ALGORITHMS, Daemon
 
@@ -12,8 +12,8 @@ DEFAULTS: dict[str, str | bool | int | list] = {
     "SyslogSuccess": True,
     "Canonicalization": "relaxed/relaxed",
     "Mode": "sv",
-    "SignHeaders": list(header_options.SIGNED),
-    "OversignHeaders": list(header_options.OVERSIGNED),
+    "SignHeaders": list(signed_headers.SIGNED),
+    "OversignHeaders": list(signed_headers.OVERSIGNED),
     "UMask": "007",
     "InternalHosts": ["127.0.0.1", "::1"],
     "TrustAnchorFile": "/usr/share/dns/root.key",
@@ -28,7 +28,7 @@ def options(settings: Settings, daemon: Daemon) -> dict[str, str]:
     formula sets. The default of OversignHeaders follows the pillar's SignHeaders and OmitHeaders.
     """
     given = settings.opendkim.settings
-    found = {**DEFAULTS, "OversignHeaders": header_options.oversigned(given), **given}
+    found = {**DEFAULTS, "OversignHeaders": signed_headers.oversigned(given), **given}
     if daemon.algorithm != "rsa":
         # The second daemon only signs: a message needs one verification and one software header.
         # With RemoveOldSignatures it would remove the signature of the first daemon, which is the

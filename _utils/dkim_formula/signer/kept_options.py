@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..errors import InvalidValue
-from ..settings import header_options
+from ..settings import signed_headers
 from ..settings.model import OpenDKIM, Settings
 from ..settings.opendkim import SETTINGS, option_check, problems_together
 from ..settings.opendkim_options import OPTIONS
@@ -70,7 +70,7 @@ def keeping(name: str, texts: Mapping[str, str], settings: Settings) -> dict[str
     """
     kept = {name: pillar_value(name, texts[name])}
     option_check(name)(kept[name], f"{SETTINGS}:{name}")
-    if name in header_options.TOGETHER:
+    if name in signed_headers.TOGETHER:
         kept = _with_other_headers(kept, texts, settings.opendkim.settings)
     domains = [*settings.domains.values()]
     if settings.every_hosted is not None:
@@ -89,15 +89,15 @@ def _with_other_headers(
 ) -> dict[str, Value]:
     """Add the file's other valid options that select headers, and the headers to oversign."""
     found = dict(kept)
-    for name in header_options.TOGETHER:
+    for name in signed_headers.TOGETHER:
         if name in texts and name not in given and name not in kept:
             found |= _valid(name, pillar_value(name, texts[name]))
     if "OversignHeaders" in (*kept, *given):
         return found
     together = {**given, **_checked(found)}
-    if "OversignHeaders" in header_options.problems(together, SETTINGS):
+    if "OversignHeaders" in signed_headers.problems(together, SETTINGS):
         del found["OversignHeaders"]
-    found.setdefault("OversignHeaders", header_options.oversigned(together))
+    found.setdefault("OversignHeaders", signed_headers.oversigned(together))
     return found
 
 

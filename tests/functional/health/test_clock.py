@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from dkim_formula.health import check_clock, model, reader_login
+from dkim_formula.health import check_clock, model, remote_database
 from dkim_formula.health.model import Host
 
 pytestmark = pytest.mark.one_release
@@ -46,7 +46,7 @@ def test_host_that_only_signs_asks_by_the_readers_login(healthy, monkeypatch):
         asked.append(statement)
         return ["db.example.com", time.time() - 3600]
 
-    monkeypatch.setattr(reader_login, "ask", ask)
+    monkeypatch.setattr(remote_database, "ask", ask)
     monkeypatch.setattr(model, "OPENDKIM", sys.executable)
     healthy.database = replace(healthy.database, host="db.example.com")
     (found,) = check_clock.with_database(Host(healthy.settings))

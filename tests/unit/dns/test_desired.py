@@ -6,7 +6,7 @@ import pytest
 from dkim_formula.dns import desired
 from dkim_formula.keys.desired import chosen_domains
 from dkim_formula.keys.model import Key
-from dkim_formula.settings import reading
+from dkim_formula.settings import read as read_pillar
 from dkim_formula.settings.model import Dmarc, Domain, Settings
 
 
@@ -125,7 +125,7 @@ def test_policy_whose_name_grows_too_long_keeps_no_other_from_being_there():
     ],
 )
 def test_domain_that_the_spf_of_every_domain_includes_has_no_spf(settings):
-    read = reading.read(settings)
+    read = read_pillar(settings)
     assert read.problems == ()
     chosen = chosen_domains(read.settings, ["customer.example", "provider.example"])
     found = desired.records_of(read.settings, chosen.values(), [])

@@ -6,7 +6,7 @@ import pytest
 from dkim_formula.dns import removals
 from dkim_formula.dns.published import Published
 from dkim_formula.keys.model import Key
-from dkim_formula.settings import reading
+from dkim_formula.settings import read as read_pillar
 
 OWN = "s1._domainkey.example.com"
 BELOW = f"{OWN}.keys.example.net"
@@ -20,7 +20,7 @@ def stored(**columns):
 
 
 def removed(names, *keys, domains):
-    read = reading.read({"domains": domains})
+    read = read_pillar({"domains": domains})
     assert read.problems == ()
     published = {
         (name, "TXT"): [Published("example.com", name, "TXT", "v=DKIM1; p=MIIB")] for name in names

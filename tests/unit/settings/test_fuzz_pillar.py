@@ -17,7 +17,7 @@ from dkim_formula.keys.model import Key
 from dkim_formula.postgres import hba
 from dkim_formula.private_key import PrivateKey
 from dkim_formula.records import FORMATS, render
-from dkim_formula.settings import reading, validation
+from dkim_formula.settings import validation
 from dkim_formula.settings.opendkim_options import OPTIONS
 from dkim_formula.signer import config_options, daemons, passfile, unit_needs
 from hypothesis import given
@@ -127,7 +127,7 @@ def test_odd_value_is_accepted_or_refused_in_words(value):
 
 
 def test_wrong_values_of_all_keys_are_reported_at_once(monkeypatch):
-    monkeypatch.setattr(reading, "MAX_REPORTED", 1000)
+    monkeypatch.setattr("dkim_formula.settings.pillar.MAX_REPORTED", 1000)
     scalars = [
         (where, key)
         for where, key in KEYS

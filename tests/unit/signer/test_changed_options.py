@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dkim_formula.settings import header_options, read
+from dkim_formula.settings import read, signed_headers
 from dkim_formula.settings.opendkim_options import OPTIONS
 from dkim_formula.signer import config_copy, config_options, kept_options
 from dkim_formula.signer.changed_options import changed_options
@@ -178,7 +178,7 @@ TEXTS = {
 LINES = st.sampled_from(sorted(OPTIONS.keys() - {"Include"})).flatmap(
     lambda name: TEXTS[OPTIONS[name]].map(lambda text: (name, text))
 )
-HEADER_LINES = st.sampled_from(header_options.TOGETHER).flatmap(
+HEADER_LINES = st.sampled_from(signed_headers.TOGETHER).flatmap(
     lambda name: TEXTS["dataset"].map(lambda text: (name, text))
 )
 

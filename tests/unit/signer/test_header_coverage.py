@@ -1,8 +1,8 @@
 """Headers that a signature does not cover, and the lists of headers to sign."""
 
 import pytest
-from dkim_formula.settings.header_options import OVERSIGNED, SIGNED
-from dkim_formula.signer.signed_headers import unsigned
+from dkim_formula.settings.signed_headers import OVERSIGNED, SIGNED
+from dkim_formula.signer.header_coverage import unsigned
 from dkim_formula.signer.verify import NotVerified
 
 

@@ -1,7 +1,7 @@
 """What SignHeaders, OmitHeaders and OversignHeaders of the pillar make of a signature."""
 
 import pytest
-from dkim_formula.settings import header_options, read
+from dkim_formula.settings import read, signed_headers
 from dkim_formula.settings.lookup import DEFAULTS
 from dkim_formula.settings.opendkim import SETTINGS
 from dkim_formula.signer import config_check, config_options, daemons
@@ -41,21 +41,21 @@ def oversigned(options):
 
 
 def is_valid(options, oversign):
-    sign = header_options.entries_of(options.get("SignHeaders", list(header_options.SIGNED)))
-    omit = header_options.entries_of(options.get("OmitHeaders", "*"))
-    own, omitted = header_options.OWN, header_options.OMITTED
+    sign = signed_headers.entries_of(options.get("SignHeaders", list(signed_headers.SIGNED)))
+    omit = signed_headers.entries_of(options.get("OmitHeaders", "*"))
+    own, omitted = signed_headers.OWN, signed_headers.OMITTED
     return libopendkim.is_valid(
         HEADERS,
-        header_options.selected(sign, own),
+        signed_headers.selected(sign, own),
         oversign,
-        header_options.selected(omit, omitted),
+        signed_headers.selected(omit, omitted),
     )
 
 
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({}, list(header_options.OVERSIGNED)),
+        ({}, list(signed_headers.OVERSIGNED)),
         ({"SignHeaders": ["From", "To", "Subject", "List-Unsubscribe"]}, "From Subject To"),
         (
             {"SignHeaders": "*,+autocrypt,+content-type"},
@@ -70,7 +70,7 @@ def is_valid(options, oversign):
             "From Subject To Cc Date Content-Type Content-Transfer-Encoding",
         ),
         ({"SignHeaders": ["To", "Cc"], "OmitHeaders": ["*", "+Cc"]}, "From To"),
-        ({"OmitHeaders": "."}, list(header_options.OVERSIGNED)),
+        ({"OmitHeaders": "."}, list(signed_headers.OVERSIGNED)),
         ({"SignHeaders": "/etc/opendkim/headers"}, "From"),
         ({"SignHeaders": "file:/etc/opendkim/headers"}, "From"),
         ({"OmitHeaders": "refile:/etc/opendkim/headers"}, "From"),
@@ -111,7 +111,7 @@ def test_header_that_is_oversigned_and_not_signed_is_refused(options, names):
     "options", [{"SignHeaders": ["From", "To"]}, {"OmitHeaders": ["Reply-To"]}]
 )
 def test_signature_is_invalid_with_a_header_that_is_oversigned_and_not_signed(options):
-    assert not is_valid(options, list(header_options.OVERSIGNED))
+    assert not is_valid(options, list(signed_headers.OVERSIGNED))
     assert is_valid(options, oversigned(options))
 
 
