@@ -59,6 +59,6 @@ def test_notice_of_a_record_to_publish_is_signed_and_sent_once(machine: Machine,
     assert run.succeeded, str(run)
     mailbox.wait_for("Subject: DNS: 1 record visible")
     assert sorted(str(one["Subject"]) for one in notices(mailbox)) == [
-        "DNS: 1 record visible",
         "DNS: 1 record to publish",
+        "DNS: 1 record visible",
     ]

@@ -319,9 +319,9 @@ def _desired(settings: Settings, state: _State) -> _Desired:
             state.notes.append(problem)
             # Without this record, the SPFs that include it would be a permanent error too.
             by_name.pop((domain.name, "TXT"), None)
-    removed, manual = removals.of_unneeded(settings, by_name, state.keys)
-    if manual:
-        names = listed([label(task) for task in manual])
+    removed, left = removals.of_unneeded(settings, by_name, state.keys)
+    if left:
+        names = listed([label(task) for task in left])
         state.notes.append(f"remove these records by hand once nothing uses them: {names}")
     return _Desired([*publications, *removed], manual, future)
 

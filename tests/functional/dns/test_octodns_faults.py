@@ -199,7 +199,7 @@ def test_change_that_is_killed_is_reported_with_the_other_texts(api, in_two, mon
     assert [texts in one.problem for one in done] == [True, False]
 
 
-def test_change_in_progress_ends_before_an_interrupted_run_does(api, in_two, monkeypatch):
+def test_change_in_progress_ends_before_an_interrupted_run_does(api, in_two, monkeypatch, request):
     close, is_closing = OctodnsProvider.close, threading.Event()
 
     def closes(provider):
@@ -215,6 +215,9 @@ def test_change_in_progress_ends_before_an_interrupted_run_does(api, in_two, mon
 
     monkeypatch.setattr(OctodnsProvider, "close", closes)
     between(api, interrupt)
+    # A shell's background job, and so its tests, ignores SIGINT.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, previous))
     with pytest.raises(KeyboardInterrupt), Publisher(in_two) as publisher:
         list(publisher.apply(publisher.plan([task(SPF)])))
     assert api.texts("example.com") == {"a foreign; text", SPF.value}
