@@ -37,7 +37,7 @@ ExecStart=/opt/salt/bin/salt-minion
 @pytest.fixture(scope="module", params=salts.VERSIONS)
 def machine(release: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with that release of Salt and packages, but without an index of Python packages."""
-    with Machine(release, layers=salts.layers(request.param)) as fresh:
+    with Machine(release, layers=salts.layers(request.param), warm_salt=True) as fresh:
         found = fresh.run(["/opt/salt/bin/salt-call", "--version"]).stdout
         assert request.param in found
         fresh.run("rm /etc/pip.conf")
