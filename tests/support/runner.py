@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -242,13 +242,16 @@ def _at_once(run: Run, files: Sequence[Job], machines: Sequence[Job] = ()) -> li
         finally:
             free.release(INSIDE_AS_FILES)
 
-    def of_file(job: Job) -> list[Outcome]:
+    # A thread takes its file when it may run it, so that the files begin in their order.
+    waiting = deque(files)
+
+    def next_file(_: Job) -> list[Outcome]:
         with free:
-            return job()
+            return waiting.popleft()()
 
     with _several(len(machines) + AT_ONCE, run.lines) as pool:
         inside = pool.map(of_machine, machines)
-        results = pool.map(of_file, files)
+        results = pool.map(next_file, files)
         outcomes = [outcome for found in inside for outcome in found]
         of_files = [outcome for found in results for outcome in found]
     found = [_together(of_files, release) for release in run.releases] if of_files else []
