@@ -149,13 +149,10 @@ def processes(names: Sequence[str]) -> Iterator[tuple[str, str, set[int]]]:
     Yield number, name and effective groups of each running process with one of the names, without
     those of containers, which have their own Postfix.
     """
-    own = other_signers.namespace("self")
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for number in other_signers.process_numbers():
         try:
             with open(f"/proc/{number}/status", encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
-            if other_signers.namespace(number) != own:
-                continue
         except OSError:  # The process has ended.
             continue
         name = re.search(r"^Name:\t(.*)$", text, re.MULTILINE)

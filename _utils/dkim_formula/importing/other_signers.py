@@ -63,18 +63,21 @@ def messages(settings: Settings) -> list[str]:
 
 def processes() -> Iterator[Process]:
     """Yield the processes of this machine, without those of containers."""
-    own = namespace("self")
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for number in process_numbers():
         with contextlib.suppress(OSError):  # the process has ended
             with open(f"/proc/{number}/cmdline", "rb") as stream:
                 words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
-            if words[0] and namespace(number) == own:
+            if words[0]:
                 yield Process(int(number), tuple(words))
 
 
-def namespace(process: str) -> str:
-    """Return the PID namespace of a process (its number or ``self``). Raises OSError."""
-    return os.readlink(f"/proc/{process}/ns/pid")
+def process_numbers() -> Iterator[str]:
+    """Yield the numbers of this machine's processes, without those of containers."""
+    own = os.readlink("/proc/self/ns/pid")
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # the process has ended
+            if os.readlink(f"/proc/{number}/ns/pid") == own:
+                yield number
 
 
 def _rspamd(settings: Settings, running: Sequence[Process]) -> Iterator[Signer]:

@@ -8,7 +8,7 @@ from ..errors import as_yaml
 from ..record_names import key_name
 from ..text import counted
 from . import words
-from .terminal import Terminal, row, total, widths
+from .terminal import Terminal, rows
 
 Data = Mapping[str, object]
 
@@ -75,13 +75,8 @@ def _keys(imported: Sequence[Data], terminal: Terminal) -> Iterable[str]:
         ]
         for one in imported
     ]
-    wide = widths(cells)
-    for one in cells:
-        # _titled() indents the table by two columns.
-        if total(wide) + 2 <= terminal.columns:
-            yield row(one, wide)
-        else:
-            yield f"{one[0]}\n    {row(one[1:], wide[1:])}"
+    # _titled() indents the table by two columns.
+    return rows(cells, terminal.columns - 2, 4)
 
 
 def _pillar(missing: Mapping[str, object], terminal: Terminal) -> Iterable[str]:

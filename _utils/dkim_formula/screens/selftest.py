@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..text import counted
 from . import words
 from .doctor import remedy_lines
-from .terminal import Terminal, row, total, widths
+from .terminal import Terminal, rows
 
 _OF_MACHINE = ("signed", "verified_by_database")
 _JUDGED = (*_OF_MACHINE, "verified_by_dns")
@@ -20,22 +20,12 @@ def selftest(results: Sequence[Mapping[str, object]], terminal: Terminal) -> str
     good = [one for one in results if not _is_bad(one)]
     chosen = [*bad, *good] if len(results) + 4 <= terminal.height else bad
     cells = [_cells(one, terminal) for one in chosen]
-    wide = widths([_TITLES, *cells])
-    title, *lines = _lines([_TITLES, *cells], wide, terminal)
+    title, *lines = rows([_TITLES, *cells], terminal.columns, 2)
     shown = [terminal.paint(title, "bold")] if chosen else []
     for one, line in zip(chosen, lines, strict=True):
         shown.append(terminal.paint(line, "red") if _is_bad(one) else line)
         shown += terminal.wrapped(one["detail"], 4) if one["detail"] else []
     return "\n".join([*shown, *_summary(results, terminal)])
-
-
-def _lines(rows: Sequence[Sequence[str]], wide: Sequence[int], terminal: Terminal) -> Iterable[str]:
-    """Yield the rows of the table; if it is too wide, each sender above the other cells."""
-    for cells in rows:
-        if total(wide) <= terminal.columns:
-            yield row(cells, wide)
-        else:
-            yield f"{cells[0]}\n  {row(cells[1:], wide[1:])}"
 
 
 def _summary(results: Sequence[Mapping[str, object]], terminal: Terminal) -> list[str]:

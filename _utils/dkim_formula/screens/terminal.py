@@ -130,6 +130,14 @@ def row(cells: Sequence[str], wide: Sequence[int]) -> str:
     return GAP.join(padded(text, width) for text, width in pairs).rstrip()
 
 
+def rows(cells: Sequence[Sequence[str]], columns: int, indent: int) -> list[str]:
+    """Return a table's lines; if it exceeds the columns, each first cell above its other cells."""
+    wide = widths(cells)
+    if total(wide) <= columns:
+        return [row(one, wide) for one in cells]
+    return [f"{one[0]}\n{' ' * indent}{row(one[1:], wide[1:])}" for one in cells]
+
+
 def total(wide: Sequence[int]) -> int:
     """Return the width of a table."""
     return sum(wide) + len(GAP) * (len(wide) - 1)

@@ -45,13 +45,18 @@ def rights(settings, role):
         return roles.read(connection, roles.DesiredRole(role)).granted
 
 
+def rename(settings):
+    """Give the reader another name after the formula has managed the former role."""
+    manage_reader(settings)
+    new = with_reader(settings, NEW)
+    manage_reader(new)
+    return new
+
+
 @pytest.fixture
 def renamed(ready):
     """Settings in which the reader has another name than the role that the formula created."""
-    manage_reader(ready)
-    new = with_reader(ready, NEW)
-    manage_reader(new)
-    return new
+    return rename(ready)
 
 
 def test_case_51_role_that_the_formula_created_is_dropped_with_its_rights(renamed):
@@ -73,9 +78,7 @@ def test_renaming_back_creates_the_role_again(renamed, ready):
 def test_role_that_existed_before_loses_its_rights_and_stays(ready):
     with db.session(ready, setup=True) as connection:
         execute(connection, f'CREATE ROLE "{OLD}" LOGIN')
-    manage_reader(ready)
-    new = with_reader(ready, NEW)
-    manage_reader(new)
+    new = rename(ready)
     planned = remove(new)
     assert set(planned.changes) == {f"rights of {OLD}", f"comment of {OLD}"}
     assert any(f'DROP ROLE "{OLD}"' in note for note in planned.notes)
@@ -87,9 +90,7 @@ def test_role_that_existed_before_loses_its_rights_and_stays(ready):
 def test_rights_that_a_role_gets_after_the_formula_used_it_stay(ready):
     with db.session(ready, setup=True) as connection:
         execute(connection, f'CREATE ROLE "{OLD}" LOGIN; CREATE ROLE team')
-    manage_reader(ready)
-    new = with_reader(ready, NEW)
-    manage_reader(new)
+    new = rename(ready)
     remove(new)
     with db.session(new, setup=True) as connection:
         execute(connection, f'GRANT SELECT ON public.domains TO "{OLD}"; GRANT team TO "{OLD}"')
@@ -113,9 +114,7 @@ def test_role_with_a_comment_of_the_site_stays(ready):
     with db.session(ready, setup=True) as connection:
         execute(connection, f'CREATE ROLE "{OLD}" LOGIN')
         execute(connection, f"COMMENT ON ROLE \"{OLD}\" IS 'our own'")
-    manage_reader(ready)
-    new = with_reader(ready, NEW)
-    manage_reader(new)
+    new = rename(ready)
     assert not remove(new)
     with db.session(new, setup=True) as connection:
         query_of = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s"
