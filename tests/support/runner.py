@@ -34,6 +34,7 @@ from support.machine import (
     Machine,
     NotInTime,
     host,
+    programs,
 )
 from support.machine.image import layers
 from support.progress import Progress, clock
@@ -60,28 +61,6 @@ AT_ONCE = 5
 INSIDE_AS_FILES = 2
 # How many of the longest files of integration tests are shown with their times.
 LONGEST = 10
-
-# The packages of the real programs that the tests of a part run.
-REAL_PROGRAMS = {
-    "unit": ("opendkim",),
-    "functional": (
-        "postgresql",
-        "bind9",
-        "bind9-dnsutils",
-        "bind9-utils",
-        "knot",
-        "knot-dnssecutils",
-        "pdns-server",
-        "pdns-backend-sqlite3",
-        "opendkim",
-        "opendkim-tools",
-        "libopendbx1-pgsql",
-    ),
-}
-
-# The tests start their own daemons. Debian's unit of PowerDNS restarts every second while another
-# name server has its port.
-OWN_SERVICES_OFF = "for unit in pdns named knot opendkim; do systemctl disable --now $unit; done"
 
 CHECKS = (
     ("ruff check", "/opt/tests/bin/ruff check --no-cache ."),
@@ -280,17 +259,11 @@ def _inside(run: Run, release: str, parts: Sequence[str]) -> list[Outcome]:
     """
     outcomes = []
     lines, progress = run.lines, run.progress
-    with Machine(release, progress=progress) as machine:
+    with Machine(release, layers=programs.layers(release, progress)) as machine:
         machine.put_tree(ROOT, TREE)
         if "lint" in parts and release == run.releases[0]:
             with progress.step(f"lint on {release}"):
-                machine.install("shellcheck")
                 outcomes.append(_lint(machine, lines))
-        needed = [package for part in parts for package in REAL_PROGRAMS.get(part, ())]
-        if needed:
-            with progress.step(f"Installing {', '.join(needed)} on {release}"):
-                machine.install(*needed)
-                machine.run(OWN_SERVICES_OFF, check=False)
         for part in parts:
             if part != "lint":
                 with progress.step(f"{part} on {release}"):
@@ -335,18 +308,15 @@ def _fuzz(run: Run, minutes: float, seed: int) -> list[Outcome]:
 
 def _rounds(run: Run, release: str, seed: int, end: float) -> Outcome:
     """Run rounds of the tests with generated examples until the end or until a failure."""
-    lines, progress = run.lines, run.progress
     outcomes = []
-    with Machine(release, progress=progress) as machine:
+    with Machine(release, layers=programs.layers(release, run.progress)) as machine:
         machine.put_tree(ROOT, TREE)
-        machine.install(*{package for packages in REAL_PROGRAMS.values() for package in packages})
-        machine.run(OWN_SERVICES_OFF, check=False)
         while not outcomes or (time.monotonic() < end and outcomes[-1].passed):
             number = seed + len(outcomes)
-            lines.write(f"Round {len(outcomes) + 1} on {release}: --hypothesis-seed={number}")
+            run.lines.write(f"Round {len(outcomes) + 1} on {release}: --hypothesis-seed={number}")
             words = ["tests/unit", "tests/functional", "-m", "hypothesis and not soak"]
             words += ["--hypothesis-profile=round", f"--hypothesis-seed={number}", *run.for_pytest]
-            outcomes.append(_pytest_inside(machine, "fuzz", words, lines))
+            outcomes.append(_pytest_inside(machine, "fuzz", words, run.lines))
     last = outcomes[-1]
     counts = _counts(outcomes)
     summary = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))

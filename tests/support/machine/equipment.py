@@ -1,8 +1,8 @@
 """
-A third layer over a release's image, with the packages that the formula installs.
+Layers over a release's image with packages, which a booted machine installs and starts.
 
-A test that is not about installation starts from this layer and saves most of a highstate's time.
-A booted machine makes the layer: it installs the same packages as a first highstate does.
+A test that is not about installation starts from the layer of the formula's packages and saves most
+of a highstate's time.
 """
 
 import shutil
@@ -19,34 +19,59 @@ WHEELS = ("psycopg2-binary", "dnspython")
 
 def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     """
-    Return the layers of an equipped machine, uppermost first; missing layers are made.
+    Return the layers of a machine with what a first highstate installs, uppermost first.
+
+    A missing layer is made. Raises the exceptions of :func:`with_packages`.
+    """
+    wheels = f"/opt/salt/bin/python -m pip install --quiet {' '.join(WHEELS)}"
+    what = "PostgreSQL, Postfix and OpenDKIM as packaged"
+    return with_packages(release, "equipped", PACKAGES, wheels, what, progress)
+
+
+def with_packages(
+    release: str,
+    name: str,
+    packages: tuple[str, ...],
+    command: str,
+    what: str,
+    progress: Progress = SILENT,
+) -> list[Path]:
+    """
+    Return the layers of a machine with packages, uppermost first. A missing layer is made.
+
+    name
+        The name of the layer.
+    command
+        A shell command that runs after the installation.
+    what
+        The description of the layer that ``progress`` shows.
 
     Raises the exceptions of :meth:`Machine.start` and :meth:`Machine.run`.
     """
     below = image.layers(release, progress)
-    key = recipe.digest([recipe.software_key(release), PACKAGES, WHEELS])
-    equipped = host.cache() / "images" / release / f"equipped-{key}"
-    with host.locked(f"equipment-{release}"):
-        if not equipped.is_dir():
-            with progress.step(f"{release}: PostgreSQL, Postfix and OpenDKIM as packaged"):
-                _build(release, equipped)
-        image.in_use(equipped.parent, "equipped-*", equipped)
-    return [equipped, *below]
+    key = recipe.digest([recipe.software_key(release), packages, command])
+    layer = host.cache() / "images" / release / f"{name}-{key}"
+    with host.locked(f"{name}-{release}"):
+        if not layer.is_dir():
+            with progress.step(f"{release}: {what}"):
+                _build(release, layer, name, packages, command)
+        image.in_use(layer.parent, f"{name}-*", layer)
+    return [layer, *below]
 
 
-def _build(release: str, target: Path) -> None:
+def _build(release: str, target: Path, name: str, packages: tuple[str, ...], command: str) -> None:
     machine = Machine(release)
     machine.start()
     try:
-        machine.install(*PACKAGES)
-        machine.run(["/opt/salt/bin/python", "-m", "pip", "install", "--quiet", *WHEELS])
+        machine.install(*packages)
+        machine.run(command)
         # Each machine over this layer makes its own id at its first start (machine-id(5)).
         machine.write("/etc/machine-id", "", mode=0o444)
         machine.run("apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/journal/*")
         machine.power_off()
         written = machine.unmount()
         shutil.rmtree(target, ignore_errors=True)
-        scratch = target.with_name("new-equipped")
+        scratch = target.with_name(f"new-{name}")
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.move(written, scratch)
         scratch.rename(target)
