@@ -43,7 +43,7 @@ FENCE = re.compile(r"^( *)```(\w+)\n(.*?)\n\1```$", re.DOTALL | re.MULTILINE)
 CONFIG = "/var/cache/dkim-formula/minion"
 PILLAR = f"{CONFIG}/pillar/dkim.sls"
 # bin/highstate writes PILLAR at each call, so this call uses its configuration without it.
-CHECK = f"/opt/salt/bin/salt-call --local --config-dir {CONFIG} --out json dkim.check"
+CHECK = f"{salt.WARM}/salt-call --local --config-dir {CONFIG} --out json dkim.check"
 CALL = re.compile(r"(?<![\w/-])salt-call(?= )")
 PARSE_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
 
