@@ -88,7 +88,9 @@ def test_ed25519_key_that_a_tool_inserts_is_recognised_by_its_form(opened):
 
 
 @pytest.mark.parametrize(
-    "key_text", ["", "words", "\n" + traditional_pem(), traditional_pem()[:99]]
+    "key_text",
+    ["", "words", "\n" + traditional_pem(), traditional_pem()[:99]],
+    ids=["empty", "words", "after an empty line", "cut off"],
 )
 def test_row_of_a_tool_without_a_valid_key_does_not_sign(opened, key_text):
     insert_as_howto(opened, "example.com", "broken", key_text)

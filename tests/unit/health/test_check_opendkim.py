@@ -185,7 +185,9 @@ def test_opendkim_that_was_removed_is_down(host, monkeypatch, tmp_path):
     assert by_subject(check_opendkim.services(host))["opendkim-ed25519"].ok is False
 
 
-@pytest.mark.parametrize("noted", ["", "master", "0", str(os.getpid())])
+@pytest.mark.parametrize(
+    "noted", ["", "master", "0", pytest.param(str(os.getpid()), id="this process")]
+)
 def test_postfix_is_down_if_the_process_of_its_pid_file_is_not_master(tmp_path, noted):
     (tmp_path / "pid").mkdir()
     (tmp_path / "pid" / "master.pid").write_text(noted)
