@@ -8,7 +8,7 @@ of a highstate's time.
 import shutil
 from pathlib import Path
 
-from support.machine import host, image, recipe
+from support.machine import image, recipe
 from support.machine.machine import Machine
 from support.progress import SILENT, Progress
 
@@ -50,13 +50,15 @@ def with_packages(
     """
     below = image.layers(release, progress)
     key = recipe.digest([recipe.software_key(release), packages, command])
-    layer = host.cache() / "images" / release / f"{name}-{key}"
-    with host.locked(f"{name}-{release}"):
-        if not layer.is_dir():
-            with progress.step(f"{release}: {what}"):
-                _build(release, layer, name, packages, command)
-        image.in_use(layer.parent, f"{name}-*", layer)
-    return [layer, *below]
+    return image.with_layer(
+        release,
+        below,
+        name,
+        key,
+        what,
+        lambda target: _build(release, target, name, packages, command),
+        progress,
+    )
 
 
 def _build(release: str, target: Path, name: str, packages: tuple[str, ...], command: str) -> None:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from support.machine import equipment, host, image, recipe
+from support.machine import equipment, image, recipe
 from support.machine.overlay import Overlay
 from support.progress import SILENT, Progress
 
@@ -43,13 +43,15 @@ def layers(release: str, name: str, script: str, progress: Progress = SILENT) ->
     """
     below = equipment.layers(release, progress)
     key = recipe.digest([below[0].name, script])
-    layer = host.cache() / "images" / release / f"{name}-{key}"
-    with host.locked(f"{name}-{release}"):
-        if not layer.is_dir():
-            with progress.step(f"{release}: {name}"):
-                _build(below, layer, name, script, progress)
-        image.in_use(layer.parent, f"{name}-*", layer)
-    return [layer, *below]
+    return image.with_layer(
+        release,
+        below,
+        name,
+        key,
+        name,
+        lambda target: _build(below, target, name, script, progress),
+        progress,
+    )
 
 
 def _build(below: list[Path], target: Path, name: str, script: str, progress: Progress) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from support.machine import host, recipe
@@ -43,19 +43,54 @@ def layers(release: str, progress: Progress = SILENT) -> list[Path]:
     """
     if release not in recipe.KNOWN:
         raise ValueError(f"no such release: {release!r}; use one of {', '.join(recipe.KNOWN)}")
-    home = host.cache() / "images" / release
-    system = home / f"system-{recipe.system_key(release)}"
-    software = home / f"software-{recipe.software_key(release)}"
-    with host.locked(f"image-{release}"):
-        if not system.is_dir():
-            with progress.step(f"{release}: base system by debootstrap"):
-                _build_system(release, system, progress)
-        if not software.is_dir():
-            with progress.step(f"{release}: package archive, wheels, Salt"):
-                _build_software(system, software, progress)
-        in_use(home, "system-*", system)
-        in_use(home, "software-*", software)
-    return [software, system]
+    system = with_layer(
+        release,
+        [],
+        "system",
+        recipe.system_key(release),
+        "base system by debootstrap",
+        lambda target: _build_system(release, target, progress),
+        progress,
+    )
+    return with_layer(
+        release,
+        system,
+        "software",
+        recipe.software_key(release),
+        "package archive, wheels, Salt",
+        lambda target: _build_software(system[0], target, progress),
+        progress,
+    )
+
+
+def with_layer(
+    release: str,
+    below: list[Path],
+    name: str,
+    key: str,
+    what: str,
+    build: Callable[[Path], None],
+    progress: Progress,
+) -> list[Path]:
+    """
+    Return layers with one more, uppermost first. If the layer is missing, it is built.
+
+    name
+        The name of the layer.
+    key
+        The digest of the layer's recipe.
+    what
+        The description of the layer that ``progress`` shows.
+    build
+        The function that makes the layer's folder at a path.
+    """
+    layer = host.cache() / "images" / release / f"{name}-{key}"
+    with host.locked(f"{name}-{release}"):
+        if not layer.is_dir():
+            with progress.step(f"{release}: {what}"):
+                build(layer)
+        _in_use(layer.parent, f"{name}-*", layer)
+    return [layer, *below]
 
 
 def _build_system(release: str, target: Path, progress: Progress) -> None:
@@ -190,7 +225,7 @@ def _last_lines(log: Path, count: int) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
 
 
-def in_use(home: Path, pattern: str, layer: Path) -> None:
+def _in_use(home: Path, pattern: str, layer: Path) -> None:
     """
     Note that a layer is in use, and remove layers of other recipes that were unused for a day.
 
